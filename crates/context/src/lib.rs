@@ -1,0 +1,1 @@
+//! The machine under silken: context switch, identity blocks, stacks.

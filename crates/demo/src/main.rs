@@ -1,0 +1,3 @@
+//! crates/demo
+
+fn main() {}

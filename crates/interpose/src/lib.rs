@@ -1,0 +1,1 @@
+//! Exported libc symbols over a hook table.

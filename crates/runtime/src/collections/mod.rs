@@ -1,0 +1,1 @@
+//! Data structures that could serve another program; generic over what they hold.

@@ -1,0 +1,7 @@
+//! silken.
+#![cfg_attr(loom, allow(dead_code, unused_imports))]
+
+pub(crate) mod loom;
+
+pub(crate) mod collections;
+pub(crate) mod sys;
