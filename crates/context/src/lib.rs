@@ -1,1 +1,12 @@
-//! The machine under silken: context switch, identity blocks, stacks.
+//! The machine under silken: the context switch, thread-identity blocks and stacks.
+//!
+//! Everything here is verified on hardware, not by a model checker: it names registers, the C library's thread control block and
+//! the memory map. It knows nothing of coroutines, queues or events; the runtime above it decides who runs and when.
+//!
+//! * [`switch`]: leave one stack and continue on another, one file per processor architecture;
+//! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one file per C library;
+//! * [`stack`]: arenas of guarded stacks.
+
+pub mod identity;
+pub mod stack;
+pub mod switch;

@@ -1,0 +1,46 @@
+//! Thread identity without a thread.
+//!
+//! # Vocabulary
+//! An *identity block* is what the C library gives a new thread: the thread-local segments of every loaded module and, at their end, the
+//! thread control block that the thread pointer (FS base) designates. Code that runs under a block of its own *is* a thread as far as
+//! `thread_local!`, `errno`, `thread::current()`, panic counts and lock ownership go, whichever OS thread carries it. This is what makes
+//! migration between OS threads sound: a compiler may keep the address of a thread-local in a register across a switch, and the
+//! address stays right, because the block moves with the code.
+//!
+//! # Protocol
+//! [`facts`] learns the layout once per process, from what glibc exports for its own thread library and for debuggers, and proves it by a
+//! self-test on a scratch block; where anything is missing, [`Unsupported`] says what, and only light coroutines can be had. A block is
+//! built at the top of a coroutine's stack ([`Identity::build`]), as `pthread_create` does, so that the control block and the first frames
+//! share a page. When a coroutine ends its block is *recycled* ([`Identity::reset`]): destructors have run, every module's segment gets
+//! its initial image again, the C library's own segment stays warm.
+//!
+//! # The allocator's words
+//! glibc's malloc keeps two words in the C library's segment: the thread's cache and its arena. Left in the block they would cost each
+//! coroutine a cache of its own. They are found by observation (which words of the segment change when a fresh block allocates for the
+//! first time) and travel with the *worker*: [`Facts::carry_allocator`] moves them to the block that runs next.
+//!
+//! # Rejected
+//! Copying thread-local bytes at a switch: std's channels, parking_lot and many others use the *address* of a thread-local as an identity.
+//! Never migrating: keeps two coroutines of one worker from sharing a lock correctly no better.
+
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+mod glibc_x86_64;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+pub use glibc_x86_64::{Facts, Identity, facts};
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
+mod shared;
+#[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
+pub use shared::{Facts, Identity, facts};
+
+/// Why this process cannot give a coroutine an identity of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported(pub String);
+
+impl std::fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "coroutines cannot have identities of their own here: {}", self.0)
+    }
+}
+
+impl std::error::Error for Unsupported {}

@@ -1,0 +1,131 @@
+//! Identity blocks and the switch, on real hardware: what a thread owns follows the context.
+
+use silken_context::identity::{self, Identity};
+use silken_context::switch::{self, Context};
+use std::cell::{Cell, RefCell};
+
+struct Mapped(*mut u8, usize);
+
+fn map(bytes: usize) -> Mapped {
+    // SAFETY: S1: a fresh mapping.
+    let memory = unsafe {
+        libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+    };
+    assert_ne!(memory, libc::MAP_FAILED);
+    Mapped(memory.cast(), bytes)
+}
+
+impl Mapped {
+    fn top(&self) -> *mut u8 {
+        self.0.wrapping_add(self.1)
+    }
+}
+
+thread_local! {
+    static VALUE: Cell<u32> = const { Cell::new(7) };
+    static DROPS: RefCell<Option<Noisy>> = const { RefCell::new(None) };
+}
+
+static DROPPED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+struct Noisy;
+impl Drop for Noisy {
+    fn drop(&mut self) {
+        DROPPED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+struct Pair {
+    main: Context,
+    side: Context,
+    log: RefCell<Vec<String>>,
+}
+
+fn hop(from: &Context, to: &Context) {
+    let facts = identity::facts().unwrap();
+    // SAFETY: S3: the two blocks of this test; one OS thread.
+    unsafe { facts.carry_allocator(from.identity(), to.identity()) };
+    // SAFETY: S1: the other context is suspended.
+    unsafe { switch::switch(from, to) };
+}
+
+unsafe extern "C" fn body(argument: usize) -> ! {
+    // SAFETY: S1: the test passes a Pair that outlives the coroutine.
+    let pair = unsafe { &*(argument as *const Pair) };
+    let facts = identity::facts().unwrap();
+    VALUE.with(|value| {
+        assert_eq!(value.get(), 7);
+        value.set(8);
+    });
+    DROPS.with(|slot| *slot.borrow_mut() = Some(Noisy));
+    std::fs::File::open("/nonexistent").unwrap_err();
+    let id = std::thread::current().id();
+    hop(&pair.side, &pair.main);
+    assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::ENOENT));
+    assert_eq!(VALUE.get(), 8);
+    assert_eq!(std::thread::current().id(), id);
+    pair.log.borrow_mut().push(format!("{id:?}"));
+    let trace = std::backtrace::Backtrace::force_capture().to_string();
+    pair.log.borrow_mut().push(trace);
+    let caught = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new("inside"))).unwrap_err();
+    assert_eq!(*caught.downcast::<&str>().unwrap(), "inside");
+    facts.run_destructors();
+    let base = pair.side.identity();
+    // SAFETY: S1: main is suspended.
+    unsafe { facts.carry_allocator(base, pair.main.identity()) };
+    // SAFETY: S1: as above.
+    unsafe { switch::switch_final(&pair.main) }
+}
+
+#[test]
+fn what_a_thread_owns_follows_the_context() {
+    let facts = identity::facts().expect("this platform has identities");
+    let memory = map(256 * 1024);
+    // SAFETY: S3: fresh memory.
+    let (block, stack_top) = unsafe { Identity::build(facts, memory.top()) }.unwrap();
+    // SAFETY: S3: nobody runs there.
+    unsafe { block.set_tid(facts, 1) };
+    for round in 0..3 {
+        let pair = Pair { main: Context::new(), side: Context::new(), log: RefCell::default() };
+        pair.main.set_identity(switch::identity_base());
+        pair.side.set_identity(block.base());
+        // SAFETY: S1: fresh or recycled memory that nobody uses.
+        unsafe { switch::prepare(&pair.side, stack_top, body, (&raw const pair) as usize) };
+        VALUE.set(100 + round);
+        hop(&pair.main, &pair.side);
+        assert_eq!(VALUE.get(), 100 + round);
+        assert_eq!(DROPPED.load(std::sync::atomic::Ordering::Relaxed), round);
+        hop(&pair.main, &pair.side);
+        assert_eq!(VALUE.get(), 100 + round);
+        assert_eq!(DROPPED.load(std::sync::atomic::Ordering::Relaxed), round + 1);
+        let log = pair.log.borrow();
+        assert_ne!(log[0], format!("{:?}", std::thread::current().id()));
+        assert!(log[1].contains("body"), "{}", log[1]);
+        assert!(!log[1].contains("what_a_thread_owns"), "the trace must end at the entry: {}", log[1]);
+        // SAFETY: S3: the coroutine has ended.
+        assert!(unsafe { block.reset(facts) });
+    }
+}
+
+#[test]
+fn a_block_is_rebuilt_after_use() {
+    let facts = identity::facts().expect("this platform has identities");
+    let memory = map(64 * 1024);
+    // SAFETY: S3: fresh memory.
+    let (block, _) = unsafe { Identity::build(facts, memory.top()) }.unwrap();
+    unsafe extern "C" fn touch(_: *mut u8) {
+        assert_eq!(VALUE.get(), 7);
+        VALUE.set(9);
+    }
+    for _ in 0..2 {
+        // SAFETY: S3: the block is complete; `touch` neither unwinds nor suspends.
+        unsafe { switch::with_identity(block.base(), touch, std::ptr::null_mut()) };
+        // SAFETY: S3: nobody runs there.
+        unsafe { block.rebuild(facts) }.unwrap();
+    }
+}
+
+#[test]
+fn two_words_of_malloc_are_found() {
+    assert_eq!(identity::facts().unwrap().allocator_words(), 2);
+}
