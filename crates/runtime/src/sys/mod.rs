@@ -1,1 +1,38 @@
-//! The kernel, as the runtime sees it.
+//! The kernel, as the runtime sees it: floor 0, one chooser, and the surface a port has to offer.
+//!
+//! In this process libc's `read`, `poll`, `close`, `syscall` and many more may be *ours* (crate `silken-interpose`). The
+//! runtime must never meet its own hooks, and a signal handler must not disturb the errno of the code it interrupted. So
+//! nothing here enters the kernel through an interposable symbol: [`raw`] holds the instruction itself, results come back
+//! as values ([`raw::Errno`]), and errno is left alone. libc serves for constants and layouts, and for the few functions
+//! that nobody interposes (`clock_gettime`, `sigaction`, `mmap`).
+//!
+//! What a port offers, folder for folder:
+//!
+//! | module | answers |
+//! |---|---|
+//! | `raw` | `Errno`, and whatever the other modules enter the kernel with |
+//! | `clock` | what time is it, in ns of the monotonic clock; timespec ⇄ ns |
+//! | `futex` | block this *thread* until a word changes; wake such threads |
+//! | `epoll` | which of many descriptors became ready, with ns timeouts; `EventFd` to interrupt that wait |
+//! | `socket` | the socket calls, and what kind of socket this is |
+//! | `file` | reads, writes, close; what kind of file this is |
+//! | `signal` | handlers, alternate stacks, directed signals |
+//! | `topology` | how many workers this process may usefully run |
+//!
+//! Above the port, and the same everywhere: [`lock`], the short thread-level lock that runtime code takes where a
+//! `std::sync::Mutex` would run into the futex hook.
+//!
+//! Deadlines are absolute ns of the monotonic clock; timeouts are relative ns; `None` is for ever. Calls that take raw
+//! pointers are `unsafe` and lend memory to the kernel (S5) for the length of the call only.
+#![allow(dead_code)]
+
+pub(crate) mod lock;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+#[allow(unused_imports)]
+pub(crate) use linux::{barrier, clock, epoll, file, futex, raw, signal, socket, topology};
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("silken has one kernel backend so far: sys/linux");

@@ -1,0 +1,258 @@
+//! Loom models of the ring and the inbox: every interleaving (within the preemption bound) of the races that their essays name.
+//!
+//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p silken --release --lib loom`
+//!
+//! The main thread keeps a handle of each ring until it has joined the others: the ring is freed through std's Arc, whose
+//! ordering loom does not see.
+
+use std::mem::offset_of;
+use std::num::NonZeroUsize;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::inbox::{Inbox, Linked, link_after};
+use super::ring::{CAPACITY, Owner, Stealer, Word, ring};
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::AtomicPtr;
+
+/// A boxed number: loom checks that what the pusher wrote into it is seen by the taker.
+struct Payload(Box<UnsafeCell<usize>>);
+
+impl Payload {
+    fn new(number: usize) -> Self {
+        let payload = Self(Box::new(UnsafeCell::new(0)));
+        // SAFETY: not shared yet.
+        payload.0.with_mut(|value| unsafe { *value = number });
+        payload
+    }
+
+    fn open(self) -> usize {
+        // SAFETY: taken out of the ring, so no longer shared.
+        self.0.with(|value| unsafe { *value })
+    }
+}
+
+impl Word for Payload {
+    fn into_word(self) -> NonZeroUsize {
+        NonZeroUsize::new(Box::into_raw(self.0).expose_provenance()).unwrap()
+    }
+    unsafe fn from_word(word: NonZeroUsize) -> Self {
+        // SAFETY: from Box::into_raw, once.
+        Payload(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut(word.get())) })
+    }
+}
+
+fn push_all(owner: &Owner<Payload>, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        assert!(owner.push(Payload::new(number)).is_ok());
+    }
+}
+
+fn drain(owner: &Owner<Payload>) -> Vec<usize> {
+    std::iter::from_fn(|| owner.pop())
+        .map(Payload::open)
+        .collect()
+}
+
+/// A thread that steals once into a ring of its own and reports what it got.
+fn thief(stealer: Stealer<Payload>) -> thread::JoinHandle<Vec<usize>> {
+    thread::spawn(move || {
+        let (own, _keep) = ring();
+        let mut got: Vec<_> = stealer
+            .steal_into(&own)
+            .map(Payload::open)
+            .into_iter()
+            .collect();
+        got.extend(drain(&own));
+        assert!(got.is_sorted(), "stolen out of order");
+        got
+    })
+}
+
+fn assert_each_once(mut got: Vec<usize>, count: usize) {
+    got.sort_unstable();
+    assert!(got.into_iter().eq(0..count), "lost or doubled");
+}
+
+#[test]
+fn loom_push_pop_and_steal() {
+    loom::model(|| {
+        let (owner, stealer) = ring();
+        push_all(&owner, 0..2);
+        let thief = thief(stealer);
+        let mut got: Vec<_> = owner.pop().map(Payload::open).into_iter().collect();
+        push_all(&owner, 2..4);
+        got.extend(drain(&owner));
+        assert!(got.is_sorted(), "popped out of order");
+        got.extend(thief.join().unwrap());
+        assert_each_once(got, 4);
+    });
+}
+
+#[test]
+fn loom_two_stealers() {
+    loom::model(|| {
+        let (owner, stealer) = ring();
+        push_all(&owner, 0..3);
+        let thieves = [thief(stealer.clone()), thief(stealer)];
+        push_all(&owner, 3..4);
+        let mut got: Vec<_> = owner.pop().map(Payload::open).into_iter().collect();
+        for thief in thieves {
+            got.extend(thief.join().unwrap());
+        }
+        got.extend(drain(&owner));
+        assert_each_once(got, 4);
+    });
+}
+
+/// The thief may read slots that the owner fills anew.
+#[test]
+fn loom_wrap_around() {
+    loom::model(|| {
+        let (owner, stealer) = ring();
+        push_all(&owner, 0..CAPACITY);
+        let thief = thief(stealer);
+        let mut got = Vec::new();
+        for number in CAPACITY..CAPACITY + 2 {
+            got.extend(owner.pop().map(Payload::open));
+            push_all(&owner, number..number + 1);
+        }
+        got.extend(thief.join().unwrap());
+        got.extend(drain(&owner));
+        assert_each_once(got, CAPACITY + 2);
+    });
+}
+
+#[test]
+fn loom_overflow_while_a_thief_reads() {
+    loom::model(|| {
+        let (owner, stealer) = ring();
+        push_all(&owner, 0..CAPACITY);
+        let thief = thief(stealer);
+        let mut overflow = Vec::new();
+        if let Err(back) = owner.push(Payload::new(CAPACITY)) {
+            owner.take_half(&mut overflow);
+            overflow.push(back);
+        }
+        let mut got: Vec<_> = overflow.into_iter().map(Payload::open).collect();
+        push_all(&owner, CAPACITY + 1..CAPACITY + 2);
+        got.extend(thief.join().unwrap());
+        got.extend(drain(&owner));
+        assert_each_once(got, CAPACITY + 2);
+    });
+}
+
+/// A chain of thefts: what lands in the second ring is stolen from there at once.
+#[test]
+fn loom_steal_from_the_thief() {
+    loom::model(|| {
+        let (owner, stealer) = ring();
+        let (second, second_stealer) = ring();
+        push_all(&owner, 0..4);
+        let last = thief(second_stealer.clone());
+        let middle = thread::spawn(move || {
+            let mut got: Vec<_> = stealer
+                .steal_into(&second)
+                .map(Payload::open)
+                .into_iter()
+                .collect();
+            got.extend(drain(&second));
+            got
+        });
+        let mut got: Vec<_> = owner.pop().map(Payload::open).into_iter().collect();
+        got.extend(middle.join().unwrap());
+        got.extend(last.join().unwrap());
+        got.extend(drain(&owner));
+        assert!(second_stealer.is_empty());
+        assert_each_once(got, 4);
+    });
+}
+
+struct Letter {
+    link: AtomicPtr<Letter>,
+    number: UnsafeCell<usize>,
+}
+
+// SAFETY: `link` is a field that only the inbox uses.
+unsafe impl Linked for Letter {
+    unsafe fn link(this: NonNull<Self>) -> NonNull<AtomicPtr<Self>> {
+        // SAFETY: within the live element.
+        unsafe { this.byte_add(offset_of!(Letter, link)) }.cast()
+    }
+}
+
+fn letter(number: usize) -> NonNull<Letter> {
+    let letter = Box::new(Letter {
+        link: AtomicPtr::default(),
+        number: UnsafeCell::new(0),
+    });
+    // SAFETY: not shared yet.
+    letter.number.with_mut(|value| unsafe { *value = number });
+    NonNull::from(Box::leak(letter))
+}
+
+fn open(letter: NonNull<Letter>) -> usize {
+    // SAFETY: made by `letter`, taken out of the inbox once.
+    let letter = unsafe { Box::from_raw(letter.as_ptr()) };
+    // SAFETY: no longer shared.
+    letter.number.with(|value| unsafe { *value })
+}
+
+/// Two producers against a consumer that takes twice: each letter once, each producer in order, one wake for each take that
+/// found something.
+#[test]
+fn loom_inbox() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::<Letter>::new());
+        let single = {
+            let inbox = inbox.clone();
+            // SAFETY: a fresh letter.
+            thread::spawn(move || usize::from(unsafe { inbox.push(letter(0)) }))
+        };
+        let chain = {
+            let inbox = inbox.clone();
+            thread::spawn(move || {
+                let (first, last) = (letter(1), letter(2));
+                // SAFETY: fresh letters.
+                unsafe { link_after(first, last) };
+                // SAFETY: fresh letters, linked just now.
+                usize::from(unsafe { inbox.push_chain(first, last) })
+            })
+        };
+        let mut got: Vec<_> = inbox.take_all().map(open).collect();
+        let mut takes = usize::from(!got.is_empty());
+        let wakes = single.join().unwrap() + chain.join().unwrap();
+        let before = got.len();
+        got.extend(inbox.take_all().map(open));
+        takes += usize::from(got.len() > before);
+        assert_eq!(wakes, takes);
+        let place = |number| got.iter().position(|&other| other == number);
+        assert!(place(1) < place(2));
+        assert_each_once(got, 3);
+    });
+}
+
+/// ABA: the consumer takes a letter and sends the same one again, while a producer is between its load and its exchange.
+#[test]
+fn loom_inbox_same_node_again() {
+    loom::model(|| {
+        let inbox = Arc::new(Inbox::<Letter>::new());
+        // SAFETY: a fresh letter.
+        unsafe { inbox.push(letter(0)) };
+        let producer = {
+            let inbox = inbox.clone();
+            thread::spawn(move || {
+                // SAFETY: a fresh letter.
+                unsafe { inbox.push(letter(1)) };
+            })
+        };
+        for taken in inbox.take_all() {
+            // SAFETY: it has just come out of the chain.
+            unsafe { inbox.push(taken) };
+        }
+        producer.join().unwrap();
+        assert_each_once(inbox.take_all().map(open).collect(), 2);
+    });
+}

@@ -1,0 +1,340 @@
+//! The run queue of one processor: a bounded ring with one owner and many stealers.
+//!
+//! # Vocabulary
+//! `head` is the number of words ever taken, `tail` the number ever pushed; word number `i` lies in slot `i % CAPACITY`. The
+//! ring holds the numbers `head..tail`, oldest first. The *owner* pushes at the tail and pops at the head (first in, first
+//! out); a *stealer* takes the older half from the head. Elements travel as [`Word`]s, so a slot is one atomic word.
+//!
+//! # Protocol
+//! * Only the owner writes slots and `tail`. A push writes the slot, then stores `tail` (Release).
+//! * `head` moves only by compare-and-swap, whoever moves it, and only upwards.
+//! * A stealer loads `head`, then `tail`, **copies** the words, then moves `head`. Only the move makes the copies its own; if
+//!   it fails, the copies are forgotten. The copies go straight to the free slots of the stealer's own ring, which become
+//!   visible only when that ring's `tail` is stored.
+//! * The owner pops in the same way, one word at a time: one locked instruction, and none for a push.
+//!
+//! # The race, and why it is harmless
+//! A stealer may read a slot while the owner writes it anew. Slots are atomics, so that is not undefined, and the copy is
+//! thrown away, since the stealer's move must fail. Claim: *if the move from `h` to `h + n` succeeds, then the stealer read
+//! exactly the words `h..h + n`.*
+//! * Not older ones: `tail >= h + n` was loaded with Acquire from the Release in push, after which those slots were written.
+//! * Not newer ones: the push of number `h + i + CAPACITY` comes after the owner's Acquire load of a head `> h + i`. `head`
+//!   grows monotonically and never repeats (64 bits: no wrap in centuries, hence no ABA), and the stealer's move is the
+//!   direct successor of `h`. So the head which that push saw is the stealer's move or a later one, and every later one is a
+//!   read-modify-write, which continues the Release sequence of that move. Thus the stealer's reads happen before the push's
+//!   write and cannot see it.
+//!
+//! Two takers cannot both own number `h`: both would have to swap the same value `h`, which occurs once. Nothing is lost:
+//! numbers below `head` were each covered by exactly one successful move.
+//! `tail` never seems to lie below `head`: each move of `head` is a Release by somebody who saw that `tail`, and is loaded
+//! with Acquire before `tail` is. The distance can seem larger than `CAPACITY` if the stealer slept between its two loads;
+//! it then starts again, and the tail which it saw forces a newer head upon it.
+//!
+//! # Rejected
+//! * A head packed of (steal, real), as tokio has it: it lets elements be moved out after the reservation, which words do
+//!   not need, and costs the stealer a second CAS and locks out all other stealers until that one comes.
+//! * The Chase–Lev deque: its owner works at the newest end and needs a full fence per pop; a run queue must be fair.
+//! * `head` and `tail` on two cache lines: the owner's push and pop read both and so does every stealer, so two lines are two
+//!   misses after each steal instead of one.
+//!
+//! Kin: Go's `runqput`, `runqget`, `runqgrab` (runtime/proc.go), with 32-bit counters there.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use crate::loom::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::loom::atomic::{AtomicU64, AtomicUsize};
+
+/// Slots of a ring. 256 as in Go and tokio: the whole ring is 2 KiB, and an overflow moves 128 elements under one lock.
+#[cfg(not(loom))]
+pub(crate) const CAPACITY: usize = 256;
+/// Few slots, so that a loom model wraps around.
+#[cfg(loom)]
+pub(crate) const CAPACITY: usize = 8;
+
+const MASK: u64 = CAPACITY as u64 - 1;
+
+/// An element that travels through a ring as one word, such as a pointer. A pointer exposes its provenance on the way in
+/// and takes it up on the way out (`expose_provenance`, `with_exposed_provenance`).
+pub(crate) trait Word: Sized {
+    /// Gives the element up; the word now owns it.
+    fn into_word(self) -> NonZeroUsize;
+
+    /// Takes the element back.
+    ///
+    /// # Safety
+    /// `word` came from `into_word` of this type, and is turned back exactly once.
+    unsafe fn from_word(word: NonZeroUsize) -> Self;
+}
+
+/// A new, empty ring: the one handle of its owner, and a first one for stealers.
+pub(crate) fn ring<T: Word>() -> (Owner<T>, Stealer<T>) {
+    let ring = Arc::new(Ring {
+        head: AtomicU64::new(0),
+        tail: AtomicU64::new(0),
+        slots: Slots(std::array::from_fn(|_| AtomicUsize::new(0))),
+        elements: PhantomData,
+    });
+    let stealer = Stealer { ring: ring.clone() };
+    let owner = Owner {
+        ring,
+        not_sync: PhantomData,
+    };
+    (owner, stealer)
+}
+
+/// The right to push and pop. It may move to another thread, but two threads never hold it at once.
+pub(crate) struct Owner<T: Word> {
+    ring: Arc<Ring<T>>,
+    not_sync: PhantomData<Cell<()>>,
+}
+
+/// The right to steal. Whoever holds one keeps the ring alive, and with it the elements inside.
+pub(crate) struct Stealer<T: Word> {
+    ring: Arc<Ring<T>>,
+}
+
+/// Aligned to two lines, since the hardware prefetches lines in pairs; the counters share one line with nothing else.
+#[repr(C, align(128))]
+struct Ring<T: Word> {
+    head: AtomicU64,
+    tail: AtomicU64,
+    slots: Slots,
+    elements: PhantomData<T>,
+}
+
+#[repr(align(64))]
+struct Slots([AtomicUsize; CAPACITY]);
+
+// SAFETY: S2: a ring is a container of T; a T enters on one thread and leaves on another, exactly once, and is never shared.
+unsafe impl<T: Word + Send> Send for Ring<T> {}
+// SAFETY: S2: as for Send; what several threads reach through &Ring are atomics.
+unsafe impl<T: Word + Send> Sync for Ring<T> {}
+
+impl<T: Word> Owner<T> {
+    /// Appends an element; a full ring gives it back.
+    #[inline]
+    pub(crate) fn push(&self, element: T) -> Result<(), T> {
+        let ring = &*self.ring;
+        // Relaxed: only the owner writes the tail.
+        let tail = ring.tail.load(Relaxed);
+        // Acquire: pairs with the Release moves of the head; those who took the old word of this slot have read it.
+        let head = ring.head.load(Acquire);
+        if tail - head >= CAPACITY as u64 {
+            return Err(element);
+        }
+        // Relaxed: published by the tail.
+        ring.slot(tail).store(element.into_word().get(), Relaxed);
+        // Release: pairs with the Acquire load of the tail in a stealer.
+        ring.tail.store(tail + 1, Release);
+        Ok(())
+    }
+
+    /// Takes the oldest element. The one locked instruction of the owner's path.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<T> {
+        let ring = &*self.ring;
+        // Relaxed, both: the owner wrote the tail and all slots itself, and a stale head only makes the exchange fail.
+        let tail = ring.tail.load(Relaxed);
+        let mut head = ring.head.load(Relaxed);
+        while head != tail {
+            let word = ring.slot(head).load(Relaxed);
+            // Release: pairs with the Acquire load of the head in a stealer, which must then see a tail not below it.
+            // Relaxed on failure: as for the load above.
+            match ring
+                .head
+                .compare_exchange_weak(head, head + 1, Release, Relaxed)
+            {
+                // SAFETY: S2: the exchange succeeded, so word number `head` is ours and nobody else's.
+                Ok(_) => return Some(unsafe { ring.element(word) }),
+                Err(newer) => head = newer,
+            }
+        }
+        None
+    }
+
+    /// Moves the older half (rounded up) to the end of `into`, oldest first: what a full ring hands to the injector.
+    /// Allocates only if `into` lacks room.
+    #[cold]
+    pub(crate) fn take_half(&self, into: &mut Vec<T>) {
+        let ring = &*self.ring;
+        into.reserve(CAPACITY.div_ceil(2));
+        // Relaxed, both: as in `pop`.
+        let tail = ring.tail.load(Relaxed);
+        let mut head = ring.head.load(Relaxed);
+        let count = loop {
+            let count = (tail - head).div_ceil(2);
+            // Release and Relaxed: as in `pop`. With nothing to take this exchanges a value for itself, or learns better.
+            match ring
+                .head
+                .compare_exchange(head, head + count, Release, Relaxed)
+            {
+                Ok(_) => break count,
+                Err(newer) => head = newer,
+            }
+        };
+        // Unlike a stealer the owner may read after the move: nobody but itself could write these slots meanwhile.
+        for number in head..head + count {
+            let word = ring.slot(number).load(Relaxed);
+            // SAFETY: S2: the exchange succeeded, so the words `head..head + count` are ours and nobody else's.
+            into.push(unsafe { ring.element(word) });
+        }
+    }
+
+    /// How many elements there are; stealers may have made it fewer meanwhile.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        // Relaxed, both: the tail is ours, and a stale head only means that a steal is counted late.
+        (self.ring.tail.load(Relaxed) - self.ring.head.load(Relaxed)) as usize
+    }
+
+    /// Whether there is nothing to pop. Once true it stays true until the owner pushes.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Another right to steal from this ring.
+    pub(crate) fn stealer(&self) -> Stealer<T> {
+        Stealer {
+            ring: self.ring.clone(),
+        }
+    }
+}
+
+impl<T: Word> Stealer<T> {
+    /// Takes the older half (rounded up, and no more than `into` has room for): the oldest element is returned, to be run
+    /// now, the others are appended to `into`, in their order. `None`: there was nothing.
+    pub(crate) fn steal_into(&self, into: &Owner<T>) -> Option<T> {
+        debug_assert!(
+            !Arc::ptr_eq(&self.ring, &into.ring),
+            "stealing from oneself"
+        );
+        let own = &*into.ring;
+        // Relaxed: the tail of `into` is the caller's own.
+        let own_tail = own.tail.load(Relaxed);
+        // Acquire: as in `push`.
+        let own_room = CAPACITY as u64 - (own_tail - own.head.load(Acquire));
+
+        let ring = &*self.ring;
+        loop {
+            let (head, available) = ring.observe();
+            if available == 0 {
+                return None;
+            }
+            let count = available.div_ceil(2).min(own_room + 1);
+            let word = ring.slot(head).load(Relaxed);
+            for i in 1..count {
+                let word = ring.slot(head + i).load(Relaxed);
+                own.slot(own_tail + i - 1).store(word, Relaxed);
+            }
+            if !ring.take(head, count) {
+                continue;
+            }
+            if count > 1 {
+                // Release: pairs with the Acquire load of the tail in whoever steals from `into`.
+                own.tail.store(own_tail + count - 1, Release);
+            }
+            // SAFETY: S2: `take` succeeded, so word number `head` is ours, and it was not put into the other ring.
+            return Some(unsafe { ring.element(word) });
+        }
+    }
+
+    /// Takes the oldest element only.
+    pub(crate) fn steal_one(&self) -> Option<T> {
+        let ring = &*self.ring;
+        loop {
+            let (head, available) = ring.observe();
+            if available == 0 {
+                return None;
+            }
+            let word = ring.slot(head).load(Relaxed);
+            if ring.take(head, 1) {
+                // SAFETY: S2: `take` succeeded, so word number `head` is ours and nobody else's.
+                return Some(unsafe { ring.element(word) });
+            }
+        }
+    }
+
+    /// How many elements there were a moment ago.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.ring.observe().1 as usize
+    }
+
+    /// Whether there was nothing a moment ago.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T: Word> Clone for Stealer<T> {
+    fn clone(&self) -> Self {
+        Self {
+            ring: self.ring.clone(),
+        }
+    }
+}
+
+impl<T: Word> Ring<T> {
+    #[inline(always)]
+    fn slot(&self, number: u64) -> &AtomicUsize {
+        &self.slots.0[(number & MASK) as usize]
+    }
+
+    /// A head, and how many words a stealer may try to take from there.
+    #[inline]
+    fn observe(&self) -> (u64, u64) {
+        loop {
+            // Acquire: pairs with the Release moves of the head, so that the tail loaded next is not below it.
+            let head = self.head.load(Acquire);
+            // Acquire: pairs with the Release in push, so that the slots below it are seen as written.
+            let tail = self.tail.load(Acquire);
+            debug_assert!(head <= tail, "a head moved past the tail");
+            let available = tail - head;
+            // More than the ring holds: the head is long out of date.
+            if available <= CAPACITY as u64 {
+                return (head, available);
+            }
+        }
+    }
+
+    /// The move that makes a stealer's copies of `head..head + count` its own.
+    #[inline]
+    fn take(&self, head: u64, count: u64) -> bool {
+        // Release: pairs with the Acquire load of the head in push, which may reuse the slots only after our reads of them,
+        // and with that in `observe`. Relaxed on failure: the caller observes anew. A failure means that another took
+        // something, so the callers' loops end.
+        self.head
+            .compare_exchange(head, head + count, Release, Relaxed)
+            .is_ok()
+    }
+
+    /// # Safety
+    /// The caller has taken the word out of this ring, and nobody else has.
+    #[inline(always)]
+    unsafe fn element(&self, word: usize) -> T {
+        debug_assert!(word != 0, "an empty slot was taken");
+        // SAFETY: S2: words within head..tail were stored by push, from a NonZeroUsize.
+        let word = unsafe { NonZeroUsize::new_unchecked(word) };
+        // SAFETY: S2: it came from T::into_word in push, and the caller promises that it is turned back only here.
+        unsafe { T::from_word(word) }
+    }
+}
+
+impl<T: Word> Drop for Ring<T> {
+    fn drop(&mut self) {
+        // Relaxed, all: the last handle is gone, and its Arc orders all uses of the ring before this.
+        for number in self.head.load(Relaxed)..self.tail.load(Relaxed) {
+            let word = self.slot(number).load(Relaxed);
+            // SAFETY: S2: the number was never taken, and nobody is left to take it.
+            drop(unsafe { self.element(word) });
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

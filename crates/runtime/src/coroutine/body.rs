@@ -1,0 +1,203 @@
+//! What a coroutine runs, and what comes of it: first the closure, then its outcome, in the same few words of the control block.
+//!
+//! A closure of up to [`INLINE_BYTES`] is stored in the core itself, so that a spawn allocates nothing; a larger one is boxed. The stack is
+//! taken only when the coroutine first runs, so a coroutine that waits to start costs its core and no more, and a batch of short
+//! ones that run one after the other all use the one stack that is warm in the cache.
+
+use super::join::JoinError;
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const INLINE_WORDS: usize = 6;
+const INLINE_BYTES: usize = INLINE_WORDS * size_of::<usize>();
+
+type Storage = [MaybeUninit<usize>; INLINE_WORDS];
+
+/// What the storage holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Nothing,
+    Closure,
+    Outcome,
+}
+
+struct Vtable {
+    /// Takes the closure out and calls it; leaves the outcome.
+    run: unsafe fn(*mut Storage),
+    /// Drops the closure uncalled; leaves the outcome `Cancelled`.
+    skip: unsafe fn(*mut Storage),
+    /// The closure has been taken out and will never return: leaves this outcome.
+    fail: unsafe fn(*mut Storage, JoinError),
+    drop_closure: unsafe fn(*mut Storage),
+    drop_outcome: unsafe fn(*mut Storage),
+}
+
+/// The panic payload by which cancellation unwinds a coroutine; it passes no panic hook.
+#[derive(Debug)]
+pub(crate) struct CancelUnwind;
+
+/// See the head of the file.
+pub(crate) struct Body {
+    vtable: Cell<Option<&'static Vtable>>,
+    content: Cell<Content>,
+    storage: UnsafeCell<Storage>,
+}
+
+/// A value of type `T` in the storage: in place if it fits, else behind a box.
+struct Slot<T>(std::marker::PhantomData<T>);
+
+impl<T> Slot<T> {
+    const INLINE: bool = size_of::<T>() <= INLINE_BYTES && align_of::<T>() <= align_of::<usize>();
+
+    /// # Safety
+    /// The storage is the caller's and holds nothing.
+    unsafe fn put(storage: *mut Storage, value: T) {
+        if Self::INLINE {
+            // SAFETY: S1: checked to fit.
+            unsafe { storage.cast::<T>().write(value) };
+        } else {
+            let boxed = Box::into_raw(Box::new(value));
+            // SAFETY: S1: a pointer fits.
+            unsafe { storage.cast::<*mut T>().write(boxed) };
+        }
+    }
+
+    /// # Safety
+    /// The storage is the caller's and holds a `T` that [`put`](Self::put) stored; it holds nothing afterwards.
+    unsafe fn take(storage: *mut Storage) -> T {
+        if Self::INLINE {
+            // SAFETY: S1: the caller's contract.
+            unsafe { storage.cast::<T>().read() }
+        } else {
+            // SAFETY: S1: the caller's contract.
+            let pointer = unsafe { storage.cast::<*mut T>().read() };
+            // SAFETY: S1: the pointer came from a box in `put`.
+            *unsafe { Box::from_raw(pointer) }
+        }
+    }
+}
+
+fn call<F: FnOnce() -> T, T>(closure: F) -> Result<T, JoinError> {
+    // A panic stays in its coroutine: the payload goes to whoever joins.
+    catch_unwind(AssertUnwindSafe(closure)).map_err(into_error)
+}
+
+fn into_error(payload: Box<dyn Any + Send>) -> JoinError {
+    if payload.is::<CancelUnwind>() { JoinError::Cancelled } else { JoinError::Panicked(payload) }
+}
+
+struct Typed<F, T>(std::marker::PhantomData<(F, T)>);
+
+impl<F: FnOnce() -> T, T> Typed<F, T> {
+    const VTABLE: Vtable = Vtable {
+        run: Self::run,
+        skip: Self::skip,
+        fail: Self::fail,
+        drop_closure: Self::drop_closure,
+        drop_outcome: Self::drop_outcome,
+    };
+
+    unsafe fn run(storage: *mut Storage) {
+        // SAFETY: S1: `Body::run` checked the content.
+        let closure = unsafe { Slot::<F>::take(storage) };
+        let outcome = call(closure);
+        // SAFETY: S1: the closure has left the storage.
+        unsafe { Slot::put(storage, outcome) };
+    }
+
+    unsafe fn skip(storage: *mut Storage) {
+        // SAFETY: S1: `Body::run` checked the content.
+        let closure = unsafe { Slot::<F>::take(storage) };
+        let outcome = call(|| drop(closure));
+        let outcome: Result<T, JoinError> = Err(outcome.err().unwrap_or(JoinError::Cancelled));
+        // SAFETY: S1: the closure has left the storage.
+        unsafe { Slot::put(storage, outcome) };
+    }
+
+    unsafe fn fail(storage: *mut Storage, error: JoinError) {
+        let outcome: Result<T, JoinError> = Err(error);
+        // SAFETY: S1: `Body::fail`: the closure has left the storage.
+        unsafe { Slot::put(storage, outcome) };
+    }
+
+    unsafe fn drop_closure(storage: *mut Storage) {
+        // SAFETY: S1: `Body` checked the content.
+        drop(unsafe { Slot::<F>::take(storage) });
+    }
+
+    unsafe fn drop_outcome(storage: *mut Storage) {
+        // SAFETY: S1: `Body` checked the content.
+        drop(unsafe { Slot::<Result<T, JoinError>>::take(storage) });
+    }
+}
+
+impl Body {
+    pub(crate) const fn empty() -> Self {
+        Self {
+            vtable: Cell::new(None),
+            content: Cell::new(Content::Nothing),
+            storage: UnsafeCell::new([const { MaybeUninit::uninit() }; INLINE_WORDS]),
+        }
+    }
+
+    /// Stores a closure. The bounds are the spawner's business: scoped spawns erase a lifetime.
+    ///
+    /// # Safety
+    /// The body is empty and the caller's; whatever `closure` and its result borrow outlives the coroutine and the taking of its result (S1, S2).
+    pub(crate) unsafe fn put<F: FnOnce() -> T, T>(&self, closure: F) {
+        debug_assert_eq!(self.content.get(), Content::Nothing);
+        // SAFETY: S1: empty and ours.
+        unsafe { Slot::put(self.storage.get(), closure) };
+        self.content.set(Content::Closure);
+        self.vtable.set(Some(&Typed::<F, T>::VTABLE));
+    }
+
+    fn table(&self) -> &'static Vtable {
+        self.vtable.get().expect("a stored body has a table")
+    }
+
+    /// Runs the closure, or drops it when `cancelled`; the outcome stays here.
+    pub(crate) fn run(&self, cancelled: bool) {
+        assert_eq!(self.content.replace(Content::Nothing), Content::Closure);
+        let table = self.table();
+        let function = if cancelled { table.skip } else { table.run };
+        // SAFETY: S1: the content was a closure of the table's type, and the running coroutine owns it.
+        unsafe { function(self.storage.get()) };
+        self.content.set(Content::Outcome);
+    }
+
+    /// The coroutine will never return: this is its outcome.
+    pub(crate) fn fail(&self, error: JoinError) {
+        assert_eq!(self.content.get(), Content::Nothing);
+        // SAFETY: S1: the closure has left the storage, nobody else looks at it before DONE.
+        unsafe { (self.table().fail)(self.storage.get(), error) };
+        self.content.set(Content::Outcome);
+    }
+
+    /// Takes the outcome, if it has not been taken.
+    ///
+    /// # Safety
+    /// `T` is the closure's result type; the coroutine has stored its outcome and this caller is the one who may take it.
+    pub(crate) unsafe fn take<T>(&self) -> Option<Result<T, JoinError>> {
+        if self.content.replace(Content::Nothing) != Content::Outcome {
+            return None;
+        }
+        // SAFETY: S1: the content was an outcome, of the caller's type.
+        Some(unsafe { Slot::<Result<T, JoinError>>::take(self.storage.get()) })
+    }
+
+    /// Drops whatever is stored. A panic in the value's destructor is swallowed by the coroutine's end and passed on by a handle's drop.
+    pub(crate) fn clear(&self) {
+        let table = self.vtable.get();
+        match (self.content.replace(Content::Nothing), table) {
+            // SAFETY: S1: the content is a closure of the table's type.
+            (Content::Closure, Some(table)) => unsafe { (table.drop_closure)(self.storage.get()) },
+            // SAFETY: S1: the content is an outcome of the table's type.
+            (Content::Outcome, Some(table)) => unsafe { (table.drop_outcome)(self.storage.get()) },
+            _ => {}
+        }
+    }
+}
+

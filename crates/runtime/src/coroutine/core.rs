@@ -1,0 +1,304 @@
+//! The control block, its references, and the little that a coroutine knows of its worker.
+
+use super::body::Body;
+use super::current;
+use super::join::JoinList;
+use super::local::LocalMap;
+use super::park::WaitReason;
+use super::pool::{self, Caches, PooledStack};
+use super::state::{Lifecycle, Wake};
+use crate::loom::static_atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use crate::sys::Lock;
+use silken_context::switch::Context;
+use std::cell::{Cell, UnsafeCell};
+use std::panic::Location;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+/// Whether a coroutine has an identity of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Own thread-locals; may continue on any worker.
+    Isolated,
+    /// The worker's thread-locals; bound to that worker once started.
+    Light,
+}
+
+/// Why the previous coroutine of a worker left its stack; its successor acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// Nobody left: the worker's base context began to run something.
+    Nothing,
+    /// It goes to the tail of the run queue.
+    Yield,
+    /// It is to be published as parked.
+    Park,
+    /// Its stack goes back to the pool.
+    Finished,
+    /// Its stack is lost.
+    Overflowed,
+}
+
+/// The one way from a coroutine to its scheduler; implemented once, in `sched`.
+pub(crate) trait Schedule: Sync {
+    /// Queues a coroutine that has become ready. Callable from everywhere, signal handlers excepted.
+    fn schedule(&self, ready: Ready);
+
+    /// Leaves the running coroutine's stack until it is continued.
+    ///
+    /// # Safety
+    /// `core` is the running coroutine, inside a critical section (S1).
+    unsafe fn suspend(&self, core: &Core);
+}
+
+/// The head of a worker, as the code that runs on it sees it.
+#[repr(C)]
+pub(crate) struct WorkerLink {
+    /// The worker's own execution, on the OS thread's stack.
+    pub(crate) base: Context,
+    /// Who left, and why; consumed by the successor.
+    pub(crate) left: Cell<*const Core>,
+    pub(crate) leaving: Cell<Leaving>,
+    /// Address of [`current::slot`] in the worker's own identity.
+    pub(crate) own_slot: *const Cell<*const Core>,
+    pub(crate) scheduler: &'static dyn Schedule,
+    /// The driver of the processor that the worker holds, as an opaque address: `driver` knows what it is.
+    pub(crate) driver: Cell<*const ()>,
+    pub(crate) caches: Caches,
+    pub(crate) id: usize,
+}
+
+/// See the head of `mod.rs`.
+#[repr(C, align(64))]
+pub(crate) struct Core {
+    // What a switch touches comes first, in one cache line.
+    pub(crate) context: Context,
+    pub(crate) link: Cell<*const WorkerLink>,
+    pub(crate) lifecycle: Lifecycle,
+    /// Depth of critical sections: hooks pass through, nobody preempts.
+    pub(crate) critical: Cell<u32>,
+    pub(crate) kind: Cell<Kind>,
+    pub(crate) started: Cell<bool>,
+    reason: AtomicU8,
+    /// `unpark`'s token, apart from the lifecycle's notification: an internal wait must not swallow it.
+    pub(crate) token: AtomicBool,
+    /// Link in the injector, an inbox or a pinned queue; who holds the `Ready` owns it.
+    pub(crate) next: AtomicPtr<Core>,
+    id: AtomicU64,
+
+    pub(crate) body: Body,
+    pub(crate) stack: UnsafeCell<Option<PooledStack>>,
+    /// Stack size class, an index into the pools.
+    pub(crate) class: Cell<u8>,
+    pub(crate) scheduler: Cell<Option<&'static dyn Schedule>>,
+    pub(crate) name: UnsafeCell<Option<Arc<str>>>,
+    pub(crate) site: Cell<Option<&'static Location<'static>>>,
+    pub(crate) joiners: Lock<JoinList>,
+    pub(crate) locals: UnsafeCell<Option<Box<LocalMap>>>,
+}
+
+// SAFETY: S2: the field rules in `mod.rs` give every plain cell one owner at a time, and name the pairs that hand it over.
+unsafe impl Sync for Core {}
+// SAFETY: S2: as above; the body is bounded by Send when it is stored.
+unsafe impl Send for Core {}
+
+impl Core {
+    /// A core as it lies in the pool.
+    pub(crate) fn free() -> Self {
+        Self {
+            context: Context::new(),
+            link: Cell::new(ptr::null()),
+            lifecycle: Lifecycle::free(),
+            critical: Cell::new(0),
+            kind: Cell::new(Kind::Light),
+            started: Cell::new(false),
+            reason: AtomicU8::new(0),
+            token: AtomicBool::new(false),
+            next: AtomicPtr::new(ptr::null_mut()),
+            id: AtomicU64::new(0),
+            body: Body::empty(),
+            stack: UnsafeCell::new(None),
+            class: Cell::new(0),
+            scheduler: Cell::new(None),
+            name: UnsafeCell::new(None),
+            site: Cell::new(None),
+            joiners: Lock::new(JoinList::new()),
+            locals: UnsafeCell::new(None),
+        }
+    }
+
+    /// The number of this life, unique in the process.
+    pub(crate) fn id(&self) -> u64 {
+        // Relaxed: written before the core is handed to anyone.
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Begins a life; the caller owns the core, which came from the pool.
+    pub(crate) fn set_id(&self, id: u64) {
+        // Relaxed: as above.
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    /// The name given at the spawn.
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        // SAFETY: S2: written before the first queueing, cleared when the last reference is gone.
+        unsafe { &*self.name.get() }.as_ref()
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_reason(&self, reason: WaitReason) {
+        // Relaxed: for reports only.
+        self.reason.store(reason as u8, Ordering::Relaxed);
+    }
+
+    /// What the coroutine waits for, while it is parked.
+    pub(crate) fn reason(&self) -> WaitReason {
+        // Relaxed: for reports only.
+        WaitReason::from_u8(self.reason.load(Ordering::Relaxed))
+    }
+
+    /// Wakes the coroutine from whatever it waits for; the wait looks at its own condition again.
+    #[inline]
+    pub(crate) fn unpark(&self) {
+        if let Some(ready) = self.make_ready() {
+            self.queue(ready);
+        }
+    }
+
+    /// The half of [`unpark`](Self::unpark) for those who return ready coroutines instead of queueing them.
+    #[inline]
+    pub(crate) fn make_ready(&self) -> Option<Ready> {
+        match self.lifecycle.unpark() {
+            Wake::Schedule => Some(Ready(NonNull::from(self))),
+            Wake::Noted => None,
+        }
+    }
+
+    /// Asks for cancellation.
+    pub(crate) fn cancel(&self) {
+        if self.lifecycle.cancel() == Wake::Schedule {
+            self.queue(Ready(NonNull::from(self)));
+        }
+    }
+
+    fn queue(&self, ready: Ready) {
+        // A core that was parked has been run, and so has a scheduler.
+        let Some(scheduler) = self.scheduler.get() else { return };
+        scheduler.schedule(ready);
+    }
+
+    /// Whether `addr` lies in the guard of the stack that the coroutine has now.
+    pub(crate) fn guards(&self, addr: usize) -> bool {
+        // SAFETY: S1: asked by the coroutine itself, which owns the field while it runs.
+        let stack = unsafe { &*self.stack.get() };
+        stack.as_ref().is_some_and(|pooled| pooled.stack.guard_range().contains(&addr))
+    }
+}
+
+/// The duty to queue a coroutine: whoever holds one passes it on, or the coroutine is lost.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Ready(NonNull<Core>);
+
+// SAFETY: S2: a Ready is the ownership of a core that is not running.
+unsafe impl Send for Ready {}
+
+impl Ready {
+    /// # Safety
+    /// The core is active, in no queue and not running, and the caller is the one who may queue it (S1).
+    #[inline(always)]
+    pub(crate) unsafe fn from_core(core: NonNull<Core>) -> Self {
+        Self(core)
+    }
+
+    /// Gives up the type's protection; the caller queues or runs the core.
+    #[inline(always)]
+    pub(crate) fn into_core(self) -> NonNull<Core> {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn core(&self) -> &Core {
+        // SAFETY: S2: cores are type-stable, and a ready one is alive.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+/// A counted reference to a core.
+#[derive(Debug)]
+pub(crate) struct CoreRef(NonNull<Core>);
+
+// SAFETY: S2: what a reference offers is atomic, or settled by the lifecycle word.
+unsafe impl Send for CoreRef {}
+// SAFETY: S2: as above.
+unsafe impl Sync for CoreRef {}
+
+impl CoreRef {
+    /// Takes over one reference.
+    ///
+    /// # Safety
+    /// The caller owns one reference to the core, which this value now stands for (S2).
+    pub(crate) unsafe fn adopt(core: NonNull<Core>) -> Self {
+        Self(core)
+    }
+
+    /// A new reference to a core that the caller knows to be alive.
+    pub(crate) fn retain(core: &Core) -> Self {
+        core.lifecycle.retain();
+        Self(NonNull::from(core))
+    }
+}
+
+impl std::ops::Deref for CoreRef {
+    type Target = Core;
+
+    #[inline(always)]
+    fn deref(&self) -> &Core {
+        // SAFETY: S2: a counted reference keeps the life that it refers to.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Clone for CoreRef {
+    fn clone(&self) -> Self {
+        Self::retain(self)
+    }
+}
+
+impl Drop for CoreRef {
+    fn drop(&mut self) {
+        release(self);
+    }
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("id", &self.id()).field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// Drops one reference; the last one sends the core back to the pool.
+#[inline]
+pub(crate) fn release(core: &Core) {
+    if core.lifecycle.release() {
+        recycle(core);
+    }
+}
+
+/// Nobody refers to the core any more, and it has ended.
+#[inline]
+fn recycle(core: &Core) {
+    // Relaxed: the life is over; reports skip it.
+    core.id.store(0, Ordering::Relaxed);
+    // SAFETY: S2: last reference: the field is ours.
+    let name = unsafe { &mut *core.name.get() };
+    if name.is_some() {
+        *name = None;
+    }
+    core.scheduler.set(None);
+    let core = NonNull::from(core);
+    match current::enter_link() {
+        Some(link) => link.caches.give_core(core),
+        None => pool::pools().give_core(core),
+    }
+}

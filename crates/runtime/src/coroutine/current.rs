@@ -1,0 +1,110 @@
+//! Who am I? The thread-local that names the running coroutine, and critical sections.
+//!
+//! The slot lies in the *identity* that runs. In an isolated coroutine's block it is constant for the coroutine's life, so a compiler may
+//! keep what it read across a switch. In a worker's own block it names the light coroutine that runs there, or nobody, and it is rewritten
+//! at each switch; light coroutines are bound to their worker, so the slot's address is constant for them too.
+//!
+//! The worker is a field of the coroutine, never a thread-local that is read after a switch.
+
+use super::core::{Core, WorkerLink};
+use crate::loom::static_atomic::{AtomicIsize, Ordering, compiler_fence};
+use silken_context::switch;
+use std::cell::Cell;
+use std::ptr;
+
+thread_local! {
+    /// The running coroutine; null on OS threads and in a worker's own context.
+    static CURRENT: Cell<*const Core> = const { Cell::new(ptr::null()) };
+    /// In a worker's own block: the worker.
+    static WORKER: Cell<*const WorkerLink> = const { Cell::new(ptr::null()) };
+}
+
+/// The running coroutine.
+#[inline(always)]
+pub(crate) fn current_core() -> Option<&'static Core> {
+    let core = CURRENT.get();
+    // SAFETY: S2: cores are type-stable; the running coroutine's one is alive for as long as the coroutine runs, and callers do not keep
+    // the reference beyond that.
+    unsafe { core.as_ref() }
+}
+
+/// The worker on which the caller runs, be it a coroutine or the worker's own context. Inside a coroutine only within a critical section.
+#[inline(always)]
+pub(crate) fn current_link() -> Option<&'static WorkerLink> {
+    let link = match current_core() {
+        Some(core) => core.link.get(),
+        None => WORKER.get(),
+    };
+    // SAFETY: S2: workers outlive the code that runs on them.
+    unsafe { link.as_ref() }
+}
+
+/// The worker, with the caller inside a critical section for as long as the guard-like reference is used.
+pub(super) fn enter_link() -> Option<LinkGuard> {
+    let critical = current_core().map(Critical::enter);
+    current_link().map(|link| LinkGuard { link, _critical: critical })
+}
+
+/// A worker reference that is valid because preemption and migration are off.
+pub(super) struct LinkGuard {
+    link: &'static WorkerLink,
+    _critical: Option<Critical>,
+}
+
+impl std::ops::Deref for LinkGuard {
+    type Target = WorkerLink;
+
+    fn deref(&self) -> &WorkerLink {
+        self.link
+    }
+}
+
+/// Makes the calling OS thread a worker, or an ordinary thread again (null).
+pub(crate) fn bind_worker_thread(link: *const WorkerLink) {
+    WORKER.set(link);
+}
+
+/// Address of the slot in the identity that runs.
+pub(crate) fn current_slot() -> *const Cell<*const Core> {
+    CURRENT.with(ptr::from_ref)
+}
+
+/// Place of the slot from the FS base, the same in every identity, if the crate lies in the static block (it does in an executable).
+/// Learnt once, on an OS thread.
+pub(crate) fn slot_offset() -> Option<isize> {
+    static OFFSET: AtomicIsize = AtomicIsize::new(0);
+    // Relaxed: every thread computes the same value.
+    let known = OFFSET.load(Ordering::Relaxed);
+    if known != 0 {
+        return Some(known);
+    }
+    let offset = (current_slot() as isize).wrapping_sub(switch::identity_base() as isize);
+    // The segments lie just below the FS base; a module loaded late has its segment on the heap.
+    if !(-(1 << 20)..0).contains(&offset) {
+        return None;
+    }
+    OFFSET.store(offset, Ordering::Relaxed);
+    Some(offset)
+}
+
+/// Runtime code on a coroutine's stack: hooks pass straight through, nobody preempts, the worker does not change.
+/// Sections nest, are short, and end before the coroutine parks, except in the one that parks it.
+pub(crate) struct Critical(&'static Core);
+
+impl Critical {
+    #[inline(always)]
+    pub(crate) fn enter(core: &'static Core) -> Self {
+        core.critical.set(core.critical.get() + 1);
+        // A signal handler on this very thread must see the count before what it protects.
+        compiler_fence(Ordering::SeqCst);
+        Self(core)
+    }
+}
+
+impl Drop for Critical {
+    #[inline(always)]
+    fn drop(&mut self) {
+        compiler_fence(Ordering::SeqCst);
+        self.0.critical.set(self.0.critical.get() - 1);
+    }
+}

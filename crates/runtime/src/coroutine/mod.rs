@@ -1,0 +1,48 @@
+//! What a coroutine *is*: identity, lifecycle, park and unpark, result, locals. Who runs it, and when, is `sched`'s business.
+//!
+//! # Vocabulary
+//! | word | meaning |
+//! |---|---|
+//! | [`Core`] | the coroutine's control block: type-stable memory from a pool, never given back to the system |
+//! | [`Ready`] | the duty to queue a coroutine; exactly one exists while it is queued or about to be |
+//! | [`CoreRef`] | a counted reference: keeps the control block from being recycled |
+//! | [`Unparker`] | an uncounted address that may only wake: stale ones are harmless, because the memory is type-stable |
+//! | *isolated* | a coroutine with an identity block of its own: may continue on any worker |
+//! | *light* | a coroutine that shares its worker's thread-locals: bound to that worker once started |
+//!
+//! # States, as reports print them
+//! | state | word (`state.rs`) | where the coroutine is |
+//! |---|---|---|
+//! | ready | active | in a run queue, the injector, or a waker's hands as a `Ready` |
+//! | running | active | on a worker |
+//! | parked | `PARKED` | in no queue; its wait reason says what for |
+//! | done | `DONE` | nowhere; its result waits to be taken |
+//! | free | no references | in the pool |
+//!
+//! # Field rules of `Core`
+//! Fields are plain cells with one owner at a time: the spawner until the core is queued, then whoever holds the `Ready`, then the
+//! coroutine itself, and its successor on the worker while it leaves. The queue's and the lifecycle word's Release/Acquire pairs hand
+//! them over. What others may read at any time is atomic: `lifecycle`, `reason`, `id`, `token`, `next`.
+
+mod body;
+mod core;
+mod current;
+mod join;
+mod local;
+mod park;
+mod pool;
+mod state;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+
+pub(crate) use body::{Body, CancelUnwind};
+pub(crate) use core::{Core, CoreRef, Kind, Leaving, Ready, Schedule, WorkerLink};
+pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, current_slot, slot_offset};
+pub(crate) use join::Joiner;
+pub use join::{JoinError, JoinHandle};
+pub use local::{AccessError, LocalKey};
+pub(crate) use park::{Outcome, Unparker, WaitCell, park, raise_if_cancelled};
+pub use park::WaitReason;
+pub(crate) use pool::{Caches, PooledStack, Pools, pools};
+pub(crate) use state::{Finished, Published, ResultOwner, Wake};

@@ -1,0 +1,266 @@
+//! The one blocking verb, and the cell that settles a wait.
+//!
+//! # Protocol
+//! A blocker puts a [`WaitCell`] on its stack, makes it reachable for wakers (under the lock of whatever list it joins), and calls [`park`] until
+//! the cell is settled. [`park`] may return early: everything that waits looks at its own condition again. Wakers settle the cell by one
+//! compare-and-swap and unpark; success, timeout, cancellation and closure all meet in that one word, and the first wins.
+//!
+//! # The race
+//! After the cell is settled the waiter may return and its stack frame may vanish. So a waker copies the [`Unparker`] out *before* it settles,
+//! and settling is the last touch of the waiter's memory. The unparker names type-stable memory: a late one wakes a stranger
+//! for nothing, which strangers tolerate.
+//!
+//! Outside a coroutine the same verb parks the OS thread, so blockers are written once.
+
+use super::body::CancelUnwind;
+use super::core::Core;
+use super::current::{self, Critical};
+use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::loom::static_atomic;
+use crate::sys;
+use std::cell::Cell;
+use std::ptr::NonNull;
+
+/// Why a coroutine sleeps, as reports print it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum WaitReason {
+    /// It does not: it runs or is ready to.
+    None,
+    /// `park` or `park_timeout`.
+    Park,
+    /// `sleep`, or a hooked sleep.
+    Sleep,
+    /// The end of another coroutine.
+    Join,
+    /// The end of a scope's children.
+    Scope,
+    /// A futex word: a lock, a channel, a condition variable of std or of a crate.
+    Futex,
+    /// A descriptor that becomes readable.
+    Read,
+    /// A descriptor that becomes writable.
+    Write,
+    /// One of several descriptors.
+    Poll,
+    /// A call that runs on an OS thread in its stead.
+    Offload,
+}
+
+impl WaitReason {
+    const ALL: [WaitReason; 10] = [
+        WaitReason::None,
+        WaitReason::Park,
+        WaitReason::Sleep,
+        WaitReason::Join,
+        WaitReason::Scope,
+        WaitReason::Futex,
+        WaitReason::Read,
+        WaitReason::Write,
+        WaitReason::Poll,
+        WaitReason::Offload,
+    ];
+
+    pub(crate) fn from_u8(value: u8) -> Self {
+        Self::ALL.get(usize::from(value)).copied().unwrap_or(WaitReason::None)
+    }
+}
+
+/// Parks the caller until somebody unparks it; may return for no reason. A coroutine parks itself, an OS thread the thread.
+#[inline]
+pub(crate) fn park(reason: WaitReason) {
+    match current::current_core() {
+        Some(core) => park_core(core, reason),
+        None => ThreadParker::own().park(None),
+    }
+}
+
+/// As [`park`], on an OS thread only until `deadline_ns` of the monotonic clock. Coroutines arm a timer instead: see `driver::timers`.
+pub(crate) fn park_thread_until(deadline_ns: u64) {
+    ThreadParker::own().park(Some(deadline_ns));
+}
+
+#[inline]
+fn park_core(core: &'static Core, reason: WaitReason) {
+    if core.lifecycle.take_notification() {
+        return;
+    }
+    let critical = Critical::enter(core);
+    core.set_reason(reason);
+    let scheduler = core.scheduler.get().expect("a running coroutine has a scheduler");
+    // SAFETY: S1: the caller is the running coroutine, in a critical section.
+    unsafe { scheduler.suspend(core) };
+    core.set_reason(WaitReason::None);
+    drop(critical);
+}
+
+/// Unwinds the running coroutine if its cancellation was asked for. Not while it unwinds already: a destructor's waits run to their end.
+#[inline]
+pub(crate) fn raise_if_cancelled() {
+    if let Some(core) = current::current_core()
+        && core.lifecycle.is_cancelled()
+        && !std::thread::panicking()
+    {
+        raise();
+    }
+}
+
+#[cold]
+fn raise() -> ! {
+    std::panic::resume_unwind(Box::new(CancelUnwind))
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Outcome {
+    /// What was waited for is there.
+    Woken = 1,
+    /// The deadline came first.
+    TimedOut = 2,
+    /// The waiter gave up because it was cancelled.
+    Cancelled = 3,
+    /// What was waited on is gone.
+    Closed = 4,
+}
+
+impl Outcome {
+    fn from_u32(value: u32) -> Option<Self> {
+        [Outcome::Woken, Outcome::TimedOut, Outcome::Cancelled, Outcome::Closed]
+            .into_iter()
+            .find(|outcome| *outcome as u32 == value)
+    }
+}
+
+/// One wait: undecided, or settled with an [`Outcome`].
+#[derive(Debug)]
+pub(crate) struct WaitCell {
+    outcome: AtomicU32,
+    unparker: Unparker,
+}
+
+impl WaitCell {
+    /// An undecided wait of the caller.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self::with_unparker(Unparker::current())
+    }
+
+    pub(crate) fn with_unparker(unparker: Unparker) -> Self {
+        Self { outcome: AtomicU32::new(0), unparker }
+    }
+
+    /// Whom to wake once the cell is settled; to be read before settling.
+    #[inline]
+    pub(crate) fn unparker(&self) -> Unparker {
+        self.unparker
+    }
+
+    /// Settles the wait; `true` for the one caller who decides it. That caller wakes the waiter, and touches the cell no more.
+    #[inline]
+    #[must_use]
+    pub(crate) fn settle(&self, outcome: Outcome) -> bool {
+        // Release: pairs with the Acquire in `outcome`: what the waker did is seen. Relaxed on failure: the loser learns nothing from it.
+        self.outcome.compare_exchange(0, outcome as u32, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// How the wait ended, once it has.
+    #[inline]
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        // Acquire: pairs with the Release in `settle`.
+        Outcome::from_u32(self.outcome.load(Ordering::Acquire))
+    }
+}
+
+/// Whom to wake: an address of type-stable memory, not a reference. A stale one does no harm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unparker {
+    Coroutine(NonNull<Core>),
+    Thread(&'static ThreadParker),
+}
+
+// SAFETY: S2: both kinds of address are type-stable, and waking is an atomic operation.
+unsafe impl Send for Unparker {}
+// SAFETY: S2: as above.
+unsafe impl Sync for Unparker {}
+
+impl Unparker {
+    /// The caller's.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        match current::current_core() {
+            Some(core) => Self::Coroutine(NonNull::from(core)),
+            None => Self::Thread(ThreadParker::own()),
+        }
+    }
+
+    /// Wakes.
+    #[inline]
+    pub(crate) fn unpark(self) {
+        match self {
+            // SAFETY: S2: cores are type-stable.
+            Self::Coroutine(core) => unsafe { core.as_ref() }.unpark(),
+            Self::Thread(parker) => parker.unpark(),
+        }
+    }
+}
+
+const EMPTY: u32 = 0;
+const SLEEPING: u32 = 1;
+const NOTIFIED: u32 = 2;
+
+/// Parks an OS thread: one futex word. Lives for ever; threads that end hand theirs to the next.
+#[derive(Debug)]
+pub(crate) struct ThreadParker {
+    word: static_atomic::AtomicU32,
+}
+
+/// Gives the parker back when the thread ends.
+struct OwnParker(Cell<Option<&'static ThreadParker>>);
+
+static IDLE_PARKERS: sys::Lock<Vec<&'static ThreadParker>> = sys::Lock::new(Vec::new());
+
+impl Drop for OwnParker {
+    fn drop(&mut self) {
+        if let Some(parker) = self.0.get() {
+            IDLE_PARKERS.lock().push(parker);
+        }
+    }
+}
+
+impl ThreadParker {
+    fn own() -> &'static ThreadParker {
+        thread_local! {
+            static OWN: OwnParker = const { OwnParker(Cell::new(None)) };
+        }
+        let take = || IDLE_PARKERS.lock().pop();
+        let make = || -> &'static ThreadParker { Box::leak(Box::new(Self { word: static_atomic::AtomicU32::new(EMPTY) })) };
+        // A thread that waits in a destructor of its thread-locals gets a parker that is never handed on.
+        OWN.try_with(|own| match own.0.get() {
+            Some(parker) => parker,
+            None => {
+                let parker = take().unwrap_or_else(make);
+                own.0.set(Some(parker));
+                parker
+            }
+        })
+        .unwrap_or_else(|_| make())
+    }
+
+    fn park(&self, deadline_ns: Option<u64>) {
+        // Acquire: pairs with the Release in `unpark`.
+        if self.word.swap(SLEEPING, Ordering::Acquire) != NOTIFIED {
+            sys::futex::wait(&self.word, SLEEPING, deadline_ns);
+        }
+        // Acquire: as above.
+        self.word.swap(EMPTY, Ordering::Acquire);
+    }
+
+    fn unpark(&self) {
+        // Release: pairs with the Acquire in `park`.
+        if self.word.swap(NOTIFIED, Ordering::Release) == SLEEPING {
+            sys::futex::wake(&self.word, 1);
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Where control blocks and stacks come from and go to: per-worker caches over process-wide pools.
+//!
+//! A stack travels with the identity block that is built at its top, so an isolated coroutine finds both warm. Stacks of light coroutines are
+//! kept apart: their first frame lies in the topmost page, and they would cost a page more on a slot that ever held a block.
+//!
+//! A *size class* is a power of two of virtual memory per stack, 16 KiB to 1 GiB; each has one arena for the whole process, made when first asked for.
+//! Address space is reserved when a coroutine is spawned, so that the stack it takes at its first run cannot be refused for lack of it; workers
+//! hold small stocks of such reservations.
+//!
+//! Lock order: pool locks are leaves; nothing is locked, allocated or mapped under them, except that a vector of pointers may grow.
+
+use super::core::{Core, Kind};
+use crate::loom::static_atomic::{AtomicPtr, Ordering};
+use crate::sys::Lock;
+use silken_context::identity::{Facts, Identity};
+use silken_context::stack::{Arena, ArenaConfig, Stack};
+use std::cell::{Cell, UnsafeCell};
+use std::io;
+use std::ptr::{self, NonNull};
+
+const CLASS_MIN_BITS: u32 = 14;
+const CLASS_MAX_BITS: u32 = 30;
+const CLASSES: usize = (CLASS_MAX_BITS - CLASS_MIN_BITS + 1) as usize;
+
+/// Address space that one class may take, so that several sizes fit beside each other in 47 bits.
+const CLASS_BYTES_MAX: usize = 1 << 43;
+
+/// Guard bytes of a slot; see `silken_context::stack`.
+const GUARD_BYTES: usize = 16 * 1024;
+
+/// How many stacks or cores a worker keeps for itself, and how many it moves at once. Guesses: a few times the deepest burst that a
+/// worker can run without another worker's help is wasted beyond this, and a lock per 64 is noise.
+const CACHE_MAX: usize = 256;
+const CACHE_BATCH: usize = 64;
+
+/// Memory at the top of a stack that stays when it is given back; deeper pages are returned to the system.
+const KEEP_BYTES: usize = 16 * 1024;
+/// Looking at a page that was never touched costs a fault, so only some releases look (`silken_context::stack`).
+const DEEP_LOOK_EVERY: u32 = 8;
+
+/// A stack, the identity at its top, and where the first frame goes.
+pub(crate) struct PooledStack {
+    pub(crate) stack: Stack,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) frame_top: *mut u8,
+}
+
+// SAFETY: S1: the value is the right to the stack's memory, which may move between threads.
+unsafe impl Send for PooledStack {}
+
+type Shelf = [Vec<PooledStack>; 2];
+
+/// One size class: its arena, and stacks that are ready for use.
+struct Class {
+    arena: AtomicPtr<Arena>,
+    shelf: Lock<Shelf>,
+}
+
+/// The process-wide pools.
+pub(crate) struct Pools {
+    classes: [Class; CLASSES],
+    cores: Lock<Vec<NonNull<Core>>>,
+    /// First core of each chunk ever made, for those who look at all coroutines.
+    chunks: Lock<Vec<NonNull<Core>>>,
+    growing: Lock<()>,
+}
+
+// SAFETY: S2: cores in the pool belong to nobody; the locks hand them over.
+unsafe impl Sync for Pools {}
+
+static POOLS: Pools = Pools {
+    classes: [const { Class { arena: AtomicPtr::new(ptr::null_mut()), shelf: Lock::new([Vec::new(), Vec::new()]) } };
+        CLASSES],
+    cores: Lock::new(Vec::new()),
+    chunks: Lock::new(Vec::new()),
+    growing: Lock::new(()),
+};
+
+/// The pools of this process.
+pub(crate) fn pools() -> &'static Pools {
+    &POOLS
+}
+
+const CHUNK_CORES: usize = 256;
+
+impl Pools {
+    /// The class whose stacks have at least `bytes` of address space.
+    pub(crate) fn class_for(bytes: usize) -> io::Result<u8> {
+        let bits = bytes.max(1).next_power_of_two().trailing_zeros().max(CLASS_MIN_BITS);
+        if bits > CLASS_MAX_BITS {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a stack of {bytes} bytes: at most 1 GiB")));
+        }
+        Ok((bits - CLASS_MIN_BITS) as u8)
+    }
+
+    /// Bytes of address space of a class's stacks.
+    pub(crate) fn class_bytes(class: u8) -> usize {
+        1 << (CLASS_MIN_BITS + u32::from(class))
+    }
+
+    /// The arena of a class.
+    fn arena(&self, class: u8) -> io::Result<&'static Arena> {
+        let slot = &self.classes[usize::from(class)].arena;
+        // Acquire: pairs with the Release in `make_arena`.
+        // SAFETY: S1: arenas are leaked when made.
+        match unsafe { slot.load(Ordering::Acquire).as_ref() } {
+            Some(arena) => Ok(arena),
+            None => self.make_arena(class),
+        }
+    }
+
+    #[cold]
+    fn make_arena(&self, class: u8) -> io::Result<&'static Arena> {
+        let _growing = self.growing.lock();
+        let slot = &self.classes[usize::from(class)].arena;
+        // Relaxed: the lock orders the makers.
+        // SAFETY: S1: arenas are leaked when made.
+        if let Some(arena) = unsafe { slot.load(Ordering::Relaxed).as_ref() } {
+            return Ok(arena);
+        }
+        let bytes = Self::class_bytes(class);
+        // Small stacks keep their size and get the guard on top; large ones give the guard a part of theirs.
+        let stack_bytes = if bytes > 4 * GUARD_BYTES { bytes - GUARD_BYTES } else { bytes };
+        let arena: &'static Arena = Box::leak(Box::new(Arena::new(ArenaConfig {
+            stack_bytes,
+            guard_bytes: GUARD_BYTES,
+            slots_max: (CLASS_BYTES_MAX / bytes).min(16 << 20),
+            ..ArenaConfig::default()
+        })?));
+        // Release: pairs with the Acquire in `arena`.
+        slot.store(ptr::from_ref(arena).cast_mut(), Ordering::Release);
+        Ok(arena)
+    }
+
+    /// Makes sure that one more coroutine of this class can have a stack.
+    pub(crate) fn reserve(&self, class: u8, count: usize) -> io::Result<()> {
+        self.arena(class)?.reserve(count)
+    }
+
+    /// Gives reservations back.
+    pub(crate) fn unreserve(&self, class: u8, count: usize) {
+        if let Ok(arena) = self.arena(class) {
+            arena.unreserve(count);
+        }
+    }
+
+    fn take_stacks(&self, class: u8, kind: Kind, out: &mut Vec<PooledStack>) {
+        let mut shelf = self.classes[usize::from(class)].shelf.lock();
+        let shelf = &mut shelf[kind as usize];
+        let rest = shelf.len().saturating_sub(CACHE_BATCH);
+        out.extend(shelf.drain(rest..));
+    }
+
+    fn give_stacks(&self, class: u8, kind: Kind, from: &mut Vec<PooledStack>, count: usize) {
+        let mut shelf = self.classes[usize::from(class)].shelf.lock();
+        shelf[kind as usize].extend(from.drain(..count.min(from.len())));
+    }
+
+    fn fresh_stack(&self, class: u8, kind: Kind, facts: Option<&'static Facts>) -> io::Result<PooledStack> {
+        let stack = self.arena(class)?.take()?;
+        let top = stack.top();
+        match (kind, facts) {
+            (Kind::Isolated, Some(facts)) => {
+                // SAFETY: S3: a fresh slot is zeroed and ours; the caller runs under a complete identity.
+                match unsafe { Identity::build(facts, top) } {
+                    Some((identity, frame_top)) => Ok(PooledStack { stack, identity: Some(identity), frame_top }),
+                    None => Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for an identity block")),
+                }
+            }
+            _ => Ok(PooledStack { stack, identity: None, frame_top: top }),
+        }
+    }
+
+    fn take_cores(&self, out: &mut Vec<NonNull<Core>>, count: usize) {
+        {
+            let mut cores = self.cores.lock();
+            let rest = cores.len().saturating_sub(count);
+            out.extend(cores.drain(rest..));
+        }
+        if out.is_empty() {
+            self.grow(out);
+        }
+    }
+
+    #[cold]
+    fn grow(&self, out: &mut Vec<NonNull<Core>>) {
+        let chunk: Box<[Core]> = (0..CHUNK_CORES).map(|_| Core::free()).collect();
+        let chunk = Box::leak(chunk);
+        let first = NonNull::from(&mut chunk[0]);
+        out.extend(chunk.iter_mut().map(NonNull::from));
+        self.chunks.lock().push(first);
+    }
+
+    /// A core for a new life, for a caller that is no worker.
+    pub(crate) fn take_core(&self) -> NonNull<Core> {
+        if let Some(core) = self.cores.lock().pop() {
+            return core;
+        }
+        let mut fresh = Vec::with_capacity(CHUNK_CORES);
+        self.grow(&mut fresh);
+        let core = fresh.pop().expect("a chunk has cores");
+        self.cores.lock().append(&mut fresh);
+        core
+    }
+
+    pub(crate) fn give_core(&self, core: NonNull<Core>) {
+        self.cores.lock().push(core);
+    }
+
+    /// Calls `look` with every core that is not free: a moving picture, for shutdown and reports.
+    pub(crate) fn for_each_core(&self, mut look: impl FnMut(&Core)) {
+        let chunks = self.chunks.lock().clone();
+        for first in chunks {
+            for index in 0..CHUNK_CORES {
+                // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
+                let core = unsafe { first.add(index) };
+                // SAFETY: S2: as above.
+                let core = unsafe { core.as_ref() };
+                if !core.lifecycle.is_free() {
+                    look(core);
+                }
+            }
+        }
+    }
+}
+
+/// What one worker keeps for itself. Touched only by code that runs on that worker, in its own context or in a critical section.
+pub(crate) struct Caches {
+    stacks: UnsafeCell<[Vec<PooledStack>; 2]>,
+    /// The class of the stacks in `stacks`: the runtime's default. Others go to the shared shelves.
+    class: u8,
+    cores: UnsafeCell<Vec<NonNull<Core>>>,
+    reservations: Cell<usize>,
+    releases: Cell<u32>,
+    facts: Option<&'static Facts>,
+}
+
+impl Caches {
+    pub(crate) fn new(class: u8, facts: Option<&'static Facts>) -> Self {
+        Self {
+            stacks: UnsafeCell::new([Vec::new(), Vec::new()]),
+            class,
+            cores: UnsafeCell::new(Vec::new()),
+            reservations: Cell::new(0),
+            releases: Cell::new(0),
+            facts,
+        }
+    }
+
+    /// The facts of isolation, if this process has it.
+    #[inline(always)]
+    pub(crate) fn facts(&self) -> Option<&'static Facts> {
+        self.facts
+    }
+
+    /// A core for a new life.
+    #[inline]
+    pub(crate) fn take_core(&self) -> NonNull<Core> {
+        // SAFETY: S1: only the worker's own code comes here, and it does not re-enter.
+        let cores = unsafe { &mut *self.cores.get() };
+        if cores.is_empty() {
+            POOLS.take_cores(cores, CACHE_BATCH);
+        }
+        cores.pop().expect("the pool grows")
+    }
+
+    /// Takes back a core whose life is over.
+    #[inline]
+    pub(crate) fn give_core(&self, core: NonNull<Core>) {
+        // SAFETY: S1: as in `take_core`.
+        let cores = unsafe { &mut *self.cores.get() };
+        if cores.len() >= CACHE_MAX {
+            POOLS.cores.lock().extend(cores.drain(..CACHE_BATCH));
+        }
+        cores.push(core);
+    }
+
+    /// Reserves the address space of one stack.
+    #[inline]
+    pub(crate) fn reserve(&self, class: u8) -> io::Result<()> {
+        if class != self.class {
+            return POOLS.reserve(class, 1);
+        }
+        match self.reservations.get() {
+            0 => {
+                // Near the limit a batch may be refused where one stack is still to be had.
+                match POOLS.reserve(class, CACHE_BATCH) {
+                    Ok(()) => self.reservations.set(CACHE_BATCH - 1),
+                    Err(_) => POOLS.reserve(class, 1)?,
+                }
+            }
+            some => self.reservations.set(some - 1),
+        }
+        Ok(())
+    }
+
+    /// Gives one reservation back.
+    #[inline]
+    pub(crate) fn unreserve(&self, class: u8) {
+        if class != self.class {
+            return POOLS.unreserve(class, 1);
+        }
+        let some = self.reservations.get() + 1;
+        if some > CACHE_MAX {
+            POOLS.unreserve(class, CACHE_BATCH);
+            self.reservations.set(some - CACHE_BATCH);
+        } else {
+            self.reservations.set(some);
+        }
+    }
+
+    /// A stack for a coroutine that starts.
+    #[inline]
+    pub(crate) fn take_stack(&self, class: u8, kind: Kind) -> io::Result<PooledStack> {
+        if class == self.class {
+            // SAFETY: S1: as in `take_core`.
+            let cached = unsafe { &mut *self.stacks.get() };
+            if let Some(stack) = cached[kind as usize].pop() {
+                return Ok(stack);
+            }
+        }
+        self.take_stack_slow(class, kind)
+    }
+
+    #[cold]
+    fn take_stack_slow(&self, class: u8, kind: Kind) -> io::Result<PooledStack> {
+        let mut batch = Vec::new();
+        POOLS.take_stacks(class, kind, &mut batch);
+        let Some(stack) = batch.pop() else {
+            return POOLS.fresh_stack(class, kind, self.facts);
+        };
+        if class == self.class {
+            // SAFETY: S1: as in `take_core`.
+            let cached = unsafe { &mut *self.stacks.get() };
+            cached[kind as usize].append(&mut batch);
+        } else {
+            let count = batch.len();
+            POOLS.give_stacks(class, kind, &mut batch, count);
+        }
+        Ok(stack)
+    }
+
+    /// Takes a stack back. Its coroutine has ended and another context runs now.
+    #[inline]
+    pub(crate) fn give_stack(&self, class: u8, pooled: PooledStack) {
+        let kind = if pooled.identity.is_some() { Kind::Isolated } else { Kind::Light };
+        let releases = self.releases.get().wrapping_add(1);
+        self.releases.set(releases);
+        if releases.is_multiple_of(DEEP_LOOK_EVERY) && pooled.stack.deep_use(KEEP_BYTES) {
+            pooled.stack.trim(KEEP_BYTES);
+        }
+        if class != self.class {
+            return POOLS.give_stacks(class, kind, &mut vec![pooled], 1);
+        }
+        // SAFETY: S1: as in `take_core`.
+        let cached = unsafe { &mut *self.stacks.get() };
+        let cached = &mut cached[kind as usize];
+        if cached.len() >= CACHE_MAX {
+            POOLS.give_stacks(class, kind, cached, CACHE_BATCH);
+        }
+        cached.push(pooled);
+    }
+
+    /// Hands everything to the shared pools; the worker ends.
+    pub(crate) fn flush(&self) {
+        // SAFETY: S1: as in `take_core`.
+        let cached = unsafe { &mut *self.stacks.get() };
+        for kind in [Kind::Isolated, Kind::Light] {
+            let count = cached[kind as usize].len();
+            POOLS.give_stacks(self.class, kind, &mut cached[kind as usize], count);
+        }
+        // SAFETY: S1: as in `take_core`.
+        let cores = unsafe { &mut *self.cores.get() };
+        POOLS.cores.lock().append(cores);
+        POOLS.unreserve(self.class, self.reservations.take());
+    }
+}

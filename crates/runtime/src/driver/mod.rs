@@ -1,0 +1,125 @@
+//! What happens outside becomes ready coroutines: events of descriptors, deadlines, wake-ups by other threads.
+//!
+//! Each processor has a driver; the worker that holds the processor polls it, between coroutines and when it sleeps. A driver *returns* what has
+//! become ready, it never calls the scheduler, so events travel in batches and the scheduler runs at its own pace. Any thread may poll any
+//! driver without waiting: a worker that looks for work looks there too.
+//!
+//! * [`readiness`]: descriptors: who waits for which, and what is known of each;
+//! * [`timers`]: deadlines, and the wait that every blocker ends in.
+
+pub(crate) mod readiness;
+pub(crate) mod timers;
+
+use crate::coroutine::{Ready, WorkerLink};
+use crate::loom::static_atomic::{AtomicUsize, Ordering};
+use crate::sys::epoll::{Epoll, EventFd};
+use crate::sys::{Lock, clock};
+use std::io;
+use timers::Timers;
+
+/// How long a poll may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    /// Not at all.
+    Not,
+    /// Until something happens, or the monotonic clock shows this.
+    Until(u64),
+    /// Until something happens.
+    Forever,
+}
+
+/// The event data of the wake-up descriptor; descriptors' data never has it (`readiness`).
+const WAKE_DATA: u64 = u64::MAX;
+
+/// Events taken from the kernel at once: enough that a busy server's call is shared by many requests, few enough to stay in the first-level cache.
+const EVENTS_MAX: usize = 256;
+
+type Events = Box<[libc::epoll_event; EVENTS_MAX]>;
+
+/// See the head of the file. Lives for ever once made.
+pub(crate) struct Driver {
+    epoll: Epoll,
+    wake: EventFd,
+    timers: Timers,
+    /// Descriptors that have been registered here, counted up only: zero means that an idle look at the kernel is not worth its price.
+    registered: AtomicUsize,
+    /// The buffer of whoever polls; a second poller at the same time finds it taken and leaves.
+    events: Lock<Events>,
+}
+
+impl Driver {
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = Epoll::new()?;
+        let wake = EventFd::new()?;
+        // Edge-triggered: each notification is an event of its own and nobody has to read the counter.
+        epoll.add(wake.fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, WAKE_DATA)?;
+        let events = Box::new([libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX]);
+        Ok(Self {
+            epoll,
+            wake,
+            timers: Timers::new(clock::now_ns()),
+            registered: AtomicUsize::new(0),
+            events: Lock::new(events),
+        })
+    }
+
+    /// The driver of the processor on which the caller runs. Only within a critical section, or for use that tolerates a change of processor.
+    #[inline]
+    pub(crate) fn of(link: &WorkerLink) -> Option<&'static Driver> {
+        // SAFETY: S2: the scheduler stores the address of a driver that lives for ever, or null.
+        unsafe { link.driver.get().cast::<Driver>().as_ref() }
+    }
+
+    /// Ends the wait of whoever polls. Any thread, any context.
+    pub(crate) fn wake(&self) {
+        self.wake.notify();
+    }
+
+    /// Whether a poll that does not wait can find anything.
+    #[inline(always)]
+    pub(crate) fn is_worth_a_look(&self) -> bool {
+        // Relaxed: a hint.
+        self.registered.load(Ordering::Relaxed) != 0 || self.timers.pending()
+    }
+
+    /// Collects what has become ready. With `Wait::Not` a poll that another thread is at returns at once.
+    pub(crate) fn poll(&self, wait: Wait, out: &mut Vec<Ready>) {
+        self.poll_events(wait, out);
+        if self.timers.pending() {
+            self.timers.expire(clock::now_ns(), out);
+        }
+    }
+
+    fn poll_events(&self, wait: Wait, out: &mut Vec<Ready>) {
+        let timeout_ns = match wait {
+            // Relaxed: a hint.
+            Wait::Not if self.registered.load(Ordering::Relaxed) == 0 => return,
+            Wait::Not => Some(0),
+            Wait::Until(deadline_ns) => Some(self.until(deadline_ns)),
+            Wait::Forever => match self.timers.next_wake_ns() {
+                Some(deadline_ns) => Some(self.until(deadline_ns)),
+                None => None,
+            },
+        };
+        let mut events = match wait {
+            Wait::Not => match self.events.try_lock() {
+                Some(events) => events,
+                None => return,
+            },
+            _ => self.events.lock(),
+        };
+        // EINTR: a signal handler has run: whoever waits decides anew.
+        let count = self.epoll.wait(&mut events[..], timeout_ns).unwrap_or(0);
+        for event in &events[..count] {
+            let (data, bits) = (event.u64, event.events);
+            if data != WAKE_DATA {
+                readiness::dispatch(data, bits, out);
+            }
+        }
+    }
+
+    fn until(&self, deadline_ns: u64) -> u64 {
+        let deadline_ns = self.timers.next_wake_ns().map_or(deadline_ns, |timer| timer.min(deadline_ns));
+        deadline_ns.saturating_sub(clock::now_ns())
+    }
+}

@@ -1,0 +1,175 @@
+//! Deadlines, and the wait that every blocker ends in.
+//!
+//! A blocked coroutine's deadline is a node on its own stack, linked into the wheel of the processor on which it blocked. Expired nodes
+//! settle their wait's cell as timed out and come back as ready coroutines, with the events of the same poll: there is no timer thread, and no user
+//! code runs here.
+//!
+//! # The race
+//! A timer fires while something else settles the wait, or while the coroutine, woken for another reason, takes its node away. Both sides
+//! hold the wheel's lock when they touch the node: `expire` unlinks it, copies the unparker and settles the cell under the lock. The coroutine
+//! disarms under the lock as well, unless the cell says `TimedOut`: then the node is unlinked, and settling was the last touch.
+
+use super::Driver;
+use crate::collections::wheel::{Entry, Wheel};
+use crate::coroutine::{
+    Core, Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, park, park_thread_until,
+};
+use crate::loom::static_atomic::{AtomicU64, Ordering};
+use crate::sys::{Lock, clock};
+use std::ptr::NonNull;
+
+const NONE: u64 = u64::MAX;
+
+/// The deadlines of one processor.
+pub(super) struct Timers {
+    wheel: Lock<Wheel>,
+    /// When `expire` is worth calling; a copy of what the wheel says, so that nobody needs the lock to see that nothing is due.
+    next_wake_ns: AtomicU64,
+}
+
+/// A deadline on the waiter's stack. The entry comes first, so that its address is the node's.
+#[repr(C)]
+struct Node {
+    entry: Entry,
+    cell: NonNull<WaitCell>,
+}
+
+impl Timers {
+    pub(super) fn new(now_ns: u64) -> Self {
+        Self { wheel: Lock::new(Wheel::new(now_ns)), next_wake_ns: AtomicU64::new(NONE) }
+    }
+
+    /// Whether any deadline is pending; a hint that is exact for the worker that holds the processor.
+    #[inline(always)]
+    pub(super) fn pending(&self) -> bool {
+        // Relaxed: a hint.
+        self.next_wake_ns.load(Ordering::Relaxed) != NONE
+    }
+
+    pub(super) fn next_wake_ns(&self) -> Option<u64> {
+        // Relaxed: a sleeper reads what its own processor's coroutines have written on this very thread; foreign changes are removals.
+        Some(self.next_wake_ns.load(Ordering::Relaxed)).filter(|next| *next != NONE)
+    }
+
+    fn publish(&self, wheel: &Wheel) {
+        // Relaxed: as above.
+        self.next_wake_ns.store(wheel.next_wake_ns().unwrap_or(NONE), Ordering::Relaxed);
+    }
+
+    /// # Safety
+    /// The node stays where it is until it is disarmed or has timed out (S8).
+    unsafe fn arm(&self, node: &Node, deadline_ns: u64) {
+        let mut wheel = self.wheel.lock();
+        // SAFETY: S8: the caller's contract.
+        unsafe { wheel.insert(NonNull::from(&node.entry), deadline_ns) };
+        // Relaxed: a copy for readers of the hint.
+        if deadline_ns < self.next_wake_ns.load(Ordering::Relaxed) {
+            self.publish(&wheel);
+        }
+    }
+
+    fn disarm(&self, node: &Node) {
+        let mut wheel = self.wheel.lock();
+        // SAFETY: S8: the node was armed in this wheel and is where it was.
+        unsafe { wheel.remove(NonNull::from(&node.entry)) };
+        // The hint may now be early; the poll that it causes finds nothing and corrects it.
+        if wheel.len() == 0 {
+            self.publish(&wheel);
+        }
+    }
+
+    /// Settles what is due.
+    pub(super) fn expire(&self, now_ns: u64, out: &mut Vec<Ready>) {
+        // Relaxed: a hint.
+        if self.next_wake_ns.load(Ordering::Relaxed) > now_ns {
+            return;
+        }
+        let mut wheel = self.wheel.lock();
+        while let Some(entry) = wheel.expire(now_ns) {
+            let node = entry.cast::<Node>();
+            // SAFETY: S8: unlinked under the lock just now; the waiter's frame stays until the cell is settled or the lock is free.
+            let cell = unsafe { node.as_ref() }.cell;
+            // SAFETY: S8: as above.
+            let cell = unsafe { cell.as_ref() };
+            let unparker = cell.unparker();
+            if cell.settle(Outcome::TimedOut) {
+                match unparker {
+                    // SAFETY: S2: cores are type-stable.
+                    Unparker::Coroutine(core) => out.extend(unsafe { core.as_ref() }.make_ready()),
+                    Unparker::Thread(_) => unparker.unpark(),
+                }
+            }
+        }
+        self.publish(&wheel);
+    }
+}
+
+/// Waits until the cell is settled: by a waker, by the deadline (of the monotonic clock), or, if `cancellable`, by the caller's own cancellation.
+/// Every blocker's sleep ends here. The caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
+pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
+    match (current_core(), deadline_ns) {
+        (None, _) => wait_on_thread(cell, reason, deadline_ns),
+        (Some(core), None) => park_until_settled(core, cell, reason, cancellable),
+        (Some(core), Some(deadline_ns)) => wait_with_deadline(core, cell, reason, deadline_ns, cancellable),
+    }
+}
+
+#[inline]
+fn park_until_settled(core: &Core, cell: &WaitCell, reason: WaitReason, cancellable: bool) -> Outcome {
+    loop {
+        if let Some(outcome) = cell.outcome() {
+            return outcome;
+        }
+        if cancellable && core.lifecycle.is_cancelled() && cell.settle(Outcome::Cancelled) {
+            return Outcome::Cancelled;
+        }
+        park(reason);
+    }
+}
+
+fn wait_with_deadline(
+    core: &'static Core,
+    cell: &WaitCell,
+    reason: WaitReason,
+    deadline_ns: u64,
+    cancellable: bool,
+) -> Outcome {
+    let node = Node { entry: Entry::new(), cell: NonNull::from(cell) };
+    let driver = {
+        let _critical = Critical::enter(core);
+        // SAFETY: S2: a running coroutine has a worker.
+        let link = unsafe { &*core.link.get() };
+        let driver = Driver::of(link).expect("a worker that runs coroutines holds a processor");
+        // SAFETY: S8: this frame stays until the wait is settled and, below, the node is out of the wheel.
+        unsafe { driver.timers.arm(&node, deadline_ns) };
+        driver
+    };
+    let outcome = park_until_settled(core, cell, reason, cancellable);
+    if outcome != Outcome::TimedOut {
+        let _critical = Critical::enter(core);
+        driver.timers.disarm(&node);
+    }
+    outcome
+}
+
+fn wait_on_thread(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
+    loop {
+        if let Some(outcome) = cell.outcome() {
+            return outcome;
+        }
+        match deadline_ns {
+            None => park(reason),
+            Some(deadline_ns) if clock::now_ns() >= deadline_ns => {
+                if cell.settle(Outcome::TimedOut) {
+                    return Outcome::TimedOut;
+                }
+            }
+            Some(deadline_ns) => park_thread_until(deadline_ns),
+        }
+    }
+}
+
+/// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is cancelled.
+pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
+    wait(&WaitCell::new(), reason, Some(deadline_ns), true)
+}

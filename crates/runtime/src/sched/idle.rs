@@ -1,0 +1,170 @@
+//! Who sleeps, who searches, and who must be woken when work appears.
+//!
+//! # Protocol
+//! A worker without work becomes *searching* (one at a time), looks everywhere, and goes to sleep in its driver when it finds nothing. Whoever
+//! makes work calls [`Idle::should_wake`]: if somebody sleeps and nobody searches, one sleeper is woken, as a searcher. A searcher that finds
+//! work stops searching and, if there may be more, wakes the next one. So wake-ups form a chain as long as there is work for it, a busy
+//! process makes none, and an idle process makes none at all.
+//!
+//! # The race
+//! A producer pushes work and then looks for sleepers; a worker announces that it sleeps and then looks for work. If neither saw the other the
+//! work would lie. Each side therefore has a full barrier between its write and its read. Producers are hot and sleepers are not, so the barriers
+//! are asymmetric: the sleeper's is `membarrier(2)`, which makes every other running thread of the process execute a barrier, and the producer's
+//! is then a compiler barrier only; see [`sys::barrier`](crate::sys::barrier). After the sleeper's barrier every producer has either pushed (and the
+//! sleeper's look sees it) or will see the sleeper.
+//!
+//! # Rejected
+//! Sleeping with a time limit (may's 10 ms, cogo's 1 s): a hundred wake-ups a second, and a lost wake-up shows as a stall instead of a bug.
+//! Waking a worker per piece of work: on a virtual machine a wake-up costs more than most pieces.
+
+use crate::loom::atomic::{AtomicU64, Ordering};
+use crate::sys::{Lock, barrier};
+
+/// The counts, packed so that a producer reads one word: sleeping in the low half, searching in the high half.
+#[derive(Clone, Copy)]
+struct Counts(u64);
+
+impl Counts {
+    fn new(sleeping: usize, searching: usize) -> Self {
+        Self(sleeping as u64 | (searching as u64) << 32)
+    }
+
+    fn sleeping(self) -> usize {
+        (self.0 & u64::from(u32::MAX)) as usize
+    }
+
+    fn searching(self) -> usize {
+        (self.0 >> 32) as usize
+    }
+}
+
+struct Sleepers {
+    /// Who sleeps; the last to go to sleep is woken first, since its caches are warmest.
+    stack: Vec<usize>,
+    searching: usize,
+    watcher: Option<usize>,
+}
+
+/// See the head of the file.
+pub(super) struct Idle {
+    counts: AtomicU64,
+    sleepers: Lock<Sleepers>,
+    workers: usize,
+}
+
+impl Idle {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            counts: AtomicU64::new(0),
+            sleepers: Lock::new(Sleepers { stack: Vec::with_capacity(workers), searching: 0, watcher: None }),
+            workers,
+        }
+    }
+
+    fn publish(&self, sleepers: &Sleepers) {
+        // Relaxed: the barriers in `sleep` and `should_wake` order this word against the queues.
+        self.counts.store(Counts::new(sleepers.stack.len(), sleepers.searching).0, Ordering::Relaxed);
+    }
+
+    /// To be asked after work was made visible: whether [`wake_one`](Self::wake_one) is called for.
+    #[inline(always)]
+    pub(super) fn should_wake(&self) -> bool {
+        barrier::light();
+        // Relaxed: ordered by the barrier.
+        let counts = Counts(self.counts.load(Ordering::Relaxed));
+        counts.sleeping() > 0 && counts.searching() == 0
+    }
+
+    /// Takes one sleeper out, as a searcher; the caller wakes it.
+    #[cold]
+    pub(super) fn wake_one(&self) -> Option<usize> {
+        let mut sleepers = self.sleepers.lock();
+        if sleepers.searching > 0 {
+            return None;
+        }
+        let worker = sleepers.stack.pop()?;
+        sleepers.searching += 1;
+        self.publish(&sleepers);
+        Some(worker)
+    }
+
+    /// Takes a certain sleeper out, because work came that only it can do.
+    pub(super) fn wake_this(&self, worker: usize) -> bool {
+        barrier::light();
+        // Relaxed: ordered by the barrier.
+        if Counts(self.counts.load(Ordering::Relaxed)).sleeping() == 0 {
+            return false;
+        }
+        let mut sleepers = self.sleepers.lock();
+        let Some(position) = sleepers.stack.iter().position(|sleeper| *sleeper == worker) else { return false };
+        sleepers.stack.remove(position);
+        sleepers.searching += 1;
+        self.publish(&sleepers);
+        true
+    }
+
+    /// Takes every sleeper out, for a shutdown; the caller wakes them all.
+    pub(super) fn wake_all(&self) -> Vec<usize> {
+        let mut sleepers = self.sleepers.lock();
+        let all = std::mem::take(&mut sleepers.stack);
+        sleepers.searching += all.len();
+        self.publish(&sleepers);
+        all
+    }
+
+    /// A worker without work asks to search. `false`: somebody does already.
+    pub(super) fn start_searching(&self) -> bool {
+        let mut sleepers = self.sleepers.lock();
+        if sleepers.searching > 0 {
+            return false;
+        }
+        sleepers.searching += 1;
+        self.publish(&sleepers);
+        true
+    }
+
+    /// A searcher has found work. `true` when it was the last one: it should see to it that another searches, if there may be more work.
+    pub(super) fn stop_searching(&self) -> bool {
+        let mut sleepers = self.sleepers.lock();
+        sleepers.searching -= 1;
+        self.publish(&sleepers);
+        sleepers.searching == 0
+    }
+
+    /// Announces a sleep. After this the worker looks everywhere once more, and then sleeps.
+    pub(super) fn sleep(&self, worker: usize, searching: bool) {
+        {
+            let mut sleepers = self.sleepers.lock();
+            sleepers.searching -= usize::from(searching);
+            sleepers.stack.push(worker);
+            self.publish(&sleepers);
+        }
+        barrier::heavy();
+    }
+
+    /// The worker is awake, for whatever reason. `true`: somebody had taken it out, so it is a searcher now.
+    pub(super) fn awake(&self, worker: usize) -> bool {
+        let mut sleepers = self.sleepers.lock();
+        if sleepers.watcher == Some(worker) {
+            sleepers.watcher = None;
+        }
+        match sleepers.stack.iter().position(|sleeper| *sleeper == worker) {
+            Some(position) => {
+                sleepers.stack.remove(position);
+                self.publish(&sleepers);
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// A sleeper asks for watch duty: looking after busy workers from time to time. Granted to one, while somebody is busy.
+    pub(super) fn watch(&self, worker: usize) -> bool {
+        let mut sleepers = self.sleepers.lock();
+        let somebody_is_busy = sleepers.stack.len() + sleepers.searching < self.workers;
+        if somebody_is_busy && sleepers.watcher.is_none() {
+            sleepers.watcher = Some(worker);
+        }
+        sleepers.watcher == Some(worker)
+    }
+}

@@ -1,0 +1,96 @@
+//! Clocks, in nanoseconds of a `u64`: 584 years from the clock's origin, so sums saturate instead of wrapping.
+//!
+//! `clock_gettime` is libc's: it reads the vDSO page, enters the kernel only for odd clocks, is on POSIX's list of
+//! async-signal-safe functions, and no hook takes it over.
+
+use libc::{c_long, clockid_t, time_t, timespec};
+
+/// Nanoseconds in a second.
+pub(crate) const NS_PER_SECOND: u64 = 1_000_000_000;
+
+/// The monotonic clock: what every deadline in the runtime is measured on.
+#[inline]
+pub(crate) fn now_ns() -> u64 {
+    clock_now_ns(libc::CLOCK_MONOTONIC)
+}
+
+/// The clock `clock`, or 0 where the kernel has no such clock (the caller's own call on it then reports EINVAL) or it stands
+/// before its origin.
+#[inline]
+pub(crate) fn clock_now_ns(clock: clockid_t) -> u64 {
+    let mut now = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: S5: `now` is a live local for the length of the call. On failure it keeps its zeros.
+    unsafe { libc::clock_gettime(clock, &mut now) };
+    timespec_to_ns(&now).unwrap_or(0)
+}
+
+/// The length of `time` in ns, saturating; `None` where the kernel would answer EINVAL (negative, or a nanosecond field
+/// outside one second).
+#[inline]
+pub(crate) fn timespec_to_ns(time: &timespec) -> Option<u64> {
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanoseconds = u64::try_from(time.tv_nsec)
+        .ok()
+        .filter(|&ns| ns < NS_PER_SECOND)?;
+    Some(
+        seconds
+            .saturating_mul(NS_PER_SECOND)
+            .saturating_add(nanoseconds),
+    )
+}
+
+/// The inverse of [`timespec_to_ns`], exact for every `u64`.
+#[inline]
+pub(crate) fn ns_to_timespec(time_ns: u64) -> timespec {
+    timespec {
+        tv_sec: (time_ns / NS_PER_SECOND) as time_t,
+        tv_nsec: (time_ns % NS_PER_SECOND) as c_long,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn monotonic_moves_with_std() {
+        let (ours, theirs) = (now_ns(), std::time::Instant::now());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let (ours, theirs) = (now_ns() - ours, theirs.elapsed().as_nanos() as u64);
+        assert!(ours >= 5_000_000);
+        assert!(ours.abs_diff(theirs) < 50_000_000);
+    }
+
+    #[test]
+    fn other_clocks_answer_and_unknown_ones_give_zero() {
+        let unix = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+        assert!(clock_now_ns(libc::CLOCK_REALTIME).abs_diff(unix) < 1_000_000_000);
+        assert_eq!(clock_now_ns(12345), 0);
+    }
+
+    #[test]
+    fn timespecs_convert_both_ways() {
+        for ns in [
+            0,
+            1,
+            NS_PER_SECOND - 1,
+            NS_PER_SECOND,
+            123_456_789_012,
+            u64::MAX,
+        ] {
+            assert_eq!(timespec_to_ns(&ns_to_timespec(ns)), Some(ns));
+        }
+    }
+
+    #[test]
+    fn invalid_timespecs_are_refused_and_long_ones_saturate() {
+        let of = |tv_sec, tv_nsec| timespec_to_ns(&timespec { tv_sec, tv_nsec });
+        assert_eq!(of(-1, 0), None);
+        assert_eq!(of(0, -1), None);
+        assert_eq!(of(0, 1_000_000_000), None);
+        assert_eq!(of(time_t::MAX, 999_999_999), Some(u64::MAX));
+    }
+}

@@ -1,0 +1,368 @@
+//! Descriptors: reads and writes in their raw forms, and what kind of file a descriptor is.
+//!
+//! The raw forms serve the hook layer: they take the pointers that foreign code gave to libc, and a bad one is the kernel's to
+//! refuse (EFAULT). They never retry: EINTR and EAGAIN are the caller's business.
+//!
+//! The `_nowait` forms ask for what is there now even on a *blocking* descriptor (`RWF_NOWAIT`, at the file's own position):
+//! pipes and sockets answer EAGAIN instead of blocking, without O_NONBLOCK, which would be seen by every process that
+//! shares the file. A file that cannot promise it (a terminal, an old kernel's pipe) answers EOPNOTSUPP.
+
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+
+use libc::{c_int, c_void, iovec};
+
+use super::raw::{self, Errno};
+
+/// What a descriptor refers to, as far as waiting goes: who can be polled, who blocks on a disk, who never blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Socket,
+    /// A pipe, named or not.
+    Fifo,
+    /// A terminal, /dev/null, a tun device, …
+    CharDevice,
+    BlockDevice,
+    /// A file, memfds included.
+    Regular,
+    Directory,
+    /// An object with no file type: epoll, eventfd, timerfd, signalfd, inotify, pidfd (before Linux 6.9), io_uring.
+    AnonInode,
+    /// A symbolic link (`O_PATH`), or a type that Linux does not have yet.
+    Other,
+}
+
+/// What kind of file `fd` is.
+pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: S5: `status` is a live local of the layout that the kernel fills in.
+    unsafe { raw::syscall2(libc::SYS_fstat, fd as usize, status.as_mut_ptr() as usize) }?;
+    // SAFETY: S5: the call succeeded, so the kernel wrote all of it.
+    let status = unsafe { status.assume_init() };
+    Ok(match status.st_mode & libc::S_IFMT {
+        libc::S_IFSOCK => FileKind::Socket,
+        libc::S_IFIFO => FileKind::Fifo,
+        libc::S_IFCHR => FileKind::CharDevice,
+        libc::S_IFBLK => FileKind::BlockDevice,
+        libc::S_IFREG => FileKind::Regular,
+        libc::S_IFDIR => FileKind::Directory,
+        0 => FileKind::AnonInode,
+        _ => FileKind::Other,
+    })
+}
+
+/// `read(2)`.
+///
+/// # Safety
+/// S5: `buffer` may be written for `length_bytes` until the call returns.
+pub(crate) unsafe fn read(
+    fd: RawFd,
+    buffer: *mut c_void,
+    length_bytes: usize,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the buffer.
+    unsafe { raw::syscall3(libc::SYS_read, fd as usize, buffer as usize, length_bytes) }
+}
+
+/// `write(2)`.
+///
+/// # Safety
+/// S5: `buffer` may be read for `length_bytes` until the call returns.
+pub(crate) unsafe fn write(
+    fd: RawFd,
+    buffer: *const c_void,
+    length_bytes: usize,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the buffer.
+    unsafe { raw::syscall3(libc::SYS_write, fd as usize, buffer as usize, length_bytes) }
+}
+
+/// `readv(2)`.
+///
+/// # Safety
+/// S5: `vectors` holds `count` entries, each naming memory that may be written until the call returns.
+pub(crate) unsafe fn readv(fd: RawFd, vectors: *const iovec, count: c_int) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the vectors and their buffers.
+    unsafe {
+        raw::syscall3(
+            libc::SYS_readv,
+            fd as usize,
+            vectors as usize,
+            count as usize,
+        )
+    }
+}
+
+/// `writev(2)`.
+///
+/// # Safety
+/// S5: `vectors` holds `count` entries, each naming memory that may be read until the call returns.
+pub(crate) unsafe fn writev(
+    fd: RawFd,
+    vectors: *const iovec,
+    count: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the vectors and their buffers.
+    unsafe {
+        raw::syscall3(
+            libc::SYS_writev,
+            fd as usize,
+            vectors as usize,
+            count as usize,
+        )
+    }
+}
+
+/// `preadv2(2)`; an `offset` of -1 is the file's own position.
+///
+/// # Safety
+/// S5: as [`readv`].
+pub(crate) unsafe fn preadv2(
+    fd: RawFd,
+    vectors: *const iovec,
+    count: c_int,
+    offset: i64,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the vectors and their buffers. The offset goes whole in the low half: 64-bit kernels
+    // shift the high half out.
+    unsafe {
+        raw::syscall6(
+            libc::SYS_preadv2,
+            fd as usize,
+            vectors as usize,
+            count as usize,
+            offset as usize,
+            0,
+            flags as usize,
+        )
+    }
+}
+
+/// `pwritev2(2)`; an `offset` of -1 is the file's own position.
+///
+/// # Safety
+/// S5: as [`writev`].
+pub(crate) unsafe fn pwritev2(
+    fd: RawFd,
+    vectors: *const iovec,
+    count: c_int,
+    offset: i64,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the vectors and their buffers. The offset goes whole in the low half, as in `preadv2`.
+    unsafe {
+        raw::syscall6(
+            libc::SYS_pwritev2,
+            fd as usize,
+            vectors as usize,
+            count as usize,
+            offset as usize,
+            0,
+            flags as usize,
+        )
+    }
+}
+
+/// Reads what is there now: EAGAIN for nothing yet, EOPNOTSUPP where the file cannot promise not to block.
+///
+/// # Safety
+/// S5: as [`readv`].
+pub(crate) unsafe fn readv_nowait(
+    fd: RawFd,
+    vectors: *const iovec,
+    count: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller's contract is the callee's.
+    unsafe { preadv2(fd, vectors, count, -1, libc::RWF_NOWAIT) }
+}
+
+/// Writes what fits now: EAGAIN for nothing yet, EOPNOTSUPP where the file cannot promise not to block.
+///
+/// # Safety
+/// S5: as [`writev`].
+pub(crate) unsafe fn writev_nowait(
+    fd: RawFd,
+    vectors: *const iovec,
+    count: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller's contract is the callee's.
+    unsafe { pwritev2(fd, vectors, count, -1, libc::RWF_NOWAIT) }
+}
+
+/// `close(2)`, of a descriptor that the caller owns. Never repeated: after EINTR the number is free all the same, and may
+/// already be another thread's.
+pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: S5: the kernel touches no memory of ours; the number is the caller's to give up.
+    unsafe { raw::syscall1(libc::SYS_close, fd as usize) }.map(drop)
+}
+
+/// `dup3(2)`: makes `to` refer to what `from` does, closing what `to` was.
+pub(crate) fn dup3(from: RawFd, to: RawFd, flags: c_int) -> Result<RawFd, Errno> {
+    // SAFETY: S5: the kernel touches no memory of ours; `to` is the caller's to replace.
+    unsafe { raw::syscall3(libc::SYS_dup3, from as usize, to as usize, flags as usize) }
+        .map(|fd| fd as RawFd)
+}
+
+/// A descriptor of the runtime's own. Not `std::os::fd::OwnedFd`: that closes through libc's symbol, which may be our hook.
+#[derive(Debug)]
+pub(crate) struct Descriptor(RawFd);
+
+impl Descriptor {
+    /// Takes ownership of `fd`, which nobody else owns.
+    pub(crate) fn new(fd: RawFd) -> Self {
+        debug_assert!(fd >= 0);
+        Self(fd)
+    }
+
+    /// The number, for calls made while `self` lives.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // What the runtime owns holds no unwritten data, so a failure to close loses nothing.
+        let closed = close(self.0);
+        debug_assert_ne!(
+            closed,
+            Err(Errno::BADF),
+            "a descriptor of the runtime was closed by someone else"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+
+    fn vector(bytes: &[u8]) -> iovec {
+        iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        }
+    }
+
+    #[test]
+    fn bytes_go_through_a_pipe() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = (reader.as_raw_fd(), writer.as_raw_fd());
+        // SAFETY: S5: a static buffer.
+        assert_eq!(unsafe { write(writer, b"abc".as_ptr().cast(), 3) }, Ok(3));
+        let parts = [vector(b"de"), vector(b"fgh")];
+        // SAFETY: S5: live vectors over static buffers.
+        assert_eq!(unsafe { writev(writer, parts.as_ptr(), 2) }, Ok(5));
+        let mut head = [0u8; 2];
+        // SAFETY: S5: a live local.
+        assert_eq!(unsafe { read(reader, head.as_mut_ptr().cast(), 2) }, Ok(2));
+        let (mut one, mut rest) = ([0u8; 1], [0u8; 9]);
+        let parts = [
+            iovec {
+                iov_base: one.as_mut_ptr().cast(),
+                iov_len: 1,
+            },
+            iovec {
+                iov_base: rest.as_mut_ptr().cast(),
+                iov_len: 9,
+            },
+        ];
+        // SAFETY: S5: live vectors over live locals.
+        assert_eq!(unsafe { readv(reader, parts.as_ptr(), 2) }, Ok(6));
+        assert_eq!((&head, &one, &rest[..5]), (b"ab", b"c", &b"defgh"[..]));
+    }
+
+    #[test]
+    fn nowait_answers_at_once_on_a_blocking_pipe() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = (reader.as_raw_fd(), writer.as_raw_fd());
+        let mut buffer = [0u8; 8];
+        let into = iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: 8,
+        };
+        // SAFETY: S5: a live vector over a live local.
+        let nothing = unsafe { readv_nowait(reader, &into, 1) };
+        if nothing == Err(Errno::OPNOTSUPP) {
+            eprintln!("this kernel's pipes know no RWF_NOWAIT");
+            return;
+        }
+        assert_eq!(nothing, Err(Errno::AGAIN));
+        // SAFETY: S5: a live vector over a static buffer.
+        assert_eq!(unsafe { writev_nowait(writer, &vector(b"xyz"), 1) }, Ok(3));
+        // SAFETY: S5: a live vector over a live local.
+        assert_eq!(unsafe { readv_nowait(reader, &into, 1) }, Ok(3));
+        assert_eq!(&buffer[..3], b"xyz");
+        let block = [0u8; 4096];
+        // SAFETY: S5: a live vector over a live local.
+        let filled =
+            std::iter::repeat_with(|| unsafe { writev_nowait(writer, &vector(&block), 1) })
+                .take(1 << 20)
+                .find(|written| written.is_err());
+        assert_eq!(filled, Some(Err(Errno::AGAIN)));
+    }
+
+    #[test]
+    fn an_offset_is_honoured() {
+        let path = std::env::temp_dir().join(format!("silken-file-{}", std::process::id()));
+        std::fs::write(&path, b"0123456789").unwrap();
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        std::fs::remove_file(&path).unwrap();
+        // SAFETY: S5: a live vector over a static buffer.
+        let written = unsafe { pwritev2(file.as_raw_fd(), &vector(b"AB"), 1, 4, 0) };
+        assert_eq!(written, Ok(2));
+        let mut buffer = [0u8; 4];
+        let into = iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: 4,
+        };
+        // SAFETY: S5: a live vector over a live local.
+        assert_eq!(unsafe { preadv2(file.as_raw_fd(), &into, 1, 3, 0) }, Ok(4));
+        assert_eq!(&buffer, b"3AB6");
+        assert_eq!(file_kind(file.as_raw_fd()), Ok(FileKind::Regular));
+    }
+
+    #[test]
+    fn kinds_are_told_apart() {
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let directory = std::fs::File::open("/").unwrap();
+        let event = crate::sys::epoll::EventFd::new().unwrap();
+        let epoll = crate::sys::epoll::Epoll::new().unwrap();
+        for (fd, kind) in [
+            (pipe.as_raw_fd(), FileKind::Fifo),
+            (socket.as_raw_fd(), FileKind::Socket),
+            (null.as_raw_fd(), FileKind::CharDevice),
+            (directory.as_raw_fd(), FileKind::Directory),
+            (event.fd(), FileKind::AnonInode),
+            (epoll.fd(), FileKind::AnonInode),
+        ] {
+            assert_eq!(file_kind(fd), Ok(kind));
+        }
+        assert_eq!(file_kind(-1), Err(Errno::BADF));
+    }
+
+    #[test]
+    fn dup3_replaces_and_the_owner_closes() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let null = Descriptor::new(std::fs::File::open("/dev/null").unwrap().into_raw_fd());
+        assert_eq!(
+            dup3(reader.as_raw_fd(), null.fd(), libc::O_CLOEXEC),
+            Ok(null.fd())
+        );
+        assert_eq!(file_kind(null.fd()), Ok(FileKind::Fifo));
+        drop(reader);
+        std::io::Write::write_all(&mut writer, b"still a reader").unwrap();
+        drop(null);
+        // Both read ends are closed now, which only the drop of the owner can have done.
+        let broken = std::io::Write::write_all(&mut writer, b"none left").unwrap_err();
+        assert_eq!(broken.kind(), std::io::ErrorKind::BrokenPipe);
+        assert_eq!(close(-1), Err(Errno::BADF));
+    }
+}

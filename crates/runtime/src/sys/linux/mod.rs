@@ -1,0 +1,12 @@
+//! Linux: one file per question, as `sys/mod.rs` lists them. The newest thing it cannot do without is `RWF_NOWAIT` (4.14);
+//! `epoll_pwait2` (5.11) is probed for.
+
+pub(crate) mod barrier;
+pub(crate) mod clock;
+pub(crate) mod epoll;
+pub(crate) mod file;
+pub(crate) mod futex;
+pub(crate) mod raw;
+pub(crate) mod signal;
+pub(crate) mod socket;
+pub(crate) mod topology;

@@ -1,0 +1,279 @@
+//! Signals: handlers, the stacks they run on, and signals to one thread.
+//!
+//! `sigaction` is libc's: nobody interposes it, and it supplies the restorer that a handler returns through. Installing is not
+//! for signal handlers; [`gettid`] and [`tgkill`] are (S6).
+//!
+//! A handler for overflow cannot run on the stack that overflowed, so each worker has an [`AltStack`]. It has a guard page of
+//! its own (S9): a handler that overflows faults instead of writing over its neighbour. `sigaltstack` is per thread, so the
+//! value stays on its thread (`!Send`), and dropping it puts back what was there before, which on threads of std is std's.
+
+use std::io;
+use std::marker::PhantomData;
+use std::mem;
+use std::ptr;
+
+use libc::{c_int, c_void, pid_t, siginfo_t, stack_t};
+
+use super::raw::{self, Errno};
+
+/// A handler in the three-argument form.
+pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+
+/// Sets the process's handler of `signal`, with an empty mask, and returns what was there, for chaining or [`restore`].
+/// `SA_SIGINFO` is added to `flags`.
+///
+/// # Safety
+/// S6: `handler` does only what a signal handler may do, on any thread that can receive `signal`, at any instruction.
+pub(crate) unsafe fn install(
+    signal: c_int,
+    handler: Handler,
+    flags: c_int,
+) -> io::Result<libc::sigaction> {
+    // SAFETY: S6: all zeros is the default action with an empty mask.
+    let mut new: libc::sigaction = unsafe { mem::zeroed() };
+    new.sa_sigaction = handler as usize;
+    new.sa_flags = flags | libc::SA_SIGINFO;
+    // SAFETY: S6: the caller answers for the handler.
+    unsafe { replace(signal, &new) }
+}
+
+/// Puts back an action that [`install`] returned.
+///
+/// # Safety
+/// S6: as [`install`]; the action's handler is still there.
+pub(crate) unsafe fn restore(signal: c_int, action: &libc::sigaction) -> io::Result<()> {
+    // SAFETY: S6: the caller answers for the action.
+    unsafe { replace(signal, action) }.map(drop)
+}
+
+/// # Safety
+/// S6: as [`install`].
+unsafe fn replace(signal: c_int, new: &libc::sigaction) -> io::Result<libc::sigaction> {
+    // SAFETY: S6: all zeros is a valid action, about to be overwritten.
+    let mut old: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: S6: both are live for the call; the caller answers for the handler.
+    match unsafe { libc::sigaction(signal, new, &mut old) } {
+        0 => Ok(old),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// This thread's number in the kernel.
+pub(crate) fn gettid() -> pid_t {
+    // SAFETY: S5: names no memory. It cannot fail, so 0 is never seen.
+    unsafe { raw::syscall0(libc::SYS_gettid) }.unwrap_or(0) as pid_t
+}
+
+/// Sends `signal` to the thread `tid` of this process, and to no thread of another that took over the number: ESRCH then.
+pub(crate) fn tgkill(tid: pid_t, signal: c_int) -> Result<(), Errno> {
+    // SAFETY: S5: names no memory. It cannot fail. Asked each time, since a fork changes it.
+    let process = unsafe { raw::syscall0(libc::SYS_getpid) }?;
+    // SAFETY: S6: names no memory; what runs is a handler that its installer answered for.
+    unsafe { raw::syscall3(libc::SYS_tgkill, process, tid as usize, signal as usize) }.map(drop)
+}
+
+/// An alternate signal stack of this thread, with a guard page below it.
+#[derive(Debug)]
+pub(crate) struct AltStack {
+    mapping: Mapping,
+    previous: stack_t,
+    not_send: PhantomData<*mut ()>,
+}
+
+impl AltStack {
+    /// Maps at least `stack_bytes_min`, and what the processor's register state needs (`AT_MINSIGSTKSZ`: AVX-512 and AMX
+    /// outgrow the constant `MINSIGSTKSZ`) on top, and makes it this thread's. Fails on an alternate stack.
+    pub(crate) fn new(stack_bytes_min: usize) -> io::Result<Self> {
+        // SAFETY: S6: reads the auxiliary vector, which is constant.
+        let frame_bytes = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
+        let mapping = Mapping::new(stack_bytes_min + frame_bytes.max(libc::MINSIGSTKSZ))?;
+        let stack = stack_t {
+            ss_sp: mapping.usable_start(),
+            ss_flags: 0,
+            ss_size: mapping.usable_bytes(),
+        };
+        // SAFETY: S6: the mapping lives until `drop`, which takes the stack away from the kernel first.
+        let previous = unsafe { exchange(&stack) }?;
+        Ok(Self {
+            mapping,
+            previous,
+            not_send: PhantomData,
+        })
+    }
+
+    /// The addresses that a handler may use: the lowest, and the length in bytes.
+    pub(crate) fn range(&self) -> (usize, usize) {
+        (
+            self.mapping.usable_start() as usize,
+            self.mapping.usable_bytes(),
+        )
+    }
+}
+
+impl Drop for AltStack {
+    fn drop(&mut self) {
+        // SAFETY: S6: what was the thread's stack before is its again; whoever set it answers for it.
+        if unsafe { exchange(&self.previous) }.is_err() {
+            // The kernel still points here (a drop inside a handler: EPERM). Leaking is safe, unmapping is not.
+            self.mapping.leak();
+        }
+    }
+}
+
+/// Sets this thread's alternate stack and returns the one before.
+///
+/// # Safety
+/// S6: the memory that `new` names is writable, used by nothing else, and stays so until it is exchanged again.
+unsafe fn exchange(new: &stack_t) -> Result<stack_t, Errno> {
+    let mut old = stack_t {
+        ss_sp: ptr::null_mut(),
+        ss_flags: 0,
+        ss_size: 0,
+    };
+    // SAFETY: S5: both structures are live for the call; the caller answers for the memory.
+    unsafe {
+        raw::syscall2(
+            libc::SYS_sigaltstack,
+            ptr::from_ref(new) as usize,
+            ptr::from_mut(&mut old) as usize,
+        )
+    }?;
+    Ok(old)
+}
+
+/// Anonymous memory whose lowest page faults.
+#[derive(Debug)]
+struct Mapping {
+    start: *mut c_void,
+    guard_bytes: usize,
+    total_bytes: usize,
+}
+
+impl Mapping {
+    fn new(usable_bytes_min: usize) -> io::Result<Self> {
+        // SAFETY: S6: reads a constant of the process.
+        let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let total_bytes = usable_bytes_min.next_multiple_of(page_bytes) + page_bytes;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+        // SAFETY: S9: a fresh mapping, placed by the kernel, aliases nothing.
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), total_bytes, libc::PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let mapping = Self {
+            start,
+            guard_bytes: page_bytes,
+            total_bytes,
+        };
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: S9: the range is all of the fresh mapping but its guard.
+        match unsafe { libc::mprotect(mapping.usable_start(), mapping.usable_bytes(), access) } {
+            0 => Ok(mapping),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn usable_start(&self) -> *mut c_void {
+        self.start.wrapping_byte_add(self.guard_bytes)
+    }
+
+    fn usable_bytes(&self) -> usize {
+        self.total_bytes - self.guard_bytes
+    }
+
+    /// Makes the drop do nothing: an empty mapping has nothing to unmap.
+    fn leak(&mut self) {
+        self.total_bytes = 0;
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.total_bytes != 0 {
+            // SAFETY: S9: the mapping is ours, and its user is gone.
+            unsafe { libc::munmap(self.start, self.total_bytes) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loom::static_atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
+
+    fn current() -> stack_t {
+        let mut stack = stack_t {
+            ss_sp: ptr::null_mut(),
+            ss_flags: 0,
+            ss_size: 0,
+        };
+        // SAFETY: S6: only asks.
+        unsafe { raw::syscall2(libc::SYS_sigaltstack, 0, ptr::from_mut(&mut stack) as usize) }
+            .unwrap();
+        stack
+    }
+
+    #[test]
+    fn a_handler_runs_on_the_alternate_stack_of_the_thread_signalled() {
+        static SEEN_TID: AtomicI32 = AtomicI32::new(0);
+        static SEEN_STACK: AtomicUsize = AtomicUsize::new(0);
+        extern "C" fn note(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
+            let local = 0u8;
+            SEEN_STACK.store(ptr::from_ref(&local) as usize, SeqCst);
+            SEEN_TID.store(gettid(), SeqCst);
+        }
+        let before = current();
+        let stack = AltStack::new(32 * 1024).unwrap();
+        let (start, bytes) = stack.range();
+        assert!(bytes >= 32 * 1024);
+        // SAFETY: S6: the handler stores to atomics and asks for a number.
+        let old =
+            unsafe { install(libc::SIGUSR1, note, libc::SA_ONSTACK | libc::SA_RESTART) }.unwrap();
+        tgkill(gettid(), libc::SIGUSR1).unwrap();
+        // A signal to oneself is delivered before the call returns.
+        assert_eq!(SEEN_TID.load(SeqCst), gettid());
+        assert!((start..start + bytes).contains(&SEEN_STACK.load(SeqCst)));
+        // SAFETY: S6: the action before the test's.
+        unsafe { restore(libc::SIGUSR1, &old) }.unwrap();
+        drop(stack);
+        let after = current();
+        assert_eq!((after.ss_sp, after.ss_size), (before.ss_sp, before.ss_size));
+    }
+
+    #[test]
+    fn nested_stacks_unwind_in_order() {
+        let outer = AltStack::new(16 * 1024).unwrap();
+        let inner = AltStack::new(16 * 1024).unwrap();
+        assert_eq!(current().ss_sp as usize, inner.range().0);
+        drop(inner);
+        assert_eq!(current().ss_sp as usize, outer.range().0);
+    }
+
+    #[test]
+    fn the_page_below_is_a_guard() {
+        let stack = AltStack::new(16 * 1024).unwrap();
+        let guard = stack.range().0 - 1;
+        // The kernel refuses to read from it where a plain load would kill the process.
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let writer = std::os::fd::AsRawFd::as_raw_fd(&writer);
+        // SAFETY: S5: the address faults, which the kernel answers with EFAULT.
+        let below = unsafe { crate::sys::file::write(writer, guard as *const c_void, 1) };
+        assert_eq!(below, Err(Errno::FAULT));
+        // SAFETY: S5: the first usable byte.
+        let first = unsafe { crate::sys::file::write(writer, (guard + 1) as *const c_void, 1) };
+        assert_eq!(first, Ok(1));
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_is_not_signalled() {
+        let tid = std::thread::spawn(gettid).join().unwrap();
+        assert_ne!(tid, gettid());
+        // join returns once the kernel has cleared the thread's number, a moment before it forgets it.
+        let gone = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            tgkill(tid, 0) == Err(Errno::SRCH)
+        });
+        assert!(gone);
+    }
+}

@@ -1,0 +1,234 @@
+//! The short thread-level lock of runtime code.
+//!
+//! Why not `std::sync::Mutex`: its slow path is libc's `syscall(SYS_futex, …)`, which on a coroutine is our own hook, and the
+//! hook takes such locks. This one reaches the kernel through `sys::futex` alone. It blocks the *thread*: a holder runs
+//! a few dozen instructions, never parks, never calls foreign code. On a coroutine's stack the caller stays in a critical
+//! section from before `lock` until after the guard is gone, or a preempted holder would strand every worker.
+//!
+//! Protocol (Drepper, "Futexes Are Tricky", third mutex): one word with three states.
+//!
+//! | state | meaning | leaves by |
+//! |---|---|---|
+//! | `UNLOCKED` | free | a locker: `LOCKED` from the fast path, `CONTENDED` from the slow one |
+//! | `LOCKED` | held, nobody sleeps | the holder: `UNLOCKED`; a locker about to sleep: `CONTENDED` |
+//! | `CONTENDED` | held, someone may sleep | the holder: `UNLOCKED` and one wake |
+//!
+//! No wake is lost: a locker sleeps only while the word is `CONTENDED`, and the kernel checks that under the lock that
+//! `wake` takes; the holder's swap that ends `CONTENDED` always wakes. A woken thread takes the lock as `CONTENDED`, since it
+//! cannot know whether others still sleep: at worst one wake for nobody, never one too few.
+//!
+//! No poison: a panic under the lock (a bug in the runtime) unlocks it. Rejected: fairness (holders are short, a barging
+//! locker keeps the cache line), and spinning alone (a holder that the kernel descheduled would burn a slice of each other
+//! core).
+
+mod word;
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::loom::spin_loop;
+use word::Word;
+
+const UNLOCKED: u32 = 0;
+const LOCKED: u32 = 1;
+const CONTENDED: u32 = 2;
+
+/// Looks at a held lock before sleeping: about the length of the sections it protects. A guess to be tuned; one under loom,
+/// where more looks only repeat the same interleavings.
+const SPIN_LIMIT: u32 = if cfg!(loom) { 1 } else { 100 };
+
+/// A value that one thread at a time may use, briefly.
+pub(crate) struct Lock<T> {
+    word: Word,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: S2: the lock hands the value from thread to thread, one at a time, each unlock happening before the next lock;
+// so it needs of T what a move between threads needs.
+unsafe impl<T: Send> Sync for Lock<T> {}
+// SAFETY: S2: moving the lock moves the value.
+unsafe impl<T: Send> Send for Lock<T> {}
+
+impl<T> Lock<T> {
+    /// An unlocked lock.
+    #[cfg(not(loom))]
+    pub(crate) const fn new(value: T) -> Self {
+        Self {
+            word: Word::new(UNLOCKED),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// An unlocked lock; not const, as loom's atomics are not.
+    #[cfg(loom)]
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            word: Word::new(UNLOCKED),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Takes the lock, blocking the thread while another holds it. Locking it twice on one thread deadlocks.
+    #[inline]
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        if !self.try_acquire() {
+            self.lock_slow();
+        }
+        Guard {
+            lock: self,
+            not_send: PhantomData,
+        }
+    }
+
+    /// Takes the lock if it is free at this moment.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        // `then`, not `then_some`: a guard made for nothing would unlock in its drop.
+        self.try_acquire().then(|| Guard {
+            lock: self,
+            not_send: PhantomData,
+        })
+    }
+
+    /// The value, of a lock that nobody else can reach.
+    pub(crate) fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+
+    #[inline]
+    fn try_acquire(&self) -> bool {
+        // Acquire: pairs with the Release in `unlock`, so the last holder's writes are visible. Relaxed on failure: nothing is
+        // read on the strength of it.
+        self.word
+            .state
+            .compare_exchange(UNLOCKED, LOCKED, Acquire, Relaxed)
+            .is_ok()
+    }
+
+    #[cold]
+    fn lock_slow(&self) {
+        for _ in 0..SPIN_LIMIT {
+            // Relaxed: a hint; `try_acquire` decides. Others that sleep already outlasted this spin, so join them.
+            match self.word.state.load(Relaxed) {
+                UNLOCKED if self.try_acquire() => return,
+                CONTENDED => break,
+                _ => spin_loop(),
+            }
+        }
+        // Acquire: pairs with the Release in `unlock`, as in `try_acquire`.
+        while self.word.state.swap(CONTENDED, Acquire) != UNLOCKED {
+            self.word.sleep_while(CONTENDED);
+        }
+    }
+
+    #[inline]
+    fn unlock(&self) {
+        // Release: pairs with the Acquire of the next holder in `try_acquire` or `lock_slow`.
+        if self.word.state.swap(UNLOCKED, Release) == CONTENDED {
+            self.word.wake_one();
+        }
+    }
+}
+
+/// The right to use the value; gives it back when dropped. Not `Send`: a lock is released by the thread that took it.
+#[must_use]
+pub(crate) struct Guard<'a, T> {
+    lock: &'a Lock<T>,
+    not_send: PhantomData<*const ()>,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: S2: the guard holds the lock, and the reference borrows the guard.
+        self.lock.value.with(|value| unsafe { &*value })
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: S2: the guard holds the lock, and the reference borrows the guard exclusively.
+        self.lock.value.with_mut(|value| unsafe { &mut *value })
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.lock.unlock();
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_static_lock_counts_exactly_under_contention() {
+        static COUNT: Lock<u64> = Lock::new(0);
+        const THREADS: u64 = 4;
+        const ROUNDS: u64 = 50_000;
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for _ in 0..ROUNDS {
+                        *COUNT.lock() += 1;
+                    }
+                });
+            }
+        });
+        assert_eq!(*COUNT.lock(), THREADS * ROUNDS);
+    }
+
+    #[test]
+    fn a_sleeper_gets_the_lock_from_a_slow_holder() {
+        let lock = Lock::new(0);
+        std::thread::scope(|scope| {
+            let mut guard = lock.lock();
+            for _ in 0..3 {
+                scope.spawn(|| *lock.lock() += 1);
+            }
+            // Until somebody has given up spinning and said so in the word.
+            while lock.word.state.load(Relaxed) != CONTENDED {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            *guard += 10;
+        });
+        assert_eq!(lock.into_inner(), 13);
+    }
+
+    #[test]
+    fn try_lock_refuses_while_held() {
+        let lock = Lock::new(());
+        let guard = lock.lock();
+        assert!(lock.try_lock().is_none());
+        // A refusal leaves the lock held.
+        assert!(lock.try_lock().is_none());
+        drop(guard);
+        assert!(lock.try_lock().is_some());
+    }
+
+    #[test]
+    fn a_panic_unlocks_and_does_not_poison() {
+        let lock = Lock::new(1);
+        let panicked = std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    let _guard = lock.lock();
+                    std::panic::resume_unwind(Box::new(()));
+                })
+                .join()
+        });
+        assert!(panicked.is_err());
+        assert_eq!(*lock.lock(), 1);
+    }
+}
