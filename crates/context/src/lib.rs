@@ -1,1 +1,2 @@
 //! The machine under silken: context switch, identity blocks, stacks.
+pub mod stack;
