@@ -18,7 +18,7 @@
 //!
 //! *Guard of 16 KiB or more.* One page is enough for Rust, whose frames probe every page, but C in shared libraries is often built without
 //! stack-clash protection and has buffers of 4 to 8 KiB in a frame: such a frame jumps over one page. The larger guard is one system call as the
-//! small one is, some 10 ns per page once in a slot's life, and virtual only.
+//! small one is, some 20 ns per page once in a slot's life, and virtual only.
 //!
 //! # How deep did it go?
 //! At release the runtime wants to know, without a system call, whether a coroutine touched memory far below its top, to give it back. [`Stack::deep_use`]
@@ -38,17 +38,18 @@
 //! (`/proc/self/pagemap`: a file per look), a few sampled words (see above).
 //!
 //! # Measured
-//! `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture --test-threads=1`, 2 cores of an EPYC virtual machine, Linux 6.18:
+//! `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture --test-threads=1`; median of three runs on two cores of an
+//! EPYC virtual machine, Linux 6.18:
 //!
 //! | what | ns |
 //! |---|---|
-//! | fresh stack with its guard of 4 / 20 / 68 KiB | 890 / 1,030 / 1,190, most of it the first touch of a page table |
-//! | the same, mprotect guard | 3,400 |
-//! | take + give of a recycled stack; per stack in batches of 32 | 6; 0.4 |
-//! | `deep_use`: first look; later, 20,000 stacks in turn; later, 32 stacks | 870 to 1,280; 180; 60 |
-//! | `trim`: nothing there; 56 pages | 640 to 840; 17,000 to 22,000 |
-//! | write to the tops of 256 / 1,024 / 4,096 stacks in turn, stride 64 pages | 3.8 / 3.8 / 5.7 |
-//! | the same, stride 65 pages | 0.4 / 0.6 / 4.9 |
+//! | fresh stack with its guard of 4 / 20 / 68 KiB | 856 / 943 / 1,186 |
+//! | the same, mprotect guard of 20 KiB | 3,090 |
+//! | take + give of a recycled stack; per stack in batches of 32 | 6.2; 0.4 |
+//! | `deep_use`: first look; later, 20,000 stacks in turn; later, 32 stacks | 877; 172; 61 |
+//! | `trim`: nothing there; 56 pages | 639; 13,500 |
+//! | write to the tops of 64 / 256 / 1,024 / 4,096 stacks in turn, stride 64 pages | 0.3 / 3.1 / 3.5 / 5.0 |
+//! | the same, stride 65 pages | 0.3 / 0.5 / 0.7 / 3.7 |
 //!
 //! # Who may use a stack
 //! The value [`Stack`] is the right to its memory: exactly one exists per slot that is out. Whoever lays frames on it keeps the value until the
