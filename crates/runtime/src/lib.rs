@@ -4,4 +4,6 @@
 pub(crate) mod loom;
 
 pub(crate) mod collections;
+pub mod coroutine;
+pub(crate) mod driver;
 pub(crate) mod sys;

@@ -224,6 +224,16 @@ impl Pools {
     }
 }
 
+/// Returns the pages of a stack that was used deeply.
+#[cold]
+fn trim(stack: &Stack) {
+    // SAFETY: S1: the coroutine has ended and another context runs: the stack is ours alone.
+    if unsafe { stack.deep_use(KEEP_BYTES) } {
+        // SAFETY: S1: as above. An error leaves the pages where they are.
+        let _ = unsafe { stack.trim(KEEP_BYTES) };
+    }
+}
+
 /// What one worker keeps for itself. Touched only by code that runs on that worker, in its own context or in a critical section.
 pub(crate) struct Caches {
     stacks: UnsafeCell<[Vec<PooledStack>; 2]>,
@@ -346,8 +356,8 @@ impl Caches {
         let kind = if pooled.identity.is_some() { Kind::Isolated } else { Kind::Light };
         let releases = self.releases.get().wrapping_add(1);
         self.releases.set(releases);
-        if releases.is_multiple_of(DEEP_LOOK_EVERY) && pooled.stack.deep_use(KEEP_BYTES) {
-            pooled.stack.trim(KEEP_BYTES);
+        if releases.is_multiple_of(DEEP_LOOK_EVERY) {
+            trim(&pooled.stack);
         }
         if class != self.class {
             return POOLS.give_stacks(class, kind, &mut vec![pooled], 1);

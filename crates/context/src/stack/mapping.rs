@@ -1,0 +1,87 @@
+//! The few questions the arena puts to the kernel: map, unmap, advise, and how much mapping is allowed.
+//!
+//! `mmap`, `munmap`, `madvise` and `mprotect` are not among the symbols that the runtime answers, so libc's are called as they are. The
+//! `/proc` files are read with std only from `Arena::new`, at start-up, before any coroutine runs.
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
+
+/// Size of a page; asked once.
+pub(super) fn page_bytes() -> usize {
+    static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
+    // Relaxed: every thread computes the same value and nothing else hangs on it.
+    let known = PAGE_BYTES.load(Ordering::Relaxed);
+    if known != 0 {
+        return known;
+    }
+    // SAFETY: S7: sysconf has no precondition.
+    let asked = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let page_bytes = usize::try_from(asked).unwrap_or(4096).max(4096);
+    PAGE_BYTES.store(page_bytes, Ordering::Relaxed);
+    page_bytes
+}
+
+/// Maps `bytes` of zero pages that cost nothing until touched (outside strict overcommit) and never become huge pages: one touched
+/// stack would otherwise cost 2 MiB.
+pub(super) fn map(bytes: usize) -> io::Result<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: S8: a fresh mapping at an address of the kernel's choice replaces nothing.
+    let address = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // A kernel built without huge pages answers EINVAL, and then there is nothing to forbid.
+    let _ = advise(address as usize, bytes, libc::MADV_NOHUGEPAGE);
+    NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))
+}
+
+/// Gives back a mapping that nobody has seen yet.
+pub(super) fn unmap(base: NonNull<u8>, bytes: usize) {
+    // SAFETY: S8: only called for a mapping that nobody else has seen: the guard probe's page, or a chunk that `Arena::grow` did not keep.
+    let result = unsafe { libc::munmap(base.as_ptr().cast(), bytes) };
+    debug_assert_eq!(result, 0, "munmap of a whole mapping of our own");
+}
+
+/// `madvise` with the interrupted case repeated.
+///
+/// The kernel restarts most of it by itself; EINTR and EAGAIN (memory control groups, lock contention) come back to us. Bounded: a hint
+/// that fails this often in a row is a failure to report, not a loop to hang in.
+pub(super) fn advise(start: usize, bytes: usize, advice: i32) -> io::Result<()> {
+    const TRIES_MAX: usize = 64;
+    let mut tries = 0;
+    loop {
+        // SAFETY: S9: every caller passes page-aligned ranges inside the arena's own mappings, and advice that drops content only for
+        // stacks that nobody runs on (S1; the callers' contracts).
+        let result = unsafe { libc::madvise(start as *mut libc::c_void, bytes, advice) };
+        if result == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        tries += 1;
+        let again = matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN));
+        if !again || tries == TRIES_MAX {
+            return Err(error);
+        }
+    }
+}
+
+/// Takes all access away from a range.
+pub(super) fn forbid_access(start: usize, bytes: usize) -> io::Result<()> {
+    // SAFETY: S9: the range is the guard of a slot that has just been carved: no stack frame lies there.
+    let result = unsafe { libc::mprotect(start as *mut libc::c_void, bytes, libc::PROT_NONE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How many memory maps a process may have (the kernel's own default where /proc is not mounted).
+pub(super) fn map_count_max() -> usize {
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+    text.trim().parse().unwrap_or(65_530)
+}
+
+/// How many memory maps the process has now.
+pub(super) fn map_count() -> usize {
+    let text = std::fs::read("/proc/self/maps").unwrap_or_default();
+    text.iter().filter(|byte| **byte == b'\n').count()
+}

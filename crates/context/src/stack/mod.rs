@@ -1,0 +1,247 @@
+//! Stacks: guarded, recycled, a million at a time (Linux).
+//!
+//! One [`Arena`] per size class reserves address space in large chunks and cuts it into slots. A slot has no memory map of its own, so the
+//! kernel's limit on maps does not limit coroutines: 1,000,000 guarded stacks need fewer than 100 maps, whereas one mmap and one mprotect per stack
+//! end near 32,000.
+//!
+//! # A slot, low to high
+//! ```text
+//! | guard (no access) | usable stack, grows down            | top, page aligned = next slot's guard
+//! ```
+//!
+//! *Odd stride.* The distance between two tops is an odd number of pages (if the sum is even, the guard gets one page more). The top pages are what
+//! every switch touches. At a distance of 64 pages all tops would share the low six bits of the page number, and so a few TLB sets, and
+//! their page-table entries would sit 512 bytes apart, in an eighth of a page table's cache lines. An odd number is a unit modulo any power of two:
+//! tops visit all sets evenly. (The L2 is indexed by physical addresses, which the page allocator decides; a stride cannot help there. All tops are page
+//! aligned, so they do share L1 sets: whoever lays out the first frame may stagger it by [`Stack::index`].)
+//! `tests/stack_measure.rs` measures it.
+//!
+//! *Guard of 16 KiB or more.* One page is enough for Rust, whose frames probe every page, but C in shared libraries is often built without
+//! stack-clash protection and has buffers of 4 to 8 KiB in a frame: such a frame jumps over one page. The larger guard is one system call as the
+//! small one is, some 20 ns per page once in a slot's life, and virtual only.
+//!
+//! # How deep did it go?
+//! At release the runtime wants to know, without a system call, whether a coroutine touched memory far below its top, to give it back. [`Stack::deep_use`]
+//! looks at the one page just below what is to be kept: it is zero until used, and [`Stack::trim`] makes it zero again.
+//! - *Yes is certain*: a word that is not zero was written since the last trim.
+//! - *No is certain for frames of up to a page*: each frame holds a return address, which is never zero, so a page covered by such frames has at least one
+//!   (`tests/stack_deep_use.rs`). The whole page is read for that reason: frames of one recursion lie at a fixed distance, and a sample of words at a fixed
+//!   distance can miss every one of them.
+//! - A larger frame that never writes its buffer can straddle the page. The price is memory kept until a later, ordinary deep use; never
+//!   more than one whole stack per slot.
+//!
+//! *When to look.* The first look at a page never touched maps the shared zero page: not resident memory of ours, but a fault. Later looks are vector code
+//! over lines that are shared and warm. So: not at each end of a coroutine, but where stacks leave a worker's cache for the arena, and there on
+//! one in eight, or with a low-water mark of the caller's own passed straight to `trim`. A slot that is reused often is caught soon; one that is not costs one
+//! stack at most.
+//! *Refused*: mincore (a system call per release), a canary pattern below the mark (makes a page resident per stack), accessed bits
+//! (`/proc/self/pagemap`: a file per look), a few sampled words (see above).
+//!
+//! # Measured
+//! `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture --test-threads=1`; median of three runs on two cores of an
+//! EPYC virtual machine, Linux 6.18:
+//!
+//! | what | ns |
+//! |---|---|
+//! | fresh stack with its guard of 4 / 20 / 68 KiB | 856 / 943 / 1,186 |
+//! | the same, mprotect guard of 20 KiB | 3,090 |
+//! | take + give of a recycled stack; per stack in batches of 32 | 6.2; 0.4 |
+//! | `deep_use`: first look; later, 20,000 stacks in turn; later, 32 stacks | 877; 172; 61 |
+//! | `trim`: nothing there; 56 pages | 639; 13,500 |
+//! | write to the tops of 64 / 256 / 1,024 / 4,096 stacks in turn, stride 64 pages | 0.3 / 3.1 / 3.5 / 5.0 |
+//! | the same, stride 65 pages | 0.3 / 0.5 / 0.7 / 3.7 |
+//!
+//! # Who may use a stack
+//! The value [`Stack`] is the right to its memory: exactly one exists per slot that is out. Whoever lays frames on it keeps the value until the
+//! frames are dead (obligation S1), and then gives it back, or leaks it after an overflow.
+
+mod arena;
+mod guard;
+mod mapping;
+mod registry;
+mod spin;
+
+use core::ops::Range;
+use std::io;
+
+pub use arena::Arena;
+pub use guard::{GuardChoice, GuardKind};
+pub use registry::{Located, locate};
+
+/// What an [`Arena`] is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArenaConfig {
+    /// Usable bytes of each stack; rounded up to pages.
+    pub stack_bytes: usize,
+    /// Bytes of the guard; rounded up to pages, at least one, and one more where the stride would be even.
+    pub guard_bytes: usize,
+    /// Stacks this arena may ever have; at most 2^28, less where the guards or the address space allow less.
+    pub slots_max: usize,
+    /// Which guard to use.
+    pub guard: GuardChoice,
+    /// Memory maps that mprotect guards of this arena may use; by default three quarters of what the process has left.
+    pub map_budget: Option<usize>,
+}
+
+impl Default for ArenaConfig {
+    /// 240 KiB of stack and 16 KiB of guard (20 KiB with the odd page), four million slots.
+    fn default() -> Self {
+        ArenaConfig {
+            stack_bytes: 240 * 1024,
+            guard_bytes: 16 * 1024,
+            slots_max: 4 << 20,
+            guard: GuardChoice::Probe,
+            map_budget: None,
+        }
+    }
+}
+
+/// A snapshot of an arena, from [`Arena::stats`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Slots that have got a guard so far.
+    pub slots_carved: usize,
+    /// Carved slots that wait in the arena (not those in callers' caches).
+    pub slots_free: usize,
+    /// Slots lost to [`Stack::leak`].
+    pub slots_leaked: usize,
+    /// Reservations outstanding.
+    pub slots_reserved: usize,
+    /// Slots for which there is address space.
+    pub slots_mapped: usize,
+    /// Slots the arena may ever have.
+    pub slots_max: usize,
+    /// The guards in use.
+    pub guard: GuardKind,
+    /// Bytes of address space in chunks.
+    pub bytes_mapped: usize,
+}
+
+/// A slot in one word: the page number of its lowest usable page, and its index in the arena.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot(u64);
+
+impl Slot {
+    /// 36 bits of page number reach 2^48 with 4 KiB pages: all that the kernel hands out unasked.
+    const INDEX_BITS: u32 = 28;
+    const INDEX_MAX: usize = 1 << Self::INDEX_BITS;
+    const PAGE_SHIFT: u32 = 12;
+
+    fn new(bottom: usize, index: usize) -> Slot {
+        debug_assert!(index < Self::INDEX_MAX && bottom >> 48 == 0);
+        Slot(((bottom >> Self::PAGE_SHIFT) as u64) << Self::INDEX_BITS | index as u64)
+    }
+
+    #[inline]
+    fn bottom(self) -> usize {
+        ((self.0 >> Self::INDEX_BITS) as usize) << Self::PAGE_SHIFT
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.0 as usize & (Self::INDEX_MAX - 1)
+    }
+}
+
+/// The right to one stack. Move-only; dropping it without [`Arena::give`] or [`Stack::leak`] loses the slot silently, never frees it.
+#[must_use = "a stack that is dropped is lost to its arena"]
+pub struct Stack {
+    slot: Slot,
+    arena: &'static Arena,
+}
+
+impl core::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Stack").field("index", &self.index()).field("bottom", &self.bottom()).field("top", &self.top()).finish()
+    }
+}
+
+impl Stack {
+    /// One past the highest usable byte; page aligned. The first frame goes below it.
+    #[inline]
+    pub fn top(&self) -> *mut u8 {
+        core::ptr::with_exposed_provenance_mut(self.slot.bottom() + self.size())
+    }
+
+    /// The lowest usable byte.
+    #[inline]
+    pub fn bottom(&self) -> *mut u8 {
+        core::ptr::with_exposed_provenance_mut(self.slot.bottom())
+    }
+
+    /// Usable bytes.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.arena.stack_bytes()
+    }
+
+    /// A small number, unique among the stacks of one arena, the same each time the slot is used.
+    #[inline]
+    pub fn index(&self) -> usize {
+        self.slot.index()
+    }
+
+    /// The arena this stack goes back to.
+    #[inline]
+    pub fn arena(&self) -> &'static Arena {
+        self.arena
+    }
+
+    /// Whether `addr` is in the usable part.
+    #[inline]
+    pub fn contains(&self, addr: usize) -> bool {
+        addr.wrapping_sub(self.slot.bottom()) < self.size()
+    }
+
+    /// The addresses that fault.
+    #[inline]
+    pub fn guard_range(&self) -> Range<usize> {
+        self.slot.bottom() - self.arena.guard_bytes()..self.slot.bottom()
+    }
+
+    /// Gives this stack up for ever: after an overflow its frames are never unwound, and may still be referred to.
+    pub fn leak(self) {
+        self.arena.count_leak();
+    }
+
+    /// Returns the memory below the highest `keep_top_bytes` (rounded up to pages) to the kernel; it reads as zero again.
+    ///
+    /// # Safety
+    /// S1: no frame that will still be used lies below `top() - keep_top_bytes`, and nobody runs on the stack.
+    ///
+    /// # Errors
+    /// The kernel's; the stack stays usable.
+    pub unsafe fn trim(&self, keep_top_bytes: usize) -> io::Result<()> {
+        let bytes = self.bytes_below(keep_top_bytes);
+        if bytes == 0 {
+            return Ok(());
+        }
+        mapping::advise(self.slot.bottom(), bytes, libc::MADV_DONTNEED)
+    }
+
+    /// Whether the coroutine that left this stack went deeper than `keep_top_bytes` (rounded up to pages) since the last [`trim`](Stack::trim).
+    /// "Yes" is certain, "no" is for frames of up to a page; the head of this module says what it costs.
+    ///
+    /// # Safety
+    /// S1: nobody runs on the stack.
+    pub unsafe fn deep_use(&self, keep_top_bytes: usize) -> bool {
+        const WORDS_PER_LOOK: usize = 64;
+        let bytes = self.bytes_below(keep_top_bytes);
+        if bytes == 0 {
+            return false;
+        }
+        let page_bytes = mapping::page_bytes();
+        let page = core::ptr::with_exposed_provenance::<u64>(self.slot.bottom() + bytes - page_bytes);
+        // SAFETY: S1: a page inside the usable part of a live mapping, aligned, and by the caller's promise nobody writes there now.
+        let words = unsafe { core::slice::from_raw_parts(page, page_bytes / size_of::<u64>()) };
+        // By lines without a branch inside, which the compiler turns into vector code; from the top, where use begins.
+        words.rchunks_exact(WORDS_PER_LOOK).any(|line| line.iter().fold(0, |all, word| all | word) != 0)
+    }
+
+    /// Bytes between the bottom and what is to be kept.
+    fn bytes_below(&self, keep_top_bytes: usize) -> usize {
+        let keep = keep_top_bytes.min(self.size()).next_multiple_of(mapping::page_bytes());
+        self.size() - keep
+    }
+}

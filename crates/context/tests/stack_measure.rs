@@ -1,0 +1,122 @@
+//! What the stack arena costs, and what its choices (guard size, odd stride, the look for deep use) buy. Measures, and judges nothing:
+//! `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture`.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use silken_context::stack::{Arena, ArenaConfig, GuardChoice, Stack};
+
+const PAGE_BYTES: usize = 4096;
+
+fn arena(config: ArenaConfig) -> &'static Arena {
+    Box::leak(Box::new(Arena::new(config).expect("an arena")))
+}
+
+fn report(what: &str, count: usize, run: impl FnOnce()) {
+    let start = Instant::now();
+    run();
+    println!("{what:<64} {:>9.1} ns", start.elapsed().as_nanos() as f64 / count as f64);
+}
+
+fn write_byte(address: usize) {
+    // SAFETY: S1: every caller holds the memory and nobody runs on it.
+    unsafe { std::ptr::with_exposed_provenance_mut::<u8>(address).write_volatile(1) };
+}
+
+fn deep(stack: &Stack) -> bool {
+    // SAFETY: S1: nobody runs on this stack.
+    unsafe { stack.deep_use(16 * 1024) }
+}
+
+fn trim(stack: &Stack) {
+    // SAFETY: S1: nobody runs on this stack.
+    unsafe { stack.trim(16 * 1024) }.expect("trim");
+}
+
+fn take_all(arena: &'static Arena, count: usize) -> Vec<Stack> {
+    arena.reserve(count).unwrap();
+    (0..count).map(|_| arena.take().unwrap()).collect()
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn guards_and_hand_out() {
+    const COUNT: usize = 20_000;
+    for pages in [1, 4, 16] {
+        let config = ArenaConfig { guard_bytes: pages * PAGE_BYTES, ..ArenaConfig::default() };
+        let arena = arena(config);
+        report(&format!("fresh stack, guard of {} KiB", arena.guard_bytes() / 1024), COUNT, || {
+            take_all(arena, COUNT).into_iter().for_each(Stack::leak);
+        });
+    }
+    let mprotect = arena(ArenaConfig { guard: GuardChoice::Mprotect, ..ArenaConfig::default() });
+    report("fresh stack, mprotect guard", 10_000, || take_all(mprotect, 10_000).into_iter().for_each(Stack::leak));
+    let arena = arena(ArenaConfig::default());
+    arena.give(arena.take().unwrap());
+    report("take + give, recycled", 1_000_000, || {
+        for _ in 0..1_000_000 {
+            arena.give(black_box(arena.take().unwrap()));
+        }
+    });
+    let mut cache = Vec::new();
+    arena.take_batch(&mut cache, 32).unwrap();
+    arena.give_batch(&mut cache, 32);
+    report("take + give in batches of 32, per stack", 3_200_000, || {
+        for _ in 0..100_000 {
+            arena.take_batch(black_box(&mut cache), 32).unwrap();
+            arena.give_batch(black_box(&mut cache), 32);
+        }
+    });
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn deep_use_and_trim() {
+    const COUNT: usize = 20_000;
+    let arena = arena(ArenaConfig::default());
+    let stacks = take_all(arena, COUNT);
+    report("first touch of a stack's top page", COUNT, || stacks.iter().for_each(|s| write_byte(s.top() as usize - 1)));
+    report("deep_use, first look at a stack", COUNT, || assert!(!stacks.iter().any(deep)));
+    report("deep_use, later look, 20,000 stacks", COUNT, || assert!(!stacks.iter().any(deep)));
+    let hot = &stacks[..32];
+    report("deep_use, later look, 32 stacks", 32_000, || {
+        (0..1000).for_each(|_| assert!(!hot.iter().any(deep)));
+    });
+    report("trim of a stack that only saw a look", COUNT, || stacks.iter().for_each(trim));
+    report("trim with nothing to give back", COUNT, || stacks.iter().for_each(trim));
+    for stack in &stacks[..1000] {
+        (stack.bottom() as usize..stack.top() as usize).step_by(PAGE_BYTES).for_each(write_byte);
+    }
+    report("trim of a whole stack (56 pages given back)", 1000, || stacks[..1000].iter().for_each(trim));
+    stacks.into_iter().for_each(|stack| arena.give(stack));
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn odd_stride() {
+    for count in [64, 256, 1024, 4096] {
+        for stride_pages in [64, 65] {
+            let stride_bytes = stride_pages * PAGE_BYTES;
+            // SAFETY: S8: a fresh mapping, never undone.
+            let base = unsafe {
+                libc::mmap(
+                    std::ptr::null_mut(),
+                    count * stride_bytes,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                    -1,
+                    0,
+                )
+            } as usize;
+            // A different cache line in each page: this is about pages, not about lines.
+            let tops: Vec<usize> = (0..count).map(|slot| base + slot * stride_bytes + slot * 64 % PAGE_BYTES).collect();
+            tops.iter().copied().for_each(write_byte);
+            let rounds = 4_000_000 / count;
+            report(&format!("write to {count} tops in turn, {stride_pages} pages apart"), rounds * count, || {
+                for _ in 0..rounds {
+                    tops.iter().copied().for_each(write_byte);
+                }
+            });
+        }
+    }
+}
