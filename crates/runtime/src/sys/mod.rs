@@ -28,6 +28,8 @@
 
 pub(crate) mod lock;
 
+pub(crate) use lock::Lock;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
