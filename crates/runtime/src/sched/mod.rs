@@ -1,0 +1,210 @@
+//! Who runs next, where, and for how long.
+//!
+//! # Vocabulary
+//! | word | meaning |
+//! |---|---|
+//! | worker | an OS thread that runs coroutines (`worker.rs`) |
+//! | processor | the right to run: ring, LIFO slot, driver, timers (`processor.rs`) |
+//! | injector | the queue of what has no worker yet (`injector.rs`) |
+//! | pinned queue, inbox | a worker's own queue of started light coroutines, and where others put them |
+//! | searching | looking for work elsewhere; one worker at a time (`idle.rs`) |
+//!
+//! # Policy
+//! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its ring, its pinned queue (in turn with the
+//! ring); every 64 picks the driver and the injector first. Without any of these it looks into the injector, polls its driver, steals half
+//! of a random victim's ring, polls the victims' drivers, spins for a moment, and sleeps in its driver until an event, a deadline or a wake-up.
+//!
+//! A woken coroutine goes into the waker's LIFO slot and nobody else is told: two coroutines that talk stay on one worker. Whom it displaces,
+//! and whatever is spawned, goes to the ring, and one sleeper is woken if none searches.
+//!
+//! The pick runs on the stack of the coroutine that leaves, in a critical section; the worker's own context is entered only when there is
+//! nothing to pick, and then does what takes time (`switch.rs`).
+//!
+//! # Rejected
+//! *A queue per worker that only its owner may empty* (may): work waits while others sleep. *The LIFO slot out of thieves' reach* (tokio): work
+//! behind a long computation is lost to the others; here a watcher takes it after a moment. *A global queue first* (Go before 1.1): one lock.
+
+mod idle;
+mod injector;
+mod processor;
+mod shutdown;
+mod spawn;
+mod switch;
+mod worker;
+
+pub(crate) use spawn::{SpawnError, SpawnRequest, spawn};
+pub(crate) use switch::{set_key_destructors, yield_now};
+pub(crate) use worker::current_worker_id;
+
+use crate::coroutine::{
+    Core, Critical, Kind, Pools, Ready, Schedule, WorkerLink, current_core, current_link, pools,
+};
+use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sys::{Lock, barrier};
+use idle::Idle;
+use injector::Injector;
+use silken_context::identity;
+use std::io;
+use worker::Worker;
+
+/// What a scheduler is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) workers: usize,
+    /// Bytes of address space per stack, unless a spawn says otherwise.
+    pub(crate) stack_bytes: usize,
+    /// Every coroutine light, whatever the platform can do.
+    pub(crate) light: bool,
+    pub(crate) name: String,
+}
+
+/// One runtime's scheduler. Lives for ever once made: a late waker may call it at any time. What it holds of the system (descriptors, threads)
+/// goes at the shutdown.
+pub(crate) struct Scheduler {
+    processors: Box<[processor::Shared]>,
+    workers: Box<[worker::Public]>,
+    injector: Injector,
+    idle: Idle,
+    /// Size class of default stacks.
+    class: u8,
+    light: bool,
+    stopping: AtomicBool,
+    /// Coroutines that OS threads have spawned; workers count in their processors.
+    spawned_outside: AtomicU64,
+    /// Workers whose threads have not ended.
+    running: AtomicUsize,
+    threads: Lock<Vec<std::thread::JoinHandle<()>>>,
+}
+
+/// A broken internal invariant: says so and aborts, without allocating. Never go on with a corrupt queue.
+#[cold]
+pub(crate) fn broken(what: &str) -> ! {
+    crate::sys::report(&["silken: fatal: ", what, "\n"]);
+    std::process::abort()
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Ids are handed to workers in blocks, so that spawning touches no shared line.
+const ID_BLOCK: u64 = 1024;
+
+impl Scheduler {
+    /// Makes a scheduler and starts its workers.
+    pub(crate) fn start(config: &Config) -> io::Result<&'static Scheduler> {
+        barrier::init();
+        let class = Pools::class_for(config.stack_bytes)?;
+        // The first stack proves that the class can be had, where an error can still be told.
+        pools().reserve(class, 1)?;
+        let mut shares = Vec::new();
+        let mut rings = Vec::new();
+        for index in 0..config.workers {
+            let (shared, ring) = processor::Shared::make(index)?;
+            shares.push(shared);
+            rings.push(ring);
+        }
+        let scheduler: &'static Scheduler = Box::leak(Box::new(Scheduler {
+            processors: shares.into_boxed_slice(),
+            workers: (0..config.workers).map(|_| worker::Public::new()).collect(),
+            injector: Injector::new(),
+            idle: Idle::new(config.workers),
+            class,
+            light: config.light || identity::facts().is_err() || crate::coroutine::slot_offset().is_none(),
+            stopping: AtomicBool::new(false),
+            spawned_outside: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            threads: Lock::new(Vec::new()),
+        }));
+        worker::start_all(scheduler, rings, &config.name)?;
+        Ok(scheduler)
+    }
+
+    /// The scheduler under which the caller's coroutine runs.
+    pub(crate) fn current() -> Option<&'static Scheduler> {
+        let _critical = current_core().map(Critical::enter);
+        current_link().map(|link| Worker::from_link(link).scheduler)
+    }
+
+    /// Whether coroutines are isolated unless they ask to be light.
+    pub(crate) fn isolates(&self) -> bool {
+        !self.light
+    }
+
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// How often a coroutine continued on another worker than before, so far.
+    pub(crate) fn migrations(&self) -> u64 {
+        // Relaxed: a report.
+        self.processors.iter().map(|shared| shared.migrations.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The worker of this scheduler on which the caller runs.
+    #[inline(always)]
+    fn own_worker(&self, link: Option<&'static WorkerLink>) -> Option<&'static Worker> {
+        let worker = Worker::from_link(link?);
+        std::ptr::eq(worker.scheduler, self).then_some(worker)
+    }
+
+    /// A worker is woken if one sleeps and none searches; to be called after work was made visible.
+    #[inline(always)]
+    fn notify(&self) {
+        if self.idle.should_wake() {
+            self.wake_one();
+        }
+    }
+
+    #[cold]
+    fn wake_one(&self) {
+        if let Some(worker) = self.idle.wake_one() {
+            self.wake_worker(worker);
+        }
+    }
+
+    fn wake_worker(&self, worker: usize) {
+        self.processors[worker].driver.wake();
+    }
+
+    /// Queues from an OS thread, or from another runtime's worker.
+    fn schedule_from_outside(&self, ready: Ready) {
+        if is_bound(ready.core()) {
+            self.send_to_its_worker(ready);
+        } else {
+            self.injector.push(ready);
+            self.notify();
+        }
+    }
+
+    /// A started light coroutine runs on its own worker only.
+    fn send_to_its_worker(&self, ready: Ready) {
+        // SAFETY: S2: a started coroutine's worker lives for ever.
+        let id = unsafe { &*ready.core().link.get() }.id;
+        let public = &self.workers[id];
+        // SAFETY: S8: a ready core is in no other queue, and the inbox owns it from here.
+        unsafe { public.inbox.push(ready.into_core()) };
+        if self.idle.wake_this(id) {
+            self.wake_worker(id);
+        }
+    }
+}
+
+/// Whether the coroutine may continue on one worker only.
+#[inline(always)]
+fn is_bound(core: &Core) -> bool {
+    core.kind.get() == Kind::Light && core.started.get()
+}
+
+impl Schedule for Scheduler {
+    fn schedule(&self, ready: Ready) {
+        let _critical = current_core().map(Critical::enter);
+        match self.own_worker(current_link()) {
+            Some(worker) => worker.queue_woken(ready),
+            None => self.schedule_from_outside(ready),
+        }
+    }
+
+    unsafe fn suspend(&self, core: &Core) {
+        // SAFETY: S1: the caller's contract.
+        unsafe { switch::park(core) };
+    }
+}

@@ -1,0 +1,209 @@
+//! The processor: the right to run coroutines, and what goes with it.
+//!
+//! A processor is a run queue (a ring and a LIFO slot), a driver with its timers, and counters. A *worker* is an OS thread; it runs coroutines
+//! while it holds a processor. The two are separate so that a worker which the kernel blocks can lose its processor to another.
+//! [`Processor`] is the owner's part, moved as a box: holding it is the right. [`Shared`] is what thieves, pollers and reports may touch.
+
+use crate::collections::ring::{self, Owner, Stealer, Word};
+use crate::coroutine::{Core, Ready};
+use crate::driver::Driver;
+use crate::loom::static_atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::num::NonZeroUsize;
+use std::ptr::{self, NonNull};
+
+/// How many times in a row the LIFO slot may go before the ring: two coroutines that wake each other must not starve the rest.
+/// A guess to be tuned; tokio uses 3.
+const LIFO_HOPS_MAX: u32 = 3;
+
+/// After so many picks the worker looks at its driver and at the injector, even if its own queue never empties. Each look costs
+/// some 200 ns when descriptors are registered, so it adds 3 ns to a pick.
+const LOOK_OUTSIDE_EVERY: u32 = 64;
+
+impl Word for Ready {
+    #[inline(always)]
+    fn into_word(self) -> NonZeroUsize {
+        self.into_core().addr()
+    }
+
+    #[inline(always)]
+    unsafe fn from_word(word: NonZeroUsize) -> Self {
+        let core = NonNull::new(ptr::with_exposed_provenance_mut::<Core>(word.get())).expect("not zero");
+        // SAFETY: S1: the word came from `into_word`, once: the ring passes the ownership on.
+        unsafe { Ready::from_core(core) }
+    }
+}
+
+/// What others see of a processor.
+pub(super) struct Shared {
+    stealer: Stealer<Ready>,
+    /// The coroutine that the running one woke last; it runs next.
+    lifo: AtomicPtr<Core>,
+    pub(super) driver: Driver,
+    /// Counts picks; a watcher sees by it that one coroutine runs for long.
+    tick: AtomicU32,
+    pub(super) spawned: AtomicU64,
+    pub(super) finished: AtomicU64,
+    pub(super) migrations: AtomicU64,
+}
+
+/// The owner's part of a processor.
+pub(super) struct Processor {
+    pub(super) index: usize,
+    ring: Owner<Ready>,
+    lifo_hops: Cell<u32>,
+    /// Ready coroutines on their way from the driver to the ring.
+    pub(super) batch: RefCell<Vec<Ready>>,
+    random: Cell<u32>,
+    pub(super) shared: &'static Shared,
+}
+
+impl Shared {
+    /// Makes both halves of the `index`th processor.
+    pub(super) fn make(index: usize) -> io::Result<(Shared, Owner<Ready>)> {
+        let (owner, stealer) = ring::ring();
+        let shared = Shared {
+            stealer,
+            lifo: AtomicPtr::new(ptr::null_mut()),
+            driver: Driver::new()?,
+            tick: AtomicU32::new(index as u32),
+            spawned: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            migrations: AtomicU64::new(0),
+        };
+        Ok((shared, owner))
+    }
+
+    /// Whether a thief would find something.
+    pub(super) fn has_work(&self) -> bool {
+        !self.stealer.is_empty()
+    }
+
+    /// Adds one to a counter that only the owner of the processor writes.
+    #[inline(always)]
+    pub(super) fn count(counter: &AtomicU64) {
+        // Relaxed: one writer; readers sum up at leisure.
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn tick(&self) -> u32 {
+        // Relaxed: a hint.
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    /// Takes the coroutine in the LIFO slot.
+    #[inline(always)]
+    fn take_lifo(&self) -> Option<Ready> {
+        // Relaxed: the owner put it there itself, or misses for a moment what it will see at the next pick.
+        if self.lifo.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        // Acquire: pairs with the Release in `swap_lifo`, for a thief.
+        let core = NonNull::new(self.lifo.swap(ptr::null_mut(), Ordering::Acquire))?;
+        // SAFETY: S1: the slot held the one Ready of this core.
+        Some(unsafe { Ready::from_core(core) })
+    }
+
+    #[inline(always)]
+    fn swap_lifo(&self, ready: Ready) -> Option<Ready> {
+        // Release: pairs with the Acquire in `take_lifo`.
+        let before = self.lifo.swap(ready.into_core().as_ptr(), Ordering::AcqRel);
+        // SAFETY: S1: the slot held the one Ready of this core.
+        NonNull::new(before).map(|core| unsafe { Ready::from_core(core) })
+    }
+}
+
+impl Processor {
+    pub(super) fn new(index: usize, shared: &'static Shared, ring: Owner<Ready>) -> Self {
+        Self {
+            index,
+            ring,
+            lifo_hops: Cell::new(0),
+            batch: RefCell::new(Vec::with_capacity(256)),
+            random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
+            shared,
+        }
+    }
+
+    /// Counts a pick; `true` when it is time to look outside.
+    #[inline(always)]
+    pub(super) fn tick(&self) -> bool {
+        // Relaxed: one writer.
+        let tick = self.shared.tick.load(Ordering::Relaxed).wrapping_add(1);
+        self.shared.tick.store(tick, Ordering::Relaxed);
+        tick.is_multiple_of(LOOK_OUTSIDE_EVERY)
+    }
+
+    /// The next coroutine of the own queue.
+    #[inline(always)]
+    pub(super) fn pop(&self) -> Option<Ready> {
+        if let Some(ready) = self.shared.take_lifo() {
+            let hops = self.lifo_hops.get() + 1;
+            if hops <= LIFO_HOPS_MAX || self.ring.is_empty() {
+                self.lifo_hops.set(hops);
+                return Some(ready);
+            }
+            self.lifo_hops.set(0);
+            let next = self.ring.pop();
+            return match next {
+                Some(next) => {
+                    // One place is free now, and only this owner pushes.
+                    match self.ring.push(ready) {
+                        Ok(()) => Some(next),
+                        Err(_) => crate::sched::broken("the run queue is full after a pop"),
+                    }
+                }
+                None => Some(ready),
+            };
+        }
+        self.lifo_hops.set(0);
+        self.ring.pop()
+    }
+
+    /// Queues at the tail; a full ring gives the coroutine back, with half of the ring in `overflow`.
+    #[inline(always)]
+    pub(super) fn push(&self, ready: Ready, overflow: impl FnOnce(Vec<Ready>)) {
+        if let Err(ready) = self.ring.push(ready) {
+            self.push_full(ready, overflow);
+        }
+    }
+
+    #[cold]
+    fn push_full(&self, ready: Ready, overflow: impl FnOnce(Vec<Ready>)) {
+        let mut half = Vec::new();
+        self.ring.take_half(&mut half);
+        half.push(ready);
+        overflow(half);
+    }
+
+    /// Queues to run next; returns who was displaced.
+    #[inline(always)]
+    pub(super) fn push_next(&self, ready: Ready) -> Option<Ready> {
+        self.shared.swap_lifo(ready)
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Steals half of a victim's ring; returns one to run.
+    pub(super) fn steal(&self, victim: &Shared) -> Option<Ready> {
+        victim.stealer.steal_into(&self.ring)
+    }
+
+    /// Takes what the victim's running coroutine woke and has not made way for.
+    pub(super) fn steal_lifo(&self, victim: &Shared) -> Option<Ready> {
+        victim.take_lifo()
+    }
+
+    /// xorshift (Marsaglia 2003): good enough to choose victims.
+    pub(super) fn random(&self) -> usize {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random.set(x);
+        x as usize
+    }
+}

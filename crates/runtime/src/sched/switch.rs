@@ -1,0 +1,408 @@
+//! Leaving a coroutine's stack and continuing another: the pick, the switch, and what the successor owes the one who left.
+//!
+//! # Protocol
+//! The coroutine that leaves picks its successor on its own stack, notes in the worker why it leaves, moves malloc's words to the successor's
+//! identity, and switches. The successor's first act is [`settle`]: it does for the one who left what can be done only now that its
+//! registers are saved: queue it, publish it as parked, or take its stack away. So nobody can continue a coroutine before it has stopped.
+//!
+//! Everything here runs in a critical section: it begins before the pick, in the one who leaves, and ends after the settling, in the one who
+//! goes on. Its counter belongs to the coroutine, so each ends its own.
+//!
+//! # A finished coroutine
+//! [`main`] is the first frame of every coroutine. When the body has ended and the next coroutine in the queue has not started, and
+//! wants the same kind of stack, the ended one's stack is handed over on the spot: no switch, no identity change, the block is made as
+//! new in place. A batch of short coroutines thus runs on one stack that stays in the cache.
+//!
+//! # Rejected
+//! Returning to the worker's context for each pick: two switches and three mispredicted returns per hop. Publishing before the switch and making
+//! wakers wait for it: a spin on a word that the leaving coroutine writes at every switch.
+
+use super::processor::Shared;
+use super::worker::Worker;
+use super::{broken, is_bound};
+use crate::coroutine::{
+    Core, Critical, Finished, Kind, Leaving, PooledStack, Published, Ready, ResultOwner, WaitReason, current_core,
+    release, slot_offset,
+};
+use crate::loom::static_atomic::{AtomicPtr, Ordering};
+use silken_context::switch::{self, Context};
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+
+/// Runs the destructors of C libraries' keys; set by the hooks, which know them.
+static KEY_DESTRUCTORS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Registers what runs the destructors of pthread keys at an isolated coroutine's end.
+pub(crate) fn set_key_destructors(run: fn()) {
+    // Release: pairs with the Acquire in `run_key_destructors`.
+    KEY_DESTRUCTORS.store(run as *mut (), Ordering::Release);
+}
+
+fn run_key_destructors() {
+    // Acquire: pairs with the Release in `set_key_destructors`.
+    let run = KEY_DESTRUCTORS.load(Ordering::Acquire);
+    if !run.is_null() {
+        // SAFETY: S7: only `set_key_destructors` writes the word.
+        let run = unsafe { std::mem::transmute::<*mut (), fn()>(run) };
+        run();
+    }
+}
+
+/// Lets others run; returns at once when nobody is ready. On an OS thread, yields the thread.
+#[inline]
+pub(crate) fn yield_now() {
+    match current_core() {
+        Some(core) => yield_core(core),
+        None => crate::sys::yield_thread(),
+    }
+}
+
+#[inline]
+fn yield_core(core: &'static Core) {
+    let critical = Critical::enter(core);
+    let worker = Worker::of(core);
+    if let Some(next) = worker.pick() {
+        // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
+        unsafe { switch_to(worker, core, next, Leaving::Yield) };
+    }
+    drop(critical);
+}
+
+/// Parks the running coroutine.
+///
+/// # Safety
+/// `core` is the running coroutine, in a critical section (S1).
+#[inline(never)]
+pub(super) unsafe fn park(core: &Core) {
+    let worker = Worker::of(core);
+    match worker.pick() {
+        // SAFETY: S1: the caller's contract; `next` came from the queue.
+        Some(next) => unsafe { switch_to(worker, core, next, Leaving::Park) },
+        // SAFETY: S1: the caller's contract.
+        None => unsafe { switch_to_base(worker, core, Leaving::Park) },
+    }
+}
+
+/// Continues `next`; returns when `core` is continued, on whatever worker that is.
+///
+/// # Safety
+/// `core` runs on `worker`, in a critical section; the caller holds `next`'s Ready (S1).
+#[inline(always)]
+unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Ready, leaving: Leaving) {
+    let next = worker.make_runnable(next);
+    worker.link.left.set(core);
+    worker.link.leaving.set(leaving);
+    // SAFETY: S3: both identities are complete; nothing is allocated before the switch.
+    unsafe { carry(worker, &core.context, &next.context) };
+    // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved.
+    unsafe { switch::switch(&core.context, &next.context) };
+    settle(Worker::of(core));
+}
+
+/// Continues the worker's own context; otherwise as [`switch_to`].
+///
+/// # Safety
+/// As for [`switch_to`].
+#[inline(always)]
+unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving) {
+    worker.link.left.set(core);
+    worker.link.leaving.set(leaving);
+    // SAFETY: S3: both identities are complete; nothing is allocated before the switch.
+    unsafe { carry(worker, &core.context, &worker.link.base) };
+    // SAFETY: S1: the base waits in `run_from_base`; the rest as in `switch_to`.
+    unsafe { switch::switch(&core.context, &worker.link.base) };
+    settle(Worker::of(core));
+}
+
+/// Moves malloc's words from the identity that runs to the one that will.
+///
+/// # Safety
+/// As for `Facts::carry_allocator` (S3).
+#[inline(always)]
+unsafe fn carry(worker: &Worker, from: &Context, to: &Context) {
+    let (from, to) = (from.identity(), to.identity());
+    if from != to
+        && let Some(facts) = worker.link.caches.facts()
+    {
+        // SAFETY: S3: the caller's contract.
+        unsafe { facts.carry_allocator(from, to) };
+    }
+}
+
+/// The worker's own context continues a coroutine, and comes back when a coroutine leaves and finds nobody to succeed it.
+pub(super) fn run_from_base(worker: &'static Worker, next: Ready) {
+    let next = worker.make_runnable(next);
+    worker.link.leaving.set(Leaving::Nothing);
+    // SAFETY: S3: the worker's own identity and the coroutine's.
+    unsafe { carry(worker, &worker.link.base, &next.context) };
+    // SAFETY: S1: `next` is suspended and ours.
+    unsafe { switch::switch(&worker.link.base, &next.context) };
+    worker.own_slot().set(ptr::null());
+    settle(worker);
+}
+
+/// Does what the one who left is owed. The first act of every successor.
+#[inline(always)]
+fn settle(worker: &'static Worker) {
+    let leaving = worker.link.leaving.replace(Leaving::Nothing);
+    if leaving == Leaving::Nothing {
+        return;
+    }
+    let left = NonNull::new(worker.link.left.get().cast_mut()).expect("set by whoever left");
+    // SAFETY: S2: cores are type-stable.
+    let core = unsafe { left.as_ref() };
+    match leaving {
+        Leaving::Nothing => {}
+        // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
+        Leaving::Yield => worker.queue_yielded(unsafe { Ready::from_core(left) }),
+        Leaving::Park => match core.lifecycle.publish_parked() {
+            Published::Parked => {}
+            // SAFETY: S1: the wake came before the publication, so the duty to queue it is ours.
+            Published::Notified => worker.queue_yielded(unsafe { Ready::from_core(left) }),
+        },
+        Leaving::Finished => bury(worker, core),
+        Leaving::Overflowed => bury_overflowed(worker, core),
+    }
+}
+
+/// Takes the stack of a coroutine that has ended.
+fn bury(worker: &'static Worker, core: &Core) {
+    // SAFETY: S1: the coroutine has ended: its stack is the worker's.
+    let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
+    if renew(worker, &pooled, true) {
+        worker.link.caches.give_stack(core.class.get(), pooled);
+    } else {
+        pooled.stack.leak();
+    }
+    retire(worker, core);
+}
+
+/// Makes the identity block as new. `false`: the C library has no memory to rebuild it.
+fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
+    let (Some(identity), Some(facts)) = (pooled.identity, worker.link.caches.facts()) else { return true };
+    // SAFETY: S3: destructors have run, the coroutine that owned the block has ended.
+    if unsafe { identity.reset(facts) } {
+        return true;
+    }
+    // SAFETY: S3: asked for only when nobody runs under the block.
+    may_rebuild && unsafe { identity.rebuild(facts) }.is_some()
+}
+
+/// The running coroutine's reference and reservation go.
+#[inline(always)]
+fn retire(worker: &'static Worker, core: &Core) {
+    worker.link.caches.unreserve(core.class.get());
+    Shared::count(&worker.processor().shared.finished);
+    release(core);
+}
+
+/// A coroutine that ran into its guard: its stack is lost, its joiners learn why.
+#[cold]
+fn bury_overflowed(worker: &'static Worker, core: &Core) {
+    core.body.fail(crate::coroutine::JoinError::StackOverflow);
+    // Nobody else drops it: the handle's drop, if it came first, left it to the coroutine.
+    if core.lifecycle.store_result() == ResultOwner::Caller {
+        core.body.clear();
+    }
+    // SAFETY: S1: nobody runs on the stack, and nobody will.
+    if let Some(pooled) = unsafe { &mut *core.stack.get() }.take() {
+        pooled.stack.leak();
+    }
+    // SAFETY: S1: the coroutine's values lie on in the heap, unreachable, as its frames do.
+    std::mem::forget(unsafe { &mut *core.locals.get() }.take());
+    finish(core);
+    retire(worker, core);
+}
+
+#[inline(always)]
+fn finish(core: &Core) {
+    let Finished { joining } = core.lifecycle.finish();
+    if joining {
+        core.wake_joiners();
+    }
+}
+
+/// Lays out the first frame of a coroutine that starts.
+///
+/// # Safety
+/// `pooled` is a stack that nobody uses, and `core` has not started (S1).
+pub(super) unsafe fn prepare(core: &Core, pooled: &PooledStack) {
+    // SAFETY: S1: the caller's contract.
+    unsafe { switch::prepare(&core.context, pooled.frame_top, main, ptr::from_ref(core) as usize) };
+}
+
+/// Names the coroutine in the identity under which it will run.
+///
+/// # Safety
+/// The identity is the coroutine's own, or the worker's for a light one, and the caller's to write (S3).
+pub(super) unsafe fn name_in_identity(worker: &Worker, core: &Core) {
+    match core.kind.get() {
+        Kind::Light => worker.own_slot().set(core),
+        Kind::Isolated => {
+            let offset = slot_offset().expect("checked at the start");
+            let slot = core.context.identity().wrapping_add_signed(offset) as *const Cell<*const Core>;
+            // SAFETY: S3: the caller's contract.
+            unsafe { &*slot }.set(core);
+        }
+    }
+}
+
+/// The first frame of every coroutine. It never returns: the last act is a switch.
+unsafe extern "C" fn main(argument: usize) -> ! {
+    // SAFETY: S2: `prepare` passed a core; cores are type-stable.
+    let mut core: &'static Core = unsafe { &*ptr::with_exposed_provenance::<Core>(argument) };
+    loop {
+        settle(Worker::of(core));
+        leave_critical(core);
+        core.body.run(core.lifecycle.is_cancelled());
+        end(core);
+        core = succeed(core);
+    }
+}
+
+fn leave_critical(core: &Core) {
+    core.critical.set(core.critical.get() - 1);
+}
+
+/// What a thread does at its end, in a thread's order: locals and thread-locals are destroyed, then joiners may go on.
+fn end(core: &'static Core) {
+    if core.lifecycle.store_result() == ResultOwner::Caller {
+        // Nobody will take it. A panic in its destructor ends the process, as in a thread.
+        core.body.clear();
+    }
+    core.destroy_locals();
+    if core.kind.get() == Kind::Isolated
+        && let Ok(facts) = silken_context::identity::facts()
+    {
+        facts.run_destructors();
+        run_key_destructors();
+    }
+}
+
+/// The ended coroutine finds a successor: hands it the stack and returns it, or switches away for ever.
+fn succeed(core: &'static Core) -> &'static Core {
+    core.critical.set(1);
+    let worker = Worker::of(core);
+    finish(core);
+    match worker.pick() {
+        Some(next) if may_inherit(core, next.core()) => inherit(worker, core, next),
+        Some(next) => {
+            let next = worker.make_runnable(next);
+            // SAFETY: S1: `next` is ours and suspended.
+            unsafe { leave_for_ever(worker, core, &next.context) }
+        }
+        // SAFETY: S1: the base waits.
+        None => unsafe { leave_for_ever(worker, core, &worker.link.base) },
+    }
+}
+
+/// # Safety
+/// `to` is suspended and nobody else continues it (S1).
+unsafe fn leave_for_ever(worker: &'static Worker, core: &Core, to: &Context) -> ! {
+    worker.link.left.set(core);
+    worker.link.leaving.set(Leaving::Finished);
+    // SAFETY: S3: both identities are complete.
+    unsafe { carry(worker, &core.context, to) };
+    // SAFETY: S1: the caller's contract; the successor buries this stack.
+    unsafe { switch::switch_final(to) }
+}
+
+fn may_inherit(core: &Core, next: &Core) -> bool {
+    !next.started.get() && next.kind.get() == core.kind.get() && next.class.get() == core.class.get()
+}
+
+/// `next` goes on with the stack of `core`, which has ended, in the same frame.
+fn inherit(worker: &'static Worker, core: &'static Core, next: Ready) -> &'static Core {
+    // SAFETY: S1: the coroutine has ended; its stack goes on under another name.
+    let pooled = unsafe { &mut *core.stack.get() }.take().expect("it runs on one");
+    if !renew(worker, &pooled, false) {
+        // The block must be rebuilt, and nobody can do that while running under it.
+        // SAFETY: S1: put back where it was.
+        *unsafe { &mut *core.stack.get() } = Some(pooled);
+        let next = worker.make_runnable(next);
+        // SAFETY: S1: `next` is ours and suspended.
+        unsafe { leave_for_ever(worker, core, &next.context) }
+    }
+    // SAFETY: S2: cores are type-stable; the Ready is the right to run this one.
+    let next: &'static Core = unsafe { next.into_core().as_ref() };
+    worker.start(next, pooled);
+    retire(worker, core);
+    next
+}
+
+impl Worker {
+    /// The worker on which the coroutine runs.
+    #[inline(always)]
+    pub(super) fn of(core: &Core) -> &'static Worker {
+        // SAFETY: S2: set before the coroutine was continued; workers live for ever.
+        let link = unsafe { &*core.link.get() };
+        Worker::from_link(link)
+    }
+
+    /// Makes the coroutine of a Ready one that can be switched to: bound to this worker, named, with a stack.
+    #[inline(always)]
+    pub(super) fn make_runnable(&'static self, ready: Ready) -> &'static Core {
+        // SAFETY: S2: cores are type-stable; the Ready is the right to run this one.
+        let core: &'static Core = unsafe { ready.into_core().as_ref() };
+        if core.started.get() {
+            if !ptr::eq(core.link.get(), &raw const self.link) {
+                core.link.set(&raw const self.link);
+                Shared::count(&self.processor().shared.migrations);
+            }
+            if core.kind.get() == Kind::Light {
+                self.own_slot().set(core);
+            }
+        } else {
+            self.start_on_new_stack(core);
+        }
+        core
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn start_on_new_stack(&'static self, core: &'static Core) {
+        let pooled = match self.link.caches.take_stack(core.class.get(), core.kind.get()) {
+            Ok(pooled) => pooled,
+            Err(error) => self.no_stack(core, &error),
+        };
+        // SAFETY: S1: fresh from the pool.
+        unsafe { prepare(core, &pooled) };
+        self.start(core, pooled);
+    }
+
+    /// The address space was reserved at the spawn, so it is memory for page tables or the map count that is missing.
+    #[cold]
+    fn no_stack(&self, core: &Core, error: &std::io::Error) -> ! {
+        let reason = error.to_string();
+        let name = core.name().map_or("unnamed", |name| name);
+        broken_start(name, &reason)
+    }
+
+    /// Binds a stack to a coroutine that starts.
+    fn start(&'static self, core: &'static Core, pooled: PooledStack) {
+        let identity = match (pooled.identity, self.link.caches.facts()) {
+            (Some(identity), Some(facts)) => {
+                // SAFETY: S3: nobody runs under the block, or the caller itself does and has ended.
+                unsafe { identity.set_tid(facts, core.id() as u32) };
+                identity.base()
+            }
+            _ => self.link.base.identity(),
+        };
+        core.context.set_identity(identity);
+        // SAFETY: S1: the caller owns the core.
+        *unsafe { &mut *core.stack.get() } = Some(pooled);
+        core.link.set(&raw const self.link);
+        core.started.set(true);
+        // Ended by `main` once the predecessor is settled.
+        core.critical.set(1);
+        core.set_reason(WaitReason::None);
+        // SAFETY: S3: as above.
+        unsafe { name_in_identity(self, core) };
+        debug_assert!(core.kind.get() == Kind::Isolated || is_bound(core));
+    }
+}
+
+fn broken_start(name: &str, reason: &str) -> ! {
+    crate::sys::report(&["silken: coroutine '", name, "' gets no stack: ", reason, "\n"]);
+    broken("a coroutine cannot start")
+}
