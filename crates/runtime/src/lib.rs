@@ -6,4 +6,5 @@ pub(crate) mod loom;
 pub(crate) mod collections;
 pub mod coroutine;
 pub(crate) mod driver;
+pub(crate) mod sched;
 pub(crate) mod sys;

@@ -38,3 +38,23 @@ pub(crate) use linux::{barrier, clock, epoll, file, futex, raw, signal, socket, 
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("silken has one kernel backend so far: sys/linux");
+
+/// Writes the pieces to standard error, without allocating and without meeting a hook: for signal handlers and last words.
+pub(crate) fn report(pieces: &[&str]) {
+    for piece in pieces {
+        // SAFETY: S5: the piece outlives the call. Nothing can be done about an error.
+        let _ = unsafe { file::write(2, piece.as_ptr().cast(), piece.len()) };
+    }
+}
+
+/// Lets other threads of this processor core run.
+pub(crate) fn yield_thread() {
+    // SAFETY: S7: sched_yield takes nothing and cannot fail.
+    let _ = unsafe { raw::syscall0(libc::SYS_sched_yield) };
+}
+
+/// Asks the kernel for timers as exact as it has them: by default a thread's sleeps may be 50 µs late.
+pub(crate) fn exact_timers() {
+    // SAFETY: S7: PR_SET_TIMERSLACK takes a number.
+    let _ = unsafe { raw::syscall2(libc::SYS_prctl, libc::PR_SET_TIMERSLACK as usize, 1) };
+}

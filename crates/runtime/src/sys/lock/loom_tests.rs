@@ -6,7 +6,10 @@ use loom::sync::Arc;
 use loom::thread;
 
 fn count_with(threads: usize, rounds: usize) {
-    loom::model(move || {
+    let mut model = loom::model::Builder::new();
+    // Without a bound (LOOM_MAX_PREEMPTIONS unset) three threads do not finish.
+    model.preemption_bound.get_or_insert(2);
+    model.check(move || {
         let lock = Arc::new(Lock::new(0));
         let count = move |lock: &Lock<usize>| {
             for _ in 0..rounds {

@@ -1,0 +1,97 @@
+//! The end of a scheduler: cancel what is left, let it run its destructors, report what would not end, stop the workers.
+//!
+//! Coroutines are counted without a shared counter: each processor counts those it spawned and those it finished, OS threads' spawns
+//! have a counter of their own. The sums are read finished-first: if they are equal then, nothing was alive at that moment, because a
+//! coroutine is counted as spawned before it can finish.
+
+use super::Scheduler;
+use crate::coroutine::{Core, CoreRef, Schedule, pools};
+use crate::loom::static_atomic::Ordering;
+use crate::sys::clock;
+use std::time::Duration;
+
+/// How often the shutdown looks, and cancels again whoever was spawned or has swallowed it: there is no event for "the last one has ended" on the
+/// hot path of a coroutine's end, and a shutdown is rare.
+const LOOK_EVERY: Duration = Duration::from_micros(200);
+
+impl Scheduler {
+    /// Coroutines that have been spawned and have not ended.
+    pub(crate) fn alive(&self) -> u64 {
+        // Acquire: pairs with nothing stronger than program order on the other side; the shutdown asks again until the sums agree.
+        let finished: u64 = self.processors.iter().map(|shared| shared.finished.load(Ordering::Acquire)).sum();
+        let inside: u64 = self.processors.iter().map(|shared| shared.spawned.load(Ordering::Acquire)).sum();
+        let outside = self.spawned_outside.load(Ordering::Acquire);
+        (inside + outside).saturating_sub(finished)
+    }
+
+    /// Whether workers are to end once nothing is alive.
+    pub(super) fn is_stopping(&self) -> bool {
+        // Relaxed: a flag; the wake-ups that follow it order it.
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refuses_spawns(&self) -> bool {
+        self.is_stopping()
+    }
+
+    /// Bookkeeping of a worker that ends.
+    pub(super) fn idle_stop(&self, searching: bool) {
+        if searching {
+            self.idle.stop_searching();
+        }
+    }
+
+    /// Calls `look` with every live coroutine of this scheduler.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&Core)) {
+        pools().for_each_core(|core| {
+            // The name of the scheduler is set before the life begins; a core that is recycled meanwhile belongs to nobody.
+            let own = core.scheduler.get().is_some_and(|scheduler| {
+                std::ptr::eq(std::ptr::from_ref::<dyn Schedule>(scheduler).cast::<()>(), std::ptr::from_ref(self).cast())
+            });
+            if own && !core.lifecycle.is_done() {
+                look(core);
+            }
+        });
+    }
+
+    /// Cancels every coroutine and waits until they have ended or the deadline has come. Returns those that have not ended.
+    /// On an OS thread that is none of this scheduler's workers.
+    pub(crate) fn cancel_all(&self, deadline_ns: u64) -> Vec<CoreRef> {
+        while self.alive() > 0 {
+            self.for_each(Core::cancel);
+            if self.alive() == 0 {
+                break;
+            }
+            if clock::now_ns() >= deadline_ns {
+                let mut left = Vec::new();
+                self.for_each(|core| left.push(CoreRef::retain(core)));
+                return left;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Vec::new()
+    }
+
+    /// Stops the workers that are idle, and waits for their threads; those that run a coroutine which never ends are left alone.
+    pub(crate) fn stop_workers(&self) {
+        // Relaxed: see `is_stopping`.
+        self.stopping.store(true, Ordering::Relaxed);
+        crate::sys::barrier::heavy();
+        drop(self.idle.wake_all());
+        for shared in &self.processors {
+            shared.driver.wake();
+        }
+        let threads = std::mem::take(&mut *self.threads.lock());
+        // A worker that is stuck in a coroutine would block the caller for ever.
+        let patience = clock::now_ns() + 1_000_000_000;
+        for thread in threads {
+            while !thread.is_finished() && clock::now_ns() < patience {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            if thread.is_finished() {
+                // A worker's thread does not panic; if it did, the process would have aborted.
+                let _ = thread.join();
+            }
+        }
+    }
+}

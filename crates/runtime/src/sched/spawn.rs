@@ -1,0 +1,116 @@
+//! From a closure to a queued coroutine.
+//!
+//! On a worker of the same scheduler a spawn takes a core from the worker's cache, a reservation from its stock, stores the closure and pushes to
+//! the ring: no allocation, no lock, no system call. From elsewhere it goes through the shared pools and the injector.
+
+use super::worker::Worker;
+use super::{ID_BLOCK, NEXT_ID, Scheduler};
+use crate::coroutine::{Core, CoreRef, Critical, Kind, Pools, Ready, current_core, current_link, pools};
+use crate::loom::static_atomic::Ordering;
+use std::io;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Why a coroutine could not be made. The closure is dropped, unless the caller kept it.
+#[derive(Debug)]
+pub(crate) enum SpawnError {
+    /// The runtime is shut down.
+    Stopped,
+    /// No stack is to be had.
+    NoStack(io::Error),
+}
+
+impl From<SpawnError> for io::Error {
+    fn from(error: SpawnError) -> Self {
+        match error {
+            SpawnError::Stopped => io::Error::other("the runtime is shut down"),
+            SpawnError::NoStack(error) => error,
+        }
+    }
+}
+
+/// What a spawn may ask for.
+#[derive(Default)]
+pub(crate) struct SpawnRequest {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) stack_bytes: Option<usize>,
+    pub(crate) light: bool,
+    pub(crate) site: Option<&'static Location<'static>>,
+}
+
+/// Makes a coroutine and queues it.
+///
+/// # Safety
+/// What `body` and its result borrow outlives the coroutine and the taking of its result (S1); `body` and its result may be sent to
+/// another thread (S2).
+pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
+    scheduler: &'static Scheduler,
+    request: SpawnRequest,
+    body: F,
+) -> Result<CoreRef, SpawnError> {
+    let _critical = current_core().map(Critical::enter);
+    let worker = scheduler.own_worker(current_link());
+    if scheduler.refuses_spawns() {
+        return Err(SpawnError::Stopped);
+    }
+    let class = match request.stack_bytes {
+        None => scheduler.class,
+        Some(bytes) => Pools::class_for(bytes).map_err(SpawnError::NoStack)?,
+    };
+    match worker {
+        Some(worker) => worker.link.caches.reserve(class),
+        None => pools().reserve(class, 1),
+    }
+    .map_err(SpawnError::NoStack)?;
+    let core = begin(scheduler, worker, class, request);
+    // SAFETY: S1: fresh from the pool; the bounds are the caller's.
+    unsafe { core.as_ref().body.put(body) };
+    // SAFETY: S2: one of the two references that `begin` made.
+    let handle = unsafe { CoreRef::adopt(core) };
+    // SAFETY: S1: nobody else knows the core.
+    let ready = unsafe { Ready::from_core(core) };
+    match worker {
+        Some(worker) => {
+            super::processor::Shared::count(&worker.processor().shared.spawned);
+            worker.queue_spawned(ready);
+        }
+        None => {
+            // Relaxed: counted before it is queued; the queue's lock orders it for whoever finishes it.
+            scheduler.spawned_outside.fetch_add(1, Ordering::Relaxed);
+            scheduler.schedule_from_outside(ready);
+        }
+    }
+    Ok(handle)
+}
+
+/// Takes a core out of the pool and begins its life, with two references: the coroutine's own, and the caller's.
+fn begin(
+    scheduler: &'static Scheduler,
+    worker: Option<&'static Worker>,
+    class: u8,
+    request: SpawnRequest,
+) -> NonNull<Core> {
+    let (pooled, id) = match worker {
+        Some(worker) => (worker.link.caches.take_core(), worker.next_id()),
+        // Relaxed: only distinctness matters. A block of one: blocks belong to workers.
+        None => (pools().take_core(), NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed)),
+    };
+    // SAFETY: S2: cores are type-stable, and this one is ours.
+    let core = unsafe { pooled.as_ref() };
+    let light = request.light || scheduler.light;
+    core.kind.set(if light { Kind::Light } else { Kind::Isolated });
+    core.started.set(false);
+    core.critical.set(0);
+    core.class.set(class);
+    core.scheduler.set(Some(scheduler));
+    core.site.set(request.site);
+    core.token.store(false, Ordering::Relaxed);
+    if request.name.is_some() {
+        // SAFETY: S2: ours.
+        *unsafe { &mut *core.name.get() } = request.name;
+    }
+    core.set_id(id);
+    core.lifecycle.begin(2);
+    pooled
+}

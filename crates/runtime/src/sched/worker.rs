@@ -1,0 +1,422 @@
+//! The worker: an OS thread that runs coroutines while it holds a processor.
+//!
+//! Its own context does what takes time: looking outside, stealing, sleeping. It runs on the OS thread's stack and identity, where hooks pass
+//! straight through. What runs on a coroutine's stack is the pick from the worker's own queues only, and the regular look outside.
+
+use super::idle::Idle;
+use super::processor::{Processor, Shared};
+use super::switch::run_from_base;
+use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
+use crate::collections::inbox::{Inbox, Linked};
+use crate::collections::ring::Owner;
+use crate::coroutine::{
+    Caches, Core, Leaving, Ready, WorkerLink, bind_worker_thread, current_link, current_slot,
+};
+use crate::driver::Wait;
+use crate::loom::atomic::AtomicPtr;
+use crate::loom::static_atomic::Ordering;
+use crate::sys::{self, clock};
+use silken_context::identity;
+use silken_context::switch::{self, Context};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::mem::offset_of;
+use std::ptr::{self, NonNull};
+
+/// From the injector at once: a fair share, so that one worker does not carry everything into its own ring.
+const INJECTOR_BATCH_MAX: usize = 64;
+
+/// Looks for work before a worker sleeps. A wake-up of a sleeping core costs 25 µs and more in a virtual machine; this is a fraction of it.
+/// A guess to be tuned.
+const SEARCH_ROUNDS: u32 = 64;
+
+/// A watcher's first look comes after this, each further one after twice as long, up to the last: a coroutine that computes for long delays
+/// what waits behind it by about as much as it has already run. The limits are those of Go's monitor.
+const WATCH_FIRST_NS: u64 = 50_000;
+const WATCH_LAST_NS: u64 = 10_000_000;
+
+// SAFETY: S8: `next` is a field of the core, which stays where it is for ever; who holds the Ready owns the link.
+unsafe impl Linked for Core {
+    unsafe fn link(this: NonNull<Self>) -> NonNull<AtomicPtr<Self>> {
+        // SAFETY: S8: within the core.
+        unsafe { this.byte_add(offset_of!(Core, next)) }.cast()
+    }
+}
+
+/// What others may touch of a worker.
+pub(super) struct Public {
+    /// Ready light coroutines of this worker, put here by others.
+    pub(super) inbox: Inbox<Core>,
+}
+
+impl Public {
+    pub(super) fn new() -> Self {
+        Self { inbox: Inbox::new() }
+    }
+}
+
+/// See the head of the file. Lives for ever: coroutines keep its address.
+#[repr(C)]
+pub(crate) struct Worker {
+    /// First, so that the link's address is the worker's.
+    pub(super) link: WorkerLink,
+    pub(super) scheduler: &'static Scheduler,
+    processor: Processor,
+    /// Ready light coroutines that have started here.
+    pinned: RefCell<VecDeque<NonNull<Core>>>,
+    ids: Cell<(u64, u64)>,
+}
+
+/// The worker that runs the caller, as a number; for tests and reports.
+pub(crate) fn current_worker_id() -> Option<usize> {
+    current_link().map(|link| link.id)
+}
+
+/// Starts the threads of a scheduler.
+pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>, name: &str) -> io::Result<()> {
+    for (id, ring) in rings.into_iter().enumerate() {
+        // Relaxed: the shutdown reads it after joining, or asks for a hint.
+        scheduler.running.fetch_add(1, Ordering::Relaxed);
+        let started = std::thread::Builder::new().name(format!("{name}-{id}")).spawn(move || run(scheduler, id, ring));
+        match started {
+            Ok(thread) => scheduler.threads.lock().push(thread),
+            Err(error) => {
+                scheduler.running.fetch_sub(1, Ordering::Relaxed);
+                scheduler.stop_workers();
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The body of a worker's thread.
+fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
+    sys::exact_timers();
+    // Kept to the end of the thread: overflow handlers run on it.
+    let alternate_stack = sys::signal::AltStack::new(ALTERNATE_STACK_BYTES);
+    let worker: &'static Worker = Box::leak(Box::new(Worker::new(scheduler, id, ring)));
+    bind_worker_thread(&raw const worker.link);
+    worker.work();
+    worker.link.caches.flush();
+    bind_worker_thread(ptr::null());
+    drop(alternate_stack);
+    scheduler.running.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// Room for the handler of a stack overflow, which prints one line.
+const ALTERNATE_STACK_BYTES: usize = 32 * 1024;
+
+impl Worker {
+    fn new(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) -> Self {
+        let shared = &scheduler.processors[id];
+        let base = Context::new();
+        base.set_identity(switch::identity_base());
+        let facts = if scheduler.isolates() { identity::facts().ok() } else { None };
+        Self {
+            link: WorkerLink {
+                base,
+                left: Cell::new(ptr::null()),
+                leaving: Cell::new(Leaving::Nothing),
+                own_slot: current_slot(),
+                scheduler,
+                driver: Cell::new((&raw const shared.driver).cast()),
+                caches: Caches::new(scheduler.class, facts),
+                id,
+            },
+            scheduler,
+            processor: Processor::new(id, shared, ring),
+            pinned: RefCell::new(VecDeque::new()),
+            ids: Cell::new((0, 0)),
+        }
+    }
+
+    /// The worker of a link.
+    #[inline(always)]
+    pub(super) fn from_link(link: &'static WorkerLink) -> &'static Worker {
+        // SAFETY: S2: every link is the first field of a worker.
+        unsafe { &*ptr::from_ref(link).cast::<Worker>() }
+    }
+
+    #[inline(always)]
+    pub(super) fn processor(&self) -> &Processor {
+        &self.processor
+    }
+
+    /// The slot that names the running light coroutine, in this worker's identity.
+    #[inline(always)]
+    pub(super) fn own_slot(&self) -> &Cell<*const Core> {
+        // SAFETY: S3: the thread-local of the worker's own thread, which lives as long as the worker runs.
+        unsafe { &*self.link.own_slot }
+    }
+
+    /// An id for a coroutine that is spawned here.
+    #[inline]
+    pub(super) fn next_id(&self) -> u64 {
+        let (next, end) = self.ids.get();
+        if next < end {
+            self.ids.set((next + 1, end));
+            return next;
+        }
+        // Relaxed: only distinctness matters.
+        let block = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed);
+        self.ids.set((block + 1, block + ID_BLOCK));
+        block
+    }
+
+    /// The next coroutine to run here, of those that are at hand. On the stack of whoever leaves.
+    #[inline(always)]
+    pub(super) fn pick(&'static self) -> Option<Ready> {
+        if self.processor.tick() {
+            self.look_outside();
+        }
+        self.pick_own()
+    }
+
+    #[inline(always)]
+    fn pick_own(&self) -> Option<Ready> {
+        // In turn with the ring, so that neither kind starves the other.
+        if self.processor.shared.tick().is_multiple_of(2)
+            && let Some(ready) = self.pop_pinned()
+        {
+            return Some(ready);
+        }
+        match self.processor.pop() {
+            Some(ready) => Some(ready),
+            None => self.pop_pinned(),
+        }
+    }
+
+    #[inline(always)]
+    fn pop_pinned(&self) -> Option<Ready> {
+        let core = self.pinned.borrow_mut().pop_front()?;
+        // SAFETY: S1: the queue held the one Ready of this core.
+        Some(unsafe { Ready::from_core(core) })
+    }
+
+    /// What must not wait until the own queues are empty: events, deadlines, the injector, the inbox.
+    #[cold]
+    #[inline(never)]
+    fn look_outside(&self) {
+        if self.processor.shared.driver.is_worth_a_look() {
+            self.poll(Wait::Not);
+        }
+        self.take_inbox();
+        self.take_injected();
+    }
+
+    fn take_inbox(&self) {
+        let inbox = &self.scheduler.workers[self.link.id].inbox;
+        if !inbox.is_empty() {
+            self.pinned.borrow_mut().extend(inbox.take_all());
+        }
+    }
+
+    /// A share of the injector's coroutines comes into the ring.
+    fn take_injected(&self) -> bool {
+        let waiting = self.scheduler.injector.len();
+        if waiting == 0 {
+            return false;
+        }
+        let share = (waiting / self.scheduler.workers.len() + 1).min(INJECTOR_BATCH_MAX);
+        self.scheduler.injector.pop_batch(share, |ready| self.queue_tail(ready)) > 0
+    }
+
+    fn poll(&self, wait: Wait) -> bool {
+        // Taken out, so that what queues them may poll again.
+        let mut batch = self.processor.batch.take();
+        self.processor.shared.driver.poll(wait, &mut batch);
+        let found = self.queue_batch(&mut batch);
+        self.processor.batch.replace(batch);
+        found
+    }
+
+    fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
+        let count = batch.len();
+        for ready in batch.drain(..) {
+            self.queue_from_driver(ready);
+        }
+        if count > 1 {
+            self.scheduler.notify();
+        }
+        count > 0
+    }
+
+    fn queue_from_driver(&self, ready: Ready) {
+        if is_bound(ready.core()) { self.queue_bound(ready) } else { self.queue_tail(ready) }
+    }
+
+    /// To the tail of the ring; half of a full ring goes to the injector.
+    #[inline(always)]
+    fn queue_tail(&self, ready: Ready) {
+        let injector = &self.scheduler.injector;
+        self.processor.push(ready, |half| injector.push_all(half.into_iter()));
+    }
+
+    fn queue_bound(&self, ready: Ready) {
+        if ptr::eq(ready.core().link.get(), &raw const self.link) {
+            self.pinned.borrow_mut().push_back(ready.into_core());
+        } else {
+            self.scheduler.send_to_its_worker(ready);
+        }
+    }
+
+    /// A coroutine that gave way goes behind the others.
+    #[inline(always)]
+    pub(super) fn queue_yielded(&self, ready: Ready) {
+        if is_bound(ready.core()) {
+            self.pinned.borrow_mut().push_back(ready.into_core());
+        } else {
+            self.queue_tail(ready);
+        }
+    }
+
+    /// A coroutine that code on this worker woke runs next.
+    pub(super) fn queue_woken(&self, ready: Ready) {
+        if is_bound(ready.core()) {
+            return self.queue_bound(ready);
+        }
+        if let Some(displaced) = self.processor.push_next(ready) {
+            self.queue_tail(displaced);
+            self.scheduler.notify();
+        }
+    }
+
+    /// A new coroutine goes behind the others; somebody idle may come and take it.
+    #[inline(always)]
+    pub(super) fn queue_spawned(&self, ready: Ready) {
+        self.queue_tail(ready);
+        self.scheduler.notify();
+    }
+
+    /// The worker's life, in its own context.
+    fn work(&'static self) {
+        while let Some(ready) = self.find() {
+            run_from_base(self, ready);
+        }
+    }
+
+    /// The next coroutine, wherever it is; sleeps until there is one. `None`: the scheduler stops.
+    fn find(&'static self) -> Option<Ready> {
+        self.take_inbox();
+        if let Some(ready) = self.pick() {
+            return Some(ready);
+        }
+        let mut searching = false;
+        loop {
+            if let Some(ready) = self.find_without_sleep(searching) {
+                if searching {
+                    self.found();
+                }
+                return Some(ready);
+            }
+            if self.scheduler.is_stopping() {
+                self.scheduler.idle_stop(searching);
+                return None;
+            }
+            if !searching {
+                searching = self.scheduler.idle.start_searching();
+                if searching {
+                    if let Some(ready) = self.search() {
+                        self.found();
+                        return Some(ready);
+                    }
+                }
+            }
+            searching = self.sleep(searching);
+        }
+    }
+
+    /// The worker has work and searches no more; if it was the last searcher, another one is sent for what else there may be.
+    fn found(&self) {
+        if self.scheduler.idle.stop_searching() {
+            self.scheduler.notify();
+        }
+    }
+
+    fn find_without_sleep(&'static self, searching: bool) -> Option<Ready> {
+        self.take_inbox();
+        if let Some(ready) = self.pick_own() {
+            return Some(ready);
+        }
+        if self.take_injected() || self.poll(Wait::Not) {
+            if let Some(ready) = self.pick_own() {
+                return Some(ready);
+            }
+        }
+        if searching { self.steal() } else { None }
+    }
+
+    /// Looks at the others for a moment before sleeping.
+    fn search(&'static self) -> Option<Ready> {
+        for _ in 0..SEARCH_ROUNDS {
+            if let Some(ready) = self.find_without_sleep(true) {
+                return Some(ready);
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    fn victims(&self) -> impl Iterator<Item = &'static Shared> {
+        let all = &self.scheduler.processors;
+        let start = self.processor.random() % all.len();
+        (0..all.len())
+            .map(move |offset| (start + offset) % all.len())
+            .filter(|index| *index != self.processor.index)
+            .map(|index| &all[index])
+    }
+
+    fn steal(&'static self) -> Option<Ready> {
+        self.victims().find_map(|victim| self.processor.steal(victim))
+    }
+
+    /// Sleeps in the driver. Returns whether the worker is a searcher now.
+    fn sleep(&'static self, searching: bool) -> bool {
+        let idle: &Idle = &self.scheduler.idle;
+        idle.sleep(self.link.id, searching);
+        if !self.work_is_visible() {
+            let mut watch_ns = WATCH_FIRST_NS;
+            loop {
+                let watching = idle.watch(self.link.id);
+                let wait = if watching { Wait::Until(clock::now_ns() + watch_ns) } else { Wait::Forever };
+                let before = self.ticks();
+                if self.poll(wait) || !watching || self.work_is_visible() || self.look_after_the_busy(&before) {
+                    break;
+                }
+                watch_ns = (2 * watch_ns).min(WATCH_LAST_NS);
+            }
+        }
+        idle.awake(self.link.id)
+    }
+
+    fn ticks(&self) -> Vec<u32> {
+        self.scheduler.processors.iter().map(Shared::tick).collect()
+    }
+
+    /// On watch: polls the drivers of those who run one coroutine for long, and takes what it woke.
+    fn look_after_the_busy(&'static self, before: &[u32]) -> bool {
+        let mut found = false;
+        let mut batch = self.processor.batch.take();
+        for victim in self.victims() {
+            let index = self.scheduler.processors.iter().position(|shared| ptr::eq(shared, victim));
+            if index.is_none_or(|index| before[index] != victim.tick()) {
+                continue;
+            }
+            victim.driver.poll(Wait::Not, &mut batch);
+            batch.extend(self.processor.steal_lifo(victim));
+        }
+        found |= self.queue_batch(&mut batch);
+        self.processor.batch.replace(batch);
+        found
+    }
+
+    /// The second look of the idle protocol.
+    fn work_is_visible(&self) -> bool {
+        self.scheduler.is_stopping()
+            || self.scheduler.injector.len() > 0
+            || !self.scheduler.workers[self.link.id].inbox.is_empty()
+            || self.scheduler.processors.iter().any(Shared::has_work)
+    }
+}
