@@ -1,6 +1,6 @@
 //! Loom models of the ring and the inbox: every interleaving (within the preemption bound) of the races that their essays name.
 //!
-//! `RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=2 cargo test -p silken --release --lib loom`
+//! `RUSTFLAGS="--cfg loom -C debug-assertions" LOOM_MAX_PREEMPTIONS=2 cargo test -p silken --release --lib loom`
 //!
 //! The main thread keeps a handle of each ring until it has joined the others: the ring is freed through std's Arc, whose
 //! ordering loom does not see.
@@ -104,6 +104,22 @@ fn loom_two_stealers() {
         }
         got.extend(drain(&owner));
         assert_each_once(got, 4);
+    });
+}
+
+/// Nothing is known to the stealers beforehand: what one of them has taken, the other must not look for.
+#[test]
+fn loom_two_stealers_of_fresh_words() {
+    loom::model(|| {
+        let (owner, stealer) = ring();
+        let thieves = [thief(stealer.clone()), thief(stealer)];
+        push_all(&owner, 0..2);
+        let mut got = Vec::new();
+        for thief in thieves {
+            got.extend(thief.join().unwrap());
+        }
+        got.extend(drain(&owner));
+        assert_each_once(got, 2);
     });
 }
 
