@@ -133,3 +133,24 @@ fn follow(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_without_a_verdict_has_failed() {
+        // This program is the test harness here, which knows no such argument.
+        let unknown = ["--no-such-argument".to_owned()];
+        let finished = run(
+            EngineName::Threads,
+            0,
+            &unknown,
+            "nobody",
+            &mut Progress::new(),
+        );
+        assert!(
+            matches!(finished.outcome, Outcome::Failed(why) if why.starts_with("no result; exit status"))
+        );
+    }
+}

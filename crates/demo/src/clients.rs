@@ -513,6 +513,52 @@ mod tests {
         assert!(crowd.rounds() >= 8);
     }
 
+    /// Refuses every job after the first `allowed` ones, as the kernel does.
+    fn spawn_at_most(allowed: u64) -> Spawn {
+        let (spawn, started) = (spawner::<Threads>(), AtomicU64::new(0));
+        Arc::new(move |job| match started.fetch_add(1, Ordering::Relaxed) {
+            number if number < allowed => spawn(job),
+            _ => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+        })
+    }
+
+    #[test]
+    fn a_refused_client_sends_the_others_home() {
+        let server = Server::start(&spawner::<Threads>(), None).unwrap();
+        let crowd = Arc::new(Crowd::new(Plan {
+            connections: 9,
+            rounds: 1,
+            budget: None,
+        }));
+        let refused = crowd
+            .gather(server.address(), &spawn_at_most(5))
+            .unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+        assert!(server.stop().refusal.is_none());
+        crowd.disperse();
+    }
+
+    #[test]
+    fn a_connection_that_nobody_can_serve_ends_the_case() {
+        // Two jobs of the server's own, then two connections.
+        let server = Server::start(&spawn_at_most(4), None).unwrap();
+        let crowd = Arc::new(Crowd::new(Plan {
+            connections: 9,
+            rounds: 1,
+            budget: None,
+        }));
+        assert!(
+            crowd
+                .gather(server.address(), &spawner::<Threads>())
+                .is_err()
+        );
+        assert_eq!(
+            server.stop().refusal.unwrap().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        crowd.disperse();
+    }
+
     #[test]
     fn only_canonical_numbers_count() {
         assert_eq!(number_in("VALUE 17\n"), Some(17));

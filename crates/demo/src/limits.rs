@@ -11,6 +11,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Descriptors beside the connections: standard streams, listener, drivers, the checking connection.
 const DESCRIPTORS_SPARE: u64 = 32;
@@ -18,6 +19,11 @@ const DESCRIPTORS_SPARE: u64 = 32;
 const THREADS_SPARE: u64 = 64;
 const MAPPINGS_SPARE: u64 = 2_000;
 const MAPPINGS_PER_THREAD: u64 = 2;
+/// A small stack, its guard, and what its owner allocates.
+const THREAD_ADDRESS_BYTES: u64 = 128 * 1024;
+/// What glibc's malloc reserves for threads: up to eight arenas a processor, 64 MiB each, and once more to align one.
+const ARENA_ADDRESS_BYTES: u64 = 64 << 20;
+const ARENAS_PER_PROCESSOR: u64 = 8;
 /// Both ends: stacks, buffers and the kernel's part, rounded up.
 const CONNECTION_BYTES: u64 = 128 * 1024;
 
@@ -91,6 +97,10 @@ pub fn threads_max() -> Bound {
             count: mappings / MAPPINGS_PER_THREAD,
             why: "vm.max_map_count",
         },
+        Bound {
+            count: address_space_left_bytes() / THREAD_ADDRESS_BYTES,
+            why: "the limit of address space (ulimit -v)",
+        },
     ])
 }
 
@@ -98,7 +108,7 @@ pub fn threads_max() -> Bound {
 pub fn memory_available_bytes() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo")
         .ok()
-        .and_then(|text| meminfo_available_bytes(&text));
+        .and_then(|text| field_kib(&text, "MemAvailable:"));
     let cgroup = cgroup_left(
         "memory",
         "memory.max",
@@ -161,6 +171,19 @@ fn processes_max() -> Option<u64> {
     )
 }
 
+fn address_space_left_bytes() -> u64 {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    match soft_limit(&read("/proc/self/limits"), "Max address space") {
+        Some(limit) => {
+            let used = field_kib(&read("/proc/self/status"), "VmSize:").unwrap_or(0);
+            let processors = thread::available_parallelism().map_or(1, |count| count.get() as u64);
+            let arenas = processors * ARENAS_PER_PROCESSOR + 1;
+            limit.saturating_sub(used + arenas * ARENA_ADDRESS_BYTES)
+        }
+        None => u64::MAX,
+    }
+}
+
 /// Threads of the whole machine: the fourth field of proc_loadavg(5) is `runnable/all`.
 fn threads_running() -> u64 {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
@@ -185,11 +208,10 @@ fn soft_limit(limits: &str, name: &str) -> Option<u64> {
         .ok()
 }
 
-fn meminfo_available_bytes(meminfo: &str) -> Option<u64> {
-    let kilobytes = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    Some(kilobytes.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+/// A `name: number kB` line, in bytes.
+fn field_kib(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
 
 /// What is left in the tightest of our cgroups: names of the limit and of the use, in version 2 and in version 1.
@@ -238,7 +260,7 @@ mod tests {
         assert_eq!(soft_limit(limits, "Max processes"), None);
         assert_eq!(soft_limit(limits, "Max nothing"), None);
         assert_eq!(
-            meminfo_available_bytes("MemTotal: 9 kB\nMemAvailable:   5 kB\n"),
+            field_kib("MemTotal: 9 kB\nMemAvailable:   5 kB\n", "MemAvailable:"),
             Some(5_120)
         );
     }

@@ -17,14 +17,15 @@ mod park;
 mod progress;
 mod report;
 mod store_server;
+mod summary;
 mod table;
 
 use args::{Args, EngineName, Task};
-use child::{Finished, Outcome};
+use child::Finished;
 use progress::Progress;
-use report::Numbers;
 use std::process::ExitCode;
-use table::{Table, duration, grouped, mebibytes};
+use summary::{Summary, parked_cells, served_cells};
+use table::{Table, grouped};
 
 fn main() -> ExitCode {
     let args = match args::parse(std::env::args().skip(1)) {
@@ -124,85 +125,4 @@ fn run_case(
         label,
         progress,
     )
-}
-
-/// What is to be said beside the numbers, and whether all was well.
-#[derive(Default)]
-struct Summary {
-    notes: Vec<String>,
-    cases: usize,
-    failures: usize,
-    wrong: u64,
-}
-
-impl Summary {
-    /// Books a finished case and makes its row: `first`, then the cells of its numbers or the reason of there being none.
-    fn add(
-        &mut self,
-        case: &str,
-        first: [String; 2],
-        finished: Finished,
-        cells: fn(&Numbers) -> Vec<String>,
-    ) -> Vec<String> {
-        self.cases += 1;
-        self.notes
-            .extend(finished.notes.iter().map(|note| format!("{case}: {note}")));
-        let mut row = first.to_vec();
-        match finished.outcome {
-            Outcome::Measured(numbers) => {
-                self.wrong += numbers.get("wrong");
-                row.truncate(1);
-                row.extend(cells(&numbers));
-            }
-            Outcome::Unavailable(why) => row.push(format!("n/a: {why}")),
-            Outcome::Failed(why) => {
-                self.failures += 1;
-                row.push(format!("FAILED: {why}"));
-            }
-        }
-        row
-    }
-
-    fn print(&self) -> bool {
-        for note in &self.notes {
-            println!("note: {note}");
-        }
-        match (self.failures, self.wrong) {
-            (0, 0) => println!("Every reply was checked; none was wrong."),
-            (failures, wrong) => println!(
-                "{failures} of {} cases failed, {wrong} replies were wrong.",
-                self.cases
-            ),
-        }
-        self.failures == 0 && self.wrong == 0
-    }
-}
-
-fn served_cells(numbers: &Numbers) -> Vec<String> {
-    let requests = numbers.get("requests") as f64;
-    let seconds = numbers.get("elapsed_ns") as f64 / 1e9;
-    vec![
-        grouped(numbers.get("connections")),
-        grouped((requests / seconds) as u64),
-        duration(numbers.get("p50_ns")),
-        duration(numbers.get("p99_ns")),
-        grouped(numbers.get("threads")),
-        mebibytes(numbers.get("rss_bytes")),
-        format!("{:.2}", numbers.get("cpu_ns") as f64 / 1e3 / requests),
-        grouped(numbers.get("wrong")),
-    ]
-}
-
-fn parked_cells(numbers: &Numbers) -> Vec<String> {
-    let each = |name| grouped(numbers.get(name) / numbers.get("parked").max(1));
-    vec![
-        grouped(numbers.get("parked")),
-        each("parked_rss_bytes"),
-        each("page_table_bytes"),
-        grouped(numbers.get("mappings")),
-        grouped(numbers.get("threads")),
-        duration(numbers.get("spawn_ns")),
-        duration(numbers.get("wake_ns")),
-        grouped(numbers.get("wrong")),
-    ]
 }

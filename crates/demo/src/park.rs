@@ -35,6 +35,8 @@ pub struct Weighed {
     pub page_table_bytes: u64,
     /// Memory mappings while all were parked.
     pub mappings: u64,
+    /// Threads while all were parked.
+    pub threads: u64,
     /// From the first spawn until all were parked.
     pub spawn: Duration,
     /// From the first unpark until all were joined.
@@ -108,6 +110,7 @@ pub fn run<E: Engine>(count: usize, stage: &Arc<Stage>) -> io::Result<Weighed> {
             .page_table_bytes
             .saturating_sub(before.page_table_bytes),
         mappings,
+        threads: after.threads,
         spawn,
         wake: started.elapsed(),
         wrong,
@@ -118,6 +121,7 @@ pub fn run<E: Engine>(count: usize, stage: &Arc<Stage>) -> io::Result<Weighed> {
 struct Weight {
     rss_bytes: u64,
     page_table_bytes: u64,
+    threads: u64,
 }
 
 fn weigh() -> Weight {
@@ -126,6 +130,7 @@ fn weigh() -> Weight {
     Weight {
         rss_bytes: now.rss_bytes,
         page_table_bytes: page_table_bytes(),
+        threads: now.threads,
     }
 }
 
@@ -157,7 +162,7 @@ mod tests {
         let stage = Arc::new(Stage::default());
         let weighed = run::<Threads>(50, &stage).unwrap();
         assert_eq!((weighed.count, weighed.wrong), (50, 0));
-        assert!(weighed.refusal.is_none() && weighed.mappings > 50);
+        assert!(weighed.refusal.is_none() && weighed.threads > 50);
         assert_eq!(stage.progress(), "50 of 50 joined");
     }
 }

@@ -32,6 +32,12 @@ impl Numbers {
         self
     }
 
+    /// Raises one, or adds it.
+    pub fn at_least(self, name: &str, value: u64) -> Numbers {
+        let value = value.max(self.get(name));
+        self.with(name, value)
+    }
+
     /// The number of that name; a name that was never sent is 0.
     pub fn get(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or(0)
@@ -88,7 +94,11 @@ mod tests {
         let numbers = Numbers::default()
             .with("wrong", 0)
             .with("rss_bytes", u64::MAX);
-        assert_eq!(numbers.get("rss_bytes"), u64::MAX);
+        let numbers = numbers.at_least("rss_bytes", 5).at_least("threads", 2);
+        assert_eq!(
+            (numbers.get("rss_bytes"), numbers.get("threads")),
+            (u64::MAX, 2)
+        );
         let lines = [
             Line::Result(numbers),
             Line::Progress("3 of 4".to_owned()),
