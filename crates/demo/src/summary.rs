@@ -59,6 +59,7 @@ impl Summary {
             );
         }
         match (self.failures, self.wrong) {
+            (0, 0) if self.unavailable == self.cases => println!("Nothing was run."),
             (0, 0) => println!("Every reply was checked; none was wrong."),
             (failures, wrong) => println!(
                 "{failures} of {} cases failed, {wrong} replies were wrong.",
