@@ -1,0 +1,240 @@
+//! The command line: what is asked of a run, and, hidden, what a parent asks of its child.
+
+use std::time::Duration;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+Runs one std-only program (a TCP store and its clients) on threads and on coroutines and compares them,
+then parks many coroutines and weighs them.
+
+Usage: demo [options]
+
+  --connections A,B,C   numbers of connections           [100,1000,10000]
+  --requests N          requests of each case, in all    [400000, and no case longer than 8 s]
+  --parked N            coroutines to park, 0 for none   [1000000]
+  --engine NAME         threads, coroutines or both      [both]
+  --help                this text
+
+Both ends of every connection live in one process. Ends with 1 if a reply was wrong or a case failed, with 2 if the
+arguments were; what this machine's limits do not allow is made smaller, or left out, and said.
+";
+
+const REQUESTS: u64 = 400_000;
+const BUDGET: Duration = Duration::from_secs(8);
+
+/// One of the two engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineName {
+    /// `std::thread`.
+    Threads,
+    /// silken.
+    Coroutines,
+}
+
+/// What a child does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Serve so many connections.
+    Serve(usize),
+    /// Park so many.
+    Park(usize),
+}
+
+/// A parsed command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Args {
+    /// Numbers of connections, one case each.
+    pub connections: Vec<usize>,
+    /// Requests of a case.
+    pub requests: u64,
+    /// Longest time of a case; none if the number of requests was asked for.
+    pub budget: Option<Duration>,
+    /// How many to park.
+    pub parked: usize,
+    /// Who runs the cases.
+    pub engines: Vec<EngineName>,
+    /// `--help` was among them.
+    pub help: bool,
+    /// Hidden, `--child serve:N` or `--child park:N`: do this one thing.
+    pub child: Option<Task>,
+    /// Hidden, `--corrupt-request N`: the server spoils the reply to the n-th request.
+    pub corrupt_request: Option<u64>,
+}
+
+impl EngineName {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineName::Threads => "threads",
+            EngineName::Coroutines => "coroutines",
+        }
+    }
+}
+
+/// Reads the arguments after the program's name.
+pub fn parse(words: impl Iterator<Item = String>) -> Result<Args, String> {
+    let mut args = Args {
+        connections: vec![100, 1_000, 10_000],
+        requests: REQUESTS,
+        budget: Some(BUDGET),
+        parked: 1_000_000,
+        engines: vec![EngineName::Threads, EngineName::Coroutines],
+        help: false,
+        child: None,
+        corrupt_request: None,
+    };
+    let mut words = words.flat_map(|word| match word.split_once('=') {
+        Some((name, value)) if name.starts_with("--") => vec![name.to_owned(), value.to_owned()],
+        _ => vec![word],
+    });
+    while let Some(name) = words.next() {
+        if name == "--help" || name == "-h" {
+            args.help = true;
+            continue;
+        }
+        let mut value = || words.next().ok_or_else(|| format!("{name} needs a value"));
+        match name.as_str() {
+            "--connections" => {
+                args.connections = value()?.split(',').map(number).collect::<Result<_, _>>()?
+            }
+            "--requests" => (args.requests, args.budget) = (number(&value()?)? as u64, None),
+            "--parked" => args.parked = number_or_zero(&value()?)?,
+            "--engine" => args.engines = engines(&value()?)?,
+            "--child" => args.child = Some(task(&value()?)?),
+            "--corrupt-request" => args.corrupt_request = Some(number(&value()?)? as u64),
+            _ => return Err(format!("unknown argument {name}")),
+        }
+    }
+    Ok(args)
+}
+
+impl Args {
+    /// The arguments of the child that does `task` on `engine`.
+    pub fn for_child(&self, engine: EngineName, task: Task) -> Vec<String> {
+        let task = match task {
+            Task::Serve(connections) => format!("serve:{connections}"),
+            Task::Park(count) => format!("park:{count}"),
+        };
+        let mut words = vec![
+            format!("--child={task}"),
+            format!("--engine={}", engine.name()),
+        ];
+        if self.budget.is_none() {
+            words.push(format!("--requests={}", self.requests));
+        }
+        words.extend(
+            self.corrupt_request
+                .map(|request| format!("--corrupt-request={request}")),
+        );
+        words
+    }
+}
+
+fn engines(word: &str) -> Result<Vec<EngineName>, String> {
+    match word {
+        "threads" => Ok(vec![EngineName::Threads]),
+        "coroutines" => Ok(vec![EngineName::Coroutines]),
+        "both" => Ok(vec![EngineName::Threads, EngineName::Coroutines]),
+        _ => Err(format!(
+            "{word} is not an engine: threads, coroutines or both"
+        )),
+    }
+}
+
+fn task(word: &str) -> Result<Task, String> {
+    match word.split_once(':') {
+        Some(("serve", count)) => number(count).map(Task::Serve),
+        Some(("park", count)) => number(count).map(Task::Park),
+        _ => Err(format!("{word} is not a task")),
+    }
+}
+
+fn number(word: &str) -> Result<usize, String> {
+    number_or_zero(word).and_then(|number| {
+        if number == 0 {
+            Err("0 is too small".to_owned())
+        } else {
+            Ok(number)
+        }
+    })
+}
+
+/// Thousands may be set apart by `_`, as in Rust.
+fn number_or_zero(word: &str) -> Result<usize, String> {
+    word.replace('_', "")
+        .parse()
+        .map_err(|_| format!("{word} is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Args, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn defaults_and_values() {
+        let args = parsed("").unwrap();
+        assert_eq!(
+            (args.connections, args.parked, args.budget),
+            (vec![100, 1_000, 10_000], 1_000_000, Some(BUDGET))
+        );
+        let args =
+            parsed("--connections 5,7 --requests=1_000 --parked 0 --engine coroutines").unwrap();
+        assert_eq!(
+            (args.connections, args.requests, args.budget),
+            (vec![5, 7], 1_000, None)
+        );
+        assert_eq!(
+            (args.parked, args.engines),
+            (0, vec![EngineName::Coroutines])
+        );
+        assert!(parsed("--parked 3 --help").unwrap().help);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for line in [
+            "--connections",
+            "--connections 1,x",
+            "--connections 0",
+            "--engine go",
+            "--nope",
+            "7",
+            "--requests 0",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_child_understands_its_parent() {
+        let args = parsed("--requests 80 --corrupt-request 3").unwrap();
+        let child = parse(
+            args.for_child(EngineName::Threads, Task::Serve(9))
+                .into_iter(),
+        )
+        .unwrap();
+        assert_eq!(
+            (child.child, child.engines),
+            (Some(Task::Serve(9)), vec![EngineName::Threads])
+        );
+        assert_eq!(
+            (child.requests, child.budget, child.corrupt_request),
+            (80, None, Some(3))
+        );
+        let child = parse(
+            parsed("")
+                .unwrap()
+                .for_child(EngineName::Coroutines, Task::Park(4))
+                .into_iter(),
+        )
+        .unwrap();
+        assert_eq!(
+            (child.child, child.budget),
+            (Some(Task::Park(4)), Some(BUDGET))
+        );
+    }
+}
