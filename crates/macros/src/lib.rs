@@ -1,1 +1,114 @@
-//! silken macros.
+//! `#[silken::main]` and `#[silken::test]`: a function body, run as the first coroutine of a runtime.
+//!
+//! Both are thin. They expand to a `Builder` call that a user could write by hand, so a program that outgrows the
+//! options here replaces one line and loses nothing:
+//!
+//! ```text
+//! #[silken::main(workers = 4, stack_size = "256KiB")]        fn main() -> Report {
+//! fn main() -> Report { body }                          =>       ::silken::__macros::run_main(
+//!                                                                    ::silken::Runtime::builder().workers(4usize).stack_size(262144usize),
+//!                                                                    move || -> Report { body },
+//!                                                                )
+//!                                                            }
+//! ```
+//!
+//! Whatever can be told wrong from the text alone (an unknown option, a size that is no size, a function that takes
+//! arguments) is told here, at the token that is wrong. All else (how many workers are sensible, what happens when
+//! the runtime cannot start) is decided by `Builder`, once, for the attribute and for the call.
+//!
+//! The work is done over `proc_macro2` streams in `expand.rs`, which unit tests can call; this file only converts.
+//!
+//! Rejected: an `async fn` that is driven by `block_on` (a silken function blocks by just blocking; the word `async`
+//! in front of it is a misunderstanding, and the error says so), and the options of `Builder` that are not plain
+//! numbers or names (policies are values, and values belong in the call).
+
+mod expand;
+mod options;
+#[cfg(test)]
+mod tests;
+
+use expand::Kind;
+use proc_macro::TokenStream;
+
+/// Runs the body of `main` as the first coroutine of a new runtime.
+///
+/// The program starts a runtime, runs the body on a coroutine, and ends when the body returns: what is still running
+/// then is cancelled and its destructors run, as `Runtime::shutdown` describes. The body's value is the value of
+/// `main`, so `Result` and `ExitCode` work as they do without the attribute.
+///
+/// ```text
+/// #[silken::main]
+/// fn main() -> std::io::Result<()> {
+///     let listener = std::net::TcpListener::bind("127.0.0.1:7000")?;
+///     for stream in listener.incoming() {
+///         let mut stream = stream?;
+///         silken::spawn(move || std::io::copy(&mut stream.try_clone()?, &mut stream));
+///     }
+///     Ok(())
+/// }
+/// ```
+///
+/// # Options
+///
+/// All are optional; what is absent keeps the default of `Builder`.
+///
+/// | option | value | meaning |
+/// |---|---|---|
+/// | `workers` | an integer ≥ 1 | how many OS threads run coroutines |
+/// | `stack_size` | bytes as an integer, or with a unit: `"256KiB"`, `"256k"`, `"1MiB"`, `"1m"` (units are powers of two) | the stack reserved for each coroutine |
+/// | `name` | a string | the runtime's name, as thread names and the inspector show it |
+/// | `crate` | a path, plain or as a string | where the `silken` crate is found, for crates that re-export it |
+///
+/// ```text
+/// #[silken::main(workers = 4, stack_size = "256KiB", name = "ingest")]
+/// fn main() {}
+/// ```
+///
+/// # Errors
+///
+/// Compilation fails, with the reason at the offending token, when the function is `async`, `const`, `unsafe` or
+/// `extern`, has generics or takes arguments, and when an option is unknown, repeated or has a value that it cannot
+/// have.
+///
+/// # Panics
+///
+/// The expanded `main` panics when the runtime cannot be built, and with the body's own panic when the body panics.
+#[proc_macro_attribute]
+pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(Kind::Main, options.into(), item.into()).into()
+}
+
+/// Runs a test's body as the first coroutine of a runtime of its own.
+///
+/// The function becomes a `#[test]`; `#[should_panic]`, `#[ignore]` and every other attribute stay on it, and a panic
+/// of the body is the panic of the test. Each test has a runtime of its own, so tests do not see each other's
+/// coroutines, and what a test leaves running is cancelled when its body returns.
+///
+/// ```text
+/// #[silken::test]
+/// fn child_returns_its_value() {
+///     assert_eq!(silken::spawn(|| 6 * 7).join().unwrap(), 42);
+/// }
+///
+/// #[silken::test(workers = 2)]
+/// #[should_panic(expected = "late")]
+/// fn late() {
+///     panic!("late");
+/// }
+/// ```
+///
+/// # Options
+///
+/// Those of [`main`](macro@main): `workers`, `stack_size`, `name`, `crate`.
+///
+/// # Errors
+///
+/// As for [`main`](macro@main), and when the function already is a `#[test]`: it would run twice.
+///
+/// # Panics
+///
+/// The expanded test panics when the runtime cannot be built, and with the body's own panic when the body panics.
+#[proc_macro_attribute]
+pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(Kind::Test, options.into(), item.into()).into()
+}

@@ -1,0 +1,169 @@
+//! The expansion: checks of the function, then one call around its body.
+//!
+//! The body moves into a closure whose return type is written out, so that `?` in it and a mismatch at its end are
+//! reported against the type that the user wrote, in the user's own lines. The closure captures nothing; `move` is
+//! there because the caller runs it on another stack.
+//!
+//! An error replaces the function by `compile_error!`. For `main` an empty one stays behind, else the compiler would
+//! add its own "`main` function not found" to our message.
+
+use crate::options::Options;
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::spanned::Spanned;
+use syn::{AttrStyle, Attribute, ItemFn, ReturnType, Signature, Type};
+
+/// Which attribute is expanded.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Kind {
+    Main,
+    Test,
+}
+
+impl Kind {
+    fn attribute(self) -> &'static str {
+        match self {
+            Kind::Main => "#[silken::main]",
+            Kind::Test => "#[silken::test]",
+        }
+    }
+}
+
+/// The function with its body in a runtime, or the errors that say why not.
+pub(crate) fn expand(kind: Kind, options: TokenStream, item: TokenStream) -> TokenStream {
+    expand_or_error(kind, options, item).unwrap_or_else(|error| {
+        let error = error.to_compile_error();
+        let rest = if kind == Kind::Main {
+            quote!(
+                fn main() {}
+            )
+        } else {
+            TokenStream::new()
+        };
+        quote!(#error #rest)
+    })
+}
+
+fn expand_or_error(kind: Kind, options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let span = item.span();
+    let function: ItemFn = syn::parse2(item).map_err(|error| {
+        let mut whole = syn::Error::new(span, format!("{} goes on a function with a body", kind.attribute()));
+        whole.combine(error);
+        whole
+    })?;
+    check_signature(kind, &function.sig)?;
+    if kind == Kind::Test {
+        check_no_second_test(&function.attrs)?;
+    }
+    Ok(wrap(kind, &syn::parse2(options)?, &function))
+}
+
+fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
+    let ItemFn { attrs, vis, sig, block } = function;
+    let (outer, inner): (Vec<&Attribute>, Vec<&Attribute>) = attrs
+        .iter()
+        .partition(|attribute| matches!(attribute.style, AttrStyle::Outer));
+    let krate = options
+        .krate
+        .as_ref()
+        .map_or_else(|| quote!(::silken), |path| quote!(#path));
+    let workers = options.workers.map(|count| quote!(.workers(#count)));
+    let stack_size = options.stack_size_bytes.map(|bytes| quote!(.stack_size(#bytes)));
+    let name = options.name.as_ref().map(|name| quote!(.name(#name)));
+    let test = (kind == Kind::Test).then(|| quote!(#[::core::prelude::v1::test]));
+    let run = match kind {
+        Kind::Main => format_ident!("run_main"),
+        Kind::Test => format_ident!("run_test"),
+    };
+    let returns = closure_return(&sig.output);
+    quote! {
+        #test
+        #(#outer)*
+        #vis #sig {
+            #(#inner)*
+            #krate::__macros::#run(
+                #krate::Runtime::builder() #workers #stack_size #name,
+                move || #returns #block,
+            )
+        }
+    }
+}
+
+/// The closure's return type: the function's own, except `impl Trait`, which a closure cannot spell and so infers.
+fn closure_return(output: &ReturnType) -> Option<TokenStream> {
+    match output {
+        ReturnType::Default => Some(quote!(-> ())),
+        ReturnType::Type(_, returned) if matches!(**returned, Type::ImplTrait(_)) => None,
+        ReturnType::Type(arrow, returned) => Some(quote!(#arrow #returned)),
+    }
+}
+
+/// All that is wrong with a signature, in one go.
+fn check_signature(kind: Kind, signature: &Signature) -> syn::Result<()> {
+    let attribute = kind.attribute();
+    let mut faults: Vec<syn::Error> = Vec::new();
+    let mut refuse = |span, message: String| faults.push(syn::Error::new(span, message));
+    if let Some(word) = &signature.asyncness {
+        let hint = "a coroutine blocks by calling blocking code; remove `async`";
+        refuse(word.span, format!("{attribute} takes no `async fn`: {hint}"));
+    }
+    if let Some(word) = &signature.constness {
+        refuse(word.span, format!("{attribute} takes no `const fn`"));
+    }
+    if let Some(word) = &signature.unsafety {
+        refuse(
+            word.span,
+            format!("{attribute} takes no `unsafe fn`: nobody would be there to uphold its contract"),
+        );
+    }
+    if let Some(abi) = &signature.abi {
+        refuse(abi.span(), format!("{attribute} takes no `extern fn`"));
+    }
+    if !signature.generics.params.is_empty() {
+        refuse(
+            signature.generics.params.span(),
+            format!("{attribute} takes no generic function"),
+        );
+    }
+    if let Some(clause) = &signature.generics.where_clause {
+        refuse(clause.span(), format!("{attribute} takes no `where` clause"));
+    }
+    if !signature.inputs.is_empty() {
+        refuse(
+            signature.inputs.span(),
+            format!("{attribute} takes no function with arguments"),
+        );
+    }
+    if kind == Kind::Main && signature.ident != "main" {
+        refuse(
+            signature.ident.span(),
+            format!("{attribute} goes on `fn main`, not on `fn {}`", signature.ident),
+        );
+    }
+    combine(faults)
+}
+
+fn check_no_second_test(attributes: &[Attribute]) -> syn::Result<()> {
+    let is_test = |attribute: &&Attribute| {
+        let path = attribute.path();
+        let text: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        matches!(
+            text.join("::").as_str(),
+            "test" | "core::prelude::v1::test" | "std::prelude::v1::test" | "silken::test"
+        )
+    };
+    match attributes.iter().find(is_test) {
+        Some(second) => Err(syn::Error::new(
+            second.span(),
+            "a second test attribute: the test would run twice; #[silken::test] alone makes it a test",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn combine(faults: Vec<syn::Error>) -> syn::Result<()> {
+    let mut faults = faults.into_iter();
+    let Some(mut first) = faults.next() else { return Ok(()) };
+    first.extend(faults);
+    Err(first)
+}

@@ -1,0 +1,143 @@
+//! The options in the parentheses of an attribute: `workers = 4, stack_size = "256KiB"`.
+//!
+//! Options keep the order of `Builder`'s calls, not the order in which they were written, so that one set of options
+//! has one expansion. Sizes are resolved here to a number of bytes: the expansion shows what the runtime will get.
+//! Units are powers of two, whether spelled `KiB` or `k`; `KB`, which means 1,000 to some and 1,024 to others, is
+//! refused instead of guessed.
+
+use proc_macro2::{Ident, Span};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Lit, LitInt, LitStr, Path, Token};
+
+/// Every option that exists, as the error about an unknown one lists them.
+const KNOWN: &str = "`workers`, `stack_size`, `name`, `crate`";
+
+/// What the user asked for; `None` leaves the choice to `Builder`.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) workers: Option<usize>,
+    pub(crate) stack_size_bytes: Option<usize>,
+    pub(crate) name: Option<LitStr>,
+    pub(crate) krate: Option<Path>,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream) -> syn::Result<Self> {
+        let mut options = Options::default();
+        while !input.is_empty() {
+            let key = input.call(Ident::parse_any)?;
+            options.parse_one(&key, input)?;
+            if input.is_empty() {
+                break;
+            }
+            input.parse::<Token![,]>()?;
+        }
+        Ok(options)
+    }
+}
+
+impl Options {
+    fn parse_one(&mut self, key: &Ident, input: ParseStream) -> syn::Result<()> {
+        // The key is judged before its value, so that `worker(4)` is told about its name and not about its parenthesis.
+        match key.to_string().as_str() {
+            "workers" => set(&mut self.workers, key, value(input, parse_workers)?),
+            "stack_size" => set(&mut self.stack_size_bytes, key, value(input, parse_stack_size)?),
+            "name" => set(&mut self.name, key, value(input, parse_name)?),
+            "crate" => set(&mut self.krate, key, value(input, parse_crate)?),
+            unknown => Err(syn::Error::new(
+                key.span(),
+                format!("unknown option `{unknown}`; the options are {KNOWN}"),
+            )),
+        }
+    }
+}
+
+fn set<T>(slot: &mut Option<T>, key: &Ident, value: T) -> syn::Result<()> {
+    if slot.replace(value).is_some() {
+        return Err(syn::Error::new(key.span(), format!("option `{key}` is given twice")));
+    }
+    Ok(())
+}
+
+fn value<T>(input: ParseStream, parse: fn(ParseStream) -> syn::Result<T>) -> syn::Result<T> {
+    input.parse::<Token![=]>()?;
+    parse(input)
+}
+
+fn parse_workers(input: ParseStream) -> syn::Result<usize> {
+    let message = "`workers` takes an integer literal of at least 1, as in `workers = 4`";
+    let literal = literal(input, message)?;
+    match &literal {
+        Lit::Int(count) if matches!(count.suffix(), "" | "usize") => match count.base10_parse::<usize>() {
+            Ok(count) if count > 0 => Ok(count),
+            _ => Err(syn::Error::new(count.span(), message)),
+        },
+        other => Err(syn::Error::new(other.span(), message)),
+    }
+}
+
+fn parse_stack_size(input: ParseStream) -> syn::Result<usize> {
+    let message = "`stack_size` takes bytes, plain or with a unit, as in `262144`, `\"256KiB\"`, `\"256k\"`, `\"1MiB\"` or `\"1m\"`";
+    let literal = literal(input, message)?;
+    let bytes = match &literal {
+        Lit::Int(number) => size_of_integer(number),
+        Lit::Str(text) => size_of_text(text.value().trim()),
+        _ => None,
+    };
+    match bytes {
+        Some(bytes) if bytes > 0 => Ok(bytes),
+        _ => Err(syn::Error::new(literal.span(), message)),
+    }
+}
+
+fn parse_name(input: ParseStream) -> syn::Result<LitStr> {
+    let message = "`name` takes a string literal without NUL, as in `name = \"ingest\"`";
+    match literal(input, message)? {
+        // A thread name with a NUL inside would make the thread builder of std panic at start-up.
+        Lit::Str(name) if !name.value().contains('\0') => Ok(name),
+        other => Err(syn::Error::new(other.span(), message)),
+    }
+}
+
+fn parse_crate(input: ParseStream) -> syn::Result<Path> {
+    if input.peek(LitStr) {
+        let text: LitStr = input.parse()?;
+        return text.parse_with(Path::parse_mod_style);
+    }
+    input.call(Path::parse_mod_style)
+}
+
+/// The next token as a literal, or `message` at whatever stands there.
+fn literal(input: ParseStream, message: &str) -> syn::Result<Lit> {
+    let span = if input.is_empty() {
+        Span::call_site()
+    } else {
+        input.span()
+    };
+    input.parse().map_err(|_| syn::Error::new(span, message))
+}
+
+/// `262144`, `0x4_0000`, and `256k` without quotes, which the lexer hands over as a number with a suffix.
+fn size_of_integer(number: &LitInt) -> Option<usize> {
+    let count: usize = number.base10_digits().parse().ok()?;
+    match number.suffix() {
+        "usize" => Some(count),
+        suffix => count.checked_mul(unit_bytes(suffix)?),
+    }
+}
+
+fn size_of_text(text: &str) -> Option<usize> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (count, unit) = text.split_at(digits);
+    count.parse::<usize>().ok()?.checked_mul(unit_bytes(unit.trim_start())?)
+}
+
+fn unit_bytes(unit: &str) -> Option<usize> {
+    match unit.to_ascii_lowercase().as_str() {
+        "" => Some(1),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        _ => None,
+    }
+}

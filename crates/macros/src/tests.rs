@@ -1,0 +1,288 @@
+//! What the attributes expand to and what they refuse, as token text.
+//!
+//! Streams are compared as strings: spacing is the printer's on both sides, so only the tokens count.
+
+use crate::expand::{Kind, expand};
+use proc_macro2::TokenStream;
+use quote::quote;
+
+#[track_caller]
+fn assert_expands(kind: Kind, options: TokenStream, item: TokenStream, expected: TokenStream) {
+    assert_eq!(expand(kind, options, item).to_string(), expected.to_string());
+}
+
+/// `fn main` with these options is refused with a message that holds every part.
+#[track_caller]
+fn assert_option_error(options: &str, parts: &[&str]) {
+    assert_error(Kind::Main, options, "fn main() {}", parts);
+}
+
+#[track_caller]
+fn assert_error(kind: Kind, options: &str, item: &str, parts: &[&str]) {
+    let expanded = expand(kind, options.parse().unwrap(), item.parse().unwrap()).to_string();
+    assert!(expanded.contains("compile_error"), "accepted: {expanded}");
+    for part in parts {
+        assert!(expanded.contains(part), "{part:?} is not in {expanded}");
+    }
+}
+
+/// The builder call that these options of `fn main` expand to.
+#[track_caller]
+fn assert_builder(options: &str, calls: TokenStream) {
+    assert_expands(
+        Kind::Main,
+        options.parse().unwrap(),
+        quote!(
+            fn main() {}
+        ),
+        quote! {
+            fn main() { ::silken::__macros::run_main(::silken::Runtime::builder() #calls, move || -> () {},) }
+        },
+    );
+}
+
+#[test]
+fn main_without_options() {
+    assert_expands(
+        Kind::Main,
+        quote!(),
+        quote!(
+            fn main() {
+                work();
+            }
+        ),
+        quote! {
+            fn main() {
+                ::silken::__macros::run_main(::silken::Runtime::builder(), move || -> () { work(); },)
+            }
+        },
+    );
+}
+
+#[test]
+fn main_with_every_option_in_the_order_of_the_builder() {
+    assert_builder(
+        r#"name = "ingest", stack_size = "256KiB", workers = 4,"#,
+        quote!(.workers(4usize).stack_size(262144usize).name("ingest")),
+    );
+}
+
+#[test]
+fn return_type_visibility_and_attributes_stay() {
+    assert_expands(
+        Kind::Main,
+        quote!(workers = 1),
+        quote! {
+            /// Serves.
+            #[allow(dead_code)]
+            pub(crate) fn main() -> Result<(), Fault> {
+                #![allow(unused)]
+                serve()?;
+                Ok(())
+            }
+        },
+        quote! {
+            /// Serves.
+            #[allow(dead_code)]
+            pub(crate) fn main() -> Result<(), Fault> {
+                #![allow(unused)]
+                ::silken::__macros::run_main(
+                    ::silken::Runtime::builder().workers(1usize),
+                    move || -> Result<(), Fault> { serve()?; Ok(()) },
+                )
+            }
+        },
+    );
+}
+
+#[test]
+fn impl_trait_return_is_left_to_inference() {
+    assert_expands(
+        Kind::Main,
+        quote!(),
+        quote!(
+            fn main() -> impl Termination {
+                ExitCode::SUCCESS
+            }
+        ),
+        quote! {
+            fn main() -> impl Termination {
+                ::silken::__macros::run_main(::silken::Runtime::builder(), move || { ExitCode::SUCCESS },)
+            }
+        },
+    );
+}
+
+#[test]
+fn test_becomes_a_test_and_keeps_its_attributes() {
+    assert_expands(
+        Kind::Test,
+        quote!(workers = 2),
+        quote! {
+            #[should_panic(expected = "late")]
+            #[ignore]
+            fn late() { panic!("late") }
+        },
+        quote! {
+            #[::core::prelude::v1::test]
+            #[should_panic(expected = "late")]
+            #[ignore]
+            fn late() {
+                ::silken::__macros::run_test(
+                    ::silken::Runtime::builder().workers(2usize),
+                    move || -> () { panic!("late") },
+                )
+            }
+        },
+    );
+}
+
+#[test]
+fn crate_path_plain_and_quoted() {
+    let expected = quote! {
+        fn main() { other::silken::__macros::run_main(other::silken::Runtime::builder(), move || -> () {},) }
+    };
+    assert_expands(
+        Kind::Main,
+        quote!(crate = other::silken),
+        quote!(
+            fn main() {}
+        ),
+        expected.clone(),
+    );
+    assert_expands(
+        Kind::Main,
+        quote!(crate = "other::silken"),
+        quote!(
+            fn main() {}
+        ),
+        expected,
+    );
+    let own = quote! {
+        fn main() { crate::__macros::run_main(crate::Runtime::builder(), move || -> () {},) }
+    };
+    assert_expands(
+        Kind::Main,
+        quote!(crate = crate),
+        quote!(
+            fn main() {}
+        ),
+        own,
+    );
+}
+
+#[test]
+fn stack_sizes() {
+    let cases = [
+        ("65536", 65536usize),
+        ("0x1_0000", 65536),
+        ("65536usize", 65536),
+        ("64k", 65536),
+        ("64KiB", 65536),
+        ("\"65536\"", 65536),
+        ("\"64k\"", 65536),
+        ("\"64K\"", 65536),
+        ("\"64KiB\"", 65536),
+        ("\"64 KiB\"", 65536),
+        ("\"2m\"", 2 << 20),
+        ("\"2MiB\"", 2 << 20),
+    ];
+    for (text, bytes) in cases {
+        assert_builder(&format!("stack_size = {text}"), quote!(.stack_size(#bytes)));
+    }
+}
+
+#[test]
+fn stack_sizes_refused() {
+    for text in [
+        "0",
+        "\"\"",
+        "\"KiB\"",
+        "\"64KB\"",
+        "64u8",
+        "\"-1\"",
+        "1.5",
+        "true",
+        "\"1.5MiB\"",
+        "size()",
+    ] {
+        assert_option_error(&format!("stack_size = {text}"), &["`stack_size` takes bytes"]);
+    }
+    assert_option_error("stack_size = \"18446744073709551615k\"", &["`stack_size` takes bytes"]);
+    assert_option_error("stack_size =", &["`stack_size` takes bytes"]);
+}
+
+#[test]
+fn workers_refused() {
+    for text in ["0", "\"4\"", "-1", "4u8", "count()"] {
+        assert_option_error(
+            &format!("workers = {text}"),
+            &["`workers` takes an integer literal of at least 1"],
+        );
+    }
+}
+
+#[test]
+fn names_refused() {
+    assert_option_error("name = 4", &["`name` takes a string literal"]);
+    assert_option_error(r#"name = "a\0b""#, &["`name` takes a string literal"]);
+}
+
+#[test]
+fn unknown_and_repeated_options_are_named() {
+    assert_option_error(
+        "worker = 4",
+        &["unknown option `worker`", "`workers`, `stack_size`, `name`, `crate`"],
+    );
+    assert_option_error("multi_thread", &["unknown option `multi_thread`"]);
+    assert_option_error("workers = 1, workers = 2", &["option `workers` is given twice"]);
+    assert_option_error("workers = 1 name = \"x\"", &["expected `,`"]);
+    assert_option_error("workers", &["expected `=`"]);
+}
+
+#[test]
+fn functions_refused() {
+    let cases = [
+        ("async fn main() {}", "takes no `async fn`"),
+        ("const fn main() {}", "takes no `const fn`"),
+        ("unsafe fn main() {}", "takes no `unsafe fn`"),
+        ("extern \"C\" fn main() {}", "takes no `extern fn`"),
+        ("fn main<T>() {}", "takes no generic function"),
+        ("fn main<'a>() {}", "takes no generic function"),
+        ("fn main() where (): Copy {}", "takes no `where` clause"),
+        ("fn main(count: usize) {}", "takes no function with arguments"),
+        ("fn start() {}", "goes on `fn main`"),
+        ("struct Main;", "goes on a function with a body"),
+        ("fn main();", "goes on a function with a body"),
+    ];
+    for (item, message) in cases {
+        assert_error(Kind::Main, "", item, &[message, "#[silken::main]", "fn main () { }"]);
+    }
+    assert_error(
+        Kind::Test,
+        "",
+        "fn takes(count: usize) {}",
+        &["takes no function with arguments", "#[silken::test]"],
+    );
+}
+
+#[test]
+fn every_fault_of_a_signature_is_told_at_once() {
+    assert_error(
+        Kind::Main,
+        "",
+        "async fn main<T>(value: T) {}",
+        &["`async fn`", "generic", "arguments"],
+    );
+}
+
+#[test]
+fn second_test_attribute_is_refused() {
+    assert_error(Kind::Test, "", "#[test] fn twice() {}", &["second test attribute"]);
+    assert_error(
+        Kind::Test,
+        "",
+        "#[silken::test] fn twice() {}",
+        &["second test attribute"],
+    );
+}

@@ -1,0 +1,351 @@
+//! `cargo xtask ci`: the legs, each with proof that it ran.
+//!
+//! A leg is a function that returns its *evidence* (how many tests passed, how many crates were linted) or the reason
+//! why it failed. A leg without evidence fails: a filter that matches nothing, a crate that dropped out of the
+//! workspace or a test binary that was renamed would otherwise stay green for years. All legs run even when one fails,
+//! so that a single run tells everything; the cheap ones come first. The table at the end is the result.
+//!
+//! The whole has a time budget. A leg may use what is left of it, and is killed at its end.
+
+use crate::run::Cargo;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What the demo is run with: small enough for two cores, large enough to park coroutines in earnest.
+const DEMO: &[&str] = &[
+    "run",
+    "--release",
+    "--",
+    "--connections",
+    "100",
+    "--requests",
+    "2000",
+    "--parked",
+    "10000",
+];
+/// What the benchmarks are run with: to see that they run, not to measure.
+const BENCH: &[&str] = &["run", "--release", "-p", "silken-benches", "--", "--quick"];
+/// The runtime's crates, whose tests also run optimised: what the optimiser may reorder is what they are about.
+const RELEASE_TESTS: &[&str] = &[
+    "test",
+    "--release",
+    "-p",
+    "silken",
+    "-p",
+    "silken-context",
+    "-p",
+    "silken-interpose",
+    "-p",
+    "silken-conformance",
+];
+const LOOM: &[&str] = &["test", "-p", "silken", "--release", "--lib", "loom"];
+/// Deep enough for every bug that the literature on bounded search reports, shallow enough for each commit.
+const LOOM_PREEMPTIONS_MAX: &str = "2";
+/// The budget when none is given, in seconds.
+const BUDGET_S: u64 = 1440;
+
+/// What a leg works with.
+struct Context<'a> {
+    root: &'a Path,
+    deadline: Instant,
+}
+
+/// The evidence, or the reason.
+type Outcome = Result<String, String>;
+
+struct Leg {
+    name: &'static str,
+    run: fn(&Context) -> Outcome,
+}
+
+const LEGS: &[Leg] = &[
+    Leg {
+        name: "tidy",
+        run: |context| crate::tidy_leg(context.root),
+    },
+    Leg { name: "fmt", run: fmt },
+    Leg {
+        name: "clippy",
+        run: clippy,
+    },
+    Leg { name: "doc", run: doc },
+    Leg {
+        name: "features",
+        run: features,
+    },
+    Leg {
+        name: "release-tests",
+        run: release_tests,
+    },
+    Leg {
+        name: "demo",
+        run: demo,
+    },
+    Leg {
+        name: "bench",
+        run: bench,
+    },
+    Leg {
+        name: "loom",
+        run: loom,
+    },
+];
+
+/// Every leg's name, in order.
+pub fn leg_names() -> Vec<&'static str> {
+    LEGS.iter().map(|leg| leg.name).collect()
+}
+
+/// Runs the legs that `words` name, or all.
+pub fn main(root: &Path, words: &[&str]) -> Result<(), String> {
+    let (budget_s, legs) = select(words)?;
+    let start = Instant::now();
+    let context = Context {
+        root,
+        deadline: start + Duration::from_secs(budget_s),
+    };
+    let mut rows = Vec::new();
+    for leg in legs {
+        println!("\n== {}", leg.name);
+        let leg_start = Instant::now();
+        let outcome = (leg.run)(&context);
+        let seconds = leg_start.elapsed().as_secs_f64();
+        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+        println!("== {}: {word} in {seconds:.1} s", leg.name);
+        rows.push((leg.name, seconds, outcome));
+    }
+    println!("\n{}", table(&rows, start.elapsed().as_secs_f64()));
+    match rows.iter().filter(|(_, _, outcome)| outcome.is_err()).count() {
+        0 => Ok(()),
+        failed => Err(format!("ci: {failed} of {} legs failed", rows.len())),
+    }
+}
+
+fn select(words: &[&str]) -> Result<(u64, Vec<&'static Leg>), String> {
+    let (budget_s, names) = match words {
+        ["--budget-s", seconds, names @ ..] => (
+            seconds
+                .parse()
+                .map_err(|_| format!("--budget-s takes seconds, not `{seconds}`"))?,
+            names,
+        ),
+        names => (BUDGET_S, names),
+    };
+    if names.is_empty() {
+        return Ok((budget_s, LEGS.iter().collect()));
+    }
+    let find = |name: &&str| {
+        let unknown = || format!("no leg `{name}`; there are {}", leg_names().join(", "));
+        LEGS.iter().find(|leg| leg.name == *name).ok_or_else(unknown)
+    };
+    Ok((budget_s, names.iter().map(find).collect::<Result<_, _>>()?))
+}
+
+fn table(rows: &[(&str, f64, Outcome)], total_s: f64) -> String {
+    let mut text = format!("{:<14} {:<7} {:>8}  evidence\n", "leg", "result", "seconds");
+    for (name, seconds, outcome) in rows {
+        let (word, evidence) = match outcome {
+            Ok(evidence) => ("ok", evidence),
+            Err(reason) => ("FAILED", reason),
+        };
+        text.push_str(&format!("{name:<14} {word:<7} {seconds:>8.1}  {evidence}\n"));
+    }
+    text.push_str(&format!("{:<14} {:<7} {total_s:>8.1}\n", "total", ""));
+    text
+}
+
+fn fmt(context: &Context) -> Outcome {
+    // Verbose, as rustfmt is silent about files that it found in order.
+    let output = Cargo::new(context.root, &["fmt", "--all", "--", "--check", "--verbose"])
+        .quiet()
+        .run(context.deadline);
+    let output = output.map_err(|reason| format!("{reason}; run `cargo fmt --all`"))?;
+    let files = output.lines().filter(|line| line.starts_with("Formatting ")).count();
+    at_least_one(files, "files formatted as they should be")
+}
+
+fn clippy(context: &Context) -> Outcome {
+    let words = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        ARTIFACTS,
+        "--",
+        "-D",
+        "warnings",
+    ];
+    let output = Cargo::new(context.root, &words).quiet().run(context.deadline)?;
+    every_member(context.root, &output, "targets linted")
+}
+
+fn doc(context: &Context) -> Outcome {
+    let words = ["doc", "--workspace", "--no-deps", ARTIFACTS];
+    let cargo = Cargo::new(context.root, &words)
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .quiet();
+    let output = cargo.run(context.deadline)?;
+    every_member(context.root, &output, "targets documented")
+}
+
+fn features(context: &Context) -> Outcome {
+    let manifest_path = context.root.join("crates/runtime/Cargo.toml");
+    let manifest = std::fs::read_to_string(&manifest_path).map_err(|error| error.to_string())?;
+    let names = feature_names(&manifest);
+    if names.is_empty() {
+        return Err("crates/runtime/Cargo.toml has no features: the leg looks in the wrong place".to_string());
+    }
+    let base = ["check", "-p", "silken", ARTIFACTS];
+    let mut combinations: Vec<Vec<&str>> = vec![vec!["--no-default-features"], vec!["--all-features"]];
+    combinations.extend(
+        names
+            .iter()
+            .map(|name| vec!["--no-default-features", "--features", name]),
+    );
+    for combination in &combinations {
+        let words: Vec<&str> = base.iter().chain(combination).copied().collect();
+        let output = Cargo::new(context.root, &words).quiet().run(context.deadline)?;
+        if artifacts_of(&output, &manifest_path) == 0 {
+            return Err(format!("silken was not checked with {}", combination.join(" ")));
+        }
+    }
+    at_least_one(combinations.len(), "combinations")
+}
+
+fn release_tests(context: &Context) -> Outcome {
+    let output = Cargo::new(context.root, RELEASE_TESTS).run(context.deadline)?;
+    at_least_one(passed(&output), "tests passed")
+}
+
+fn loom(context: &Context) -> Outcome {
+    // A target folder of its own, else each switch of RUSTFLAGS would build the world again.
+    let target = target_folder(context.root).join("loom");
+    let cargo = Cargo::new(context.root, LOOM)
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS_MAX)
+        .env("CARGO_TARGET_DIR", &target.to_string_lossy());
+    at_least_one(passed(&cargo.run(context.deadline)?), "models passed")
+}
+
+fn demo(context: &Context) -> Outcome {
+    said_something(&Cargo::new(context.root, DEMO).run(context.deadline)?)
+}
+
+fn bench(context: &Context) -> Outcome {
+    said_something(&Cargo::new(context.root, BENCH).run(context.deadline)?)
+}
+
+/// Makes cargo say on stdout what it checked (fresh or not), while diagnostics stay readable on stderr.
+const ARTIFACTS: &str = "--message-format=json-render-diagnostics";
+
+/// Evidence that something was compiled in each member of the workspace.
+fn every_member(root: &Path, output: &str, what: &str) -> Outcome {
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).map_err(|error| error.to_string())?;
+    let members = member_names(&manifest);
+    let mut targets = 0;
+    for member in &members {
+        match artifacts_of(output, &root.join(member).join("Cargo.toml")) {
+            0 => return Err(format!("nothing of {member} among the {what}")),
+            count => targets += count,
+        }
+    }
+    at_least_one(targets, what)
+}
+
+/// How many targets of the package with this manifest cargo reported as done.
+fn artifacts_of(output: &str, manifest_path: &Path) -> usize {
+    let key = format!("\"manifest_path\":\"{}\"", manifest_path.display());
+    output
+        .lines()
+        .filter(|line| line.contains("\"reason\":\"compiler-artifact\"") && line.contains(&key))
+        .count()
+}
+
+fn at_least_one(count: usize, what: &str) -> Outcome {
+    if count == 0 {
+        Err(format!("0 {what}: the leg did not run"))
+    } else {
+        Ok(format!("{count} {what}"))
+    }
+}
+
+fn said_something(output: &str) -> Outcome {
+    at_least_one(
+        output.lines().filter(|line| !line.trim().is_empty()).count(),
+        "lines of output",
+    )
+}
+
+/// The sum of N over every `test result: ok. N passed`.
+fn passed(output: &str) -> usize {
+    let count = |line: &str| {
+        let rest = line.trim().strip_prefix("test result: ok. ")?;
+        rest.split(' ').next()?.parse::<usize>().ok()
+    };
+    output.lines().filter_map(count).sum()
+}
+
+/// The quoted strings of `members = […]`.
+fn member_names(manifest: &str) -> Vec<&str> {
+    let list = manifest
+        .split_once("\nmembers")
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .map_or("", |(list, _)| list);
+    list.split('"').skip(1).step_by(2).collect()
+}
+
+/// The keys of `[features]`, `default` apart.
+fn feature_names(manifest: &str) -> Vec<&str> {
+    let table = manifest.split_once("\n[features]").map_or("", |(_, rest)| rest);
+    let lines = table.lines().take_while(|line| !line.starts_with('['));
+    let keys = lines
+        .filter(|line| !line.starts_with([' ', '#', ']']))
+        .filter_map(|line| line.split_once('='));
+    keys.map(|(key, _)| key.trim())
+        .filter(|key| *key != "default")
+        .collect()
+}
+
+fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passed_adds_up_what_is_ok_and_only_that() {
+        let output = "test result: ok. 3 passed; 0 failed\nnoise\ntest result: FAILED. 9 passed; 1 failed\n\
+                      test result: ok. 4 passed; 0 failed; 1 ignored\n";
+        assert_eq!(passed(output), 7);
+        assert!(at_least_one(passed("running 0 tests\ntest result: ok. 0 passed;"), "tests").is_err());
+    }
+
+    #[test]
+    fn manifest_lists_are_read() {
+        assert_eq!(
+            member_names("[workspace]\nmembers = [\n    \"a/b\",\n    \"c\",\n]\nx = [\"d\"]"),
+            ["a/b", "c"]
+        );
+        let features = "[package]\n[features]\ndefault = [\"a\"]\n# why\na = []\nlong = [\n    \"x=y\",\n]\nb-c = [\"a\"]\n\n[dependencies]\nd = 1";
+        assert_eq!(feature_names(&format!("\n{features}")), ["a", "long", "b-c"]);
+    }
+
+    #[test]
+    fn a_member_without_artifacts_is_noticed() {
+        let line = "{\"reason\":\"compiler-artifact\",\"manifest_path\":\"/r/a/Cargo.toml\",\"fresh\":true}\n";
+        assert_eq!(artifacts_of(line, Path::new("/r/a/Cargo.toml")), 1);
+        assert_eq!(artifacts_of(line, Path::new("/r/b/Cargo.toml")), 0);
+    }
+
+    #[test]
+    fn legs_are_chosen_by_name() {
+        let names = |words: &[&str]| {
+            select(words).map(|(budget, legs)| (budget, legs.iter().map(|leg| leg.name).collect::<Vec<_>>()))
+        };
+        assert_eq!(names(&["--budget-s", "9", "fmt", "tidy"]), Ok((9, vec!["fmt", "tidy"])));
+        assert_eq!(names(&[]), Ok((BUDGET_S, leg_names())));
+        assert!(names(&["fmt", "lint"]).unwrap_err().contains("no leg `lint`"));
+        assert!(names(&["--budget-s", "soon"]).is_err());
+    }
+}

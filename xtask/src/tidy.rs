@@ -1,0 +1,331 @@
+//! `cargo xtask tidy`: the house rules that a compiler does not check.
+//!
+//! What is allowed where is data, here, at the top: each exception stands beside its reason, and a change of the rules
+//! is a change of a table. How a rule looks at a file is in the modules below: `source` splits a file into code and
+//! comments, `floors` knows the layers of the runtime, `rules` has the rest. Every rule is a pure function from a
+//! [`Source`] to findings, so each is tested on a good and a bad snippet; only [`run`] touches the disk.
+//!
+//! The tables are ratchets: they may name what exists today and shrink; an entry that excuses nothing is itself a
+//! finding where the table is about single files.
+
+mod floors;
+mod rules;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use source::Source;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+/// An exception and why it is one.
+type Excused = (&'static str, &'static str);
+
+/// The runtime's sources; floors, bans and loom twins hold inside it.
+const RUNTIME: &str = "crates/runtime/src/";
+
+/// Folders and files of the runtime and the floor each stands on; an import goes to a strictly lower floor or stays.
+const FLOORS: &[(&str, i32)] = &[
+    ("loom", -1),
+    ("sys", 0),
+    ("collections", 0),
+    ("coroutine", 1),
+    ("driver", 2),
+    ("offload", 2),
+    ("sched", 3),
+    ("sync", 3),
+    ("channel", 3),
+    ("time", 3),
+    ("net", 3),
+    ("fs", 3),
+    ("hook", 4),
+    ("inspect", 4),
+    ("lib", 5),
+    ("builder", 5),
+    ("runtime", 5),
+    ("select", 5),
+    ("config", 5),
+];
+
+/// Where `cfg(target_*)` chooses: a port is a folder.
+const CFG_ROOMS: &[Excused] = &[
+    (
+        "crates/context/**",
+        "the machine: one folder per processor architecture",
+    ),
+    ("crates/interpose/**", "the C library: its symbols differ per system"),
+    (
+        "crates/runtime/src/sys/**",
+        "the kernel: one chooser, one folder per system",
+    ),
+];
+
+/// Files that may say `unsafe`.
+const UNSAFE_ROOMS: &[Excused] = &[
+    (
+        "crates/context/**",
+        "assembly, identity blocks and stacks are raw memory",
+    ),
+    (
+        "crates/interpose/**",
+        "exports C symbols and calls the ones they shadow",
+    ),
+    ("crates/runtime/src/sys/linux/**", "system calls"),
+    ("crates/runtime/src/sys/lock.rs", "the thread-level lock owns a cell"),
+    (
+        "crates/runtime/src/collections/list.rs",
+        "intrusive: links live in nodes that others own",
+    ),
+    (
+        "crates/runtime/src/collections/ring.rs",
+        "slots written by one thread and read by thieves",
+    ),
+    (
+        "crates/runtime/src/collections/slab.rs",
+        "slots that are not always initialised",
+    ),
+    (
+        "crates/runtime/src/collections/inbox.rs",
+        "intrusive list handed between threads",
+    ),
+    (
+        "crates/runtime/src/collections/wheel.rs",
+        "intrusive: timer nodes live on their coroutine's stack",
+    ),
+    ("crates/runtime/src/coroutine/handle.rs", "the counted pointer"),
+    ("crates/runtime/src/coroutine/park.rs", "calls the switch"),
+    ("crates/runtime/src/coroutine/local.rs", "values erased to one type"),
+    (
+        "crates/runtime/src/coroutine/thread_state.rs",
+        "what std keeps per thread, carried by address",
+    ),
+    (
+        "crates/runtime/src/coroutine/current.rs",
+        "the thread-local pointer to the coroutine that runs",
+    ),
+    (
+        "crates/runtime/src/coroutine/join.rs",
+        "the result cell, written by one side and read by the other",
+    ),
+    (
+        "crates/runtime/src/coroutine/state.rs",
+        "fields guarded by the lifecycle word",
+    ),
+    (
+        "crates/runtime/src/coroutine/packet.rs",
+        "the closure and its result, placed on the stack",
+    ),
+    ("crates/runtime/src/coroutine/stack_pool.rs", "hands out mapped memory"),
+    (
+        "crates/runtime/src/driver/readiness.rs",
+        "the waiter cell of a descriptor",
+    ),
+    ("crates/runtime/src/driver/ops.rs", "buffers lent to the kernel"),
+    ("crates/runtime/src/driver/timers.rs", "nodes on sleeping stacks"),
+    (
+        "crates/runtime/src/driver/fd_table.rs",
+        "cells reached by descriptor number",
+    ),
+    (
+        "crates/runtime/src/sync/**",
+        "cells behind guards, waiters on blocked stacks",
+    ),
+    (
+        "crates/runtime/src/channel/**",
+        "slots, and values moved between stacks",
+    ),
+    (
+        "crates/runtime/src/hook/**",
+        "pointers that foreign code passed to libc",
+    ),
+    ("crates/runtime/src/sched/worker.rs", "resumes coroutines"),
+    ("crates/runtime/src/sched/switch.rs", "jumps from stack to stack"),
+    (
+        "crates/runtime/src/sched/spawn.rs",
+        "starts a coroutine on fresh memory",
+    ),
+];
+
+/// Files of the runtime that name an `Ordering` and need no loom twin.
+const LOOM_EXEMPT: &[Excused] = &[
+    (
+        "crates/runtime/src/sys/linux/**",
+        "the other party is the kernel or a signal, which loom cannot play",
+    ),
+    ("crates/runtime/src/sys/sim/**", "one thread by construction"),
+    (
+        "crates/runtime/src/sched/metrics.rs",
+        "counters that nothing is decided by",
+    ),
+];
+
+/// Files over [`FILE_LINES_MAX`], up to [`FILE_LINES_HARD`].
+const LONG_FILES: &[Excused] = &[];
+
+/// Functions over [`FUNCTION_LINES_MAX`], as `path::name`.
+const LONG_FUNCTIONS: &[Excused] = &[];
+
+/// Names that `crate::` reaches from any floor, since they stand on none.
+const FLOORLESS: &[Excused] = &[(
+    "fatal",
+    "the abort of a broken invariant: a macro, or its function, with no state",
+)];
+
+/// What the runtime does not call outside tests: the call, where it is allowed all the same, what to do instead.
+const BANNED_CALLS: &[(&str, &[&str], &str)] = &[
+    (
+        "std::sync::Mutex",
+        &[],
+        "it blocks through our own hooks; use sys::lock, or sync::Mutex above it",
+    ),
+    (
+        "parking_lot",
+        &[],
+        "its per-thread data would follow the worker; use sys::lock",
+    ),
+    (
+        "println!",
+        &[],
+        "a runtime owns no stdout; return it, or count it in the inspector",
+    ),
+    (
+        "thread_local!",
+        &[
+            "crates/runtime/src/coroutine/",
+            "crates/runtime/src/hook/",
+            "crates/runtime/src/sched/",
+        ],
+        "a coroutine moves between threads; keep it in the coroutine or in the processor",
+    ),
+];
+
+/// What nobody writes: the word, and whether only code counts (else comments and strings too).
+const BANNED_WORDS: &[(&str, bool, &str)] = &[
+    ("todo!(", true, "write it, or leave it out"),
+    ("unimplemented!(", true, "write it, or leave it out"),
+    ("dbg!(", true, "temporary prints do not land"),
+    ("green thread", false, "one word per concept: coroutine"),
+    ("fiber", false, "one word per concept: coroutine"),
+];
+
+/// The file that has to name the banned words.
+const TIDY_ITSELF: &str = "xtask/src/tidy";
+
+const FILE_LINES_MAX: usize = 600;
+const FILE_LINES_HARD: usize = 1000;
+const FUNCTION_LINES_MAX: usize = 70;
+/// How far above an `unsafe` its note may begin.
+const SAFETY_LINES: usize = 6;
+/// How far above an `Ordering` its partner may be named.
+const PARTNER_LINES: usize = 4;
+
+/// A breach of a rule at a line.
+#[derive(Debug, PartialEq)]
+pub struct Finding {
+    path: String,
+    /// Counted from 1; 0 is the file as a whole.
+    line: usize,
+    rule: &'static str,
+    message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding {
+            path,
+            line,
+            rule,
+            message,
+        } = self;
+        if *line == 0 {
+            write!(f, "{path}: [{rule}] {message}")
+        } else {
+            write!(f, "{path}:{line}: [{rule}] {message}")
+        }
+    }
+}
+
+/// What a run saw.
+pub struct Report {
+    /// How many files were read.
+    pub files: usize,
+    /// What is wrong with them.
+    pub findings: Vec<Finding>,
+}
+
+/// Checks every `.rs` file under `root`.
+pub fn run(root: &Path) -> io::Result<Report> {
+    let mut paths = Vec::new();
+    collect(root, &mut paths)?;
+    paths.sort();
+    let mut sources = Vec::new();
+    for path in &paths {
+        let name = path
+            .strip_prefix(root)
+            .expect("collected below root")
+            .to_string_lossy()
+            .replace('\\', "/");
+        sources.push(Source::new(&name, &fs::read_to_string(path)?));
+    }
+    Ok(Report {
+        files: sources.len(),
+        findings: check(&sources),
+    })
+}
+
+/// Checks a set of files that is the whole repository.
+fn check(sources: &[Source]) -> Vec<Finding> {
+    let paths: Vec<&str> = sources.iter().map(|source| source.path.as_str()).collect();
+    let mut findings = Vec::new();
+    for source in sources {
+        findings.extend(check_file(source));
+        findings.extend(rules::loom_twin(source, &paths));
+    }
+    findings.extend(rules::stale_exceptions(sources));
+    findings
+}
+
+/// The rules that need to see no other file.
+fn check_file(source: &Source) -> Vec<Finding> {
+    let rules: &[fn(&Source) -> Vec<Finding>] = &[
+        floors::imports,
+        rules::cfg_rooms,
+        rules::unsafe_rooms,
+        rules::unsafe_notes,
+        rules::ordering_partners,
+        rules::head_essay,
+        rules::file_length,
+        rules::function_length,
+        rules::banned_words,
+        rules::banned_calls,
+    ];
+    rules.iter().flat_map(|rule| rule(source)).collect()
+}
+
+fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if entry.file_type()?.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                collect(&entry.path(), into)?;
+            }
+        } else if name.ends_with(".rs") {
+            into.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Whether `path` is `pattern`, or below the folder of a `folder/**`.
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix("**") {
+        Some(folder) => path.starts_with(folder),
+        None => path == pattern,
+    }
+}
+
+fn is_excused(table: &[Excused], path: &str) -> bool {
+    table.iter().any(|(pattern, _)| matches(pattern, path))
+}

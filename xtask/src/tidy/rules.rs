@@ -1,0 +1,366 @@
+//! The rules that look at one file at a time (and two that look at the list of files).
+//!
+//! Tests are held to the rules about memory (`unsafe` rooms and notes), floors, and size, but not to the ones about
+//! orderings and calls: a test may order as it likes and print what it likes.
+
+use super::source::{Line, Source, find_words, is_test_path};
+use super::{
+    BANNED_CALLS, BANNED_WORDS, CFG_ROOMS, FILE_LINES_HARD, FILE_LINES_MAX, FUNCTION_LINES_MAX, Finding, LONG_FILES,
+    LONG_FUNCTIONS, LOOM_EXEMPT, PARTNER_LINES, RUNTIME, SAFETY_LINES, TIDY_ITSELF, UNSAFE_ROOMS, is_excused, matches,
+};
+
+fn finding(source: &Source, index: usize, rule: &'static str, message: impl Into<String>) -> Finding {
+    Finding {
+        path: source.path.clone(),
+        line: index + 1,
+        rule,
+        message: message.into(),
+    }
+}
+
+fn whole_file(source: &Source, rule: &'static str, message: impl Into<String>) -> Finding {
+    Finding {
+        path: source.path.clone(),
+        line: 0,
+        rule,
+        message: message.into(),
+    }
+}
+
+/// `cfg(target_*)` outside its rooms; a `compile_error!` in the runtime's `lib.rs` may say what is not supported.
+pub fn cfg_rooms(source: &Source) -> Vec<Finding> {
+    if is_excused(CFG_ROOMS, &source.path) {
+        return Vec::new();
+    }
+    let code = source.code();
+    let mut findings = Vec::new();
+    for opening in ["cfg(", "cfg!(", "cfg_attr("] {
+        for at in find_words(&code, opening) {
+            let start = at + opening.len();
+            let end = start + closing(&code[start..]);
+            let after = code[end..].trim_start_matches([')', ']']).trim_start();
+            let refuses = source.path == "crates/runtime/src/lib.rs" && after.starts_with("compile_error!");
+            if code[start..end].contains("target_") && !refuses {
+                let message = "cfg(target_*) belongs in crates/context, crates/interpose or runtime/src/sys";
+                findings.push(finding(source, Source::line_of(&code, at), "cfg", message));
+            }
+        }
+    }
+    findings
+}
+
+/// The offset of the `)` that closes a parenthesis opened just before `code`.
+fn closing(code: &str) -> usize {
+    let mut depth = 1;
+    for (at, byte) in code.bytes().enumerate() {
+        match byte {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return at;
+        }
+    }
+    code.len()
+}
+
+/// `unsafe` outside the allowed files.
+pub fn unsafe_rooms(source: &Source) -> Vec<Finding> {
+    if may_be_unsafe(&source.path) {
+        return Vec::new();
+    }
+    let message = "`unsafe` is not allowed in this file: UNSAFE_ROOMS in xtask/src/tidy.rs";
+    lines_with(source, "unsafe")
+        .map(|index| finding(source, index, "unsafe", message))
+        .collect()
+}
+
+/// A file of tests may do what the file that it tests may: `foo/tests.rs` what `foo.rs` may, or any file beside it.
+fn may_be_unsafe(path: &str) -> bool {
+    if is_excused(UNSAFE_ROOMS, path) {
+        return true;
+    }
+    let Some((folder, _)) = path.rsplit_once('/').filter(|_| is_test_path(path)) else {
+        return false;
+    };
+    let tested = format!("{folder}.rs");
+    UNSAFE_ROOMS
+        .iter()
+        .any(|(room, _)| *room == tested || room.rsplit_once('/').is_some_and(|(parent, _)| parent == folder))
+}
+
+fn lines_with<'s>(source: &'s Source, word: &'static str) -> impl Iterator<Item = usize> + 's {
+    let has = move |line: &Line| !find_words(&line.code, word).is_empty();
+    source
+        .lines
+        .iter()
+        .enumerate()
+        .filter(move |(_, line)| has(line))
+        .map(|(index, _)| index)
+}
+
+/// An `unsafe` block or impl without a note that cites an obligation.
+pub fn unsafe_notes(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for index in lines_with(source, "unsafe") {
+        if !opens_unsafe(source, index) {
+            continue;
+        }
+        let first = index.saturating_sub(SAFETY_LINES);
+        let notes: Vec<&str> = source.lines[first..=index]
+            .iter()
+            .map(|line| line.comment.as_str())
+            .collect();
+        let message = match notes.iter().rposition(|note| note.contains("SAFETY:")) {
+            None => format!("no `// SAFETY:` within {SAFETY_LINES} lines above"),
+            Some(start) if !cites_obligation(&notes[start..].join(" ")) => {
+                "the `// SAFETY:` note cites none of S1..S9 (SAFETY.md)".to_string()
+            }
+            Some(_) => continue,
+        };
+        findings.push(finding(source, index, "safety-note", message));
+    }
+    findings
+}
+
+/// `unsafe {`, `unsafe impl`; the brace may stand on the next line.
+fn opens_unsafe(source: &Source, index: usize) -> bool {
+    let code = &source.lines[index].code;
+    find_words(code, "unsafe").into_iter().any(|at| {
+        let rest = code[at + "unsafe".len()..].trim_start();
+        let next = source.lines.get(index + 1).map_or("", |line| line.code.trim_start());
+        let rest = if rest.is_empty() { next } else { rest };
+        rest.starts_with('{') || find_words(rest, "impl").first() == Some(&0)
+    })
+}
+
+fn cites_obligation(note: &str) -> bool {
+    ('1'..='9').any(|digit| !find_words(note, &format!("S{digit}")).is_empty())
+}
+
+const STRONG: [&str; 4] = ["Acquire", "Release", "AcqRel", "SeqCst"];
+
+/// A strong `Ordering` without its partner's name, and imports that would hide one.
+pub fn ordering_partners(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in source.lines.iter().enumerate().filter(|(_, line)| !line.test) {
+        if line.code.contains("Ordering::{") || line.code.contains("Ordering::*") {
+            let message = "import `Ordering` itself, so that each use says what it is";
+            findings.push(finding(source, index, "ordering", message));
+        }
+        let strong = STRONG
+            .iter()
+            .find(|name| !find_words(&line.code, &format!("Ordering::{name}")).is_empty());
+        let Some(strong) = strong else { continue };
+        let above = &source.lines[index.saturating_sub(PARTNER_LINES)..=index];
+        let named = above
+            .iter()
+            .any(|line| line.comment.contains("pairs") || line.comment.contains("partner"));
+        if !named {
+            let message = format!("{strong}: no comment within {PARTNER_LINES} lines above names what it pairs with");
+            findings.push(finding(source, index, "ordering", message));
+        }
+    }
+    findings
+}
+
+/// A file of the runtime that names an atomic `Ordering` and has no loom model beside it.
+pub fn loom_twin(source: &Source, paths: &[&str]) -> Vec<Finding> {
+    if !source.path.starts_with(RUNTIME) || is_excused(LOOM_EXEMPT, &source.path) {
+        return Vec::new();
+    }
+    let names_ordering = |line: &Line| {
+        let atomic = |name| !find_words(&line.code, &format!("Ordering::{name}")).is_empty();
+        !line.test && (STRONG.into_iter().any(atomic) || atomic("Relaxed"))
+    };
+    let Some(index) = source.lines.iter().position(names_ordering) else {
+        return Vec::new();
+    };
+    let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let twins = [
+        format!("{folder}/loom_tests.rs"),
+        format!("{}/loom_tests.rs", source.path.trim_end_matches(".rs")),
+    ];
+    if twins.iter().any(|twin| paths.contains(&twin.as_str())) {
+        return Vec::new();
+    }
+    vec![finding(
+        source,
+        index,
+        "loom-twin",
+        format!("names an `Ordering` but has neither {} nor {}", twins[0], twins[1]),
+    )]
+}
+
+/// A file that does not say what it is.
+pub fn head_essay(source: &Source) -> Vec<Finding> {
+    let is_head = |line: &&Line| {
+        let raw = line.raw.trim_start();
+        !raw.is_empty() && !raw.starts_with("#![") && !raw.starts_with("#!/")
+    };
+    match source.lines.iter().find(is_head) {
+        Some(line) if line.raw.starts_with("//!") => Vec::new(),
+        _ => vec![whole_file(source, "head", "the file does not start with a `//!` head")],
+    }
+}
+
+/// A file that should have been split.
+pub fn file_length(source: &Source) -> Vec<Finding> {
+    let limit = if is_excused(LONG_FILES, &source.path) {
+        FILE_LINES_HARD
+    } else {
+        FILE_LINES_MAX
+    };
+    let lines = source.lines.len();
+    if lines <= limit {
+        return Vec::new();
+    }
+    vec![whole_file(
+        source,
+        "file-length",
+        format!("{lines} lines, at most {limit}: split it"),
+    )]
+}
+
+/// A function that should have been split.
+pub fn function_length(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, first, lines) in functions(source) {
+        let excused = LONG_FUNCTIONS
+            .iter()
+            .any(|(entry, _)| *entry == format!("{}::{name}", source.path));
+        if lines > FUNCTION_LINES_MAX && !excused {
+            let message = format!("`{name}` has {lines} lines, at most {FUNCTION_LINES_MAX}");
+            findings.push(finding(source, first, "function-length", message));
+        }
+    }
+    findings
+}
+
+/// Each function with a body: name, first line, how many lines from `fn` to the closing brace.
+fn functions(source: &Source) -> Vec<(String, usize, usize)> {
+    let code = source.code();
+    let mut functions = Vec::new();
+    for at in find_words(&code, "fn") {
+        let rest = code[at + 2..].trim_start();
+        let name: String = rest
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '#'))
+            .collect();
+        if name.is_empty() {
+            continue;
+        }
+        if let Some(length) = body_end(&code[at..]) {
+            let first = Source::line_of(&code, at);
+            functions.push((name, first, Source::line_of(&code, at + length) - first + 1));
+        }
+    }
+    functions
+}
+
+/// The offset of the brace that ends the function at the start of `code`; none when it has no body.
+fn body_end(code: &str) -> Option<usize> {
+    let mut braces = 0usize;
+    let mut parens = 0usize;
+    for (at, byte) in code.bytes().enumerate() {
+        match byte {
+            b'(' | b'[' => parens += 1,
+            b')' | b']' => parens = parens.saturating_sub(1),
+            b'{' if braces > 0 || parens == 0 => braces += 1,
+            b'}' if braces == 1 => return Some(at),
+            b'}' => braces = braces.checked_sub(1)?,
+            b';' if braces == 0 && parens == 0 => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Words that nobody writes.
+pub fn banned_words(source: &Source) -> Vec<Finding> {
+    if source.path.starts_with(TIDY_ITSELF) {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for (index, line) in source.lines.iter().enumerate() {
+        for (word, code_only, instead) in BANNED_WORDS {
+            let found = if *code_only {
+                !find_words(&line.code, word).is_empty()
+            } else {
+                line.raw.to_lowercase().contains(word)
+            };
+            if found {
+                findings.push(finding(source, index, "banned-word", format!("`{word}`: {instead}")));
+            }
+        }
+    }
+    findings
+}
+
+/// Calls that the runtime does not make outside tests.
+pub fn banned_calls(source: &Source) -> Vec<Finding> {
+    if !source.path.starts_with(RUNTIME) {
+        return Vec::new();
+    }
+    let code = source.code();
+    let mut findings = Vec::new();
+    for (call, rooms, instead) in BANNED_CALLS {
+        if rooms.iter().any(|room| source.path.starts_with(room)) {
+            continue;
+        }
+        for at in find_words(&code, call).into_iter().chain(in_groups(&code, call)) {
+            let index = Source::line_of(&code, at);
+            if !source.lines[index].test {
+                findings.push(finding(source, index, "banned-call", format!("`{call}`: {instead}")));
+            }
+        }
+    }
+    findings
+}
+
+/// Where `a::b::C` is imported as `a::b::{…, C, …}`.
+fn in_groups(code: &str, call: &str) -> Vec<usize> {
+    let Some((module, name)) = call.rsplit_once("::") else {
+        return Vec::new();
+    };
+    let opening = format!("{module}::{{");
+    let is_member = |&at: &usize| {
+        let group = &code[at + opening.len()..];
+        let group = group.split('}').next().unwrap_or(group);
+        !find_words(group, name).is_empty()
+    };
+    find_words(code, &opening).into_iter().filter(is_member).collect()
+}
+
+/// Entries of the length tables that excuse nothing any more.
+pub fn stale_exceptions(sources: &[Source]) -> Vec<Finding> {
+    let stale = |entry: &str, table: &str| Finding {
+        path: "xtask/src/tidy.rs".to_string(),
+        line: 0,
+        rule: "stale",
+        message: format!("{table} excuses `{entry}`, which needs no excuse: remove the entry"),
+    };
+    let is_long = |entry: &&(&str, &str)| {
+        sources
+            .iter()
+            .any(|source| matches(entry.0, &source.path) && source.lines.len() > FILE_LINES_MAX)
+    };
+    let has_long = |entry: &&(&str, &str)| {
+        let is_it = |source: &Source, name: &str| entry.0 == format!("{}::{name}", source.path);
+        sources.iter().any(|source| {
+            functions(source)
+                .iter()
+                .any(|(name, _, lines)| *lines > FUNCTION_LINES_MAX && is_it(source, name))
+        })
+    };
+    let files = LONG_FILES
+        .iter()
+        .filter(|entry| !is_long(entry))
+        .map(|entry| stale(entry.0, "LONG_FILES"));
+    let names = LONG_FUNCTIONS
+        .iter()
+        .filter(|entry| !has_long(entry))
+        .map(|entry| stale(entry.0, "LONG_FUNCTIONS"));
+    files.chain(names).collect()
+}
