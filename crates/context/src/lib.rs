@@ -5,8 +5,10 @@
 //!
 //! * [`switch`]: leave one stack and continue on another, one file per processor architecture;
 //! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one file per C library;
-//! * [`stack`]: arenas of guarded stacks.
+//! * [`stack`]: arenas of guarded stacks;
+//! * [`trap`]: what a fault handler may do about a stack that ran into its guard.
 
 pub mod identity;
 pub mod stack;
 pub mod switch;
+pub mod trap;

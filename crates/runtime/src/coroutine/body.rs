@@ -31,7 +31,8 @@ struct Vtable {
     /// The closure has been taken out and will never return: leaves this outcome.
     fail: unsafe fn(*mut Storage, JoinError),
     drop_closure: unsafe fn(*mut Storage),
-    drop_outcome: unsafe fn(*mut Storage),
+    /// Tells whether the outcome was a panic.
+    drop_outcome: unsafe fn(*mut Storage) -> bool,
 }
 
 /// The panic payload by which cancellation unwinds a coroutine; it passes no panic hook.
@@ -127,9 +128,10 @@ impl<F: FnOnce() -> T, T> Typed<F, T> {
         drop(unsafe { Slot::<F>::take(storage) });
     }
 
-    unsafe fn drop_outcome(storage: *mut Storage) {
+    unsafe fn drop_outcome(storage: *mut Storage) -> bool {
         // SAFETY: S1: `Body` checked the content.
-        drop(unsafe { Slot::<Result<T, JoinError>>::take(storage) });
+        let outcome = unsafe { Slot::<Result<T, JoinError>>::take(storage) };
+        matches!(outcome, Err(JoinError::Panicked(_)))
     }
 }
 
@@ -188,15 +190,18 @@ impl Body {
         Some(unsafe { Slot::<Result<T, JoinError>>::take(self.storage.get()) })
     }
 
-    /// Drops whatever is stored. A panic in the value's destructor is swallowed by the coroutine's end and passed on by a handle's drop.
-    pub(crate) fn clear(&self) {
+    /// Drops whatever is stored; tells whether it was a panic's payload.
+    pub(crate) fn clear(&self) -> bool {
         let table = self.vtable.get();
         match (self.content.replace(Content::Nothing), table) {
-            // SAFETY: S1: the content is a closure of the table's type.
-            (Content::Closure, Some(table)) => unsafe { (table.drop_closure)(self.storage.get()) },
+            (Content::Closure, Some(table)) => {
+                // SAFETY: S1: the content is a closure of the table's type.
+                unsafe { (table.drop_closure)(self.storage.get()) };
+                false
+            }
             // SAFETY: S1: the content is an outcome of the table's type.
             (Content::Outcome, Some(table)) => unsafe { (table.drop_outcome)(self.storage.get()) },
-            _ => {}
+            _ => false,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::current;
+use super::group::Group;
 use super::join::JoinList;
 use super::local::LocalMap;
 use super::park::WaitReason;
@@ -94,6 +95,8 @@ pub(crate) struct Core {
     pub(crate) scheduler: Cell<Option<&'static dyn Schedule>>,
     pub(crate) name: UnsafeCell<Option<Arc<str>>>,
     pub(crate) site: Cell<Option<&'static Location<'static>>>,
+    /// The scope that waits for this coroutine; null: none.
+    pub(crate) group: Cell<*const Group>,
     pub(crate) joiners: Lock<JoinList>,
     pub(crate) locals: UnsafeCell<Option<Box<LocalMap>>>,
 }
@@ -123,6 +126,7 @@ impl Core {
             scheduler: Cell::new(None),
             name: UnsafeCell::new(None),
             site: Cell::new(None),
+            group: Cell::new(ptr::null()),
             joiners: Lock::new(JoinList::new()),
             locals: UnsafeCell::new(None),
         }

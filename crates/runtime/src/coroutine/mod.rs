@@ -27,6 +27,7 @@
 mod body;
 mod core;
 mod current;
+mod group;
 mod join;
 mod local;
 mod park;
@@ -37,7 +38,8 @@ mod state;
 mod loom_tests;
 
 pub(crate) use body::{Body, CancelUnwind};
-pub(crate) use core::{Core, CoreRef, Kind, Leaving, Ready, Schedule, WorkerLink};
+pub(crate) use core::{Core, CoreRef, Kind, Leaving, Ready, Schedule, WorkerLink, release};
+pub(crate) use group::Group;
 pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, current_slot, slot_offset};
 pub(crate) use join::Joiner;
 pub use join::JoinError;

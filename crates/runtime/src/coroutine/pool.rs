@@ -86,7 +86,7 @@ const CHUNK_CORES: usize = 256;
 impl Pools {
     /// The class whose stacks have at least `bytes` of address space.
     pub(crate) fn class_for(bytes: usize) -> io::Result<u8> {
-        let bits = bytes.max(1).next_power_of_two().trailing_zeros().max(CLASS_MIN_BITS);
+        let bits = bytes.max(1).checked_next_power_of_two().map_or(usize::BITS, usize::trailing_zeros).max(CLASS_MIN_BITS);
         if bits > CLASS_MAX_BITS {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a stack of {bytes} bytes: at most 1 GiB")));
         }

@@ -109,8 +109,9 @@ impl Timers {
 pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
     match (current_core(), deadline_ns) {
         (None, _) => wait_on_thread(cell, reason, deadline_ns),
-        (Some(core), None) => park_until_settled(core, cell, reason, cancellable),
-        (Some(core), Some(deadline_ns)) => wait_with_deadline(core, cell, reason, deadline_ns, cancellable),
+        (Some(core), _) => {
+            with_deadline(core, cell, deadline_ns, |core| park_until_settled(core, cell, reason, cancellable))
+        }
     }
 }
 
@@ -127,13 +128,15 @@ fn park_until_settled(core: &Core, cell: &WaitCell, reason: WaitReason, cancella
     }
 }
 
-fn wait_with_deadline(
+/// Runs a wait with a timer armed that settles the cell at the deadline.
+#[inline]
+fn with_deadline(
     core: &'static Core,
     cell: &WaitCell,
-    reason: WaitReason,
-    deadline_ns: u64,
-    cancellable: bool,
+    deadline_ns: Option<u64>,
+    wait: impl FnOnce(&Core) -> Outcome,
 ) -> Outcome {
+    let Some(deadline_ns) = deadline_ns else { return wait(core) };
     let node = Node { entry: Entry::new(), cell: NonNull::from(cell) };
     let driver = {
         let _critical = Critical::enter(core);
@@ -144,7 +147,7 @@ fn wait_with_deadline(
         unsafe { driver.timers.arm(&node, deadline_ns) };
         driver
     };
-    let outcome = park_until_settled(core, cell, reason, cancellable);
+    let outcome = wait(core);
     if outcome != Outcome::TimedOut {
         let _critical = Critical::enter(core);
         driver.timers.disarm(&node);
@@ -167,6 +170,32 @@ fn wait_on_thread(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>)
             Some(deadline_ns) => park_thread_until(deadline_ns),
         }
     }
+}
+
+/// As [`wait`], for a condition that its waker announces by a plain unpark: until `ready` says so, or one of the other endings.
+/// For coroutines only.
+pub(crate) fn wait_until(
+    core: &'static Core,
+    mut ready: impl FnMut() -> bool,
+    reason: WaitReason,
+    deadline_ns: Option<u64>,
+    cancellable: bool,
+) -> Outcome {
+    let cell = WaitCell::new();
+    let until_ready = |core: &Core| loop {
+        if ready() {
+            // A deadline that comes now finds the cell settled.
+            let _ = cell.settle(Outcome::Woken);
+        }
+        if let Some(outcome) = cell.outcome() {
+            return outcome;
+        }
+        if cancellable && core.lifecycle.is_cancelled() && cell.settle(Outcome::Cancelled) {
+            return Outcome::Cancelled;
+        }
+        park(reason);
+    };
+    with_deadline(core, &cell, deadline_ns, until_ready)
 }
 
 /// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is cancelled.

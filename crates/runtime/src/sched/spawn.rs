@@ -5,7 +5,7 @@
 
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler};
-use crate::coroutine::{Core, CoreRef, Critical, Kind, Pools, Ready, current_core, current_link, pools};
+use crate::coroutine::{Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_core, current_link, pools};
 use crate::loom::static_atomic::Ordering;
 use std::io;
 use std::panic::Location;
@@ -37,12 +37,15 @@ pub(crate) struct SpawnRequest {
     pub(crate) stack_bytes: Option<usize>,
     pub(crate) light: bool,
     pub(crate) site: Option<&'static Location<'static>>,
+    /// The scope that waits for the coroutine.
+    pub(crate) group: Option<NonNull<Group>>,
 }
 
 /// Makes a coroutine and queues it.
 ///
 /// # Safety
-/// What `body` and its result borrow outlives the coroutine and the taking of its result (S1); `body` and its result may be sent to
+/// What `body` and its result borrow outlives the coroutine and the taking of its result (S1); a group lives until the coroutine has left it (S8);
+/// `body` and its result may be sent to
 /// another thread (S2).
 pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     scheduler: &'static Scheduler,
@@ -105,6 +108,7 @@ fn begin(
     core.class.set(class);
     core.scheduler.set(Some(scheduler));
     core.site.set(request.site);
+    core.group.set(request.group.map_or(std::ptr::null(), |group| group.as_ptr().cast_const()));
     core.token.store(false, Ordering::Relaxed);
     if request.name.is_some() {
         // SAFETY: S2: ours.

@@ -202,7 +202,7 @@ fn bury_overflowed(worker: &'static Worker, core: &Core) {
     core.body.fail(crate::coroutine::JoinError::StackOverflow);
     // Nobody else drops it: the handle's drop, if it came first, left it to the coroutine.
     if core.lifecycle.store_result() == ResultOwner::Caller {
-        core.body.clear();
+        discard_result(core);
     }
     // SAFETY: S1: nobody runs on the stack, and nobody will.
     if let Some(pooled) = unsafe { &mut *core.stack.get() }.take() {
@@ -214,11 +214,28 @@ fn bury_overflowed(worker: &'static Worker, core: &Core) {
     retire(worker, core);
 }
 
+/// The coroutine's last act as itself: joiners and the scope may go on.
 #[inline(always)]
 fn finish(core: &Core) {
+    let group = core.group.replace(ptr::null());
     let Finished { joining } = core.lifecycle.finish();
     if joining {
         core.wake_joiners();
+    }
+    // SAFETY: S8: the scope's frame stays until this child has left the group.
+    if let Some(group) = unsafe { group.as_ref() } {
+        group.leave();
+    }
+}
+
+/// Drops a result that nobody will take.
+fn discard_result(core: &Core) {
+    // SAFETY: S8: as in `finish`.
+    let group = unsafe { core.group.get().as_ref() };
+    if core.body.clear()
+        && let Some(group) = group
+    {
+        group.note_panic();
     }
 }
 
@@ -267,8 +284,8 @@ fn leave_critical(core: &Core) {
 /// What a thread does at its end, in a thread's order: locals and thread-locals are destroyed, then joiners may go on.
 fn end(core: &'static Core) {
     if core.lifecycle.store_result() == ResultOwner::Caller {
-        // Nobody will take it. A panic in its destructor ends the process, as in a thread.
-        core.body.clear();
+        // A panic in its destructor ends the process, as in a thread.
+        discard_result(core);
     }
     core.destroy_locals();
     if core.kind.get() == Kind::Isolated

@@ -1,0 +1,245 @@
+//! What the spawner keeps of a coroutine: [`JoinHandle`], and [`Coroutine`], the name by which anyone may wake or cancel it.
+
+use crate::coroutine::{CoreRef, JoinError, Joiner, Outcome, Pools, ResultOwner, WaitReason, current_core, raise_if_cancelled};
+use crate::driver::timers;
+use crate::sys::clock;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// A coroutine, as others see it: [`std::thread::Thread`]'s counterpart.
+#[derive(Clone)]
+pub struct Coroutine(CoreRef);
+
+/// A coroutine's number: unique in the process for its life time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CoroutineId(u64);
+
+impl CoroutineId {
+    /// The number.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for CoroutineId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Coroutine {
+    pub(crate) fn new(core: CoreRef) -> Self {
+        Self(core)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> CoroutineId {
+        CoroutineId(self.0.id())
+    }
+
+    /// The name it was given at the spawn.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name().map(|name| &**name)
+    }
+
+    /// Address space of its stack, in bytes. An isolated coroutine's identity block takes about 4.5 KB of it.
+    pub fn stack_size(&self) -> usize {
+        Pools::class_bytes(self.0.class.get())
+    }
+
+    /// Where it was spawned.
+    pub fn location(&self) -> Option<&'static std::panic::Location<'static>> {
+        self.0.site.get()
+    }
+
+    /// Makes its next [`park`](crate::park) return, or the present one. As [`std::thread::Thread::unpark`]: wakes before the park are
+    /// kept, one at most. From anywhere.
+    pub fn unpark(&self) {
+        // Release: pairs with the Acquire in `park`.
+        self.0.token.store(true, crate::loom::static_atomic::Ordering::Release);
+        self.0.unpark();
+    }
+
+    /// Asks it to end: its present or next cancellable wait unwinds it, running its destructors. See [`JoinHandle::cancel`].
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether its cancellation was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.lifecycle.is_cancelled()
+    }
+}
+
+impl std::fmt::Debug for Coroutine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coroutine").field("id", &self.id()).field("name", &self.name()).finish_non_exhaustive()
+    }
+}
+
+/// The right to wait for a coroutine's end and to take its result. Dropping it detaches the coroutine.
+///
+/// # Examples
+/// ```
+/// let handle = silken::spawn(|| 6 * 7);
+/// assert_eq!(handle.join().unwrap(), 42);
+/// ```
+pub struct JoinHandle<T> {
+    core: CoreRef,
+    /// The result has been taken.
+    taken: bool,
+    _result: PhantomData<T>,
+}
+
+// SAFETY: S2: the handle gives a T away by value and lends none.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: S2: as above: through a shared handle nobody gets at the T.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
+/// The error of [`JoinHandle::join_timeout`]: the time was up first. Gives the handle back.
+pub struct JoinTimeout<T>(pub JoinHandle<T>);
+
+impl<T> std::fmt::Debug for JoinTimeout<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JoinTimeout(..)")
+    }
+}
+
+impl<T> std::fmt::Display for JoinTimeout<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the coroutine has not ended in time")
+    }
+}
+
+impl<T> std::error::Error for JoinTimeout<T> {}
+
+impl<T> JoinHandle<T> {
+    /// # Safety
+    /// The core's body was stored with result type `T`, and this is the only handle that takes its result (S1).
+    pub(crate) unsafe fn new(core: CoreRef) -> Self {
+        Self { core, taken: false, _result: PhantomData }
+    }
+
+    /// Waits for the coroutine's end and takes its result.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds the caller; the coroutine that was waited for goes on, detached.
+    ///
+    /// # Errors
+    /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.
+    pub fn join(mut self) -> Result<T, JoinError> {
+        self.wait(None);
+        self.take()
+    }
+
+    /// As [`join`](Self::join), for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`JoinTimeout`] gives the handle back when the time is up; the inner error is that of [`join`](Self::join).
+    pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<T, JoinError>, JoinTimeout<T>> {
+        if self.wait(Some(deadline_after(timeout))) { Ok(self.take()) } else { Err(JoinTimeout(self)) }
+    }
+
+    /// Whether the coroutine has ended: a [`join`](Self::join) would not wait.
+    pub fn is_finished(&self) -> bool {
+        self.core.lifecycle.is_done()
+    }
+
+    /// Asks the coroutine to end. One that has not started drops its closure; one that waits in a silken wait is unwound from there and
+    /// runs its destructors; hooked I/O fails with `ECANCELED`; a hooked lock or channel of std is waited for to its end, and the next
+    /// cancellable wait unwinds. A coroutine that never waits again is not stopped.
+    pub fn cancel(&self) {
+        self.core.cancel();
+    }
+
+    /// The coroutine, to wake or cancel it later.
+    pub fn coroutine(&self) -> Coroutine {
+        Coroutine(self.core.clone())
+    }
+
+    /// Waits for the end; `false` when the deadline came first.
+    pub(crate) fn wait(&self, deadline_ns: Option<u64>) -> bool {
+        // While the caller unwinds its cancellation does not interrupt its destructors' waits.
+        self.wait_with(deadline_ns, !std::thread::panicking())
+    }
+
+    pub(crate) fn wait_with(&self, deadline_ns: Option<u64>, cancellable: bool) -> bool {
+        if self.is_finished() {
+            return true;
+        }
+        let joiner = Joiner::new();
+        // SAFETY: S8: this frame stays until the cell is settled by the coroutine's end, or the node is delisted below.
+        if !unsafe { self.core.enlist(&joiner) } {
+            return true;
+        }
+        match timers::wait(&joiner.cell, WaitReason::Join, deadline_ns, cancellable) {
+            Outcome::TimedOut => {
+                self.core.delist(&joiner);
+                false
+            }
+            Outcome::Cancelled => {
+                self.core.delist(&joiner);
+                raise_if_cancelled();
+                false
+            }
+            Outcome::Woken | Outcome::Closed => true,
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Result<T, JoinError> {
+        self.taken = true;
+        debug_assert!(self.is_finished());
+        // SAFETY: S1: by the contract of `new`; the coroutine has ended.
+        unsafe { self.core.body.take::<T>() }.expect("a result is taken once")
+    }
+
+    /// Drops the handle; tells whether that dropped an untaken panic.
+    pub(crate) fn discard(&mut self) -> bool {
+        if std::mem::replace(&mut self.taken, true) {
+            return false;
+        }
+        match self.core.lifecycle.detach() {
+            ResultOwner::Caller => self.core.body.clear(),
+            ResultOwner::Other => false,
+        }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        self.discard();
+    }
+}
+
+impl<T> std::fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinHandle").field("coroutine", &self.coroutine()).finish_non_exhaustive()
+    }
+}
+
+/// The monotonic time that is `timeout` from now.
+pub(crate) fn deadline_after(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).saturating_add(clock::now_ns())
+}
+
+/// The coroutine that calls, or `None` on an OS thread.
+pub fn try_current() -> Option<Coroutine> {
+    current_core().map(|core| Coroutine(CoreRef::retain(core)))
+}
+
+/// The coroutine that calls.
+///
+/// # Panics
+/// On an OS thread, which has none: see [`try_current`].
+#[track_caller]
+pub fn current() -> Coroutine {
+    try_current().expect("silken::current() was called outside a coroutine")
+}
+
+/// Whether the caller is a coroutine.
+pub fn is_coroutine() -> bool {
+    current_core().is_some()
+}

@@ -1,0 +1,62 @@
+//! The user's park and unpark, as `std::thread` has them.
+
+use crate::coroutine::{Core, Outcome, WaitReason, current_core, raise_if_cancelled};
+use crate::driver::timers;
+use crate::handle::deadline_after;
+use crate::loom::static_atomic::Ordering;
+use std::time::Duration;
+
+/// Waits until somebody [unparks](crate::Coroutine::unpark) this coroutine; returns at once if somebody has since the last time. May
+/// return for no reason, as [`std::thread::park`].
+///
+/// # Blocking
+/// Parks the calling coroutine (wait reason `Park`). On an OS thread it is [`std::thread::park`].
+///
+/// # Cancellation
+/// Unwinds.
+///
+/// # Examples
+/// ```
+/// let sleeper = silken::spawn(silken::park);
+/// sleeper.coroutine().unpark();
+/// sleeper.join().unwrap();
+/// ```
+pub fn park() {
+    let Some(core) = current_core() else { return std::thread::park() };
+    while !take_token(core) {
+        raise_if_cancelled();
+        crate::coroutine::park(WaitReason::Park);
+    }
+}
+
+/// As [`park`], for at most `timeout`.
+pub fn park_timeout(timeout: Duration) {
+    let Some(core) = current_core() else { return std::thread::park_timeout(timeout) };
+    raise_if_cancelled();
+    let outcome =
+        timers::wait_until(core, || take_token(core), WaitReason::Park, Some(deadline_after(timeout)), true);
+    if outcome == Outcome::Cancelled {
+        raise_if_cancelled();
+    }
+}
+
+fn take_token(core: &Core) -> bool {
+    // Relaxed: a miss is followed by a park, which sees the wake that came with the token.
+    // Acquire: pairs with the Release in `Coroutine::unpark`.
+    core.token.load(Ordering::Relaxed) && core.token.swap(false, Ordering::Acquire)
+}
+
+/// Lets other coroutines run. On an OS thread it is [`std::thread::yield_now`].
+///
+/// # Cancellation
+/// Unwinds: a loop that yields can be cancelled.
+///
+/// # Examples
+/// ```
+/// silken::spawn(|| silken::yield_now()).join().unwrap();
+/// ```
+#[inline]
+pub fn yield_now() {
+    crate::sched::yield_now();
+    raise_if_cancelled();
+}

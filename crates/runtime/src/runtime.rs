@@ -1,0 +1,321 @@
+//! Starting and ending a runtime.
+
+use crate::coroutine::{JoinError, WaitReason};
+use crate::handle::{Coroutine, JoinHandle, deadline_after};
+use crate::sched::{self, Config, Scheduler, SpawnRequest};
+use crate::sys;
+use std::io;
+use std::panic::Location;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// Stack of a coroutine unless it is told otherwise, in bytes of address space.
+const STACK_BYTES_DEFAULT: usize = 256 * 1024;
+
+/// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Several OS threads that run coroutines. The first [`spawn`](crate::spawn) on an OS thread starts a default one that lives as long as
+/// the process; [`Runtime::builder`] makes others.
+///
+/// # Examples
+/// ```
+/// let runtime = silken::Runtime::builder().workers(2).build().unwrap();
+/// let sum = runtime.run(|| {
+///     let parts: Vec<_> = (0..10).map(|i| silken::spawn(move || i * i)).collect();
+///     parts.into_iter().map(|part| part.join().unwrap()).sum::<i32>()
+/// });
+/// assert_eq!(sum.unwrap(), 285);
+/// ```
+pub struct Runtime {
+    scheduler: &'static Scheduler,
+    stopped: bool,
+}
+
+/// How to make a [`Runtime`]. What is not set comes from the environment, else from the machine.
+///
+/// | method | variable | default |
+/// |---|---|---|
+/// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
+/// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`) | 256 KiB of address space |
+/// | [`light`](Self::light) | `SILKEN_LIGHT=1` | isolated where the platform can |
+#[derive(Clone, Debug, Default)]
+pub struct RuntimeBuilder {
+    workers: Option<usize>,
+    stack_bytes: Option<usize>,
+    light: Option<bool>,
+    name: Option<String>,
+}
+
+fn from_environment<T>(variable: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
+    let Ok(text) = std::env::var(variable) else { return Ok(None) };
+    parse(text.trim())
+        .map(Some)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{variable}={text}: not understood")))
+}
+
+/// A number of bytes, perhaps with a suffix: `65536`, `64k`, `64KiB`, `1m`.
+fn parse_bytes(text: &str) -> Option<usize> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    text[..digits].parse::<usize>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
+}
+
+impl RuntimeBuilder {
+    /// How many workers, at least one.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Address space of each coroutine's stack in bytes, rounded up to a power of two of at least 16 KiB. Memory is used only where touched.
+    #[must_use]
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// Makes all coroutines light: they share their worker's thread-locals and stay on it. See [`Builder::light`](crate::Builder::light).
+    #[must_use]
+    pub fn light(mut self) -> Self {
+        self.light = Some(true);
+        self
+    }
+
+    /// The prefix of the workers' thread names; `silken` by default.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// When a thread, a descriptor or the stacks' address space cannot be had, or a variable of the environment is not understood.
+    pub fn build(self) -> io::Result<Runtime> {
+        let config = self.config()?;
+        crate::install_hooks();
+        Ok(Runtime { scheduler: Scheduler::start(&config)?, stopped: false })
+    }
+
+    fn config(self) -> io::Result<Config> {
+        let workers = match self.workers {
+            Some(workers) => Some(workers),
+            None => from_environment("SILKEN_WORKERS", |text| text.parse().ok().filter(|workers| *workers > 0))?,
+        };
+        let stack_bytes = match self.stack_bytes {
+            Some(bytes) => Some(bytes),
+            None => from_environment("SILKEN_STACK_SIZE", parse_bytes)?,
+        };
+        let light = match self.light {
+            Some(light) => Some(light),
+            None => from_environment("SILKEN_LIGHT", |text| match text {
+                "1" | "true" | "yes" => Some(true),
+                "0" | "false" | "no" | "" => Some(false),
+                _ => None,
+            })?,
+        };
+        Ok(Config {
+            workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
+            stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
+            light: light.unwrap_or(false),
+            name: self.name.unwrap_or_else(|| "silken".to_string()),
+        })
+    }
+}
+
+/// What a shutdown could not end.
+#[derive(Debug)]
+pub struct Shutdown {
+    /// Coroutines that were still alive at the deadline.
+    pub left: Vec<Coroutine>,
+    reasons: Vec<WaitReason>,
+}
+
+impl Shutdown {
+    /// Whether everything has ended.
+    pub fn is_clean(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn report(&self) {
+        const LINES_MAX: usize = 10;
+        for (coroutine, reason) in self.left.iter().zip(&self.reasons).take(LINES_MAX) {
+            let site = coroutine.location().map_or_else(|| "?".to_string(), ToString::to_string);
+            let name = coroutine.name().unwrap_or("unnamed");
+            eprintln!("silken: coroutine '{name}' (spawned at {site}) did not end: {reason:?}");
+        }
+        if self.left.len() > LINES_MAX {
+            eprintln!("silken: and {} more did not end", self.left.len() - LINES_MAX);
+        }
+    }
+}
+
+impl Runtime {
+    /// Begins to make a runtime.
+    #[must_use]
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::default()
+    }
+
+    /// Runs `main` as the first coroutine and returns what comes of it. Then whatever is left is cancelled, runs its destructors, and the workers
+    /// end; what would not end within two seconds is reported on standard error and left behind.
+    ///
+    /// # Blocking
+    /// The calling OS thread (or coroutine of another runtime) waits for `main`.
+    ///
+    /// # Errors
+    /// The payload when `main` panicked, as [`std::thread::Result`] has it. A stack overflow or cancellation gives a [`JoinError`] as payload.
+    ///
+    /// # Panics
+    /// When the first coroutine cannot be made.
+    #[track_caller]
+    pub fn run<T: Send, F: FnOnce() -> T + Send>(self, main: F) -> std::thread::Result<T> {
+        let handle = self.spawn_main(main);
+        let outcome = handle.wait_uncancelled();
+        let report = self.shutdown(SHUTDOWN_PATIENCE);
+        report.report();
+        outcome.map_err(|error| error.into_panic().unwrap_or_else(|error| Box::new(error)))
+    }
+
+    #[track_caller]
+    fn spawn_main<T: Send, F: FnOnce() -> T + Send>(&self, main: F) -> JoinHandle<T> {
+        let request =
+            SpawnRequest { name: Some("main".into()), site: Some(Location::caller()), ..SpawnRequest::default() };
+        // SAFETY: S1: `run` waits for the coroutine's end and takes its result before it returns, whatever happens. S2: both are Send.
+        let core = unsafe { sched::spawn(self.scheduler, request, main) };
+        let core = core.unwrap_or_else(|error| panic!("the first coroutine: {}", io::Error::from(error)));
+        // SAFETY: S1: the body's result type is T.
+        unsafe { JoinHandle::new(core) }
+    }
+
+    /// Makes a coroutine of this runtime, from anywhere.
+    ///
+    /// # Panics
+    /// When it cannot be made: see [`Builder::spawn`](crate::Builder::spawn), which returns the error.
+    #[track_caller]
+    pub fn spawn<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, body: F) -> JoinHandle<T> {
+        crate::spawn::expect_spawned(crate::spawn::spawn_on(self.scheduler, SpawnRequest::at(Location::caller()), body))
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.scheduler.worker_count()
+    }
+
+    /// Whether its coroutines are isolated by default: have thread-locals of their own and may continue on any worker.
+    pub fn is_isolated(&self) -> bool {
+        self.scheduler.isolates()
+    }
+
+    /// How often a coroutine has continued on another worker than the one it had stopped on.
+    pub fn migrations(&self) -> u64 {
+        self.scheduler.migrations()
+    }
+
+    /// Cancels all coroutines, waits until they have ended, at most for `deadline`, and stops the workers. New spawns are refused afterwards.
+    ///
+    /// # Blocking
+    /// The calling OS thread. Not to be called on one of the runtime's own coroutines, which would wait for itself.
+    pub fn shutdown(mut self, deadline: Duration) -> Shutdown {
+        self.stop(deadline)
+    }
+
+    fn stop(&mut self, patience: Duration) -> Shutdown {
+        self.stopped = true;
+        let left = self.scheduler.cancel_all(deadline_after(patience));
+        self.scheduler.stop_workers();
+        let reasons = left.iter().map(|core| core.reason()).collect();
+        Shutdown { left: left.into_iter().map(Coroutine::new).collect(), reasons }
+    }
+}
+
+impl Drop for Runtime {
+    /// As [`shutdown`](Self::shutdown) with two seconds; reports on standard error what did not end.
+    fn drop(&mut self) {
+        if !self.stopped {
+            self.stop(SHUTDOWN_PATIENCE).report();
+        }
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("workers", &self.workers()).finish_non_exhaustive()
+    }
+}
+
+impl<T> JoinHandle<T> {
+    /// Waits for the end whatever happens to the caller: the coroutine may borrow from the caller's frames.
+    pub(crate) fn wait_uncancelled(mut self) -> Result<T, JoinError> {
+        self.wait_with(None, false);
+        self.take()
+    }
+}
+
+/// The scheduler of the caller's coroutine, else the default one, which is started now if need be.
+///
+/// # Errors
+/// As [`RuntimeBuilder::build`].
+pub(crate) fn ambient() -> io::Result<&'static Scheduler> {
+    if let Some(scheduler) = Scheduler::current() {
+        return Ok(scheduler);
+    }
+    static DEFAULT: OnceLock<Result<&'static Scheduler, String>> = OnceLock::new();
+    DEFAULT
+        .get_or_init(|| {
+            let config = RuntimeBuilder::default().config().map_err(|error| error.to_string())?;
+            crate::install_hooks();
+            Scheduler::start(&config).map_err(|error| error.to_string())
+        })
+        .clone()
+        .map_err(io::Error::other)
+}
+
+
+#[doc(hidden)]
+pub mod macros {
+    use super::{Runtime, RuntimeBuilder};
+
+    fn run<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
+        let runtime: Runtime = builder.build().unwrap_or_else(|error| panic!("the runtime does not start: {error}"));
+        match runtime.run(body) {
+            Ok(value) => value,
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    }
+
+    /// What `#[silken::main]` expands to.
+    pub fn run_main<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
+        run(builder, body)
+    }
+
+    /// What `#[silken::test]` expands to.
+    pub fn run_test<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
+        run(builder, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_understood() {
+        assert_eq!(parse_bytes("65536"), Some(65536));
+        assert_eq!(parse_bytes("64k"), Some(65536));
+        assert_eq!(parse_bytes("64 KiB"), Some(65536));
+        assert_eq!(parse_bytes("1m"), Some(1 << 20));
+        assert_eq!(parse_bytes("0"), None);
+        assert_eq!(parse_bytes("1x"), None);
+        assert_eq!(parse_bytes(""), None);
+    }
+}

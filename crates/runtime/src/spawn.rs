@@ -1,0 +1,202 @@
+//! Making coroutines: [`spawn`], [`Builder`], [`go!`](crate::go).
+
+use crate::handle::JoinHandle;
+use crate::runtime::ambient;
+use crate::sched::{self, Scheduler, SpawnRequest};
+use crate::scope::{Scope, ScopedJoinHandle};
+use std::io;
+use std::panic::Location;
+
+/// Makes a coroutine that runs `body`: [`std::thread::spawn`]'s counterpart. On a coroutine, in its runtime; on an OS thread, in the default
+/// runtime, which the first such call starts.
+///
+/// # Panics
+/// When the coroutine cannot be made: see [`Builder::spawn`], which returns the error.
+///
+/// # Examples
+/// ```
+/// let handle = silken::spawn(|| "done");
+/// assert_eq!(handle.join().unwrap(), "done");
+/// ```
+#[track_caller]
+pub fn spawn<T, F>(body: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let request = SpawnRequest::at(Location::caller());
+    expect_spawned(ambient().and_then(|scheduler| spawn_on(scheduler, request, body)))
+}
+
+#[track_caller]
+pub(crate) fn expect_spawned<T>(spawned: io::Result<JoinHandle<T>>) -> JoinHandle<T> {
+    spawned.unwrap_or_else(|error| panic!("failed to spawn a coroutine: {error}"))
+}
+
+pub(crate) fn spawn_on<T, F>(
+    scheduler: &'static Scheduler,
+    request: SpawnRequest,
+    body: F,
+) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: S1: nothing is borrowed for less than 'static. S2: both are Send.
+    let core = unsafe { sched::spawn(scheduler, request, body) }?;
+    // SAFETY: S1: the body's result type is T, and this is its one handle.
+    Ok(unsafe { JoinHandle::new(core) })
+}
+
+impl SpawnRequest {
+    pub(crate) fn at(site: &'static Location<'static>) -> Self {
+        Self { site: Some(site), ..Self::default() }
+    }
+}
+
+/// How to make a coroutine: [`std::thread::Builder`]'s counterpart.
+///
+/// # Examples
+/// ```
+/// let handle = silken::Builder::new()
+///     .name("worker".to_string())
+///     .stack_size(64 * 1024)
+///     .spawn(|| silken::current().name().map(String::from))
+///     .unwrap();
+/// assert_eq!(handle.join().unwrap().as_deref(), Some("worker"));
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "must eventually spawn a coroutine"]
+pub struct Builder {
+    name: Option<String>,
+    stack_bytes: Option<usize>,
+    light: bool,
+}
+
+impl Builder {
+    /// Nothing set: as [`spawn`] has it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name that reports show.
+    pub fn name(mut self, name: String) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Address space of the stack in bytes, rounded up to a power of two between 16 KiB and 1 GiB. Memory is used only where touched.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// A light coroutine: it shares its worker's thread-locals, stays on that worker once it has started, and costs a page less. Code that keeps
+    /// an identity in a thread-local across waits (`std::thread::park`, std's channels, reentrant locks, …) does not work on it; silken's own types do.
+    pub fn light(mut self) -> Self {
+        self.light = true;
+        self
+    }
+
+    fn request(self, site: &'static Location<'static>) -> SpawnRequest {
+        SpawnRequest {
+            name: self.name.map(Into::into),
+            stack_bytes: self.stack_bytes,
+            light: self.light,
+            site: Some(site),
+            group: None,
+        }
+    }
+
+    /// Makes the coroutine.
+    ///
+    /// # Errors
+    /// When there is no address space or no guard for its stack, the stack size is out of range, or the runtime is shut down. The closure is
+    /// dropped then.
+    #[track_caller]
+    pub fn spawn<T, F>(self, body: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let site = Location::caller();
+        ambient().and_then(|scheduler| spawn_on(scheduler, self.request(site), body))
+    }
+
+    /// Makes the coroutine a child of a [`scope`](crate::scope()).
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn).
+    #[track_caller]
+    pub fn spawn_scoped<'scope, 'env, T, F>(
+        self,
+        scope: &'scope Scope<'scope, 'env>,
+        body: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
+        let site = Location::caller();
+        scope.spawn_request(self.request(site), body)
+    }
+}
+
+impl From<&str> for Builder {
+    fn from(name: &str) -> Self {
+        Self::new().name(name.to_string())
+    }
+}
+
+impl From<String> for Builder {
+    fn from(name: String) -> Self {
+        Self::new().name(name)
+    }
+}
+
+impl From<usize> for Builder {
+    fn from(stack_bytes: usize) -> Self {
+        Self::new().stack_size(stack_bytes)
+    }
+}
+
+impl<N: Into<String>> From<(N, usize)> for Builder {
+    fn from((name, stack_bytes): (N, usize)) -> Self {
+        Self::new().name(name.into()).stack_size(stack_bytes)
+    }
+}
+
+/// Spawns a coroutine: `go!(f)`, `go!("name", f)`, `go!(stack_bytes, f)`, `go!(("name", stack_bytes), f)`, `go!(builder, f)`.
+///
+/// Gives a [`JoinHandle`]; panics when the coroutine cannot be made, as [`spawn`] does.
+///
+/// # Examples
+/// ```
+/// use silken::go;
+/// let four = go!(|| 2 + 2);
+/// let named = go!("worker", || silken::current().name().map(String::from));
+/// let small = go!(("small", 32 * 1024), || silken::current().stack_size());
+/// assert_eq!(four.join().unwrap(), 4);
+/// assert_eq!(named.join().unwrap().as_deref(), Some("worker"));
+/// assert_eq!(small.join().unwrap(), 32 * 1024);
+/// ```
+#[macro_export]
+macro_rules! go {
+    ($body:expr $(,)?) => {
+        $crate::spawn($body)
+    };
+    ($how:expr, $body:expr $(,)?) => {
+        $crate::__macros::go($crate::Builder::from($how), $body)
+    };
+}
+
+/// What `go!` with two arguments expands to.
+#[doc(hidden)]
+#[track_caller]
+pub fn go<T, F>(builder: Builder, body: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    expect_spawned(builder.spawn(body))
+}

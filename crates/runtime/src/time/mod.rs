@@ -1,0 +1,37 @@
+//! Waiting for time to pass.
+
+use crate::coroutine::{Outcome, WaitReason, raise_if_cancelled};
+use crate::driver::timers;
+use crate::sys::clock;
+use std::time::{Duration, Instant};
+
+/// Sleeps for at least `duration`; never wakes early.
+///
+/// # Blocking
+/// Parks the calling coroutine (wait reason `Sleep`), or blocks the calling OS thread.
+///
+/// # Cancellation
+/// Unwinds.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+/// let begun = Instant::now();
+/// silken::spawn(|| silken::sleep(Duration::from_millis(5))).join().unwrap();
+/// assert!(begun.elapsed() >= Duration::from_millis(5));
+/// ```
+pub fn sleep(duration: Duration) {
+    if crate::coroutine::current_core().is_none() {
+        return std::thread::sleep(duration);
+    }
+    let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    raise_if_cancelled();
+    if timers::sleep_until(clock::now_ns().saturating_add(duration_ns), WaitReason::Sleep) == Outcome::Cancelled {
+        raise_if_cancelled();
+    }
+}
+
+/// Sleeps until `deadline`, if it is not past. Otherwise as [`sleep`].
+pub fn sleep_until(deadline: Instant) {
+    sleep(deadline.saturating_duration_since(Instant::now()));
+}

@@ -1,0 +1,141 @@
+//! Making coroutines and getting their results.
+
+use super::on_all;
+use silken::{Builder, go, spawn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[test]
+fn results_come_back() {
+    on_all(|| {
+        let handles: Vec<_> = (0..100u64).map(|i| spawn(move || i * i)).collect();
+        for (i, handle) in handles.into_iter().enumerate() {
+            assert_eq!(handle.join().unwrap(), (i * i) as u64);
+        }
+    });
+}
+
+#[test]
+fn more_than_a_ring_holds() {
+    on_all(|| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let handles: Vec<_> = (0..5_000)
+            .map(|_| {
+                let count = count.clone();
+                spawn(move || {
+                    silken::yield_now();
+                    count.fetch_add(1, Ordering::Relaxed);
+                })
+            })
+            .collect();
+        for handle in handles {
+            handle.join().unwrap();
+        }
+        assert_eq!(count.load(Ordering::Relaxed), 5_000);
+    });
+}
+
+#[test]
+fn large_closures_and_results_are_boxed() {
+    on_all(|| {
+        let big = [7u64; 512];
+        let handle = spawn(move || {
+            silken::yield_now();
+            let mut big = big;
+            big[511] = 8;
+            big
+        });
+        let big = handle.join().unwrap();
+        assert_eq!((big[0], big[511]), (7, 8));
+    });
+}
+
+#[test]
+fn a_dropped_handle_detaches() {
+    on_all(|| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let guard = Arc::new(());
+        let held = guard.clone();
+        drop(spawn(move || {
+            sender.send(5).unwrap();
+            held
+        }));
+        while receiver.try_recv().is_err() {
+            silken::yield_now();
+        }
+        // The result that nobody takes is dropped at the coroutine's end.
+        while Arc::strong_count(&guard) > 1 {
+            silken::yield_now();
+        }
+    });
+}
+
+#[test]
+fn names_and_sizes() {
+    on_all(|| {
+        let handle = Builder::new().name("one".into()).stack_size(100_000).spawn(|| {
+            let me = silken::current();
+            (me.name().map(String::from), me.stack_size(), me.id())
+        });
+        let handle = handle.unwrap();
+        let id = handle.coroutine().id();
+        assert_eq!(handle.join().unwrap(), (Some("one".into()), 131_072, id));
+        assert!(Builder::new().stack_size(usize::MAX).spawn(|| ()).is_err());
+        assert_eq!(go!(("two", 20_000), || silken::current().stack_size()).join().unwrap(), 32_768);
+    });
+}
+
+#[test]
+fn stacks_of_many_sizes_at_once() {
+    on_all(|| {
+        let handles: Vec<_> = (0..200usize)
+            .map(|i| {
+                let bytes = 32 * 1024 << (i % 5);
+                go!(bytes, move || {
+                    silken::yield_now();
+                    std::hint::black_box([i as u8; 8192])[8191]
+                })
+            })
+            .collect();
+        for (i, handle) in handles.into_iter().enumerate() {
+            assert_eq!(handle.join().unwrap(), i as u8);
+        }
+    });
+}
+
+#[test]
+fn coroutine_locals_are_each_ones_own_and_are_destroyed() {
+    use std::cell::{Cell, RefCell};
+    silken::coroutine_local! {
+        static COUNT: Cell<usize> = Cell::new(10);
+        static GUARD: RefCell<Option<Arc<()>>> = RefCell::new(None);
+    }
+    on_all(|| {
+        let guard = Arc::new(());
+        let handles: Vec<_> = (0..50)
+            .map(|i| {
+                let guard = guard.clone();
+                spawn(move || {
+                    assert_eq!(COUNT.get(), 10);
+                    COUNT.set(i);
+                    GUARD.with_borrow_mut(|slot| *slot = Some(guard));
+                    silken::yield_now();
+                    assert_eq!(COUNT.get(), i);
+                })
+            })
+            .collect();
+        for handle in handles {
+            handle.join().unwrap();
+        }
+        assert_eq!(Arc::strong_count(&guard), 1);
+    });
+}
+
+#[test]
+fn from_os_threads_the_default_runtime_serves() {
+    let threads: Vec<_> = (0..4)
+        .map(|i| std::thread::spawn(move || (0..100).map(|j| spawn(move || i + j).join().unwrap()).sum::<i32>()))
+        .collect();
+    let sum: i32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert_eq!(sum, (0..4).map(|i| (0..100).map(|j| i + j).sum::<i32>()).sum());
+}
