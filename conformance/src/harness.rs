@@ -88,7 +88,11 @@ pub fn run_in_child(role: &str) -> Output {
     command
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
         .env(CHILD, role);
-    command.output().expect("the child runs")
+    let output = command.output().expect("the child runs");
+    // A name that matches nothing is a success to the test harness, and would be one to the case.
+    let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
+    assert!(ran, "the child did not find the case {name}");
+    output
 }
 
 struct Watchdog {
