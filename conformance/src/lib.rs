@@ -1,1 +1,24 @@
-//! Conformance suite.
+//! One suite of behaviours, each written once and run on every executor.
+//!
+//! Vocabulary: a *unit* is what an executor starts: an OS thread, an isolated coroutine or a light one. A *case* is a
+//! function over `&dyn Executor` that uses only std, libc and unmodified crates, so that it states what a thread
+//! does; run on OS threads it validates itself, run on coroutines it validates silken. A *kind* names an executor and
+//! its size.
+//!
+//! Protocol: [`for_each_case`] is the one table. [`suite`] turns it into a `#[test]` per case for a kind and leaves
+//! out what the kind does not promise (a light coroutine shares its worker's thread-locals, so `identity` cases are not
+//! generated for it). [`harness::run`] runs one case at a time, under a watchdog: a lost wake-up is a hang, and a hang
+//! must end with the name of the case.
+//!
+//! Rejected: a custom harness that loops over the table. It would hide the number of cases from `cargo test` and its
+//! filters.
+
+pub mod cases;
+pub mod executor;
+pub mod harness;
+pub mod raw;
+pub mod rng;
+mod table;
+
+pub use executor::{Executor, Join, Kind, Unit, join_all};
+pub use table::{CASES, Case};

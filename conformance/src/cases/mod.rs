@@ -1,0 +1,28 @@
+//! The cases, one file per topic. A case takes an executor, uses only std, libc and unmodified crates, and panics
+//! where a thread would have behaved otherwise.
+
+pub mod condvar;
+pub mod crossbeam;
+pub mod fd;
+pub mod foreign;
+pub mod futex;
+pub mod libc_io;
+pub mod migration;
+pub mod mixed;
+pub mod mpsc;
+pub mod mutex;
+pub mod once;
+pub mod panics;
+pub mod park;
+pub mod parking_lot_crate;
+pub mod pipe;
+pub mod process;
+pub mod rwlock;
+pub mod sleep;
+pub mod spin;
+pub mod stdio;
+pub mod tcp;
+pub mod tls;
+pub mod udp;
+pub mod units;
+pub mod unix;

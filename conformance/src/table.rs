@@ -1,0 +1,342 @@
+//! The one table of cases, and what makes tests of it.
+//!
+//! Each line is `need name`. `any`: true of every unit. `identity`: depends on thread identity, so it is not promised
+//! for light coroutines, which share their worker's thread-locals. `coroutine`: promised for coroutines and not by OS
+//! threads. `isolated`: about isolated coroutines alone.
+//!
+//! The table is a macro that hands its lines to another macro, since `#[test]` functions can only be made from tokens.
+//! Cases that a kind does not promise are left out rather than ignored, so that the counts mean something.
+
+use crate::Executor;
+
+/// A line of the table.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// The module of the case.
+    pub topic: &'static str,
+    /// Its function.
+    pub name: &'static str,
+    /// What it needs from a unit: `any`, `identity`, `coroutine` or `isolated`.
+    pub needs: &'static str,
+    /// The case itself.
+    pub run: fn(&dyn Executor),
+}
+
+/// Calls `$callback` with `$args` and the table.
+#[macro_export]
+macro_rules! for_each_case {
+    ({$($callback:tt)*} $args:tt) => {
+            $($callback)*! {
+                $args
+                units {
+                    any results;
+                    any late_join;
+                    any many_in_turn;
+                    any many_at_once;
+                    any nested;
+                    any arc_is_freed;
+                    any recursion;
+                }
+                mpsc {
+                    identity async_fifo_order;
+                    identity async_many_producers;
+                    identity recv_after_senders_dropped;
+                    identity send_after_receiver_dropped;
+                    identity parked_receiver_sees_disconnect;
+                    identity parked_sender_sees_disconnect;
+                    identity sync_back_pressure;
+                    identity sync_try_send;
+                    identity rendezvous_waits_for_receiver;
+                    identity rendezvous_ping_pong;
+                    identity rendezvous_many_producers;
+                    identity recv_timeout_expires;
+                    identity recv_timeout_delivers;
+                    identity recv_timeout_races;
+                    identity try_iter_does_not_wait;
+                    identity unreceived_values_are_dropped;
+                    identity pipeline;
+                    identity request_and_reply;
+                }
+                mutex {
+                    any contention_count;
+                    any held_over_yield;
+                    any held_over_sleep;
+                    any poisoned_by_panic;
+                    any waiters_see_poison;
+                    any try_lock_would_block;
+                    any philosophers;
+                    any lock_in_drop;
+                }
+                rwlock {
+                    any readers_share;
+                    any writers_exclude;
+                    any writer_waits_for_reader;
+                    any writer_releases_all_readers;
+                    any try_forms;
+                    any poisoned_by_writer_only;
+                }
+                condvar {
+                    any wait_and_notify_one;
+                    any wait_while_returns_open;
+                    any wait_timeout_expires;
+                    any wait_timeout_notified;
+                    any notify_all_wakes_everyone;
+                    any notification_is_not_stored;
+                    any bounded_buffer;
+                    any timeout_races;
+                }
+                once {
+                    any barrier_has_one_leader;
+                    any barrier_keeps_rounds_apart;
+                    any once_runs_once;
+                    any once_poison;
+                    any once_lock_one_value;
+                    any once_lock_wait;
+                    any lazy_lock_once;
+                    any lazy_lock_poison;
+                }
+                park {
+                    identity unpark_wakes;
+                    identity token_is_kept;
+                    identity tokens_do_not_add_up;
+                    identity timeout_returns;
+                    identity timeout_is_cut_short;
+                    identity ring;
+                }
+                sleep {
+                    any never_early;
+                    any zero_returns;
+                    any sleeps_overlap;
+                    any shorter_sleep_overtakes;
+                    any ten_thousand_sleepers;
+                    any yielders_finish;
+                }
+                spin {
+                    any lock_with_yield_now;
+                    any flag_with_sched_yield;
+                    any spinners_let_sleepers_wake;
+                }
+                tls {
+                    identity fresh_value;
+                    identity value_survives_waits;
+                    identity borrow_held_over_sleep;
+                    identity rc_stays_local;
+                    identity destructor_runs_once;
+                    identity destructor_runs_after_panic;
+                    identity initialised_at_first_use;
+                    identity destructor_uses_another;
+                    identity destructor_may_block;
+                    identity destroyed_value_is_gone;
+                    identity ids_are_distinct;
+                    identity id_is_stable;
+                    identity errno_is_own;
+                }
+                panics {
+                    any payload_str;
+                    any payload_any;
+                    any caught_inside;
+                    any caught_after_wait;
+                    any unwinding_drops;
+                    any others_go_on;
+                    identity panicking_is_own;
+                    identity many_at_once;
+                }
+                migration {
+                    isolated keeps_thread_locals;
+                    isolated keeps_rc;
+                    isolated keeps_errno;
+                    isolated keeps_current;
+                    isolated keeps_guards;
+                    isolated keeps_panic_count;
+                }
+                mixed {
+                    any mutex;
+                    identity channel;
+                    any condvar;
+                    any barrier;
+                    identity park;
+                    any socket;
+                    identity thread_join_parks;
+                }
+                tcp {
+                    any echo_once;
+                    any many_clients;
+                    any accept_waits;
+                    any read_timeout;
+                    any write_timeout;
+                    any timeout_can_be_cleared;
+                    any zero_timeout_is_an_error;
+                    any timeout_belongs_to_the_socket;
+                    any nonblocking_read;
+                    any nonblocking_accept;
+                    any connect_refused;
+                    any connect_timeout;
+                    any peek;
+                    any vectored;
+                    any shutdown_write;
+                    any shutdown_wakes_reader;
+                    any peer_drop_is_eof;
+                    any peer_drop_ends_writer;
+                    any full_duplex;
+                    any large_transfer;
+                    any incoming;
+                    any shared_listener;
+                    any options;
+                    any connect_by_name;
+                }
+                udp {
+                    any recv_from_waits;
+                    any read_timeout;
+                    any peek;
+                    any connected;
+                    any many_clients;
+                    any shared_socket;
+                }
+                unix {
+                    any stream_pair;
+                    any listener;
+                    any stream_timeouts;
+                    any stream_back_pressure;
+                    any datagram_pair;
+                    any datagram_named;
+                    any datagram_timeout;
+                }
+                pipe {
+                    any read_waits;
+                    any writers_end_is_eof;
+                    any broken_pipe;
+                    any back_pressure;
+                    any small_writes_are_atomic;
+                    any nonblocking_by_fcntl;
+                }
+                fd {
+                    any churn;
+                    any number_is_reused_clean;
+                    any close_of_a_duplicate;
+                    any emfile_on_accept;
+                    coroutine close_under_parked_read;
+                }
+                libc_io {
+                    any nonblocking_by_fcntl;
+                    any dontwait_flag;
+                    any waitall_flag;
+                    any receive_timeout_option;
+                    any send_timeout_option;
+                    any poll_two;
+                    any poll_timeout;
+                    any poll_looks;
+                    any ppoll_and_select;
+                    any epoll;
+                    any vectors;
+                    any messages;
+                    any event_and_timer_descriptors;
+                    any sleeps;
+                    any regular_file;
+                }
+                futex {
+                    any wait_wake_private;
+                    any wait_wake_shared;
+                    any wake_count;
+                    any value_mismatch;
+                    any relative_timeout;
+                    any absolute_timeout;
+                    any timed_out_is_gone;
+                    any bitset_selects;
+                    any empty_bitset;
+                    any cmp_requeue;
+                    any handmade_mutex;
+                }
+                process {
+                    any output;
+                    any wait_lets_others_run;
+                    any through_a_child;
+                    any kill;
+                }
+                stdio {
+                    identity stderr_lock_excludes;
+                    identity stderr_lock_is_reentrant;
+                    identity stdout_lines_stay_whole;
+                }
+                crossbeam {
+                    identity unbounded_fifo;
+                    identity bounded_many_to_many;
+                    identity rendezvous;
+                    identity disconnects;
+                    identity recv_timeout;
+                    identity select_receives;
+                    identity select_sends;
+                    identity select_default;
+                    identity after_fires;
+                    identity tick_fires;
+                }
+                parking_lot_crate {
+                    identity mutex_contention;
+                    identity mutex_fair_unlock;
+                    identity mutex_try_lock_for;
+                    identity rwlock;
+                    identity rwlock_upgrade;
+                    identity condvar;
+                    identity condvar_timeout;
+                    identity reentrant;
+                }
+                foreign {
+                    identity flume_unbounded;
+                    identity flume_bounded;
+                    identity flume_rendezvous;
+                    identity flume_timeout;
+                    identity once_cell_one_value;
+                    identity once_cell_lazy;
+                }
+            }
+    };
+}
+
+/// Makes a module per topic and a `#[test]` per case for a kind: `suite!(threads, Kind::Threads)`.
+#[macro_export]
+macro_rules! suite {
+    ($tag:ident, $kind:expr) => {
+        $crate::for_each_case! { {$crate::__suite} ($tag $kind) }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __suite {
+    (($tag:ident $kind:expr) $($topic:ident { $($needs:ident $name:ident;)* })*) => {
+        $(mod $topic {
+            $($crate::__test! { $tag $needs $topic $name ($kind) })*
+        })*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __test {
+    (threads coroutine $($rest:tt)*) => {};
+    (threads isolated $($rest:tt)*) => {};
+    (mixed coroutine $($rest:tt)*) => {};
+    (mixed isolated $($rest:tt)*) => {};
+    (light identity $($rest:tt)*) => {};
+    (light isolated $($rest:tt)*) => {};
+    ($tag:ident $needs:ident $topic:ident $name:ident ($kind:expr)) => {
+        #[test]
+        fn $name() {
+            let path = concat!(module_path!(), "::", stringify!($name));
+            $crate::harness::run($kind, path, $crate::cases::$topic::$name);
+        }
+    };
+}
+
+macro_rules! table {
+    (() $($topic:ident { $($needs:ident $name:ident;)* })*) => {
+        /// Every case.
+        pub static CASES: &[Case] = &[$($(Case {
+            topic: stringify!($topic),
+            name: stringify!($name),
+            needs: stringify!($needs),
+            run: crate::cases::$topic::$name,
+        },)*)*];
+    };
+}
+
+for_each_case! { {table} () }

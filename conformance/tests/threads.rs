@@ -1,0 +1,16 @@
+//! The oracle: every case on OS threads, so that a case that fails elsewhere is known to be a true statement.
+
+silken_conformance::suite!(threads, silken_conformance::Kind::Threads);
+
+/// A name that is listed twice or a table that shrank would pass unnoticed otherwise.
+#[test]
+fn the_table_is_whole() {
+    let mut names: Vec<_> = silken_conformance::CASES
+        .iter()
+        .map(|case| (case.topic, case.name))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), silken_conformance::CASES.len());
+    assert!(names.len() >= 120, "only {} cases", names.len());
+}
