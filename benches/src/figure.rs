@@ -12,6 +12,9 @@ use std::process::{Command, ExitCode, Stdio};
 /// Seconds after which a child is ended by its alarm: every loop in this program is bounded by it.
 pub const CHILD_SECONDS_MAX: u32 = 120;
 
+/// Share of the machine used by others from which a line says so: a figure taken on a busy machine is no result.
+const DISTURBED_PERCENT_MIN: f64 = 5.0;
+
 /// What one child measured: pairs in the order of printing, the figure first. Companions whose key ends in `_max` are reduced
 /// over the rounds to their maximum, all else to the median.
 pub type Sample = Vec<(String, f64)>;
@@ -126,6 +129,7 @@ impl Figure {
     /// Runs all rounds and gives the line that reports them.
     pub fn run(&self, options: &Options) -> String {
         let mut samples: Vec<Vec<Sample>> = self.contestants.iter().map(|_| Vec::new()).collect();
+        let bystanders = machine::Bystanders::now();
         for _ in 0..options.rounds() {
             for (contestant, kept) in self.contestants.iter().zip(&mut samples) {
                 let measured = match contestant.subject {
@@ -139,7 +143,15 @@ impl Figure {
             }
         }
         let reduced: Vec<Option<Sample>> = samples.iter().map(|rounds| reduce(rounds)).collect();
-        self.report(&reduced)
+        let disturbed = bystanders.percent_since();
+        let mut line = self.report(&reduced);
+        if disturbed > DISTURBED_PERCENT_MIN {
+            let _ = write!(
+                line,
+                "  DISTURBED: others used {disturbed:.0} % of the machine"
+            );
+        }
+        line
     }
 
     /// The command that runs one contestant of this figure in a child.

@@ -77,6 +77,56 @@ pub fn process_cpu_ns(process: i32) -> io::Result<u64> {
     Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
+/// CPU time of the whole machine and of our own children, to tell how much others computed meanwhile.
+pub struct Bystanders {
+    machine_ticks: u64,
+    elapsed_ticks: u64,
+    own_ticks: u64,
+}
+
+impl Bystanders {
+    /// Reads the counters; the children counted are those that have been waited for.
+    pub fn now() -> Bystanders {
+        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+        let fields = stat
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(1);
+        // The first eight, to steal time; guest time behind them is counted in user time already (proc_stat(5)).
+        let ticks: Vec<u64> = fields
+            .take(8)
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        let own = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // Behind the name, which may hold blanks: fields 14 to 17 are utime, stime, cutime and cstime.
+        let own = own
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(11)
+            .take(4);
+        let elapsed_ticks: u64 = ticks.iter().sum();
+        let idle_ticks: u64 = ticks.iter().skip(3).take(2).sum();
+        Bystanders {
+            machine_ticks: elapsed_ticks - idle_ticks,
+            elapsed_ticks,
+            own_ticks: own.filter_map(|field| field.parse::<u64>().ok()).sum(),
+        }
+    }
+
+    /// Percent of the machine that others (or the hypervisor) used since then.
+    pub fn percent_since(&self) -> f64 {
+        let now = Bystanders::now();
+        let elapsed = (now.elapsed_ticks - self.elapsed_ticks).max(1);
+        let others =
+            (now.machine_ticks - self.machine_ticks).saturating_sub(now.own_ticks - self.own_ticks);
+        100.0 * others as f64 / elapsed as f64
+    }
+}
+
 /// Memory of this process at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
@@ -185,6 +235,14 @@ mod tests {
         let sum = (0..20_000_000u64).fold(0, |sum, number| std::hint::black_box(sum ^ number));
         std::hint::black_box(sum);
         assert!(process_cpu_ns(process).expect("own clock") > before);
+    }
+
+    #[test]
+    fn bystanders_take_between_nothing_and_the_whole_machine() {
+        let before = Bystanders::now();
+        assert!(before.elapsed_ticks >= before.machine_ticks && before.machine_ticks > 0);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!((0.0..=100.0).contains(&before.percent_since()));
     }
 
     #[test]
