@@ -15,6 +15,9 @@ pub const CHILD_SECONDS_MAX: u32 = 120;
 /// Share of the machine used by others from which a line says so: a figure taken on a busy machine is no result.
 const DISTURBED_PERCENT_MIN: f64 = 5.0;
 
+/// Spread over the rounds from which a line shows it.
+const SPREAD_PERCENT_MIN: f64 = 2.0;
+
 /// What one child measured: pairs in the order of printing, the figure first. Companions whose key ends in `_max` are reduced
 /// over the rounds to their maximum, all else to the median.
 pub type Sample = Vec<(String, f64)>;
@@ -144,7 +147,11 @@ impl Figure {
         }
         let reduced: Vec<Option<Sample>> = samples.iter().map(|rounds| reduce(rounds)).collect();
         let disturbed = bystanders.percent_since();
-        let mut line = self.report(&reduced);
+        let spreads: Vec<f64> = samples
+            .iter()
+            .map(|rounds| spread_percent(rounds))
+            .collect();
+        let mut line = self.report(&reduced, &spreads);
         if disturbed > DISTURBED_PERCENT_MIN {
             let _ = write!(
                 line,
@@ -189,7 +196,7 @@ impl Figure {
         Some((index, reduced[index].as_ref()?.first()?.1))
     }
 
-    fn report(&self, reduced: &[Option<Sample>]) -> String {
+    fn report(&self, reduced: &[Option<Sample>], spreads: &[f64]) -> String {
         let base = self.base(reduced);
         let mut line = format!("{:<28}", self.name);
         for (index, (contestant, sample)) in self.contestants.iter().zip(reduced).enumerate() {
@@ -204,6 +211,9 @@ impl Figure {
                 rounded(*value),
                 self.unit
             );
+            if spreads[index] > SPREAD_PERCENT_MIN {
+                let _ = write!(line, " ±{:.0} %", spreads[index]);
+            }
             if let Some((at, floor)) = base
                 && at != index
                 && floor > 0.0
@@ -327,6 +337,21 @@ fn reduce(rounds: &[Sample]) -> Option<Sample> {
     Some(reduced.collect())
 }
 
+/// Half the distance between the extreme rounds, in percent of the median: differences below it mean nothing.
+fn spread_percent(rounds: &[Sample]) -> f64 {
+    let values: Vec<f64> = rounds
+        .iter()
+        .filter_map(|sample| Some(sample.first()?.1))
+        .collect();
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if least < most {
+        50.0 * (most - least) / median(values)
+    } else {
+        0.0
+    }
+}
+
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -354,6 +379,13 @@ mod tests {
     fn median_is_the_middle_or_the_mean_of_two() {
         assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), 3.0);
+    }
+
+    #[test]
+    fn spread_is_half_the_range_over_the_median() {
+        let rounds: Vec<Sample> = [8.0, 10.0, 14.0].map(sample).to_vec();
+        assert_eq!(spread_percent(&rounds), 30.0);
+        assert_eq!(spread_percent(&rounds[..1]), 0.0);
     }
 
     #[test]
