@@ -1,0 +1,227 @@
+//! All figures: what is measured, by whom, and what silken aims for.
+//!
+//! The first contestant that is not silken is the base of the ratios: the floor where there is one, else the peer that is closest in
+//! kind. A child finds its measurement here by the two names on its command line, so this table is the only list.
+
+use crate::figure::{Contestant, Figure, Goal, Subject};
+use crate::floors::{self, identity, switch, threads};
+use crate::peers::{may, tokio};
+use crate::silken_side;
+
+/// The figures in the order of printing.
+pub fn figures() -> Vec<Figure> {
+    let mut figures = Vec::new();
+    figures.extend(yields());
+    figures.extend(spawns_and_parks());
+    figures.extend(memory_and_time());
+    figures.extend(mutexes());
+    figures.extend([echo("echo/100", 100, 1.06), echo("echo/5000", 5_000, 1.08)]);
+    figures
+}
+
+fn process(
+    label: &'static str,
+    measure: fn(&crate::figure::Options) -> crate::figure::Sample,
+) -> Contestant {
+    Contestant {
+        label,
+        subject: Subject::Process(measure),
+    }
+}
+
+fn server(label: &'static str, serve: fn()) -> Contestant {
+    Contestant {
+        label,
+        subject: Subject::Server(serve),
+    }
+}
+
+fn figure(
+    name: &'static str,
+    unit: &'static str,
+    one_cpu: bool,
+    goal: Goal,
+    others: Vec<Contestant>,
+) -> Figure {
+    let silken = silken_side::subject(name).map(|subject| Contestant {
+        label: "silken",
+        subject,
+    });
+    Figure {
+        name,
+        unit,
+        one_cpu,
+        connections: 0,
+        goal,
+        contestants: silken.into_iter().chain(others).collect(),
+    }
+}
+
+fn yields() -> Vec<Figure> {
+    let floor = || process("floor corosensei", switch::resume_suspend);
+    let isolated = || {
+        let both = process("corosensei+wrfsbase", identity::switch_and_write);
+        vec![floor(), both, process("wrfsbase", identity::write_alone)]
+    };
+    let mut against_all = isolated();
+    against_all.extend([
+        process("peer may", may::yield_now),
+        process("peer tokio", tokio::yield_now),
+    ]);
+    vec![
+        figure(
+            "yield/isolated/one-site",
+            "ns",
+            true,
+            Goal::AtMost(16.0),
+            against_all,
+        ),
+        figure(
+            "yield/isolated/two-sites",
+            "ns",
+            true,
+            Goal::AtMost(24.0),
+            isolated(),
+        ),
+        figure(
+            "yield/light/one-site",
+            "ns",
+            true,
+            Goal::AtMost(8.0),
+            vec![floor()],
+        ),
+        figure(
+            "yield/light/two-sites",
+            "ns",
+            true,
+            Goal::AtMost(24.0),
+            vec![floor()],
+        ),
+    ]
+}
+
+fn spawns_and_parks() -> Vec<Figure> {
+    let floor = || process("floor corosensei", switch::spawn_on_reused_stack);
+    let peers = || {
+        vec![
+            floor(),
+            process("peer tokio", tokio::spawn_join_one),
+            process("peer may", may::spawn_join_one),
+        ]
+    };
+    let peers_two = || {
+        vec![
+            floor(),
+            process("peer tokio", tokio::spawn_join_two),
+            process("peer may", may::spawn_join_two),
+        ]
+    };
+    let parks = vec![
+        process("peer tokio", tokio::park_unpark),
+        process("peer may", may::park_unpark),
+        process("threads", threads::park_unpark),
+    ];
+    vec![
+        figure(
+            "spawn_join/isolated/one",
+            "ns",
+            true,
+            Goal::AtMost(100.0),
+            peers(),
+        ),
+        figure(
+            "spawn_join/light/one",
+            "ns",
+            true,
+            Goal::AtMost(50.0),
+            vec![floor()],
+        ),
+        figure(
+            "spawn_join/isolated/two",
+            "ns",
+            false,
+            Goal::AtMost(180.0),
+            peers_two(),
+        ),
+        figure("park_unpark/round-trip", "ns", true, Goal::Open, parks),
+    ]
+}
+
+fn memory_and_time() -> Vec<Figure> {
+    let memory = || {
+        vec![
+            process("floor one page", floors::one_page),
+            process("peer tokio", tokio::memory),
+        ]
+    };
+    let lateness = vec![
+        process("threads", threads::sleep_lateness),
+        process("peer tokio", tokio::sleep_lateness),
+    ];
+    let idle = vec![
+        process("peer tokio", tokio::idle),
+        process("peer may", may::idle),
+    ];
+    vec![
+        figure(
+            "memory/isolated",
+            "bytes",
+            true,
+            Goal::AtMost(9_216.0),
+            memory(),
+        ),
+        figure(
+            "memory/light",
+            "bytes",
+            true,
+            Goal::AtMost(4_813.0),
+            memory(),
+        ),
+        figure(
+            "timers/one",
+            "s",
+            true,
+            Goal::Open,
+            vec![process("peer tokio", tokio::timers_one)],
+        ),
+        figure(
+            "timers/two",
+            "s",
+            false,
+            Goal::AtMost(1.35),
+            vec![process("peer tokio", tokio::timers_two)],
+        ),
+        figure("sleep_lateness", "µs p50", false, Goal::Open, lateness),
+        figure("idle", "wake-ups in 2 s", false, Goal::AtMost(0.0), idle),
+    ]
+}
+
+fn mutexes() -> Vec<Figure> {
+    let threads = || process("threads", threads::mutex);
+    let one = vec![
+        threads(),
+        process("peer may", may::mutex_one),
+        process("peer tokio", tokio::mutex_one),
+    ];
+    let two = vec![
+        threads(),
+        process("peer may", may::mutex_two),
+        process("peer tokio", tokio::mutex_two),
+    ];
+    vec![
+        figure("mutex/one", "ns", true, Goal::AtMost(16.0), one),
+        figure("mutex/two", "ns", false, Goal::AtMost(40.0), two),
+    ]
+}
+
+fn echo(name: &'static str, connections: usize, ratio_max: f64) -> Figure {
+    let servers = vec![
+        server("floor raw epoll", floors::echo::serve),
+        server("peer tokio", tokio::echo),
+        server("peer may", may::echo),
+    ];
+    Figure {
+        connections,
+        ..figure(name, "µs CPU", true, Goal::TimesFloor(ratio_max), servers)
+    }
+}
