@@ -26,6 +26,7 @@
 
 mod idle;
 mod injector;
+mod pinned;
 mod processor;
 mod shutdown;
 mod spawn;
