@@ -1,1 +1,106 @@
-//! Exported libc symbols over a hook table.
+//! The C library symbols that silken answers, over a table of function pointers.
+//!
+//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some forty more. This crate
+//! exports definitions of its own under those names; from an rlib they bind std's references and, through the
+//! executable's dynamic symbols, those of every shared library. It knows nothing of coroutines.
+//!
+//! - A *symbol* is an exported name. A *hook* is the answer that a dependent gives: one field of [`Hooks`] per symbol.
+//!   The *next definition* ([`next`]) is the function that would have been called without us.
+//! - Until [`install`], each symbol goes straight to the next definition. After it, straight to the hook; whether the
+//!   caller is a coroutine is the hook's question. The price of a symbol is one load, one test, one jump.
+//! - Symbols run before `main`, in signal handlers, in the child of a fork and while thread-locals are torn down. So
+//!   nothing on their way allocates, locks, or uses a thread-local of Rust.
+//! - pthread keys are recorded from the first constructor on ([`for_each_key`]), and the memory-fault signals are taken
+//!   before std could ([`fault`]).
+//!
+//! A dependent calls [`link`] somewhere reachable: an archive member that nobody names is not linked, and its symbols
+//! would silently not be there. Calls inside libc.so (`getaddrinfo`'s sockets, `FILE*`, glibc's own futexes), the vDSO
+//! and inline `syscall` instructions cannot be seen by any of this.
+//!
+//! Rejected: a `Vec` of hooks or a trait object (a second load and a heap that may not exist yet); `LD_PRELOAD` as the
+//! only form (nothing to do for the user of an rlib is better); patching the GOT (breaks with full RELRO, misses std).
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
+compile_error!(
+    "silken-interpose knows Linux with glibc on x86_64 only; turn the feature `interpose` off elsewhere"
+);
+
+#[macro_use]
+mod table;
+
+pub mod fault;
+mod keys;
+pub mod next;
+mod raw;
+mod start;
+mod symbols;
+
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use libc::{
+    c_int, c_long, c_uint, c_ulong, c_void, clockid_t, iovec, msghdr, nfds_t, pollfd,
+    pthread_attr_t, pthread_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, stack_t, timespec,
+};
+
+pub use fault::{FaultHandler, rearm_fault_handler, set_fault_handler};
+pub use keys::{Destructor, for_each_key};
+
+macro_rules! define_hooks {
+    (
+        fixed { $( $(#[$fm:meta])* fn $fixed:ident($($fp:ident: $ft:ty),*) -> $fr:ty => $fb:block )* }
+        variadic { $(
+            $(#[$vm:meta])* fn $variadic:ident($($vp:ident: $vt:ty),*; $($op:ident: $ot:ty),*) -> $vr:ty => $vb:block
+        )* }
+    ) => {
+        /// The answers to all symbols. Write the ones you have and take the rest from [`Hooks::PASS`].
+        ///
+        /// A hook keeps the contract of the C function, errno included, and never unwinds. It calls [`next`] for the real
+        /// thing: calling the C function by its name would come back to the hook.
+        #[derive(Clone, Copy)]
+        pub struct Hooks {
+            $( $(#[$fm])* pub $fixed: unsafe extern "C" fn($($fp: $ft),*) -> $fr, )*
+            $( $(#[$vm])* pub $variadic: unsafe extern "C" fn($($vp: $vt,)* $($op: $ot),*) -> $vr, )*
+        }
+
+        impl Hooks {
+            /// Every symbol goes to the next definition.
+            pub const PASS: Hooks = Hooks {
+                $( $fixed: next::$fixed, )*
+                $( $variadic: next::$variadic, )*
+            };
+        }
+    };
+}
+
+for_each_symbol!(define_hooks);
+
+/// Null until `install`, then a table that lives for ever.
+static HOOKS: AtomicPtr<Hooks> = AtomicPtr::new(ptr::null_mut());
+
+/// Lets `hooks` answer all symbols from now on, in all threads. May be called again, with the same table or another.
+pub fn install(hooks: &'static Hooks) {
+    next::resolve();
+    // Release: pairs with the Acquire in `hooks`: what the dependent set up before is there for its hooks.
+    HOOKS.store(ptr::from_ref(hooks).cast_mut(), Ordering::Release);
+}
+
+/// Whether a table is installed.
+pub fn installed() -> bool {
+    hooks().is_some()
+}
+
+#[inline(always)]
+fn hooks() -> Option<&'static Hooks> {
+    // Acquire: pairs with the Release in `install`.
+    let table = HOOKS.load(Ordering::Acquire);
+    // SAFETY: S7: null or the `&'static` that `install` was given.
+    unsafe { table.as_ref() }
+}
+
+/// Makes the linker take in the symbols and the start-up entry. Call it once from code that is reachable.
+#[inline(never)]
+pub fn link() {
+    core::hint::black_box(symbols::ALL);
+    core::hint::black_box(&start::ENTRY);
+}

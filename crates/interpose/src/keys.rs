@@ -1,0 +1,94 @@
+//! A register of the process's pthread keys and their destructors.
+//!
+//! A coroutine with its own thread block has its own `pthread_getspecific` values, and somebody must run their destructors
+//! when it ends. glibc keeps the list of keys to itself, so we write down what passes by, from the first constructor on:
+//! keys made before the runtime starts count too (OpenSSL's are).
+//!
+//! One word per key: 0 free, 1 in use without destructor, else the destructor's address. One word, so that a reader never
+//! sees the destructor of one key with the life of another.
+//!
+//! **The race.** `create` asks the C library first and records after: until it returns nobody else knows the number.
+//! `delete` clears first and asks after: once the C library has the number back it may hand it out again, and a late clear
+//! would wipe the newcomer's record. A destructor read just before its key is deleted may still be called after; the
+//! C library's own loop at thread exit has the same window, and POSIX leaves that to the program.
+//!
+//! Not seen: C11 `tss_create`, which reaches the key table inside libc.so.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use libc::{c_int, c_void, pthread_key_t};
+
+use crate::next;
+
+/// What `pthread_key_create` takes and what runs on the value at the end.
+pub type Destructor = Option<unsafe extern "C" fn(*mut c_void)>;
+
+/// glibc's `PTHREAD_KEYS_MAX`, part of its ABI: every number it hands out is below.
+const KEY_COUNT_MAX: usize = 1024;
+
+const FREE: usize = 0;
+const WITHOUT_DESTRUCTOR: usize = 1;
+
+static KEYS: [AtomicUsize; KEY_COUNT_MAX] = [const { AtomicUsize::new(FREE) }; KEY_COUNT_MAX];
+
+/// One more than the highest key ever recorded; bounds the walk, since programs use a few dozen keys at most.
+static END: AtomicUsize = AtomicUsize::new(0);
+
+/// Calls `visit` for each key in use with its destructor, lowest number first.
+pub fn for_each_key(mut visit: impl FnMut(pthread_key_t, Destructor)) {
+    // Acquire: pairs with the Release in `record`, so that each key below the end is seen with its destructor.
+    let end = END.load(Ordering::Acquire);
+    for (key, word) in (0..).zip(&KEYS[..end]) {
+        // Acquire: pairs with the Release in `record`: what the maker of the key prepared for its destructor is seen.
+        match word.load(Ordering::Acquire) {
+            FREE => {}
+            WITHOUT_DESTRUCTOR => visit(key, None),
+            address => visit(key, destructor_at(address)),
+        }
+    }
+}
+
+fn destructor_at(address: usize) -> Destructor {
+    let address = core::ptr::with_exposed_provenance::<c_void>(address);
+    // SAFETY: S7: only `record` stores such words, and it stores the address of a function of this type.
+    Some(unsafe {
+        core::mem::transmute::<*const c_void, unsafe extern "C" fn(*mut c_void)>(address)
+    })
+}
+
+fn record(key: pthread_key_t, destructor: Destructor) {
+    let Some(word) = KEYS.get(key as usize) else {
+        return;
+    };
+    let value = destructor.map_or(WITHOUT_DESTRUCTOR, |destructor| {
+        (destructor as *const c_void).expose_provenance()
+    });
+    // Release: pairs with the Acquire of the word in `for_each_key`.
+    word.store(value, Ordering::Release);
+    // Release: pairs with the Acquire of the end in `for_each_key`.
+    END.fetch_max(key as usize + 1, Ordering::Release);
+}
+
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn pthread_key_create(
+    key: *mut pthread_key_t,
+    destructor: Destructor,
+) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let error = unsafe { next::pthread_key_create(key, destructor) };
+    if error == 0 {
+        // SAFETY: S7: the C library has just written it.
+        record(unsafe { key.read() }, destructor);
+    }
+    error
+}
+
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
+    if let Some(word) = KEYS.get(key as usize) {
+        // Relaxed: whoever still sees the old word is in the window that the head of this file describes.
+        word.store(FREE, Ordering::Relaxed);
+    }
+    // SAFETY: S7: the caller's argument under the caller's contract.
+    unsafe { next::pthread_key_delete(key) }
+}

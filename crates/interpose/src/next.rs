@@ -1,0 +1,318 @@
+//! The next definition of each symbol: what would have been called had we not been here.
+//!
+//! Each symbol has a *slot*, an atomic function address that is never null. It starts at the symbol's `early` function,
+//! which looks all definitions up and goes on through the slot; from then on a call is one load and one jump.
+//! Lookup happens in `.init_array`, or before that when a shared library's constructor calls one of ours first. So after
+//! `main` starts nothing here calls `dlsym`, and signal handlers may use every function that the C library lets them use.
+//!
+//! **The race and the recursion.** `dlsym` may itself end in one of our symbols (an allocator linked into the program
+//! reads /proc when it starts), and a constructor may have made a thread that calls us meanwhile. Both find the lookup
+//! *in progress* and take the `kernel` form of their symbol, which needs nobody. Waiting would deadlock the recursion,
+//! and telling the two apart would need a thread-local. A symbol that this C library does not have keeps the kernel form.
+//!
+//! Slots are Relaxed: an address of code publishes no data; the code was mapped before the program ran.
+
+use core::ffi::CStr;
+use core::mem;
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+
+use libc::{
+    c_int, c_long, c_uint, c_ulong, c_void, clockid_t, iovec, msghdr, nfds_t, pollfd,
+    pthread_attr_t, pthread_key_t, pthread_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
+    stack_t, timespec,
+};
+
+use crate::keys::Destructor;
+use crate::raw;
+
+const UNRESOLVED: u8 = 0;
+const RESOLVING: u8 = 1;
+const RESOLVED: u8 = 2;
+
+/// `UNRESOLVED` → `RESOLVING` (one winner) → `RESOLVED`, never back.
+static STATE: AtomicU8 = AtomicU8::new(UNRESOLVED);
+
+/// Looks up every definition, once. False while somebody else, or a caller below us on this stack, is at it.
+pub(crate) fn resolve() -> bool {
+    // Acquire on failure: pairs with the Release below: who sees `RESOLVED` sees slots that have left `early`.
+    match STATE.compare_exchange(UNRESOLVED, RESOLVING, Ordering::Relaxed, Ordering::Acquire) {
+        Ok(_) => {
+            resolve_hooked();
+            resolve_unhooked();
+            // Release: pairs with the Acquire above.
+            STATE.store(RESOLVED, Ordering::Release);
+            true
+        }
+        Err(state) => state == RESOLVED,
+    }
+}
+
+fn find(slot: &AtomicPtr<c_void>, name: &CStr, kernel_form: *mut c_void) {
+    // SAFETY: S7: a name that ends in NUL; RTLD_NEXT starts after the object that holds this call, which is the one that
+    // holds our definitions.
+    let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    slot.store(
+        if found.is_null() { kernel_form } else { found },
+        Ordering::Relaxed,
+    );
+}
+
+/// A system call with the C convention for errors, as the type that the symbol returns.
+macro_rules! kernel {
+    ($number:expr $(, $argument:expr)*) => {
+        raw::set_errno_of(number_of!(@result $number $(, $argument)*)) as _
+    };
+}
+
+/// The same for functions that return the error number itself.
+macro_rules! number_of {
+    (@result $number:expr $(, $argument:expr)*) => {{
+        let given: &[usize] = &[$( $argument as usize ),*];
+        let mut arguments = [0_usize; 6];
+        arguments[..given.len()].copy_from_slice(given);
+        // SAFETY: S7: the caller of the symbol owes the contract of the C function, which is that of the call.
+        unsafe { raw::system_call($number, arguments) }
+    }};
+    ($number:expr $(, $argument:expr)*) => { -number_of!(@result $number $(, $argument)*) as _ };
+}
+
+macro_rules! ppoll_in_kernel {
+    ($($argument:ident),*) => {
+        // SAFETY: S7: the caller owes the contract of ppoll.
+        raw::set_errno_of(unsafe { raw::ppoll($($argument),*) }) as _
+    };
+}
+
+/// One module per lookup state for a list of symbols; `$finish` is the function that fills the list's slots.
+macro_rules! define {
+    ($finish:ident, $slot:ident, $early:ident, $kernel:ident; $(
+        $(#[$meta:meta])* fn $name:ident($($p:ident: $t:ty),*) -> $r:ty, called $real:ty => $body:block
+    )*) => {
+        #[allow(non_upper_case_globals)]
+        mod $slot {
+            use super::*;
+            $( pub(super) static $name: AtomicPtr<c_void> = AtomicPtr::new($early::$name as *mut c_void); )*
+        }
+
+        mod $early {
+            use super::*;
+            $(
+                #[cold]
+                pub(super) unsafe extern "C" fn $name($($p: $t),*) -> $r {
+                    if resolve() {
+                        // SAFETY: S7: our caller's arguments under our caller's contract; the slot has left `early`.
+                        unsafe { super::$name($($p),*) }
+                    } else {
+                        // SAFETY: S7: the same.
+                        unsafe { $kernel::$name($($p),*) }
+                    }
+                }
+            )*
+        }
+
+        mod $kernel {
+            use super::*;
+            $(
+                #[allow(clippy::unnecessary_cast)]
+                pub(super) unsafe extern "C" fn $name($($p: $t),*) -> $r $body
+            )*
+        }
+
+        fn $finish() {
+            $( find(&$slot::$name, const { to_c(concat!(stringify!($name), "\0")) }, $kernel::$name as *mut c_void); )*
+        }
+
+        $(
+            $(#[$meta])*
+            ///
+            /// # Safety
+            /// The contract of the C function.
+            #[inline]
+            pub unsafe extern "C" fn $name($($p: $t),*) -> $r {
+                let address = $slot::$name.load(Ordering::Relaxed);
+                // SAFETY: S7: the slot holds what dlsym found under this name, which has the C prototype, or one of our
+                // functions of the same parameters (for a variadic prototype: `table.rs` says why they match).
+                let real = unsafe { mem::transmute::<*mut c_void, $real>(address) };
+                // SAFETY: S7: the caller's arguments under the caller's contract.
+                unsafe { real($($p),*) }
+            }
+        )*
+    };
+}
+
+const fn to_c(name: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(name.as_bytes()) {
+        Ok(name) => name,
+        Err(_) => panic!("a symbol's name holds a NUL"),
+    }
+}
+
+macro_rules! define_hooked {
+    (
+        fixed { $( $(#[$fm:meta])* fn $fixed:ident($($fp:ident: $ft:ty),*) -> $fr:ty => $fb:block )* }
+        variadic { $(
+            $(#[$vm:meta])* fn $variadic:ident($($vp:ident: $vt:ty),*; $($op:ident: $ot:ty),*) -> $vr:ty => $vb:block
+        )* }
+    ) => {
+        define! { resolve_hooked, slot, early, kernel_form;
+            $( $(#[$fm])* fn $fixed($($fp: $ft),*) -> $fr, called unsafe extern "C" fn($($ft),*) -> $fr => $fb )*
+            $(
+                $(#[$vm])* fn $variadic($($vp: $vt,)* $($op: $ot),*) -> $vr,
+                called unsafe extern "C" fn($($vt,)* ...) -> $vr => $vb
+            )*
+        }
+    };
+}
+
+for_each_symbol!(define_hooked);
+
+unsafe extern "C" {
+    /// glibc's own name for `pthread_key_create`, exported for libstdc++; we do not interpose it.
+    fn __pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int;
+    /// What the fortified functions call when the buffer is too small; it ends the process.
+    fn __chk_fail() -> !;
+}
+
+/// The kernel form of a fortified function: it is only ever called to fail.
+macro_rules! overflow {
+    ($($argument:ident),*) => {{
+        let _ = ($($argument),*);
+        // SAFETY: S7: takes nothing and ends the process.
+        unsafe { __chk_fail() }
+    }};
+}
+
+define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
+    /// `pthread_key_create(3)`, not recorded.
+    fn pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int,
+    called unsafe extern "C" fn(*mut pthread_key_t, Destructor) -> c_int => {
+        // SAFETY: S7: the same function under its other name.
+        unsafe { __pthread_key_create(key, destructor) }
+    }
+    /// `pthread_key_delete(3)`, not recorded. It has no kernel form and fails while definitions are looked up.
+    fn pthread_key_delete(key: pthread_key_t) -> c_int,
+    called unsafe extern "C" fn(pthread_key_t) -> c_int => { let _ = key; libc::EINVAL }
+    /// Fortified `read`, called only to report the overflow.
+    fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, buffer_bytes: size_t) -> ssize_t,
+    called unsafe extern "C" fn(c_int, *mut c_void, size_t, size_t) -> ssize_t
+        => { overflow!(fd, buffer, bytes, buffer_bytes) }
+    /// Fortified `recv`, called only to report the overflow.
+    fn __recv_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, buffer_bytes: size_t, flags: c_int) -> ssize_t,
+    called unsafe extern "C" fn(c_int, *mut c_void, size_t, size_t, c_int) -> ssize_t
+        => { overflow!(fd, buffer, bytes, buffer_bytes, flags) }
+    /// Fortified `recvfrom`, called only to report the overflow.
+    fn __recvfrom_chk(
+        fd: c_int, buffer: *mut c_void, bytes: size_t, buffer_bytes: size_t, flags: c_int,
+        address: *mut sockaddr, address_bytes: *mut socklen_t
+    ) -> ssize_t,
+    called unsafe extern "C" fn(
+        c_int, *mut c_void, size_t, size_t, c_int, *mut sockaddr, *mut socklen_t
+    ) -> ssize_t
+        => { overflow!(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes) }
+    /// Fortified `poll`, called only to report the overflow.
+    fn __poll_chk(entries: *mut pollfd, entry_count: nfds_t, timeout_ms: c_int, entries_bytes: size_t) -> c_int,
+    called unsafe extern "C" fn(*mut pollfd, nfds_t, c_int, size_t) -> c_int
+        => { overflow!(entries, entry_count, timeout_ms, entries_bytes) }
+    /// Fortified `ppoll`, called only to report the overflow.
+    fn __ppoll_chk(
+        entries: *mut pollfd, entry_count: nfds_t, timeout: *const timespec, mask: *const sigset_t, entries_bytes: size_t
+    ) -> c_int,
+    called unsafe extern "C" fn(*mut pollfd, nfds_t, *const timespec, *const sigset_t, size_t) -> c_int
+        => { overflow!(entries, entry_count, timeout, mask, entries_bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr;
+
+    /// The C library behind the slots and the kernel behind the kernel forms must answer alike.
+    #[test]
+    fn kernel_forms_keep_the_contract() {
+        let mut fds = [0; 2];
+        assert_eq!(
+            // SAFETY: S7: room for two descriptors.
+            unsafe { kernel_form::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC) },
+            0
+        );
+        let [reader, writer] = fds;
+        let bytes = *b"abc";
+        assert_eq!(
+            // SAFETY: S7: three bytes to read from.
+            unsafe { kernel_form::write(writer, bytes.as_ptr().cast(), 3) },
+            3
+        );
+        let mut entry = pollfd {
+            fd: reader,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let timeout = timespec {
+            tv_sec: 5,
+            tv_nsec: 0,
+        };
+        assert_eq!(
+            // SAFETY: S7: one entry and valid pointers.
+            unsafe { kernel_form::ppoll(&mut entry, 1, &timeout, ptr::null()) },
+            1
+        );
+        assert_eq!((entry.revents, timeout.tv_sec), (libc::POLLIN, 5));
+        let mut back = [0_u8; 3];
+        assert_eq!(
+            // SAFETY: S7: three bytes to write to.
+            unsafe { kernel_form::read(reader, back.as_mut_ptr().cast(), 3) },
+            3
+        );
+        assert_eq!(back, bytes);
+        assert_eq!(
+            // SAFETY: S7: no pointer.
+            unsafe { kernel_form::fcntl(reader, libc::F_GETFD, 0) },
+            libc::FD_CLOEXEC
+        );
+        for fd in fds {
+            // SAFETY: S7: a descriptor of ours.
+            assert_eq!(unsafe { kernel_form::close(fd) }, 0);
+        }
+    }
+
+    #[test]
+    fn kernel_forms_report_errors_as_the_c_functions_do() {
+        raw::set_errno(0);
+        // SAFETY: S7: a bad descriptor is an error.
+        assert_eq!(unsafe { kernel_form::close(-1) }, -1);
+        assert_eq!(raw::errno(), libc::EBADF);
+        raw::set_errno(7);
+        let request = timespec {
+            tv_sec: 0,
+            tv_nsec: -1,
+        };
+        // SAFETY: S7: readable, and no time.
+        let error = unsafe {
+            kernel_form::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &request, ptr::null_mut())
+        };
+        assert_eq!((error, raw::errno()), (libc::EINVAL, 7));
+        assert_eq!(
+            // SAFETY: S7: readable, and no time.
+            unsafe { kernel_form::nanosleep(&request, ptr::null_mut()) },
+            -1
+        );
+        assert_eq!(raw::errno(), libc::EINVAL);
+        // SAFETY: S7: no pointer.
+        assert_eq!(unsafe { kernel_form::sleep(0) }, 0);
+        // SAFETY: S7: no pointer.
+        assert_eq!(unsafe { kernel_form::usleep(1) }, 0);
+    }
+
+    #[test]
+    fn start_up_has_moved_every_slot() {
+        assert_eq!(STATE.load(Ordering::Relaxed), RESOLVED);
+        assert_ne!(
+            slot::recv.load(Ordering::Relaxed),
+            early::recv as *mut c_void
+        );
+        assert_ne!(
+            slot::recv.load(Ordering::Relaxed),
+            kernel_form::recv as *mut c_void
+        );
+    }
+}

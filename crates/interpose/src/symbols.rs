@@ -1,0 +1,166 @@
+//! The exported definitions: the hook table if there is one, else the next definition.
+//!
+//! They win because the dynamic linker looks a name up in the executable first, for every shared library, and because
+//! the static linker binds std's references to the first definition it meets. Nothing must unwind through them: an
+//! `extern "C"` function ends the process if a hook panics. Both branches are tail calls, so a `pthread_cancel` that
+//! unwinds through the next definition finds no frame of ours to upset.
+//!
+//! Second names go to the hook of the first: `fcntl64` is `fcntl` on this ABI, and a fortified `__read_chk` whose buffer
+//! is large enough is `read`. When it is too small the real `__read_chk` runs, for its message and its abort.
+
+use core::mem::size_of;
+
+use libc::{
+    c_int, c_long, c_uint, c_ulong, c_void, clockid_t, iovec, msghdr, nfds_t, pollfd,
+    pthread_attr_t, pthread_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, stack_t, timespec,
+};
+
+use crate::{hooks, keys, next};
+
+macro_rules! export {
+    (
+        fixed { $( $(#[$fm:meta])* fn $fixed:ident($($fp:ident: $ft:ty),*) -> $fr:ty => $fb:block )* }
+        variadic { $(
+            $(#[$vm:meta])* fn $variadic:ident($($vp:ident: $vt:ty),*; $($op:ident: $ot:ty),*) -> $vr:ty => $vb:block
+        )* }
+    ) => {
+        $( export! { @one fn $fixed($($fp: $ft),*) -> $fr } )*
+        $( export! { @one fn $variadic($($vp: $vt,)* $($op: $ot),*) -> $vr } )*
+
+        /// The addresses of all definitions. Whoever refers to this makes the linker take them out of the archive, in
+        /// whichever objects the compiler put them.
+        pub(crate) static ALL: &[Address] = &[
+            $( Address($fixed as *const ()), )*
+            $( Address($variadic as *const ()), )*
+            Address(fcntl64 as *const ()),
+            Address(__read_chk as *const ()),
+            Address(__recv_chk as *const ()),
+            Address(__recvfrom_chk as *const ()),
+            Address(__poll_chk as *const ()),
+            Address(__ppoll_chk as *const ()),
+            Address(keys::pthread_key_create as *const ()),
+            Address(keys::pthread_key_delete as *const ()),
+        ];
+    };
+    (@one fn $name:ident($($p:ident: $t:ty),*) -> $r:ty) => {
+        #[unsafe(no_mangle)]
+        pub(crate) unsafe extern "C" fn $name($($p: $t),*) -> $r {
+            match hooks() {
+                // SAFETY: S7: the caller's arguments under the contract that the hook promised to keep.
+                Some(hooks) => unsafe { (hooks.$name)($($p),*) },
+                // SAFETY: S7: the caller's arguments under the caller's contract.
+                None => unsafe { next::$name($($p),*) },
+            }
+        }
+    };
+}
+
+/// The address of a function, kept only to be kept.
+pub(crate) struct Address(#[allow(dead_code)] *const ());
+
+// SAFETY: S7: an address of code, never dereferenced.
+unsafe impl Sync for Address {}
+
+for_each_symbol!(export);
+
+/// `fcntl` under the name that programs with 64-bit file offsets use.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: S7: one function where `off_t` has 64 bits.
+    unsafe { fcntl(fd, command, argument) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __read_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    bytes: size_t,
+    buffer_bytes: size_t,
+) -> ssize_t {
+    if bytes > buffer_bytes {
+        // SAFETY: S7: the caller's arguments; it reports the overflow and aborts.
+        return unsafe { next::__read_chk(fd, buffer, bytes, buffer_bytes) };
+    }
+    // SAFETY: S7: checked, so it is `read`.
+    unsafe { read(fd, buffer, bytes) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recv_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    bytes: size_t,
+    buffer_bytes: size_t,
+    flags: c_int,
+) -> ssize_t {
+    if bytes > buffer_bytes {
+        // SAFETY: S7: the caller's arguments; it reports the overflow and aborts.
+        return unsafe { next::__recv_chk(fd, buffer, bytes, buffer_bytes, flags) };
+    }
+    // SAFETY: S7: checked, so it is `recv`.
+    unsafe { recv(fd, buffer, bytes, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __recvfrom_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    bytes: size_t,
+    buffer_bytes: size_t,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_bytes: *mut socklen_t,
+) -> ssize_t {
+    if bytes > buffer_bytes {
+        // SAFETY: S7: the caller's arguments; it reports the overflow and aborts.
+        return unsafe {
+            next::__recvfrom_chk(
+                fd,
+                buffer,
+                bytes,
+                buffer_bytes,
+                flags,
+                address,
+                address_bytes,
+            )
+        };
+    }
+    // SAFETY: S7: checked, so it is `recvfrom`.
+    unsafe { recvfrom(fd, buffer, bytes, flags, address, address_bytes) }
+}
+
+/// Whether a buffer of `entries_bytes` is too small for `entry_count` poll entries.
+fn entries_overflow(entry_count: nfds_t, entries_bytes: size_t) -> bool {
+    ((entries_bytes / size_of::<pollfd>()) as nfds_t) < entry_count
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __poll_chk(
+    entries: *mut pollfd,
+    entry_count: nfds_t,
+    timeout_ms: c_int,
+    entries_bytes: size_t,
+) -> c_int {
+    if entries_overflow(entry_count, entries_bytes) {
+        // SAFETY: S7: the caller's arguments; it reports the overflow and aborts.
+        return unsafe { next::__poll_chk(entries, entry_count, timeout_ms, entries_bytes) };
+    }
+    // SAFETY: S7: checked, so it is `poll`.
+    unsafe { poll(entries, entry_count, timeout_ms) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __ppoll_chk(
+    entries: *mut pollfd,
+    entry_count: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+    entries_bytes: size_t,
+) -> c_int {
+    if entries_overflow(entry_count, entries_bytes) {
+        // SAFETY: S7: the caller's arguments; it reports the overflow and aborts.
+        return unsafe { next::__ppoll_chk(entries, entry_count, timeout, mask, entries_bytes) };
+    }
+    // SAFETY: S7: checked, so it is `ppoll`.
+    unsafe { ppoll(entries, entry_count, timeout, mask) }
+}

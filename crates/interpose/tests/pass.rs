@@ -1,0 +1,97 @@
+//! Without a table every symbol is the C library's, and keys are recorded all the same.
+//!
+//! One test function: nothing in this process may install a table, and the number of keys must hold still.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libc::{c_int, c_void, pthread_key_t};
+use silken_interpose::{Destructor, for_each_key, installed, link};
+
+fn keys() -> BTreeMap<pthread_key_t, Destructor> {
+    let mut keys = BTreeMap::new();
+    for_each_key(|key, destructor| assert!(keys.insert(key, destructor).is_none()));
+    keys
+}
+
+unsafe extern "C" fn destructor(_: *mut c_void) {}
+
+fn make_key(destructor: Destructor) -> pthread_key_t {
+    let mut key = 0;
+    // SAFETY: S7: a valid place for the key.
+    assert_eq!(unsafe { libc::pthread_key_create(&mut key, destructor) }, 0);
+    key
+}
+
+fn sockets_and_channels_work() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    near.set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    assert!(near.read(&mut [0]).is_err());
+    far.write_all(b"x").unwrap();
+    assert_eq!(near.read(&mut [0; 4]).unwrap(), 1);
+    let (mut left, mut right) = UnixStream::pair().unwrap();
+    left.write_all(b"yz").unwrap();
+    drop(left);
+    let mut text = String::new();
+    assert_eq!(right.read_to_string(&mut text).unwrap(), 2);
+    let (sender, receiver) = mpsc::sync_channel(0);
+    let other = thread::spawn(move || sender.send(5).unwrap());
+    assert_eq!(receiver.recv(), Ok(5));
+    other.join().unwrap();
+}
+
+fn sleeps_sleep() {
+    for sleep in [
+        || thread::sleep(Duration::from_millis(5)),
+        // SAFETY: S7: no pointer.
+        || assert_eq!(unsafe { libc::usleep(5_000) }, 0),
+    ] {
+        let start = Instant::now();
+        sleep();
+        assert!(start.elapsed() >= Duration::from_millis(5));
+    }
+    // SAFETY: S7: no pointer.
+    assert_eq!(unsafe { libc::sched_yield() } as c_int, 0);
+}
+
+fn keys_are_recorded() {
+    thread_local!(static DROPPED: String = const { String::new() });
+    DROPPED.with(|_| ());
+    // std keeps one key, with or without destructor, to learn of a thread's end.
+    let before = keys();
+    assert!(!before.is_empty(), "std's own key is missing");
+    let plain = make_key(None);
+    let with = make_key(Some(destructor));
+    let during = keys();
+    assert_eq!(during.len(), before.len() + 2);
+    assert!(during[&plain].is_none());
+    assert_eq!(
+        during[&with].map(|found| found as usize),
+        Some(destructor as *const () as usize)
+    );
+    for key in [plain, with] {
+        // SAFETY: S7: a key of ours.
+        assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
+    }
+    assert_eq!(keys().len(), before.len());
+    // SAFETY: S7: an unused key is an error, not a fault.
+    assert_eq!(unsafe { libc::pthread_key_delete(1_000_000) }, libc::EINVAL);
+}
+
+#[test]
+fn everything_passes_without_a_table() {
+    link();
+    assert!(!installed());
+    sockets_and_channels_work();
+    sleeps_sleep();
+    keys_are_recorded();
+    assert!(!installed());
+}
