@@ -6,4 +6,8 @@ pub(crate) mod loom;
 pub(crate) mod collections;
 pub mod coroutine;
 pub(crate) mod driver;
+#[cfg(feature = "interpose")]
+pub(crate) mod hook;
+pub(crate) mod offload;
+pub(crate) mod sched;
 pub(crate) mod sys;
