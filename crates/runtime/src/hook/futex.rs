@@ -257,7 +257,13 @@ impl Wait {
         if bitset == 0 || !is_word(call.address()) {
             return None;
         }
-        let wait = Self { address: call.address(), expected: call.value(), bitset, deadline_ns: None, realtime_ns: None };
+        let wait = Self {
+            address: call.address(),
+            expected: call.value(),
+            bitset,
+            deadline_ns: None,
+            realtime_ns: None,
+        };
         let timeout = std::ptr::with_exposed_provenance::<timespec>(call.0[3] as usize);
         // SAFETY: S7: null or a valid timespec, says the contract.
         let Some(timeout) = (unsafe { timeout.as_ref() }) else {
@@ -266,11 +272,21 @@ impl Wait {
         let timeout_ns = clock::timespec_to_ns(timeout)?;
         let now_ns = clock::now_ns();
         Some(match (absolute, flags & libc::FUTEX_CLOCK_REALTIME != 0) {
-            (false, _) => Self { deadline_ns: Some(now_ns.saturating_add(timeout_ns)), ..wait },
-            (true, false) => Self { deadline_ns: Some(timeout_ns), ..wait },
+            (false, _) => Self {
+                deadline_ns: Some(now_ns.saturating_add(timeout_ns)),
+                ..wait
+            },
+            (true, false) => Self {
+                deadline_ns: Some(timeout_ns),
+                ..wait
+            },
             (true, true) => {
                 let left_ns = timeout_ns.saturating_sub(clock::clock_now_ns(libc::CLOCK_REALTIME));
-                Self { deadline_ns: Some(now_ns.saturating_add(left_ns)), realtime_ns: Some(timeout_ns), ..wait }
+                Self {
+                    deadline_ns: Some(now_ns.saturating_add(left_ns)),
+                    realtime_ns: Some(timeout_ns),
+                    ..wait
+                }
             }
         })
     }
@@ -285,7 +301,10 @@ impl Wait {
         if !self.is_expected() {
             return Err(Errno::AGAIN);
         }
-        if self.deadline_ns.is_some_and(|deadline_ns| deadline_ns <= clock::now_ns()) {
+        if self
+            .deadline_ns
+            .is_some_and(|deadline_ns| deadline_ns <= clock::now_ns())
+        {
             // A loop of such waits must let the one run whom it waits for.
             yield_now();
             return Err(Errno::TIMEDOUT);

@@ -58,7 +58,9 @@ pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes
 unsafe fn describe_stack(core: &Core, attributes: *mut pthread_attr_t) -> c_int {
     // SAFETY: S1: the field belongs to the coroutine while it runs.
     let stack = unsafe { &*core.stack.get() };
-    let Some(stack) = stack.as_ref().map(|pooled| &pooled.stack) else { return libc::ENOMEM };
+    let Some(stack) = stack.as_ref().map(|pooled| &pooled.stack) else {
+        return libc::ENOMEM;
+    };
     // SAFETY: S7: a place for attributes.
     let error = unsafe { libc::pthread_attr_init(attributes) };
     if error != 0 {
@@ -83,7 +85,11 @@ pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *m
         return unsafe { next::sigaltstack(stack, old_stack) };
     }
     if !old_stack.is_null() {
-        let none = stack_t { ss_sp: ptr::null_mut(), ss_flags: libc::SS_DISABLE, ss_size: 0 };
+        let none = stack_t {
+            ss_sp: ptr::null_mut(),
+            ss_flags: libc::SS_DISABLE,
+            ss_size: 0,
+        };
         // SAFETY: S7: a place for the answer, says the contract.
         unsafe { old_stack.write(none) };
     }
@@ -130,8 +136,8 @@ fn take_value(key: libc::pthread_key_t) -> *mut c_void {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
     use crate::coroutine::PooledStack;
+    use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
     use libc::pthread_key_t;
     use silken_context::stack::{Arena, ArenaConfig};
 
@@ -159,8 +165,11 @@ mod tests {
     }
 
     fn set(key: pthread_key_t, value: usize) {
-        // SAFETY: S7: the key exists.
-        assert_eq!(unsafe { libc::pthread_setspecific(key, ptr::without_provenance(value)) }, 0);
+        assert_eq!(
+            // SAFETY: S7: the key exists.
+            unsafe { libc::pthread_setspecific(key, ptr::without_provenance(value)) },
+            0
+        );
     }
 
     fn get(key: pthread_key_t) -> usize {
@@ -193,8 +202,11 @@ mod tests {
     fn key_destructors_run_in_rounds_and_leave_no_value() {
         silken_interpose::link();
         let mut thread = 0;
-        // SAFETY: S7: a place for the thread, default attributes, a body that ends.
-        assert_eq!(unsafe { libc::pthread_create(&mut thread, ptr::null(), body, ptr::null_mut()) }, 0);
+        assert_eq!(
+            // SAFETY: S7: a place for the thread, default attributes, a body that ends.
+            unsafe { libc::pthread_create(&mut thread, ptr::null(), body, ptr::null_mut()) },
+            0
+        );
         let mut result = ptr::null_mut();
         // SAFETY: S7: made above, joined once.
         assert_eq!(unsafe { libc::pthread_join(thread, &mut result) }, 0);
@@ -203,7 +215,11 @@ mod tests {
 
     #[test]
     fn off_a_coroutine_the_questions_pass() {
-        let mut stack = stack_t { ss_sp: ptr::null_mut(), ss_flags: 99, ss_size: 0 };
+        let mut stack = stack_t {
+            ss_sp: ptr::null_mut(),
+            ss_flags: 99,
+            ss_size: 0,
+        };
         // SAFETY: S7: asks only.
         assert_eq!(unsafe { sigaltstack(ptr::null(), &mut stack) }, 0);
         assert_ne!(stack.ss_flags, 99);
@@ -219,19 +235,35 @@ mod tests {
         // SAFETY: S1: nobody runs this core.
         assert_eq!(unsafe { describe_stack(&core, attributes) }, libc::ENOMEM);
 
-        let arena = Box::leak(Box::new(Arena::new(ArenaConfig { slots_max: 1, ..ArenaConfig::default() }).unwrap()));
+        let arena = Box::leak(Box::new(
+            Arena::new(ArenaConfig {
+                slots_max: 1,
+                ..ArenaConfig::default()
+            })
+            .unwrap(),
+        ));
         let stack = arena.take().unwrap();
         let (lowest, bytes, guard) = (stack.bottom(), stack.size(), stack.guard_range().len());
-        let pooled = PooledStack { frame_top: stack.top(), stack, identity: None };
+        let pooled = PooledStack {
+            frame_top: stack.top(),
+            stack,
+            identity: None,
+        };
         // SAFETY: S1: as above.
         unsafe { *core.stack.get() = Some(pooled) };
         // SAFETY: S1: as above.
         assert_eq!(unsafe { describe_stack(&core, attributes) }, 0);
         let (mut told_lowest, mut told_bytes, mut told_guard) = (ptr::null_mut(), 0, 0);
-        // SAFETY: S7: filled in by the call that succeeded.
-        assert_eq!(unsafe { libc::pthread_attr_getstack(attributes, &mut told_lowest, &mut told_bytes) }, 0);
-        // SAFETY: S7: as above.
-        assert_eq!(unsafe { libc::pthread_attr_getguardsize(attributes, &mut told_guard) }, 0);
+        assert_eq!(
+            // SAFETY: S7: filled in by the call that succeeded.
+            unsafe { libc::pthread_attr_getstack(attributes, &mut told_lowest, &mut told_bytes) },
+            0
+        );
+        assert_eq!(
+            // SAFETY: S7: as above.
+            unsafe { libc::pthread_attr_getguardsize(attributes, &mut told_guard) },
+            0
+        );
         assert_eq!((told_lowest.cast(), told_bytes, told_guard), (lowest, bytes, guard));
         // SAFETY: S7: as above; not used again.
         assert_eq!(unsafe { libc::pthread_attr_destroy(attributes) }, 0);

@@ -68,7 +68,9 @@ fn for_ns(duration_ns: u64) -> Slept {
 unsafe fn relative(request: *const timespec, remaining: *mut timespec) -> c_int {
     // SAFETY: S7: the caller's contract. Copied: `remaining` may be the same place.
     let request = unsafe { request.read() };
-    let Some(duration_ns) = clock::timespec_to_ns(&request) else { return libc::EINVAL };
+    let Some(duration_ns) = clock::timespec_to_ns(&request) else {
+        return libc::EINVAL;
+    };
     match for_ns(duration_ns) {
         Slept::Fully => 0,
         Slept::Cancelled => {
@@ -103,7 +105,10 @@ pub(super) unsafe extern "C" fn clock_nanosleep(
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::clock_nanosleep(clock, flags, request, remaining) };
     }
-    if !matches!(clock, libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME) {
+    if !matches!(
+        clock,
+        libc::CLOCK_MONOTONIC | libc::CLOCK_REALTIME | libc::CLOCK_BOOTTIME
+    ) {
         return elsewhere(clock, flags, request, remaining);
     }
     if flags & libc::TIMER_ABSTIME == 0 {
@@ -124,8 +129,10 @@ pub(super) unsafe extern "C" fn clock_nanosleep(
 fn elsewhere(clock: clockid_t, flags: c_int, request: *const timespec, remaining: *mut timespec) -> c_int {
     let (request, remaining) = (request.expose_provenance(), remaining.expose_provenance());
     offload::run(move || {
-        let (request, remaining) =
-            (ptr::with_exposed_provenance(request), ptr::with_exposed_provenance_mut(remaining));
+        let (request, remaining) = (
+            ptr::with_exposed_provenance(request),
+            ptr::with_exposed_provenance_mut(remaining),
+        );
         // SAFETY: S5: both places are the caller's, who waits until this call has ended.
         unsafe { next::clock_nanosleep(clock, flags, request, remaining) }
     })
@@ -215,7 +222,10 @@ mod tests {
     fn other_clocks_keep_the_contract_of_the_c_function() {
         let request = clock::ns_to_timespec(1_000_000);
         assert_eq!(elsewhere(libc::CLOCK_TAI, 0, &request, ptr::null_mut()), 0);
-        assert_eq!(elsewhere(libc::CLOCK_THREAD_CPUTIME_ID, 0, &request, ptr::null_mut()), libc::EINVAL);
+        assert_eq!(
+            elsewhere(libc::CLOCK_THREAD_CPUTIME_ID, 0, &request, ptr::null_mut()),
+            libc::EINVAL
+        );
     }
 
     #[test]
@@ -226,8 +236,11 @@ mod tests {
         assert_eq!(unsafe { nanosleep(&request, ptr::null_mut()) }, 0);
         // SAFETY: S7: no pointers.
         assert_eq!(unsafe { usleep(10_000) }, 0);
-        // SAFETY: S7: null is refused by the kernel.
-        assert_eq!(unsafe { clock_nanosleep(libc::CLOCK_MONOTONIC, 0, ptr::null(), ptr::null_mut()) }, libc::EFAULT);
+        assert_eq!(
+            // SAFETY: S7: null is refused by the kernel.
+            unsafe { clock_nanosleep(libc::CLOCK_MONOTONIC, 0, ptr::null(), ptr::null_mut()) },
+            libc::EFAULT
+        );
         assert!(start.elapsed() >= Duration::from_millis(20));
     }
 }

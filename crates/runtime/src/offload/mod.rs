@@ -85,12 +85,23 @@ struct Call<R> {
 
 impl Pool {
     const fn new(threads_max: usize, idle_ns: u64) -> Self {
-        let state = State { queue: VecDeque::new(), idle: Vec::new(), threads: 0 };
-        Self { state: StaticLock::new(state), threads_max, idle_ns }
+        let state = State {
+            queue: VecDeque::new(),
+            idle: Vec::new(),
+            threads: 0,
+        };
+        Self {
+            state: StaticLock::new(state),
+            threads_max,
+            idle_ns,
+        }
     }
 
     fn run<R: Send + 'static>(&'static self, call: impl FnOnce() -> R + Send + 'static) -> R {
-        let shared = Arc::new(Call { done: WaitCell::new(), result: Lock::new(None) });
+        let shared = Arc::new(Call {
+            done: WaitCell::new(),
+            result: Lock::new(None),
+        });
         let theirs = shared.clone();
         self.submit(Box::new(move || {
             let result = catch_unwind(AssertUnwindSafe(call));
@@ -147,7 +158,11 @@ impl Pool {
         let orphans = critically(|| {
             let mut state = self.state.lock();
             state.threads -= 1;
-            if state.threads == 0 { std::mem::take(&mut state.queue) } else { VecDeque::new() }
+            if state.threads == 0 {
+                std::mem::take(&mut state.queue)
+            } else {
+                VecDeque::new()
+            }
         });
         orphans.into_iter().for_each(|job| job());
     }

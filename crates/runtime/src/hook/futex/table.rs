@@ -77,7 +77,13 @@ unsafe impl Send for Waiter {}
 
 impl Waiter {
     pub(super) fn new(address: usize, bitset: u32, cell: WaitCell) -> Self {
-        Self { link: Link::new(), cell, address, bitset, ticket: UnsafeCell::new(0) }
+        Self {
+            link: Link::new(),
+            cell,
+            address,
+            bitset,
+            ticket: UnsafeCell::new(0),
+        }
     }
 
     pub(super) fn cell(&self) -> &WaitCell {
@@ -122,6 +128,7 @@ pub(super) struct Table<const BUCKETS: usize> {
 /// that R and L of the proof stand in for.
 #[cfg(loom)]
 fn order_registration() {
+    // SeqCst: pairs with the fence in `may_have_waiters`.
     fence(Ordering::SeqCst);
 }
 
@@ -132,12 +139,24 @@ fn order_registration() {}
 impl Bucket {
     #[cfg(not(loom))]
     const fn new() -> Self {
-        Self { registered: AtomicU32::new(0), queue: Lock::new(Queue { waiters: List::new(), next_ticket: 0 }) }
+        Self {
+            registered: AtomicU32::new(0),
+            queue: Lock::new(Queue {
+                waiters: List::new(),
+                next_ticket: 0,
+            }),
+        }
     }
 
     #[cfg(loom)]
     fn new() -> Self {
-        Self { registered: AtomicU32::new(0), queue: Lock::new(Queue { waiters: List::new(), next_ticket: 0 }) }
+        Self {
+            registered: AtomicU32::new(0),
+            queue: Lock::new(Queue {
+                waiters: List::new(),
+                next_ticket: 0,
+            }),
+        }
     }
 }
 
@@ -145,12 +164,16 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
     /// All zero bytes: as a static it costs the pages that are used.
     #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
-        Self { buckets: [const { Bucket::new() }; BUCKETS] }
+        Self {
+            buckets: [const { Bucket::new() }; BUCKETS],
+        }
     }
 
     #[cfg(loom)]
     pub(super) fn new() -> Self {
-        Self { buckets: std::array::from_fn(|_| Bucket::new()) }
+        Self {
+            buckets: std::array::from_fn(|_| Bucket::new()),
+        }
     }
 
     #[inline(always)]
@@ -291,6 +314,9 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
     /// Nodes listed, by the counts.
     pub(super) fn registered(&self) -> u32 {
         // Relaxed: for assertions of a thread that has joined the others.
-        self.buckets.iter().map(|bucket| bucket.registered.load(Ordering::Relaxed)).sum()
+        self.buckets
+            .iter()
+            .map(|bucket| bucket.registered.load(Ordering::Relaxed))
+            .sum()
     }
 }

@@ -27,7 +27,14 @@ fn wake(word: &AtomicU32, count: i32) -> c_long {
 
 fn parse(word: &AtomicU32, operation: c_int, expected: u32, timeout: Option<&timespec>, bitset: u32) -> Option<Wait> {
     let timeout = timeout.map_or(0, |timeout| std::ptr::from_ref(timeout).expose_provenance() as c_long);
-    let call = Call([address(word), c_long::from(operation), c_long::from(expected), timeout, 0, c_long::from(bitset)]);
+    let call = Call([
+        address(word),
+        c_long::from(operation),
+        c_long::from(expected),
+        timeout,
+        0,
+        c_long::from(bitset),
+    ]);
     // SAFETY: S7: live words and timespecs.
     unsafe { Wait::parse(&call) }
 }
@@ -45,10 +52,18 @@ impl Sleepers {
         let mut handles = Vec::new();
         for number in 0..coroutines + threads {
             let word = word.clone();
-            let back = if number < coroutines { &coroutines_back } else { &threads_back }.clone();
+            let back = if number < coroutines {
+                &coroutines_back
+            } else {
+                &threads_back
+            }
+            .clone();
             handles.push(std::thread::spawn(move || {
                 if number < coroutines {
-                    assert_eq!(parse(&word, libc::FUTEX_WAIT | PRIVATE, 0, None, 0).unwrap().park(), Ok(()));
+                    assert_eq!(
+                        parse(&word, libc::FUTEX_WAIT | PRIVATE, 0, None, 0).unwrap().park(),
+                        Ok(())
+                    );
                 } else {
                     assert_eq!(futex(&word, libc::FUTEX_WAIT | PRIVATE, [0; 4]), Ok(0));
                 }
@@ -57,7 +72,11 @@ impl Sleepers {
         }
         // Nothing tells from outside that a thread sleeps on a futex.
         std::thread::sleep(Duration::from_millis(150));
-        Self { threads: handles, coroutines_back, threads_back }
+        Self {
+            threads: handles,
+            coroutines_back,
+            threads_back,
+        }
     }
 
     /// Waits for so many to come back, and no more.
@@ -108,7 +127,11 @@ fn a_requeue_wakes_coroutines_and_moves_threads() {
     let (word, other) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
     let sleepers = Sleepers::start(&word, 2, 2);
     let requeue = |wake: c_long, count: c_long, expected: c_long| {
-        futex(&word, libc::FUTEX_CMP_REQUEUE | PRIVATE, [wake, count, address(&other), expected])
+        futex(
+            &word,
+            libc::FUTEX_CMP_REQUEUE | PRIVATE,
+            [wake, count, address(&other), expected],
+        )
     };
     assert_eq!(requeue(1, 1, 7), Err(libc::EAGAIN));
     assert_eq!(requeue(-1, 1, 0), Err(libc::EINVAL));
@@ -128,7 +151,11 @@ fn wake_op_changes_the_word_once_and_wakes_both() {
     const ADD_ONE_IF_ZERO: c_long = 1 << 28 | 1 << 12;
     let (first, second) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let sleepers = [Sleepers::start(&first, 1, 1), Sleepers::start(&second, 1, 1)];
-    let woken = futex(&first, libc::FUTEX_WAKE_OP | PRIVATE, [1, 1, address(&second), ADD_ONE_IF_ZERO]);
+    let woken = futex(
+        &first,
+        libc::FUTEX_WAKE_OP | PRIVATE,
+        [1, 1, address(&second), ADD_ONE_IF_ZERO],
+    );
     assert_eq!(woken, Ok(4));
     assert_eq!(second.load(SeqCst), 1);
     for sleepers in sleepers {
@@ -142,7 +169,11 @@ fn bitsets_select() {
     let word = Arc::new(AtomicU32::new(0));
     let sleeper = std::thread::spawn({
         let word = word.clone();
-        move || parse(&word, libc::FUTEX_WAIT_BITSET | PRIVATE, 0, None, 0b10).unwrap().park()
+        move || {
+            parse(&word, libc::FUTEX_WAIT_BITSET | PRIVATE, 0, None, 0b10)
+                .unwrap()
+                .park()
+        }
     });
     std::thread::sleep(Duration::from_millis(50));
     let wake = |bitset| futex(&word, libc::FUTEX_WAKE_BITSET | PRIVATE, [1, 0, 0, bitset]);
@@ -169,8 +200,19 @@ fn deadlines_end_waits_and_not_before() {
         assert_eq!(wait.park(), Err(Errno::TIMEDOUT));
         assert!(clock::now_ns() >= start_ns + TEN_MS);
     }
-    assert_eq!(TABLE.wake(address(&word) as usize, ANY, 9), 0, "who timed out is in no list");
-    let past = parse(&word, libc::FUTEX_WAIT_BITSET | PRIVATE, 0, Some(&clock::ns_to_timespec(1)), ANY).unwrap();
+    assert_eq!(
+        TABLE.wake(address(&word) as usize, ANY, 9),
+        0,
+        "who timed out is in no list"
+    );
+    let past = parse(
+        &word,
+        libc::FUTEX_WAIT_BITSET | PRIVATE,
+        0,
+        Some(&clock::ns_to_timespec(1)),
+        ANY,
+    )
+    .unwrap();
     assert_eq!(past.park(), Err(Errno::TIMEDOUT));
 }
 
@@ -182,7 +224,10 @@ fn a_mismatch_does_not_sleep_deadline_or_not() {
         let wait = parse(&word, libc::FUTEX_WAIT_BITSET | PRIVATE, 4, timeout, ANY).unwrap();
         assert_eq!(wait.park(), Err(Errno::AGAIN));
     }
-    assert_eq!(futex(&word, libc::FUTEX_WAIT | PRIVATE, [4, 0, 0, 0]), Err(libc::EAGAIN));
+    assert_eq!(
+        futex(&word, libc::FUTEX_WAIT | PRIVATE, [4, 0, 0, 0]),
+        Err(libc::EAGAIN)
+    );
     // The shared kind goes through the kernel, on this very thread when there is no coroutine.
     let call = Call([address(&word), c_long::from(libc::FUTEX_WAIT), 4, 0, 0, 0]);
     assert_eq!(call.wait_elsewhere(), Err(Errno::AGAIN));
@@ -194,7 +239,14 @@ fn what_the_kernel_would_refuse_is_left_to_it() {
     let word = &words[0];
     let wait = |address, timeout: Option<&timespec>, bitset| {
         let timeout = timeout.map_or(0, |timeout| std::ptr::from_ref(timeout).expose_provenance() as c_long);
-        let call = Call([address, c_long::from(libc::FUTEX_WAIT_BITSET | PRIVATE), 0, timeout, 0, bitset]);
+        let call = Call([
+            address,
+            c_long::from(libc::FUTEX_WAIT_BITSET | PRIVATE),
+            0,
+            timeout,
+            0,
+            bitset,
+        ]);
         // SAFETY: S7: timespecs are live, and the address is not read.
         assert!(unsafe { Wait::parse(&call) }.is_none());
         // SAFETY: S7: as above; the kernel refuses it.

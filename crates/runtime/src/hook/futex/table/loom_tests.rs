@@ -26,7 +26,10 @@ struct World {
 
 impl World {
     fn new() -> Arc<Self> {
-        Arc::new(Self { table: Table::new(), word: AtomicU32::new(0) })
+        Arc::new(Self {
+            table: Table::new(),
+            word: AtomicU32::new(0),
+        })
     }
 
     /// Waits while the word is 0; `None` if it was not.

@@ -9,8 +9,16 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Enlist { address: usize, bitset: u32, expected: bool },
-    Wake { address: usize, bitset: u32, limit: usize },
+    Enlist {
+        address: usize,
+        bitset: u32,
+        expected: bool,
+    },
+    Wake {
+        address: usize,
+        bitset: u32,
+        limit: usize,
+    },
     /// The deadline settles the waiter; it is still listed.
     TimeOut(prop::sample::Index),
     /// A waiter that timed out comes back.
@@ -39,7 +47,10 @@ struct Known {
 /// What a wake does, the slow way.
 fn wake_naively(all: &mut [Known], address: usize, bitset: u32, limit: usize) -> usize {
     let mut woken = 0;
-    for known in all.iter_mut().filter(|known| known.listed && known.waiter.is_meant(address, bitset)) {
+    for known in all
+        .iter_mut()
+        .filter(|known| known.listed && known.waiter.is_meant(address, bitset))
+    {
         if woken == limit {
             break;
         }
@@ -111,7 +122,11 @@ fn a_wake_of_all_does_not_chase_those_who_come_back() {
     assert_eq!(bucket.settle_some(4, ANY, &mut batch, &mut end_ticket), 2);
     let late = enlist();
     assert_eq!(bucket.settle_some(4, ANY, &mut batch, &mut end_ticket), 1);
-    assert!(early.iter().all(|waiter| waiter.cell().outcome() == Some(Outcome::Woken)));
+    assert!(
+        early
+            .iter()
+            .all(|waiter| waiter.cell().outcome() == Some(Outcome::Woken))
+    );
     assert_eq!(late.cell().outcome(), None);
     assert_eq!(table.wake(4, ANY, 1), 1);
 }
@@ -120,8 +135,9 @@ fn a_wake_of_all_does_not_chase_those_who_come_back() {
 fn nearby_addresses_spread_over_the_buckets() {
     let table = Box::new(Table::<64>::new());
     for step in [4, 8, 64, 4096] {
-        let used: std::collections::HashSet<_> =
-            (0..64).map(|number| std::ptr::from_ref(table.bucket(0x7f00_0000_1000 + number * step))).collect();
+        let used: std::collections::HashSet<_> = (0..64)
+            .map(|number| std::ptr::from_ref(table.bucket(0x7f00_0000_1000 + number * step)))
+            .collect();
         assert!(used.len() >= 32, "{} buckets for step {step}", used.len());
     }
 }
