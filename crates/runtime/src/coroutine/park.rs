@@ -219,7 +219,7 @@ pub(crate) struct ThreadParker {
 /// Gives the parker back when the thread ends.
 struct OwnParker(Cell<Option<&'static ThreadParker>>);
 
-static IDLE_PARKERS: sys::Lock<Vec<&'static ThreadParker>> = sys::Lock::new(Vec::new());
+static IDLE_PARKERS: sys::StaticLock<Vec<&'static ThreadParker>> = sys::StaticLock::new(Vec::new());
 
 impl Drop for OwnParker {
     fn drop(&mut self) {

@@ -164,6 +164,25 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
+/// A lock in a `static`. Never loom's, whose locks have no const constructor and do not outlive a model.
+#[cfg(not(loom))]
+pub(crate) use Lock as StaticLock;
+
+/// See the other one.
+#[cfg(loom)]
+pub(crate) struct StaticLock<T>(std::sync::Mutex<T>);
+
+#[cfg(loom)]
+impl<T> StaticLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
 #[cfg(all(test, loom))]
 mod loom_tests;
 
