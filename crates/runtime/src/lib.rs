@@ -6,4 +6,6 @@ pub(crate) mod loom;
 pub(crate) mod collections;
 pub mod coroutine;
 pub(crate) mod driver;
+#[cfg(feature = "interpose")]
+pub(crate) mod hook;
 pub(crate) mod sys;
