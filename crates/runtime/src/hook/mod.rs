@@ -27,14 +27,24 @@
 //! |---|---|
 //! | `futex` | `syscall(SYS_futex, ..)`: every lock of std, parking_lot and what is built on them |
 //! | `sleep` | the sleeping family |
+//! | `io`, `io_parts` | calls that move data |
+//! | `accept_connect` | `accept`, `connect` |
+//! | `poll` | several descriptors at once |
+//! | `fd` | calls that make, change and close descriptors |
 //! | `misc` | `sched_yield`, and what a thread may ask about its own stacks and keys |
 //!
 //! # Rejected
 //! *Passing when the wait would be short* (a spin, a poll): whoever calls has spun already. *A per-thread switch that turns hooks off*: the
 //! critical section of the coroutine is that switch, and it moves with the coroutine.
 
+mod accept_connect;
+mod errno;
+mod fd;
 mod futex;
+mod io;
+mod io_parts;
 mod misc;
+mod poll;
 mod sleep;
 
 use crate::coroutine::{Core, current_core};
@@ -47,6 +57,33 @@ static HOOKS: Hooks = Hooks {
     nanosleep: sleep::nanosleep,
     usleep: sleep::usleep,
     sleep: sleep::sleep,
+    read: io::read,
+    write: io::write,
+    readv: io::readv,
+    writev: io::writev,
+    recv: io::recv,
+    send: io::send,
+    recvfrom: io::recvfrom,
+    sendto: io::sendto,
+    recvmsg: io::recvmsg,
+    sendmsg: io::sendmsg,
+    accept: accept_connect::accept,
+    accept4: accept_connect::accept4,
+    connect: accept_connect::connect,
+    poll: poll::poll,
+    ppoll: poll::ppoll,
+    close: fd::close,
+    dup: fd::dup,
+    dup2: fd::dup2,
+    dup3: fd::dup3,
+    fcntl: fd::fcntl,
+    ioctl: fd::ioctl,
+    setsockopt: fd::setsockopt,
+    socket: fd::socket,
+    socketpair: fd::socketpair,
+    pipe: fd::pipe,
+    pipe2: fd::pipe2,
+    eventfd: fd::eventfd,
     sched_yield: misc::sched_yield,
     pthread_getattr_np: misc::pthread_getattr_np,
     sigaltstack: misc::sigaltstack,
