@@ -42,7 +42,6 @@ mod errno;
 mod fd;
 mod futex;
 mod io;
-mod io_parts;
 mod misc;
 mod poll;
 mod sleep;
