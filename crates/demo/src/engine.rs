@@ -9,7 +9,6 @@
 //! *A refused spawn is not a wrong answer.* The kernel refuses threads with EAGAIN or ENOMEM; such a case is reported
 //! as one that could not be run here.
 
-#[path = "engine/coroutines_absent.rs"] // Take this line away once silken spawns.
 mod coroutines;
 
 use crate::store_server::Spawn;
