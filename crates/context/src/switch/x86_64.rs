@@ -107,6 +107,13 @@ pub fn identity_base() -> usize {
     base
 }
 
+/// Asks for the cache line of an address; any address is allowed, and a useless one costs nothing but the request.
+#[inline(always)]
+pub fn prefetch(address: usize) {
+    // SAFETY: S1: a prefetch reads nothing architecturally and cannot fault.
+    unsafe { asm!("prefetcht0 [{}]", in(reg) address, options(nostack, preserves_flags, readonly)) };
+}
+
 /// Whether user code may write the FS base (kernel and processor have FSGSBASE).
 pub fn identity_switch_supported() -> bool {
     // SAFETY: S7: getauxval has no preconditions.

@@ -155,6 +155,23 @@ impl<T: Word> Owner<T> {
         None
     }
 
+    /// The word that `offset` further pops would take, as a hint: it may be taken by another at any time.
+    #[inline(always)]
+    pub(crate) fn peek(&self, offset: u64) -> Option<NonZeroUsize> {
+        let ring = &*self.ring;
+        // Relaxed, all: a hint.
+        let head = ring.head.load(Relaxed) + offset;
+        if head >= ring.tail.load(Relaxed) {
+            return None;
+        }
+        NonZeroUsize::new(ring.slot(head).load(Relaxed))
+    }
+
+    /// How many more elements have room.
+    pub(crate) fn room(&self) -> usize {
+        CAPACITY - self.len()
+    }
+
     /// As [`pop`](Self::pop), without the locked instruction.
     ///
     /// # Safety

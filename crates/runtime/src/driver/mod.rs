@@ -39,6 +39,9 @@ const WAKE_DATA: u64 = u64::MAX;
 /// Events taken from the kernel at once: enough that a busy server's call is shared by many requests, few enough to stay in the first-level cache.
 const EVENTS_MAX: usize = 256;
 
+/// Even a caller without room takes a few, or those who keep its queue full would starve those who wait for events.
+const EVENTS_MIN: usize = 16;
+
 type Events = Box<[libc::epoll_event; EVENTS_MAX]>;
 
 /// See the head of the file. Lives for ever once made.
@@ -87,15 +90,16 @@ impl Driver {
         self.registered.load(Ordering::Relaxed) != 0 || self.timers.pending()
     }
 
-    /// Collects what has become ready. With `Wait::Not` a poll that another thread is at returns at once.
-    pub(crate) fn poll(&self, wait: Wait, out: &mut Vec<Ready>) {
-        self.poll_events(wait, out);
+    /// Collects what has become ready: of descriptors at most `room` events, so that a caller with a full queue is not swamped: what waits in
+    /// the kernel keeps its turn there. With `Wait::Not` a poll that another thread is at returns at once.
+    pub(crate) fn poll(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) {
+        self.poll_events(wait, room, out);
         if self.timers.pending() {
             self.timers.expire(clock::now_ns(), out);
         }
     }
 
-    fn poll_events(&self, wait: Wait, out: &mut Vec<Ready>) {
+    fn poll_events(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) {
         let timeout_ns = match wait {
             // Relaxed: a hint.
             Wait::Not if self.registered.load(Ordering::Relaxed) == 0 => return,
@@ -114,7 +118,8 @@ impl Driver {
             _ => self.events.lock(),
         };
         // EINTR: a signal handler has run: whoever waits decides anew.
-        let count = self.epoll.wait(&mut events[..], timeout_ns).unwrap_or(0);
+        let room = room.clamp(EVENTS_MIN, EVENTS_MAX);
+        let count = self.epoll.wait(&mut events[..room], timeout_ns).unwrap_or(0);
         for event in &events[..count] {
             let (data, bits) = (event.u64, event.events);
             if data != WAKE_DATA {

@@ -21,6 +21,15 @@ const LIFO_HOPS_MAX: u32 = 3;
 /// some 200 ns when descriptors are registered, so it adds 3 ns to a pick.
 const LOOK_OUTSIDE_EVERY: u32 = 64;
 
+/// Cache lines of a suspended stack that its continuation touches at once: the frames from the switch up to the caller of a hooked read.
+/// Measured by the echo benchmark with 5,000 connections.
+const WARM_FRAME_LINES: usize = 8;
+
+#[inline(always)]
+fn prefetch(address: usize) {
+    silken_context::switch::prefetch(address);
+}
+
 impl Word for Ready {
     #[inline(always)]
     fn into_word(self) -> NonZeroUsize {
@@ -150,6 +159,35 @@ impl Processor {
 
     #[inline(always)]
     fn pop_ring(&self) -> Option<Ready> {
+        let ready = self.pop_ring_cold();
+        if let Some(after_next) = self.ring.peek(1) {
+            self.warm_up(after_next);
+        }
+        ready
+    }
+
+    /// With thousands of coroutines that take turns, each one's core, stack and identity have left the cache, and their pages the translation buffer,
+    /// when its turn comes. The queue tells who comes next, so what a switch will touch is asked for one turn ahead: the core two turns
+    /// ahead, and what the core points to one.
+    #[inline(never)]
+    fn warm_up(&self, after_next: NonZeroUsize) {
+        prefetch(after_next.get());
+        let Some(next) = self.ring.peek(0) else { return };
+        let next = ptr::with_exposed_provenance::<Core>(next.get());
+        // SAFETY: S2: cores are type-stable; a stale hint costs a useless prefetch.
+        let context = unsafe { &(*next).context };
+        let (frames, identity) = (context.stack_pointer(), context.identity());
+        for line in 0..WARM_FRAME_LINES {
+            prefetch(frames.wrapping_add(64 * line));
+        }
+        // The head of the control block, and the thread-locals just below it.
+        prefetch(identity);
+        prefetch(identity.wrapping_sub(64));
+        prefetch(identity.wrapping_sub(128));
+    }
+
+    #[inline(always)]
+    fn pop_ring_cold(&self) -> Option<Ready> {
         if self.alone {
             // SAFETY: S1: the one worker of the scheduler: nobody steals.
             return unsafe { self.ring.pop_alone() };
@@ -196,8 +234,9 @@ impl Processor {
         self.shared.swap_lifo(ready)
     }
 
-    pub(super) fn queued(&self) -> usize {
-        self.ring.len()
+    /// How many more coroutines the ring takes.
+    pub(super) fn room(&self) -> usize {
+        self.ring.room()
     }
 
     /// Steals half of a victim's ring; returns one to run.

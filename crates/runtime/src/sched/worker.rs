@@ -224,7 +224,7 @@ impl Worker {
     fn poll(&self, wait: Wait) -> bool {
         // Taken out, so that what queues them may poll again.
         let mut batch = self.processor.batch.take();
-        self.processor.shared.driver.poll(wait, &mut batch);
+        self.processor.shared.driver.poll(wait, self.processor.room(), &mut batch);
         let found = self.queue_batch(&mut batch);
         self.processor.batch.replace(batch);
         found
@@ -402,7 +402,7 @@ impl Worker {
             if index.is_none_or(|index| before[index] != victim.tick()) {
                 continue;
             }
-            victim.driver.poll(Wait::Not, &mut batch);
+            victim.driver.poll(Wait::Not, self.processor.room(), &mut batch);
             batch.extend(self.processor.steal_lifo(victim));
         }
         found |= self.queue_batch(&mut batch);
