@@ -1,6 +1,7 @@
 //! Behaviour of the runtime's own API, in an ordinary process.
 
 mod join;
+mod memory;
 mod park;
 mod scope;
 mod shutdown;
