@@ -103,12 +103,21 @@ fn main() -> ExitCode {
     if let Ok(name) = std::env::var(VARIABLE) {
         return run_in_child(&name);
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let exact = arguments.iter().any(|argument| argument == "--exact");
-    let list = arguments.iter().any(|argument| argument == "--list");
-    let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let mut arguments = std::env::args().skip(1);
+    let (mut exact, mut list, mut filters, mut skipped) = (false, false, Vec::new(), Vec::new());
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--exact" => exact = true,
+            "--list" => list = true,
+            "--skip" => skipped.extend(arguments.next()),
+            option if option.starts_with('-') => {}
+            _ => filters.push(argument),
+        }
+    }
+    let matches = |name: &str, filter: &String| if exact { filter == name } else { name.contains(filter.as_str()) };
     let is_wanted = |name: &str| {
-        filters.is_empty() || filters.iter().any(|filter| if exact { *filter == name } else { name.contains(*filter) })
+        (filters.is_empty() || filters.iter().any(|filter| matches(name, filter)))
+            && !skipped.iter().any(|filter| matches(name, filter))
     };
     let mut failed = 0;
     for case in cases().iter().filter(|case| is_wanted(case.name)) {
