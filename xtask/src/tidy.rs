@@ -141,6 +141,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ("crates/runtime/src/sched/worker.rs", "resumes coroutines"),
     ("crates/runtime/src/sched/switch.rs", "jumps from stack to stack"),
     (
+        "crates/runtime/src/sched/overflow.rs",
+        "a signal handler: the kernel's records, and the way out of a lost stack",
+    ),
+    (
         "crates/runtime/src/sched/spawn.rs",
         "starts a coroutine on fresh memory",
     ),
@@ -156,6 +160,10 @@ const LOOM_EXEMPT: &[Excused] = &[
     (
         "crates/runtime/src/sched/metrics.rs",
         "counters that nothing is decided by",
+    ),
+    (
+        "crates/runtime/src/sched/overflow.rs",
+        "one flag that orders nothing",
     ),
 ];
 

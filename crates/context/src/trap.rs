@@ -38,6 +38,11 @@ impl Interrupted {
         self.registers()[PROGRAM_COUNTER] as usize
     }
 
+    /// The stack pointer at the interruption.
+    pub fn stack_pointer(&mut self) -> usize {
+        self.registers()[STACK_POINTER] as usize
+    }
+
     /// The return from the handler enters `function(argument)` with this stack pointer instead.
     ///
     /// # Safety

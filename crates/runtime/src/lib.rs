@@ -52,6 +52,7 @@ mod spawn;
 pub use coroutine::{AccessError, JoinError, LocalKey, WaitReason};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, JoinTimeout, current, is_coroutine, try_current};
 pub use park::{park, park_timeout, yield_now};
+pub use sched::OverflowPolicy;
 pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use silken_macros::{main, test};

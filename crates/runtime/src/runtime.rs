@@ -2,7 +2,7 @@
 
 use crate::coroutine::{JoinError, WaitReason};
 use crate::handle::{Coroutine, JoinHandle, deadline_after};
-use crate::sched::{self, Config, Scheduler, SpawnRequest};
+use crate::sched::{self, Config, OverflowPolicy, Scheduler, SpawnRequest};
 use crate::sys;
 use std::io;
 use std::panic::Location;
@@ -39,12 +39,14 @@ pub struct Runtime {
 /// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
 /// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`) | 256 KiB of address space |
 /// | [`light`](Self::light) | `SILKEN_LIGHT=1` | isolated where the platform can |
+/// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_bytes: Option<usize>,
     light: Option<bool>,
     name: Option<String>,
+    overflow: Option<OverflowPolicy>,
 }
 
 fn from_environment<T>(variable: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
@@ -89,6 +91,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// What happens when a coroutine runs out of stack. It holds for the whole process, from now on.
+    #[must_use]
+    pub fn overflow(mut self, policy: OverflowPolicy) -> Self {
+        self.overflow = Some(policy);
+        self
+    }
+
     /// The prefix of the workers' thread names; `silken` by default.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -123,7 +132,16 @@ impl RuntimeBuilder {
                 _ => None,
             })?,
         };
+        let overflow = match self.overflow {
+            Some(policy) => Some(policy),
+            None => from_environment("SILKEN_OVERFLOW", |text| match text {
+                "contain" => Some(OverflowPolicy::Contain),
+                "abort" => Some(OverflowPolicy::Abort),
+                _ => None,
+            })?,
+        };
         Ok(Config {
+            overflow,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
             light: light.unwrap_or(false),
@@ -173,7 +191,9 @@ impl Runtime {
     /// The calling OS thread (or coroutine of another runtime) waits for `main`.
     ///
     /// # Errors
-    /// The payload when `main` panicked, as [`std::thread::Result`] has it. A stack overflow or cancellation gives a [`JoinError`] as payload.
+    /// The payload when `main` panicked, as [`std::thread::Result`] has it. Cancellation gives a [`JoinError`] as payload.
+    ///
+    /// When `main` runs out of stack the process ends, as when a main thread does: `main` may borrow, so nobody could go on safely.
     ///
     /// # Panics
     /// When the first coroutine cannot be made.
@@ -189,7 +209,7 @@ impl Runtime {
     #[track_caller]
     fn spawn_main<T: Send, F: FnOnce() -> T + Send>(&self, main: F) -> JoinHandle<T> {
         let request =
-            SpawnRequest { name: Some("main".into()), site: Some(Location::caller()), ..SpawnRequest::default() };
+            SpawnRequest { name: Some("main".into()), borrows: true, ..SpawnRequest::at(Location::caller()) };
         // SAFETY: S1: `run` waits for the coroutine's end and takes its result before it returns, whatever happens. S2: both are Send.
         let core = unsafe { sched::spawn(self.scheduler, request, main) };
         let core = core.unwrap_or_else(|error| panic!("the first coroutine: {}", io::Error::from(error)));

@@ -39,6 +39,9 @@ unsafe impl<T: Send> Sync for ScopedJoinHandle<'_, T> {}
 /// # Cancellation
 /// The wait for the children is not interrupted: they may use what the parent owns.
 ///
+/// # Stack overflow
+/// A child that runs out of stack ends the process: it may have lent to others what it borrows, and the scope could not return.
+///
 /// # Panics
 /// With `body`'s panic if it panicked, else when a child panicked whose handle nobody joined.
 ///

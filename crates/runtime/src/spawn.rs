@@ -104,7 +104,7 @@ impl Builder {
             stack_bytes: self.stack_bytes,
             light: self.light,
             site: Some(site),
-            group: None,
+            ..SpawnRequest::default()
         }
     }
 

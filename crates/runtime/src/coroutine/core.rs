@@ -13,6 +13,7 @@ use crate::loom::static_atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sys::Lock;
 use silken_context::switch::Context;
 use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -127,6 +128,8 @@ pub(crate) struct Core {
     pub(crate) site: Cell<Option<&'static Location<'static>>>,
     /// The scope that waits for this coroutine; null: none.
     pub(crate) group: Cell<*const Group>,
+    /// What it runs may borrow from others' frames, so it must not end before it has returned.
+    pub(crate) borrows: Cell<bool>,
     pub(crate) joiners: Lock<JoinList>,
     pub(crate) locals: UnsafeCell<Option<Box<LocalMap>>>,
 }
@@ -157,6 +160,7 @@ impl Core {
             name: UnsafeCell::new(None),
             site: Cell::new(None),
             group: Cell::new(ptr::null()),
+            borrows: Cell::new(false),
             joiners: Lock::new(JoinList::new()),
             locals: UnsafeCell::new(None),
         }
@@ -222,11 +226,11 @@ impl Core {
         scheduler.schedule(ready);
     }
 
-    /// Whether `addr` lies in the guard of the stack that the coroutine has now.
-    pub(crate) fn guards(&self, addr: usize) -> bool {
-        // SAFETY: S1: asked by the coroutine itself, which owns the field while it runs.
+    /// The guard of the stack that the coroutine has now. For a signal handler that has interrupted it.
+    pub(crate) fn guard(&self) -> Option<Range<usize>> {
+        // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
         let stack = unsafe { &*self.stack.get() };
-        stack.as_ref().is_some_and(|pooled| pooled.stack.guard_range().contains(&addr))
+        stack.as_ref().map(|pooled| pooled.stack.guard_range())
     }
 }
 

@@ -178,6 +178,12 @@ impl Lifecycle {
         if self.0.fetch_or(RESULT, Ordering::AcqRel) & DETACHED != 0 { ResultOwner::Caller } else { ResultOwner::Other }
     }
 
+    /// Whether the body has ended. Asked by the coroutine itself.
+    pub(crate) fn has_result(&self) -> bool {
+        // Relaxed: the coroutine's own bit.
+        self.0.load(Ordering::Relaxed) & RESULT != 0
+    }
+
     /// The join handle goes without taking the result.
     pub(crate) fn detach(&self) -> ResultOwner {
         // Acquire: pairs with the Release in `store_result`. Release: pairs with its Acquire.

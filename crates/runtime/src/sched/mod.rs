@@ -26,6 +26,7 @@
 
 mod idle;
 mod injector;
+mod overflow;
 mod pinned;
 mod processor;
 mod shutdown;
@@ -33,6 +34,7 @@ mod spawn;
 mod switch;
 mod worker;
 
+pub use overflow::OverflowPolicy;
 pub(crate) use spawn::{SpawnError, SpawnRequest, spawn};
 pub(crate) use switch::{set_key_destructors, yield_now};
 pub(crate) use worker::current_worker_id;
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     /// Every coroutine light, whatever the platform can do.
     pub(crate) light: bool,
     pub(crate) name: String,
+    /// `None`: what another runtime said, else to contain.
+    pub(crate) overflow: Option<OverflowPolicy>,
 }
 
 /// One runtime's scheduler. Lives for ever once made: a late waker may call it at any time. What it holds of the system (descriptors, threads)
@@ -93,6 +97,7 @@ impl Scheduler {
     /// Makes a scheduler and starts its workers.
     pub(crate) fn start(config: &Config) -> io::Result<&'static Scheduler> {
         barrier::init();
+        overflow::install(config.overflow);
         shutdown::prepare_for_forks();
         let class = Pools::class_for(config.stack_bytes)?;
         // The first stack proves that the class can be had, where an error can still be told.

@@ -39,6 +39,8 @@ pub(crate) struct SpawnRequest {
     pub(crate) site: Option<&'static Location<'static>>,
     /// The scope that waits for the coroutine.
     pub(crate) group: Option<NonNull<Group>>,
+    /// The body may borrow from the spawner's frames. A scope's child always may.
+    pub(crate) borrows: bool,
 }
 
 /// Makes a coroutine and queues it.
@@ -109,6 +111,7 @@ fn begin(
     core.scheduler.set(Some(scheduler));
     core.site.set(request.site);
     core.group.set(request.group.map_or(std::ptr::null(), |group| group.as_ptr().cast_const()));
+    core.borrows.set(request.borrows || request.group.is_some());
     core.token.store(false, Ordering::Relaxed);
     if request.name.is_some() {
         // SAFETY: S2: ours.

@@ -199,6 +199,19 @@ fn retire(worker: &'static Worker, core: &Core) {
     release(core);
 }
 
+/// Leaves a coroutine that has overflowed; called on the worker's own stack, under the coroutine's identity (`overflow.rs`).
+///
+/// # Safety
+/// The caller's frame lies below the worker's suspended context on the same stack; `core` ran on `worker`, in its own code and not in a
+/// critical section, and is never continued (S1).
+pub(super) unsafe fn abandon(worker: &'static Worker, core: &Core) -> ! {
+    worker.link.left.set(core, Leaving::Overflowed);
+    // SAFETY: S3: the overflow was not inside malloc, and nothing is allocated before the switch.
+    unsafe { carry(worker, &core.context, &worker.link.base) };
+    // SAFETY: S1: the base waits in `run_from_base`.
+    unsafe { switch::switch_final(&worker.link.base) }
+}
+
 /// A coroutine that ran into its guard: its stack is lost, its joiners learn why.
 #[cold]
 fn bury_overflowed(worker: &'static Worker, core: &Core) {

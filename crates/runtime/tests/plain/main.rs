@@ -2,6 +2,7 @@
 
 mod fork;
 mod join;
+mod memory;
 mod park;
 mod scope;
 mod shutdown;

@@ -1,0 +1,291 @@
+//! Stack overflow: the coroutine ends, the others go on.
+//!
+//! # Protocol
+//! An overflow touches the guard below the stack. The kernel calls [`on_fault`] on the worker's alternate stack, under the identity of the
+//! interrupted coroutine. It names the coroutine on standard error and rewrites the saved registers, so that the return from the signal enters
+//! [`landing`] on the worker's own stack, just below the frames that wait there in `run_from_base`. The kernel's return restores the
+//! signal mask; the FS base is no saved register, so `landing` still has the coroutine's identity: it moves malloc's words to the worker's and
+//! continues the worker's context, which buries the coroutine (`switch.rs`).
+//!
+//! # Why this is sound, and where it would not be
+//! To all code it is as if the coroutine slept for ever at the call that overflowed: nothing is unwound, no destructor runs, the stack and the
+//! thread-locals stay where they are and are never used again. Code must bear that from a thread. What is new is only that joiners are told, so
+//! each rule below asks: may somebody go on who relied on that call to return?
+//!
+//! | the process ends instead, when | because |
+//! |---|---|
+//! | the coroutine *borrows* (a scope's child, the closure of `Runtime::run`) | its frames may have lent to others (`std::thread::scope`, rayon) what the parent owns; the parent would go on and free it |
+//! | it was inside the runtime (a critical section) | queues of the worker may be half changed |
+//! | it was outside the executable's own text | a C library may hold a lock that all need: malloc's arena. memcpy holds none and is not told apart |
+//! | it was panicking | the panic hook, standard error and the unwinder have locks of the whole process; in a light one the count is the worker's |
+//! | its result was stored already | it runs thread-local destructors; in a thread no failure there is survived either |
+//! | the policy says so | [`OverflowPolicy`] |
+//!
+//! What remains: a lock of safe code that the coroutine held is held for ever, as by a thread that hangs; and a light coroutine that is lost in
+//! the middle of code which keeps a thread-local consistent leaves it so for its worker.
+//!
+//! A fault elsewhere than in the guard, or in the guard while the stack pointer is far from it, is memory corruption. It goes to whoever had the
+//! signal before, and the process dies.
+//!
+//! # Rejected
+//! *Unwinding the overflowed stack*: not every call can unwind, and destructors need stack. *longjmp from the handler*: skips the kernel's return,
+//! so the signal stays blocked and the alternate stack in use. *A second chance with a larger stack*: frames have addresses.
+
+use super::switch::abandon;
+use super::worker::Worker;
+use crate::coroutine::{Core, Pools, current_core};
+use crate::loom::static_atomic::{AtomicBool, Ordering};
+use libc::{c_int, c_void, siginfo_t};
+use silken_context::trap::{self, Interrupted};
+use std::ptr;
+
+/// What happens when a coroutine runs out of stack. One for the process: the runtime that was told last decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OverflowPolicy {
+    /// The coroutine ends with [`JoinError::StackOverflow`](crate::JoinError::StackOverflow) and the others go on, where that is sound. Its frames
+    /// are not unwound: what they hold, locks too, is held for ever. The process ends when the coroutine may borrow (a scope's child, the
+    /// closure of [`Runtime::run`](crate::Runtime::run)), was panicking, had stored its result, or was inside the runtime or a shared library.
+    #[default]
+    Contain,
+    /// The process ends, as when a thread overflows.
+    Abort,
+}
+
+static ABORTS: AtomicBool = AtomicBool::new(false);
+
+/// Room below the worker's suspended frames that is left alone: more than any red zone.
+const LANDING_DISTANCE_BYTES: usize = 512;
+
+/// A stack pointer that is at most this far above the guard belongs to an overflow: a `call` or `push` faults with the pointer still above, a leaf
+/// function may use its red zone. A page leaves room for frames that are touched before the pointer is moved.
+const NEAR_BYTES: usize = 4096;
+
+/// Takes the signals; to be called by each scheduler that starts, so that a handler that was installed since the last one comes behind ours.
+pub(super) fn install(policy: Option<OverflowPolicy>) {
+    if let Some(policy) = policy {
+        // Relaxed: a flag of its own.
+        ABORTS.store(policy == OverflowPolicy::Abort, Ordering::Relaxed);
+    }
+    // It must not learn in the handler where the executable lies.
+    trap::in_executable(0);
+    signals::take();
+}
+
+#[cfg(feature = "interpose")]
+mod signals {
+    /// The interposed symbols took the signals before `main`; a full chain of foreign handlers leaves overflows to those.
+    pub(super) fn take() {
+        silken_interpose::set_fault_handler(Some(super::on_fault));
+        let _ = silken_interpose::rearm_fault_handler();
+    }
+}
+
+/// Without interposed symbols we lie over whoever has the signals when the first scheduler starts: as a rule std.
+#[cfg(not(feature = "interpose"))]
+mod signals {
+    use crate::sys::signal;
+    use libc::{c_int, c_void, sigaction, siginfo_t};
+    use std::sync::OnceLock;
+
+    static PREVIOUS: [(c_int, OnceLock<sigaction>); 2] =
+        [(libc::SIGSEGV, OnceLock::new()), (libc::SIGBUS, OnceLock::new())];
+
+    pub(super) fn take() {
+        for (number, previous) in &PREVIOUS {
+            previous.get_or_init(|| {
+                // SAFETY: S6: `trampoline` keeps to what a handler may do.
+                let before = unsafe { signal::install(*number, trampoline, libc::SA_ONSTACK) };
+                // SAFETY: S6: all zeros is the default action.
+                before.unwrap_or_else(|_| unsafe { std::mem::zeroed() })
+            });
+        }
+    }
+
+    extern "C" fn trampoline(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
+        // SAFETY: S6: the kernel's arguments, handed on.
+        if !unsafe { super::on_fault(number, info, context) } {
+            // SAFETY: S6: as above.
+            unsafe { pass_on(number, info, context) };
+        }
+    }
+
+    /// # Safety
+    /// The arguments are the kernel's (S6).
+    unsafe fn pass_on(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
+        // A fault between `install` and the note of the previous action finds none: the default.
+        let previous = PREVIOUS.iter().find(|(of, _)| *of == number).and_then(|(_, previous)| previous.get());
+        match previous {
+            Some(action) if !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) => {
+                // SAFETY: S6: another's handler, with the arguments it would have had; one of a single argument ignores the others.
+                let handler = unsafe {
+                    std::mem::transmute::<usize, extern "C" fn(c_int, *mut siginfo_t, *mut c_void)>(action.sa_sigaction)
+                };
+                handler(number, info, context);
+            }
+            _ => {
+                // SAFETY: S6: all zeros is the default action; the instruction faults again under it.
+                let default: sigaction = unsafe { std::mem::zeroed() };
+                // SAFETY: S6: as above. An error would repeat the fault, and come here again.
+                let _ = unsafe { signal::restore(number, &default) };
+            }
+        }
+    }
+}
+
+/// True when the fault was an overflow that could be contained: the return from the signal then lands in the worker's context.
+///
+/// # Safety
+/// The arguments are those of a SIGSEGV or SIGBUS handler (S6).
+unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mut c_void) -> bool {
+    let Some(core) = current_core() else { return false };
+    // SAFETY: S6: the kernel's record, valid while the handler runs.
+    let info = unsafe { &*info };
+    // SAFETY: S6: a fault's record has an address; one that was sent is refused by the code.
+    let address = unsafe { info.si_addr() } as usize;
+    // SAFETY: S6: the kernel's context.
+    let mut interrupted = unsafe { Interrupted::new(context) };
+    if info.si_code <= 0 || !is_overflow(core, address, interrupted.stack_pointer()) {
+        return false;
+    }
+    report(core);
+    if let Some(reason) = why_not(core, interrupted.program_counter()) {
+        crate::sys::report(&["silken: the process ends with it: ", reason, "\n"]);
+        std::process::abort();
+    }
+    // From here on nobody preempts it, and hooks pass straight through.
+    core.critical.set(1);
+    let landing_pointer = Worker::of(core).link.base.stack_pointer() - LANDING_DISTANCE_BYTES;
+    // SAFETY: S1: the coroutine is never continued; below the worker's suspended frames its stack is free.
+    unsafe { interrupted.enter(landing_pointer, landing, ptr::from_ref(core) as usize) };
+    true
+}
+
+fn is_overflow(core: &Core, address: usize, stack_pointer: usize) -> bool {
+    core.guard().is_some_and(|guard| guard.contains(&address) && stack_pointer < guard.end + NEAR_BYTES)
+}
+
+/// Why the overflow cannot be contained: the table in the head of the file.
+fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
+    // Relaxed: a flag of its own.
+    if ABORTS.load(Ordering::Relaxed) {
+        return Some("the overflow policy is to abort");
+    }
+    if core.critical.get() > 0 {
+        return Some("it was inside the runtime");
+    }
+    if !trap::in_executable(program_counter) {
+        return Some("it was inside a shared library, which may hold a lock");
+    }
+    if std::thread::panicking() {
+        return Some("it was panicking");
+    }
+    if core.lifecycle.has_result() {
+        return Some("it was running destructors after its end");
+    }
+    if core.borrows.get() {
+        return Some("it may have lent to others what its parent owns");
+    }
+    None
+}
+
+/// On the worker's own stack, still under the coroutine's identity.
+unsafe extern "C" fn landing(core: usize) -> ! {
+    // SAFETY: S2: `on_fault` passed a core; cores are type-stable.
+    let core: &'static Core = unsafe { &*ptr::with_exposed_provenance::<Core>(core) };
+    // SAFETY: S1: this is the worker's stack below its suspended context, and the coroutine is never continued.
+    unsafe { abandon(Worker::of(core), core) }
+}
+
+/// One line on standard error, in one write, without allocating.
+fn report(core: &Core) {
+    let mut line = Line::new();
+    line.text("silken: coroutine '");
+    line.text(core.name().map_or("unnamed", |name| name));
+    line.text("' (id ");
+    line.number(core.id());
+    if let Some(site) = core.site.get() {
+        line.text(", spawned at ");
+        line.text(site.file());
+        line.text(":");
+        line.number(site.line().into());
+    }
+    line.text(") has overflowed its stack of ");
+    line.number(Pools::class_bytes(core.class.get()) as u64);
+    line.text(" bytes");
+    line.end();
+}
+
+/// A line of text in fixed memory; what does not fit is cut off.
+struct Line {
+    bytes: [u8; Line::BYTES_MAX],
+    length: usize,
+}
+
+impl Line {
+    /// Enough for a name and a path of usual length.
+    const BYTES_MAX: usize = 512;
+
+    fn new() -> Self {
+        Self { bytes: [0; Self::BYTES_MAX], length: 0 }
+    }
+
+    fn text(&mut self, text: &str) {
+        // One byte is kept for the end of the line.
+        let room = text.len().min(Self::BYTES_MAX - 1 - self.length);
+        let fits = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        self.bytes[self.length..self.length + fits].copy_from_slice(&text.as_bytes()[..fits]);
+        self.length += fits;
+    }
+
+    fn number(&mut self, mut number: u64) {
+        const DIGITS_MAX: usize = 20;
+        let mut digits = [b'0'; DIGITS_MAX];
+        let mut start = DIGITS_MAX;
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.text(std::str::from_utf8(&digits[start..]).unwrap_or("?"));
+    }
+
+    fn end(mut self) {
+        self.bytes[self.length] = b'\n';
+        let line = std::str::from_utf8(&self.bytes[..=self.length]).unwrap_or("silken: a coroutine has overflowed its stack\n");
+        crate::sys::report(&[line]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(line: &Line) -> &str {
+        std::str::from_utf8(&line.bytes[..line.length]).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_decimal() {
+        let mut line = Line::new();
+        for number in [0, 7, 1_024, u64::MAX] {
+            line.number(number);
+            line.text(" ");
+        }
+        assert_eq!(text(&line), "0 7 1024 18446744073709551615 ");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        let mut line = Line::new();
+        line.text(&"x".repeat(Line::BYTES_MAX - 2));
+        line.text("ü");
+        line.text("y");
+        line.text("z");
+        assert_eq!(line.length, Line::BYTES_MAX - 1);
+        assert!(text(&line).ends_with("xy"));
+    }
+}

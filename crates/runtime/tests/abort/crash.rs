@@ -1,0 +1,173 @@
+//! Crashes and exits that are no business of the runtime: they end as they do on a thread.
+
+use super::overflow::recurse;
+use super::{Case, End};
+use silken::{JoinError, Runtime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const ABORTS: End = End::Signals(&[libc::SIGABRT]);
+/// Without interposed symbols std's handler comes next, and swallows a SIGSEGV that was sent.
+const SENT_SIGNAL: End = if cfg!(feature = "interpose") { End::Signals(&[libc::SIGSEGV]) } else { End::Returns };
+const FOREIGN: &str = "the program's own handler\n";
+const FOREIGN_CODE: i32 = 42;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("a_wild_write_on_an_isolated_coroutine", || wild_on_coroutine(false), End::Signals(&[libc::SIGSEGV]))
+            .says_not(&["overflowed"]),
+        Case::new("a_wild_write_on_a_light_coroutine", || wild_on_coroutine(true), End::Signals(&[libc::SIGSEGV]))
+            .says_not(&["overflowed"]),
+        Case::new("a_wild_write_into_the_own_guard", into_own_guard, End::Signals(&[libc::SIGSEGV]))
+            .says_not(&["overflowed"]),
+        Case::new("a_sent_signal_is_no_overflow", sent_signal, SENT_SIGNAL)
+            .says_not(&["overflowed"]),
+        Case::new("a_panic_is_reported_and_joined", panic_is_reported, End::Returns)
+            .says(&["panicked at", "an ordinary failure"]),
+        Case::new("a_second_panic_while_unwinding", second_panic, ABORTS)
+            .says(&["the first failure", "the second failure", "aborting"]),
+        Case::new("a_panic_in_a_thread_local_destructor", destructor_panics, ABORTS)
+            .says(&["a failure in a destructor", "thread local panicked on drop"]),
+        Case::new("exit_on_a_coroutine", || drop(silken::spawn(|| std::process::exit(7)).join()), End::Exits(7)),
+        Case::new("abort_on_a_coroutine", || drop(silken::spawn(|| std::process::abort()).join()), ABORTS),
+        Case::new("main_returns_while_coroutines_run", return_early, End::Returns).says_not(&["panicked"]),
+        Case::new("a_handler_from_before_gets_foreign_faults", handler_before, End::Exits(FOREIGN_CODE))
+            .says(&["has overflowed its stack", FOREIGN]),
+        Case::new("a_handler_from_later_gets_foreign_faults", handler_after, End::Exits(FOREIGN_CODE)).says(&[FOREIGN]),
+        Case::new("a_later_runtime_comes_before_a_handler", later_runtime, End::Exits(FOREIGN_CODE))
+            .says(&["has overflowed its stack", FOREIGN]),
+    ]
+}
+
+fn wild_write() {
+    let address = std::hint::black_box(8usize) as *mut u64;
+    // SAFETY: none: the fault is what is tested.
+    unsafe { address.write_volatile(1) };
+}
+
+fn wild_on_coroutine(light: bool) {
+    let builder = silken::Builder::new();
+    let builder = if light { builder.light() } else { builder };
+    let _ = builder.spawn(wild_write).unwrap().join();
+}
+
+/// The frame is near the top of a stack of 256 KiB: an address that far below, and a little more, lies in the guard.
+fn into_own_guard() {
+    let handle = silken::spawn(|| {
+        let local = 0u8;
+        let top = (&raw const local as usize).next_multiple_of(4096);
+        let address = (top - 248 * 1024) as *mut u8;
+        // SAFETY: none: the fault is what is tested.
+        unsafe { std::hint::black_box(address).write_volatile(1) };
+    });
+    let _ = handle.join();
+}
+
+fn sent_signal() {
+    let handle = silken::spawn(|| {
+        // SAFETY: S7: asks for a number.
+        let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+        // SAFETY: S7: the calling thread.
+        unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGSEGV) }
+    });
+    let _ = handle.join();
+}
+
+fn panic_is_reported() {
+    let outcome = silken::spawn(|| panic!("an ordinary failure")).join();
+    match outcome {
+        Err(error @ JoinError::Panicked(_)) => assert_eq!(error.message(), Some("an ordinary failure")),
+        Err(other) => panic!("{other:?}"),
+        Ok(()) => panic!("it returned"),
+    }
+}
+
+struct PanicsOnDrop(&'static str);
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        panic!("{}", self.0);
+    }
+}
+
+fn second_panic() {
+    let handle = silken::spawn(|| {
+        let _guard = PanicsOnDrop("the second failure");
+        panic!("the first failure");
+    });
+    let _ = handle.join();
+}
+
+fn destructor_panics() {
+    thread_local!(static GUARD: PanicsOnDrop = const { PanicsOnDrop("a failure in a destructor") });
+    let _ = silken::spawn(|| GUARD.with(|guard| assert!(!guard.0.is_empty()))).join();
+}
+
+fn return_early() {
+    let rounds = Arc::new(AtomicU64::new(0));
+    for _ in 0..10 {
+        let rounds = rounds.clone();
+        silken::spawn(move || {
+            loop {
+                rounds.fetch_add(1, Ordering::Relaxed);
+                silken::yield_now();
+            }
+        });
+    }
+    while rounds.load(Ordering::Relaxed) < 1_000 {
+        std::thread::yield_now();
+    }
+}
+
+extern "C" fn say_and_exit(_signal: libc::c_int) {
+    // SAFETY: S6: write is async-signal-safe, the text is static.
+    unsafe { libc::write(2, FOREIGN.as_ptr().cast(), FOREIGN.len()) };
+    // SAFETY: S6: async-signal-safe.
+    unsafe { libc::_exit(FOREIGN_CODE) };
+}
+
+fn install_handler() {
+    // SAFETY: S6: all zeros is the default action with an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = say_and_exit as *const () as usize;
+    // SAFETY: S6: the handler does only what it may.
+    let result = unsafe { libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut()) };
+    assert_eq!(result, 0);
+}
+
+fn assert_overflow_is_contained(runtime: &Runtime) {
+    assert!(matches!(runtime.spawn(|| recurse(0)).join(), Err(JoinError::StackOverflow)));
+}
+
+fn handler_before() {
+    install_handler();
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    assert_overflow_is_contained(&runtime);
+    let _ = runtime.spawn(wild_write).join();
+}
+
+fn handler_after() {
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    install_handler();
+    let _ = runtime.spawn(wild_write).join();
+}
+
+#[cfg(feature = "interpose")]
+fn later_runtime() {
+    let first = Runtime::builder().workers(1).build().unwrap();
+    install_handler();
+    let second = Runtime::builder().workers(1).build().unwrap();
+    assert_overflow_is_contained(&first);
+    assert_overflow_is_contained(&second);
+    let _ = second.spawn(wild_write).join();
+}
+
+/// Without interposed symbols the runtime lies over what it found at its first start only.
+#[cfg(not(feature = "interpose"))]
+fn later_runtime() {
+    install_handler();
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    let again = Runtime::builder().workers(1).build().unwrap();
+    assert_overflow_is_contained(&runtime);
+    let _ = again.spawn(wild_write).join();
+}
