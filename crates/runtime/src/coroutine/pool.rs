@@ -9,7 +9,7 @@
 //!
 //! StaticLock order: pool locks are leaves; nothing is locked, allocated or mapped under them, except that a vector of pointers may grow.
 
-use super::core::{Core, Kind};
+use super::core::{Core, CoreRef, Kind};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use crate::sys::StaticLock;
 use silken_context::identity::{Facts, Identity};
@@ -215,17 +215,18 @@ impl Pools {
         self.cores.lock().push(core);
     }
 
-    /// Calls `look` with every core that is not free: a moving picture, for shutdown and reports.
-    pub(crate) fn for_each_core(&self, mut look: impl FnMut(&Core)) {
+    /// Calls `look` with every core that is not free: a moving picture, for shutdown and reports. Each is held by a reference meanwhile, so that
+    /// the life that is looked at cannot make way for another one.
+    pub(crate) fn for_each_core(&self, mut look: impl FnMut(CoreRef)) {
         let chunks = self.chunks.lock().clone();
         for first in chunks {
             for index in 0..CHUNK_CORES {
                 // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
                 let core = unsafe { first.add(index) };
                 // SAFETY: S2: as above.
-                let core = unsafe { core.as_ref() };
-                if !core.lifecycle.is_free() {
-                    look(core);
+                if unsafe { core.as_ref() }.lifecycle.try_retain() {
+                    // SAFETY: S2: the reference that was just taken.
+                    look(unsafe { CoreRef::adopt(core) });
                 }
             }
         }

@@ -211,17 +211,26 @@ impl Lifecycle {
         self.0.fetch_add(REFERENCE, Ordering::Relaxed);
     }
 
+    /// A reference to whatever life the object has now; `false` when it has none. For those who come upon the object by its place in the pool.
+    #[must_use]
+    pub(crate) fn try_retain(&self) -> bool {
+        // Relaxed: the compare-and-swap below checks the guess.
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word / REFERENCE != 0 {
+            // Acquire: pairs with the Release in `begin`: the life's fields are seen as its spawner wrote them.
+            match self.0.compare_exchange_weak(word, word + REFERENCE, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
     /// One reference less; `true` when it was the last.
     #[must_use]
     pub(crate) fn release(&self) -> bool {
         // Release: pairs with the Acquire of the last one: whatever others did with the object happened before it is recycled.
         self.0.fetch_sub(REFERENCE, Ordering::AcqRel) / REFERENCE == 1
-    }
-
-    /// Whether the object lies in the pool.
-    pub(crate) fn is_free(&self) -> bool {
-        // Relaxed: a snapshot for reports and shutdown, which look again.
-        self.0.load(Ordering::Relaxed) / REFERENCE == 0
     }
 }
 
@@ -276,7 +285,7 @@ mod tests {
     #[test]
     fn a_free_object_ignores_stale_wakers() {
         let word = Lifecycle::free();
-        assert!(word.is_free());
+        assert!(!word.try_retain());
         assert_eq!(word.unpark(), Wake::Noted);
         assert_eq!(word.cancel(), Wake::Noted);
         assert!(!word.is_cancelled());

@@ -162,8 +162,11 @@ impl Idle {
     pub(super) fn watch(&self, worker: usize) -> bool {
         let mut sleepers = self.sleepers.lock();
         let somebody_is_busy = sleepers.stack.len() + sleepers.searching < self.workers;
-        if somebody_is_busy && sleepers.watcher.is_none() {
-            sleepers.watcher = Some(worker);
+        match sleepers.watcher {
+            None if somebody_is_busy => sleepers.watcher = Some(worker),
+            // Nobody is left to look after: an idle process makes no wake-ups.
+            Some(watcher) if watcher == worker && !somebody_is_busy => sleepers.watcher = None,
+            _ => {}
         }
         sleepers.watcher == Some(worker)
     }

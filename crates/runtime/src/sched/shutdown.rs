@@ -5,7 +5,7 @@
 //! coroutine is counted as spawned before it can finish.
 
 use super::Scheduler;
-use crate::coroutine::{Core, CoreRef, Schedule, current_core, pools};
+use crate::coroutine::{CoreRef, Schedule, current_core, pools};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use crate::sys::clock;
 use std::sync::Once;
@@ -64,9 +64,8 @@ impl Scheduler {
     }
 
     /// Calls `look` with every live coroutine of this scheduler.
-    pub(crate) fn for_each(&self, mut look: impl FnMut(&Core)) {
+    pub(crate) fn for_each(&self, mut look: impl FnMut(CoreRef)) {
         pools().for_each_core(|core| {
-            // The name of the scheduler is set before the life begins; a core that is recycled meanwhile belongs to nobody.
             let own = core.scheduler.get().is_some_and(|scheduler| {
                 std::ptr::eq(std::ptr::from_ref::<dyn Schedule>(scheduler).cast::<()>(), std::ptr::from_ref(self).cast())
             });
@@ -80,13 +79,13 @@ impl Scheduler {
     /// On an OS thread that is none of this scheduler's workers.
     pub(crate) fn cancel_all(&self, deadline_ns: u64) -> Vec<CoreRef> {
         while self.alive() > 0 {
-            self.for_each(Core::cancel);
+            self.for_each(|core| core.cancel());
             if self.alive() == 0 {
                 break;
             }
             if clock::now_ns() >= deadline_ns {
                 let mut left = Vec::new();
-                self.for_each(|core| left.push(CoreRef::retain(core)));
+                self.for_each(|core| left.push(core));
                 return left;
             }
             std::thread::sleep(LOOK_EVERY);

@@ -23,7 +23,7 @@ fn entry(fd: RawFd) -> &'static fd_table::Entry {
 
 fn poll(driver: &Driver) {
     let mut out = Vec::new();
-    driver.poll(Wait::Until(clock::now_ns() + 2_000_000), &mut out);
+    driver.poll(Wait::Until(clock::now_ns() + 2_000_000), 256, &mut out);
     assert!(out.is_empty(), "only threads wait here");
 }
 
