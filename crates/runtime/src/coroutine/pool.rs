@@ -11,7 +11,7 @@
 
 use super::core::{Core, Kind};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
-use crate::sys::Lock;
+use crate::sys::StaticLock;
 use silken_context::identity::{Facts, Identity};
 use silken_context::stack::{Arena, ArenaConfig, Stack};
 use std::cell::{Cell, UnsafeCell};
@@ -53,27 +53,27 @@ type Shelf = [Vec<PooledStack>; 2];
 /// One size class: its arena, and stacks that are ready for use.
 struct Class {
     arena: AtomicPtr<Arena>,
-    shelf: Lock<Shelf>,
+    shelf: StaticLock<Shelf>,
 }
 
 /// The process-wide pools.
 pub(crate) struct Pools {
     classes: [Class; CLASSES],
-    cores: Lock<Vec<NonNull<Core>>>,
+    cores: StaticLock<Vec<NonNull<Core>>>,
     /// First core of each chunk ever made, for those who look at all coroutines.
-    chunks: Lock<Vec<NonNull<Core>>>,
-    growing: Lock<()>,
+    chunks: StaticLock<Vec<NonNull<Core>>>,
+    growing: StaticLock<()>,
 }
 
 // SAFETY: S2: cores in the pool belong to nobody; the locks hand them over.
 unsafe impl Sync for Pools {}
 
 static POOLS: Pools = Pools {
-    classes: [const { Class { arena: AtomicPtr::new(ptr::null_mut()), shelf: Lock::new([Vec::new(), Vec::new()]) } };
+    classes: [const { Class { arena: AtomicPtr::new(ptr::null_mut()), shelf: StaticLock::new([Vec::new(), Vec::new()]) } };
         CLASSES],
-    cores: Lock::new(Vec::new()),
-    chunks: Lock::new(Vec::new()),
-    growing: Lock::new(()),
+    cores: StaticLock::new(Vec::new()),
+    chunks: StaticLock::new(Vec::new()),
+    growing: StaticLock::new(()),
 };
 
 /// The pools of this process.

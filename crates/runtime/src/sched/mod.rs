@@ -26,6 +26,8 @@
 
 mod idle;
 mod injector;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod processor;
 mod shutdown;
 mod spawn;
