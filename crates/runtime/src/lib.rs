@@ -35,9 +35,13 @@ pub(crate) mod sys;
 mod coroutine;
 
 pub(crate) mod driver;
+pub(crate) mod offload;
 
 pub(crate) mod sched;
 mod time;
+
+#[cfg(feature = "interpose")]
+mod hook;
 
 mod handle;
 mod park;
@@ -97,5 +101,8 @@ macro_rules! coroutine_local {
     };
 }
 
-/// Puts the runtime's answers into the table of interposed symbols, once.
-fn install_hooks() {}
+/// Puts the runtime's answers into the table of interposed symbols.
+fn install_hooks() {
+    #[cfg(feature = "interpose")]
+    hook::install();
+}

@@ -14,6 +14,7 @@
 //! | `_dl_allocate_tls(tcb)` | dtv and initial images for a control block at an address of ours |
 //! | `_dl_deallocate_tls(tcb, false)` | its inverse: frees the dtv and what was loaded lazily |
 //! | `_thread_db_sizeof_pthread`, `_thread_db_pthread_tid` | size of struct pthread, place of its tid: exported for debuggers |
+//! | `_thread_db_pthread_list` | place of the links in the list of all threads |
 //! | `__ctype_init` | fills the locale tables' pointers of the running block |
 //! | `__call_tls_dtors` | runs the destructors of the running block |
 //! | `__rseq_offset` | place of the restartable-sequences area |
@@ -61,6 +62,7 @@ pub struct Facts {
     alignment: usize,
     tcb_bytes: usize,
     tid_offset: isize,
+    list_offset: Option<isize>,
     rseq_offset: Option<isize>,
     robust_offset: Option<isize>,
     errno_offset: isize,
@@ -217,6 +219,7 @@ fn learn() -> Result<Facts, Unsupported> {
     if tcb_bytes >= static_bytes || !alignment.is_power_of_two() || tid_offset as usize >= tcb_bytes {
         return Err(Unsupported(format!("an unknown block layout: {static_bytes} bytes, control block {tcb_bytes}")));
     }
+    let list_offset = descriptor(c"_thread_db_pthread_list", 2).ok().map(|offset| offset as isize);
     let rseq_offset = symbol(c"__rseq_offset").ok().map(|address| {
         // SAFETY: S7: __rseq_offset is a constant ptrdiff_t.
         unsafe { address.cast::<isize>().read() }
@@ -226,6 +229,7 @@ fn learn() -> Result<Facts, Unsupported> {
         alignment,
         tcb_bytes,
         tid_offset,
+        list_offset,
         rseq_offset,
         robust_offset: robust_offset(tcb_bytes),
         errno_offset: errno_offset(),
@@ -277,6 +281,26 @@ impl Facts {
     /// allocated between this call and the switch (S3).
     #[inline(always)]
     pub unsafe fn carry_allocator(&self, from: usize, to: usize) {
+        // Two with every glibc since 2.26; kept apart from the loop, which costs as much as the rest of a light switch.
+        if let [first, second] = self.allocator_words[..self.allocator_word_count.min(ALLOCATOR_WORDS_MAX)] {
+            // SAFETY: S3: the caller's contract; the offset lies in the C library's segment of every block.
+            let word = unsafe { read_word(from, first) };
+            // SAFETY: S3: as above.
+            unsafe { write_word(to, first, word) };
+            // SAFETY: S3: as above.
+            let word = unsafe { read_word(from, second) };
+            // SAFETY: S3: as above.
+            unsafe { write_word(to, second, word) };
+        } else {
+            // SAFETY: S3: the caller's contract.
+            unsafe { self.carry_allocator_slow(from, to) };
+        }
+    }
+
+    /// # Safety
+    /// As for [`carry_allocator`](Self::carry_allocator).
+    #[cold]
+    unsafe fn carry_allocator_slow(&self, from: usize, to: usize) {
         for &offset in &self.allocator_words[..self.allocator_word_count] {
             // SAFETY: S3: the caller's contract; the offset lies in the C library's segment of every block.
             let word = unsafe { read_word(from, offset) };
@@ -419,6 +443,14 @@ impl Identity {
         if let Some(offset) = facts.rseq_offset {
             // SAFETY: S3: the rseq area of the new block, which the kernel never hears of.
             unsafe { word_at(base, offset + RSEQ_CPU_ID).cast::<u32>().write(RSEQ_CPU_ID_REGISTRATION_FAILED) };
+        }
+        if let Some(offset) = facts.list_offset {
+            // fork's child takes the running thread out of the list of all threads, in which a block of ours never was: a ring of one.
+            let list = base.wrapping_add_signed(offset);
+            for link in [offset, offset + 8] {
+                // SAFETY: S3: the two links of the new block's list entry.
+                unsafe { write_word(base, link, list) };
+            }
         }
         if let Some(offset) = facts.robust_offset {
             let head = base.wrapping_add_signed(offset);

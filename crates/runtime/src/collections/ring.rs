@@ -155,6 +155,24 @@ impl<T: Word> Owner<T> {
         None
     }
 
+    /// As [`pop`](Self::pop), without the locked instruction.
+    ///
+    /// # Safety
+    /// Nobody else uses a stealer of this ring meanwhile (S1).
+    #[inline(always)]
+    pub(crate) unsafe fn pop_alone(&self) -> Option<T> {
+        let ring = &*self.ring;
+        // Relaxed, all: one thread.
+        let (head, tail) = (ring.head.load(Relaxed), ring.tail.load(Relaxed));
+        if head == tail {
+            return None;
+        }
+        let word = ring.slot(head).load(Relaxed);
+        ring.head.store(head + 1, Relaxed);
+        // SAFETY: S1: no stealer competes, so word number `head` is ours.
+        Some(unsafe { ring.element(word) })
+    }
+
     /// Moves the older half (rounded up) to the end of `into`, oldest first: what a full ring hands to the injector.
     /// Allocates only if `into` lacks room.
     #[cold]

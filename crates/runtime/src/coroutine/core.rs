@@ -28,17 +28,49 @@ pub(crate) enum Kind {
 
 /// Why the previous coroutine of a worker left its stack; its successor acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub(crate) enum Leaving {
-    /// Nobody left: the worker's base context began to run something.
-    Nothing,
     /// It goes to the tail of the run queue.
-    Yield,
+    Yield = 0,
     /// It is to be published as parked.
     Park,
     /// Its stack goes back to the pool.
     Finished,
     /// Its stack is lost.
     Overflowed,
+}
+
+/// Who left a worker, and why, in one word: the address of a core is a multiple of 64. Written by whoever leaves, consumed by its successor.
+pub(crate) struct Left(Cell<usize>);
+
+impl Left {
+    /// Nobody left: the worker's base context began to run something.
+    pub(crate) const fn nobody() -> Self {
+        Self(Cell::new(0))
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, core: &Core, leaving: Leaving) {
+        self.0.set(ptr::from_ref(core).expose_provenance() | leaving as usize);
+    }
+
+    #[inline(always)]
+    pub(crate) fn clear(&self) {
+        self.0.set(0);
+    }
+
+    #[inline(always)]
+    pub(crate) fn take(&self) -> Option<(NonNull<Core>, Leaving)> {
+        let word = self.0.replace(0);
+        let leaving = match word & 3 {
+            0 => Leaving::Yield,
+            1 => Leaving::Park,
+            2 => Leaving::Finished,
+            _ => Leaving::Overflowed,
+        };
+        let core = ptr::with_exposed_provenance_mut::<Core>(word & !3);
+        NonNull::new(core).map(|core| (core, leaving))
+    }
 }
 
 /// The one way from a coroutine to its scheduler; implemented once, in `sched`.
@@ -58,9 +90,7 @@ pub(crate) trait Schedule: Sync {
 pub(crate) struct WorkerLink {
     /// The worker's own execution, on the OS thread's stack.
     pub(crate) base: Context,
-    /// Who left, and why; consumed by the successor.
-    pub(crate) left: Cell<*const Core>,
-    pub(crate) leaving: Cell<Leaving>,
+    pub(crate) left: Left,
     /// Address of [`current::slot`] in the worker's own identity.
     pub(crate) own_slot: *const Cell<*const Core>,
     pub(crate) scheduler: &'static dyn Schedule,

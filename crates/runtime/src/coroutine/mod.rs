@@ -38,7 +38,7 @@ mod state;
 mod loom_tests;
 
 pub(crate) use body::{Body, CancelUnwind};
-pub(crate) use core::{Core, CoreRef, Kind, Leaving, Ready, Schedule, WorkerLink, release};
+pub(crate) use core::{Core, CoreRef, Kind, Leaving, Left, Ready, Schedule, WorkerLink, release};
 pub(crate) use group::Group;
 pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, current_slot, slot_offset};
 pub(crate) use join::Joiner;

@@ -4,11 +4,16 @@
 //! become ready, it never calls the scheduler, so events travel in batches and the scheduler runs at its own pace. Any thread may poll any
 //! driver without waiting: a worker that looks for work looks there too.
 //!
-//! * [`readiness`]: descriptors: who waits for which, and what is known of each;
+//! * [`readiness`]: descriptors: who waits for which; [`fd_table`]: what is known of each;
 //! * [`timers`]: deadlines, and the wait that every blocker ends in.
 
+pub(crate) mod fd_table;
 pub(crate) mod readiness;
 pub(crate) mod timers;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 
 use crate::coroutine::{Ready, WorkerLink};
 use crate::loom::static_atomic::{AtomicUsize, Ordering};

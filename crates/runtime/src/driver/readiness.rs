@@ -1,6 +1,421 @@
-//! Descriptors.
+//! Who waits for which descriptor, and what is known of each.
+//!
+//! # Protocol
+//! A descriptor is registered once, edge-triggered, for both directions, in the epoll of the processor on which a coroutine first has
+//! to wait for it. A hook *looks* (reads the direction's word), tries the call, and after a would-block waits for the word to change.
+//! An event changes the word and wakes everybody who waits in that direction. So the word is a version of the kernel's state, not
+//! the state: the call itself is the only test of readiness, and a wake means "try again".
+//!
+//! | field | bits | meaning | who changes it |
+//! |---|---|---|---|
+//! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event, cleared by `reset` and `connected` |
+//! | | 1 `REGISTERED` | events will come | set by the first wait, cleared by `reset` |
+//! | | 2.. tick | number of events | bumped by an event and by `reset` (never reused) |
+//! | `drained` | as a word | the word that a short read looked at before it emptied the socket | readers, no lock |
+//! | `inner` | | generation, driver, waiters | whoever holds the lock |
+//!
+//! The words are written under the lock and read without it.
+//!
+//! # The race: an event between the call and the wait
+//! `look` comes before the call, and `enlist` compares the word with what was seen under the lock that `event` takes. Either the event
+//! came first, then the word differs and the caller tries again; or it comes later and finds the waiter in the list. An event that
+//! the kernel raised but nobody has fetched yet is of the second kind, also on another processor. The first wait registers under
+//! the same lock, and the kernel reports the state at that moment as an event.
+//!
+//! # The short-read rule
+//! A TCP read that returns less than was asked for has emptied the socket, so the next read parks without the call that would only say
+//! EAGAIN. The reader stores the word that it saw *before* the call into `drained`, and the next one skips its try while
+//! `drained` equals the word. Proof: what arrives after the call raises an event that is dispatched after the look (it could not be
+//! fetched earlier); that bumps the word, be it before or after the store, and no later store can bring the old word back into effect, since words
+//! do not repeat. No read-modify-write is needed: two readers can only replace one old word by another, which costs a useless try.
+//! `STICKY` words are never stored, because the state behind them raises no second event. It holds only for TCP: a record
+//! of SCTP, a Unix socket's ancillary boundary and a TLS record in the kernel end a read early with more to come.
+//! Rejected: the mirror image for short *writes*. A send that met a bad address is short as well and raises no event; the try that is
+//! saved would be one per filled send buffer.
+//!
+//! # All waiters of a direction are woken
+//! One edge may stand for many connections or datagrams. Waking one waiter is sound only if he passes the duty on when he leaves
+//! something behind, times out, is cancelled, or dies, and every such path is a lost wake-up in waiting. Several coroutines in
+//! one direction of one descriptor are acceptors as a rule, and few.
+//!
+//! # Close
+//! `reset` gives the entry a new generation, bumps the words and settles waiters as closed, before the number can be reused. A fetched
+//! event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's) and is dropped if it is old.
 
-use crate::coroutine::Ready;
+use super::{Driver, fd_table, timers};
+use crate::collections::list::{Link, List, Node};
+use crate::coroutine::{
+    Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, current_link,
+};
+use crate::loom::atomic::{AtomicU64, Ordering};
+use crate::sys::Lock;
+use crate::sys::raw::Errno;
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::ptr::{self, NonNull};
+
+/// The two ways that data goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Data, connections, ends of file.
+    Read = 0,
+    /// Room for data, the end of a connect.
+    Write = 1,
+}
+
+const STICKY: u64 = 1;
+const REGISTERED: u64 = 2;
+const TICK: u64 = 4;
+/// No word: a tick does not get there.
+const NEVER: u64 = u64::MAX;
+
+const GENERATION_MASK: u32 = 0x7fff_ffff;
+
+const HANG_UP_BITS: u32 = (libc::EPOLLHUP | libc::EPOLLERR) as u32;
+const READ_END_BITS: u32 = (libc::EPOLLRDHUP | libc::EPOLLPRI) as u32;
+const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLPRI | libc::EPOLLET) as u32;
+
+/// A direction's word, as it was before a call was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen(u64);
+
+impl Seen {
+    /// Whether the state may be one that raises no further event.
+    pub(crate) fn is_sticky(self) -> bool {
+        self.0 & STICKY != 0
+    }
+}
+
+/// A place in a direction's wait list, on the waiter's stack. A wait for several descriptors has several of them and one cell.
+pub(crate) struct Waiter {
+    link: Link<Waiter>,
+    cell: Cell<*const WaitCell>,
+}
+
+// SAFETY: S8: the field is always the same one, and only lists write it.
+unsafe impl Node for Waiter {
+    unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
+        // SAFETY: S8: the caller promises a live element, so the field's address lies in it.
+        NonNull::from(unsafe { &(*this.as_ptr()).link })
+    }
+}
+
+// SAFETY: S2: link and cell are used under the lock of the list that the waiter is in, or by its owner while it is in none.
+unsafe impl Send for Waiter {}
+
+impl Waiter {
+    pub(crate) const fn new() -> Self {
+        Self { link: Link::new(), cell: Cell::new(ptr::null()) }
+    }
+
+    /// Names the wait that the waiter stands for; while it is in no list.
+    pub(super) fn attach(&self, cell: &WaitCell) {
+        self.cell.set(cell);
+    }
+}
+
+/// What came of joining a wait list.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Enlisted {
+    /// The waiter is in the list.
+    Yes,
+    /// Something has happened since the look: try again.
+    Changed,
+    /// The descriptor cannot be registered.
+    Refused(Errno),
+}
+
+/// What is known of one descriptor; `D` is where it is registered.
+pub(crate) struct Readiness<D = &'static Driver> {
+    words: [AtomicU64; 2],
+    drained: AtomicU64,
+    inner: Lock<Inner<D>>,
+}
+
+struct Inner<D> {
+    generation: u32,
+    registration: Option<D>,
+    waiters: [List<Waiter>; 2],
+}
+
+impl<D: Copy> Readiness<D> {
+    pub(crate) fn new() -> Self {
+        Self {
+            words: [AtomicU64::new(0), AtomicU64::new(0)],
+            drained: AtomicU64::new(NEVER),
+            inner: Lock::new(Inner { generation: 0, registration: None, waiters: [List::new(), List::new()] }),
+        }
+    }
+
+    /// To be called before the call that is tried.
+    #[inline(always)]
+    pub(crate) fn look(&self, direction: Direction) -> Seen {
+        // Acquire: keeps the load before the system call that follows; it also pairs with the Release in `store_word`.
+        Seen(self.words[direction as usize].load(Ordering::Acquire))
+    }
+
+    /// Whether a read would find nothing: see the short-read rule.
+    #[inline(always)]
+    pub(crate) fn is_drained(&self, seen: Seen) -> bool {
+        // Relaxed: words do not repeat, so an old value here only costs a try.
+        self.drained.load(Ordering::Relaxed) == seen.0
+    }
+
+    /// A read that looked at `seen` has emptied the socket.
+    #[inline(always)]
+    pub(crate) fn set_drained(&self, seen: Seen) {
+        if seen.0 & (STICKY | REGISTERED) == REGISTERED {
+            // Relaxed: as above.
+            self.drained.store(seen.0, Ordering::Relaxed);
+        }
+    }
+
+    fn word(&self, direction: Direction) -> u64 {
+        // Relaxed: the caller holds the lock under which words are written.
+        self.words[direction as usize].load(Ordering::Relaxed)
+    }
+
+    fn store_word(&self, direction: Direction, word: u64) {
+        // Release: pairs with the Acquire in `look`.
+        self.words[direction as usize].store(word, Ordering::Release);
+    }
+
+    /// Joins the wait list unless something has happened since the look; `register` is called with the generation if this is the first wait.
+    ///
+    /// # Safety
+    /// The waiter and its cell stay where they are until the waiter has been unlisted or the cell is settled as woken or closed (S8).
+    pub(super) unsafe fn enlist(
+        &self,
+        direction: Direction,
+        seen: Seen,
+        waiter: &Waiter,
+        register: impl FnOnce(u32) -> Result<D, Errno>,
+    ) -> Enlisted {
+        let mut inner = self.inner.lock();
+        if self.word(direction) != seen.0 {
+            return Enlisted::Changed;
+        }
+        if inner.registration.is_none() {
+            match register(inner.generation) {
+                Ok(registration) => inner.registration = Some(registration),
+                Err(errno) => return Enlisted::Refused(errno),
+            }
+            for direction in [Direction::Read, Direction::Write] {
+                self.store_word(direction, self.word(direction) | REGISTERED);
+            }
+        }
+        // SAFETY: S8: the caller's contract; the waiter is new or was unlisted.
+        unsafe { inner.waiters[direction as usize].push_back(NonNull::from(waiter)) };
+        Enlisted::Yes
+    }
+
+    /// Leaves the wait list, if the waiter is still in it. Afterwards nobody touches waiter or cell on account of this list.
+    pub(super) fn unlist(&self, direction: Direction, waiter: &Waiter) {
+        let mut inner = self.inner.lock();
+        // SAFETY: S8: the caller's waiter is alive, and is in this list or in none.
+        unsafe { inner.waiters[direction as usize].remove(NonNull::from(waiter)) };
+    }
+
+    /// An event that was registered under `generation`.
+    pub(super) fn event(&self, generation: u32, bits: u32, out: &mut Vec<Ready>) {
+        let mut inner = self.inner.lock();
+        if inner.generation != generation {
+            return;
+        }
+        let mut wake = |unparker| match unparker {
+            // SAFETY: S2: cores are type-stable.
+            Unparker::Coroutine(core) => out.extend(unsafe { core.as_ref() }.make_ready()),
+            Unparker::Thread(_) => unparker.unpark(),
+        };
+        if bits & (libc::EPOLLIN as u32 | READ_END_BITS | HANG_UP_BITS) != 0 {
+            let sticky = bits & (READ_END_BITS | HANG_UP_BITS) != 0;
+            self.tick(&mut inner, Direction::Read, sticky, &mut wake);
+        }
+        if bits & (libc::EPOLLOUT as u32 | HANG_UP_BITS) != 0 {
+            let sticky = bits & HANG_UP_BITS != 0;
+            self.tick(&mut inner, Direction::Write, sticky, &mut wake);
+        }
+    }
+
+    #[inline]
+    fn tick(&self, inner: &mut Inner<D>, direction: Direction, sticky: bool, wake: &mut impl FnMut(Unparker)) {
+        let word = self.word(direction).wrapping_add(TICK);
+        self.store_word(direction, word | if sticky { STICKY } else { 0 });
+        settle_all(&mut inner.waiters[direction as usize], Outcome::Woken, wake);
+    }
+
+    /// The socket has just been connected: what was seen of it before is no end of anything.
+    pub(crate) fn connected(&self) {
+        let _inner = self.inner.lock();
+        for direction in [Direction::Read, Direction::Write] {
+            self.store_word(direction, (self.word(direction) & !STICKY).wrapping_add(TICK));
+        }
+    }
+
+    /// The number is given up: stale events are dropped from here on, waiters learn that it is closed. `deregister` runs under the lock,
+    /// so that a wait that comes too late does not have its registration taken away.
+    pub(super) fn reset(&self, deregister: impl FnOnce(D)) {
+        let mut unparkers = Vec::new();
+        {
+            let mut inner = self.inner.lock();
+            inner.generation = inner.generation.wrapping_add(1) & GENERATION_MASK;
+            for direction in [Direction::Read, Direction::Write] {
+                let word = (self.word(direction) & !(STICKY | REGISTERED)).wrapping_add(TICK);
+                self.store_word(direction, word);
+                settle_all(&mut inner.waiters[direction as usize], Outcome::Closed, &mut |unparker| {
+                    unparkers.push(unparker)
+                });
+            }
+            if let Some(registration) = inner.registration.take() {
+                deregister(registration);
+            }
+        }
+        unparkers.into_iter().for_each(Unparker::unpark);
+    }
+}
+
+/// Empties a wait list; the caller holds its lock. Settling is the last touch of a waiter's memory.
+#[inline]
+fn settle_all(waiters: &mut List<Waiter>, outcome: Outcome, wake: &mut impl FnMut(Unparker)) {
+    while let Some(waiter) = waiters.pop_front() {
+        // SAFETY: S8: it was listed until now, and its owner needs the lock, which the caller holds, or a settled cell to go away.
+        let cell = unsafe { waiter.as_ref() }.cell.get();
+        // SAFETY: S8: the cell lives as long as its waiters.
+        let cell = unsafe { &*cell };
+        let unparker = cell.unparker();
+        if cell.settle(outcome) {
+            wake(unparker);
+        }
+    }
+}
+
+impl Readiness {
+    /// Waits until something has happened in a direction since the look. An error says why the descriptor cannot be waited for.
+    pub(crate) fn wait(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        seen: Seen,
+        deadline_ns: Option<u64>,
+    ) -> Result<Outcome, Errno> {
+        self.wait_with(direction, seen, deadline_ns, |generation| register(fd, generation))
+    }
+
+    fn wait_with(
+        &self,
+        direction: Direction,
+        seen: Seen,
+        deadline_ns: Option<u64>,
+        register: impl FnOnce(u32) -> Result<&'static Driver, Errno>,
+    ) -> Result<Outcome, Errno> {
+        let cell = WaitCell::new();
+        let waiter = Waiter::new();
+        waiter.attach(&cell);
+        let enlisted = {
+            let _critical = current_core().map(Critical::enter);
+            // SAFETY: S8: both stay on this frame, which is left unlisted or settled by a waker.
+            unsafe { self.enlist(direction, seen, &waiter, register) }
+        };
+        match enlisted {
+            Enlisted::Yes => {}
+            Enlisted::Changed => return Ok(Outcome::Woken),
+            Enlisted::Refused(errno) => return Err(errno),
+        }
+        let reason = match direction {
+            Direction::Read => WaitReason::Read,
+            Direction::Write => WaitReason::Write,
+        };
+        let outcome = timers::wait(&cell, reason, deadline_ns, true);
+        if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
+            let _critical = current_core().map(Critical::enter);
+            self.unlist(direction, &waiter);
+        }
+        Ok(outcome)
+    }
+}
+
+/// One of several things to wait for.
+pub(crate) struct Slot {
+    pub(crate) readiness: &'static Readiness,
+    pub(crate) fd: RawFd,
+    pub(crate) direction: Direction,
+    pub(crate) seen: Seen,
+    waiter: Waiter,
+}
+
+impl Slot {
+    /// Looks.
+    pub(crate) fn new(readiness: &'static Readiness, fd: RawFd, direction: Direction) -> Self {
+        let seen = readiness.look(direction);
+        Self { readiness, fd, direction, seen, waiter: Waiter::new() }
+    }
+}
+
+/// Waits until something has happened in any of the slots since it looked.
+pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
+    let cell = WaitCell::new();
+    let joined = {
+        let _critical = current_core().map(Critical::enter);
+        join_all(slots, &cell)
+    };
+    let outcome = match joined {
+        Enlisted::Yes => Ok(timers::wait(&cell, WaitReason::Poll, deadline_ns, true)),
+        Enlisted::Changed => Ok(Outcome::Woken),
+        Enlisted::Refused(errno) => Err(errno),
+    };
+    let _critical = current_core().map(Critical::enter);
+    for slot in slots.iter().flatten() {
+        slot.readiness.unlist(slot.direction, &slot.waiter);
+    }
+    outcome
+}
+
+fn join_all(slots: &[Option<Slot>], cell: &WaitCell) -> Enlisted {
+    for slot in slots.iter().flatten() {
+        slot.waiter.attach(cell);
+        // SAFETY: S8: the only caller unlists every slot before the cell or the slots go away.
+        let enlisted = unsafe {
+            slot.readiness.enlist(slot.direction, slot.seen, &slot.waiter, |generation| register(slot.fd, generation))
+        };
+        if enlisted != Enlisted::Yes {
+            return enlisted;
+        }
+    }
+    Enlisted::Yes
+}
 
 /// An event of the kernel.
-pub(crate) fn dispatch(_data: u64, _bits: u32, _out: &mut Vec<Ready>) {}
+#[inline]
+pub(crate) fn dispatch(data: u64, bits: u32, out: &mut Vec<Ready>) {
+    if let Some(entry) = fd_table::existing(data as u32 as RawFd) {
+        entry.readiness.event((data >> 32) as u32, bits, out);
+    }
+}
+
+/// Registers in the driver of the caller's processor; the caller is in a critical section.
+fn register(fd: RawFd, generation: u32) -> Result<&'static Driver, Errno> {
+    let driver = current_link().and_then(Driver::of).ok_or(Errno::NOSYS)?;
+    register_in(driver, fd, generation)
+}
+
+fn register_in(driver: &'static Driver, fd: RawFd, generation: u32) -> Result<&'static Driver, Errno> {
+    let data = u64::from(generation) << 32 | u64::from(fd as u32);
+    match driver.epoll.add(fd, INTEREST, data) {
+        // Left behind by a number that was closed out of our sight while its file stayed open elsewhere.
+        Err(Errno::EXIST) => driver.epoll.modify(fd, INTEREST, data)?,
+        result => result?,
+    }
+    // Relaxed: a hint for the worker that holds the processor, which is the one that runs us.
+    driver.registered.fetch_add(1, Ordering::Relaxed);
+    Ok(driver)
+}
+
+/// Takes a registration back, before the number is closed.
+pub(super) fn deregister(driver: &'static Driver, fd: RawFd) {
+    // ENOENT, EBADF: closed out of our sight, and the kernel has dropped the registration itself.
+    let _ = driver.epoll.delete(fd);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

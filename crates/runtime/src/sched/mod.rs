@@ -28,6 +28,7 @@ mod idle;
 mod injector;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod pinned;
 mod processor;
 mod shutdown;
 mod spawn;
@@ -94,6 +95,7 @@ impl Scheduler {
     /// Makes a scheduler and starts its workers.
     pub(crate) fn start(config: &Config) -> io::Result<&'static Scheduler> {
         barrier::init();
+        shutdown::prepare_for_forks();
         let class = Pools::class_for(config.stack_bytes)?;
         // The first stack proves that the class can be had, where an error can still be told.
         pools().reserve(class, 1)?;

@@ -52,6 +52,8 @@ pub(super) struct Shared {
 pub(super) struct Processor {
     pub(super) index: usize,
     ring: Owner<Ready>,
+    /// The only processor of its scheduler: there are no thieves.
+    alone: bool,
     lifo_hops: Cell<u32>,
     /// Ready coroutines on their way from the driver to the ring.
     pub(super) batch: RefCell<Vec<Ready>>,
@@ -115,10 +117,11 @@ impl Shared {
 }
 
 impl Processor {
-    pub(super) fn new(index: usize, shared: &'static Shared, ring: Owner<Ready>) -> Self {
+    pub(super) fn new(index: usize, alone: bool, shared: &'static Shared, ring: Owner<Ready>) -> Self {
         Self {
             index,
             ring,
+            alone,
             lifo_hops: Cell::new(0),
             batch: RefCell::new(Vec::with_capacity(256)),
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
@@ -138,27 +141,37 @@ impl Processor {
     /// The next coroutine of the own queue.
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<Ready> {
-        if let Some(ready) = self.shared.take_lifo() {
-            let hops = self.lifo_hops.get() + 1;
-            if hops <= LIFO_HOPS_MAX || self.ring.is_empty() {
-                self.lifo_hops.set(hops);
-                return Some(ready);
-            }
-            self.lifo_hops.set(0);
-            let next = self.ring.pop();
-            return match next {
-                Some(next) => {
-                    // One place is free now, and only this owner pushes.
-                    match self.ring.push(ready) {
-                        Ok(()) => Some(next),
-                        Err(_) => crate::sched::broken("the run queue is full after a pop"),
-                    }
-                }
-                None => Some(ready),
-            };
+        // Relaxed: the owner put it there itself, or misses for a moment what it will see at the next pick.
+        if !self.shared.lifo.load(Ordering::Relaxed).is_null() {
+            return self.pop_lifo();
+        }
+        self.pop_ring()
+    }
+
+    #[inline(always)]
+    fn pop_ring(&self) -> Option<Ready> {
+        if self.alone {
+            // SAFETY: S1: the one worker of the scheduler: nobody steals.
+            return unsafe { self.ring.pop_alone() };
+        }
+        self.ring.pop()
+    }
+
+    #[inline]
+    fn pop_lifo(&self) -> Option<Ready> {
+        let Some(ready) = self.shared.take_lifo() else { return self.pop_ring() };
+        let hops = self.lifo_hops.get();
+        if hops < LIFO_HOPS_MAX || self.ring.is_empty() {
+            self.lifo_hops.set(hops + 1);
+            return Some(ready);
         }
         self.lifo_hops.set(0);
-        self.ring.pop()
+        let Some(next) = self.pop_ring() else { return Some(ready) };
+        // One place is free now, and only this owner pushes.
+        match self.ring.push(ready) {
+            Ok(()) => Some(next),
+            Err(_) => crate::sched::broken("the run queue is full after a pop"),
+        }
     }
 
     /// Queues at the tail; a full ring gives the coroutine back, with half of the ring in `overflow`.

@@ -5,14 +5,35 @@
 //! coroutine is counted as spawned before it can finish.
 
 use super::Scheduler;
-use crate::coroutine::{Core, CoreRef, Schedule, pools};
-use crate::loom::static_atomic::Ordering;
+use crate::coroutine::{Core, CoreRef, Schedule, current_core, pools};
+use crate::loom::static_atomic::{AtomicBool, Ordering};
 use crate::sys::clock;
+use std::sync::Once;
 use std::time::Duration;
 
 /// How often the shutdown looks, and cancels again whoever was spawned or has swallowed it: there is no event for "the last one has ended" on the
 /// hot path of a coroutine's end, and a shutdown is rare.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
+
+/// This process is the child of a fork: the workers are in the parent.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Makes a forked child an ordinary one-threaded process: its spawns fail, and the coroutine that forked goes on as if it were the thread, in an
+/// endless critical section, so that every hook passes straight through.
+pub(super) fn prepare_for_forks() {
+    extern "C" fn in_the_child() {
+        // Relaxed: the only thread.
+        FORKED.store(true, Ordering::Relaxed);
+        if let Some(core) = current_core() {
+            core.critical.set(core.critical.get() + 1);
+        }
+    }
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: S7: the handler only sets a flag and a counter. The one error is ENOMEM; then a forked child has live hooks.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
+    });
+}
 
 impl Scheduler {
     /// Coroutines that have been spawned and have not ended.
@@ -31,7 +52,8 @@ impl Scheduler {
     }
 
     pub(super) fn refuses_spawns(&self) -> bool {
-        self.is_stopping()
+        // Relaxed: set by the only thread that a forked process has.
+        self.is_stopping() || FORKED.load(Ordering::Relaxed)
     }
 
     /// Bookkeeping of a worker that ends.

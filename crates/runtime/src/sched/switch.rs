@@ -90,8 +90,7 @@ pub(super) unsafe fn park(core: &Core) {
 #[inline(always)]
 unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Ready, leaving: Leaving) {
     let next = worker.make_runnable(next);
-    worker.link.left.set(core);
-    worker.link.leaving.set(leaving);
+    worker.link.left.set(core, leaving);
     // SAFETY: S3: both identities are complete; nothing is allocated before the switch.
     unsafe { carry(worker, &core.context, &next.context) };
     // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved.
@@ -105,8 +104,7 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Ready, leaving: 
 /// As for [`switch_to`].
 #[inline(always)]
 unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving) {
-    worker.link.left.set(core);
-    worker.link.leaving.set(leaving);
+    worker.link.left.set(core, leaving);
     // SAFETY: S3: both identities are complete; nothing is allocated before the switch.
     unsafe { carry(worker, &core.context, &worker.link.base) };
     // SAFETY: S1: the base waits in `run_from_base`; the rest as in `switch_to`.
@@ -132,7 +130,7 @@ unsafe fn carry(worker: &Worker, from: &Context, to: &Context) {
 /// The worker's own context continues a coroutine, and comes back when a coroutine leaves and finds nobody to succeed it.
 pub(super) fn run_from_base(worker: &'static Worker, next: Ready) {
     let next = worker.make_runnable(next);
-    worker.link.leaving.set(Leaving::Nothing);
+    worker.link.left.clear();
     // SAFETY: S3: the worker's own identity and the coroutine's.
     unsafe { carry(worker, &worker.link.base, &next.context) };
     // SAFETY: S1: `next` is suspended and ours.
@@ -144,24 +142,29 @@ pub(super) fn run_from_base(worker: &'static Worker, next: Ready) {
 /// Does what the one who left is owed. The first act of every successor.
 #[inline(always)]
 fn settle(worker: &'static Worker) {
-    let leaving = worker.link.leaving.replace(Leaving::Nothing);
-    if leaving == Leaving::Nothing {
-        return;
+    if let Some((left, leaving)) = worker.link.left.take() {
+        if leaving == Leaving::Yield {
+            // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
+            worker.queue_yielded(unsafe { Ready::from_core(left) });
+        } else {
+            settle_slow(worker, left, leaving);
+        }
     }
-    let left = NonNull::new(worker.link.left.get().cast_mut()).expect("set by whoever left");
+}
+
+/// Not inlined: the compiler would make one table of jumps of it and the test above, and the processor mispredicts that jump.
+#[inline(never)]
+fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: Leaving) {
     // SAFETY: S2: cores are type-stable.
     let core = unsafe { left.as_ref() };
     match leaving {
-        Leaving::Nothing => {}
-        // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
-        Leaving::Yield => worker.queue_yielded(unsafe { Ready::from_core(left) }),
         Leaving::Park => match core.lifecycle.publish_parked() {
             Published::Parked => {}
             // SAFETY: S1: the wake came before the publication, so the duty to queue it is ours.
             Published::Notified => worker.queue_yielded(unsafe { Ready::from_core(left) }),
         },
         Leaving::Finished => bury(worker, core),
-        Leaving::Overflowed => bury_overflowed(worker, core),
+        Leaving::Yield | Leaving::Overflowed => bury_overflowed(worker, core),
     }
 }
 
@@ -316,8 +319,7 @@ fn succeed(core: &'static Core) -> &'static Core {
 /// # Safety
 /// `to` is suspended and nobody else continues it (S1).
 unsafe fn leave_for_ever(worker: &'static Worker, core: &Core, to: &Context) -> ! {
-    worker.link.left.set(core);
-    worker.link.leaving.set(Leaving::Finished);
+    worker.link.left.set(core, Leaving::Finished);
     // SAFETY: S3: both identities are complete.
     unsafe { carry(worker, &core.context, to) };
     // SAFETY: S1: the caller's contract; the successor buries this stack.

@@ -4,13 +4,14 @@
 //! straight through. What runs on a coroutine's stack is the pick from the worker's own queues only, and the regular look outside.
 
 use super::idle::Idle;
+use super::pinned::Pinned;
 use super::processor::{Processor, Shared};
 use super::switch::run_from_base;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
 use crate::coroutine::{
-    Caches, Core, Leaving, Ready, WorkerLink, bind_worker_thread, current_link, current_slot,
+    Caches, Core, Left, Ready, WorkerLink, bind_worker_thread, current_link, current_slot,
 };
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
@@ -18,8 +19,7 @@ use crate::loom::static_atomic::Ordering;
 use crate::sys::{self, clock};
 use silken_context::identity;
 use silken_context::switch::{self, Context};
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::io;
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
@@ -63,8 +63,9 @@ pub(crate) struct Worker {
     pub(super) link: WorkerLink,
     pub(super) scheduler: &'static Scheduler,
     processor: Processor,
-    /// Ready light coroutines that have started here.
-    pinned: RefCell<VecDeque<NonNull<Core>>>,
+    pinned: Pinned,
+    /// The last pick was from the pinned queue.
+    pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
 }
 
@@ -117,8 +118,7 @@ impl Worker {
         Self {
             link: WorkerLink {
                 base,
-                left: Cell::new(ptr::null()),
-                leaving: Cell::new(Leaving::Nothing),
+                left: Left::nobody(),
                 own_slot: current_slot(),
                 scheduler,
                 driver: Cell::new((&raw const shared.driver).cast()),
@@ -126,8 +126,9 @@ impl Worker {
                 id,
             },
             scheduler,
-            processor: Processor::new(id, shared, ring),
-            pinned: RefCell::new(VecDeque::new()),
+            processor: Processor::new(id, scheduler.workers.len() == 1, shared, ring),
+            pinned: Pinned::new(),
+            pinned_last: Cell::new(false),
             ids: Cell::new((0, 0)),
         }
     }
@@ -174,25 +175,19 @@ impl Worker {
         self.pick_own()
     }
 
+    /// The pinned queue and the ring in turn, so that neither kind starves the other.
     #[inline(always)]
     fn pick_own(&self) -> Option<Ready> {
-        // In turn with the ring, so that neither kind starves the other.
-        if self.processor.shared.tick().is_multiple_of(2)
-            && let Some(ready) = self.pop_pinned()
-        {
+        let pinned_first = !self.pinned_last.get();
+        self.pinned_last.set(false);
+        if pinned_first && let Some(ready) = self.pinned.pop() {
+            self.pinned_last.set(true);
             return Some(ready);
         }
         match self.processor.pop() {
             Some(ready) => Some(ready),
-            None => self.pop_pinned(),
+            None => self.pinned.pop(),
         }
-    }
-
-    #[inline(always)]
-    fn pop_pinned(&self) -> Option<Ready> {
-        let core = self.pinned.borrow_mut().pop_front()?;
-        // SAFETY: S1: the queue held the one Ready of this core.
-        Some(unsafe { Ready::from_core(core) })
     }
 
     /// What must not wait until the own queues are empty: events, deadlines, the injector, the inbox.
@@ -209,7 +204,10 @@ impl Worker {
     fn take_inbox(&self) {
         let inbox = &self.scheduler.workers[self.link.id].inbox;
         if !inbox.is_empty() {
-            self.pinned.borrow_mut().extend(inbox.take_all());
+            for core in inbox.take_all() {
+                // SAFETY: S1: the inbox held the one Ready of this core.
+                self.pinned.push(unsafe { Ready::from_core(core) });
+            }
         }
     }
 
@@ -256,7 +254,7 @@ impl Worker {
 
     fn queue_bound(&self, ready: Ready) {
         if ptr::eq(ready.core().link.get(), &raw const self.link) {
-            self.pinned.borrow_mut().push_back(ready.into_core());
+            self.pinned.push(ready);
         } else {
             self.scheduler.send_to_its_worker(ready);
         }
@@ -266,7 +264,7 @@ impl Worker {
     #[inline(always)]
     pub(super) fn queue_yielded(&self, ready: Ready) {
         if is_bound(ready.core()) {
-            self.pinned.borrow_mut().push_back(ready.into_core());
+            self.pinned.push(ready);
         } else {
             self.queue_tail(ready);
         }

@@ -1,5 +1,6 @@
 //! Behaviour of the runtime's own API, in an ordinary process.
 
+mod fork;
 mod join;
 mod park;
 mod scope;

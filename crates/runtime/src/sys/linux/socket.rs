@@ -158,6 +158,11 @@ pub(crate) fn so_domain(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_DOMAIN)
 }
 
+/// `IPPROTO_TCP`, `IPPROTO_UDP`, …
+pub(crate) fn so_protocol(fd: RawFd) -> Result<c_int, Errno> {
+    option_int(fd, libc::SO_PROTOCOL)
+}
+
 /// The pending error, which this takes: how a `connect` that was waited for ended. 0 is success.
 pub(crate) fn so_error(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_ERROR)

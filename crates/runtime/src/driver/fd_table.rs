@@ -1,0 +1,349 @@
+//! The descriptor table: what is known of each number, process-wide, found without a lock.
+//!
+//! A static array of chunks, each of [`CHUNK_ENTRIES`] entries, made on first use and never given back: an entry's address is good for
+//! ever. Numbers beyond the array (`nr_open` was raised) have no entry, and calls on them block the worker honestly.
+//!
+//! An entry is *virgin* while it knows nothing (`facts` is zero). What it learns it learns lazily: a call that does not have to wait
+//! asks nothing. [`reset`] makes it virgin again: before a close, around dup2, and when a creator (accept, socket, …) hands out a number that was
+//! closed out of our sight.
+//!
+//! | fact | meaning |
+//! |---|---|
+//! | `KIND_MASK` | a [`Kind`] |
+//! | `NONBLOCK`, `NONBLOCK_KNOWN` | the user's O_NONBLOCK, as last set through a hook or asked of the kernel |
+//! | `SHARED` | another descriptor refers to the same open file description, where O_NONBLOCK and the socket timeouts live |
+//! | `NO_NOWAIT` | the file does not know RWF_NOWAIT |
+//! | `TOUCHED` | not virgin for another reason: it may be registered |
+//!
+//! # Shared descriptions
+//! `try_clone` halves are common in servers, so asking F_GETFL before each wait would cost them a call per request. A change through
+//! one number of a shared description moves [`SHARED_EPOCH`] instead, and shared entries that find it moved ask again. Descriptors 0 to 2 are
+//! shared with strangers (the shell), whose changes nobody tells us: these are asked each time.
+//!
+//! All fields are Relaxed: they describe a number, and whoever hands the number on orders what was stored before.
+
+use super::readiness::{self, Direction, Readiness};
+use crate::coroutine::{Critical, current_core};
+use crate::loom::static_atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sys::raw::Errno;
+use crate::sys::{Lock, file, socket};
+use std::os::fd::RawFd;
+use std::ptr;
+
+const CHUNK_ENTRIES: usize = 1024;
+const CHUNKS: usize = 1024;
+
+/// What a descriptor is, as far as waiting goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// Nobody has asked.
+    Unknown = 0,
+    /// TCP: a short read empties it.
+    InetStream = 1,
+    /// Another socket of bytes.
+    Stream = 2,
+    /// A socket of messages.
+    Message = 3,
+    /// A pipe, a terminal, an eventfd: anything else that may be pollable.
+    Pollable = 4,
+    /// A file or directory: never would-block, and not pollable.
+    Plain = 5,
+}
+
+impl Kind {
+    const ALL: [Kind; 6] =
+        [Kind::Unknown, Kind::InetStream, Kind::Stream, Kind::Message, Kind::Pollable, Kind::Plain];
+
+    fn of_facts(facts: u32) -> Self {
+        Self::ALL[(facts & KIND_MASK) as usize % Self::ALL.len()]
+    }
+
+    /// The kind of a new socket.
+    pub(crate) fn of_socket(domain: i32, socket_type: i32, protocol: i32) -> Self {
+        let is_inet = matches!(domain, libc::AF_INET | libc::AF_INET6);
+        match socket_type & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+            libc::SOCK_STREAM if is_inet && protocol == libc::IPPROTO_TCP => Kind::InetStream,
+            libc::SOCK_STREAM => Kind::Stream,
+            _ => Kind::Message,
+        }
+    }
+
+    pub(crate) fn is_socket(self) -> bool {
+        matches!(self, Kind::InetStream | Kind::Stream | Kind::Message)
+    }
+}
+
+const KIND_MASK: u32 = 0b111;
+const NONBLOCK: u32 = 1 << 3;
+const NONBLOCK_KNOWN: u32 = 1 << 4;
+const SHARED: u32 = 1 << 5;
+const NO_NOWAIT: u32 = 1 << 6;
+const TOUCHED: u32 = 1 << 7;
+
+/// A timeout that has not been asked for; 0 is none, as for the kernel.
+const UNKNOWN_NS: u64 = u64::MAX;
+
+/// Moves when mode or timeouts of a shared description change.
+static SHARED_EPOCH: AtomicU32 = AtomicU32::new(0);
+
+/// See the head of the file.
+#[repr(align(64))]
+pub(crate) struct Entry {
+    pub(crate) readiness: Readiness,
+    facts: AtomicU32,
+    epoch: AtomicU32,
+    /// By [`Direction`]: SO_RCVTIMEO, SO_SNDTIMEO.
+    timeouts_ns: [AtomicU64; 2],
+    /// Held from asking whether a listener has a connection until taking it: accept knows no MSG_DONTWAIT.
+    pub(crate) accepting: Lock<()>,
+}
+
+type Chunk = [Entry; CHUNK_ENTRIES];
+
+static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
+
+/// The entry of a number whose chunk exists.
+#[inline(always)]
+pub(crate) fn existing(fd: RawFd) -> Option<&'static Entry> {
+    // A negative number becomes one beyond the table.
+    let index = fd as u32 as usize;
+    // Acquire: pairs with the Release in `make_chunk`.
+    let chunk = TABLE.get(index / CHUNK_ENTRIES)?.load(Ordering::Acquire);
+    // SAFETY: S2: null or a chunk that lives for ever.
+    let chunk = unsafe { chunk.as_ref() }?;
+    Some(&chunk[index % CHUNK_ENTRIES])
+}
+
+/// The entry of a number; `None` beyond the table.
+#[inline(always)]
+pub(crate) fn entry(fd: RawFd) -> Option<&'static Entry> {
+    match existing(fd) {
+        Some(entry) => Some(entry),
+        None => make_chunk(fd),
+    }
+}
+
+#[cold]
+fn make_chunk(fd: RawFd) -> Option<&'static Entry> {
+    let slot = TABLE.get(fd as u32 as usize / CHUNK_ENTRIES)?;
+    let entries: Box<[Entry]> = (0..CHUNK_ENTRIES).map(|_| Entry::new()).collect();
+    let chunk = Box::into_raw(entries).cast::<Chunk>();
+    // Release: pairs with the Acquire in `existing`. Relaxed on failure: the loser reads it again there.
+    if slot.compare_exchange(ptr::null_mut(), chunk, Ordering::Release, Ordering::Relaxed).is_err() {
+        // SAFETY: S2: made just above, as a slice of this length, and nobody has seen it.
+        drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(chunk.cast::<Entry>(), CHUNK_ENTRIES)) });
+    }
+    existing(fd)
+}
+
+/// Forgets what is known of a number, because it is about to be closed or has just been handed out.
+#[inline]
+pub(crate) fn reset(fd: RawFd) {
+    if let Some(entry) = existing(fd)
+        && !entry.is_virgin()
+    {
+        entry.reset(fd);
+    }
+}
+
+/// Two numbers refer to one description.
+pub(crate) fn share(original: RawFd, copy: RawFd) {
+    for fd in [original, copy] {
+        if let Some(entry) = entry(fd) {
+            // The epoch is behind, so that the next wait asks.
+            entry.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
+            entry.facts.fetch_or(SHARED, Ordering::Relaxed);
+        }
+    }
+}
+
+fn current_epoch() -> u32 {
+    SHARED_EPOCH.load(Ordering::Relaxed)
+}
+
+impl Entry {
+    fn new() -> Self {
+        Self {
+            readiness: Readiness::new(),
+            facts: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
+            timeouts_ns: [AtomicU64::new(UNKNOWN_NS), AtomicU64::new(UNKNOWN_NS)],
+            accepting: Lock::new(()),
+        }
+    }
+
+    #[inline(always)]
+    fn facts(&self) -> u32 {
+        self.facts.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_virgin(&self) -> bool {
+        self.facts() == 0
+    }
+
+    /// It may become registered.
+    pub(crate) fn touch(&self) {
+        if self.is_virgin() {
+            self.facts.fetch_or(TOUCHED, Ordering::Relaxed);
+        }
+    }
+
+    #[cold]
+    fn reset(&self, fd: RawFd) {
+        let _critical = current_core().map(Critical::enter);
+        self.facts.store(0, Ordering::Relaxed);
+        self.forget_timeouts();
+        self.readiness.reset(|driver| readiness::deregister(driver, fd));
+    }
+
+    /// A descriptor that has just been made, with a description of its own.
+    pub(crate) fn begin(&self, fd: RawFd, kind: Kind, nonblocking: bool) {
+        if !self.is_virgin() {
+            self.reset(fd);
+        }
+        let mode = if nonblocking { NONBLOCK } else { 0 };
+        self.facts.store(kind as u32 | NONBLOCK_KNOWN | mode, Ordering::Relaxed);
+    }
+
+    /// The kind, if it is known.
+    #[inline(always)]
+    pub(crate) fn known_kind(&self) -> Kind {
+        Kind::of_facts(self.facts())
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_inet_stream(&self) -> bool {
+        self.facts() & KIND_MASK == Kind::InetStream as u32
+    }
+
+    /// The kind, asked of the kernel once. `Unknown` for what is not open.
+    #[inline]
+    pub(crate) fn kind(&self, fd: RawFd) -> Kind {
+        match self.known_kind() {
+            Kind::Unknown => self.classify(fd),
+            kind => kind,
+        }
+    }
+
+    #[cold]
+    fn classify(&self, fd: RawFd) -> Kind {
+        let Ok(kind) = ask_kind(fd) else { return Kind::Unknown };
+        self.facts.fetch_or(kind as u32, Ordering::Relaxed);
+        kind
+    }
+
+    /// Corrects the kind.
+    pub(crate) fn set_kind(&self, kind: Kind) {
+        let set = |facts| Some(facts & !KIND_MASK | kind as u32 | TOUCHED);
+        let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
+    }
+
+    /// Whether the file is thought to know RWF_NOWAIT.
+    #[inline]
+    pub(crate) fn knows_nowait(&self) -> bool {
+        self.facts() & NO_NOWAIT == 0
+    }
+
+    pub(crate) fn set_no_nowait(&self) {
+        self.facts.fetch_or(NO_NOWAIT, Ordering::Relaxed);
+    }
+
+    /// Whether the user expects calls on it to block: O_NONBLOCK is clear.
+    #[inline(always)]
+    pub(crate) fn blocks(&self, fd: RawFd) -> bool {
+        let facts = self.facts();
+        if facts & (NONBLOCK_KNOWN | NONBLOCK | SHARED) == NONBLOCK_KNOWN {
+            return true;
+        }
+        self.blocks_or_ask(fd, facts)
+    }
+
+    #[inline(never)]
+    fn blocks_or_ask(&self, fd: RawFd, facts: u32) -> bool {
+        let epoch = current_epoch();
+        let is_foreign = fd <= libc::STDERR_FILENO;
+        let is_stale = is_foreign || facts & SHARED != 0 && self.epoch.load(Ordering::Relaxed) != epoch;
+        if is_stale {
+            // Before what it is the version of is asked: a change in between is asked for again.
+            self.epoch.store(epoch, Ordering::Relaxed);
+            self.forget_timeouts();
+        }
+        if is_foreign {
+            self.facts.fetch_or(SHARED, Ordering::Relaxed);
+        }
+        if facts & NONBLOCK_KNOWN != 0 && !is_stale {
+            return facts & NONBLOCK == 0;
+        }
+        // On a failure the call itself reports what is wrong.
+        let nonblocking = socket::fcntl_getfl(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
+        self.store_nonblocking(nonblocking);
+        !nonblocking
+    }
+
+    fn store_nonblocking(&self, nonblocking: bool) {
+        let mode = NONBLOCK_KNOWN | if nonblocking { NONBLOCK } else { 0 };
+        let set = |facts| Some(facts & !NONBLOCK | mode);
+        let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
+    }
+
+    /// The user has set or cleared O_NONBLOCK.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        if !self.is_virgin() {
+            self.store_nonblocking(nonblocking);
+            self.tell_sharers();
+        }
+    }
+
+    /// The user has set SO_RCVTIMEO or SO_SNDTIMEO.
+    pub(crate) fn timeouts_changed(&self) {
+        self.forget_timeouts();
+        self.tell_sharers();
+    }
+
+    fn tell_sharers(&self) {
+        if self.facts() & SHARED != 0 {
+            SHARED_EPOCH.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn forget_timeouts(&self) {
+        for timeout_ns in &self.timeouts_ns {
+            timeout_ns.store(UNKNOWN_NS, Ordering::Relaxed);
+        }
+    }
+
+    /// How long the user lets a call wait. After `blocks`, which sees to it that what is known of a shared description is fresh.
+    #[inline]
+    pub(crate) fn timeout_ns(&self, fd: RawFd, direction: Direction) -> Option<u64> {
+        match self.timeouts_ns[direction as usize].load(Ordering::Relaxed) {
+            0 => None,
+            UNKNOWN_NS => self.ask_timeout_ns(fd, direction),
+            timeout_ns => Some(timeout_ns),
+        }
+    }
+
+    #[cold]
+    fn ask_timeout_ns(&self, fd: RawFd, direction: Direction) -> Option<u64> {
+        let timeout_ns = match direction {
+            Direction::Read => socket::so_rcvtimeo(fd),
+            Direction::Write => socket::so_sndtimeo(fd),
+        };
+        self.timeouts_ns[direction as usize].store(timeout_ns.unwrap_or(0), Ordering::Relaxed);
+        timeout_ns
+    }
+}
+
+fn ask_kind(fd: RawFd) -> Result<Kind, Errno> {
+    Ok(match file::file_kind(fd)? {
+        file::FileKind::Socket => {
+            Kind::of_socket(socket::so_domain(fd)?, socket::so_type(fd)?, socket::so_protocol(fd)?)
+        }
+        file::FileKind::Regular | file::FileKind::Directory | file::FileKind::BlockDevice => Kind::Plain,
+        _ => Kind::Pollable,
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,137 @@
+//! What the table learns, keeps and forgets.
+
+use super::*;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::time::Duration;
+
+fn fresh(fd: RawFd) -> &'static Entry {
+    reset(fd);
+    entry(fd).unwrap()
+}
+
+#[test]
+fn numbers_beyond_the_table_have_no_entry() {
+    assert!(entry(-1).is_none());
+    assert!(existing(RawFd::MIN).is_none());
+    assert!(entry((CHUNKS * CHUNK_ENTRIES) as RawFd).is_none());
+    let last = (CHUNKS * CHUNK_ENTRIES - 1) as RawFd;
+    assert!(existing(last).is_none());
+    assert!(ptr::eq(entry(last).unwrap(), existing(last).unwrap()));
+    assert!(existing(last - CHUNK_ENTRIES as RawFd).is_none());
+}
+
+#[test]
+fn a_chunk_is_made_once() {
+    let fd = (7 * CHUNK_ENTRIES + 3) as RawFd;
+    let addresses: Vec<usize> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| ptr::from_ref(entry(fd).unwrap()).addr())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(addresses.iter().all(|address| *address == addresses[0]));
+}
+
+#[test]
+fn kinds_are_asked_once() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (stream, _peer) = UnixStream::pair().unwrap();
+    let (datagram, _datagram_peer) = UnixDatagram::pair().unwrap();
+    let (pipe, _writer) = std::io::pipe().unwrap();
+    let directory = std::fs::File::open("/").unwrap();
+    for (fd, kind) in [
+        (tcp.as_raw_fd(), Kind::InetStream),
+        (udp.as_raw_fd(), Kind::Message),
+        (stream.as_raw_fd(), Kind::Stream),
+        (datagram.as_raw_fd(), Kind::Message),
+        (pipe.as_raw_fd(), Kind::Pollable),
+        (directory.as_raw_fd(), Kind::Plain),
+    ] {
+        let entry = fresh(fd);
+        assert_eq!(entry.known_kind(), Kind::Unknown);
+        assert_eq!(entry.kind(fd), kind);
+        assert_eq!(entry.known_kind(), kind);
+        reset(fd);
+        assert!(entry.is_virgin());
+    }
+    let nothing = 7 * CHUNK_ENTRIES as RawFd + 5;
+    assert_eq!(fresh(nothing).kind(nothing), Kind::Unknown);
+    assert!(fresh(nothing).is_virgin());
+}
+
+#[test]
+fn the_mode_is_asked_once_and_follows_the_hooks() {
+    let (near, _far) = UnixStream::pair().unwrap();
+    let fd = near.as_raw_fd();
+    near.set_nonblocking(true).unwrap();
+    let entry = fresh(fd);
+    assert!(!entry.blocks(fd));
+    // No hook saw it: what is known is kept.
+    near.set_nonblocking(false).unwrap();
+    assert!(!entry.blocks(fd));
+    entry.set_nonblocking(false);
+    assert!(entry.blocks(fd));
+    entry.begin(fd, Kind::Stream, true);
+    assert!(!entry.blocks(fd));
+    assert_eq!(entry.known_kind(), Kind::Stream);
+    reset(fd);
+}
+
+#[test]
+fn sharers_of_a_description_hear_of_changes() {
+    let (near, _far) = UnixStream::pair().unwrap();
+    let copy = near.try_clone().unwrap();
+    let (fd, copy_fd) = (near.as_raw_fd(), copy.as_raw_fd());
+    let (entry, copy_entry) = (fresh(fd), fresh(copy_fd));
+    assert!(entry.blocks(fd));
+    share(fd, copy_fd);
+    assert!(entry.blocks(fd) && copy_entry.blocks(copy_fd));
+    assert_eq!(entry.timeout_ns(fd, Direction::Read), None);
+
+    copy.set_nonblocking(true).unwrap();
+    copy_entry.set_nonblocking(true);
+    assert!(!entry.blocks(fd), "the mode is the description's");
+    copy.set_nonblocking(false).unwrap();
+    copy_entry.set_nonblocking(false);
+    assert!(entry.blocks(fd));
+
+    copy.set_read_timeout(Some(Duration::from_millis(30))).unwrap();
+    copy_entry.timeouts_changed();
+    assert!(entry.blocks(fd));
+    // The kernel rounds up to its ticks.
+    assert!(entry.timeout_ns(fd, Direction::Read).is_some_and(|ns| (30_000_000..50_000_000).contains(&ns)));
+    assert_eq!(entry.timeout_ns(fd, Direction::Write), None);
+    reset(fd);
+    reset(copy_fd);
+}
+
+#[test]
+fn timeouts_are_kept_until_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let fd = stream.as_raw_fd();
+    let entry = fresh(fd);
+    entry.touch();
+    assert_eq!(entry.timeout_ns(fd, Direction::Write), None);
+    stream.set_write_timeout(Some(Duration::from_millis(7))).unwrap();
+    assert_eq!(entry.timeout_ns(fd, Direction::Write), None);
+    entry.timeouts_changed();
+    assert!(entry.timeout_ns(fd, Direction::Write).is_some_and(|ns| (7_000_000..27_000_000).contains(&ns)));
+    reset(fd);
+    assert_eq!(entry.timeouts_ns[1].load(Ordering::Relaxed), UNKNOWN_NS);
+}
+
+#[test]
+fn only_tcp_is_a_stream_that_a_short_read_empties() {
+    let of = Kind::of_socket;
+    assert_eq!(of(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_TCP), Kind::InetStream);
+    assert_eq!(of(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP), Kind::Stream);
+    assert_eq!(of(libc::AF_UNIX, libc::SOCK_STREAM, 0), Kind::Stream);
+    assert_eq!(of(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0), Kind::Message);
+    let entry = Entry::new();
+    entry.set_kind(Kind::InetStream);
+    assert!(entry.is_inet_stream());
+    entry.set_kind(Kind::Stream);
+    assert!(!entry.is_inet_stream() && !entry.is_virgin());
+}

@@ -1,0 +1,222 @@
+//! `accept` and `connect`: the calls that block and know no MSG_DONTWAIT.
+//!
+//! # accept
+//! Whether a listener has a connection is asked with `poll(0)`; then `accept4` takes it. Between the two another acceptor could take it and
+//! leave us blocked in the kernel, so both happen under the entry's `accepting` lock. What the lock cannot see, an acceptor in another process
+//! on the same listener, may still block a worker until the next connection. Setting O_NONBLOCK on the listener would prevent that, and
+//! would break that other process, which blocks on purpose.
+//!
+//! # connect
+//! A blocking socket gets O_NONBLOCK for the length of the `connect` call itself and loses it before the wait: two cheap calls per
+//! connection, and what std's `connect_timeout` does for the whole of its wait. The alternative, a blocking connect on an offload thread, costs
+//! a thread per connection attempt. Then the coroutine waits for the socket to be writable, SO_SNDTIMEO giving EINPROGRESS as in the kernel, and
+//! SO_ERROR is the result. Events from before the connect (an unconnected socket reports a hang-up) may wake it early, so each wake is checked
+//! with `poll(0)`.
+//!
+//! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause that doubles.
+
+use super::errno::{answer, caller};
+use super::io::{Patience, Stop, Try, take};
+use crate::coroutine::{Core, Critical, Outcome, WaitReason};
+use crate::driver::fd_table::{self, Entry};
+use crate::driver::readiness::Direction;
+use crate::driver::timers;
+use crate::sys::raw::{self, Errno};
+use crate::sys::{clock, socket};
+use libc::{c_int, pollfd, sockaddr, socklen_t};
+use silken_interpose::next;
+use std::ptr;
+
+/// Between tries on a full Unix backlog: short enough not to be felt, at its longest rare enough not to be a load. Both are guesses.
+const PAUSE_FIRST_NS: u64 = 50_000;
+const PAUSE_LONGEST_NS: u64 = 5_000_000;
+
+/// # Safety
+/// S5, S7: the contract of accept4.
+unsafe fn accept_on_coroutine(
+    core: &'static Core,
+    fd: c_int,
+    address: *mut sockaddr,
+    address_bytes: *mut socklen_t,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends both.
+    let accept = || unsafe { socket::accept4(fd, address, address_bytes, flags) };
+    let Some(entry) = fd_table::entry(fd) else { return accept() };
+    let accepted = take(fd, entry, 0, |how| match how {
+        Try::Blocking => accept(),
+        Try::Now => {
+            let _critical = Critical::enter(core);
+            let _accepting = entry.accepting.lock();
+            match look(fd, libc::POLLIN) {
+                0 => Err(Errno::AGAIN),
+                _ => accept(),
+            }
+        }
+    })?;
+    begin_accepted(entry, accepted as c_int, flags);
+    Ok(accepted)
+}
+
+/// A connection is of its listener's kind; its mode is the flags', not inherited.
+fn begin_accepted(listener: &Entry, accepted: c_int, flags: c_int) {
+    if let Some(entry) = fd_table::entry(accepted) {
+        entry.begin(accepted, listener.known_kind(), flags & libc::SOCK_NONBLOCK != 0);
+    }
+}
+
+fn look(fd: c_int, events: i16) -> i16 {
+    let mut entries = [pollfd { fd, events, revents: 0 }];
+    match socket::poll_now(&mut entries, Some(0)) {
+        Ok(_) => entries[0].revents,
+        // The call that follows reports it.
+        Err(_) => libc::POLLERR,
+    }
+}
+
+/// # Safety
+/// S5, S7: the contract of connect.
+unsafe fn connect_on_coroutine(
+    core: &'static Core,
+    fd: c_int,
+    address: *const sockaddr,
+    address_bytes: socklen_t,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the address.
+    let connect = || unsafe { socket::connect(fd, address, address_bytes) };
+    let entry = match fd_table::entry(fd) {
+        Some(entry) if entry.kind(fd).is_socket() && entry.blocks(fd) => entry,
+        _ => return connect(),
+    };
+    let mut patience = Patience::new(fd, entry, Direction::Write);
+    let mut full_backlog = FullBacklog::new(fd, entry);
+    loop {
+        let mut seen = entry.readiness.look(Direction::Write);
+        let started = {
+            let _critical = Critical::enter(core);
+            set_nonblocking(fd, true);
+            let started = connect();
+            set_nonblocking(fd, false);
+            started
+        };
+        match started {
+            Ok(_) => {
+                entry.readiness.connected();
+                return Ok(0);
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => full_backlog.pause()?,
+            Err(Errno::INPROGRESS | Errno::ALREADY) => loop {
+                match patience.wait(seen) {
+                    Ok(()) => {}
+                    // The connect goes on; to ask again blocks until it has ended.
+                    Err(Stop::Native) => return connect(),
+                    Err(Stop::Fail(Errno::AGAIN)) => return Err(Errno::INPROGRESS),
+                    Err(Stop::Fail(errno)) => return Err(errno),
+                }
+                seen = entry.readiness.look(Direction::Write);
+                if look(fd, libc::POLLOUT) != 0 {
+                    return connected(fd, entry);
+                }
+            },
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn connected(fd: c_int, entry: &Entry) -> Result<usize, Errno> {
+    match socket::so_error(fd)? {
+        0 => {
+            entry.readiness.connected();
+            Ok(0)
+        }
+        error => Err(Errno(error)),
+    }
+}
+
+/// One flag, one call; F_SETFL would write all of them back.
+fn set_nonblocking(fd: c_int, nonblocking: bool) {
+    let mut value = c_int::from(nonblocking);
+    // SAFETY: S5: FIONBIO reads one int, a live local. A failure shows in the connect.
+    let _ = unsafe {
+        raw::syscall3(libc::SYS_ioctl, fd as usize, libc::FIONBIO as usize, ptr::from_mut(&mut value) as usize)
+    };
+}
+
+/// The waits of one connect to a Unix listener whose backlog is full.
+struct FullBacklog {
+    fd: c_int,
+    entry: &'static Entry,
+    deadline_ns: Option<u64>,
+    pause_ns: u64,
+}
+
+impl FullBacklog {
+    fn new(fd: c_int, entry: &'static Entry) -> Self {
+        Self { fd, entry, deadline_ns: None, pause_ns: PAUSE_FIRST_NS }
+    }
+
+    #[cold]
+    fn pause(&mut self) -> Result<(), Errno> {
+        let now_ns = clock::now_ns();
+        let deadline_ns = *self.deadline_ns.get_or_insert_with(|| {
+            let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);
+            timeout_ns.map_or(u64::MAX, |timeout_ns| now_ns.saturating_add(timeout_ns))
+        });
+        if now_ns >= deadline_ns {
+            return Err(Errno::AGAIN);
+        }
+        let until_ns = deadline_ns.min(now_ns + self.pause_ns);
+        self.pause_ns = (self.pause_ns * 2).min(PAUSE_LONGEST_NS);
+        match timers::sleep_until(until_ns, WaitReason::Write) {
+            Outcome::Cancelled => Err(Errno(libc::ECANCELED)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `accept(2)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, address_bytes: *mut socklen_t) -> c_int {
+    let Some(core) = caller() else {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        let accepted = unsafe { next::accept(fd, address, address_bytes) };
+        return super::fd::reset_new(accepted);
+    };
+    // SAFETY: S7: as above.
+    answer(unsafe { accept_on_coroutine(core, fd, address, address_bytes, 0) }) as c_int
+}
+
+/// `accept4(2)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn accept4(
+    fd: c_int,
+    address: *mut sockaddr,
+    address_bytes: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    let Some(core) = caller() else {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        let accepted = unsafe { next::accept4(fd, address, address_bytes, flags) };
+        return super::fd::reset_new(accepted);
+    };
+    // SAFETY: S7: as above.
+    answer(unsafe { accept_on_coroutine(core, fd, address, address_bytes, flags) }) as c_int
+}
+
+/// `connect(2)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, address_bytes: socklen_t) -> c_int {
+    let Some(core) = caller() else {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { next::connect(fd, address, address_bytes) };
+    };
+    // SAFETY: S7: as above.
+    answer(unsafe { connect_on_coroutine(core, fd, address, address_bytes) }) as c_int
+}

@@ -1,0 +1,37 @@
+//! Who answers a hooked call, and how its result reaches C.
+//!
+//! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read it: in the
+//! identity that the coroutine has now. It is untouched on success, as C promises nothing and careful callers expect.
+
+use crate::coroutine::{Core, current_core};
+use crate::sys::raw::Errno;
+
+/// The running coroutine, if the hooks are to answer it: not in a critical section, where it is the runtime that calls.
+#[inline(always)]
+pub(super) fn caller() -> Option<&'static Core> {
+    current_core().filter(|core| core.critical.get() == 0)
+}
+
+/// Whether the runtime itself calls, from a coroutine's stack, perhaps with a lock that bookkeeping would take.
+#[inline(always)]
+pub(super) fn is_runtime() -> bool {
+    current_core().is_some_and(|core| core.critical.get() != 0)
+}
+
+/// The C form of a result.
+#[inline(always)]
+pub(super) fn answer(result: Result<usize, Errno>) -> isize {
+    match result {
+        Ok(value) => value as isize,
+        Err(errno) => fail(errno),
+    }
+}
+
+#[cold]
+fn fail(errno: Errno) -> isize {
+    // SAFETY: S3: glibc's function, valid in every identity, called in the one that runs now.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: S3: the errno of the identity that runs.
+    unsafe { *location = errno.0 };
+    -1
+}

@@ -1,0 +1,224 @@
+//! The calls that make, change and close descriptors: the kernel's answer first, then the table follows, on OS threads as well.
+//!
+//! These calls do not wait, so coroutine and thread take the same way, through the next definition. `close`, `dup2` and `dup3` are the exception
+//! in order: the table forgets the number *before* the kernel frees it, since another thread may have it again at once. A call of the runtime's
+//! own (a critical section) is not looked at: it may hold the lock that forgetting takes, and the runtime closes its descriptors by itself.
+//!
+//! A creator forgets what is left in the table of a number that was closed out of sight (by libc itself, by `close_range`). On a coroutine it
+//! also notes kind and mode of what it made, which saves the first wait from asking.
+//!
+//! Not followed: flags that another process changes on a description which it shares with us, numbers that arrive by SCM_RIGHTS over a stale
+//! entry, and inline system calls.
+
+use super::errno::{caller, is_runtime};
+use crate::driver::fd_table::{self, Entry, Kind};
+use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
+use silken_interpose::next;
+
+/// Linux's numbers for the two ways to lay out the time of a socket timeout.
+const TIMEOUT_OPTIONS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];
+
+/// The new number of a call that may have failed.
+#[inline]
+pub(super) fn reset_new(fd: c_int) -> c_int {
+    if fd >= 0 {
+        fd_table::reset(fd);
+    }
+    fd
+}
+
+/// A new description, of known kind and mode.
+fn begin(fd: c_int, kind: Kind, flags: c_int) {
+    // O_NONBLOCK, SOCK_NONBLOCK and EFD_NONBLOCK are one number.
+    let nonblocking = flags & libc::O_NONBLOCK != 0;
+    let entry = if caller().is_some() { fd_table::entry(fd) } else { fd_table::existing(fd) };
+    if let Some(entry) = entry {
+        entry.begin(fd, kind, nonblocking);
+    }
+}
+
+/// An entry that knows something.
+fn known(fd: c_int) -> Option<&'static Entry> {
+    fd_table::existing(fd).filter(|entry| !entry.is_virgin())
+}
+
+/// A second number for the description of `fd`.
+fn copied(fd: c_int, copy: c_int) {
+    if copy >= 0 && copy != fd {
+        fd_table::reset(copy);
+        fd_table::share(fd, copy);
+    }
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn close(fd: c_int) -> c_int {
+    if !is_runtime() {
+        fd_table::reset(fd);
+    }
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    unsafe { next::close(fd) }
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn dup(fd: c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let copy = unsafe { next::dup(fd) };
+    if !is_runtime() {
+        copied(fd, copy);
+    }
+    copy
+}
+
+/// dup2 and dup3 to a number that may be in use.
+fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
+    if is_runtime() {
+        return call();
+    }
+    if fd != target {
+        fd_table::reset(target);
+    }
+    let copy = call();
+    // Again: somebody may have looked between the two.
+    copied(fd, copy);
+    copy
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn dup2(fd: c_int, target: c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    replace(fd, target, || unsafe { next::dup2(fd, target) })
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn dup3(fd: c_int, target: c_int, flags: c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    replace(fd, target, || unsafe { next::dup3(fd, target, flags) })
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let result = unsafe { next::fcntl(fd, command, argument) };
+    if result >= 0 && !is_runtime() {
+        match command {
+            libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => copied(fd, result),
+            libc::F_SETFL => set_nonblocking(fd, argument as c_int & libc::O_NONBLOCK != 0),
+            _ => {}
+        }
+    }
+    result
+}
+
+fn set_nonblocking(fd: c_int, nonblocking: bool) {
+    if let Some(entry) = known(fd) {
+        entry.set_nonblocking(nonblocking);
+    }
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let result = unsafe { next::ioctl(fd, request, argument) };
+    // The kernel looks at the low half only.
+    if request as u32 == libc::FIONBIO as u32 && result == 0 && !is_runtime() {
+        // SAFETY: S7: the kernel has just read an int there.
+        let value = unsafe { (argument as *const c_int).read_unaligned() };
+        set_nonblocking(fd, value != 0);
+    }
+    result
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    value_bytes: socklen_t,
+) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let result = unsafe { next::setsockopt(fd, level, name, value, value_bytes) };
+    if result == 0
+        && !is_runtime()
+        && let Some(entry) = known(fd)
+    {
+        if level == libc::SOL_SOCKET && TIMEOUT_OPTIONS.contains(&name) {
+            entry.timeouts_changed();
+        } else if level == libc::IPPROTO_TCP && name == libc::TCP_ULP {
+            // TLS in the kernel: a read ends with its record, so a short one does not mean empty.
+            entry.set_kind(Kind::Stream);
+        }
+    }
+    result
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let fd = unsafe { next::socket(domain, kind, protocol) };
+    if fd >= 0 && !is_runtime() {
+        // The protocol's default is TCP for streams of the Internet families.
+        let protocol = if protocol == 0 { libc::IPPROTO_TCP } else { protocol };
+        begin(fd, Kind::of_socket(domain, kind, protocol), kind);
+    }
+    fd
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol: c_int, fds: *mut c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let result = unsafe { next::socketpair(domain, kind, protocol, fds) };
+    // SAFETY: S7: as above; on success the pair is there.
+    unsafe { begin_pair(result, fds, Kind::of_socket(domain, kind, protocol), kind) };
+    result
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn pipe(fds: *mut c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let result = unsafe { next::pipe(fds) };
+    // SAFETY: S7: as above; on success the pair is there.
+    unsafe { begin_pair(result, fds, Kind::Pollable, 0) };
+    result
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let result = unsafe { next::pipe2(fds, flags) };
+    // SAFETY: S7: as above; on success the pair is there.
+    unsafe { begin_pair(result, fds, Kind::Pollable, flags) };
+    result
+}
+
+/// # Safety
+/// S7: if `result` is 0, `fds` names two ints.
+unsafe fn begin_pair(result: c_int, fds: *mut c_int, kind: Kind, flags: c_int) {
+    if result == 0 && !is_runtime() {
+        // SAFETY: S7: the caller's contract.
+        let pair = unsafe { fds.cast::<[c_int; 2]>().read_unaligned() };
+        pair.into_iter().for_each(|fd| begin(fd, kind, flags));
+    }
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn eventfd(initial: c_uint, flags: c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let fd = unsafe { next::eventfd(initial, flags) };
+    if fd >= 0 && !is_runtime() {
+        begin(fd, Kind::Pollable, flags);
+    }
+    fd
+}

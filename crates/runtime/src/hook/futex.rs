@@ -1,0 +1,328 @@
+//! `syscall(SYS_futex, ..)`: the one door through which std, parking_lot and all that is built on them block.
+//!
+//! # What is done with each operation
+//! | operation | private | shared |
+//! |---|---|---|
+//! | `WAIT`, `WAIT_BITSET` on a coroutine | listed in the [`Table`], parked | a kernel wait on a thread of the offload pool |
+//! | the same elsewhere | passes | passes |
+//! | `WAKE`, `WAKE_BITSET` | coroutines first, the rest of the count goes to the kernel for OS threads | passes |
+//! | `REQUEUE`, `CMP_REQUEUE` | coroutines are *woken* instead, up to both counts together; then the kernel with what is left | passes |
+//! | `WAKE_OP` | passes, then coroutines on both words | passes |
+//! | priority inheritance, futex2 numbers | passes | passes |
+//!
+//! The *table* (`futex/table.rs`, with the protocol and the proofs) holds coroutines; the kernel holds threads; one word may have both. A wake looks at both,
+//! coroutines first: to wake one is cheaper, and when they use the count up the system call is saved. The sum is exact: std's `RwLock` decides
+//! by it whether a writer was woken.
+//!
+//! A *requeue* moves waiters so that they do not wake in vain. futex(2) allows wakes for no reason, so waking is right, if less thrifty; who requeues
+//! are C libraries' condition variables, and they do it by inline instructions that nobody can hook. The comparison of `CMP_REQUEUE` is made
+//! before coroutines are woken, and once more by the kernel; if the word changes in between, the caller gets `EAGAIN` and some woke for nothing.
+//! For `WAKE_OP` the kernel decides, after its own change of the second word, and does not say how: coroutines on both words wake.
+//!
+//! A *shared* word may be woken by a process that knows nothing of us, so its waiters must be in the kernel. Mixed use of one word with and without
+//! the private flag is not supported by the kernel either. Shared waits take a pool thread each: more of them than the pool has threads wait for each other.
+//!
+//! # Clocks
+//! Deadlines become ones of the monotonic clock when the wait begins. For an absolute realtime deadline that is a guess about the future: if the clock
+//! was stepped back meanwhile the wait ends as if woken for no reason, and the caller, who must loop, asks again; a step forward is
+//! noticed only at the guessed time.
+//!
+//! # Limits
+//! `EFAULT`: an address that no program can own goes to the kernel; any other bad one faults here instead. A signal handler that wakes a word must not
+//! have interrupted a wake or a wait of a word in the same bucket: as with every lock that is not made for handlers.
+//! Waits are not cancellable (`hook/mod.rs`).
+
+mod table;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use super::{on_coroutine, set_errno};
+use crate::coroutine::{Outcome, WaitCell, WaitReason};
+use crate::driver::timers;
+use crate::offload;
+use crate::sched::yield_now;
+use crate::sys::clock;
+use crate::sys::raw::{self, Errno};
+use libc::{c_int, c_long, timespec};
+use silken_interpose::next;
+use table::{ANY, Table, Waiter, load};
+
+/// Two mebibytes of zero pages, touched where words hash to; a guess: 30 waiters to a bucket when a million wait.
+const BUCKETS: usize = 1 << 15;
+
+#[cfg(not(loom))]
+static TABLE: Table<BUCKETS> = Table::new();
+
+/// loom's atomics have no const constructor; its models make tables of their own.
+#[cfg(loom)]
+static TABLE: std::sync::LazyLock<Box<Table<2>>> = std::sync::LazyLock::new(|| Box::new(Table::new()));
+
+/// Below it no program has memory; nor in the kernel's half, whose addresses are negative.
+const ADDRESS_MIN: isize = 4096;
+
+/// The hook of `syscall(2)`.
+///
+/// # Safety
+/// That of the system call.
+pub(super) unsafe extern "C" fn syscall(
+    number: c_long,
+    a: c_long,
+    b: c_long,
+    c: c_long,
+    d: c_long,
+    e: c_long,
+    f: c_long,
+) -> c_long {
+    if number == libc::SYS_futex {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { Call([a, b, c, d, e, f]).answer() };
+    }
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    unsafe { next::syscall(number, a, b, c, d, e, f) }
+}
+
+/// The six arguments of futex(2). An `int` may have rubbish in its upper half, hence the narrowing of all but addresses.
+#[derive(Clone, Copy)]
+struct Call([c_long; 6]);
+
+impl Call {
+    fn address(&self) -> usize {
+        self.0[0] as usize
+    }
+
+    /// The operation without its flags, and the flags.
+    fn operation(&self) -> (c_int, c_int) {
+        const FLAGS: c_int = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
+        let operation = self.0[1] as c_int;
+        (operation & !FLAGS, operation & FLAGS)
+    }
+
+    /// The expected value, or how many to wake.
+    fn value(&self) -> u32 {
+        self.0[2] as u32
+    }
+
+    /// How many to requeue, or to wake on the second word, where others have a timeout.
+    fn second_count(&self) -> c_int {
+        self.0[3] as c_int
+    }
+
+    /// The bitset, or the value that `CMP_REQUEUE` expects.
+    fn value3(&self) -> u32 {
+        self.0[5] as u32
+    }
+
+    /// # Safety
+    /// That of futex(2).
+    unsafe fn answer(self) -> c_long {
+        let (operation, flags) = self.operation();
+        let private = flags == libc::FUTEX_PRIVATE_FLAG;
+        match operation {
+            libc::FUTEX_WAKE if private => self.wake(ANY),
+            libc::FUTEX_WAKE_BITSET if private => self.wake(self.value3()),
+            // SAFETY: S7: the caller's contract.
+            libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => unsafe { self.wait() },
+            // SAFETY: S7: the caller's contract.
+            libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE if private => unsafe { self.requeue() },
+            libc::FUTEX_WAKE_OP if private => self.wake_op(),
+            _ => self.pass(),
+        }
+    }
+
+    fn pass(&self) -> c_long {
+        let [a, b, c, d, e, f] = self.0;
+        // SAFETY: S7: the caller's arguments, or a smaller count, under the caller's contract.
+        unsafe { next::syscall(libc::SYS_futex, a, b, c, d, e, f) }
+    }
+
+    #[inline]
+    fn wake(mut self, bitset: u32) -> c_long {
+        let limit = at_least_one(self.value() as c_int);
+        let woken = TABLE.wake(self.address(), bitset, limit) as c_long;
+        if woken == 0 {
+            return self.pass();
+        }
+        self.0[2] -= woken;
+        if woken == limit as c_long {
+            return woken;
+        }
+        // An error after a success is not told: the count is.
+        woken + self.pass().max(0)
+    }
+
+    /// # Safety
+    /// That of futex(2).
+    unsafe fn requeue(mut self) -> c_long {
+        let (wake, requeue) = (self.value() as c_int, self.second_count());
+        if wake < 0 || requeue < 0 || !is_word(self.address()) || !TABLE.may_have_waiters(self.address()) {
+            return self.pass();
+        }
+        let compares = self.operation().0 == libc::FUTEX_CMP_REQUEUE;
+        // SAFETY: S7: the caller names a word of its own, aligned as checked.
+        if compares && unsafe { load(self.address()) } != self.value3() {
+            return fail(Errno::AGAIN);
+        }
+        let woken = TABLE.wake(self.address(), ANY, wake.saturating_add(requeue) as usize) as c_long;
+        let woken_not_requeued = woken.min(c_long::from(wake));
+        self.0[2] = c_long::from(wake) - woken_not_requeued;
+        self.0[3] = c_long::from(requeue) - (woken - woken_not_requeued);
+        if self.0[2] == 0 && self.0[3] == 0 {
+            return woken;
+        }
+        match self.pass() {
+            error @ ..0 => error,
+            moved => woken + moved,
+        }
+    }
+
+    fn wake_op(self) -> c_long {
+        let threads = self.pass();
+        if threads < 0 {
+            return threads;
+        }
+        let first = TABLE.wake(self.address(), ANY, at_least_one(self.value() as c_int));
+        let second = TABLE.wake(self.0[4] as usize, ANY, at_least_one(self.second_count()));
+        threads + first as c_long + second as c_long
+    }
+
+    /// # Safety
+    /// That of futex(2).
+    unsafe fn wait(self) -> c_long {
+        if on_coroutine().is_none() {
+            return self.pass();
+        }
+        // SAFETY: S7: the caller's contract.
+        let Some(wait) = (unsafe { Wait::parse(&self) }) else {
+            // The kernel refuses it without blocking, and knows the error number.
+            return self.pass();
+        };
+        let result = if self.operation().1 & libc::FUTEX_PRIVATE_FLAG != 0 {
+            wait.park()
+        } else {
+            self.wait_elsewhere()
+        };
+        match result {
+            Ok(()) => 0,
+            Err(errno) => fail(errno),
+        }
+    }
+
+    /// A shared wait, on an OS thread.
+    fn wait_elsewhere(self) -> Result<(), Errno> {
+        let [a, b, c, d, e, f] = self.0.map(|argument| argument as usize);
+        offload::run(move || {
+            // SAFETY: S5: the word and the timespec are the caller's, who waits until this call has ended.
+            unsafe { raw::syscall6(libc::SYS_futex, a, b, c, d, e, f) }
+        })
+        .map(|_| ())
+    }
+}
+
+/// How many a count means: the kernel compares after it has woken one.
+fn at_least_one(count: c_int) -> usize {
+    count.max(1) as usize
+}
+
+fn fail(errno: Errno) -> c_long {
+    set_errno(errno.0);
+    -1
+}
+
+/// Whether there may be a futex word.
+fn is_word(address: usize) -> bool {
+    address.is_multiple_of(align_of::<u32>()) && address as isize >= ADDRESS_MIN
+}
+
+/// A wait as it was asked for.
+struct Wait {
+    address: usize,
+    expected: u32,
+    bitset: u32,
+    /// Of the monotonic clock.
+    deadline_ns: Option<u64>,
+    /// Of the realtime clock, if the caller named it so.
+    realtime_ns: Option<u64>,
+}
+
+impl Wait {
+    /// `None`: the kernel would refuse it.
+    ///
+    /// # Safety
+    /// That of futex(2).
+    unsafe fn parse(call: &Call) -> Option<Self> {
+        let (operation, flags) = call.operation();
+        let absolute = operation == libc::FUTEX_WAIT_BITSET;
+        let bitset = if absolute { call.value3() } else { ANY };
+        if bitset == 0 || !is_word(call.address()) {
+            return None;
+        }
+        let wait = Self {
+            address: call.address(),
+            expected: call.value(),
+            bitset,
+            deadline_ns: None,
+            realtime_ns: None,
+        };
+        let timeout = std::ptr::with_exposed_provenance::<timespec>(call.0[3] as usize);
+        // SAFETY: S7: null or a valid timespec, says the contract.
+        let Some(timeout) = (unsafe { timeout.as_ref() }) else {
+            return Some(wait);
+        };
+        let timeout_ns = clock::timespec_to_ns(timeout)?;
+        let now_ns = clock::now_ns();
+        Some(match (absolute, flags & libc::FUTEX_CLOCK_REALTIME != 0) {
+            (false, _) => Self {
+                deadline_ns: Some(now_ns.saturating_add(timeout_ns)),
+                ..wait
+            },
+            (true, false) => Self {
+                deadline_ns: Some(timeout_ns),
+                ..wait
+            },
+            (true, true) => {
+                let left_ns = timeout_ns.saturating_sub(clock::clock_now_ns(libc::CLOCK_REALTIME));
+                Self {
+                    deadline_ns: Some(now_ns.saturating_add(left_ns)),
+                    realtime_ns: Some(timeout_ns),
+                    ..wait
+                }
+            }
+        })
+    }
+
+    fn is_expected(&self) -> bool {
+        // SAFETY: S7: checked by `parse`; the caller's word lives as long as the caller waits on it.
+        unsafe { load(self.address) == self.expected }
+    }
+
+    fn park(&self) -> Result<(), Errno> {
+        // Outside the lock as well: a mismatch is what a lost race of user space looks like, and the page is there afterwards.
+        if !self.is_expected() {
+            return Err(Errno::AGAIN);
+        }
+        if self
+            .deadline_ns
+            .is_some_and(|deadline_ns| deadline_ns <= clock::now_ns())
+        {
+            // A loop of such waits must let the one run whom it waits for.
+            yield_now();
+            return Err(Errno::TIMEDOUT);
+        }
+        let waiter = Waiter::new(self.address, self.bitset, WaitCell::new());
+        // SAFETY: S8: this frame stays until the wait below is over; if it timed out the waiter is withdrawn.
+        if !unsafe { TABLE.enlist(&waiter, || self.is_expected()) } {
+            return Err(Errno::AGAIN);
+        }
+        // The end of time is no deadline.
+        let deadline_ns = self.deadline_ns.filter(|deadline_ns| *deadline_ns != u64::MAX);
+        if timers::wait(waiter.cell(), WaitReason::Futex, deadline_ns, false) != Outcome::TimedOut {
+            return Ok(());
+        }
+        TABLE.withdraw(&waiter);
+        match self.realtime_ns {
+            Some(realtime_ns) if clock::clock_now_ns(libc::CLOCK_REALTIME) < realtime_ns => Ok(()),
+            _ => Err(Errno::TIMEDOUT),
+        }
+    }
+}

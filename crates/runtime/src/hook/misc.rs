@@ -1,0 +1,271 @@
+//! What a thread may ask about itself, and giving way.
+//!
+//! * `sched_yield`: spin loops of std, parking_lot and crossbeam end in it, and wait for one who may be in the same run queue: the coroutine yields.
+//! * `pthread_getattr_np` of oneself: an isolated coroutine is its own `pthread_self()`, of which the C library knows no stack. It
+//!   is told the coroutine's. A light coroutine has its worker's identity and gets the worker's answer.
+//! * `sigaltstack`: the kernel keeps one alternate stack per OS thread, and the worker's is what a stack overflow is reported on. A coroutine that
+//!   changed it would change it for all, and would leave without it. So on a coroutine nothing is set, and "none" is what was set. A
+//!   handler that was registered with `SA_ONSTACK` still runs on an alternate stack, the worker's; whoever wants room in one of its own
+//!   does not get it. To refuse (`EPERM`) would be more honest, but programs abort on it.
+//! * pthread keys: [`run_key_destructors`] does at a coroutine's end what the C library does at a thread's.
+//!
+//! The two questions are answered inside critical sections too: next would read a thread block of which we made only the parts that are used.
+
+use super::on_coroutine;
+use crate::coroutine::{Core, Kind, current_core};
+use crate::sched;
+use libc::{c_int, c_void, pthread_attr_t, pthread_t, size_t, stack_t};
+use silken_interpose::{for_each_key, next};
+use std::ptr;
+
+unsafe extern "C" {
+    fn pthread_attr_setstack(attributes: *mut pthread_attr_t, bottom: *mut c_void, bytes: size_t) -> c_int;
+}
+
+/// The hook of `sched_yield(2)`.
+///
+/// # Safety
+/// That of the C function, which asks nothing.
+pub(super) unsafe extern "C" fn sched_yield() -> c_int {
+    if on_coroutine().is_none() {
+        // SAFETY: S7: no pointers.
+        return unsafe { next::sched_yield() };
+    }
+    sched::yield_now();
+    0
+}
+
+/// The hook of `pthread_getattr_np(3)`.
+///
+/// # Safety
+/// That of the C function.
+pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int {
+    // SAFETY: S3: reads the identity's own address.
+    let is_self = || thread == unsafe { libc::pthread_self() };
+    if let Some(core) = current_core()
+        && core.kind.get() == Kind::Isolated
+        && is_self()
+    {
+        // SAFETY: S7: a place for attributes, says the contract.
+        return unsafe { describe_stack(core, attributes) };
+    }
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    unsafe { next::pthread_getattr_np(thread, attributes) }
+}
+
+/// # Safety
+/// `core` is the running coroutine (S1), and `attributes` a place for attributes (S7).
+unsafe fn describe_stack(core: &Core, attributes: *mut pthread_attr_t) -> c_int {
+    // SAFETY: S1: the field belongs to the coroutine while it runs.
+    let stack = unsafe { &*core.stack.get() };
+    let Some(stack) = stack.as_ref().map(|pooled| &pooled.stack) else {
+        return libc::ENOMEM;
+    };
+    // SAFETY: S7: a place for attributes.
+    let error = unsafe { libc::pthread_attr_init(attributes) };
+    if error != 0 {
+        return error;
+    }
+    // SAFETY: S7: just initialised; the range is the stack's.
+    let error = unsafe { pthread_attr_setstack(attributes, stack.bottom().cast(), stack.size()) };
+    if error != 0 {
+        return error;
+    }
+    // SAFETY: S7: just initialised.
+    unsafe { libc::pthread_attr_setguardsize(attributes, stack.guard_range().len()) }
+}
+
+/// The hook of `sigaltstack(2)`.
+///
+/// # Safety
+/// That of the C function.
+pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *mut stack_t) -> c_int {
+    if current_core().is_none() {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { next::sigaltstack(stack, old_stack) };
+    }
+    if !old_stack.is_null() {
+        let none = stack_t {
+            ss_sp: ptr::null_mut(),
+            ss_flags: libc::SS_DISABLE,
+            ss_size: 0,
+        };
+        // SAFETY: S7: a place for the answer, says the contract.
+        unsafe { old_stack.write(none) };
+    }
+    0
+}
+
+/// POSIX's `PTHREAD_DESTRUCTOR_ITERATIONS`: a destructor may set values again, but not for ever.
+const ROUNDS: usize = 4;
+
+/// Runs the destructors of all pthread keys that have a value in the identity that runs, as at the end of a thread. Afterwards no key has a value, so that
+/// the next life of the identity finds none. Costs one look per key.
+pub(crate) fn run_key_destructors() {
+    for _ in 0..ROUNDS {
+        let mut ran = false;
+        for_each_key(|key, destructor| {
+            let value = take_value(key);
+            if let Some(destructor) = destructor
+                && !value.is_null()
+            {
+                // SAFETY: S7: the key's maker gave it for the key's values.
+                unsafe { destructor(value) };
+                ran = true;
+            }
+        });
+        if !ran {
+            return;
+        }
+    }
+    for_each_key(|key, _| {
+        take_value(key);
+    });
+}
+
+fn take_value(key: libc::pthread_key_t) -> *mut c_void {
+    // SAFETY: S3: any key may be asked for; one that was deleted meanwhile has no value.
+    let value = unsafe { libc::pthread_getspecific(key) };
+    if !value.is_null() {
+        // SAFETY: S3: as above.
+        unsafe { libc::pthread_setspecific(key, ptr::null()) };
+    }
+    value
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::PooledStack;
+    use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
+    use libc::pthread_key_t;
+    use silken_context::stack::{Arena, ArenaConfig};
+
+    static PLAIN_RAN: AtomicUsize = AtomicUsize::new(0);
+    static STUBBORN_KEY: AtomicUsize = AtomicUsize::new(0);
+    static STUBBORN_RAN: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe extern "C" fn plain(value: *mut c_void) {
+        PLAIN_RAN.fetch_add(value.addr(), SeqCst);
+    }
+
+    /// Sets its value again, each time.
+    unsafe extern "C" fn stubborn(value: *mut c_void) {
+        STUBBORN_RAN.fetch_add(1, SeqCst);
+        let key = STUBBORN_KEY.load(SeqCst) as pthread_key_t;
+        // SAFETY: S7: the key exists.
+        assert_eq!(unsafe { libc::pthread_setspecific(key, value) }, 0);
+    }
+
+    fn make_key(destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> pthread_key_t {
+        let mut key = 0;
+        // SAFETY: S7: a place for the key.
+        assert_eq!(unsafe { libc::pthread_key_create(&mut key, destructor) }, 0);
+        key
+    }
+
+    fn set(key: pthread_key_t, value: usize) {
+        assert_eq!(
+            // SAFETY: S7: the key exists.
+            unsafe { libc::pthread_setspecific(key, ptr::without_provenance(value)) },
+            0
+        );
+    }
+
+    fn get(key: pthread_key_t) -> usize {
+        // SAFETY: S7: the key exists.
+        unsafe { libc::pthread_getspecific(key) }.addr()
+    }
+
+    /// A raw thread: a std thread has values of std's own, which must not be destroyed under it.
+    extern "C" fn body(_: *mut c_void) -> *mut c_void {
+        let (with, without) = (make_key(Some(plain)), make_key(None));
+        let again = make_key(Some(stubborn));
+        STUBBORN_KEY.store(again as usize, SeqCst);
+        run_key_destructors();
+        assert_eq!((PLAIN_RAN.load(SeqCst), STUBBORN_RAN.load(SeqCst)), (0, 0));
+        set(with, 40);
+        set(without, 50);
+        run_key_destructors();
+        assert_eq!((PLAIN_RAN.load(SeqCst), get(with), get(without)), (40, 0, 0));
+        set(again, 1);
+        run_key_destructors();
+        assert_eq!((STUBBORN_RAN.load(SeqCst), get(again)), (ROUNDS, 0));
+        for key in [with, without, again] {
+            // SAFETY: S7: the key exists.
+            assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
+        }
+        ptr::without_provenance_mut(7)
+    }
+
+    #[test]
+    fn key_destructors_run_in_rounds_and_leave_no_value() {
+        silken_interpose::link();
+        let mut thread = 0;
+        assert_eq!(
+            // SAFETY: S7: a place for the thread, default attributes, a body that ends.
+            unsafe { libc::pthread_create(&mut thread, ptr::null(), body, ptr::null_mut()) },
+            0
+        );
+        let mut result = ptr::null_mut();
+        // SAFETY: S7: made above, joined once.
+        assert_eq!(unsafe { libc::pthread_join(thread, &mut result) }, 0);
+        assert_eq!(result.addr(), 7);
+    }
+
+    #[test]
+    fn off_a_coroutine_the_questions_pass() {
+        let mut stack = stack_t {
+            ss_sp: ptr::null_mut(),
+            ss_flags: 99,
+            ss_size: 0,
+        };
+        // SAFETY: S7: asks only.
+        assert_eq!(unsafe { sigaltstack(ptr::null(), &mut stack) }, 0);
+        assert_ne!(stack.ss_flags, 99);
+        // SAFETY: S7: no pointers.
+        assert_eq!(unsafe { sched_yield() }, 0);
+    }
+
+    #[test]
+    fn a_stack_is_described_as_pthread_would() {
+        let core = Core::free();
+        let mut attributes = std::mem::MaybeUninit::<pthread_attr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: S1: nobody runs this core.
+        assert_eq!(unsafe { describe_stack(&core, attributes) }, libc::ENOMEM);
+
+        let arena = Box::leak(Box::new(
+            Arena::new(ArenaConfig {
+                slots_max: 1,
+                ..ArenaConfig::default()
+            })
+            .unwrap(),
+        ));
+        let stack = arena.take().unwrap();
+        let (lowest, bytes, guard) = (stack.bottom(), stack.size(), stack.guard_range().len());
+        let pooled = PooledStack {
+            frame_top: stack.top(),
+            stack,
+            identity: None,
+        };
+        // SAFETY: S1: as above.
+        unsafe { *core.stack.get() = Some(pooled) };
+        // SAFETY: S1: as above.
+        assert_eq!(unsafe { describe_stack(&core, attributes) }, 0);
+        let (mut told_lowest, mut told_bytes, mut told_guard) = (ptr::null_mut(), 0, 0);
+        assert_eq!(
+            // SAFETY: S7: filled in by the call that succeeded.
+            unsafe { libc::pthread_attr_getstack(attributes, &mut told_lowest, &mut told_bytes) },
+            0
+        );
+        assert_eq!(
+            // SAFETY: S7: as above.
+            unsafe { libc::pthread_attr_getguardsize(attributes, &mut told_guard) },
+            0
+        );
+        assert_eq!((told_lowest.cast(), told_bytes, told_guard), (lowest, bytes, guard));
+        // SAFETY: S7: as above; not used again.
+        assert_eq!(unsafe { libc::pthread_attr_destroy(attributes) }, 0);
+    }
+}

@@ -1,0 +1,187 @@
+//! `poll` and `ppoll`: waiting for several descriptors, whose state the kernel alone judges.
+//!
+//! # Protocol
+//! Look at the words of all descriptors, ask the kernel (`poll(0)`), and if nothing is ready wait for any word to change: one wait cell, one
+//! waiter per descriptor and direction. Then from the beginning. The answer that the caller gets is always one that the kernel gave, so semantics
+//! are level-triggered, POLLNVAL and always-ready files included. The race is `readiness`': what happens after the look
+//! changes a word.
+//!
+//! The commonest form, one descriptor waited for with POLLIN, does without the first question if a short read has just emptied it: clients such as
+//! libpq alternate `poll` and `recv`.
+//!
+//! A call that the runtime cannot wait for in full (a descriptor beyond the table, no watch left, an epoll set nested too deep) blocks the
+//! worker in the kernel, as does `ppoll` with a signal mask: a mask is the thread's, and a coroutine that sleeps has none.
+
+use super::errno::{answer, caller};
+use super::io::hooks;
+use crate::coroutine::{Outcome, WaitCell, WaitReason};
+use crate::driver::fd_table;
+use crate::driver::readiness::{self, Direction, Slot};
+use crate::driver::timers;
+use crate::sys::clock;
+use crate::sys::raw::{self, Errno};
+use libc::{c_int, nfds_t, pollfd, sigset_t, timespec};
+use silken_interpose::next;
+use std::ptr;
+
+const WRITE_EVENTS: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
+
+/// The caller's array.
+#[derive(Clone, Copy)]
+struct Entries {
+    first: *mut pollfd,
+    count: usize,
+}
+
+impl Entries {
+    /// Asks the kernel, blocking the thread for up to `timeout_ns`.
+    fn ask(self, timeout_ns: Option<u64>) -> Result<usize, Errno> {
+        let mut timeout = timeout_ns.map(clock::ns_to_timespec);
+        let timeout = timeout.as_mut().map_or(ptr::null_mut(), ptr::from_mut::<timespec>);
+        // SAFETY: S5: the caller of poll lends the entries; the timeout is a live local; no mask.
+        unsafe { raw::syscall5(libc::SYS_ppoll, self.first as usize, self.count, timeout as usize, 0, 0) }
+    }
+
+    /// Asks without waiting.
+    fn ask_now(self) -> Result<usize, Errno> {
+        loop {
+            match self.ask(Some(0)) {
+                Err(Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn as_slice(&self) -> &[pollfd] {
+        match self.count {
+            0 => &[],
+            // SAFETY: S5: the caller lends the entries for the length of the call.
+            count => unsafe { std::slice::from_raw_parts(self.first, count) },
+        }
+    }
+}
+
+/// # Safety
+/// S5, S7: the contract of poll.
+unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option<u64>) -> Result<usize, Errno> {
+    let entries = Entries { first, count };
+    // A null array is the kernel's to refuse.
+    if timeout_ns == Some(0) || first.is_null() && count > 0 {
+        return entries.ask_now();
+    }
+    let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
+    match count {
+        0 => sleep(deadline_ns),
+        // Two slots for each: a descriptor may be waited for in both directions.
+        1..=2 => poll_in([const { None::<Slot> }; 4].as_mut_slice(), entries, deadline_ns),
+        3..=8 => poll_in([const { None::<Slot> }; 16].as_mut_slice(), entries, deadline_ns),
+        _ => {
+            // A first question: so a nonsensical count is the kernel's to refuse, before memory is asked for.
+            match entries.ask_now() {
+                Ok(0) => {}
+                result => return result,
+            }
+            let mut slots: Vec<Option<Slot>> = Vec::new();
+            slots.resize_with(2 * count, || None);
+            poll_in(&mut slots, entries, deadline_ns)
+        }
+    }
+}
+
+fn sleep(deadline_ns: Option<u64>) -> Result<usize, Errno> {
+    match timers::wait(&WaitCell::new(), WaitReason::Poll, deadline_ns, true) {
+        Outcome::Cancelled => Err(Errno(libc::ECANCELED)),
+        _ => Ok(0),
+    }
+}
+
+fn poll_in(slots: &mut [Option<Slot>], entries: Entries, deadline_ns: Option<u64>) -> Result<usize, Errno> {
+    let mut is_first = true;
+    loop {
+        let complete = fill(slots, entries.as_slice());
+        if !(is_first && is_surely_idle(slots, entries.as_slice())) {
+            match entries.ask_now() {
+                Ok(0) => {}
+                result => return result,
+            }
+        }
+        is_first = false;
+        if !complete {
+            return entries.ask_until(deadline_ns);
+        }
+        match readiness::wait_any(slots, deadline_ns) {
+            // A number that was closed: the next answer says so.
+            Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
+            Ok(Outcome::TimedOut) => return entries.ask_now(),
+            Ok(Outcome::Cancelled) => return Err(Errno(libc::ECANCELED)),
+            Err(_) => return entries.ask_until(deadline_ns),
+        }
+    }
+}
+
+impl Entries {
+    /// Asks the kernel and blocks the worker: there is no other way.
+    #[cold]
+    fn ask_until(self, deadline_ns: Option<u64>) -> Result<usize, Errno> {
+        loop {
+            let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
+            match self.ask(left_ns) {
+                Err(Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Looks at everything that is asked about; `false` if something has no entry.
+fn fill(slots: &mut [Option<Slot>], entries: &[pollfd]) -> bool {
+    let mut free = slots.iter_mut();
+    for asked in entries.iter().filter(|asked| asked.fd >= 0) {
+        let Some(entry) = fd_table::entry(asked.fd) else { return false };
+        entry.touch();
+        let writes = asked.events & WRITE_EVENTS != 0;
+        // Errors and hang-ups, which everybody is told of, change both words.
+        let reads = asked.events & !WRITE_EVENTS != 0 || !writes;
+        for (_, direction) in [(reads, Direction::Read), (writes, Direction::Write)].into_iter().filter(|wish| wish.0) {
+            let slot = free.next().expect("two slots for each entry");
+            *slot = Some(Slot::new(&entry.readiness, asked.fd, direction));
+        }
+    }
+    free.for_each(|slot| *slot = None);
+    true
+}
+
+/// Whether the kernel's answer is known: a single descriptor that was read empty.
+fn is_surely_idle(slots: &[Option<Slot>], entries: &[pollfd]) -> bool {
+    match (entries, slots) {
+        ([asked], [Some(slot), ..]) => asked.events == libc::POLLIN && slot.readiness.is_drained(slot.seen),
+        _ => false,
+    }
+}
+
+hooks! {
+    /// `poll(2)`.
+    fn poll(entries: *mut pollfd, entry_count: nfds_t, timeout_ms: c_int) -> c_int {
+        poll_on_coroutine(entries, entry_count as usize, u64::try_from(timeout_ms).ok().map(|ms| ms * 1_000_000))
+    }
+}
+
+/// `ppoll(2)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn ppoll(
+    entries: *mut pollfd,
+    entry_count: nfds_t,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: S5: null or the caller's, readable.
+    let timeout_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
+    if caller().is_none() || !mask.is_null() || timeout_ns == Some(None) {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { next::ppoll(entries, entry_count, timeout, mask) };
+    }
+    // SAFETY: S7: as above.
+    answer(unsafe { poll_on_coroutine(entries, entry_count as usize, timeout_ns.flatten()) }) as c_int
+}

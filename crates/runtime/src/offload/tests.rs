@@ -1,0 +1,115 @@
+//! The pool with OS threads as callers, which park as coroutines do.
+
+use super::*;
+use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+fn pool(threads_max: usize, idle: Duration) -> &'static Pool {
+    Box::leak(Box::new(Pool::new(threads_max, idle.as_nanos() as u64)))
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(10), "it never happened");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_call_runs_on_a_thread_of_the_pool_and_its_result_comes_back() {
+    let pool = pool(4, Duration::from_secs(10));
+    let name = pool.run(|| std::thread::current().name().map(str::to_owned));
+    assert_eq!(name.as_deref(), Some("silken-offload"));
+    assert_eq!(pool.run(|| vec![1, 2, 3]), [1, 2, 3]);
+    // An idle thread is used again.
+    assert_eq!(pool.state.lock().threads, 1);
+}
+
+#[test]
+fn without_a_coroutine_the_caller_makes_the_call() {
+    let caller = std::thread::current().id();
+    assert_eq!(run(move || std::thread::current().id()), caller);
+}
+
+#[test]
+fn a_panic_goes_on_in_the_caller_and_the_pool_survives() {
+    let pool = pool(1, Duration::from_secs(10));
+    let payload = catch_unwind(AssertUnwindSafe(|| pool.run(|| resume_unwind(Box::new("gone"))))).unwrap_err();
+    assert_eq!(payload.downcast_ref::<&str>(), Some(&"gone"));
+    assert_eq!(pool.run(|| 7), 7);
+    assert_eq!(pool.state.lock().threads, 1);
+}
+
+#[test]
+fn a_full_pool_queues() {
+    static RUNNING: AtomicUsize = AtomicUsize::new(0);
+    static PEAK: AtomicUsize = AtomicUsize::new(0);
+    let pool = pool(2, Duration::from_secs(10));
+    let results: usize = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..6)
+            .map(|number| {
+                scope.spawn(move || {
+                    pool.run(move || {
+                        PEAK.fetch_max(RUNNING.fetch_add(1, SeqCst) + 1, SeqCst);
+                        std::thread::sleep(Duration::from_millis(20));
+                        RUNNING.fetch_sub(1, SeqCst);
+                        number
+                    })
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+    });
+    assert_eq!(results, 15);
+    assert_eq!(PEAK.load(SeqCst), 2);
+    assert_eq!(pool.state.lock().threads, 2);
+}
+
+#[test]
+fn idle_threads_end_and_new_ones_are_made() {
+    let pool = pool(2, Duration::from_millis(5));
+    assert_eq!(pool.run(|| 1), 1);
+    wait_for(|| pool.state.lock().threads == 0);
+    assert!(pool.state.lock().idle.is_empty());
+    assert_eq!(pool.run(|| 2), 2);
+}
+
+/// Threads give up waiting at the very time when jobs come: none may be lost, and the books must balance.
+#[test]
+fn no_job_is_lost_to_a_thread_that_ends() {
+    const CALLERS: usize = 4;
+    const CALLS: usize = 400;
+    let pool = pool(3, Duration::from_micros(30));
+    let sum: usize = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|_| scope.spawn(|| (0..CALLS).map(|number| pool.run(move || number)).sum::<usize>()))
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+    });
+    assert_eq!(sum, CALLERS * CALLS * (CALLS - 1) / 2);
+    wait_for(|| pool.state.lock().threads == 0);
+    let state = pool.state.lock();
+    assert!(state.idle.is_empty() && state.queue.is_empty());
+}
+
+#[test]
+fn the_last_who_cannot_make_a_thread_runs_what_is_queued() {
+    static RAN: AtomicUsize = AtomicUsize::new(0);
+    let pool = pool(2, Duration::from_secs(10));
+    {
+        let mut state = pool.state.lock();
+        // Two callers that each have queued a job and are about to make a thread.
+        state.threads = 2;
+        for _ in 0..2 {
+            state.queue.push_back(Box::new(|| {
+                RAN.fetch_add(1, SeqCst);
+            }));
+        }
+    }
+    pool.serve_without_thread();
+    assert_eq!(RAN.load(SeqCst), 0, "the other's thread may still come");
+    pool.serve_without_thread();
+    assert_eq!(RAN.load(SeqCst), 2);
+    assert_eq!(pool.state.lock().threads, 0);
+}

@@ -1,0 +1,3 @@
+//! Foreign blocking code on coroutines, through the interposed symbols.
+
+mod io;

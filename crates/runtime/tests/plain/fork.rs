@@ -1,0 +1,39 @@
+//! A forked child has no workers: it is an ordinary process.
+
+use super::on_all;
+use std::time::Duration;
+
+/// Forks, runs `child` in the child, and returns its exit status.
+fn fork(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child only does what the test says, and leaves by _exit.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+        // SAFETY: leaves at once, without the parent's exit handlers.
+        0 => unsafe { libc::_exit(child()) },
+        pid => {
+            let mut status = 0;
+            // SAFETY: waits for our own child.
+            assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+            assert!(libc::WIFEXITED(status), "the child died: {status}");
+            libc::WEXITSTATUS(status)
+        }
+    }
+}
+
+#[test]
+fn in_the_child_waits_block_the_thread_and_spawns_fail() {
+    on_all(|| {
+        let status = fork(|| {
+            std::thread::sleep(Duration::from_millis(1));
+            let (mut reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
+            let error = silken::Builder::new().spawn(|| ()).map(drop).unwrap_err();
+            std::io::Write::write_all(&mut writer, b"x").unwrap();
+            let mut byte = [0];
+            std::io::Read::read_exact(&mut reader, &mut byte).unwrap();
+            if error.kind() == std::io::ErrorKind::Other && byte == *b"x" { 7 } else { 1 }
+        });
+        assert_eq!(status, 7);
+        // The parent goes on.
+        assert_eq!(silken::spawn(|| 5).join().unwrap(), 5);
+    });
+}
