@@ -221,13 +221,6 @@ impl Core {
         let Some(scheduler) = self.scheduler.get() else { return };
         scheduler.schedule(ready);
     }
-
-    /// Whether `addr` lies in the guard of the stack that the coroutine has now.
-    pub(crate) fn guards(&self, addr: usize) -> bool {
-        // SAFETY: S1: asked by the coroutine itself, which owns the field while it runs.
-        let stack = unsafe { &*self.stack.get() };
-        stack.as_ref().is_some_and(|pooled| pooled.stack.guard_range().contains(&addr))
-    }
 }
 
 /// The duty to queue a coroutine: whoever holds one passes it on, or the coroutine is lost.

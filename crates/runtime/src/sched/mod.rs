@@ -35,7 +35,7 @@ mod spawn;
 mod switch;
 mod worker;
 
-pub(crate) use spawn::{SpawnError, SpawnRequest, spawn};
+pub(crate) use spawn::{SpawnRequest, spawn};
 pub(crate) use switch::{set_key_destructors, yield_now};
 pub(crate) use worker::current_worker_id;
 

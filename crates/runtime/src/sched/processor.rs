@@ -196,6 +196,7 @@ impl Processor {
         self.shared.swap_lifo(ready)
     }
 
+    #[allow(dead_code, reason = "for reports to come")]
     pub(super) fn queued(&self) -> usize {
         self.ring.len()
     }
