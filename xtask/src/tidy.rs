@@ -43,6 +43,10 @@ const FLOORS: &[(&str, i32)] = &[
     ("lib", 5),
     ("builder", 5),
     ("runtime", 5),
+    ("handle", 5),
+    ("park", 5),
+    ("scope", 5),
+    ("spawn", 5),
     ("select", 5),
     ("config", 5),
 ];
@@ -71,7 +75,15 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "exports C symbols and calls the ones they shadow",
     ),
     ("crates/runtime/src/sys/linux/**", "system calls"),
+    (
+        "crates/runtime/src/sys/mod.rs",
+        "last words and scheduling hints: single system calls",
+    ),
     ("crates/runtime/src/sys/lock.rs", "the thread-level lock owns a cell"),
+    (
+        "crates/runtime/src/sys/lock/word.rs",
+        "loom's stand-in for a lock's word shares its witness",
+    ),
     (
         "crates/runtime/src/collections/list.rs",
         "intrusive: links live in nodes that others own",
@@ -115,10 +127,29 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "crates/runtime/src/coroutine/packet.rs",
         "the closure and its result, placed on the stack",
     ),
-    ("crates/runtime/src/coroutine/stack_pool.rs", "hands out mapped memory"),
+    (
+        "crates/runtime/src/coroutine/body.rs",
+        "the closure and its result, erased and placed in the core or on the stack",
+    ),
+    (
+        "crates/runtime/src/coroutine/core.rs",
+        "the counted, type-stable control block and its owned fields",
+    ),
+    (
+        "crates/runtime/src/coroutine/group.rs",
+        "a scope's waiter lies on the parent's stack",
+    ),
+    (
+        "crates/runtime/src/coroutine/pool.rs",
+        "hands out mapped memory and type-stable cores",
+    ),
     (
         "crates/runtime/src/driver/readiness.rs",
         "the waiter cell of a descriptor",
+    ),
+    (
+        "crates/runtime/src/driver/mod.rs",
+        "a worker's driver, reached through an opaque address",
     ),
     ("crates/runtime/src/driver/ops.rs", "buffers lent to the kernel"),
     ("crates/runtime/src/driver/timers.rs", "nodes on sleeping stacks"),
@@ -148,6 +179,46 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "crates/runtime/src/sched/spawn.rs",
         "starts a coroutine on fresh memory",
     ),
+    (
+        "crates/runtime/src/sched/mod.rs",
+        "the scheduler's side of `suspend`, and the inboxes of started coroutines",
+    ),
+    (
+        "crates/runtime/src/sched/shutdown.rs",
+        "tells libc what to do in a forked child",
+    ),
+    (
+        "crates/runtime/src/sched/injector.rs",
+        "a list through the cores that it owns",
+    ),
+    (
+        "crates/runtime/src/sched/pinned.rs",
+        "a list through the cores that it owns",
+    ),
+    (
+        "crates/runtime/src/sched/processor.rs",
+        "ready coroutines travel through the ring and the LIFO slot as words",
+    ),
+    (
+        "crates/runtime/src/handle.rs",
+        "a join handle vouches for the type of the result that it takes",
+    ),
+    (
+        "crates/runtime/src/runtime.rs",
+        "vouches that the main closure's borrows outlive its coroutine",
+    ),
+    (
+        "crates/runtime/src/scope.rs",
+        "vouches that what children borrow outlives them",
+    ),
+    (
+        "crates/runtime/src/spawn.rs",
+        "vouches for the bounds of `sched::spawn`",
+    ),
+    (
+        "crates/runtime/tests/**",
+        "calls libc as foreign code does",
+    ),
 ];
 
 /// Files of the runtime that name an `Ordering` and need no loom twin.
@@ -157,6 +228,46 @@ const LOOM_EXEMPT: &[Excused] = &[
         "the other party is the kernel or a signal, which loom cannot play",
     ),
     ("crates/runtime/src/sys/sim/**", "one thread by construction"),
+    (
+        "crates/runtime/src/sched/mod.rs",
+        "report counters and once-set flags; the wake-ups go through `idle`, which is modelled",
+    ),
+    (
+        "crates/runtime/src/sched/shutdown.rs",
+        "sums of counters, asked again until they agree; the stop flag is modelled with `idle`",
+    ),
+    (
+        "crates/runtime/src/sched/spawn.rs",
+        "counters and distinct ids; the core is handed over by the ring or the injector, which are modelled",
+    ),
+    (
+        "crates/runtime/src/sched/switch.rs",
+        "what it hands over is ordered by the lifecycle word and the queues, which are modelled",
+    ),
+    (
+        "crates/runtime/src/sched/worker.rs",
+        "counters and distinct ids; its part of the idle protocol is modelled",
+    ),
+    (
+        "crates/runtime/src/sched/processor.rs",
+        "one-writer counters, and a slot of one swap per side; the ring is modelled",
+    ),
+    (
+        "crates/runtime/src/driver/mod.rs",
+        "a hint whether a look at the kernel is worth its price",
+    ),
+    (
+        "crates/runtime/src/driver/timers.rs",
+        "a copy of what the locked wheel says, read by the thread that sleeps on it",
+    ),
+    (
+        "crates/runtime/src/handle.rs",
+        "sets the token of `park`, then wakes through the lifecycle word, which is modelled",
+    ),
+    (
+        "crates/runtime/src/park.rs",
+        "takes the token of `park`; a miss is followed by a park on the lifecycle word, which is modelled",
+    ),
     (
         "crates/runtime/src/sched/metrics.rs",
         "counters that nothing is decided by",

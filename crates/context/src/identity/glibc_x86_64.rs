@@ -188,8 +188,9 @@ fn static_info() -> Result<(usize, usize), Unsupported> {
 /// Reads the `index`th 32-bit word of a debugger descriptor.
 fn descriptor(name: &CStr, index: usize) -> Result<u32, Unsupported> {
     let address = symbol(name)?.cast::<u32>();
+    let word = address.wrapping_add(index);
     // SAFETY: S7: descriptors are arrays of three words (`sizeof`: one) of constant data; callers ask within.
-    Ok(unsafe { address.add(index).read() })
+    Ok(unsafe { word.read() })
 }
 
 /// The kernel knows where the worker's robust list head lies; its place relative to the control block is the same in every block.

@@ -23,8 +23,7 @@
 use std::iter::FusedIterator;
 use std::ptr::{self, NonNull};
 
-use crate::loom::atomic::AtomicPtr;
-use crate::loom::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::loom::atomic::{AtomicPtr, Ordering};
 
 /// What can lie in an [`Inbox`].
 ///
@@ -83,14 +82,14 @@ impl<T: Linked> Inbox<T> {
     #[inline]
     pub(crate) unsafe fn push_chain(&self, first: NonNull<T>, last: NonNull<T>) -> bool {
         // Relaxed, here and on failure: the old head is only stored, never followed.
-        let mut head = self.head.load(Relaxed);
+        let mut head = self.head.load(Ordering::Relaxed);
         loop {
             // SAFETY: S8: the caller promises that `first` lives and is ours.
             unsafe { set_link(first, head) };
             // Release: pairs with the Acquire swap in `take_all`, which then sees the links and what the elements hold.
             match self
                 .head
-                .compare_exchange_weak(head, last.as_ptr(), Release, Relaxed)
+                .compare_exchange_weak(head, last.as_ptr(), Ordering::Release, Ordering::Relaxed)
             {
                 Ok(_) => return head.is_null(),
                 Err(newer) => head = newer,
@@ -105,7 +104,7 @@ impl<T: Linked> Inbox<T> {
             return Chain { next: None };
         }
         // Acquire: pairs with the Release exchanges of the pushes.
-        let newest = self.head.swap(ptr::null_mut(), Acquire);
+        let newest = self.head.swap(ptr::null_mut(), Ordering::Acquire);
         Chain {
             next: reverse(NonNull::new(newest)),
         }
@@ -115,7 +114,7 @@ impl<T: Linked> Inbox<T> {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         // Relaxed: a hint; who needs the elements swaps, and a push that came too late for this load wakes the consumer.
-        self.head.load(Relaxed).is_null()
+        self.head.load(Ordering::Relaxed).is_null()
     }
 }
 
@@ -174,7 +173,7 @@ unsafe fn set_link<T: Linked>(element: NonNull<T>, to: *mut T) {
     // SAFETY: S8: `Linked` promises a field of the element.
     let link = unsafe { link.as_ref() };
     // Relaxed: the link belongs to one thread at a time; the head hands it over.
-    link.store(to, Relaxed);
+    link.store(to, Ordering::Relaxed);
 }
 
 /// # Safety
@@ -186,7 +185,7 @@ unsafe fn get_link<T: Linked>(element: NonNull<T>) -> *mut T {
     // SAFETY: S8: `Linked` promises a field of the element.
     let link = unsafe { link.as_ref() };
     // Relaxed: as in `set_link`.
-    link.load(Relaxed)
+    link.load(Ordering::Relaxed)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -201,10 +200,10 @@ mod tests {
         number: usize,
     }
 
-    // SAFETY: `link` is a field that only the inbox uses.
+    // SAFETY: S8: `link` is a field that only the inbox uses.
     unsafe impl Linked for Item {
         unsafe fn link(this: NonNull<Self>) -> NonNull<AtomicPtr<Self>> {
-            // SAFETY: within the live element.
+            // SAFETY: S8: within the live element.
             unsafe { this.byte_add(offset_of!(Item, link)) }.cast()
         }
     }
@@ -218,7 +217,7 @@ mod tests {
     }
 
     fn unbox(item: NonNull<Item>) -> Item {
-        // SAFETY: made by `item` above, taken out of the inbox once.
+        // SAFETY: S2: made by `item` above, taken out of the inbox once.
         *unsafe { Box::from_raw(item.as_ptr()) }
     }
 
@@ -230,14 +229,14 @@ mod tests {
     fn comes_out_first_in_first_out_and_tells_who_found_it_empty() {
         let inbox = Inbox::new();
         assert!(inbox.is_empty());
-        // SAFETY: fresh items.
+        // SAFETY: S8: fresh items.
         let was_empty: Vec<bool> = (0..4).map(|n| unsafe { inbox.push(item(0, n)) }).collect();
         assert_eq!(was_empty, [true, false, false, false]);
         assert!(!inbox.is_empty());
         assert_eq!(numbers(&inbox), [0, 1, 2, 3]);
         assert!(inbox.is_empty());
         assert_eq!(numbers(&inbox), [0; 0]);
-        // SAFETY: a fresh item.
+        // SAFETY: S8: a fresh item.
         assert!(unsafe { inbox.push(item(0, 9)) });
         assert_eq!(numbers(&inbox), [9]);
     }
@@ -245,16 +244,16 @@ mod tests {
     #[test]
     fn a_chain_keeps_its_order_between_single_pushes() {
         let inbox = Inbox::new();
-        // SAFETY: a fresh item.
+        // SAFETY: S8: a fresh item.
         unsafe { inbox.push(item(0, 0)) };
         let chain = [item(0, 1), item(0, 2), item(0, 3)];
-        // SAFETY: fresh items.
+        // SAFETY: S8: fresh items.
         unsafe { link_after(chain[0], chain[1]) };
-        // SAFETY: fresh items.
+        // SAFETY: S8: fresh items.
         unsafe { link_after(chain[1], chain[2]) };
-        // SAFETY: linked from last to first just now.
+        // SAFETY: S8: linked from last to first just now.
         assert!(!unsafe { inbox.push_chain(chain[0], chain[2]) });
-        // SAFETY: a fresh item.
+        // SAFETY: S8: a fresh item.
         unsafe { inbox.push(item(0, 4)) };
         assert_eq!(numbers(&inbox), [0, 1, 2, 3, 4]);
     }
@@ -263,11 +262,11 @@ mod tests {
     fn an_element_may_go_back_while_the_chain_is_walked() {
         let inbox = Inbox::new();
         for n in 0..3 {
-            // SAFETY: a fresh item.
+            // SAFETY: S8: a fresh item.
             unsafe { inbox.push(item(0, n)) };
         }
         for taken in inbox.take_all() {
-            // SAFETY: it has just come out of the chain.
+            // SAFETY: S8: it has just come out of the chain.
             unsafe { inbox.push(taken) };
         }
         assert_eq!(numbers(&inbox), [0, 1, 2]);
@@ -285,7 +284,7 @@ mod tests {
                 let inbox = &inbox;
                 scope.spawn(move || {
                     for number in 0..EACH {
-                        // SAFETY: a fresh item.
+                        // SAFETY: S8: a fresh item.
                         unsafe { inbox.push(item(producer, number)) };
                     }
                 });

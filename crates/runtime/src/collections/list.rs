@@ -267,10 +267,10 @@ mod tests {
         link: Link<Waiter>,
     }
 
-    // SAFETY: `link` is a field that only lists write.
+    // SAFETY: S8: `link` is a field that only lists write.
     unsafe impl Node for Waiter {
         unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
-            // SAFETY: within the live element.
+            // SAFETY: S8: within the live element.
             unsafe { this.byte_add(offset_of!(Waiter, link)) }.cast()
         }
     }
@@ -294,14 +294,14 @@ mod tests {
     impl Drop for Waiters {
         fn drop(&mut self) {
             for waiter in self.0.drain(..) {
-                // SAFETY: leaked in `new`, freed once.
+                // SAFETY: S8: leaked in `new`, freed once.
                 drop(unsafe { Box::from_raw(waiter.as_ptr()) });
             }
         }
     }
 
     fn number(node: NonNull<Waiter>) -> usize {
-        // SAFETY: the waiters outlive the test's body.
+        // SAFETY: S8: the waiters outlive the test's body.
         unsafe { node.as_ref() }.number
     }
 
@@ -313,7 +313,7 @@ mod tests {
     fn check_back_links(list: &List<Waiter>) {
         let mut previous = None;
         for node in list.iter() {
-            // SAFETY: in the list, so alive.
+            // SAFETY: S8: in the list, so alive.
             let link = unsafe { link_of(node) };
             assert!(link.is_linked());
             assert_eq!(link.previous.get(), previous);
@@ -327,11 +327,11 @@ mod tests {
         let waiters = Waiters::new(3);
         let mut list = List::new();
         assert!(list.is_empty() && list.front().is_none() && list.pop_front().is_none());
-        // SAFETY: not linked, alive until the end.
+        // SAFETY: S8: not linked, alive until the end.
         unsafe { list.push_back(waiters.0[1]) };
-        // SAFETY: as above.
+        // SAFETY: S8: as above.
         unsafe { list.push_front(waiters.0[0]) };
-        // SAFETY: as above.
+        // SAFETY: S8: as above.
         unsafe { list.push_back(waiters.0[2]) };
         check_back_links(&list);
         assert_eq!(numbers(&list), [0, 1, 2]);
@@ -346,13 +346,13 @@ mod tests {
     fn the_second_removal_says_no() {
         let waiters = Waiters::new(1);
         let mut list = List::new();
-        // SAFETY: alive, in no list.
+        // SAFETY: S8: alive, in no list.
         assert!(!unsafe { list.remove(waiters.0[0]) });
-        // SAFETY: as above.
+        // SAFETY: S8: as above.
         unsafe { list.push_back(waiters.0[0]) };
-        // SAFETY: alive, in this list.
+        // SAFETY: S8: alive, in this list.
         assert!(unsafe { list.remove(waiters.0[0]) });
-        // SAFETY: alive, in no list.
+        // SAFETY: S8: alive, in no list.
         assert!(!unsafe { list.remove(waiters.0[0]) });
         assert!(list.is_empty());
     }
@@ -362,14 +362,14 @@ mod tests {
         let waiters = Waiters::new(7);
         let (mut list, mut even) = (List::new(), List::new());
         for &waiter in &waiters.0 {
-            // SAFETY: not linked, alive until the end.
+            // SAFETY: S8: not linked, alive until the end.
             unsafe { list.push_back(waiter) };
         }
         let mut cursor = list.cursor();
         while let Some(node) = cursor.current() {
             if number(node).is_multiple_of(2) {
                 assert_eq!(cursor.remove_current(), Some(node));
-                // SAFETY: just taken out of its list.
+                // SAFETY: S8: just taken out of its list.
                 unsafe { even.push_back(node) };
             } else {
                 cursor.move_next();
@@ -396,18 +396,18 @@ mod tests {
                     0 | 1 if listed => {}
                     0 => {
                         oracle.push_back(which);
-                        // SAFETY: not linked, alive until the end.
+                        // SAFETY: S8: not linked, alive until the end.
                         unsafe { list.push_back(node) };
                     }
                     1 => {
                         oracle.push_front(which);
-                        // SAFETY: not linked, alive until the end.
+                        // SAFETY: S8: not linked, alive until the end.
                         unsafe { list.push_front(node) };
                     }
                     2 => prop_assert_eq!(list.pop_front().map(number), oracle.pop_front()),
                     _ => {
                         oracle.retain(|&other| other != which);
-                        // SAFETY: alive, in this list or in none.
+                        // SAFETY: S8: alive, in this list or in none.
                         prop_assert_eq!(unsafe { list.remove(node) }, listed);
                     }
                 }

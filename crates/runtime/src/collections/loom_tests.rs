@@ -23,13 +23,13 @@ struct Payload(Box<UnsafeCell<usize>>);
 impl Payload {
     fn new(number: usize) -> Self {
         let payload = Self(Box::new(UnsafeCell::new(0)));
-        // SAFETY: not shared yet.
+        // SAFETY: S2: not shared yet.
         payload.0.with_mut(|value| unsafe { *value = number });
         payload
     }
 
     fn open(self) -> usize {
-        // SAFETY: taken out of the ring, so no longer shared.
+        // SAFETY: S2: taken out of the ring, so no longer shared.
         self.0.with(|value| unsafe { *value })
     }
 }
@@ -39,7 +39,7 @@ impl Word for Payload {
         NonZeroUsize::new(Box::into_raw(self.0).expose_provenance()).unwrap()
     }
     unsafe fn from_word(word: NonZeroUsize) -> Self {
-        // SAFETY: from Box::into_raw, once.
+        // SAFETY: S2: from Box::into_raw, once.
         Payload(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut(word.get())) })
     }
 }
@@ -191,10 +191,10 @@ struct Letter {
     number: UnsafeCell<usize>,
 }
 
-// SAFETY: `link` is a field that only the inbox uses.
+// SAFETY: S8: `link` is a field that only the inbox uses.
 unsafe impl Linked for Letter {
     unsafe fn link(this: NonNull<Self>) -> NonNull<AtomicPtr<Self>> {
-        // SAFETY: within the live element.
+        // SAFETY: S8: within the live element.
         unsafe { this.byte_add(offset_of!(Letter, link)) }.cast()
     }
 }
@@ -204,15 +204,15 @@ fn letter(number: usize) -> NonNull<Letter> {
         link: AtomicPtr::default(),
         number: UnsafeCell::new(0),
     });
-    // SAFETY: not shared yet.
+    // SAFETY: S2: not shared yet.
     letter.number.with_mut(|value| unsafe { *value = number });
     NonNull::from(Box::leak(letter))
 }
 
 fn open(letter: NonNull<Letter>) -> usize {
-    // SAFETY: made by `letter`, taken out of the inbox once.
+    // SAFETY: S2: made by `letter`, taken out of the inbox once.
     let letter = unsafe { Box::from_raw(letter.as_ptr()) };
-    // SAFETY: no longer shared.
+    // SAFETY: S2: no longer shared.
     letter.number.with(|value| unsafe { *value })
 }
 
@@ -224,16 +224,16 @@ fn loom_inbox() {
         let inbox = Arc::new(Inbox::<Letter>::new());
         let single = {
             let inbox = inbox.clone();
-            // SAFETY: a fresh letter.
+            // SAFETY: S8: a fresh letter.
             thread::spawn(move || usize::from(unsafe { inbox.push(letter(0)) }))
         };
         let chain = {
             let inbox = inbox.clone();
             thread::spawn(move || {
                 let (first, last) = (letter(1), letter(2));
-                // SAFETY: fresh letters.
+                // SAFETY: S8: fresh letters.
                 unsafe { link_after(first, last) };
-                // SAFETY: fresh letters, linked just now.
+                // SAFETY: S8: fresh letters, linked just now.
                 usize::from(unsafe { inbox.push_chain(first, last) })
             })
         };
@@ -255,17 +255,17 @@ fn loom_inbox() {
 fn loom_inbox_same_node_again() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::<Letter>::new());
-        // SAFETY: a fresh letter.
+        // SAFETY: S8: a fresh letter.
         unsafe { inbox.push(letter(0)) };
         let producer = {
             let inbox = inbox.clone();
             thread::spawn(move || {
-                // SAFETY: a fresh letter.
+                // SAFETY: S8: a fresh letter.
                 unsafe { inbox.push(letter(1)) };
             })
         };
         for taken in inbox.take_all() {
-            // SAFETY: it has just come out of the chain.
+            // SAFETY: S8: it has just come out of the chain.
             unsafe { inbox.push(taken) };
         }
         producer.join().unwrap();

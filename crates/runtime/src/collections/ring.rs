@@ -44,8 +44,7 @@ use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::loom::atomic::Ordering::{Acquire, Relaxed, Release};
-use crate::loom::atomic::{AtomicU64, AtomicUsize};
+use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Slots of a ring. 256 as in Go and tokio: the whole ring is 2 KiB, and an overflow moves 128 elements under one lock.
 #[cfg(not(loom))]
@@ -119,16 +118,16 @@ impl<T: Word> Owner<T> {
     pub(crate) fn push(&self, element: T) -> Result<(), T> {
         let ring = &*self.ring;
         // Relaxed: only the owner writes the tail.
-        let tail = ring.tail.load(Relaxed);
+        let tail = ring.tail.load(Ordering::Relaxed);
         // Acquire: pairs with the Release moves of the head; those who took the old word of this slot have read it.
-        let head = ring.head.load(Acquire);
+        let head = ring.head.load(Ordering::Acquire);
         if tail - head >= CAPACITY as u64 {
             return Err(element);
         }
         // Relaxed: published by the tail.
-        ring.slot(tail).store(element.into_word().get(), Relaxed);
+        ring.slot(tail).store(element.into_word().get(), Ordering::Relaxed);
         // Release: pairs with the Acquire load of the tail in a stealer.
-        ring.tail.store(tail + 1, Release);
+        ring.tail.store(tail + 1, Ordering::Release);
         Ok(())
     }
 
@@ -137,15 +136,15 @@ impl<T: Word> Owner<T> {
     pub(crate) fn pop(&self) -> Option<T> {
         let ring = &*self.ring;
         // Relaxed, both: the owner wrote the tail and all slots itself, and a stale head only makes the exchange fail.
-        let tail = ring.tail.load(Relaxed);
-        let mut head = ring.head.load(Relaxed);
+        let tail = ring.tail.load(Ordering::Relaxed);
+        let mut head = ring.head.load(Ordering::Relaxed);
         while head != tail {
-            let word = ring.slot(head).load(Relaxed);
+            let word = ring.slot(head).load(Ordering::Relaxed);
             // Release: pairs with the Acquire load of the head in a stealer, which must then see a tail not below it.
             // Relaxed on failure: as for the load above.
             match ring
                 .head
-                .compare_exchange_weak(head, head + 1, Release, Relaxed)
+                .compare_exchange_weak(head, head + 1, Ordering::Release, Ordering::Relaxed)
             {
                 // SAFETY: S2: the exchange succeeded, so word number `head` is ours and nobody else's.
                 Ok(_) => return Some(unsafe { ring.element(word) }),
@@ -180,12 +179,12 @@ impl<T: Word> Owner<T> {
     pub(crate) unsafe fn pop_alone(&self) -> Option<T> {
         let ring = &*self.ring;
         // Relaxed, all: one thread.
-        let (head, tail) = (ring.head.load(Relaxed), ring.tail.load(Relaxed));
+        let (head, tail) = (ring.head.load(Ordering::Relaxed), ring.tail.load(Ordering::Relaxed));
         if head == tail {
             return None;
         }
-        let word = ring.slot(head).load(Relaxed);
-        ring.head.store(head + 1, Relaxed);
+        let word = ring.slot(head).load(Ordering::Relaxed);
+        ring.head.store(head + 1, Ordering::Relaxed);
         // SAFETY: S1: no stealer competes, so word number `head` is ours.
         Some(unsafe { ring.element(word) })
     }
@@ -197,14 +196,14 @@ impl<T: Word> Owner<T> {
         let ring = &*self.ring;
         into.reserve(CAPACITY.div_ceil(2));
         // Relaxed, both: as in `pop`.
-        let tail = ring.tail.load(Relaxed);
-        let mut head = ring.head.load(Relaxed);
+        let tail = ring.tail.load(Ordering::Relaxed);
+        let mut head = ring.head.load(Ordering::Relaxed);
         let count = loop {
             let count = (tail - head).div_ceil(2);
-            // Release and Relaxed: as in `pop`. With nothing to take this exchanges a value for itself, or learns better.
+            // Release: pairs with the Acquire in `push`, and Relaxed, as in `pop`. With nothing to take this exchanges a value for itself, or learns better.
             match ring
                 .head
-                .compare_exchange(head, head + count, Release, Relaxed)
+                .compare_exchange(head, head + count, Ordering::Release, Ordering::Relaxed)
             {
                 Ok(_) => break count,
                 Err(newer) => head = newer,
@@ -212,7 +211,7 @@ impl<T: Word> Owner<T> {
         };
         // Unlike a stealer the owner may read after the move: nobody but itself could write these slots meanwhile.
         for number in head..head + count {
-            let word = ring.slot(number).load(Relaxed);
+            let word = ring.slot(number).load(Ordering::Relaxed);
             // SAFETY: S2: the exchange succeeded, so the words `head..head + count` are ours and nobody else's.
             into.push(unsafe { ring.element(word) });
         }
@@ -222,7 +221,7 @@ impl<T: Word> Owner<T> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         // Relaxed, both: the tail is ours, and a stale head only means that a steal is counted late.
-        (self.ring.tail.load(Relaxed) - self.ring.head.load(Relaxed)) as usize
+        (self.ring.tail.load(Ordering::Relaxed) - self.ring.head.load(Ordering::Relaxed)) as usize
     }
 
     /// Whether there is nothing to pop. Once true it stays true until the owner pushes.
@@ -249,9 +248,9 @@ impl<T: Word> Stealer<T> {
         );
         let own = &*into.ring;
         // Relaxed: the tail of `into` is the caller's own.
-        let own_tail = own.tail.load(Relaxed);
-        // Acquire: as in `push`.
-        let own_room = CAPACITY as u64 - (own_tail - own.head.load(Acquire));
+        let own_tail = own.tail.load(Ordering::Relaxed);
+        // Acquire: pairs with the Release of those who move the head, as in `push`.
+        let own_room = CAPACITY as u64 - (own_tail - own.head.load(Ordering::Acquire));
 
         let ring = &*self.ring;
         loop {
@@ -260,17 +259,17 @@ impl<T: Word> Stealer<T> {
                 return None;
             }
             let count = available.div_ceil(2).min(own_room + 1);
-            let word = ring.slot(head).load(Relaxed);
+            let word = ring.slot(head).load(Ordering::Relaxed);
             for i in 1..count {
-                let word = ring.slot(head + i).load(Relaxed);
-                own.slot(own_tail + i - 1).store(word, Relaxed);
+                let word = ring.slot(head + i).load(Ordering::Relaxed);
+                own.slot(own_tail + i - 1).store(word, Ordering::Relaxed);
             }
             if !ring.take(head, count) {
                 continue;
             }
             if count > 1 {
                 // Release: pairs with the Acquire load of the tail in whoever steals from `into`.
-                own.tail.store(own_tail + count - 1, Release);
+                own.tail.store(own_tail + count - 1, Ordering::Release);
             }
             // SAFETY: S2: `take` succeeded, so word number `head` is ours, and it was not put into the other ring.
             return Some(unsafe { ring.element(word) });
@@ -285,7 +284,7 @@ impl<T: Word> Stealer<T> {
             if available == 0 {
                 return None;
             }
-            let word = ring.slot(head).load(Relaxed);
+            let word = ring.slot(head).load(Ordering::Relaxed);
             if ring.take(head, 1) {
                 // SAFETY: S2: `take` succeeded, so word number `head` is ours and nobody else's.
                 return Some(unsafe { ring.element(word) });
@@ -325,9 +324,9 @@ impl<T: Word> Ring<T> {
     fn observe(&self) -> (u64, u64) {
         loop {
             // Acquire: pairs with the Release moves of the head, so that the tail loaded next is not below it.
-            let head = self.head.load(Acquire);
+            let head = self.head.load(Ordering::Acquire);
             // Acquire: pairs with the Release in push, so that the slots below it are seen as written.
-            let tail = self.tail.load(Acquire);
+            let tail = self.tail.load(Ordering::Acquire);
             debug_assert!(head <= tail, "a head moved past the tail");
             let available = tail - head;
             // More than the ring holds: the head is long out of date.
@@ -344,7 +343,7 @@ impl<T: Word> Ring<T> {
         // and with that in `observe`. Relaxed on failure: the caller observes anew. A failure means that another took
         // something, so the callers' loops end.
         self.head
-            .compare_exchange(head, head + count, Release, Relaxed)
+            .compare_exchange(head, head + count, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -363,8 +362,8 @@ impl<T: Word> Ring<T> {
 impl<T: Word> Drop for Ring<T> {
     fn drop(&mut self) {
         // Relaxed, all: the last handle is gone, and its Arc orders all uses of the ring before this.
-        for number in self.head.load(Relaxed)..self.tail.load(Relaxed) {
-            let word = self.slot(number).load(Relaxed);
+        for number in self.head.load(Ordering::Relaxed)..self.tail.load(Ordering::Relaxed) {
+            let word = self.slot(number).load(Ordering::Relaxed);
             // SAFETY: S2: the number was never taken, and nobody is left to take it.
             drop(unsafe { self.element(word) });
         }

@@ -95,7 +95,8 @@ impl Critical {
     #[inline(always)]
     pub(crate) fn enter(core: &'static Core) -> Self {
         core.critical.set(core.critical.get() + 1);
-        // A signal handler on this very thread must see the count before what it protects.
+        // SeqCst: pairs with the signal handlers on this very thread, which must see the count before what it protects. The processor
+        // itself keeps a thread's program order for them.
         compiler_fence(Ordering::SeqCst);
         Self(core)
     }
@@ -104,6 +105,7 @@ impl Critical {
 impl Drop for Critical {
     #[inline(always)]
     fn drop(&mut self) {
+        // SeqCst: pairs as in `enter`: what was protected ends before the count falls.
         compiler_fence(Ordering::SeqCst);
         self.0.critical.set(self.0.critical.get() - 1);
     }

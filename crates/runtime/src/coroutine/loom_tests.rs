@@ -1,5 +1,7 @@
-//! Loom models of the lifecycle word: the queue is a counter, a coroutine is a thread that parks.
+//! Loom models of the lifecycle word (the queue is a counter, a coroutine is a thread that parks), of the thread parker, and of the
+//! cell that settles a wait.
 
+use super::park::{Outcome, ThreadParker, Unparker, WaitCell, WaitReason, park};
 use super::state::{Lifecycle, Published, ResultOwner, Wake};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -108,5 +110,126 @@ fn join_against_finish() {
         let finished = model.word.finish();
         let waits = handle.join().unwrap();
         assert_eq!(waits, finished.joining);
+    });
+}
+
+/// Parks until `count` reaches `wanted`, as every blocker does: look, park, look again.
+fn park_until(count: &AtomicUsize, wanted: usize) {
+    // Relaxed: the parker orders what was written before an unpark.
+    while count.load(Ordering::Relaxed) < wanted {
+        park(WaitReason::Park);
+    }
+}
+
+fn unparker_thread(count: &Arc<AtomicUsize>, parker: &'static ThreadParker) -> thread::JoinHandle<()> {
+    let count = count.clone();
+    thread::spawn(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        parker.unpark();
+    })
+}
+
+/// An unpark before, while or after the thread parks ends the park: a lost one is a deadlock, which loom reports.
+#[test]
+fn thread_parker_loses_no_wake() {
+    loom::model(|| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let unparker = unparker_thread(&count, ThreadParker::own());
+        park_until(&count, 1);
+        unparker.join().unwrap();
+    });
+}
+
+/// Two unparkers and two things to wait for, one after the other: what one notification swallows is seen by the look that follows.
+#[test]
+fn thread_parker_with_two_unparkers() {
+    loom::model(|| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let unparkers = [0, 1].map(|_| unparker_thread(&count, ThreadParker::own()));
+        park_until(&count, 1);
+        park_until(&count, 2);
+        for unparker in unparkers {
+            unparker.join().unwrap();
+        }
+    });
+}
+
+/// A park that its deadline ends leaves nothing behind that would keep the next park asleep.
+#[test]
+fn thread_parker_deadline_then_park() {
+    loom::model(|| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let unparker = unparker_thread(&count, ThreadParker::own());
+        super::park_thread_until(1);
+        park_until(&count, 1);
+        unparker.join().unwrap();
+    });
+}
+
+/// A wait as it lies on the waiter's stack, and what its wakers publish.
+struct Wait {
+    cell: WaitCell,
+    data: [AtomicUsize; 2],
+}
+
+fn waits() -> Arc<Wait> {
+    Arc::new(Wait { cell: WaitCell::new(), data: [AtomicUsize::new(0), AtomicUsize::new(0)] })
+}
+
+/// The whole of a wait: two settle it, one wins, and the waiter sees what the winner wrote.
+#[test]
+fn one_settles_the_wait_and_publishes() {
+    loom::model(|| {
+        let wait = waits();
+        let settlers = [Outcome::Woken, Outcome::TimedOut].map(|outcome| {
+            let wait = wait.clone();
+            thread::spawn(move || {
+                let mine = &wait.data[outcome as usize - 1];
+                mine.store(1, Ordering::Relaxed);
+                // Before settling: afterwards the cell may be gone.
+                let unparker = wait.cell.unparker();
+                let won = wait.cell.settle(outcome);
+                if won {
+                    unparker.unpark();
+                }
+                won
+            })
+        });
+        let outcome = loop {
+            match wait.cell.outcome() {
+                Some(outcome) => break outcome,
+                None => park(WaitReason::Park),
+            }
+        };
+        assert_eq!(wait.data[outcome as usize - 1].load(Ordering::Relaxed), 1);
+        let [woken, timed_out] = settlers.map(|settler| settler.join().unwrap());
+        assert_eq!((woken, timed_out), (outcome == Outcome::Woken, outcome == Outcome::TimedOut));
+    });
+}
+
+/// The waiter itself may settle, as one that gives up does: then no waker settles, or the waiter loses and knows who won.
+#[test]
+fn the_waiter_gives_up_against_a_waker() {
+    loom::model(|| {
+        let wait = waits();
+        let waker = thread::spawn({
+            let wait = wait.clone();
+            move || {
+                let unparker = wait.cell.unparker();
+                wait.data[0].store(1, Ordering::Relaxed);
+                let won = wait.cell.settle(Outcome::Woken);
+                if won {
+                    unparker.unpark();
+                }
+                won
+            }
+        });
+        let gave_up = wait.cell.settle(Outcome::Cancelled);
+        match wait.cell.outcome() {
+            Some(Outcome::Woken) => assert_eq!((gave_up, wait.data[0].load(Ordering::Relaxed)), (false, 1)),
+            outcome => assert_eq!((gave_up, outcome), (true, Some(Outcome::Cancelled))),
+        }
+        assert!(gave_up ^ waker.join().unwrap());
+        assert!(matches!(wait.cell.unparker(), Unparker::Thread(_)));
     });
 }

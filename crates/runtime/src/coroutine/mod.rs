@@ -37,7 +37,6 @@ mod state;
 #[cfg(all(test, loom))]
 mod loom_tests;
 
-pub(crate) use body::{Body, CancelUnwind};
 pub(crate) use core::{Core, CoreRef, Kind, Leaving, Left, Ready, Schedule, WorkerLink, release};
 pub(crate) use group::Group;
 pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, current_slot, slot_offset};
@@ -47,4 +46,4 @@ pub use local::{AccessError, LocalKey};
 pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, raise_if_cancelled};
 pub use park::WaitReason;
 pub(crate) use pool::{Caches, PooledStack, Pools, pools};
-pub(crate) use state::{Finished, Published, ResultOwner, Wake};
+pub(crate) use state::{Finished, Published, ResultOwner};

@@ -16,8 +16,7 @@ use super::body::CancelUnwind;
 use super::core::Core;
 use super::current::{self, Critical};
 use crate::loom::atomic::{AtomicU32, Ordering};
-use crate::loom::static_atomic;
-use crate::sys;
+use crate::sys::{self, FutexWord};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
@@ -213,54 +212,74 @@ const NOTIFIED: u32 = 2;
 /// Parks an OS thread: one futex word. Lives for ever; threads that end hand theirs to the next.
 #[derive(Debug)]
 pub(crate) struct ThreadParker {
-    word: static_atomic::AtomicU32,
-}
-
-/// Gives the parker back when the thread ends.
-struct OwnParker(Cell<Option<&'static ThreadParker>>);
-
-static IDLE_PARKERS: sys::StaticLock<Vec<&'static ThreadParker>> = sys::StaticLock::new(Vec::new());
-
-impl Drop for OwnParker {
-    fn drop(&mut self) {
-        if let Some(parker) = self.0.get() {
-            IDLE_PARKERS.lock().push(parker);
-        }
-    }
+    word: sys::Word,
 }
 
 impl ThreadParker {
-    fn own() -> &'static ThreadParker {
+    /// The calling thread's.
+    #[cfg(not(loom))]
+    pub(super) fn own() -> &'static ThreadParker {
+        static IDLE_PARKERS: sys::StaticLock<Vec<&'static ThreadParker>> = sys::StaticLock::new(Vec::new());
+
+        /// Gives the parker back when the thread ends.
+        struct OwnParker(Cell<Option<&'static ThreadParker>>);
+
+        impl Drop for OwnParker {
+            fn drop(&mut self) {
+                if let Some(parker) = self.0.get() {
+                    IDLE_PARKERS.lock().push(parker);
+                }
+            }
+        }
+
         thread_local! {
             static OWN: OwnParker = const { OwnParker(Cell::new(None)) };
         }
         let take = || IDLE_PARKERS.lock().pop();
-        let make = || -> &'static ThreadParker { Box::leak(Box::new(Self { word: static_atomic::AtomicU32::new(EMPTY) })) };
         // A thread that waits in a destructor of its thread-locals gets a parker that is never handed on.
         OWN.try_with(|own| match own.0.get() {
             Some(parker) => parker,
             None => {
-                let parker = take().unwrap_or_else(make);
+                let parker = take().unwrap_or_else(Self::leak);
                 own.0.set(Some(parker));
                 parker
             }
         })
-        .unwrap_or_else(|_| make())
+        .unwrap_or_else(|_| Self::leak())
     }
 
-    fn park(&self, deadline_ns: Option<u64>) {
-        // Acquire: pairs with the Release in `unpark`.
-        if self.word.swap(SLEEPING, Ordering::Acquire) != NOTIFIED {
-            sys::futex::wait(&self.word, SLEEPING, deadline_ns);
+    /// The calling thread's, as loom has threads; never handed on, since a model's objects end with its execution.
+    #[cfg(loom)]
+    pub(super) fn own() -> &'static ThreadParker {
+        loom::thread_local! {
+            static OWN: Cell<Option<&'static ThreadParker>> = Cell::new(None);
         }
-        // Acquire: as above.
+        OWN.with(|own| {
+            let parker = own.get().unwrap_or_else(Self::leak);
+            own.set(Some(parker));
+            parker
+        })
+    }
+
+    /// A new one.
+    fn leak() -> &'static ThreadParker {
+        Box::leak(Box::new(Self { word: sys::Word::new(EMPTY) }))
+    }
+
+    pub(super) fn park(&self, deadline_ns: Option<u64>) {
+        // Acquire: pairs with the Release in `unpark`. A notification that comes between the two swaps is consumed by the second: the
+        // caller looks at its condition after it, and so sees what the waker did.
+        if self.word.swap(SLEEPING, Ordering::Acquire) != NOTIFIED {
+            self.word.sleep_while(SLEEPING, deadline_ns);
+        }
+        // Acquire: pairs with the Release in `unpark`, as above.
         self.word.swap(EMPTY, Ordering::Acquire);
     }
 
-    fn unpark(&self) {
+    pub(super) fn unpark(&self) {
         // Release: pairs with the Acquire in `park`.
         if self.word.swap(NOTIFIED, Ordering::Release) == SLEEPING {
-            sys::futex::wake(&self.word, 1);
+            self.word.wake_one();
         }
     }
 }

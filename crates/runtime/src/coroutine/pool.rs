@@ -7,7 +7,7 @@
 //! Address space is reserved when a coroutine is spawned, so that the stack it takes at its first run cannot be refused for lack of it; workers
 //! hold small stocks of such reservations.
 //!
-//! StaticLock order: pool locks are leaves; nothing is locked, allocated or mapped under them, except that a vector of pointers may grow.
+//! Lock order: pool locks are leaves; nothing is locked, allocated or mapped under them, except that a vector of pointers may grow.
 
 use super::core::{Core, CoreRef, Kind};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};

@@ -159,7 +159,8 @@ impl Lifecycle {
         self.0.load(Ordering::Relaxed) & CANCELLED != 0
     }
 
-    /// Whether the coroutine sleeps (a snapshot for reports).
+    /// Whether the coroutine sleeps (a snapshot).
+    #[cfg(test)]
     pub(crate) fn is_parked(&self) -> bool {
         // Relaxed: a snapshot.
         self.0.load(Ordering::Relaxed) & PARKED != 0
@@ -201,7 +202,7 @@ impl Lifecycle {
     /// A joiner has put itself in the list. Returns `false` when the coroutine had ended before: nobody will wake the joiner.
     #[must_use]
     pub(crate) fn announce_joiner(&self) -> bool {
-        // Release and Acquire: pair with `finish`, either way round.
+        // Release: pairs with the Acquire in `finish`: the joiner's node is seen. Acquire: pairs with the Release there: the result is seen.
         self.0.fetch_or(JOINING, Ordering::AcqRel) & DONE == 0
     }
 

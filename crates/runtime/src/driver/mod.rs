@@ -105,10 +105,7 @@ impl Driver {
             Wait::Not if self.registered.load(Ordering::Relaxed) == 0 => return,
             Wait::Not => Some(0),
             Wait::Until(deadline_ns) => Some(self.until(deadline_ns)),
-            Wait::Forever => match self.timers.next_wake_ns() {
-                Some(deadline_ns) => Some(self.until(deadline_ns)),
-                None => None,
-            },
+            Wait::Forever => self.timers.next_wake_ns().map(|deadline_ns| self.until(deadline_ns)),
         };
         let mut events = match wait {
             Wait::Not => match self.events.try_lock() {

@@ -4,7 +4,7 @@
 //! is kept beside it, so that workers can look without the lock. Cold by design: work that workers make stays in their own queues.
 
 use crate::coroutine::{Core, Ready};
-use crate::loom::static_atomic::{AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::sys::Lock;
 use std::ptr::{self, NonNull};
 

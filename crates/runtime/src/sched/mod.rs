@@ -26,6 +26,8 @@
 
 mod idle;
 mod injector;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod overflow;
 mod pinned;
 mod processor;
@@ -35,7 +37,7 @@ mod switch;
 mod worker;
 
 pub use overflow::OverflowPolicy;
-pub(crate) use spawn::{SpawnError, SpawnRequest, spawn};
+pub(crate) use spawn::{SpawnRequest, spawn};
 pub(crate) use switch::{set_key_destructors, yield_now};
 pub(crate) use worker::current_worker_id;
 

@@ -69,8 +69,10 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     }
     .map_err(SpawnError::NoStack)?;
     let core = begin(scheduler, worker, class, request);
+    // SAFETY: S2: cores are type-stable, and this one is ours.
+    let fresh = unsafe { core.as_ref() };
     // SAFETY: S1: fresh from the pool; the bounds are the caller's.
-    unsafe { core.as_ref().body.put(body) };
+    unsafe { fresh.body.put(body) };
     // SAFETY: S2: one of the two references that `begin` made.
     let handle = unsafe { CoreRef::adopt(core) };
     // SAFETY: S1: nobody else knows the core.

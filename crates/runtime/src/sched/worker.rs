@@ -296,6 +296,7 @@ impl Worker {
     }
 
     /// The next coroutine, wherever it is; sleeps until there is one. `None`: the scheduler stops.
+    #[allow(clippy::collapsible_if, reason = "becoming a searcher and finding are two steps")]
     fn find(&'static self) -> Option<Ready> {
         self.take_inbox();
         if let Some(ready) = self.pick() {
@@ -333,6 +334,7 @@ impl Worker {
         }
     }
 
+    #[allow(clippy::collapsible_if, reason = "taking in and picking are two steps")]
     fn find_without_sleep(&'static self, searching: bool) -> Option<Ready> {
         self.take_inbox();
         if let Some(ready) = self.pick_own() {

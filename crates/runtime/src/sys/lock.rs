@@ -23,13 +23,14 @@
 
 mod word;
 
+pub(crate) use word::{FutexWord, StaticWord, Word};
+
+use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use crate::loom::UnsafeCell;
-use crate::loom::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::loom::spin_loop;
-use word::Word;
+use crate::loom::static_atomic::Ordering;
 
 const UNLOCKED: u32 = 0;
 const LOCKED: u32 = 1;
@@ -40,39 +41,49 @@ const CONTENDED: u32 = 2;
 const SPIN_LIMIT: u32 = if cfg!(loom) { 1 } else { 100 };
 
 /// A value that one thread at a time may use, briefly.
-pub(crate) struct Lock<T> {
-    word: Word,
+pub(crate) type Lock<T> = LockOn<T, Word>;
+
+/// The same for statics. Apart from `Lock` only under loom, where it stays what it is outside and is not explored.
+pub(crate) type StaticLock<T> = LockOn<T, StaticWord>;
+
+/// A lock over the kind of word that its user needs: see [`Lock`] and [`StaticLock`].
+#[derive(Debug)]
+pub(crate) struct LockOn<T, W> {
+    word: W,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: S2: the lock hands the value from thread to thread, one at a time, each unlock happening before the next lock;
 // so it needs of T what a move between threads needs.
-unsafe impl<T: Send> Sync for Lock<T> {}
+unsafe impl<T: Send, W: Sync> Sync for LockOn<T, W> {}
 // SAFETY: S2: moving the lock moves the value.
-unsafe impl<T: Send> Send for Lock<T> {}
+unsafe impl<T: Send, W: Send> Send for LockOn<T, W> {}
 
-impl<T> Lock<T> {
+impl<T> LockOn<T, StaticWord> {
     /// An unlocked lock.
-    #[cfg(not(loom))]
     pub(crate) const fn new(value: T) -> Self {
         Self {
-            word: Word::new(UNLOCKED),
+            word: StaticWord::new(UNLOCKED),
             value: UnsafeCell::new(value),
         }
     }
+}
 
+#[cfg(loom)]
+impl<T> Lock<T> {
     /// An unlocked lock; not const, as loom's atomics are not.
-    #[cfg(loom)]
     pub(crate) fn new(value: T) -> Self {
         Self {
             word: Word::new(UNLOCKED),
             value: UnsafeCell::new(value),
         }
     }
+}
 
+impl<T, W: FutexWord> LockOn<T, W> {
     /// Takes the lock, blocking the thread while another holds it. Locking it twice on one thread deadlocks.
     #[inline]
-    pub(crate) fn lock(&self) -> Guard<'_, T> {
+    pub(crate) fn lock(&self) -> Guard<'_, T, W> {
         if !self.try_acquire() {
             self.lock_slow();
         }
@@ -84,7 +95,7 @@ impl<T> Lock<T> {
 
     /// Takes the lock if it is free at this moment.
     #[inline]
-    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T, W>> {
         // `then`, not `then_some`: a guard made for nothing would unlock in its drop.
         self.try_acquire().then(|| Guard {
             lock: self,
@@ -101,32 +112,29 @@ impl<T> Lock<T> {
     fn try_acquire(&self) -> bool {
         // Acquire: pairs with the Release in `unlock`, so the last holder's writes are visible. Relaxed on failure: nothing is
         // read on the strength of it.
-        self.word
-            .state
-            .compare_exchange(UNLOCKED, LOCKED, Acquire, Relaxed)
-            .is_ok()
+        self.word.exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed)
     }
 
     #[cold]
     fn lock_slow(&self) {
         for _ in 0..SPIN_LIMIT {
             // Relaxed: a hint; `try_acquire` decides. Others that sleep already outlasted this spin, so join them.
-            match self.word.state.load(Relaxed) {
+            match self.word.load(Ordering::Relaxed) {
                 UNLOCKED if self.try_acquire() => return,
                 CONTENDED => break,
                 _ => spin_loop(),
             }
         }
         // Acquire: pairs with the Release in `unlock`, as in `try_acquire`.
-        while self.word.state.swap(CONTENDED, Acquire) != UNLOCKED {
-            self.word.sleep_while(CONTENDED);
+        while self.word.swap(CONTENDED, Ordering::Acquire) != UNLOCKED {
+            self.word.sleep_while(CONTENDED, None);
         }
     }
 
     #[inline]
     fn unlock(&self) {
         // Release: pairs with the Acquire of the next holder in `try_acquire` or `lock_slow`.
-        if self.word.state.swap(UNLOCKED, Release) == CONTENDED {
+        if self.word.swap(UNLOCKED, Ordering::Release) == CONTENDED {
             self.word.wake_one();
         }
     }
@@ -134,52 +142,35 @@ impl<T> Lock<T> {
 
 /// The right to use the value; gives it back when dropped. Not `Send`: a lock is released by the thread that took it.
 #[must_use]
-pub(crate) struct Guard<'a, T> {
-    lock: &'a Lock<T>,
+pub(crate) struct Guard<'a, T, W: FutexWord> {
+    lock: &'a LockOn<T, W>,
     not_send: PhantomData<*const ()>,
 }
 
-impl<T> Deref for Guard<'_, T> {
+impl<T, W: FutexWord> Deref for Guard<'_, T, W> {
     type Target = T;
 
     #[inline]
     fn deref(&self) -> &T {
+        self.lock.word.witness_read();
         // SAFETY: S2: the guard holds the lock, and the reference borrows the guard.
-        self.lock.value.with(|value| unsafe { &*value })
+        unsafe { &*self.lock.value.get() }
     }
 }
 
-impl<T> DerefMut for Guard<'_, T> {
+impl<T, W: FutexWord> DerefMut for Guard<'_, T, W> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
+        self.lock.word.witness_write();
         // SAFETY: S2: the guard holds the lock, and the reference borrows the guard exclusively.
-        self.lock.value.with_mut(|value| unsafe { &mut *value })
+        unsafe { &mut *self.lock.value.get() }
     }
 }
 
-impl<T> Drop for Guard<'_, T> {
+impl<T, W: FutexWord> Drop for Guard<'_, T, W> {
     #[inline]
     fn drop(&mut self) {
         self.lock.unlock();
-    }
-}
-
-/// A lock in a `static`. Never loom's, whose locks have no const constructor and do not outlive a model.
-#[cfg(not(loom))]
-pub(crate) use Lock as StaticLock;
-
-/// See the other one.
-#[cfg(loom)]
-pub(crate) struct StaticLock<T>(std::sync::Mutex<T>);
-
-#[cfg(loom)]
-impl<T> StaticLock<T> {
-    pub(crate) const fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
-    }
-
-    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -192,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_static_lock_counts_exactly_under_contention() {
-        static COUNT: Lock<u64> = Lock::new(0);
+        static COUNT: StaticLock<u64> = StaticLock::new(0);
         const THREADS: u64 = 4;
         const ROUNDS: u64 = 50_000;
         std::thread::scope(|scope| {
@@ -216,7 +207,7 @@ mod tests {
                 scope.spawn(|| *lock.lock() += 1);
             }
             // Until somebody has given up spinning and said so in the word.
-            while lock.word.state.load(Relaxed) != CONTENDED {
+            while lock.word.load(Ordering::Relaxed) != CONTENDED {
                 std::thread::yield_now();
             }
             std::thread::sleep(std::time::Duration::from_millis(20));

@@ -28,7 +28,7 @@
 
 pub(crate) mod lock;
 
-pub(crate) use lock::{Lock, StaticLock};
+pub(crate) use lock::{FutexWord, Lock, StaticLock, Word};
 
 #[cfg(target_os = "linux")]
 mod linux;

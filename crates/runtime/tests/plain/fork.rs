@@ -5,14 +5,14 @@ use std::time::Duration;
 
 /// Forks, runs `child` in the child, and returns its exit status.
 fn fork(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child only does what the test says, and leaves by _exit.
+    // SAFETY: S7: the child only does what the test says, and leaves by _exit.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
-        // SAFETY: leaves at once, without the parent's exit handlers.
+        // SAFETY: S7: leaves at once, without the parent's exit handlers.
         0 => unsafe { libc::_exit(child()) },
         pid => {
             let mut status = 0;
-            // SAFETY: waits for our own child.
+            // SAFETY: S7: waits for our own child.
             assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
             assert!(libc::WIFEXITED(status), "the child died: {status}");
             libc::WEXITSTATUS(status)

@@ -90,7 +90,7 @@ fn stacks_of_many_sizes_at_once() {
     on_all(|| {
         let handles: Vec<_> = (0..200usize)
             .map(|i| {
-                let bytes = 32 * 1024 << (i % 5);
+                let bytes = (32 * 1024) << (i % 5);
                 go!(bytes, move || {
                     silken::yield_now();
                     std::hint::black_box([i as u8; 8192])[8191]

@@ -28,7 +28,7 @@ impl Word for Counted {
         NonZeroUsize::new(Arc::into_raw(self.0).expose_provenance()).unwrap()
     }
     unsafe fn from_word(word: NonZeroUsize) -> Self {
-        // SAFETY: from Arc::into_raw, once.
+        // SAFETY: S2: from Arc::into_raw, once.
         Counted(unsafe { Arc::from_raw(ptr(word)) })
     }
 }
@@ -222,9 +222,9 @@ fn stress_worker(
         }
         consumed.extend(overflow.drain(..).map(|number| number.0));
         if numbers.peek().is_none() {
-            all_pushed[me].store(true, Release);
+            all_pushed[me].store(true, Ordering::Release);
         }
-        let done = all_pushed.iter().all(|flag| flag.load(Acquire));
+        let done = all_pushed.iter().all(|flag| flag.load(Ordering::Acquire));
         if done && owner.is_empty() && victim.is_empty() {
             return consumed;
         }

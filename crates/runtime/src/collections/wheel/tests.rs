@@ -15,19 +15,19 @@ struct Entries(Vec<NonNull<Entry>>);
 impl Drop for Entries {
     fn drop(&mut self) {
         for entry in self.0.drain(..) {
-            // SAFETY: made by `boxed`, freed once, after the last use of the wheel.
+            // SAFETY: S8: made by `boxed`, freed once, after the last use of the wheel.
             drop(unsafe { Box::from_raw(entry.as_ptr()) });
         }
     }
 }
 
 fn deadline_of(entry: NonNull<Entry>) -> u64 {
-    // SAFETY: the entries outlive the test's use of the wheel.
+    // SAFETY: S8: the entries outlive the test's use of the wheel.
     unsafe { entry.as_ref() }.deadline_ns()
 }
 
 fn is_linked(entry: NonNull<Entry>) -> bool {
-    // SAFETY: the entries outlive the test's use of the wheel.
+    // SAFETY: S8: the entries outlive the test's use of the wheel.
     unsafe { entry.as_ref() }.is_linked()
 }
 
@@ -51,7 +51,7 @@ impl Checked {
     }
 
     fn insert(&mut self, entry: NonNull<Entry>, deadline_ns: u64) {
-        // SAFETY: not linked; it lives until the wheel is used no more.
+        // SAFETY: S8: not linked; it lives until the wheel is used no more.
         unsafe { self.wheel.insert(entry, deadline_ns) };
         assert!(is_linked(entry));
         self.pending.insert((deadline_ns.div_ceil(TICK_NS), entry));
@@ -60,7 +60,7 @@ impl Checked {
 
     fn remove(&mut self, entry: NonNull<Entry>) {
         let expected = self.deadlines.remove(&entry);
-        // SAFETY: it lives, and is in this wheel or in none.
+        // SAFETY: S8: it lives, and is in this wheel or in none.
         assert_eq!(unsafe { self.wheel.remove(entry) }, expected.is_some());
         assert!(!is_linked(entry));
         if let Some(deadline_ns) = expected {
@@ -152,7 +152,7 @@ fn never_early_and_less_than_a_tick_late() {
     ] {
         let entries = Entries(vec![boxed()]);
         let mut wheel = Box::new(Wheel::new(0));
-        // SAFETY: not linked; it outlives the wheel's use.
+        // SAFETY: S8: not linked; it outlives the wheel's use.
         unsafe { wheel.insert(entries.0[0], deadline_ns) };
         assert_eq!(wheel.expire(deadline_ns - 1), None);
         let wake = wheel.next_wake_ns().unwrap();
@@ -203,9 +203,9 @@ fn the_caller_may_insert_and_remove_between_two_that_are_due() {
     }
     let now_ns = TICK_NS * 200;
     assert_eq!(checked.wheel.expire(now_ns), Some(entries.0[0]));
-    // SAFETY: alive, in this wheel.
+    // SAFETY: S8: alive, in this wheel.
     assert!(unsafe { checked.wheel.remove(entries.0[1]) });
-    // SAFETY: not linked; it outlives the wheel's use.
+    // SAFETY: S8: not linked; it outlives the wheel's use.
     unsafe { checked.wheel.insert(entries.0[3], TICK_NS * 150) };
     assert_eq!(checked.wheel.expire(now_ns), Some(entries.0[2]));
     assert_eq!(checked.wheel.expire(now_ns), Some(entries.0[3]));
@@ -299,9 +299,9 @@ fn a_million_entries() {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        // SAFETY: within the vector.
+        // SAFETY: S8: within the vector.
         let entry = unsafe { base.add(index) };
-        // SAFETY: not linked; the vector outlives the wheel's use and is not touched.
+        // SAFETY: S8: not linked; the vector outlives the wheel's use and is not touched.
         unsafe { wheel.insert(entry, 1_000_000 + random % 1_000_000_000) };
     }
     let inserted = start.elapsed();

@@ -1,0 +1,288 @@
+//! Loom models of the idle protocol and of the injector.
+//!
+//! Workers are threads that follow `Worker::find` and `Worker::sleep` with everything left out that the protocol does not speak of: a
+//! worker takes one piece of work and is busy with it for ever, so whatever else there is must get somebody else out of bed. A wake-up
+//! that is lost is a deadlock, which loom reports. The barriers are fences on both sides here (`sys::barrier` is never asymmetric
+//! under loom): the kernel's half of the asymmetric pair is its promise, not ours.
+
+use super::idle::Idle;
+use super::injector::Injector;
+use crate::coroutine::{Core, Ready};
+use crate::sys::{FutexWord, Word, barrier};
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+use std::ptr::NonNull;
+
+/// What ends a worker's sleep in its driver: remembered until the next sleep, as the event descriptor does.
+struct Event(Word);
+
+impl Event {
+    fn notify(&self) {
+        if self.0.swap(1, Ordering::Release) == 0 {
+            self.0.wake_one();
+        }
+    }
+
+    fn wait(&self) {
+        while self.0.swap(0, Ordering::Acquire) == 0 {
+            self.0.sleep_while(0, None);
+        }
+    }
+}
+
+/// A scheduler, as the idle protocol sees one.
+struct Model {
+    idle: Idle,
+    /// Pieces of work that anybody may take.
+    queue: AtomicUsize,
+    /// Pieces of work for one worker.
+    inboxes: Vec<AtomicUsize>,
+    events: Vec<Event>,
+    stopping: AtomicBool,
+}
+
+/// How a worker ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Busy,
+    Stopped,
+}
+
+fn model(workers: usize) -> Arc<Model> {
+    Arc::new(Model {
+        idle: Idle::new(workers),
+        queue: AtomicUsize::new(0),
+        inboxes: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+        events: (0..workers).map(|_| Event(Word::new(0))).collect(),
+        stopping: AtomicBool::new(false),
+    })
+}
+
+/// Takes a piece; Relaxed, since only the protocol's barriers may be what makes it visible.
+fn take_from(queue: &AtomicUsize) -> bool {
+    queue.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |length| length.checked_sub(1)).is_ok()
+}
+
+impl Model {
+    fn notify(&self) {
+        if self.idle.should_wake()
+            && let Some(worker) = self.idle.wake_one()
+        {
+            self.events[worker].notify();
+        }
+    }
+
+    fn produce(&self) {
+        self.queue.fetch_add(1, Ordering::Relaxed);
+        self.notify();
+    }
+
+    fn produce_for(&self, worker: usize) {
+        self.inboxes[worker].fetch_add(1, Ordering::Relaxed);
+        if self.idle.wake_this(worker) {
+            self.events[worker].notify();
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        barrier::heavy();
+        drop(self.idle.wake_all());
+        self.events.iter().for_each(Event::notify);
+    }
+
+    fn work_is_visible(&self, worker: usize) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+            || self.queue.load(Ordering::Relaxed) > 0
+            || self.inboxes[worker].load(Ordering::Relaxed) > 0
+    }
+
+    fn work(&self, worker: usize) -> End {
+        let mut searching = false;
+        loop {
+            if take_from(&self.inboxes[worker]) || take_from(&self.queue) {
+                // As a searcher it tells the next. But one that got up by itself, since work had come on its way to bed, was no searcher
+                // any more, while the producer may have seen that it still was: so it tells the next if it leaves something.
+                let last_searcher = searching && self.idle.stop_searching();
+                if last_searcher || self.queue.load(Ordering::Relaxed) > 0 {
+                    self.notify();
+                }
+                return End::Busy;
+            }
+            if self.stopping.load(Ordering::Relaxed) {
+                if searching {
+                    self.idle.stop_searching();
+                }
+                return End::Stopped;
+            }
+            if !searching {
+                searching = self.idle.start_searching();
+            }
+            self.idle.sleep(worker, searching);
+            if !self.work_is_visible(worker) {
+                self.events[worker].wait();
+            }
+            searching = self.idle.awake(worker);
+        }
+    }
+}
+
+fn check(body: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // Without a bound (LOOM_MAX_PREEMPTIONS unset) three threads do not finish.
+    builder.preemption_bound.get_or_insert(2);
+    builder.check(body);
+}
+
+fn worker(model: &Arc<Model>, worker: usize) -> thread::JoinHandle<End> {
+    let model = model.clone();
+    thread::spawn(move || model.work(worker))
+}
+
+/// The race of the file's head in its smallest form: one goes to bed, one makes work.
+#[test]
+fn no_work_lies_while_the_only_worker_sleeps() {
+    check(|| {
+        let model = model(1);
+        let sleeper = worker(&model, 0);
+        model.produce();
+        assert_eq!(sleeper.join().unwrap(), End::Busy);
+    });
+}
+
+/// Two pieces, two workers: the second wake-up is either the producer's or the first searcher's.
+#[test]
+fn no_work_lies_while_one_of_two_sleeps() {
+    check(|| {
+        let model = model(2);
+        let workers = [worker(&model, 0), worker(&model, 1)];
+        model.produce();
+        model.produce();
+        for worker in workers {
+            assert_eq!(worker.join().unwrap(), End::Busy);
+        }
+        assert_eq!(model.queue.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// Work that one worker alone can do finds that worker, whoever else is asleep.
+#[test]
+fn bound_work_wakes_its_worker() {
+    check(|| {
+        let model = model(2);
+        let bound = worker(&model, 1);
+        // The other one sleeps already, above or below the bound one in the stack.
+        model.idle.sleep(0, false);
+        model.produce_for(1);
+        assert_eq!(bound.join().unwrap(), End::Busy);
+        assert_eq!(model.inboxes[1].load(Ordering::Relaxed), 0);
+    });
+}
+
+/// Bound work and common work at once: each wakes somebody who can do it.
+#[test]
+fn bound_and_common_work_wake_both() {
+    check(|| {
+        let model = model(1);
+        let sleeper = worker(&model, 0);
+        let other = thread::spawn({
+            let model = model.clone();
+            move || model.produce_for(0)
+        });
+        model.produce();
+        assert_eq!(sleeper.join().unwrap(), End::Busy);
+        other.join().unwrap();
+        // One piece is left to the busy worker's next look.
+        let left = model.queue.load(Ordering::Relaxed) + model.inboxes[0].load(Ordering::Relaxed);
+        assert_eq!(left, 1);
+    });
+}
+
+/// A stop reaches every worker, asleep, on its way to bed, or searching.
+#[test]
+fn a_stop_ends_all() {
+    check(|| {
+        let model = model(2);
+        let workers = [worker(&model, 0), worker(&model, 1)];
+        model.stop();
+        for worker in workers {
+            assert_eq!(worker.join().unwrap(), End::Stopped);
+        }
+    });
+}
+
+/// A stop and a piece of work: all end, and the piece is not taken twice.
+#[test]
+fn a_stop_against_a_producer() {
+    check(|| {
+        let model = model(1);
+        let sleeper = worker(&model, 0);
+        let stopper = thread::spawn({
+            let model = model.clone();
+            move || model.stop()
+        });
+        model.produce();
+        stopper.join().unwrap();
+        let took = usize::from(sleeper.join().unwrap() == End::Busy);
+        assert_eq!(took + model.queue.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// Of two sleepers one watches over the third worker, which is busy, and the duty is free again when the watcher gets up.
+#[test]
+fn one_watcher_at_a_time() {
+    check(|| {
+        let model = model(3);
+        let watching = Arc::new(AtomicUsize::new(0));
+        let sleepers = [0, 1].map(|worker| {
+            let (model, watching) = (model.clone(), watching.clone());
+            thread::spawn(move || {
+                model.idle.sleep(worker, false);
+                if model.idle.watch(worker) {
+                    assert_eq!(watching.fetch_add(1, Ordering::Relaxed), 0, "two watchers");
+                    watching.fetch_sub(1, Ordering::Relaxed);
+                }
+                model.idle.awake(worker);
+            })
+        });
+        for sleeper in sleepers {
+            sleeper.join().unwrap();
+        }
+        model.idle.sleep(2, false);
+        assert!(model.idle.watch(2), "the duty was not given back");
+    });
+}
+
+fn ready(core: &Core) -> Ready {
+    // SAFETY: S1: a core of the model's own, which is in no other queue.
+    unsafe { Ready::from_core(NonNull::from(core)) }
+}
+
+/// Two push, one takes in batches: nothing is lost or doubled, each pusher's order is kept, and the length beside the list is right.
+#[test]
+fn the_injector_keeps_all_and_their_order() {
+    check(|| {
+        let injector = Arc::new(Injector::new());
+        let cores: Arc<[Core; 3]> = Arc::new(std::array::from_fn(|_| Core::free()));
+        let pusher = thread::spawn({
+            let (injector, cores) = (injector.clone(), cores.clone());
+            move || injector.push_all([&cores[0], &cores[1]].into_iter().map(ready))
+        });
+        let single = thread::spawn({
+            let (injector, cores) = (injector.clone(), cores.clone());
+            move || injector.push(ready(&cores[2]))
+        });
+        let mut taken = Vec::new();
+        let mut take = |max| injector.pop_batch(max, |ready| taken.push(ready.into_core()));
+        assert!(take(2) <= 2);
+        pusher.join().unwrap();
+        single.join().unwrap();
+        while take(1) > 0 {}
+        assert_eq!(injector.len(), 0);
+        let place = |core: &Core| taken.iter().position(|taken| *taken == NonNull::from(core)).expect("lost");
+        assert!(place(&cores[0]) < place(&cores[1]));
+        place(&cores[2]);
+        assert_eq!(taken.len(), 3);
+    });
+}
