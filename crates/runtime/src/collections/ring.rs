@@ -159,11 +159,11 @@ impl<T: Word> Owner<T> {
     pub(crate) fn peek(&self, offset: u64) -> Option<NonZeroUsize> {
         let ring = &*self.ring;
         // Relaxed, all: a hint.
-        let head = ring.head.load(Relaxed) + offset;
-        if head >= ring.tail.load(Relaxed) {
+        let head = ring.head.load(Ordering::Relaxed) + offset;
+        if head >= ring.tail.load(Ordering::Relaxed) {
             return None;
         }
-        NonZeroUsize::new(ring.slot(head).load(Relaxed))
+        NonZeroUsize::new(ring.slot(head).load(Ordering::Relaxed))
     }
 
     /// How many more elements have room.

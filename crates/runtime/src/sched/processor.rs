@@ -234,6 +234,10 @@ impl Processor {
         self.shared.swap_lifo(ready)
     }
 
+    pub(super) fn queued(&self) -> usize {
+        self.ring.len()
+    }
+
     /// How many more coroutines the ring takes.
     pub(super) fn room(&self) -> usize {
         self.ring.room()

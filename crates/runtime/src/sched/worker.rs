@@ -27,6 +27,9 @@ use std::ptr::{self, NonNull};
 /// From the injector at once: a fair share, so that one worker does not carry everything into its own ring.
 const INJECTOR_BATCH_MAX: usize = 64;
 
+/// Even a worker with a full ring takes a few, or those who keep it full would starve those who wait here.
+const INJECTOR_BATCH_MIN: usize = 4;
+
 /// Looks for work before a worker sleeps. A wake-up of a sleeping core costs 25 µs and more in a virtual machine; this is a fraction of it.
 /// A guess to be tuned.
 const SEARCH_ROUNDS: u32 = 64;
@@ -211,13 +214,15 @@ impl Worker {
         }
     }
 
-    /// A share of the injector's coroutines comes into the ring.
+    /// A share of the injector's coroutines comes into the ring, unless that is well filled: a coroutine that an event or a deadline makes ready
+    /// queues behind what is in the ring, which should not be more than a moment's work.
     fn take_injected(&self) -> bool {
         let waiting = self.scheduler.injector.len();
         if waiting == 0 {
             return false;
         }
         let share = (waiting / self.scheduler.workers.len() + 1).min(INJECTOR_BATCH_MAX);
+        let share = share.saturating_sub(self.processor.queued()).max(INJECTOR_BATCH_MIN);
         self.scheduler.injector.pop_batch(share, |ready| self.queue_tail(ready)) > 0
     }
 
