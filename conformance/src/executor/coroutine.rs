@@ -72,7 +72,7 @@ impl Executor for Coroutines {
     }
 
     fn worker_id(&self) -> Option<usize> {
-        silken::coroutine::worker_id()
+        silken::worker_id()
     }
 }
 
