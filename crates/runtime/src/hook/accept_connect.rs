@@ -15,7 +15,7 @@
 //!
 //! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause that doubles.
 
-use super::errno::{answer, caller};
+use super::errno::{answer, caller, cancelled};
 use super::io::{Patience, Stop, Try, take};
 use crate::coroutine::{Core, Critical, Outcome, WaitReason};
 use crate::driver::fd_table::{self, Entry};
@@ -169,7 +169,7 @@ impl FullBacklog {
         let until_ns = deadline_ns.min(now_ns + self.pause_ns);
         self.pause_ns = (self.pause_ns * 2).min(PAUSE_LONGEST_NS);
         match timers::sleep_until(until_ns, WaitReason::Write) {
-            Outcome::Cancelled => Err(Errno(libc::ECANCELED)),
+            Outcome::Cancelled => Err(cancelled()),
             _ => Ok(()),
         }
     }
