@@ -1,6 +1,6 @@
 //! The C library symbols that silken answers, over a table of function pointers.
 //!
-//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some forty more. This crate
+//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some fifty more. This crate
 //! exports definitions of its own under those names; from an rlib they bind std's references and, through the
 //! executable's dynamic symbols, those of every shared library. It knows nothing of coroutines.
 //!
@@ -14,8 +14,8 @@
 //!   before std could ([`fault`]).
 //!
 //! A dependent calls [`link`] somewhere reachable: an archive member that nobody names is not linked, and its symbols
-//! would silently not be there. Calls inside libc.so (`getaddrinfo`'s sockets, `FILE*`, glibc's own futexes), the vDSO
-//! and inline `syscall` instructions cannot be seen by any of this.
+//! would silently not be there. Calls inside libc.so (`FILE*`, `system`, `popen`, glibc's own futexes), the vDSO and inline
+//! `syscall` instructions cannot be seen by any of this.
 //!
 //! Rejected: a `Vec` of hooks or a trait object (a second load and a heap that may not exist yet); `LD_PRELOAD` as the
 //! only form (nothing to do for the user of an rlib is better); patching the GOT (breaks with full RELRO, misses std).
@@ -39,8 +39,9 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{
-    c_int, c_long, c_uint, c_ulong, c_void, clockid_t, iovec, msghdr, nfds_t, pollfd,
-    pthread_attr_t, pthread_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, stack_t, timespec,
+    addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec,
+    msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t,
+    ssize_t, stack_t, timespec, timeval,
 };
 
 pub use fault::{FaultHandler, rearm_fault_handler, set_fault_handler};

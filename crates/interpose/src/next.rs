@@ -17,9 +17,9 @@ use core::mem;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use libc::{
-    c_int, c_long, c_uint, c_ulong, c_void, clockid_t, iovec, msghdr, nfds_t, pollfd,
-    pthread_attr_t, pthread_key_t, pthread_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t,
-    stack_t, timespec,
+    addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec,
+    msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_key_t, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr,
+    socklen_t, ssize_t, stack_t, timespec, timeval,
 };
 
 use crate::keys::Destructor;
@@ -80,6 +80,13 @@ macro_rules! ppoll_in_kernel {
     ($($argument:ident),*) => {
         // SAFETY: S7: the caller owes the contract of ppoll.
         raw::set_errno_of(unsafe { raw::ppoll($($argument),*) }) as _
+    };
+}
+
+macro_rules! pselect_in_kernel {
+    ($($argument:ident),*) => {
+        // SAFETY: S7: the caller owes the contract of pselect.
+        raw::set_errno_of(unsafe { raw::pselect($($argument),*) }) as _
     };
 }
 

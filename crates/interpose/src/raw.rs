@@ -9,10 +9,10 @@
 use core::arch::asm;
 use core::ptr;
 
-use libc::{c_int, c_long, c_uint, nfds_t, pollfd, sigset_t, timespec};
+use libc::{c_int, c_long, c_uint, fd_set, nfds_t, pollfd, sigset_t, timespec};
 
 /// Bytes of the kernel's signal set, which is shorter than the C library's.
-const KERNEL_SIGSET_BYTES: usize = 8;
+pub(crate) const KERNEL_SIGSET_BYTES: usize = 8;
 
 /// One system call; the result is the kernel's, an error number being negated.
 ///
@@ -89,6 +89,34 @@ pub(crate) unsafe fn ppoll(
     ];
     // SAFETY: S7: the caller keeps the contract of ppoll; the copy outlives the call.
     unsafe { system_call(libc::SYS_ppoll, arguments) }
+}
+
+/// `pselect6` on a copy of the timeout, for the same reason; the kernel takes the mask with its size behind one pointer.
+///
+/// # Safety
+/// As `pselect(2)`.
+pub(crate) unsafe fn pselect(
+    fd_count: c_int,
+    reads: *mut fd_set,
+    writes: *mut fd_set,
+    exceptions: *mut fd_set,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> isize {
+    // SAFETY: S7: null or a valid timespec, says the contract of pselect.
+    let mut copy = unsafe { timeout.as_ref() }.copied();
+    let copy_address = copy.as_mut().map_or(0, |copy| ptr::from_mut(copy) as usize);
+    let sized_mask = [mask as usize, KERNEL_SIGSET_BYTES];
+    let arguments = [
+        fd_count as usize,
+        reads as usize,
+        writes as usize,
+        exceptions as usize,
+        copy_address,
+        sized_mask.as_ptr() as usize,
+    ];
+    // SAFETY: S7: the caller keeps the contract of pselect; the copies outlive the call.
+    unsafe { system_call(libc::SYS_pselect6, arguments) }
 }
 
 /// `usleep` over `nanosleep`.

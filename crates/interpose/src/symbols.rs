@@ -11,8 +11,9 @@
 use core::mem::size_of;
 
 use libc::{
-    c_int, c_long, c_uint, c_ulong, c_void, clockid_t, iovec, msghdr, nfds_t, pollfd,
-    pthread_attr_t, pthread_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, stack_t, timespec,
+    addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec,
+    msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t,
+    ssize_t, stack_t, timespec, timeval,
 };
 
 use crate::{hooks, keys, next};

@@ -136,6 +136,74 @@ macro_rules! for_each_symbol {
                 /// `pthread_getattr_np(3)`. No kernel form exists, so it fails while definitions are looked up.
                 fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int
                     => { let _ = (thread, attributes); libc::EAGAIN }
+                /// `pthread_join(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int
+                    => { let _ = (thread, value); libc::EAGAIN }
+                /// `wait(2)`.
+                fn wait(status: *mut c_int) -> pid_t
+                    => { kernel!(libc::SYS_wait4, -1_isize, status) }
+                /// `waitpid(2)`.
+                fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t
+                    => { kernel!(libc::SYS_wait4, pid, status, options) }
+                /// `wait4(2)`.
+                fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t
+                    => { kernel!(libc::SYS_wait4, pid, status, options, usage) }
+                /// `waitid(2)`.
+                fn waitid(id_type: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int
+                    => { kernel!(libc::SYS_waitid, id_type, id, info, options) }
+                /// `epoll_wait(2)`.
+                fn epoll_wait(
+                    fd: c_int, events: *mut epoll_event, event_count: c_int, timeout_ms: c_int
+                ) -> c_int
+                    => { kernel!(libc::SYS_epoll_wait, fd, events, event_count, timeout_ms) }
+                /// `epoll_pwait(2)`.
+                fn epoll_pwait(
+                    fd: c_int, events: *mut epoll_event, event_count: c_int, timeout_ms: c_int, mask: *const sigset_t
+                ) -> c_int
+                    => {
+                        kernel!(
+                            libc::SYS_epoll_pwait, fd, events, event_count, timeout_ms, mask, raw::KERNEL_SIGSET_BYTES
+                        )
+                    }
+                /// `epoll_pwait2(2)`; glibc has it since 2.35.
+                fn epoll_pwait2(
+                    fd: c_int, events: *mut epoll_event, event_count: c_int, timeout: *const timespec,
+                    mask: *const sigset_t
+                ) -> c_int
+                    => {
+                        kernel!(
+                            libc::SYS_epoll_pwait2, fd, events, event_count, timeout, mask, raw::KERNEL_SIGSET_BYTES
+                        )
+                    }
+                /// `select(2)`, which leaves in `timeout` what was left of it.
+                fn select(
+                    fd_count: c_int, reads: *mut fd_set, writes: *mut fd_set, exceptions: *mut fd_set,
+                    timeout: *mut timeval
+                ) -> c_int
+                    => { kernel!(libc::SYS_select, fd_count, reads, writes, exceptions, timeout) }
+                /// `pselect(2)`. The C function leaves `timeout` as it was, unlike the system call.
+                fn pselect(
+                    fd_count: c_int, reads: *mut fd_set, writes: *mut fd_set, exceptions: *mut fd_set,
+                    timeout: *const timespec, mask: *const sigset_t
+                ) -> c_int
+                    => { pselect_in_kernel!(fd_count, reads, writes, exceptions, timeout, mask) }
+                /// `flock(2)`.
+                fn flock(fd: c_int, operation: c_int) -> c_int
+                    => { kernel!(libc::SYS_flock, fd, operation) }
+                /// `getaddrinfo(3)`. No kernel form exists: "try again" while definitions are looked up.
+                fn getaddrinfo(
+                    node: *const c_char, service: *const c_char, hints: *const addrinfo, results: *mut *mut addrinfo
+                ) -> c_int
+                    => { let _ = (node, service, hints, results); libc::EAI_AGAIN }
+                /// `getnameinfo(3)`. No kernel form exists: "try again" while definitions are looked up.
+                fn getnameinfo(
+                    address: *const sockaddr, address_bytes: socklen_t, host: *mut c_char, host_bytes: socklen_t,
+                    service: *mut c_char, service_bytes: socklen_t, flags: c_int
+                ) -> c_int
+                    => {
+                        let _ = (address, address_bytes, host, host_bytes, service, service_bytes, flags);
+                        libc::EAI_AGAIN
+                    }
             }
             variadic {
                 /// `fcntl(2)`, which is `fcntl64` too: they are one function where `off_t` has 64 bits.

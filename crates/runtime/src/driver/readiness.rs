@@ -8,7 +8,7 @@
 //!
 //! | field | bits | meaning | who changes it |
 //! |---|---|---|---|
-//! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event, cleared by `reset` and `connected` |
+//! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event, cleared by `reset` and `forget_ends` |
 //! | | 1 `REGISTERED` | events will come | set by the first wait, cleared by `reset` |
 //! | | 2.. tick | number of events | bumped by an event and by `reset` (never reused) |
 //! | `drained` | as a word | the word that a short read looked at before it emptied the socket | readers, no lock |
@@ -85,6 +85,10 @@ impl Seen {
         self.0 & STICKY != 0
     }
 }
+
+/// What [`Readiness::forget_ends`] took back, by [`Direction`].
+#[must_use]
+pub(crate) struct Forgotten([u64; 2]);
 
 /// A place in a direction's wait list, on the waiter's stack. A wait for several descriptors has several of them and one cell.
 pub(crate) struct Waiter {
@@ -245,11 +249,29 @@ impl<D: Copy> Readiness<D> {
         settle_all(&mut inner.waiters[direction as usize], Outcome::Woken, wake);
     }
 
-    /// The socket has just been connected: what was seen of it before is no end of anything.
-    pub(crate) fn connected(&self) {
-        let _inner = self.inner.lock();
-        for direction in [Direction::Read, Direction::Write] {
-            self.store_word(direction, (self.word(direction) & !STICKY).wrapping_add(TICK));
+    /// The socket is about to be connected: what was seen of it so far (an unconnected one reports a hang-up) is no end of what is to come. To be
+    /// called before the call: afterwards the peer may already have come and gone, and that end was perhaps the event that was seen.
+    pub(crate) fn forget_ends(&self) -> Forgotten {
+        if [Direction::Read, Direction::Write].iter().any(|direction| self.look(*direction).is_sticky()) {
+            let _inner = self.inner.lock();
+            Forgotten([Direction::Read, Direction::Write].map(|direction| {
+                let word = self.word(direction);
+                self.store_word(direction, (word & !STICKY).wrapping_add(TICK));
+                word & STICKY
+            }))
+        } else {
+            Forgotten([0; 2])
+        }
+    }
+
+    /// The connect came to nothing: the socket is what it was.
+    pub(crate) fn remember_ends(&self, forgotten: Forgotten) {
+        if forgotten.0 != [0; 2] {
+            let _inner = self.inner.lock();
+            for direction in [Direction::Read, Direction::Write] {
+                let word = self.word(direction).wrapping_add(TICK);
+                self.store_word(direction, word | forgotten.0[direction as usize]);
+            }
         }
     }
 

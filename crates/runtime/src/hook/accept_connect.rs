@@ -11,11 +11,12 @@
 //! connection, and what std's `connect_timeout` does for the whole of its wait. The alternative, a blocking connect on an offload thread, costs
 //! a thread per connection attempt. Then the coroutine waits for the socket to be writable, SO_SNDTIMEO giving EINPROGRESS as in the kernel, and
 //! SO_ERROR is the result. Events from before the connect (an unconnected socket reports a hang-up) may wake it early, so each wake is checked
-//! with `poll(0)`.
+//! with `poll(0)`. And they must not be mistaken for the end of the new connection, nor its end for one of them: they are forgotten before
+//! the call, since behind it a fast peer may have answered and gone before its first event is seen.
 //!
 //! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause that doubles.
 
-use super::errno::{answer, caller};
+use super::errno::{answer, caller, cancelled};
 use super::io::{Patience, Stop, Try, take};
 use crate::coroutine::{Core, Critical, Outcome, WaitReason};
 use crate::driver::fd_table::{self, Entry};
@@ -88,6 +89,24 @@ unsafe fn connect_on_coroutine(
         Some(entry) if entry.kind(fd).is_socket() && entry.blocks(fd) => entry,
         _ => return connect(),
     };
+    let forgotten = {
+        let _critical = Critical::enter(core);
+        entry.readiness.forget_ends()
+    };
+    let result = connect_and_wait(core, fd, entry, connect);
+    if result.is_err() {
+        let _critical = Critical::enter(core);
+        entry.readiness.remember_ends(forgotten);
+    }
+    result
+}
+
+fn connect_and_wait(
+    core: &'static Core,
+    fd: c_int,
+    entry: &'static Entry,
+    connect: impl Fn() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
     let mut patience = Patience::new(fd, entry, Direction::Write);
     let mut full_backlog = FullBacklog::new(fd, entry);
     loop {
@@ -100,10 +119,7 @@ unsafe fn connect_on_coroutine(
             started
         };
         match started {
-            Ok(_) => {
-                entry.readiness.connected();
-                return Ok(0);
-            }
+            Ok(_) => return Ok(0),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => full_backlog.pause()?,
             Err(Errno::INPROGRESS | Errno::ALREADY) => loop {
@@ -116,21 +132,14 @@ unsafe fn connect_on_coroutine(
                 }
                 seen = entry.readiness.look(Direction::Write);
                 if look(fd, libc::POLLOUT) != 0 {
-                    return connected(fd, entry);
+                    return match socket::so_error(fd)? {
+                        0 => Ok(0),
+                        error => Err(Errno(error)),
+                    };
                 }
             },
             Err(errno) => return Err(errno),
         }
-    }
-}
-
-fn connected(fd: c_int, entry: &Entry) -> Result<usize, Errno> {
-    match socket::so_error(fd)? {
-        0 => {
-            entry.readiness.connected();
-            Ok(0)
-        }
-        error => Err(Errno(error)),
     }
 }
 
@@ -169,7 +178,7 @@ impl FullBacklog {
         let until_ns = deadline_ns.min(now_ns + self.pause_ns);
         self.pause_ns = (self.pause_ns * 2).min(PAUSE_LONGEST_NS);
         match timers::sleep_until(until_ns, WaitReason::Write) {
-            Outcome::Cancelled => Err(Errno(libc::ECANCELED)),
+            Outcome::Cancelled => Err(cancelled()),
             _ => Ok(()),
         }
     }

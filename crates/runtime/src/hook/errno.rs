@@ -4,7 +4,9 @@
 //! identity that the coroutine has now. It is untouched on success, as C promises nothing and careful callers expect.
 
 use crate::coroutine::{Core, current_core};
+use crate::sched::yield_now;
 use crate::sys::raw::Errno;
+use libc::c_int;
 
 /// The running coroutine, if the hooks are to answer it: not in a critical section, where it is the runtime that calls.
 #[inline(always)]
@@ -34,4 +36,20 @@ fn fail(errno: Errno) -> isize {
     // SAFETY: S3: the errno of the identity that runs.
     unsafe { *location = errno.0 };
     -1
+}
+
+/// errno of the identity that runs.
+pub(super) fn errno() -> c_int {
+    // SAFETY: S3: as in `fail`.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: S3: as in `fail`.
+    unsafe { *location }
+}
+
+/// The answer to a caller that is cancelled. It yields first: a loop that takes no notice of errors (`for stream in listener.incoming().flatten()`)
+/// has become one that does not wait, and would keep its worker from all others.
+#[cold]
+pub(super) fn cancelled() -> Errno {
+    yield_now();
+    Errno(libc::ECANCELED)
 }

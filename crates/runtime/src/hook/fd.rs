@@ -1,6 +1,6 @@
 //! The calls that make, change and close descriptors: the kernel's answer first, then the table follows, on OS threads as well.
 //!
-//! These calls do not wait, so coroutine and thread take the same way, through the next definition. `close`, `dup2` and `dup3` are the exception
+//! These calls do not wait (but `fcntl` with a lock: `file_lock`), so coroutine and thread take the same way, through the next definition. `close`, `dup2` and `dup3` are the exception
 //! in order: the table forgets the number *before* the kernel frees it, since another thread may have it again at once. A call of the runtime's
 //! own (a critical section) is not looked at: it may hold the lock that forgetting takes, and the runtime closes its descriptors by itself.
 //!
@@ -10,7 +10,8 @@
 //! Not followed: flags that another process changes on a description which it shares with us, numbers that arrive by SCM_RIGHTS over a stale
 //! entry, and inline system calls.
 
-use super::errno::{caller, is_runtime};
+use super::errno::{answer, caller, is_runtime};
+use super::file_lock;
 use crate::driver::fd_table::{self, Entry, Kind};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use silken_interpose::next;
@@ -102,6 +103,12 @@ pub(crate) unsafe extern "C" fn dup3(fd: c_int, target: c_int, flags: c_int) -> 
 /// # Safety
 /// S7: the contract of the C function.
 pub(crate) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    if let Some(at_once) = file_lock::at_once(command)
+        && caller().is_some()
+    {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return answer(unsafe { file_lock::lock_record(fd, command, at_once, argument) }) as c_int;
+    }
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::fcntl(fd, command, argument) };
     if result >= 0 && !is_runtime() {

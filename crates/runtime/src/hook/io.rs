@@ -26,7 +26,7 @@
 //! files that know no non-blocking form and are shared. A receive that is cut short by a bad address leaves data behind that no event announces.
 //! Not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as it is.
 
-use super::errno::{answer, caller};
+use super::errno::{answer, caller, cancelled};
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{self, Entry, Kind};
 use crate::driver::readiness::{Direction, Seen};
@@ -103,7 +103,7 @@ impl Patience {
         match self.entry.readiness.wait(self.fd, self.direction, seen, deadline_ns) {
             Ok(Outcome::Woken) => Ok(()),
             Ok(Outcome::TimedOut) => Err(Stop::Fail(Errno::AGAIN)),
-            Ok(Outcome::Cancelled) => Err(Stop::Fail(Errno(libc::ECANCELED))),
+            Ok(Outcome::Cancelled) => Err(Stop::Fail(cancelled())),
             Ok(Outcome::Closed) | Err(Errno::BADF) => Err(Stop::Fail(Errno::BADF)),
             Err(errno) => {
                 // EPERM: not pollable, for good. Else: no memory or no watch left for it, this time.

@@ -30,6 +30,11 @@
 //! | `io`, `io_parts` | calls that move data |
 //! | `accept_connect` | `accept`, `connect` |
 //! | `poll` | several descriptors at once |
+//! | `select`, `epoll` | the same, asked otherwise |
+//! | `join` | `pthread_join` |
+//! | `process` | waiting for child processes |
+//! | `names` | `getaddrinfo`, `getnameinfo` |
+//! | `file_lock` | `flock` and the locks of `fcntl` |
 //! | `fd` | calls that make, change and close descriptors |
 //! | `misc` | `sched_yield`, and what a thread may ask about its own stacks and keys |
 //!
@@ -38,12 +43,18 @@
 //! critical section of the coroutine is that switch, and it moves with the coroutine.
 
 mod accept_connect;
+mod epoll;
 mod errno;
 mod fd;
+mod file_lock;
 mod futex;
 mod io;
+mod join;
 mod misc;
+mod names;
 mod poll;
+mod process;
+mod select;
 mod sleep;
 
 use crate::coroutine::{Core, current_core};
@@ -83,6 +94,19 @@ static HOOKS: Hooks = Hooks {
     pipe: fd::pipe,
     pipe2: fd::pipe2,
     eventfd: fd::eventfd,
+    flock: file_lock::flock,
+    select: select::select,
+    pselect: select::pselect,
+    epoll_wait: epoll::epoll_wait,
+    epoll_pwait: epoll::epoll_pwait,
+    epoll_pwait2: epoll::epoll_pwait2,
+    wait: process::wait,
+    waitpid: process::waitpid,
+    wait4: process::wait4,
+    waitid: process::waitid,
+    pthread_join: join::pthread_join,
+    getaddrinfo: names::getaddrinfo,
+    getnameinfo: names::getnameinfo,
     sched_yield: misc::sched_yield,
     pthread_getattr_np: misc::pthread_getattr_np,
     sigaltstack: misc::sigaltstack,

@@ -12,7 +12,7 @@
 //! A call that the runtime cannot wait for in full (a descriptor beyond the table, no watch left, an epoll set nested too deep) blocks the
 //! worker in the kernel, as does `ppoll` with a signal mask: a mask is the thread's, and a coroutine that sleeps has none.
 
-use super::errno::{answer, caller};
+use super::errno::{answer, caller, cancelled};
 use super::io::hooks;
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::fd_table;
@@ -90,7 +90,7 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
 
 fn sleep(deadline_ns: Option<u64>) -> Result<usize, Errno> {
     match timers::wait(&WaitCell::new(), WaitReason::Poll, deadline_ns, true) {
-        Outcome::Cancelled => Err(Errno(libc::ECANCELED)),
+        Outcome::Cancelled => Err(cancelled()),
         _ => Ok(0),
     }
 }
@@ -113,7 +113,7 @@ fn poll_in(slots: &mut [Option<Slot>], entries: Entries, deadline_ns: Option<u64
             // A number that was closed: the next answer says so.
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
             Ok(Outcome::TimedOut) => return entries.ask_now(),
-            Ok(Outcome::Cancelled) => return Err(Errno(libc::ECANCELED)),
+            Ok(Outcome::Cancelled) => return Err(cancelled()),
             Err(_) => return entries.ask_until(deadline_ns),
         }
     }

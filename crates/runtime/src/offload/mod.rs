@@ -37,8 +37,8 @@ const THREADS_MAX: usize = 512;
 /// How long a thread without a job stays.
 const IDLE_NS: u64 = 10 * clock::NS_PER_SECOND;
 
-/// A kernel call and what std needs around it, the report of a panic included.
-const STACK_BYTES: usize = 256 * 1024;
+/// A kernel call needs none of it; the resolver's modules are foreign code that expects a thread's stack. Unused pages cost nothing.
+const STACK_BYTES: usize = 1024 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 

@@ -21,6 +21,8 @@ fn a_call_runs_on_a_thread_of_the_pool_and_its_result_comes_back() {
     let pool = pool(4, Duration::from_secs(10));
     let name = pool.run(|| std::thread::current().name().map(str::to_owned));
     assert_eq!(name.as_deref(), Some("silken-offload"));
+    // The result comes before its thread is idle again.
+    wait_for(|| pool.state.lock().idle.len() == 1);
     assert_eq!(pool.run(|| vec![1, 2, 3]), [1, 2, 3]);
     // An idle thread is used again.
     assert_eq!(pool.state.lock().threads, 1);

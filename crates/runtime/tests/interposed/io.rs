@@ -353,3 +353,24 @@ fn a_full_unix_backlog_is_waited_for() {
         std::fs::remove_file(path).unwrap();
     });
 }
+
+/// One event tells of the connect, the data and the end together; the read that empties the socket takes the end along.
+#[test]
+fn a_peer_that_answers_and_goes_while_connect_waits_is_seen_to_end() {
+    run(1, || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = silken::spawn(move || (0..20).for_each(|_| listener.accept().unwrap().0.write_all(b"x").unwrap()));
+        let clients: Vec<_> = (0..20)
+            .map(|_| {
+                silken::spawn(move || {
+                    let mut text = String::new();
+                    TcpStream::connect(address).unwrap().read_to_string(&mut text).unwrap();
+                    text
+                })
+            })
+            .collect();
+        assert!(clients.into_iter().all(|client| client.join().unwrap() == "x"));
+        server.join().unwrap();
+    });
+}

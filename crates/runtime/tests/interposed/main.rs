@@ -1,3 +1,4 @@
 //! Foreign blocking code on coroutines, through the interposed symbols.
 
 mod io;
+mod waits;

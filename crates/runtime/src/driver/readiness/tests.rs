@@ -253,7 +253,7 @@ fn several_descriptors_share_one_wait() {
 }
 
 #[test]
-fn a_connect_takes_back_what_was_seen_before() {
+fn a_connect_takes_back_what_was_seen_before_unless_it_fails() {
     let (near, far) = tcp_pair();
     let driver = driver();
     let fd = near.as_raw_fd();
@@ -262,8 +262,11 @@ fn a_connect_takes_back_what_was_seen_before() {
     drop(far);
     assert_eq!(wait(driver, fd, Direction::Read, seen, LONG_NS), Outcome::Woken);
     assert!(readiness.look(Direction::Read).is_sticky());
-    readiness.connected();
+    let forgotten = readiness.forget_ends();
     assert!(!readiness.look(Direction::Read).is_sticky());
+    readiness.remember_ends(forgotten);
+    assert!(readiness.look(Direction::Read).is_sticky());
+    assert!(!readiness.look(Direction::Write).is_sticky());
     assert_eq!(socket::so_error(fd), Ok(0));
     fd_table::reset(fd);
 }

@@ -1,0 +1,137 @@
+//! `epoll_wait` and its forms, for programs that bring an event loop of their own.
+//!
+//! # Protocol
+//! An epoll descriptor is pollable itself: readable while it has an event to give. So: look at its word, ask with a timeout of zero, and if there is nothing
+//! wait for the word to change, then from the beginning. The answer is always one that the kernel gave to the call itself, hence level- and
+//! edge-triggered, one-shot and exclusive entries are what they are. The race is `readiness`': an event after the look changes the word.
+//!
+//! All who wait on one epoll are woken by an event, and those who find nothing wait on. That is more waking than the kernel does, never less.
+//!
+//! With a signal mask the call passes and blocks the worker: a mask is the thread's, and a coroutine that sleeps has none. An epoll nested too deep to be
+//! put into ours waits on a thread of the offload pool.
+
+use super::errno::{answer, caller, cancelled};
+use super::io::hooks;
+use crate::coroutine::Outcome;
+use crate::driver::fd_table;
+use crate::driver::readiness::Direction;
+use crate::offload;
+use crate::sys::clock;
+use crate::sys::raw::{self, Errno};
+use libc::{c_int, epoll_event, sigset_t, timespec};
+use silken_interpose::next;
+
+const NS_PER_MS: u64 = 1_000_000;
+
+/// # Safety
+/// S5, S7: the contract of epoll_wait.
+unsafe fn ask(fd: c_int, events: usize, event_count: c_int, timeout_ms: c_int) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller's contract.
+    unsafe {
+        raw::syscall4(libc::SYS_epoll_wait, fd as usize, events, event_count as usize, timeout_ms as isize as usize)
+    }
+}
+
+/// # Safety
+/// S5, S7: the contract of epoll_wait.
+unsafe fn wait_on_coroutine(
+    fd: c_int,
+    events: *mut epoll_event,
+    event_count: c_int,
+    timeout_ns: Option<u64>,
+) -> Result<usize, Errno> {
+    let events = events.expose_provenance();
+    // SAFETY: S5: the caller lends the array for the length of the call.
+    let ask_now = || unsafe { ask(fd, events, event_count, 0) };
+    let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
+    if let Some(entry) = fd_table::entry(fd) {
+        entry.touch();
+        loop {
+            let seen = entry.readiness.look(Direction::Read);
+            match ask_now() {
+                Ok(0) if timeout_ns != Some(0) => {}
+                Err(Errno::INTR) => continue,
+                result => return result,
+            }
+            match entry.readiness.wait(fd, Direction::Read, seen, deadline_ns) {
+                Ok(Outcome::Woken) => {}
+                Ok(Outcome::TimedOut) => return ask_now(),
+                Ok(Outcome::Cancelled) => return Err(cancelled()),
+                Ok(Outcome::Closed) | Err(Errno::BADF) => return Err(Errno::BADF),
+                Err(_) => break,
+            }
+        }
+    }
+    // SAFETY: S7: the caller's arguments.
+    unsafe { wait_elsewhere(fd, events, event_count, deadline_ns) }
+}
+
+/// # Safety
+/// S5, S7: the contract of epoll_wait.
+#[cold]
+unsafe fn wait_elsewhere(
+    fd: c_int,
+    events: usize,
+    event_count: c_int,
+    deadline_ns: Option<u64>,
+) -> Result<usize, Errno> {
+    offload::run(move || {
+        loop {
+            let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
+            // Rounded up: late, never early. Longer than an int has milliseconds: then again.
+            let left_ms = left_ns.map_or(-1, |left_ns| c_int::try_from(left_ns.div_ceil(NS_PER_MS)).unwrap_or(c_int::MAX));
+            // SAFETY: S5: the array is the caller's, who waits until the call has ended.
+            match unsafe { ask(fd, events, event_count, left_ms) } {
+                Ok(0) if left_ms == c_int::MAX => {}
+                result => return result,
+            }
+        }
+    })
+}
+
+hooks! {
+    /// `epoll_wait(2)`.
+    fn epoll_wait(fd: c_int, events: *mut epoll_event, event_count: c_int, timeout_ms: c_int) -> c_int {
+        wait_on_coroutine(fd, events, event_count, u64::try_from(timeout_ms).ok().map(|ms| ms * NS_PER_MS))
+    }
+}
+
+/// `epoll_pwait(2)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn epoll_pwait(
+    fd: c_int,
+    events: *mut epoll_event,
+    event_count: c_int,
+    timeout_ms: c_int,
+    mask: *const sigset_t,
+) -> c_int {
+    if mask.is_null() {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { epoll_wait(fd, events, event_count, timeout_ms) };
+    }
+    // SAFETY: S7: as above.
+    unsafe { next::epoll_pwait(fd, events, event_count, timeout_ms, mask) }
+}
+
+/// `epoll_pwait2(2)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn epoll_pwait2(
+    fd: c_int,
+    events: *mut epoll_event,
+    event_count: c_int,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: S5: null or the caller's, readable.
+    let timeout_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
+    if caller().is_none() || !mask.is_null() || timeout_ns == Some(None) {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { next::epoll_pwait2(fd, events, event_count, timeout, mask) };
+    }
+    // SAFETY: S7: as above.
+    answer(unsafe { wait_on_coroutine(fd, events, event_count, timeout_ns.flatten()) }) as c_int
+}

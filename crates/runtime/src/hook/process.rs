@@ -1,0 +1,198 @@
+//! Waiting for child processes: `wait`, `waitpid`, `wait4`, `waitid`.
+//!
+//! # Protocol
+//! Ask with WNOHANG. If nothing has happened and the end of one process is what is waited for, wait until a descriptor of that process (pidfd) is
+//! readable, then ask again. Who asks by `P_PIDFD` has brought the descriptor. All else (any child, a group, stops and continuations, a
+//! kernel without pidfds, an end that a tracer holds back) waits in the kernel on a thread of the offload pool: children belong to the process, so any thread
+//! may wait for them. `__WNOTHREAD` says the opposite, and passes.
+//!
+//! # The race
+//! Between the question and the pidfd only a thread that reaps the same child can intervene: there is no process then, the last
+//! question answers ECHILD. Its number would have to be used again within these microseconds to be mistaken for a stranger's.
+//!
+//! # Not kept
+//! A tracer that waits for stops of its tracee by number, without WUNTRACED, is not woken by them. Tracing binds to an OS thread anyway, and no
+//! coroutine can do it. What `system` and `popen`'s `pclose` wait for is called inside the C library and out of sight: they block the worker.
+
+use super::errno::{answer, caller, cancelled};
+use super::io::hooks;
+use crate::coroutine::Outcome;
+use crate::driver::fd_table::{self, Kind};
+use crate::driver::readiness::Direction;
+use crate::offload;
+use crate::sys::file::Descriptor;
+use crate::sys::raw::{self, Errno};
+use libc::{c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
+use silken_interpose::next;
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::ptr;
+
+/// A descriptor of a process, known to nobody else.
+struct PidFd(Descriptor);
+
+impl PidFd {
+    fn open(pid: pid_t) -> Option<Self> {
+        // SAFETY: S5: no memory.
+        let fd = unsafe { raw::syscall2(libc::SYS_pidfd_open, pid as usize, 0) }.ok()? as RawFd;
+        if let Some(entry) = fd_table::entry(fd) {
+            entry.begin(fd, Kind::Pollable, false);
+        }
+        Some(Self(Descriptor::new(fd)))
+    }
+}
+
+impl Drop for PidFd {
+    fn drop(&mut self) {
+        // Before the number is free.
+        fd_table::reset(self.0.fd());
+    }
+}
+
+/// Parks until the process of a pidfd has ended, or nothing more can be learnt this way: the caller asks again in both cases. `has_ended` is asked after
+/// the look; a descriptor that was never waited for reports its state when it is registered, and needs no such question.
+fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), Errno> {
+    let Some(entry) = fd_table::entry(pid_fd) else { return Ok(()) };
+    entry.touch();
+    let seen = entry.readiness.look(Direction::Read);
+    if has_ended() {
+        return Ok(());
+    }
+    match entry.readiness.wait(pid_fd, Direction::Read, seen, None) {
+        Ok(Outcome::Cancelled) => Err(cancelled()),
+        _ => Ok(()),
+    }
+}
+
+/// # Safety
+/// S5, S7: the contract of wait4; the places are valid until the call returns.
+unsafe fn wait4_in_kernel(pid: pid_t, status: usize, options: c_int, usage: usize) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller's contract.
+    unsafe { raw::syscall4(libc::SYS_wait4, pid as usize, status, options as usize, usage) }
+}
+
+/// # Safety
+/// S5, S7: the contract of wait4.
+unsafe fn wait4_on_coroutine(
+    pid: pid_t,
+    status: *mut c_int,
+    options: c_int,
+    usage: *mut rusage,
+) -> Result<usize, Errno> {
+    let (status, usage) = (status.expose_provenance(), usage.expose_provenance());
+    // SAFETY: S5: the caller lends both places for the length of the call.
+    let ask = |options| unsafe { wait4_in_kernel(pid, status, options, usage) };
+    if options & (libc::WNOHANG | libc::__WNOTHREAD) != 0 {
+        return ask(options);
+    }
+    match ask(options | libc::WNOHANG) {
+        Ok(0) => {}
+        result => return result,
+    }
+    if pid > 0
+        && options & (libc::WUNTRACED | libc::WCONTINUED) == 0
+        && let Some(pid_fd) = PidFd::open(pid)
+    {
+        await_end(pid_fd.0.fd(), || false)?;
+        match ask(options | libc::WNOHANG) {
+            Ok(0) => {}
+            result => return result,
+        }
+    }
+    // SAFETY: S5: the caller's places, who waits until the call has ended.
+    offload::run(move || unsafe { wait4_in_kernel(pid, status, options, usage) })
+}
+
+/// # Safety
+/// S5, S7: the contract of waitid; the place is null or valid until the call returns.
+unsafe fn waitid_in_kernel(id_type: idtype_t, id: id_t, info: usize, options: c_int) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller's contract; no place for the usage.
+    unsafe { raw::syscall5(libc::SYS_waitid, id_type as usize, id as usize, info, options as usize, 0) }
+}
+
+/// Asks without waiting; `None` if nothing has happened. The caller's place is written only with an answer.
+///
+/// # Safety
+/// S5, S7: the contract of waitid.
+unsafe fn waitid_now(
+    id_type: idtype_t,
+    id: id_t,
+    info: *mut siginfo_t,
+    options: c_int,
+) -> Option<Result<usize, Errno>> {
+    let mut answer = MaybeUninit::<siginfo_t>::zeroed();
+    // SAFETY: S5: a live local.
+    let result = unsafe { waitid_in_kernel(id_type, id, answer.as_mut_ptr() as usize, options | libc::WNOHANG) };
+    // SAFETY: S5: zeroes are a valid siginfo, and the kernel wrote another over it or nothing.
+    let answer = unsafe { answer.assume_init() };
+    match result {
+        Ok(_) if answer.si_signo == 0 => None,
+        Ok(_) if !info.is_null() => {
+            // SAFETY: S7: the caller's place.
+            unsafe { info.write(answer) };
+            Some(result)
+        }
+        _ => Some(result),
+    }
+}
+
+/// # Safety
+/// S5, S7: the contract of waitid.
+unsafe fn waitid_on_coroutine(
+    id_type: idtype_t,
+    id: id_t,
+    info: *mut siginfo_t,
+    options: c_int,
+) -> Result<usize, Errno> {
+    let place = info.expose_provenance();
+    // A pidfd with O_NONBLOCK does not wait, and has its own way to say so.
+    let is_nonblocking = || {
+        id_type == libc::P_PIDFD && fd_table::entry(id as RawFd).is_some_and(|entry| !entry.blocks(id as RawFd))
+    };
+    if options & (libc::WNOHANG | libc::__WNOTHREAD) != 0 || is_nonblocking() {
+        // SAFETY: S7: the caller's arguments.
+        return unsafe { waitid_in_kernel(id_type, id, place, options) };
+    }
+    // SAFETY: S7: the caller's arguments.
+    let ask = || unsafe { waitid_now(id_type, id, info, options) };
+    if let Some(result) = ask() {
+        return result;
+    }
+    if options & (libc::WSTOPPED | libc::WCONTINUED) == 0 {
+        let mut result = None;
+        match id_type {
+            libc::P_PID => {
+                if let Some(pid_fd) = PidFd::open(id as pid_t) {
+                    await_end(pid_fd.0.fd(), || false)?;
+                }
+            }
+            libc::P_PIDFD => await_end(id as RawFd, || {
+                result = ask();
+                result.is_some()
+            })?,
+            _ => {}
+        }
+        if let Some(result) = result.or_else(ask) {
+            return result;
+        }
+    }
+    // SAFETY: S5: null or the caller's place, who waits until the call has ended.
+    offload::run(move || unsafe { waitid_in_kernel(id_type, id, place, options) })
+}
+
+hooks! {
+    /// `wait(2)`.
+    fn wait(status: *mut c_int) -> pid_t { wait4_on_coroutine(-1, status, 0, ptr::null_mut()) }
+    /// `waitpid(2)`.
+    fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
+        wait4_on_coroutine(pid, status, options, ptr::null_mut())
+    }
+    /// `wait4(2)`.
+    fn wait4(pid: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
+        wait4_on_coroutine(pid, status, options, usage)
+    }
+    /// `waitid(2)`.
+    fn waitid(id_type: idtype_t, id: id_t, info: *mut siginfo_t, options: c_int) -> c_int {
+        waitid_on_coroutine(id_type, id, info, options)
+    }
+}

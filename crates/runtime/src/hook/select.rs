@@ -1,0 +1,261 @@
+//! `select` and `pselect`: `poll` in the clothes of 1983.
+//!
+//! # Protocol
+//! As in `poll`: look at the words of all descriptors, ask the kernel with a timeout of zero, wait for any word to change, again. Asking
+//! overwrites the caller's sets, so they are copied before, and written back before each further question. The last answer is the kernel's, so which
+//! bits mean what, EBADF and always-ready files included, is its business.
+//!
+//! `select` leaves in its timeout what was left of it, as Linux does; `pselect` leaves its alone.
+//!
+//! A set is read as far as the caller's count goes, at most FD_SETSIZE: callers that count further (with sets of their own making, or none: "as many as the
+//! process may open") have sets whose length only the kernel knows how to cut. These calls, and those with descriptors that cannot be waited for,
+//! are made by a thread of the offload pool. With a signal mask the call passes.
+
+use super::errno::{answer, caller, cancelled};
+use crate::coroutine::Outcome;
+use crate::driver::fd_table;
+use crate::driver::readiness::{self, Direction, Slot};
+use crate::offload;
+use crate::sys::clock;
+use crate::sys::raw::{self, Errno};
+use libc::{c_int, fd_set, sigset_t, timespec, timeval};
+use silken_interpose::next;
+use std::ptr;
+
+const NS_PER_US: u64 = 1_000;
+const WORD_BITS: usize = u64::BITS as usize;
+const WORDS_MAX: usize = libc::FD_SETSIZE / WORD_BITS;
+
+/// Waits for up to this many descriptors without the heap.
+const SLOTS_INLINE: usize = 8;
+
+/// What each of the three sets waits for. Urgent data, the commonest exception, is told as something to read.
+const DIRECTIONS: [Direction; 3] = [Direction::Read, Direction::Write, Direction::Read];
+
+/// The caller's sets, as addresses, and how far they count.
+#[derive(Clone, Copy)]
+struct Sets {
+    fd_count: c_int,
+    addresses: [usize; 3],
+}
+
+impl Sets {
+    fn new(fd_count: c_int, reads: *mut fd_set, writes: *mut fd_set, exceptions: *mut fd_set) -> Self {
+        Self { fd_count, addresses: [reads, writes, exceptions].map(<*mut fd_set>::expose_provenance) }
+    }
+
+    /// Asks the kernel, blocking the thread for up to `timeout_ns`.
+    ///
+    /// # Safety
+    /// S5: the caller of select lends the sets until this returns.
+    unsafe fn ask(self, timeout_ns: Option<u64>) -> Result<usize, Errno> {
+        let mut timeout = timeout_ns.map(clock::ns_to_timespec);
+        let timeout = timeout.as_mut().map_or(ptr::null_mut(), ptr::from_mut::<timespec>);
+        let [reads, writes, exceptions] = self.addresses;
+        // SAFETY: S5: the caller's contract; the timeout is a live local; no mask.
+        unsafe {
+            raw::syscall6(libc::SYS_pselect6, self.fd_count as usize, reads, writes, exceptions, timeout as usize, 0)
+        }
+    }
+
+    /// Words that the kernel reads and writes.
+    fn words(self) -> usize {
+        (self.fd_count as usize).div_ceil(WORD_BITS)
+    }
+
+    /// # Safety
+    /// S5: the sets are the caller's, at most `WORDS_MAX` words are counted.
+    unsafe fn read(self) -> Wanted {
+        let mut wanted = Wanted([[0; WORDS_MAX]; 3]);
+        for (copy, address) in wanted.0.iter_mut().zip(self.addresses) {
+            let words = if address == 0 { 0 } else { self.words() };
+            for (index, word) in copy.iter_mut().take(words).enumerate() {
+                let place = ptr::with_exposed_provenance::<u64>(address).wrapping_add(index);
+                // SAFETY: S5: within the caller's set.
+                *word = unsafe { place.read() };
+            }
+        }
+        wanted
+    }
+
+    /// # Safety
+    /// S5: as `read`, whose result it writes back.
+    unsafe fn write(self, wanted: &Wanted) {
+        for (copy, address) in wanted.0.iter().zip(self.addresses).filter(|(_, address)| *address != 0) {
+            for (index, word) in copy.iter().take(self.words()).enumerate() {
+                let place = ptr::with_exposed_provenance_mut::<u64>(address).wrapping_add(index);
+                // SAFETY: S5: within the caller's set.
+                unsafe { place.write(*word) };
+            }
+        }
+    }
+}
+
+/// What was asked for.
+struct Wanted([[u64; WORDS_MAX]; 3]);
+
+impl Wanted {
+    fn len(&self) -> usize {
+        self.0.as_flattened().iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// Descriptors below the count, and what they are waited for.
+    fn each(&self, fd_count: c_int) -> impl Iterator<Item = (c_int, Direction)> {
+        self.0.iter().zip(DIRECTIONS).flat_map(move |(set, direction)| {
+            (0..fd_count)
+                .filter(move |fd| set[*fd as usize / WORD_BITS] & (1 << (*fd as usize % WORD_BITS)) != 0)
+                .map(move |fd| (fd, direction))
+        })
+    }
+
+    /// Looks at everything that is asked about; `false` if something has no entry.
+    fn fill(&self, fd_count: c_int, slots: &mut [Option<Slot>]) -> bool {
+        let mut free = slots.iter_mut();
+        for (fd, direction) in self.each(fd_count) {
+            let Some(entry) = fd_table::entry(fd) else { return false };
+            entry.touch();
+            *free.next().expect("a slot for each bit") = Some(Slot::new(&entry.readiness, fd, direction));
+        }
+        free.for_each(|slot| *slot = None);
+        true
+    }
+}
+
+/// # Safety
+/// S5, S7: the contract of select.
+unsafe fn select_on_coroutine(sets: Sets, deadline_ns: Option<u64>, is_question: bool) -> Result<usize, Errno> {
+    if is_question || sets.fd_count < 0 {
+        // SAFETY: S5: the caller lends the sets. A negative count is the kernel's to refuse.
+        return unsafe { sets.ask(Some(0)) };
+    }
+    if sets.fd_count as usize > libc::FD_SETSIZE {
+        // SAFETY: S7: the caller's contract.
+        return unsafe { ask_elsewhere(sets, deadline_ns) };
+    }
+    // SAFETY: S5: the caller lends the sets, and the count was checked.
+    let wanted = unsafe { sets.read() };
+    let count = wanted.len();
+    if count <= SLOTS_INLINE {
+        // SAFETY: S7: the caller's contract.
+        return unsafe { select_in(&mut [const { None }; SLOTS_INLINE], sets, &wanted, deadline_ns) };
+    }
+    let mut slots = Vec::new();
+    slots.resize_with(count, || None);
+    // SAFETY: S7: the caller's contract.
+    unsafe { select_in(&mut slots, sets, &wanted, deadline_ns) }
+}
+
+/// # Safety
+/// S5, S7: the contract of select.
+unsafe fn select_in(
+    slots: &mut [Option<Slot>],
+    sets: Sets,
+    wanted: &Wanted,
+    deadline_ns: Option<u64>,
+) -> Result<usize, Errno> {
+    let mut is_over = false;
+    loop {
+        let complete = wanted.fill(sets.fd_count, slots);
+        // SAFETY: S5: the caller lends the sets.
+        match unsafe { sets.ask(Some(0)) } {
+            Ok(0) if !is_over => {}
+            Err(Errno::INTR) => continue,
+            result => return result,
+        }
+        // SAFETY: S5: as above.
+        unsafe { sets.write(wanted) };
+        let outcome = if complete { readiness::wait_any(slots, deadline_ns) } else { Err(Errno::NOSYS) };
+        match outcome {
+            // A number that was closed: the next answer says so.
+            Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
+            Ok(Outcome::TimedOut) => is_over = true,
+            Ok(Outcome::Cancelled) => return Err(cancelled()),
+            // SAFETY: S7: the caller's contract.
+            Err(_) => return unsafe { ask_elsewhere(sets, deadline_ns) },
+        }
+    }
+}
+
+/// # Safety
+/// S5, S7: the contract of select.
+#[cold]
+unsafe fn ask_elsewhere(sets: Sets, deadline_ns: Option<u64>) -> Result<usize, Errno> {
+    offload::run(move || {
+        let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
+        // SAFETY: S5: the sets are the caller's, who waits until the call has ended.
+        unsafe { sets.ask(left_ns) }
+    })
+}
+
+/// `None` for what the kernel refuses.
+fn timeval_to_ns(time: &timeval) -> Option<u64> {
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    // More than a second of them is allowed.
+    let microseconds = u64::try_from(time.tv_usec).ok()?;
+    Some(seconds.saturating_mul(clock::NS_PER_SECOND).saturating_add(microseconds.saturating_mul(NS_PER_US)))
+}
+
+fn ns_to_timeval(time_ns: u64) -> timeval {
+    timeval {
+        tv_sec: (time_ns / clock::NS_PER_SECOND) as libc::time_t,
+        tv_usec: (time_ns % clock::NS_PER_SECOND / NS_PER_US) as libc::suseconds_t,
+    }
+}
+
+fn deadline(timeout_ns: Option<u64>) -> Option<u64> {
+    timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns))
+}
+
+/// `select(2)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn select(
+    fd_count: c_int,
+    reads: *mut fd_set,
+    writes: *mut fd_set,
+    exceptions: *mut fd_set,
+    timeout: *mut timeval,
+) -> c_int {
+    // SAFETY: S5: null or the caller's, readable.
+    let timeout_ns = unsafe { timeout.as_ref() }.map(timeval_to_ns);
+    if caller().is_none() || timeout_ns == Some(None) {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { next::select(fd_count, reads, writes, exceptions, timeout) };
+    }
+    let timeout_ns = timeout_ns.flatten();
+    let deadline_ns = deadline(timeout_ns);
+    let sets = Sets::new(fd_count, reads, writes, exceptions);
+    // SAFETY: S7: as above.
+    let result = unsafe { select_on_coroutine(sets, deadline_ns, timeout_ns == Some(0)) };
+    if let Some(deadline_ns) = deadline_ns {
+        let left = ns_to_timeval(deadline_ns.saturating_sub(clock::now_ns()));
+        // SAFETY: S7: the caller's place, not null.
+        unsafe { timeout.write(left) };
+    }
+    answer(result) as c_int
+}
+
+/// `pselect(2)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn pselect(
+    fd_count: c_int,
+    reads: *mut fd_set,
+    writes: *mut fd_set,
+    exceptions: *mut fd_set,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: S5: null or the caller's, readable.
+    let timeout_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
+    if caller().is_none() || !mask.is_null() || timeout_ns == Some(None) {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { next::pselect(fd_count, reads, writes, exceptions, timeout, mask) };
+    }
+    let timeout_ns = timeout_ns.flatten();
+    let sets = Sets::new(fd_count, reads, writes, exceptions);
+    // SAFETY: S7: as above.
+    answer(unsafe { select_on_coroutine(sets, deadline(timeout_ns), timeout_ns == Some(0)) }) as c_int
+}
