@@ -20,12 +20,7 @@ fn main() {
 fn measure(bencher: Bencher, workers: usize, work: fn()) {
     bencher
         .counter(ItemsCount::new(OPERATIONS))
-        .with_inputs(|| {
-            silken::Runtime::builder()
-                .workers(workers)
-                .build()
-                .expect("a runtime")
-        })
+        .with_inputs(|| silken::Runtime::builder().workers(workers).build().expect("a runtime"))
         .bench_local_values(|runtime| runtime.run(work).expect("no panic"));
 }
 
@@ -43,12 +38,7 @@ fn yield_isolated(bencher: Bencher) {
 fn yield_light(bencher: Bencher) {
     measure(bencher, 1, || {
         let yields = || (0..OPERATIONS / 2).for_each(|_| silken::yield_now());
-        for handle in [(), ()].map(|()| {
-            silken::Builder::new()
-                .light()
-                .spawn(yields)
-                .expect("a coroutine")
-        }) {
+        for handle in [(), ()].map(|()| silken::Builder::new().light().spawn(yields).expect("a coroutine")) {
             handle.join().expect("no panic");
         }
     });
@@ -58,9 +48,7 @@ fn yield_light(bencher: Bencher) {
 fn spawn_join(bencher: Bencher, workers: usize) {
     measure(bencher, workers, || {
         for _ in 0..OPERATIONS / BATCH {
-            let handles: Vec<_> = (0..BATCH)
-                .map(|number| silken::spawn(move || number))
-                .collect();
+            let handles: Vec<_> = (0..BATCH).map(|number| silken::spawn(move || number)).collect();
             for (number, handle) in handles.into_iter().enumerate() {
                 assert_eq!(handle.join().expect("no panic"), number);
             }
@@ -84,15 +72,10 @@ fn unpark_then_park(bencher: Bencher) {
 fn std_mutex(bencher: Bencher, workers: usize) {
     measure(bencher, workers, || {
         let sum = Arc::new(Mutex::new(0));
-        let add = |sum: Arc<Mutex<usize>>| {
-            move || (0..OPERATIONS / CONTENDERS).for_each(|_| *sum.lock().expect("sane") += 1)
-        };
-        let handles: Vec<_> = (0..CONTENDERS)
-            .map(|_| silken::spawn(add(sum.clone())))
-            .collect();
-        handles
-            .into_iter()
-            .for_each(|handle| handle.join().expect("no panic"));
+        let add =
+            |sum: Arc<Mutex<usize>>| move || (0..OPERATIONS / CONTENDERS).for_each(|_| *sum.lock().expect("sane") += 1);
+        let handles: Vec<_> = (0..CONTENDERS).map(|_| silken::spawn(add(sum.clone()))).collect();
+        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
         assert_eq!(*sum.lock().expect("sane"), OPERATIONS);
     });
 }

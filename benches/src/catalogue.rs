@@ -19,10 +19,7 @@ pub fn figures() -> Vec<Figure> {
     figures
 }
 
-fn process(
-    label: &'static str,
-    measure: fn(&crate::figure::Options) -> crate::figure::Sample,
-) -> Contestant {
+fn process(label: &'static str, measure: fn(&crate::figure::Options) -> crate::figure::Sample) -> Contestant {
     Contestant {
         label,
         subject: Subject::Process(measure),
@@ -36,13 +33,7 @@ fn server(label: &'static str, serve: fn()) -> Contestant {
     }
 }
 
-fn figure(
-    name: &'static str,
-    unit: &'static str,
-    one_cpu: bool,
-    goal: Goal,
-    others: Vec<Contestant>,
-) -> Figure {
+fn figure(name: &'static str, unit: &'static str, one_cpu: bool, goal: Goal, others: Vec<Contestant>) -> Figure {
     let silken = silken_side::subject(name).map(|subject| Contestant {
         label: "silken",
         subject,
@@ -69,34 +60,10 @@ fn yields() -> Vec<Figure> {
         process("peer tokio", tokio::yield_now),
     ]);
     vec![
-        figure(
-            "yield/isolated/one-site",
-            "ns",
-            true,
-            Goal::AtMost(16.0),
-            against_all,
-        ),
-        figure(
-            "yield/isolated/two-sites",
-            "ns",
-            true,
-            Goal::AtMost(24.0),
-            isolated(),
-        ),
-        figure(
-            "yield/light/one-site",
-            "ns",
-            true,
-            Goal::AtMost(8.0),
-            vec![floor()],
-        ),
-        figure(
-            "yield/light/two-sites",
-            "ns",
-            true,
-            Goal::AtMost(24.0),
-            vec![floor()],
-        ),
+        figure("yield/isolated/one-site", "ns", true, Goal::AtMost(16.0), against_all),
+        figure("yield/isolated/two-sites", "ns", true, Goal::AtMost(24.0), isolated()),
+        figure("yield/light/one-site", "ns", true, Goal::AtMost(8.0), vec![floor()]),
+        figure("yield/light/two-sites", "ns", true, Goal::AtMost(24.0), vec![floor()]),
     ]
 }
 
@@ -122,27 +89,9 @@ fn spawns_and_parks() -> Vec<Figure> {
         process("threads", threads::park_unpark),
     ];
     vec![
-        figure(
-            "spawn_join/isolated/one",
-            "ns",
-            true,
-            Goal::AtMost(100.0),
-            peers(),
-        ),
-        figure(
-            "spawn_join/light/one",
-            "ns",
-            true,
-            Goal::AtMost(50.0),
-            vec![floor()],
-        ),
-        figure(
-            "spawn_join/isolated/two",
-            "ns",
-            false,
-            Goal::AtMost(180.0),
-            peers_two(),
-        ),
+        figure("spawn_join/isolated/one", "ns", true, Goal::AtMost(100.0), peers()),
+        figure("spawn_join/light/one", "ns", true, Goal::AtMost(50.0), vec![floor()]),
+        figure("spawn_join/isolated/two", "ns", false, Goal::AtMost(180.0), peers_two()),
         figure("park_unpark/round-trip", "ns", true, Goal::Open, parks),
     ]
 }
@@ -158,25 +107,10 @@ fn memory_and_time() -> Vec<Figure> {
         process("threads", threads::sleep_lateness),
         process("peer tokio", tokio::sleep_lateness),
     ];
-    let idle = vec![
-        process("peer tokio", tokio::idle),
-        process("peer may", may::idle),
-    ];
+    let idle = vec![process("peer tokio", tokio::idle), process("peer may", may::idle)];
     vec![
-        figure(
-            "memory/isolated",
-            "bytes",
-            true,
-            Goal::AtMost(9_216.0),
-            memory(),
-        ),
-        figure(
-            "memory/light",
-            "bytes",
-            true,
-            Goal::AtMost(4_813.0),
-            memory(),
-        ),
+        figure("memory/isolated", "bytes", true, Goal::AtMost(9_216.0), memory()),
+        figure("memory/light", "bytes", true, Goal::AtMost(4_813.0), memory()),
         figure(
             "timers/one",
             "s",

@@ -15,9 +15,7 @@ pub const BUFFER_BYTES: usize = 1024;
 /// Tells the parent where the server listens.
 pub fn announce(port: u16) {
     println!("{port}");
-    std::io::stdout()
-        .flush()
-        .expect("the parent reads the port");
+    std::io::stdout().flush().expect("the parent reads the port");
 }
 
 /// Runs the two children; `None` if one of them fails.
@@ -31,20 +29,12 @@ pub fn measure(figure: &Figure, contestant: &Contestant, options: &Options) -> O
 
 fn load(server: &mut Child, connections: usize, options: &Options) -> Option<Sample> {
     let mut port = String::new();
-    BufReader::new(server.stdout.take()?)
-        .read_line(&mut port)
-        .ok()?;
+    BufReader::new(server.stdout.take()?).read_line(&mut port).ok()?;
     let window_ms = if options.quick { 1_000 } else { 2_000 };
     let mut client = Command::new("/proc/self/exe");
-    client
-        .arg("--load")
-        .args([port.trim(), &server.id().to_string()]);
+    client.arg("--load").args([port.trim(), &server.id().to_string()]);
     client.args([connections.to_string(), window_ms.to_string()]);
-    let output = client
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .ok()?;
+    let output = client.stdin(Stdio::null()).stderr(Stdio::inherit()).output().ok()?;
     if output.status.success() {
         parse_sample(&String::from_utf8_lossy(&output.stdout))
     } else {

@@ -28,8 +28,7 @@ impl Epoll {
             u64: token,
         };
         // SAFETY: S5: the kernel reads `event` during the call only.
-        let status =
-            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
+        let status = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
         if status == 0 {
             Ok(())
         } else {
@@ -41,14 +40,7 @@ impl Epoll {
     pub fn wait(&self, events: &mut [libc::epoll_event], timeout_ms: i32) -> io::Result<usize> {
         let capacity = events.len() as i32;
         // SAFETY: S5: the kernel writes at most `capacity` entries of `events`, during the call only.
-        let count = unsafe {
-            libc::epoll_wait(
-                self.0.as_raw_fd(),
-                events.as_mut_ptr(),
-                capacity,
-                timeout_ms,
-            )
-        };
+        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), capacity, timeout_ms) };
         if count >= 0 {
             Ok(count as usize)
         } else {
@@ -60,14 +52,7 @@ impl Epoll {
 /// Receives without waiting.
 pub fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: S5: the kernel writes at most the buffer's length into it, during the call only.
-    let count = unsafe {
-        libc::recv(
-            fd,
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            libc::MSG_DONTWAIT,
-        )
-    };
+    let count = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
     if count >= 0 {
         Ok(count as usize)
     } else {

@@ -59,9 +59,7 @@ impl Options {
                 "--samples" => options.samples = true,
                 "--coroutines" => {
                     let number = rest.next().ok_or("--coroutines needs a number")?;
-                    options.coroutines = number
-                        .parse()
-                        .map_err(|_| format!("not a number: {number}"))?;
+                    options.coroutines = number.parse().map_err(|_| format!("not a number: {number}"))?;
                 }
                 flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
                 name => options.names.push(name.to_owned()),
@@ -72,11 +70,7 @@ impl Options {
 
     /// Whether the figure of this name was asked for.
     pub fn selects(&self, name: &str) -> bool {
-        self.names.is_empty()
-            || self
-                .names
-                .iter()
-                .any(|wanted| name.contains(wanted.as_str()))
+        self.names.is_empty() || self.names.iter().any(|wanted| name.contains(wanted.as_str()))
     }
 
     fn rounds(&self) -> usize {
@@ -147,16 +141,10 @@ impl Figure {
         }
         let reduced: Vec<Option<Sample>> = samples.iter().map(|rounds| reduce(rounds)).collect();
         let disturbed = bystanders.percent_since();
-        let spreads: Vec<f64> = samples
-            .iter()
-            .map(|rounds| spread_percent(rounds))
-            .collect();
+        let spreads: Vec<f64> = samples.iter().map(|rounds| spread_percent(rounds)).collect();
         let mut line = self.report(&reduced, &spreads);
         if disturbed > DISTURBED_PERCENT_MIN {
-            let _ = write!(
-                line,
-                "  DISTURBED: others used {disturbed:.0} % of the machine"
-            );
+            let _ = write!(line, "  DISTURBED: others used {disturbed:.0} % of the machine");
         }
         line
     }
@@ -179,10 +167,7 @@ impl Figure {
             parse_sample(&String::from_utf8_lossy(&output.stdout))
         } else {
             eprint!("{}", String::from_utf8_lossy(&output.stderr));
-            eprintln!(
-                "bench: {} of {}: {}",
-                contestant.label, self.name, output.status
-            );
+            eprintln!("bench: {} of {}: {}", contestant.label, self.name, output.status);
             None
         }
     }
@@ -204,13 +189,7 @@ impl Figure {
                 let _ = write!(line, "  {} failed", contestant.label);
                 continue;
             };
-            let _ = write!(
-                line,
-                "  {} {} {}",
-                contestant.label,
-                rounded(*value),
-                self.unit
-            );
+            let _ = write!(line, "  {} {} {}", contestant.label, rounded(*value), self.unit);
             if spreads[index] > SPREAD_PERCENT_MIN {
                 let _ = write!(line, " ±{:.0} %", spreads[index]);
             }
@@ -234,22 +213,14 @@ impl Figure {
     fn verdict(&self, reduced: &[Option<Sample>], floor: Option<f64>) -> String {
         let (text, ceiling) = match self.goal {
             Goal::Open => return String::new(),
-            Goal::AtMost(ceiling) => (
-                format!("  goal ≤ {} {}", rounded(ceiling), self.unit),
-                Some(ceiling),
-            ),
-            Goal::TimesFloor(factor) => (
-                format!("  goal ratio ≤ {factor}"),
-                floor.map(|floor| floor * factor),
-            ),
+            Goal::AtMost(ceiling) => (format!("  goal ≤ {} {}", rounded(ceiling), self.unit), Some(ceiling)),
+            Goal::TimesFloor(factor) => (format!("  goal ratio ≤ {factor}"), floor.map(|floor| floor * factor)),
         };
         let takes_part = self
             .contestants
             .first()
             .is_some_and(|contestant| contestant.label == "silken");
-        let value = reduced
-            .first()
-            .and_then(|sample| Some(sample.as_ref()?.first()?.1));
+        let value = reduced.first().and_then(|sample| Some(sample.as_ref()?.first()?.1));
         match (takes_part, value, ceiling) {
             (true, Some(value), Some(ceiling)) if value <= ceiling => text + ", met",
             (true, Some(_), Some(_)) => text + ", missed",
@@ -272,16 +243,10 @@ pub fn child(arguments: &[String]) -> ExitCode {
         names: Vec::new(),
     };
     let figures = catalogue::figures();
-    let found = figures
-        .iter()
-        .find(|figure| figure.name == name)
-        .and_then(|figure| {
-            let contestant = figure
-                .contestants
-                .iter()
-                .find(|contestant| contestant.label == label)?;
-            Some((figure, contestant))
-        });
+    let found = figures.iter().find(|figure| figure.name == name).and_then(|figure| {
+        let contestant = figure.contestants.iter().find(|contestant| contestant.label == label)?;
+        Some((figure, contestant))
+    });
     let Some((figure, contestant)) = found else {
         return ExitCode::from(2);
     };
@@ -323,10 +288,7 @@ fn reduce(rounds: &[Sample]) -> Option<Sample> {
         values.entry(key).or_default().push(*value);
     }
     let reduced = rounds.first()?.iter().map(|(key, _)| {
-        let column = values
-            .get_mut(key.as_str())
-            .map(std::mem::take)
-            .unwrap_or_default();
+        let column = values.get_mut(key.as_str()).map(std::mem::take).unwrap_or_default();
         let value = if key.ends_with("_max") {
             column.iter().copied().fold(f64::NEG_INFINITY, f64::max)
         } else {
@@ -339,10 +301,7 @@ fn reduce(rounds: &[Sample]) -> Option<Sample> {
 
 /// Half the distance between the extreme rounds, in percent of the median: differences below it mean nothing.
 fn spread_percent(rounds: &[Sample]) -> f64 {
-    let values: Vec<f64> = rounds
-        .iter()
-        .filter_map(|sample| Some(sample.first()?.1))
-        .collect();
+    let values: Vec<f64> = rounds.iter().filter_map(|sample| Some(sample.first()?.1)).collect();
     let least = values.iter().copied().fold(f64::INFINITY, f64::min);
     let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if least < most {
@@ -392,18 +351,10 @@ mod tests {
     fn maxima_are_not_hidden_by_the_median() {
         let rounds: Vec<Sample> = [0.0, 0.0, 7.0]
             .iter()
-            .map(|early| {
-                vec![
-                    ("value".to_owned(), 1.0 + early),
-                    ("early_max".to_owned(), *early),
-                ]
-            })
+            .map(|early| vec![("value".to_owned(), 1.0 + early), ("early_max".to_owned(), *early)])
             .collect();
         let reduced = reduce(&rounds).expect("three rounds");
-        assert_eq!(
-            reduced,
-            vec![("value".to_owned(), 1.0), ("early_max".to_owned(), 7.0)]
-        );
+        assert_eq!(reduced, vec![("value".to_owned(), 1.0), ("early_max".to_owned(), 7.0)]);
     }
 
     #[test]
@@ -418,11 +369,7 @@ mod tests {
     #[test]
     fn options_select_by_part_of_the_name() {
         let options = Options::parse(&["--quick".to_owned(), "yield".to_owned()]).expect("valid");
-        assert!(
-            options.quick
-                && options.selects("yield/light/one-site")
-                && !options.selects("echo/100")
-        );
+        assert!(options.quick && options.selects("yield/light/one-site") && !options.selects("echo/100"));
         assert!(Options::parse(&["--no-such".to_owned()]).is_err());
     }
 }

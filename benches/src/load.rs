@@ -27,10 +27,7 @@ pub fn child(arguments: &[String]) -> ExitCode {
     machine::bound_child(CHILD_SECONDS_MAX);
     machine::raise_file_limit();
     machine::pin_to_cpu(1);
-    let numbers: Vec<u64> = arguments
-        .iter()
-        .filter_map(|argument| argument.parse().ok())
-        .collect();
+    let numbers: Vec<u64> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     let [port, server, connections, window_ms] = numbers[..] else {
         return ExitCode::from(2);
     };
@@ -128,8 +125,7 @@ impl Load {
             if index % CONNECT_BATCH == CONNECT_BATCH - 1 || index == count - 1 {
                 prove_accepted(&mut connection, index)?;
             }
-            load.epoll
-                .add(connection.stream.as_raw_fd(), index as u64)?;
+            load.epoll.add(connection.stream.as_raw_fd(), index as u64)?;
             load.connections.push(connection);
         }
         Ok(load)
@@ -213,7 +209,5 @@ fn prove_accepted(connection: &mut Connection, index: usize) -> io::Result<()> {
             return Ok(());
         }
     }
-    Err(io::Error::other(
-        "the server does not answer a new connection",
-    ))
+    Err(io::Error::other("the server does not answer a new connection"))
 }

@@ -17,12 +17,7 @@ pub fn pin_to_cpu(cpu: usize) {
     unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: S5: the kernel reads `set` during the call only.
     let status = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
-    assert_eq!(
-        status,
-        0,
-        "pinning to CPU {cpu}: {}",
-        io::Error::last_os_error()
-    );
+    assert_eq!(status, 0, "pinning to CPU {cpu}: {}", io::Error::last_os_error());
 }
 
 /// Ends the calling child by signal after `seconds_max`, and with its parent.
@@ -41,21 +36,11 @@ pub fn raise_file_limit() {
     };
     // SAFETY: S5: the kernel writes `limit` during the call only.
     let status = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    assert_eq!(
-        status,
-        0,
-        "reading the file limit: {}",
-        io::Error::last_os_error()
-    );
+    assert_eq!(status, 0, "reading the file limit: {}", io::Error::last_os_error());
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: S5: the kernel reads `limit` during the call only.
     let status = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
-    assert_eq!(
-        status,
-        0,
-        "raising the file limit: {}",
-        io::Error::last_os_error()
-    );
+    assert_eq!(status, 0, "raising the file limit: {}", io::Error::last_os_error());
 }
 
 /// CPU time, user and system, that a process has used, in nanoseconds.
@@ -66,10 +51,7 @@ pub fn process_cpu_ns(process: i32) -> io::Result<u64> {
     if status != 0 {
         return Err(io::Error::from_raw_os_error(status));
     }
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: S5: the kernel writes `time` during the call only.
     if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
         return Err(io::Error::last_os_error());
@@ -88,17 +70,9 @@ impl Bystanders {
     /// Reads the counters; the children counted are those that have been waited for.
     pub fn now() -> Bystanders {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let fields = stat
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .skip(1);
+        let fields = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
         // The first eight, to steal time; guest time behind them is counted in user time already (proc_stat(5)).
-        let ticks: Vec<u64> = fields
-            .take(8)
-            .filter_map(|field| field.parse().ok())
-            .collect();
+        let ticks: Vec<u64> = fields.take(8).filter_map(|field| field.parse().ok()).collect();
         let own = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // Behind the name, which may hold blanks: fields 14 to 17 are utime, stime, cutime and cstime.
         let own = own
@@ -121,8 +95,7 @@ impl Bystanders {
     pub fn percent_since(&self) -> f64 {
         let now = Bystanders::now();
         let elapsed = (now.elapsed_ticks - self.elapsed_ticks).max(1);
-        let others =
-            (now.machine_ticks - self.machine_ticks).saturating_sub(now.own_ticks - self.own_ticks);
+        let others = (now.machine_ticks - self.machine_ticks).saturating_sub(now.own_ticks - self.own_ticks);
         100.0 * others as f64 / elapsed as f64
     }
 }
@@ -150,13 +123,9 @@ impl Memory {
 
     /// The sample of the memory figure: growth since `before`, per coroutine.
     pub fn per_coroutine_since(self, before: Memory, coroutines: usize) -> crate::figure::Sample {
-        let share =
-            |after: u64, before: u64| after.saturating_sub(before) as f64 / coroutines as f64;
+        let share = |after: u64, before: u64| after.saturating_sub(before) as f64 / coroutines as f64;
         vec![
-            (
-                "value".to_owned(),
-                share(self.resident_bytes, before.resident_bytes),
-            ),
+            ("value".to_owned(), share(self.resident_bytes, before.resident_bytes)),
             (
                 "page_table_bytes".to_owned(),
                 share(self.page_table_bytes, before.page_table_bytes),
@@ -175,16 +144,9 @@ fn number_after(text: &str, key: &str) -> Option<u64> {
 pub fn voluntary_switches() -> HashMap<String, u64> {
     // SAFETY: S3: reads the caller's own thread number, passes no memory.
     let own = unsafe { libc::gettid() }.to_string();
-    let tasks = fs::read_dir("/proc/self/task")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let counted = tasks.filter_map(|task| {
-        let thread = task
-            .file_name()
-            .into_string()
-            .ok()
-            .filter(|thread| *thread != own)?;
+        let thread = task.file_name().into_string().ok().filter(|thread| *thread != own)?;
         let status = fs::read_to_string(task.path().join("status")).ok()?;
         Some((thread, number_after(&status, "voluntary_ctxt_switches:")?))
     });
@@ -247,19 +209,14 @@ mod tests {
 
     #[test]
     fn sleeps_stay_in_their_range() {
-        assert!(
-            (0..10_000).all(|index| (1..=50).contains(&scattered_sleep(index, 50).as_millis()))
-        );
+        assert!((0..10_000).all(|index| (1..=50).contains(&scattered_sleep(index, 50).as_millis())));
     }
 
     #[test]
     fn status_numbers_are_found_at_the_start_of_a_line() {
         assert_eq!(number_after("a: 1\nVmRSS:\t  77 kB\n", "VmRSS:"), Some(77));
         assert_eq!(
-            number_after(
-                "nonvoluntary_ctxt_switches: 3\n",
-                "voluntary_ctxt_switches:"
-            ),
+            number_after("nonvoluntary_ctxt_switches: 3\n", "voluntary_ctxt_switches:"),
             None
         );
     }

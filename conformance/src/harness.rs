@@ -79,10 +79,7 @@ pub fn is_child(role: &str) -> bool {
 
 /// Runs the current case again in a process of its own, where [`is_child`] holds for `role`.
 pub fn run_in_child(role: &str) -> Output {
-    let name = CURRENT
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let name = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let executable = std::env::current_exe().expect("the test binary has a path");
     let mut command = Command::new(executable);
     command
@@ -108,9 +105,7 @@ impl Watchdog {
             // Relaxed: the flag is the whole message.
             while !seen.load(Ordering::Relaxed) {
                 if Instant::now() >= deadline {
-                    raw::write_to_stderr(
-                        format!("\nconformance: {name} hangs ({LIMIT:?} passed)\n").as_bytes(),
-                    );
+                    raw::write_to_stderr(format!("\nconformance: {name} hangs ({LIMIT:?} passed)\n").as_bytes());
                     std::process::abort();
                 }
                 thread::sleep(Duration::from_millis(20));

@@ -128,16 +128,7 @@ pub fn set_socket_timeout(fd: RawFd, option: c_int, timeout: Duration) -> io::Re
     };
     let bytes = size_of_val(&value) as libc::socklen_t;
     // SAFETY: S5: `value` lives for the call, with its own size.
-    check_int(unsafe {
-        libc::setsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            option,
-            ptr::from_ref(&value).cast(),
-            bytes,
-        )
-    })
-    .map(drop)
+    check_int(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, ptr::from_ref(&value).cast(), bytes) }).map(drop)
 }
 
 /// listen(2): on a listening socket it changes the backlog.
@@ -148,11 +139,7 @@ pub fn listen(fd: RawFd, backlog: c_int) -> io::Result<()> {
 
 /// A pollfd for this descriptor.
 pub fn pollfd(fd: RawFd, events: i16) -> libc::pollfd {
-    libc::pollfd {
-        fd,
-        events,
-        revents: 0,
-    }
+    libc::pollfd { fd, events, revents: 0 }
 }
 
 /// poll(2)
@@ -165,14 +152,7 @@ pub fn poll(fds: &mut [libc::pollfd], timeout_ms: c_int) -> io::Result<usize> {
 pub fn ppoll(fds: &mut [libc::pollfd], timeout: Duration) -> io::Result<usize> {
     let timeout = timespec(timeout);
     // SAFETY: S5: slice and timeout are lent for the call; a null mask means none.
-    check_int(unsafe {
-        libc::ppoll(
-            fds.as_mut_ptr(),
-            fds.len() as libc::nfds_t,
-            &timeout,
-            ptr::null(),
-        )
-    })
+    check_int(unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, &timeout, ptr::null()) })
 }
 
 /// select(2) for one descriptor's readability.
@@ -187,15 +167,7 @@ pub fn select_readable(fd: RawFd, timeout: Duration) -> io::Result<usize> {
     // SAFETY: S7: `fd` is below FD_SETSIZE.
     unsafe { libc::FD_SET(fd, &mut set) };
     // SAFETY: S5: set and timeout are lent for the call; null sets are ignored.
-    check_int(unsafe {
-        libc::select(
-            fd + 1,
-            &mut set,
-            ptr::null_mut(),
-            ptr::null_mut(),
-            &mut timeout,
-        )
-    })
+    check_int(unsafe { libc::select(fd + 1, &mut set, ptr::null_mut(), ptr::null_mut(), &mut timeout) })
 }
 
 fn owned(fd: usize) -> OwnedFd {
@@ -236,21 +208,13 @@ pub fn eventfd() -> io::Result<OwnedFd> {
 /// A timerfd(2) that fires once after `delay`.
 pub fn timerfd(delay: Duration) -> io::Result<OwnedFd> {
     // SAFETY: S7: integer arguments.
-    let fd = check_int(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC) })
-        .map(owned)?;
+    let fd = check_int(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC) }).map(owned)?;
     let value = libc::itimerspec {
         it_interval: timespec(Duration::ZERO),
         it_value: timespec(delay),
     };
     // SAFETY: S5: the value is read during the call; a null old value is allowed.
-    check_int(unsafe {
-        libc::timerfd_settime(
-            std::os::fd::AsRawFd::as_raw_fd(&fd),
-            0,
-            &value,
-            ptr::null_mut(),
-        )
-    })?;
+    check_int(unsafe { libc::timerfd_settime(std::os::fd::AsRawFd::as_raw_fd(&fd), 0, &value, ptr::null_mut()) })?;
     Ok(fd)
 }
 
@@ -310,12 +274,7 @@ pub fn limit_files(count: u64) -> io::Result<()> {
 }
 
 /// FUTEX_WAIT (`op` with flags) through libc's `syscall`; the timeout is relative.
-pub fn futex_wait(
-    word: &AtomicU32,
-    op: c_int,
-    expected: u32,
-    timeout: Option<Duration>,
-) -> io::Result<usize> {
+pub fn futex_wait(word: &AtomicU32, op: c_int, expected: u32, timeout: Option<Duration>) -> io::Result<usize> {
     futex_wait_bitset(word, op, expected, timeout, 0)
 }
 
@@ -331,27 +290,14 @@ pub fn futex_wait_bitset(
     let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
     let none = ptr::null::<c_void>();
     // SAFETY: S5: word and time outlive the call, and the arguments have the types of futex(2).
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            op,
-            expected,
-            time,
-            none,
-            bits,
-        )
-    } as isize)
+    check(unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, expected, time, none, bits) } as isize)
 }
 
 /// FUTEX_WAKE or FUTEX_WAKE_BITSET (`op`) through libc's `syscall`; returns how many woke.
 pub fn futex_wake(word: &AtomicU32, op: c_int, count: c_int, bits: u32) -> io::Result<usize> {
     let none = ptr::null::<c_void>();
     // SAFETY: S7: the word is only an address for a wake, and the arguments have the types of futex(2).
-    check(
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, count, none, none, bits) }
-            as isize,
-    )
+    check(unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), op, count, none, none, bits) } as isize)
 }
 
 /// FUTEX_CMP_REQUEUE through libc's `syscall`; returns how many woke plus how many moved.
@@ -364,15 +310,5 @@ pub fn futex_cmp_requeue(
     expected: u32,
 ) -> io::Result<usize> {
     // SAFETY: S7: both words outlive the call, and the arguments have the types of futex(2).
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            from.as_ptr(),
-            op,
-            wake,
-            requeue,
-            to.as_ptr(),
-            expected,
-        )
-    } as isize)
+    check(unsafe { libc::syscall(libc::SYS_futex, from.as_ptr(), op, wake, requeue, to.as_ptr(), expected) } as isize)
 }

@@ -215,10 +215,7 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "crates/runtime/src/spawn.rs",
         "vouches for the bounds of `sched::spawn`",
     ),
-    (
-        "crates/runtime/tests/**",
-        "calls libc as foreign code does",
-    ),
+    ("crates/runtime/tests/**", "calls libc as foreign code does"),
 ];
 
 /// Files of the runtime that name an `Ordering` and need no loom twin.
@@ -272,10 +269,7 @@ const LOOM_EXEMPT: &[Excused] = &[
         "crates/runtime/src/sched/metrics.rs",
         "counters that nothing is decided by",
     ),
-    (
-        "crates/runtime/src/sched/overflow.rs",
-        "one flag that orders nothing",
-    ),
+    ("crates/runtime/src/sched/overflow.rs", "one flag that orders nothing"),
 ];
 
 /// Files over [`FILE_LINES_MAX`], up to [`FILE_LINES_HARD`].

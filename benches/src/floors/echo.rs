@@ -11,9 +11,7 @@ const EVENTS_PER_WAIT: usize = 1024;
 /// Serves until it is killed. The token of a connection is its descriptor, the listener's is its own.
 pub fn serve() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener
-        .set_nonblocking(true)
-        .expect("a listener can be nonblocking");
+    listener.set_nonblocking(true).expect("a listener can be nonblocking");
     let epoll = Epoll::new().expect("an epoll instance");
     epoll
         .add(listener.as_raw_fd(), listener.as_raw_fd() as u64)
@@ -23,9 +21,7 @@ pub fn serve() {
     let mut events = vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_PER_WAIT];
     let mut buffer = [0; BUFFER_BYTES];
     loop {
-        let count = epoll
-            .wait(&mut events, -1)
-            .expect("no handler interrupts this process");
+        let count = epoll.wait(&mut events, -1).expect("no handler interrupts this process");
         for event in &events[..count] {
             let fd = event.u64 as i32;
             if fd == listener.as_raw_fd() {

@@ -16,11 +16,7 @@ const HWCAP2_FSGSBASE: u64 = 1 << 1;
 fn own_base() -> u64 {
     // SAFETY: S3: asks the loader's auxiliary vector, passes no memory.
     let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
-    assert_ne!(
-        capabilities & HWCAP2_FSGSBASE,
-        0,
-        "this kernel does not allow wrfsbase"
-    );
+    assert_ne!(capabilities & HWCAP2_FSGSBASE, 0, "this kernel does not allow wrfsbase");
     let base;
     // SAFETY: S3: reads the register only; the kernel allows it, as checked above.
     unsafe { asm!("rdfsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };

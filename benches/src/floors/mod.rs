@@ -21,19 +21,12 @@ pub fn one_page(options: &Options) -> Sample {
     );
     // SAFETY: S5: a fresh mapping at an address of the kernel's choice; nothing else is touched.
     let base = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
-    assert_ne!(
-        base,
-        libc::MAP_FAILED,
-        "{}",
-        std::io::Error::last_os_error()
-    );
+    assert_ne!(base, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
     // SAFETY: S5: advice about the mapping made above; small pages only, as stacks want.
     let status = unsafe { libc::madvise(base, length, libc::MADV_NOHUGEPAGE) };
     assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
     for slot in 1..=options.coroutines {
-        let top_page = base
-            .cast::<u8>()
-            .wrapping_add(slot * STACK_SPACING_BYTES - PAGE_BYTES);
+        let top_page = base.cast::<u8>().wrapping_add(slot * STACK_SPACING_BYTES - PAGE_BYTES);
         // SAFETY: S5: the page lies within the mapping made above, which only this loop uses.
         unsafe { top_page.write_volatile(1) };
     }

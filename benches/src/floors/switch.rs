@@ -30,11 +30,8 @@ pub fn spawn_on_reused_stack(_options: &Options) -> Sample {
     let value = ns_per_operation(SPAWNS, |count| {
         for number in 0..count {
             let stack = spare.take().expect("given back by the coroutine before");
-            let mut coroutine: Coroutine<(), (), usize, _> =
-                Coroutine::with_stack(stack, move |_, ()| number);
-            assert!(
-                matches!(coroutine.resume(()), CoroutineResult::Return(result) if result == number)
-            );
+            let mut coroutine: Coroutine<(), (), usize, _> = Coroutine::with_stack(stack, move |_, ()| number);
+            assert!(matches!(coroutine.resume(()), CoroutineResult::Return(result) if result == number));
             spare = Some(coroutine.into_stack());
         }
     });

@@ -17,15 +17,10 @@ const STACK_BYTES: usize = 64 * 1024;
 pub fn mutex(_options: &Options) -> Sample {
     let value = ns_per_operation(LOCKS, |count| {
         let sum = Arc::new(Mutex::new(0));
-        let add = |sum: Arc<Mutex<usize>>| {
-            move || (0..count / CONTENDERS).for_each(|_| *sum.lock().expect("sane") += 1)
-        };
-        let threads: Vec<_> = (0..CONTENDERS)
-            .map(|_| std::thread::spawn(add(sum.clone())))
-            .collect();
-        threads
-            .into_iter()
-            .for_each(|thread| thread.join().expect("no panic"));
+        let add =
+            |sum: Arc<Mutex<usize>>| move || (0..count / CONTENDERS).for_each(|_| *sum.lock().expect("sane") += 1);
+        let threads: Vec<_> = (0..CONTENDERS).map(|_| std::thread::spawn(add(sum.clone()))).collect();
+        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
         assert_eq!(*sum.lock().expect("sane"), count / CONTENDERS * CONTENDERS);
     });
     sample(value)

@@ -104,13 +104,10 @@ fn mutex(workers: usize) -> Sample {
     let value = ns_per_operation(LOCKS, |count| {
         run(workers, move || {
             let sum = Arc::new(Mutex::new(0));
-            let add = |sum: Arc<Mutex<usize>>| {
-                move || (0..count / CONTENDERS).for_each(|_| *sum.lock().expect("sane") += 1)
-            };
+            let add =
+                |sum: Arc<Mutex<usize>>| move || (0..count / CONTENDERS).for_each(|_| *sum.lock().expect("sane") += 1);
             let handles: Vec<_> = (0..CONTENDERS).map(|_| go!(add(sum.clone()))).collect();
-            handles
-                .into_iter()
-                .for_each(|handle| handle.join().expect("no panic"));
+            handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
             assert_eq!(*sum.lock().expect("sane"), count / CONTENDERS * CONTENDERS);
         });
     });
@@ -132,9 +129,7 @@ pub fn idle(_options: &Options) -> Sample {
     run(2, || {
         let sleeper = |index| go!(move || coroutine::sleep(scattered_sleep(index, 20)));
         let handles: Vec<_> = (0..SPAWN_BATCH).map(sleeper).collect();
-        handles
-            .into_iter()
-            .for_each(|handle| handle.join().expect("no panic"));
+        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
     });
     sample(watch_idle())
 }

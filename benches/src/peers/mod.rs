@@ -15,8 +15,7 @@ pub const SPAWN_BATCH: usize = 1_000;
 /// Reduces latenesses in nanoseconds (negative: woken too early) to the sample of the lateness figure: the median in microseconds.
 pub fn lateness_sample(mut lateness_ns: Vec<i64>) -> Sample {
     lateness_ns.sort_unstable();
-    let quantile_us =
-        |percent: usize| lateness_ns[(lateness_ns.len() - 1) * percent / 100] as f64 / 1e3;
+    let quantile_us = |percent: usize| lateness_ns[(lateness_ns.len() - 1) * percent / 100] as f64 / 1e3;
     let early = lateness_ns.iter().filter(|lateness| **lateness < 0).count();
     vec![
         ("value".to_owned(), quantile_us(50)),

@@ -21,10 +21,7 @@ const LOCKS: usize = 4_000_000;
 const CONTENDERS: usize = 8;
 
 fn one_worker() -> Runtime {
-    Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 fn two_workers() -> Runtime {
@@ -157,9 +154,7 @@ pub fn sleep_lateness(_options: &Options) -> Sample {
             tokio::time::sleep(wanted).await;
             begin.elapsed().as_nanos() as i64 - wanted.as_nanos() as i64
         };
-        let handles: Vec<_> = (0..SLEEPERS)
-            .map(|index| tokio::spawn(sleeper(index)))
-            .collect();
+        let handles: Vec<_> = (0..SLEEPERS).map(|index| tokio::spawn(sleeper(index))).collect();
         let mut lateness_ns = Vec::with_capacity(SLEEPERS);
         for handle in handles {
             lateness_ns.push(handle.await.expect("no panic"));
@@ -178,9 +173,7 @@ fn mutex(runtime: &Runtime) -> Sample {
                     *sum.lock().await += 1;
                 }
             };
-            let handles: Vec<_> = (0..CONTENDERS)
-                .map(|_| tokio::spawn(add(sum.clone())))
-                .collect();
+            let handles: Vec<_> = (0..CONTENDERS).map(|_| tokio::spawn(add(sum.clone()))).collect();
             for handle in handles {
                 handle.await.expect("no panic");
             }
@@ -225,8 +218,7 @@ pub fn echo() {
                 let mut buffer = [0; BUFFER_BYTES];
                 loop {
                     match stream.read(&mut buffer).await {
-                        Ok(count)
-                            if count > 0 && stream.write_all(&buffer[..count]).await.is_ok() => {}
+                        Ok(count) if count > 0 && stream.write_all(&buffer[..count]).await.is_ok() => {}
                         _ => return,
                     }
                 }

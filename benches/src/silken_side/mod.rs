@@ -36,10 +36,7 @@ pub fn subject(figure: &str) -> Option<Subject> {
 
 /// Runs `work` on a fresh runtime, in a coroutine.
 fn run<T: Send + 'static>(workers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let runtime = silken::Runtime::builder()
-        .workers(workers)
-        .build()
-        .expect("a runtime");
+    let runtime = silken::Runtime::builder().workers(workers).build().expect("a runtime");
     runtime.run(work).expect("no panic")
 }
 
@@ -52,16 +49,10 @@ enum Kind {
 
 impl Kind {
     #[inline]
-    fn spawn<T: Send + 'static>(
-        self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> silken::JoinHandle<T> {
+    fn spawn<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> silken::JoinHandle<T> {
         match self {
             Kind::Isolated => silken::spawn(work),
-            Kind::Light => silken::Builder::new()
-                .light()
-                .spawn(work)
-                .expect("a coroutine"),
+            Kind::Light => silken::Builder::new().light().spawn(work).expect("a coroutine"),
         }
     }
 }

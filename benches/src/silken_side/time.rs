@@ -12,9 +12,7 @@ fn timers(workers: usize, count: usize) -> Sample {
         let begin = Instant::now();
         let sleeper = |index| silken::spawn(move || silken::sleep(scattered_sleep(index, 1_000)));
         let handles: Vec<_> = (0..count).map(sleeper).collect();
-        handles
-            .into_iter()
-            .for_each(|handle| handle.join().expect("no panic"));
+        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
         begin.elapsed().as_secs_f64()
     });
     sample(seconds)
@@ -38,9 +36,7 @@ pub fn sleep_lateness(_options: &Options) -> Sample {
         }
     };
     lateness_sample(run(2, move || {
-        let handles: Vec<_> = (0..SLEEPERS)
-            .map(|index| silken::spawn(sleeper(index)))
-            .collect();
+        let handles: Vec<_> = (0..SLEEPERS).map(|index| silken::spawn(sleeper(index))).collect();
         handles
             .into_iter()
             .map(|handle| handle.join().expect("no panic"))
@@ -60,12 +56,8 @@ pub fn idle(_options: &Options) -> Sample {
     let wakeups = run(2, move || {
         let sleeper = |index| silken::spawn(move || silken::sleep(scattered_sleep(index, 20)));
         let handles: Vec<_> = (0..SPAWN_BATCH).map(sleeper).collect();
-        handles
-            .into_iter()
-            .for_each(|handle| handle.join().expect("no panic"));
-        work_done
-            .send(silken::current())
-            .expect("the watcher listens");
+        handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
+        work_done.send(silken::current()).expect("the watcher listens");
         loop {
             silken::park();
             if let Ok(wakeups) = result.try_recv() {

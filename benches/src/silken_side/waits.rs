@@ -54,15 +54,9 @@ pub fn park_unpark(_options: &Options) -> Sample {
 
 fn locks(count: usize) {
     let sum = Arc::new(Mutex::new(0));
-    let add = |sum: Arc<Mutex<usize>>| {
-        move || (0..count / CONTENDERS).for_each(|_| *sum.lock().expect("sane") += 1)
-    };
-    let handles: Vec<_> = (0..CONTENDERS)
-        .map(|_| silken::spawn(add(sum.clone())))
-        .collect();
-    handles
-        .into_iter()
-        .for_each(|handle| handle.join().expect("no panic"));
+    let add = |sum: Arc<Mutex<usize>>| move || (0..count / CONTENDERS).for_each(|_| *sum.lock().expect("sane") += 1);
+    let handles: Vec<_> = (0..CONTENDERS).map(|_| silken::spawn(add(sum.clone()))).collect();
+    handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
     assert_eq!(*sum.lock().expect("sane"), count / CONTENDERS * CONTENDERS);
 }
 

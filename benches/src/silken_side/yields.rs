@@ -31,9 +31,7 @@ fn measure(kind: Kind, sites: [fn(usize); 2]) -> Sample {
     let value = run(1, move || {
         ns_per_operation(YIELDS, |count| {
             let handles = sites.map(|site| kind.spawn(move || site(count / 2)));
-            handles
-                .into_iter()
-                .for_each(|handle| handle.join().expect("no panic"));
+            handles.into_iter().for_each(|handle| handle.join().expect("no panic"));
         })
     });
     sample(value)

@@ -55,10 +55,7 @@ pub fn wait_timeout_expires(ex: &dyn Executor) {
         let started = Instant::now();
         let timeout = Duration::from_millis(30);
         let guard = gate.open.lock().unwrap();
-        let (guard, result) = gate
-            .changed
-            .wait_timeout_while(guard, timeout, |open| !*open)
-            .unwrap();
+        let (guard, result) = gate.changed.wait_timeout_while(guard, timeout, |open| !*open).unwrap();
         assert!(result.timed_out());
         assert!(started.elapsed() >= timeout);
         assert!(gate.open.try_lock().is_err());
@@ -74,10 +71,7 @@ pub fn wait_timeout_notified(ex: &dyn Executor) {
     let waiter = ex.start(move || {
         let open = shared.open.lock().unwrap();
         let limit = Duration::from_secs(25);
-        let (open, result) = shared
-            .changed
-            .wait_timeout_while(open, limit, |open| !*open)
-            .unwrap();
+        let (open, result) = shared.changed.wait_timeout_while(open, limit, |open| !*open).unwrap();
         *open && !result.timed_out()
     });
     sleep(Duration::from_millis(10));
@@ -134,10 +128,7 @@ pub fn bounded_buffer(ex: &dyn Executor) {
     let producers = ex.start_each(4, move |unit| {
         for number in 0..250 {
             let full = |items: &mut VecDeque<usize>| items.len() == 4;
-            let mut items = shared
-                .not_full
-                .wait_while(shared.items.lock().unwrap(), full)
-                .unwrap();
+            let mut items = shared.not_full.wait_while(shared.items.lock().unwrap(), full).unwrap();
             items.push_back(unit * 250 + number);
             drop(items);
             shared.not_empty.notify_one();
@@ -148,10 +139,7 @@ pub fn bounded_buffer(ex: &dyn Executor) {
         let mut sum = 0;
         for _ in 0..250 {
             let items = shared.items.lock().unwrap();
-            let mut items = shared
-                .not_empty
-                .wait_while(items, |items| items.is_empty())
-                .unwrap();
+            let mut items = shared.not_empty.wait_while(items, |items| items.is_empty()).unwrap();
             sum += items.pop_front().unwrap();
             drop(items);
             shared.not_full.notify_one();
@@ -159,10 +147,7 @@ pub fn bounded_buffer(ex: &dyn Executor) {
         sum
     });
     join_all(producers);
-    assert_eq!(
-        join_all(consumers).into_iter().sum::<usize>(),
-        (0..1_000).sum()
-    );
+    assert_eq!(join_all(consumers).into_iter().sum::<usize>(), (0..1_000).sum());
 }
 
 /// Time-outs that race with notifications lose none of them: each token is taken once.

@@ -18,16 +18,10 @@ use std::time::{Duration, Instant};
 fn talk(stream: &mut UnixStream, tag: u64, stop: &AtomicBool) {
     let mut number = 0u64;
     while !stop.load(SeqCst) {
-        stream
-            .write_all(&(tag << 32 | number).to_le_bytes())
-            .unwrap();
+        stream.write_all(&(tag << 32 | number).to_le_bytes()).unwrap();
         let mut bytes = [0; 8];
         stream.read_exact(&mut bytes).unwrap();
-        assert_eq!(
-            u64::from_le_bytes(bytes),
-            tag << 32 | number,
-            "bytes of another socket"
-        );
+        assert_eq!(u64::from_le_bytes(bytes), tag << 32 | number, "bytes of another socket");
         number += 1;
     }
 }
@@ -53,8 +47,7 @@ fn churn_once(rng: &mut Rng) {
         }
         2 => {
             let (mut one, mut two) = UnixStream::pair().unwrap();
-            one.set_read_timeout(Some(Duration::from_micros(100)))
-                .unwrap();
+            one.set_read_timeout(Some(Duration::from_micros(100))).unwrap();
             assert!(one.read(&mut [0; 4]).is_err());
             two.write_all(&tag).unwrap();
             assert_eq!(one.read(&mut [0; 4]).unwrap(), 4);
@@ -111,8 +104,7 @@ pub fn number_is_reused_clean(ex: &dyn Executor) {
                 two.write_all(b"unread").unwrap();
             } else {
                 // This read would fail at once if the nonblocking mode of the round before were still in force.
-                one.set_read_timeout(Some(Duration::from_micros(500)))
-                    .unwrap();
+                one.set_read_timeout(Some(Duration::from_micros(500))).unwrap();
                 let started = Instant::now();
                 assert!((&one).read(&mut [0; 1]).is_err());
                 assert!(started.elapsed() >= Duration::from_micros(500));
@@ -138,11 +130,7 @@ pub fn close_of_a_duplicate(ex: &dyn Executor) {
 pub fn emfile_on_accept(ex: &dyn Executor) {
     if !harness::is_child("emfile") {
         let output = harness::run_in_child("emfile");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stdout)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -151,10 +139,7 @@ pub fn emfile_on_accept(ex: &dyn Executor) {
     let mut files: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     ex.start(move || {
         for _ in 0..3 {
-            assert_eq!(
-                listener.accept().unwrap_err().raw_os_error(),
-                Some(libc::EMFILE)
-            );
+            assert_eq!(listener.accept().unwrap_err().raw_os_error(), Some(libc::EMFILE));
         }
         files.truncate(files.len() - 2);
         listener.accept().unwrap();

@@ -43,10 +43,7 @@ pub fn flume_timeout(ex: &dyn Executor) {
     let (sender, receiver) = flume::unbounded::<u8>();
     let unit = ex.start(move || {
         let started = Instant::now();
-        assert_eq!(
-            receiver.recv_timeout(SHORT),
-            Err(flume::RecvTimeoutError::Timeout)
-        );
+        assert_eq!(receiver.recv_timeout(SHORT), Err(flume::RecvTimeoutError::Timeout));
         assert!(started.elapsed() >= SHORT);
         receiver.recv_timeout(Duration::from_secs(20))
     });

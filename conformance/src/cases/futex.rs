@@ -6,8 +6,8 @@
 use crate::raw::{clock, futex_cmp_requeue, futex_wait, futex_wait_bitset, futex_wake};
 use crate::{Executor, Kind, Unit, join_all};
 use libc::{
-    EAGAIN, ETIMEDOUT, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG, FUTEX_WAIT,
-    FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, c_int,
+    EAGAIN, ETIMEDOUT, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET,
+    FUTEX_WAKE, FUTEX_WAKE_BITSET, c_int,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -74,8 +74,7 @@ pub fn value_mismatch(ex: &dyn Executor) {
         for flag in [0, FUTEX_PRIVATE_FLAG] {
             let error = futex_wait(&word, FUTEX_WAIT | flag, 0, None).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(EAGAIN));
-            let error =
-                futex_wait_bitset(&word, FUTEX_WAIT_BITSET | flag, 0, None, ANY).unwrap_err();
+            let error = futex_wait_bitset(&word, FUTEX_WAIT_BITSET | flag, 0, None, ANY).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(EAGAIN));
         }
     })
@@ -98,10 +97,7 @@ pub fn relative_timeout(ex: &dyn Executor) {
 pub fn absolute_timeout(ex: &dyn Executor) {
     ex.start(|| {
         let word = AtomicU32::new(0);
-        for (flag, id) in [
-            (0, libc::CLOCK_MONOTONIC),
-            (FUTEX_CLOCK_REALTIME, libc::CLOCK_REALTIME),
-        ] {
+        for (flag, id) in [(0, libc::CLOCK_MONOTONIC), (FUTEX_CLOCK_REALTIME, libc::CLOCK_REALTIME)] {
             let op = FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | flag;
             for deadline in [clock(id) + SHORT, clock(id) - SHORT] {
                 let error = futex_wait_bitset(&word, op, 0, Some(deadline), ANY).unwrap_err();
@@ -149,8 +145,7 @@ pub fn bitset_selects(ex: &dyn Executor) {
 pub fn empty_bitset(ex: &dyn Executor) {
     let error = ex.start(|| {
         let word = AtomicU32::new(0);
-        let wait = futex_wait_bitset(&word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, None, 0)
-            .unwrap_err();
+        let wait = futex_wait_bitset(&word, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0, None, 0).unwrap_err();
         let wake = futex_wake(&word, FUTEX_WAKE_BITSET | FUTEX_PRIVATE_FLAG, 1, 0).unwrap_err();
         [wait.raw_os_error(), wake.raw_os_error()]
     });

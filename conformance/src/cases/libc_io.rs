@@ -49,8 +49,7 @@ pub fn dontwait_flag(ex: &dyn Executor) {
 /// MSG_WAITALL waits for the whole length.
 pub fn waitall_flag(ex: &dyn Executor) {
     let (one, mut two) = UnixStream::pair().unwrap();
-    let unit =
-        ex.start(move || raw::recv(one.as_raw_fd(), &mut [0; 6], libc::MSG_WAITALL).unwrap());
+    let unit = ex.start(move || raw::recv(one.as_raw_fd(), &mut [0; 6], libc::MSG_WAITALL).unwrap());
     for part in [b"ab", b"cd", b"ef"] {
         sleep(Duration::from_millis(5));
         two.write_all(part).unwrap();
@@ -64,10 +63,7 @@ pub fn receive_timeout_option(ex: &dyn Executor) {
     ex.start(move || {
         let fd = one.as_raw_fd();
         raw::set_socket_timeout(fd, libc::SO_RCVTIMEO, SHORT).unwrap();
-        for receive in [
-            |fd| raw::recv(fd, &mut [0; 1], 0),
-            |fd| raw::read(fd, &mut [0; 1]),
-        ] {
+        for receive in [|fd| raw::recv(fd, &mut [0; 1], 0), |fd| raw::read(fd, &mut [0; 1])] {
             let started = Instant::now();
             assert_eq!(receive(fd).unwrap_err().raw_os_error(), Some(libc::EAGAIN));
             assert!(started.elapsed() >= SHORT);
@@ -113,10 +109,7 @@ pub fn poll_two(ex: &dyn Executor) {
 pub fn poll_timeout(ex: &dyn Executor) {
     let (one, _two) = UnixStream::pair().unwrap();
     ex.start(move || {
-        for fds in [
-            &mut [raw::pollfd(one.as_raw_fd(), libc::POLLIN)][..],
-            &mut [],
-        ] {
+        for fds in [&mut [raw::pollfd(one.as_raw_fd(), libc::POLLIN)][..], &mut []] {
             let started = Instant::now();
             assert_eq!(raw::poll(fds, 20).unwrap(), 0);
             assert!(started.elapsed() >= SHORT);
@@ -133,10 +126,7 @@ pub fn poll_looks(ex: &dyn Executor) {
         assert_eq!(raw::poll(&mut fds, 0).unwrap(), 1);
         assert_eq!(fds[0].revents, libc::POLLOUT);
         drop(two);
-        let mut fds = [
-            raw::pollfd(one.as_raw_fd(), 0),
-            raw::pollfd(-1, libc::POLLIN),
-        ];
+        let mut fds = [raw::pollfd(one.as_raw_fd(), 0), raw::pollfd(-1, libc::POLLIN)];
         assert_eq!(raw::poll(&mut fds, -1).unwrap(), 1);
         assert_eq!((fds[0].revents, fds[1].revents), (libc::POLLHUP, 0));
         let mut fds = [raw::pollfd(i32::MAX, libc::POLLIN)];
@@ -156,10 +146,7 @@ pub fn ppoll_and_select(ex: &dyn Executor) {
         assert_eq!(raw::ppoll(&mut fds, SHORT).unwrap(), 0);
         assert_eq!(raw::select_readable(fd, SHORT).unwrap(), 0);
         assert!(started.elapsed() >= 2 * SHORT);
-        assert_eq!(
-            raw::select_readable(fd, Duration::from_secs(20)).unwrap(),
-            1
-        );
+        assert_eq!(raw::select_readable(fd, Duration::from_secs(20)).unwrap(), 1);
         assert_eq!(raw::ppoll(&mut fds, Duration::from_secs(20)).unwrap(), 1);
     });
     sleep(3 * SHORT);
@@ -199,11 +186,7 @@ pub fn vectors(ex: &dyn Executor) {
     });
     sleep(SHORT);
     assert_eq!(
-        raw::writev(
-            writer.as_raw_fd(),
-            &[IoSlice::new(b"ab"), IoSlice::new(b"cde")]
-        )
-        .unwrap(),
+        raw::writev(writer.as_raw_fd(), &[IoSlice::new(b"ab"), IoSlice::new(b"cde")]).unwrap(),
         5
     );
     unit.join();
@@ -220,11 +203,7 @@ pub fn messages(ex: &dyn Executor) {
     });
     sleep(SHORT);
     assert_eq!(
-        raw::sendmsg(
-            two.as_raw_fd(),
-            &[IoSlice::new(b"abc"), IoSlice::new(b"de")]
-        )
-        .unwrap(),
+        raw::sendmsg(two.as_raw_fd(), &[IoSlice::new(b"abc"), IoSlice::new(b"de")]).unwrap(),
         5
     );
     unit.join();
@@ -270,8 +249,7 @@ pub fn sleeps(ex: &dyn Executor) {
 /// A regular file is read and written as ever.
 pub fn regular_file(ex: &dyn Executor) {
     join_all(ex.start_each(8, |unit| {
-        let path =
-            std::env::temp_dir().join(format!("silken-conformance-{}-{unit}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("silken-conformance-{}-{unit}", std::process::id()));
         let text = "line\n".repeat(10_000 + unit);
         std::fs::write(&path, &text).unwrap();
         yield_and_compare(&path, &text);

@@ -69,10 +69,7 @@ pub fn keeps_rc(ex: &dyn Executor) {
         pause(unit, round);
         ITEM.with_borrow(|kept| {
             assert!(Rc::ptr_eq(kept, &item));
-            assert_eq!(
-                (Rc::strong_count(kept), kept.get()),
-                (2, unit * 1_000 + round)
-            );
+            assert_eq!((Rc::strong_count(kept), kept.get()), (2, unit * 1_000 + round));
         });
     });
 }

@@ -21,9 +21,7 @@ pub fn mutex(ex: &dyn Executor) {
         })
         .collect();
     join_all(units);
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
     assert_eq!(*total.lock().unwrap(), 16_000);
 }
 
@@ -50,12 +48,7 @@ pub fn channel(ex: &dyn Executor) {
 pub fn condvar(ex: &dyn Executor) {
     let state = Arc::new((Mutex::new(false), Condvar::new()));
     let wait = |state: &(Mutex<bool>, Condvar)| {
-        drop(
-            state
-                .1
-                .wait_while(state.0.lock().unwrap(), |open| !*open)
-                .unwrap(),
-        );
+        drop(state.1.wait_while(state.0.lock().unwrap(), |open| !*open).unwrap());
     };
     let shared = Arc::clone(&state);
     let units = ex.start_each(10, move |_| wait(&shared));
@@ -69,9 +62,7 @@ pub fn condvar(ex: &dyn Executor) {
     *state.0.lock().unwrap() = true;
     state.1.notify_all();
     join_all(units);
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 /// A barrier with both sorts.
@@ -87,9 +78,7 @@ pub fn barrier(ex: &dyn Executor) {
         })
         .collect();
     join_all(units);
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 /// A unit and an OS thread unpark each other.

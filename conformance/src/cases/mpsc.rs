@@ -5,9 +5,7 @@
 use crate::{Executor, join_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{
-    Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, channel, sync_channel,
-};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, channel, sync_channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -133,9 +131,7 @@ pub fn rendezvous_ping_pong(ex: &dyn Executor) {
 /// Many parked senders on a rendezvous channel are all served.
 pub fn rendezvous_many_producers(ex: &dyn Executor) {
     let (sender, receiver) = sync_channel(0);
-    let producers = ex.start_each(32, move |unit| {
-        (0..20).for_each(|_| sender.send(unit).unwrap())
-    });
+    let producers = ex.start_each(32, move |unit| (0..20).for_each(|_| sender.send(unit).unwrap()));
     let mut counts = [0; 32];
     for _ in 0..640 {
         counts[receiver.recv().unwrap()] += 1;
@@ -247,11 +243,7 @@ pub fn pipeline(ex: &dyn Executor) {
 /// Requests carry the channel for their reply.
 pub fn request_and_reply(ex: &dyn Executor) {
     let (requests, inbox) = channel::<(u64, SyncSender<u64>)>();
-    let server = ex.start(move || {
-        inbox
-            .iter()
-            .for_each(|(number, reply)| reply.send(number * 2).unwrap())
-    });
+    let server = ex.start(move || inbox.iter().for_each(|(number, reply)| reply.send(number * 2).unwrap()));
     let clients = ex.start_each(20, move |unit| {
         for number in 0..20 {
             let (reply, answer) = sync_channel(1);

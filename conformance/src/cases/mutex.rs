@@ -12,9 +12,7 @@ use std::time::Duration;
 pub fn contention_count(ex: &dyn Executor) {
     let total = Arc::new(Mutex::new(0u64));
     let shared = Arc::clone(&total);
-    join_all(ex.start_each(16, move |_| {
-        (0..2_000).for_each(|_| *shared.lock().unwrap() += 1)
-    }));
+    join_all(ex.start_each(16, move |_| (0..2_000).for_each(|_| *shared.lock().unwrap() += 1)));
     assert_eq!(*total.lock().unwrap(), 32_000);
 }
 

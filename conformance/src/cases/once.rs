@@ -11,9 +11,7 @@ use std::time::Duration;
 /// A barrier lets all go at once and names one leader a round.
 pub fn barrier_has_one_leader(ex: &dyn Executor) {
     let barrier = Arc::new(Barrier::new(10));
-    let units = ex.start_each(10, move |_| {
-        (0..20).filter(|_| barrier.wait().is_leader()).count()
-    });
+    let units = ex.start_each(10, move |_| (0..20).filter(|_| barrier.wait().is_leader()).count());
     assert_eq!(join_all(units).into_iter().sum::<usize>(), 20);
 }
 

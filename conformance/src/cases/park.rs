@@ -50,8 +50,7 @@ pub fn tokens_do_not_add_up(ex: &dyn Executor) {
 
 /// park_timeout comes back without an unpark.
 pub fn timeout_returns(ex: &dyn Executor) {
-    ex.start(|| thread::park_timeout(Duration::from_millis(20)))
-        .join();
+    ex.start(|| thread::park_timeout(Duration::from_millis(20))).join();
 }
 
 /// park_timeout comes back early when unparked.

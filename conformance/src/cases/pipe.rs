@@ -85,10 +85,7 @@ pub fn nonblocking_by_fcntl(ex: &dyn Executor) {
     let (mut reader, mut writer) = pipe().unwrap();
     raw::set_nonblocking_by_fcntl(reader.as_raw_fd()).unwrap();
     ex.start(move || {
-        assert_eq!(
-            reader.read(&mut [0; 1]).unwrap_err().raw_os_error(),
-            Some(libc::EAGAIN)
-        );
+        assert_eq!(reader.read(&mut [0; 1]).unwrap_err().raw_os_error(), Some(libc::EAGAIN));
         writer.write_all(b"x").unwrap();
         assert_eq!(reader.read(&mut [0; 1]).unwrap(), 1);
     })

@@ -20,9 +20,7 @@ fn sleep_checked(duration: Duration) {
 /// A sleep lasts at least as long as asked, for lengths around every granularity.
 pub fn never_early(ex: &dyn Executor) {
     join_all(ex.start_each(4, |_| {
-        for duration_us in [
-            1, 50, 999, 1_000, 1_001, 1_500, 4_095, 4_097, 16_384, 33_000, 100_000,
-        ] {
+        for duration_us in [1, 50, 999, 1_000, 1_001, 1_500, 4_095, 4_097, 16_384, 33_000, 100_000] {
             sleep_checked(Duration::from_micros(duration_us));
         }
     }));
@@ -30,8 +28,7 @@ pub fn never_early(ex: &dyn Executor) {
 
 /// A sleep of nothing returns.
 pub fn zero_returns(ex: &dyn Executor) {
-    ex.start(|| (0..1_000).for_each(|_| sleep(Duration::ZERO)))
-        .join();
+    ex.start(|| (0..1_000).for_each(|_| sleep(Duration::ZERO))).join();
 }
 
 /// Sleeps of different units run side by side: one after the other they would take ten seconds.

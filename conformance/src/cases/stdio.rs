@@ -51,11 +51,7 @@ pub fn stdout_lines_stay_whole(ex: &dyn Executor) {
         return;
     }
     let output = harness::run_in_child("stdout");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let whole = |line: &&str| match line.split(' ').collect::<Vec<_>>()[..] {
         ["unit", first, "done", second] => first == second,

@@ -114,9 +114,7 @@ pub fn write_timeout(ex: &dyn Executor) {
 /// A time-out that was taken back is not in force.
 pub fn timeout_can_be_cleared(ex: &dyn Executor) {
     let (mut client, mut server) = pair();
-    client
-        .set_read_timeout(Some(Duration::from_millis(1)))
-        .unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     let reader = ex.start(move || {
         assert!(client.read(&mut [0; 1]).is_err());
         client.set_read_timeout(None).unwrap();
@@ -130,12 +128,7 @@ pub fn timeout_can_be_cleared(ex: &dyn Executor) {
 /// A time-out of zero is refused by std.
 pub fn zero_timeout_is_an_error(ex: &dyn Executor) {
     let (client, _server) = pair();
-    let kind = ex.start(move || {
-        client
-            .set_read_timeout(Some(Duration::ZERO))
-            .unwrap_err()
-            .kind()
-    });
+    let kind = ex.start(move || client.set_read_timeout(Some(Duration::ZERO)).unwrap_err().kind());
     assert_eq!(kind.join(), ErrorKind::InvalidInput);
 }
 
@@ -153,10 +146,7 @@ pub fn nonblocking_read(ex: &dyn Executor) {
     let (mut client, mut server) = pair();
     ex.start(move || {
         client.set_nonblocking(true).unwrap();
-        assert_eq!(
-            client.read(&mut [0; 1]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
+        assert_eq!(client.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
         server.write_all(b"x").unwrap();
         client.set_nonblocking(false).unwrap();
         assert_eq!(client.read(&mut [0; 1]).unwrap(), 1);
@@ -356,10 +346,7 @@ pub fn incoming(ex: &dyn Executor) {
         sum
     });
     join_all(ex.start_each(10, move |unit| {
-        TcpStream::connect(address)
-            .unwrap()
-            .write_all(&[unit as u8])
-            .unwrap();
+        TcpStream::connect(address).unwrap().write_all(&[unit as u8]).unwrap();
     }));
     assert_eq!(server.join(), 45);
 }
@@ -379,10 +366,7 @@ pub fn shared_listener(ex: &dyn Executor) {
         .collect();
     join_all(ex.start_each(40, move |_| {
         let mut text = String::new();
-        TcpStream::connect(address)
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        TcpStream::connect(address).unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "x");
     }));
     join_all(servers);

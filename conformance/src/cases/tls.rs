@@ -83,9 +83,7 @@ pub fn rc_stays_local(ex: &dyn Executor) {
 pub fn destructor_runs_once(ex: &dyn Executor) {
     let drops = Arc::new(AtomicUsize::new(0));
     let shared = Arc::clone(&drops);
-    join_all(ex.start_each(100, move |_| {
-        COUNTED.set(Some(Counted(Arc::clone(&shared))))
-    }));
+    join_all(ex.start_each(100, move |_| COUNTED.set(Some(Counted(Arc::clone(&shared))))));
     assert_eq!(drops.load(SeqCst), 100);
 }
 

@@ -33,10 +33,7 @@ pub fn read_timeout(ex: &dyn Executor) {
     ex.start(move || {
         socket.set_read_timeout(Some(SHORT)).unwrap();
         let started = Instant::now();
-        assert_eq!(
-            socket.recv(&mut [0; 8]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
+        assert_eq!(socket.recv(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(started.elapsed() >= SHORT);
     })
     .join();
@@ -76,10 +73,7 @@ pub fn connected(ex: &dyn Executor) {
     assert_eq!(one.recv(&mut bytes).unwrap(), 3);
     unit.join();
     one.send(b"gone").unwrap();
-    assert_eq!(
-        one.recv(&mut bytes).unwrap_err().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(one.recv(&mut bytes).unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
 /// Each of many clients gets its own answer.

@@ -68,10 +68,7 @@ pub fn stream_timeouts(ex: &dyn Executor) {
         one.set_read_timeout(Some(SHORT)).unwrap();
         one.set_write_timeout(Some(SHORT)).unwrap();
         let started = Instant::now();
-        assert_eq!(
-            one.read(&mut [0; 1]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
+        assert_eq!(one.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
         assert!(started.elapsed() >= SHORT);
         let started = Instant::now();
         let error = std::iter::repeat_with(|| one.write(&[0; 4_096]))

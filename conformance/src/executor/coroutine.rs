@@ -13,8 +13,7 @@ use std::thread;
 
 /// Runs `case` on a new runtime of this kind.
 pub fn run(kind: Kind, case: fn(&dyn Executor)) -> thread::Result<()> {
-    let (Kind::Isolated { workers } | Kind::Light { workers } | Kind::Mixed { workers }) = kind
-    else {
+    let (Kind::Isolated { workers } | Kind::Light { workers } | Kind::Mixed { workers }) = kind else {
         panic!("{kind:?} has no coroutines");
     };
     let runtime = silken::Runtime::builder()
@@ -29,8 +28,7 @@ pub fn run(kind: Kind, case: fn(&dyn Executor)) -> thread::Result<()> {
         if matches!(kind, Kind::Light { .. }) {
             let body = executor.clone();
             let unit = executor.spawn(Box::new(move || case(&body)));
-            unit.join()
-                .unwrap_or_else(|payload| std::panic::resume_unwind(payload));
+            unit.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload));
         } else {
             case(&executor);
         }
@@ -58,8 +56,7 @@ impl Executor for Coroutines {
             )),
             // Relaxed: only the alternation matters, not the order with other data.
             Kind::Mixed { .. }
-                if !silken::is_coroutine()
-                    || self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) =>
+                if !silken::is_coroutine() || self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) =>
             {
                 spawn_thread(f)
             }

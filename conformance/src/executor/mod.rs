@@ -64,18 +64,13 @@ pub struct Unit<T> {
 impl<T> Unit<T> {
     /// Waits and returns the result; a panic of the unit continues here.
     pub fn join(self) -> T {
-        self.try_join()
-            .unwrap_or_else(|payload| resume_unwind(payload))
+        self.try_join().unwrap_or_else(|payload| resume_unwind(payload))
     }
 
     /// Waits and returns the result or the panic payload.
     pub fn try_join(self) -> thread::Result<T> {
         self.join.join()?;
-        let value = self
-            .result
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let value = self.result.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok(value.expect("a unit that did not panic left a result"))
     }
 }

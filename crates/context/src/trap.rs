@@ -71,11 +71,16 @@ fn executable_text() -> (usize, usize) {
         let info = unsafe { &*info };
         // SAFETY: S7: the loader keeps `dlpi_phnum` headers there.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
-        let text = headers.iter().find(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
+        let text = headers
+            .iter()
+            .find(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
         if let Some(text) = text {
             let start = info.dlpi_addr as usize + text.p_vaddr as usize;
             // SAFETY: S7: `data` is the pair that `executable_text` passed.
-            unsafe { data.cast::<(usize, usize)>().write((start, start + text.p_memsz as usize)) };
+            unsafe {
+                data.cast::<(usize, usize)>()
+                    .write((start, start + text.p_memsz as usize))
+            };
         }
         // The executable comes first.
         1

@@ -9,7 +9,14 @@ struct Mapped(*mut u8, usize);
 fn map(bytes: usize) -> Mapped {
     // SAFETY: S1: a fresh mapping.
     let memory = unsafe {
-        libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0)
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
     };
     assert_ne!(memory, libc::MAP_FAILED);
     Mapped(memory.cast(), bytes)
@@ -86,7 +93,11 @@ fn what_a_thread_owns_follows_the_context() {
     // SAFETY: S3: nobody runs there.
     unsafe { block.set_tid(facts, 1) };
     for round in 0..3 {
-        let pair = Pair { main: Context::new(), side: Context::new(), log: RefCell::default() };
+        let pair = Pair {
+            main: Context::new(),
+            side: Context::new(),
+            log: RefCell::default(),
+        };
         pair.main.set_identity(switch::identity_base());
         pair.side.set_identity(block.base());
         // SAFETY: S1: fresh or recycled memory that nobody uses.
@@ -101,7 +112,11 @@ fn what_a_thread_owns_follows_the_context() {
         let log = pair.log.borrow();
         assert_ne!(log[0], format!("{:?}", std::thread::current().id()));
         assert!(log[1].contains("body"), "{}", log[1]);
-        assert!(!log[1].contains("what_a_thread_owns"), "the trace must end at the entry: {}", log[1]);
+        assert!(
+            !log[1].contains("what_a_thread_owns"),
+            "the trace must end at the entry: {}",
+            log[1]
+        );
         // SAFETY: S3: the coroutine has ended.
         assert!(unsafe { block.reset(facts) });
     }

@@ -38,7 +38,11 @@ fn passes_in_child(test: &str, body: impl FnOnce()) {
     if let Some(output) = output {
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && text.contains("child reached the end"), "{}\n{text}\n{errors}", output.status);
+        assert!(
+            output.status.success() && text.contains("child reached the end"),
+            "{}\n{text}\n{errors}",
+            output.status
+        );
     }
 }
 
@@ -47,7 +51,10 @@ fn arena(config: ArenaConfig) -> &'static Arena {
 }
 
 fn with_guard(guard: GuardChoice) -> &'static Arena {
-    arena(ArenaConfig { guard, ..ArenaConfig::default() })
+    arena(ArenaConfig {
+        guard,
+        ..ArenaConfig::default()
+    })
 }
 
 fn write_byte(address: usize) {
@@ -56,12 +63,20 @@ fn write_byte(address: usize) {
 }
 
 fn map_count() -> usize {
-    std::fs::read_to_string("/proc/self/maps").expect("/proc").lines().count()
+    std::fs::read_to_string("/proc/self/maps")
+        .expect("/proc")
+        .lines()
+        .count()
 }
 
 fn resident_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").expect("/proc");
-    let pages: usize = text.split(' ').nth(1).expect("a second field").parse().expect("a number");
+    let pages: usize = text
+        .split(' ')
+        .nth(1)
+        .expect("a second field")
+        .parse()
+        .expect("a number");
     pages * PAGE_BYTES
 }
 
@@ -87,13 +102,29 @@ fn default_geometry_has_an_odd_stride_and_a_guard_of_16_kib() {
 
 #[test]
 fn sizes_are_rounded_to_pages_and_nonsense_is_refused() {
-    let small = arena(ArenaConfig { stack_bytes: 5000, guard_bytes: 1, ..ArenaConfig::default() });
+    let small = arena(ArenaConfig {
+        stack_bytes: 5000,
+        guard_bytes: 1,
+        ..ArenaConfig::default()
+    });
     assert_eq!((small.stack_bytes(), small.guard_bytes()), (2 * PAGE_BYTES, PAGE_BYTES));
     for config in [
-        ArenaConfig { stack_bytes: 0, ..ArenaConfig::default() },
-        ArenaConfig { slots_max: 0, ..ArenaConfig::default() },
-        ArenaConfig { stack_bytes: usize::MAX, ..ArenaConfig::default() },
-        ArenaConfig { guard_bytes: usize::MAX, ..ArenaConfig::default() },
+        ArenaConfig {
+            stack_bytes: 0,
+            ..ArenaConfig::default()
+        },
+        ArenaConfig {
+            slots_max: 0,
+            ..ArenaConfig::default()
+        },
+        ArenaConfig {
+            stack_bytes: usize::MAX,
+            ..ArenaConfig::default()
+        },
+        ArenaConfig {
+            guard_bytes: usize::MAX,
+            ..ArenaConfig::default()
+        },
     ] {
         assert_eq!(Arena::new(config).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
@@ -120,7 +151,11 @@ fn batches_move_the_cold_end_of_a_cache() {
     assert_eq!(arena.take_batch(&mut cache, 8).unwrap(), 8);
     assert_eq!(arena.give_batch(&mut cache, 3), 3);
     assert!(cache.iter().map(Stack::index).eq(3..8));
-    assert_eq!(arena.take_batch(&mut cache, 100).unwrap(), 3, "recycled ones first, and no fresh one with them");
+    assert_eq!(
+        arena.take_batch(&mut cache, 100).unwrap(),
+        3,
+        "recycled ones first, and no fresh one with them"
+    );
     let distinct: HashSet<usize> = cache.iter().map(Stack::index).collect();
     assert_eq!(distinct.len(), 8);
     for stack in &cache {
@@ -141,15 +176,24 @@ fn a_stack_of_another_arena_is_refused() {
 #[test]
 fn locate_knows_bottom_top_guard_and_outside_in_every_arena() {
     for stack_bytes in [16 * 1024, 240 * 1024, 1 << 20] {
-        let arena = arena(ArenaConfig { stack_bytes, ..ArenaConfig::default() });
+        let arena = arena(ArenaConfig {
+            stack_bytes,
+            ..ArenaConfig::default()
+        });
         let skipped = arena.take().unwrap();
         let stack = arena.take().unwrap();
         let (bottom, top) = (stack.bottom() as usize, stack.top() as usize);
-        for (address, in_guard) in
-            [(bottom, false), (top - 1, false), (bottom - 1, true), (stack.guard_range().start, true)]
-        {
+        for (address, in_guard) in [
+            (bottom, false),
+            (top - 1, false),
+            (bottom - 1, true),
+            (stack.guard_range().start, true),
+        ] {
             let found = locate(address).expect("inside the slot");
-            assert_eq!((found.slot_bottom, found.slot_top, found.in_guard), (bottom, top, in_guard));
+            assert_eq!(
+                (found.slot_bottom, found.slot_top, found.in_guard),
+                (bottom, top, in_guard)
+            );
         }
         let below = locate(stack.guard_range().start - 1).expect("the neighbour");
         assert_eq!(below.slot_top, skipped.top() as usize);
@@ -185,7 +229,10 @@ fn overflow_kills(test: &str, guard: GuardChoice, kind: GuardKind) {
 
 #[test]
 fn overflow_hits_a_guard_marker() {
-    match Arena::new(ArenaConfig { guard: GuardChoice::Madvise, ..ArenaConfig::default() }) {
+    match Arena::new(ArenaConfig {
+        guard: GuardChoice::Madvise,
+        ..ArenaConfig::default()
+    }) {
         Ok(_) => overflow_kills("overflow_hits_a_guard_marker", GuardChoice::Madvise, GuardKind::Madvise),
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -196,7 +243,11 @@ fn overflow_hits_a_guard_marker() {
 
 #[test]
 fn overflow_hits_an_mprotect_guard() {
-    overflow_kills("overflow_hits_an_mprotect_guard", GuardChoice::Mprotect, GuardKind::Mprotect);
+    overflow_kills(
+        "overflow_hits_an_mprotect_guard",
+        GuardChoice::Mprotect,
+        GuardKind::Mprotect,
+    );
 }
 
 #[test]
@@ -231,7 +282,9 @@ fn deep_use_is_seen_and_trim_lowers_the_resident_set() {
         let stacks: Vec<Stack> = (0..STACKS).map(|_| arena.take().unwrap()).collect();
         let touch_from = |depth_bytes: usize| {
             for stack in &stacks {
-                (stack.top() as usize - depth_bytes..stack.top() as usize).step_by(64).for_each(write_byte);
+                (stack.top() as usize - depth_bytes..stack.top() as usize)
+                    .step_by(64)
+                    .for_each(write_byte);
             }
         };
         // SAFETY: S1: nobody runs on these stacks.
@@ -247,7 +300,10 @@ fn deep_use_is_seen_and_trim_lowers_the_resident_set() {
         }
         let fallen = before.saturating_sub(resident_bytes());
         let dropped = STACKS * (arena.stack_bytes() - KEEP);
-        assert!(fallen > dropped * 9 / 10, "resident set fell by {fallen} of {dropped} bytes");
+        assert!(
+            fallen > dropped * 9 / 10,
+            "resident set fell by {fallen} of {dropped} bytes"
+        );
         assert!(!stacks.iter().any(deep), "trimming resets the mark");
         let kept = stacks[0].top().wrapping_sub(64);
         // SAFETY: S1: as above; the kept part still holds what was written.
@@ -279,13 +335,17 @@ fn guarded_stacks_in_few_maps(count: usize) {
 
 #[test]
 fn twenty_thousand_guarded_stacks_fit_in_a_hundred_maps() {
-    passes_in_child("twenty_thousand_guarded_stacks_fit_in_a_hundred_maps", || guarded_stacks_in_few_maps(20_000));
+    passes_in_child("twenty_thousand_guarded_stacks_fit_in_a_hundred_maps", || {
+        guarded_stacks_in_few_maps(20_000)
+    });
 }
 
 #[test]
 #[ignore = "a second of system calls and half a gigabyte of page tables"]
 fn a_million_guarded_stacks_fit_in_a_hundred_maps() {
-    passes_in_child("a_million_guarded_stacks_fit_in_a_hundred_maps", || guarded_stacks_in_few_maps(1_000_000));
+    passes_in_child("a_million_guarded_stacks_fit_in_a_hundred_maps", || {
+        guarded_stacks_in_few_maps(1_000_000)
+    });
 }
 
 #[test]
@@ -294,17 +354,27 @@ fn a_small_address_space_shrinks_the_arena_and_then_says_so() {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
         let pages: usize = statm.split(' ').next().unwrap().parse().unwrap();
         let limit = (pages * PAGE_BYTES + (600 << 20)) as u64;
-        let limits = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+        let limits = libc::rlimit {
+            rlim_cur: limit,
+            rlim_max: limit,
+        };
         // SAFETY: S7: a plain system call with a valid struct, in a child of our own.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limits) }, 0);
         let arena = arena(ArenaConfig::default());
         arena.reserve(100).unwrap();
         let stats = arena.stats();
-        assert!((100..4000).contains(&stats.slots_mapped), "a chunk below 1 GiB: {stats:?}");
+        assert!(
+            (100..4000).contains(&stats.slots_mapped),
+            "a chunk below 1 GiB: {stats:?}"
+        );
         let error = arena.reserve(1_000_000).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutOfMemory);
         assert!(error.to_string().contains("RLIMIT_AS"), "{error}");
-        assert_eq!(arena.stats().slots_reserved, 100, "a refused reservation leaves nothing behind");
+        assert_eq!(
+            arena.stats().slots_reserved,
+            100,
+            "a refused reservation leaves nothing behind"
+        );
         let stacks: Vec<Stack> = (0..100).map(|_| arena.take().unwrap()).collect();
         stacks.into_iter().for_each(|stack| arena.give(stack));
         arena.unreserve(100);
@@ -314,10 +384,16 @@ fn a_small_address_space_shrinks_the_arena_and_then_says_so() {
 
 #[test]
 fn slots_max_and_leaks_bound_the_reservations() {
-    let arena = arena(ArenaConfig { slots_max: 4, ..ArenaConfig::default() });
+    let arena = arena(ArenaConfig {
+        slots_max: 4,
+        ..ArenaConfig::default()
+    });
     arena.reserve(4).unwrap();
     let error = arena.reserve(1).unwrap_err();
-    assert!(error.kind() == ErrorKind::OutOfMemory && error.to_string().contains("slots_max"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::OutOfMemory && error.to_string().contains("slots_max"),
+        "{error}"
+    );
     let mut stacks = Vec::new();
     assert_eq!(arena.take_batch(&mut stacks, 10).unwrap(), 4);
     assert_eq!(arena.take().unwrap_err().kind(), ErrorKind::OutOfMemory);
@@ -326,13 +402,25 @@ fn slots_max_and_leaks_bound_the_reservations() {
     assert!(arena.reserve(1).is_err(), "the leaked slot is gone for good");
     arena.give_batch(&mut stacks, 3);
     let stats = arena.stats();
-    assert_eq!((stats.slots_carved, stats.slots_free, stats.slots_leaked, stats.slots_reserved), (4, 3, 1, 3));
+    assert_eq!(
+        (
+            stats.slots_carved,
+            stats.slots_free,
+            stats.slots_leaked,
+            stats.slots_reserved
+        ),
+        (4, 3, 1, 3)
+    );
     assert_eq!(stats.bytes_mapped, 4 * arena.stride_bytes());
 }
 
 #[test]
 fn a_spent_map_budget_names_the_limit_and_the_kernel() {
-    let arena = arena(ArenaConfig { guard: GuardChoice::Mprotect, map_budget: Some(16), ..ArenaConfig::default() });
+    let arena = arena(ArenaConfig {
+        guard: GuardChoice::Mprotect,
+        map_budget: Some(16),
+        ..ArenaConfig::default()
+    });
     let stacks: Vec<Stack> = (0..8).map(|_| arena.take().unwrap()).collect();
     for error in [arena.take().unwrap_err(), arena.reserve(9).unwrap_err()] {
         assert_eq!(error.kind(), ErrorKind::OutOfMemory);
@@ -347,7 +435,11 @@ fn a_spent_map_budget_names_the_limit_and_the_kernel() {
 #[test]
 fn the_process_wide_map_budget_leaves_maps_for_the_program() {
     passes_in_child("the_process_wide_map_budget_leaves_maps_for_the_program", || {
-        let max: usize = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap().trim().parse().unwrap();
+        let max: usize = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         if max > 200_000 {
             println!("skipped: {max} maps would take too long to use up");
             return;
@@ -420,7 +512,11 @@ fn four_threads_never_hold_the_same_stack() {
 #[test]
 fn growth_races_keep_every_chunk_accounted_for() {
     // Stacks of 512 MiB: a chunk holds few, so that threads meet in `grow`.
-    let config = ArenaConfig { stack_bytes: 512 << 20, slots_max: 512, ..ArenaConfig::default() };
+    let config = ArenaConfig {
+        stack_bytes: 512 << 20,
+        slots_max: 512,
+        ..ArenaConfig::default()
+    };
     let arena = arena(config);
     let barrier = Barrier::new(4);
     let taken: Mutex<Vec<Stack>> = Mutex::default();
@@ -440,7 +536,10 @@ fn growth_races_keep_every_chunk_accounted_for() {
     let distinct: HashSet<usize> = taken.iter().map(|stack| stack.top() as usize).collect();
     assert_eq!(distinct.len(), 200);
     for stack in &taken {
-        assert_eq!(locate(stack.bottom() as usize).expect("entered").slot_top, stack.top() as usize);
+        assert_eq!(
+            locate(stack.bottom() as usize).expect("entered").slot_top,
+            stack.top() as usize
+        );
     }
     let stats = arena.stats();
     assert!(stats.slots_mapped >= 200 && stats.slots_mapped <= 512, "{stats:?}");

@@ -15,7 +15,11 @@ fn recurse<const BYTES: usize>(limit: usize) -> usize {
     let first = buffer.as_mut_ptr().cast::<u8>();
     // SAFETY: S1: the first byte of a buffer of our own frame.
     unsafe { first.write_volatile(1) };
-    let deeper = if (first as usize) < limit { 0 } else { recurse::<BYTES>(black_box(limit)) };
+    let deeper = if (first as usize) < limit {
+        0
+    } else {
+        recurse::<BYTES>(black_box(limit))
+    };
     // Used after the call, so that it is not a tail call.
     black_box(first);
     deeper + black_box(1)
@@ -33,10 +37,16 @@ fn run_on(stack: &Stack, body: extern "C" fn(*mut libc::c_void) -> *mut libc::c_
     // SAFETY: S7: initialises the attributes.
     assert_eq!(unsafe { libc::pthread_attr_init(attributes) }, 0);
     // SAFETY: S1: the stack is ours until the join below.
-    assert_eq!(unsafe { libc::pthread_attr_setstack(attributes, stack.bottom().cast(), stack.size()) }, 0);
+    assert_eq!(
+        unsafe { libc::pthread_attr_setstack(attributes, stack.bottom().cast(), stack.size()) },
+        0
+    );
     let mut thread = 0;
     // SAFETY: S7: valid attributes and a function that ignores where it runs.
-    assert_eq!(unsafe { libc::pthread_create(&mut thread, attributes, body, argument as *mut _) }, 0);
+    assert_eq!(
+        unsafe { libc::pthread_create(&mut thread, attributes, body, argument as *mut _) },
+        0
+    );
     // SAFETY: S1: waits until nobody runs on the stack.
     assert_eq!(unsafe { libc::pthread_join(thread, std::ptr::null_mut()) }, 0);
 }
@@ -69,7 +79,16 @@ extern "C" fn stay_flat(_: *mut libc::c_void) -> *mut libc::c_void {
 
 #[test]
 fn frames_of_up_to_a_page_are_always_seen() {
-    assert_eq!([seen::<16>(), seen::<200>(), seen::<1000>(), seen::<2000>(), seen::<3800>()], [100; 5]);
+    assert_eq!(
+        [
+            seen::<16>(),
+            seen::<200>(),
+            seen::<1000>(),
+            seen::<2000>(),
+            seen::<3800>()
+        ],
+        [100; 5]
+    );
 }
 
 #[test]

@@ -15,7 +15,10 @@ fn arena(config: ArenaConfig) -> &'static Arena {
 fn report(what: &str, count: usize, run: impl FnOnce()) {
     let start = Instant::now();
     run();
-    println!("{what:<64} {:>9.1} ns", start.elapsed().as_nanos() as f64 / count as f64);
+    println!(
+        "{what:<64} {:>9.1} ns",
+        start.elapsed().as_nanos() as f64 / count as f64
+    );
 }
 
 fn write_byte(address: usize) {
@@ -43,14 +46,26 @@ fn take_all(arena: &'static Arena, count: usize) -> Vec<Stack> {
 fn guards_and_hand_out() {
     const COUNT: usize = 20_000;
     for pages in [1, 4, 16] {
-        let config = ArenaConfig { guard_bytes: pages * PAGE_BYTES, ..ArenaConfig::default() };
+        let config = ArenaConfig {
+            guard_bytes: pages * PAGE_BYTES,
+            ..ArenaConfig::default()
+        };
         let arena = arena(config);
-        report(&format!("fresh stack, guard of {} KiB", arena.guard_bytes() / 1024), COUNT, || {
-            take_all(arena, COUNT).into_iter().for_each(Stack::leak);
-        });
+        report(
+            &format!("fresh stack, guard of {} KiB", arena.guard_bytes() / 1024),
+            COUNT,
+            || {
+                take_all(arena, COUNT).into_iter().for_each(Stack::leak);
+            },
+        );
     }
-    let mprotect = arena(ArenaConfig { guard: GuardChoice::Mprotect, ..ArenaConfig::default() });
-    report("fresh stack, mprotect guard", 10_000, || take_all(mprotect, 10_000).into_iter().for_each(Stack::leak));
+    let mprotect = arena(ArenaConfig {
+        guard: GuardChoice::Mprotect,
+        ..ArenaConfig::default()
+    });
+    report("fresh stack, mprotect guard", 10_000, || {
+        take_all(mprotect, 10_000).into_iter().for_each(Stack::leak)
+    });
     let arena = arena(ArenaConfig::default());
     arena.give(arena.take().unwrap());
     report("take + give, recycled", 1_000_000, || {
@@ -75,19 +90,31 @@ fn deep_use_and_trim() {
     const COUNT: usize = 20_000;
     let arena = arena(ArenaConfig::default());
     let stacks = take_all(arena, COUNT);
-    report("first touch of a stack's top page", COUNT, || stacks.iter().for_each(|s| write_byte(s.top() as usize - 1)));
-    report("deep_use, first look at a stack", COUNT, || assert!(!stacks.iter().any(deep)));
-    report("deep_use, later look, 20,000 stacks", COUNT, || assert!(!stacks.iter().any(deep)));
+    report("first touch of a stack's top page", COUNT, || {
+        stacks.iter().for_each(|s| write_byte(s.top() as usize - 1))
+    });
+    report("deep_use, first look at a stack", COUNT, || {
+        assert!(!stacks.iter().any(deep))
+    });
+    report("deep_use, later look, 20,000 stacks", COUNT, || {
+        assert!(!stacks.iter().any(deep))
+    });
     let hot = &stacks[..32];
     report("deep_use, later look, 32 stacks", 32_000, || {
         (0..1000).for_each(|_| assert!(!hot.iter().any(deep)));
     });
-    report("trim of a stack that only saw a look", COUNT, || stacks.iter().for_each(trim));
+    report("trim of a stack that only saw a look", COUNT, || {
+        stacks.iter().for_each(trim)
+    });
     report("trim with nothing to give back", COUNT, || stacks.iter().for_each(trim));
     for stack in &stacks[..1000] {
-        (stack.bottom() as usize..stack.top() as usize).step_by(PAGE_BYTES).for_each(write_byte);
+        (stack.bottom() as usize..stack.top() as usize)
+            .step_by(PAGE_BYTES)
+            .for_each(write_byte);
     }
-    report("trim of a whole stack (56 pages given back)", 1000, || stacks[..1000].iter().for_each(trim));
+    report("trim of a whole stack (56 pages given back)", 1000, || {
+        stacks[..1000].iter().for_each(trim)
+    });
     stacks.into_iter().for_each(|stack| arena.give(stack));
 }
 
@@ -109,14 +136,20 @@ fn odd_stride() {
                 )
             } as usize;
             // A different cache line in each page: this is about pages, not about lines.
-            let tops: Vec<usize> = (0..count).map(|slot| base + slot * stride_bytes + slot * 64 % PAGE_BYTES).collect();
+            let tops: Vec<usize> = (0..count)
+                .map(|slot| base + slot * stride_bytes + slot * 64 % PAGE_BYTES)
+                .collect();
             tops.iter().copied().for_each(write_byte);
             let rounds = 4_000_000 / count;
-            report(&format!("write to {count} tops in turn, {stride_pages} pages apart"), rounds * count, || {
-                for _ in 0..rounds {
-                    tops.iter().copied().for_each(write_byte);
-                }
-            });
+            report(
+                &format!("write to {count} tops in turn, {stride_pages} pages apart"),
+                rounds * count,
+                || {
+                    for _ in 0..rounds {
+                        tops.iter().copied().for_each(write_byte);
+                    }
+                },
+            );
         }
     }
 }

@@ -94,9 +94,7 @@ pub fn parse(words: impl Iterator<Item = String>) -> Result<Args, String> {
         }
         let mut value = || words.next().ok_or_else(|| format!("{name} needs a value"));
         match name.as_str() {
-            "--connections" => {
-                args.connections = value()?.split(',').map(number).collect::<Result<_, _>>()?
-            }
+            "--connections" => args.connections = value()?.split(',').map(number).collect::<Result<_, _>>()?,
             "--requests" => (args.requests, args.budget) = (number(&value()?)? as u64, None),
             "--parked" => args.parked = number_or_zero(&value()?)?,
             "--engine" => args.engines = engines(&value()?)?,
@@ -115,10 +113,7 @@ impl Args {
             Task::Serve(connections) => format!("serve:{connections}"),
             Task::Park(count) => format!("park:{count}"),
         };
-        let mut words = vec![
-            format!("--child={task}"),
-            format!("--engine={}", engine.name()),
-        ];
+        let mut words = vec![format!("--child={task}"), format!("--engine={}", engine.name())];
         if self.budget.is_none() {
             words.push(format!("--requests={}", self.requests));
         }
@@ -135,9 +130,7 @@ fn engines(word: &str) -> Result<Vec<EngineName>, String> {
         "threads" => Ok(vec![EngineName::Threads]),
         "coroutines" => Ok(vec![EngineName::Coroutines]),
         "both" => Ok(vec![EngineName::Threads, EngineName::Coroutines]),
-        _ => Err(format!(
-            "{word} is not an engine: threads, coroutines or both"
-        )),
+        _ => Err(format!("{word} is not an engine: threads, coroutines or both")),
     }
 }
 
@@ -181,16 +174,12 @@ mod tests {
             (args.connections, args.parked, args.budget),
             (vec![100, 1_000, 10_000], 1_000_000, Some(BUDGET))
         );
-        let args =
-            parsed("--connections 5,7 --requests=1_000 --parked 0 --engine coroutines").unwrap();
+        let args = parsed("--connections 5,7 --requests=1_000 --parked 0 --engine coroutines").unwrap();
         assert_eq!(
             (args.connections, args.requests, args.budget),
             (vec![5, 7], 1_000, None)
         );
-        assert_eq!(
-            (args.parked, args.engines),
-            (0, vec![EngineName::Coroutines])
-        );
+        assert_eq!((args.parked, args.engines), (0, vec![EngineName::Coroutines]));
         assert!(parsed("--parked 3 --help").unwrap().help);
     }
 
@@ -212,11 +201,7 @@ mod tests {
     #[test]
     fn a_child_understands_its_parent() {
         let args = parsed("--requests 80 --corrupt-request 3").unwrap();
-        let child = parse(
-            args.for_child(EngineName::Threads, Task::Serve(9))
-                .into_iter(),
-        )
-        .unwrap();
+        let child = parse(args.for_child(EngineName::Threads, Task::Serve(9)).into_iter()).unwrap();
         assert_eq!(
             (child.child, child.engines),
             (Some(Task::Serve(9)), vec![EngineName::Threads])
@@ -232,9 +217,6 @@ mod tests {
                 .into_iter(),
         )
         .unwrap();
-        assert_eq!(
-            (child.child, child.budget),
-            (Some(Task::Park(4)), Some(BUDGET))
-        );
+        assert_eq!((child.child, child.budget), (Some(Task::Park(4)), Some(BUDGET)));
     }
 }

@@ -29,12 +29,8 @@ const PARKED_THREADS_MAX: u64 = 10_000;
 /// Runs the case that the arguments name and reports it on standard output.
 pub fn run(args: &Args, engine: EngineName, task: Task) {
     let line = match (engine, task) {
-        (EngineName::Threads, Task::Serve(connections)) => {
-            serve::<Threads>(args, true, connections)
-        }
-        (EngineName::Coroutines, Task::Serve(connections)) => {
-            serve::<Coroutines>(args, false, connections)
-        }
+        (EngineName::Threads, Task::Serve(connections)) => serve::<Threads>(args, true, connections),
+        (EngineName::Coroutines, Task::Serve(connections)) => serve::<Coroutines>(args, false, connections),
         (EngineName::Threads, Task::Park(count)) => park_many::<Threads>(true, count),
         (EngineName::Coroutines, Task::Park(count)) => park_many::<Coroutines>(false, count),
     };
@@ -49,10 +45,7 @@ fn serve<E: Engine>(args: &Args, threads: bool, asked: usize) -> Line {
     }
     if connections < asked {
         let run = grouped(connections as u64);
-        say(&Line::Note(format!(
-            "only {run} run: {} allows no more",
-            fits.why
-        )));
+        say(&Line::Note(format!("only {run} run: {} allows no more", fits.why)));
     }
     let rounds = (args.requests / (connections as u64 * ROUND_REQUESTS)).max(1);
     let crowd = Arc::new(Crowd::new(Plan {
@@ -98,16 +91,11 @@ fn serve_crowd<E: Engine>(
     check_report(crowd, &server.stop(), connections as u64);
     let made = crowd.rounds();
     if made < rounds * connections as u64 {
-        say(&Line::Note(
-            "cut short by the time limit of a case".to_owned(),
-        ));
+        say(&Line::Note("cut short by the time limit of a case".to_owned()));
     }
     let (wrong, first_wrong) = crowd.wrong();
     if let Some(first) = first_wrong {
-        say(&Line::Note(format!(
-            "first wrong reply: {}",
-            first.escape_debug()
-        )));
+        say(&Line::Note(format!("first wrong reply: {}", first.escape_debug())));
     }
     Ok(Numbers::default()
         .with("connections", connections as u64)
@@ -115,10 +103,7 @@ fn serve_crowd<E: Engine>(
         .with("wrong", wrong)
         .with("threads", full_house.threads)
         .with("rss_bytes", full_house.rss_bytes)
-        .with(
-            "elapsed_ns",
-            u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-        )
+        .with("elapsed_ns", u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
         .with("cpu_ns", cpu)
         .with("p50_ns", crowd.latency.quantile_ns(0.50))
         .with("p99_ns", crowd.latency.quantile_ns(0.99)))
@@ -129,10 +114,7 @@ fn serve_crowd<E: Engine>(
 fn check_report(crowd: &Crowd, report: &Report, connections: u64) {
     let expected = 2 * (connections + 1) + crowd.rounds() + connections;
     if report.log_lines != expected {
-        crowd.found_wrong(format!(
-            "{} lines in the log instead of {expected}",
-            report.log_lines
-        ));
+        crowd.found_wrong(format!("{} lines in the log instead of {expected}", report.log_lines));
     }
 }
 
@@ -158,11 +140,7 @@ fn park_many<E: Engine>(threads: bool, asked: usize) -> Line {
     let memory = limits::memory_available_bytes() / bytes_each;
     let count = asked.min(usize::try_from(bound.count.min(memory)).unwrap_or(usize::MAX));
     if count == 0 {
-        let why = if memory == 0 {
-            "available memory"
-        } else {
-            bound.why
-        };
+        let why = if memory == 0 { "available memory" } else { bound.why };
         return Line::Unavailable(format!("none fits into {why}"));
     }
     let (will, wanted) = (grouped(count as u64), grouped(asked as u64));
@@ -250,8 +228,7 @@ fn watch<E: Engine>(
 
 /// EAGAIN, ENOMEM, ENFILE and EMFILE are how the kernel says that a limit is reached; the rest is a failure.
 fn verdict(error: &io::Error) -> Line {
-    let limit = matches!(error.raw_os_error(), Some(11 | 12 | 23 | 24))
-        || error.kind() == io::ErrorKind::Unsupported;
+    let limit = matches!(error.raw_os_error(), Some(11 | 12 | 23 | 24)) || error.kind() == io::ErrorKind::Unsupported;
     if limit {
         Line::Unavailable(error.to_string())
     } else {
@@ -276,10 +253,7 @@ mod tests {
             verdict(&io::Error::from_raw_os_error(11)),
             Line::Unavailable(_)
         ));
-        assert!(matches!(
-            verdict(&io::Error::from_raw_os_error(104)),
-            Line::Failed(_)
-        ));
+        assert!(matches!(verdict(&io::Error::from_raw_os_error(104)), Line::Failed(_)));
         assert!(matches!(
             verdict(&io::Error::other("connection 3: closed")),
             Line::Failed(_)

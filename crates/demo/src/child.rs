@@ -93,12 +93,7 @@ fn start(engine: EngineName, descriptors: u64, arguments: &[String]) -> io::Resu
 }
 
 /// Reads the child's lines until its output ends. `None`: it ended without a verdict.
-fn follow(
-    child: &mut Child,
-    label: &str,
-    progress: &mut Progress,
-    notes: &mut Vec<String>,
-) -> Option<Outcome> {
+fn follow(child: &mut Child, label: &str, progress: &mut Progress, notes: &mut Vec<String>) -> Option<Outcome> {
     let output = BufReader::new(child.stdout.take()?);
     let (send, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -142,15 +137,7 @@ mod tests {
     fn a_child_without_a_verdict_has_failed() {
         // This program is the test harness here, which knows no such argument.
         let unknown = ["--no-such-argument".to_owned()];
-        let finished = run(
-            EngineName::Threads,
-            0,
-            &unknown,
-            "nobody",
-            &mut Progress::new(),
-        );
-        assert!(
-            matches!(finished.outcome, Outcome::Failed(why) if why.starts_with("no result; exit status"))
-        );
+        let finished = run(EngineName::Threads, 0, &unknown, "nobody", &mut Progress::new());
+        assert!(matches!(finished.outcome, Outcome::Failed(why) if why.starts_with("no result; exit status")));
     }
 }

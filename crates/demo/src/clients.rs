@@ -182,12 +182,7 @@ impl Crowd {
             }
             match state.opened {
                 Some(opened) => break opened,
-                None => {
-                    state = self
-                        .gate
-                        .wait(state)
-                        .unwrap_or_else(PoisonError::into_inner)
-                }
+                None => state = self.gate.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         };
         drop(state);
@@ -206,10 +201,7 @@ impl Crowd {
     fn connect(&self, address: SocketAddr) -> io::Result<Option<Conversation>> {
         let mut state = self.lock();
         while state.connecting == CONNECTING_MAX && !state.abandoned {
-            state = self
-                .may_connect
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.may_connect.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.abandoned {
             return Ok(None);
@@ -228,41 +220,16 @@ impl Crowd {
             .filter(|partner| *partner < self.plan.connections)
             .unwrap_or(number);
         let (mut made, mut total) = (0, 0);
-        while made < self.plan.rounds
-            && self
-                .plan
-                .budget
-                .is_none_or(|budget| opened.elapsed() < budget)
-        {
+        while made < self.plan.rounds && self.plan.budget.is_none_or(|budget| opened.elapsed() < budget) {
             let round = made + 1;
             let value = round * 31 + number as u64;
-            talk.ask(
-                self,
-                format_args!("SET v{number} {value}"),
-                format_args!("OK"),
-            )?;
-            talk.ask(
-                self,
-                format_args!("GET v{number}"),
-                format_args!("VALUE {value}"),
-            )?;
-            talk.ask(
-                self,
-                format_args!("INCR n{number}"),
-                format_args!("VALUE {round}"),
-            )?;
-            talk.ask(
-                self,
-                format_args!("GET n{number}"),
-                format_args!("VALUE {round}"),
-            )?;
+            talk.ask(self, format_args!("SET v{number} {value}"), format_args!("OK"))?;
+            talk.ask(self, format_args!("GET v{number}"), format_args!("VALUE {value}"))?;
+            talk.ask(self, format_args!("INCR n{number}"), format_args!("VALUE {round}"))?;
+            talk.ask(self, format_args!("GET n{number}"), format_args!("VALUE {round}"))?;
             total = talk.count(self, total)?;
             talk.ask(self, format_args!("GET none{number}"), format_args!("NONE"))?;
-            talk.ask(
-                self,
-                format_args!("INCR p{partner}"),
-                format_args!("VALUE {round}"),
-            )?;
+            talk.ask(self, format_args!("INCR p{partner}"), format_args!("VALUE {round}"))?;
             talk.wait(
                 self,
                 format_args!("WAIT p{number} {round}"),
@@ -271,8 +238,7 @@ impl Crowd {
             made = round;
         }
         talk.request.clear();
-        write!(talk.request, "SET p{partner} {OUT_OF_THE_WAY}")
-            .expect("writing into a String does not fail");
+        write!(talk.request, "SET p{partner} {OUT_OF_THE_WAY}").expect("writing into a String does not fail");
         talk.expect(self, format_args!("OK"))?;
         Ok(made)
     }
@@ -309,10 +275,7 @@ impl Crowd {
     fn wait_until(&self, reached: impl Fn(&State) -> bool) {
         let mut state = self.lock();
         while !reached(&state) {
-            state = self
-                .milestone
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.milestone.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -417,11 +380,7 @@ impl Conversation {
         self.request.push('\n');
         let mut writer = self.reader.get_ref();
         writer.write_all(self.request.as_bytes())?;
-        if self.receive()? == 0 {
-            Err(closed())
-        } else {
-            Ok(())
-        }
+        if self.receive()? == 0 { Err(closed()) } else { Ok(()) }
     }
 
     fn receive(&mut self) -> io::Result<usize> {
@@ -447,8 +406,7 @@ fn closed() -> io::Error {
 /// The number of a `VALUE n` reply, if it is written as the server writes it.
 fn number_in(reply: &str) -> Option<u64> {
     let digits = reply.strip_prefix("VALUE ")?.strip_suffix('\n')?;
-    let canonical = digits.bytes().all(|byte| byte.is_ascii_digit())
-        && (digits == "0" || !digits.starts_with('0'));
+    let canonical = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     if canonical { digits.parse().ok() } else { None }
 }
 
@@ -530,9 +488,7 @@ mod tests {
             rounds: 1,
             budget: None,
         }));
-        let refused = crowd
-            .gather(server.address(), &spawn_at_most(5))
-            .unwrap_err();
+        let refused = crowd.gather(server.address(), &spawn_at_most(5)).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         assert!(server.stop().refusal.is_none());
         crowd.disperse();
@@ -547,15 +503,8 @@ mod tests {
             rounds: 1,
             budget: None,
         }));
-        assert!(
-            crowd
-                .gather(server.address(), &spawner::<Threads>())
-                .is_err()
-        );
-        assert_eq!(
-            server.stop().refusal.unwrap().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert!(crowd.gather(server.address(), &spawner::<Threads>()).is_err());
+        assert_eq!(server.stop().refusal.unwrap().kind(), io::ErrorKind::WouldBlock);
         crowd.disperse();
     }
 

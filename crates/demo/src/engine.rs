@@ -59,9 +59,7 @@ impl Engine for Threads {
     type Unparker = thread::Thread;
 
     fn spawn(body: impl FnOnce() -> u64 + Send + 'static) -> io::Result<Self::Handle> {
-        thread::Builder::new()
-            .stack_size(THREAD_STACK_BYTES)
-            .spawn(body)
+        thread::Builder::new().stack_size(THREAD_STACK_BYTES).spawn(body)
     }
 
     fn join(handle: Self::Handle) -> Result<u64, String> {

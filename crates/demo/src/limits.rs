@@ -51,10 +51,7 @@ pub fn connections_max(threads: bool) -> Bound {
     ];
     if threads {
         let Bound { count, why } = threads_max();
-        bounds.push(Bound {
-            count: count / 2,
-            why,
-        });
+        bounds.push(Bound { count: count / 2, why });
     }
     tightest(bounds)
 }
@@ -62,11 +59,7 @@ pub fn connections_max(threads: bool) -> Bound {
 /// How many threads this process may start.
 pub fn threads_max() -> Bound {
     let running = threads_running();
-    let free = |limit: Option<u64>| {
-        limit
-            .unwrap_or(u64::MAX)
-            .saturating_sub(running + THREADS_SPARE)
-    };
+    let free = |limit: Option<u64>| limit.unwrap_or(u64::MAX).saturating_sub(running + THREADS_SPARE);
     let mappings = number_in("/proc/sys/vm/max_map_count")
         .unwrap_or(u64::MAX)
         .saturating_sub(MAPPINGS_SPARE);
@@ -84,13 +77,7 @@ pub fn threads_max() -> Bound {
             why: "the limit of processes (ulimit -u)",
         },
         Bound {
-            count: cgroup_left(
-                "pids",
-                "pids.max",
-                "pids.max",
-                "pids.current",
-                "pids.current",
-            ),
+            count: cgroup_left("pids", "pids.max", "pids.max", "pids.current", "pids.current"),
             why: "the cgroup's pids.max",
         },
         Bound {
@@ -145,9 +132,7 @@ fn tightest(bounds: Vec<Bound>) -> Bound {
 
 fn ports() -> u64 {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
-    let mut ends = range
-        .split_whitespace()
-        .filter_map(|word| word.parse::<u64>().ok());
+    let mut ends = range.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
     match (ends.next(), ends.next()) {
         (Some(first), Some(last)) => last.saturating_sub(first),
         _ => u64::MAX,
@@ -165,10 +150,7 @@ fn processes_max() -> Option<u64> {
     if user == "0" {
         return None;
     }
-    soft_limit(
-        &fs::read_to_string("/proc/self/limits").ok()?,
-        "Max processes",
-    )
+    soft_limit(&fs::read_to_string("/proc/self/limits").ok()?, "Max processes")
 }
 
 fn address_space_left_bytes() -> u64 {
@@ -238,9 +220,7 @@ fn cgroup_folders(membership: &str, controller: &str) -> Vec<PathBuf> {
         };
         let mount = match controllers {
             "" => PathBuf::from("/sys/fs/cgroup"),
-            _ if controllers.split(',').any(|name| name == controller) => {
-                Path::new("/sys/fs/cgroup").join(controllers)
-            }
+            _ if controllers.split(',').any(|name| name == controller) => Path::new("/sys/fs/cgroup").join(controllers),
             _ => continue,
         };
         let inside = Path::new(path.trim_start_matches('/'));
@@ -287,24 +267,13 @@ mod tests {
 
     #[test]
     fn the_tightest_bound_wins() {
-        let (wide, tight) = (
-            Bound {
-                count: 9,
-                why: "wide",
-            },
-            Bound {
-                count: 2,
-                why: "tight",
-            },
-        );
+        let (wide, tight) = (Bound { count: 9, why: "wide" }, Bound { count: 2, why: "tight" });
         assert_eq!(tightest(vec![wide, tight]), tight);
     }
 
     #[test]
     fn this_machine_has_room_for_something() {
         assert!(descriptors_max() > 0 && memory_available_bytes() > 0);
-        assert!(
-            threads_max().count > 0 && connections_max(false).count >= connections_max(true).count
-        );
+        assert!(threads_max().count > 0 && connections_max(false).count >= connections_max(true).count);
     }
 }

@@ -40,9 +40,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(task) = args.child {
-        args.engines
-            .iter()
-            .for_each(|engine| case::run(&args, *engine, task));
+        args.engines.iter().for_each(|engine| case::run(&args, *engine, task));
         return ExitCode::SUCCESS;
     }
     if compare(&args) {
@@ -69,11 +67,7 @@ fn compare(args: &Args) -> bool {
     ]);
     for &connections in &args.connections {
         for &engine in &args.engines {
-            let case = format!(
-                "{}, {} connections",
-                engine.name(),
-                grouped(connections as u64)
-            );
+            let case = format!("{}, {} connections", engine.name(), grouped(connections as u64));
             let finished = run_case(args, engine, Task::Serve(connections), &case, &mut progress);
             let first = [engine.name().to_owned(), grouped(connections as u64)];
             served.row(summary.add(&case, first, finished, served_cells));
@@ -107,22 +101,10 @@ fn compare(args: &Args) -> bool {
     summary.print()
 }
 
-fn run_case(
-    args: &Args,
-    engine: EngineName,
-    task: Task,
-    label: &str,
-    progress: &mut Progress,
-) -> Finished {
+fn run_case(args: &Args, engine: EngineName, task: Task, label: &str, progress: &mut Progress) -> Finished {
     let descriptors = match task {
         Task::Serve(connections) => limits::descriptors_for(connections),
         Task::Park(_) => 0,
     };
-    child::run(
-        engine,
-        descriptors,
-        &args.for_child(engine, task),
-        label,
-        progress,
-    )
+    child::run(engine, descriptors, &args.for_child(engine, task), label, progress)
 }

@@ -39,11 +39,7 @@ impl Histogram {
     /// The value that `fraction` of the recorded ones do not exceed, or 0 if there are none.
     pub fn quantile_ns(&self, fraction: f64) -> u64 {
         // Relaxed: see the head of the file.
-        let counts: Vec<u64> = self
-            .buckets
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed))
-            .collect();
+        let counts: Vec<u64> = self.buckets.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         let rank = ((total as f64 * fraction).ceil() as u64).max(1);
         let mut seen = 0;
@@ -90,10 +86,7 @@ impl Peak {
 
 /// Page tables of the process.
 pub fn page_table_bytes() -> u64 {
-    field(
-        &fs::read_to_string("/proc/self/status").unwrap_or_default(),
-        "VmPTE:",
-    ) * 1024
+    field(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmPTE:") * 1024
 }
 
 /// Processor time of the whole process since it started, user and system.
@@ -135,10 +128,7 @@ mod tests {
             assert_eq!(bucket_of(next), bucket);
             let top = bucket_top(bucket);
             assert_eq!(bucket_of(top), bucket);
-            assert!(
-                top - next <= next / SUB_BUCKETS as u64,
-                "bucket {bucket} is too wide"
-            );
+            assert!(top - next <= next / SUB_BUCKETS as u64, "bucket {bucket} is too wide");
             next = top.wrapping_add(1);
         }
         assert_eq!(next, 0, "the last bucket ends at u64::MAX");
@@ -153,24 +143,15 @@ mod tests {
         }
         for (fraction, exact) in [(0.5, 50_000.0), (0.99, 99_000.0), (1.0, 100_000.0)] {
             let error = histogram.quantile_ns(fraction) as f64 / exact - 1.0;
-            assert!(
-                (0.0..1.0 / 32.0).contains(&error),
-                "{fraction}: off by {error}"
-            );
+            assert!((0.0..1.0 / 32.0).contains(&error), "{fraction}: off by {error}");
         }
     }
 
     #[test]
     fn proc_files_parse() {
-        assert_eq!(
-            field("Name:\tx\nVmRSS:\t  12 kB\nThreads:\t3\n", "VmRSS:"),
-            12
-        );
+        assert_eq!(field("Name:\tx\nVmRSS:\t  12 kB\nThreads:\t3\n", "VmRSS:"), 12);
         assert_eq!(field("", "Threads:"), 0);
-        assert_eq!(
-            cpu_ticks("1 (a) b)) S 1 1 1 0 -1 4 5 6 7 8 30 12 0 0 20"),
-            Some(42)
-        );
+        assert_eq!(cpu_ticks("1 (a) b)) S 1 1 1 0 -1 4 5 6 7 8 30 12 0 0 20"), Some(42));
         assert_eq!(cpu_ticks("nothing"), None);
     }
 

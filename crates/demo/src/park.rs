@@ -106,9 +106,7 @@ pub fn run<E: Engine>(count: usize, stage: &Arc<Stage>) -> io::Result<Weighed> {
     Ok(Weighed {
         count: parked,
         rss_bytes: after.rss_bytes.saturating_sub(before.rss_bytes),
-        page_table_bytes: after
-            .page_table_bytes
-            .saturating_sub(before.page_table_bytes),
+        page_table_bytes: after.page_table_bytes.saturating_sub(before.page_table_bytes),
         mappings,
         threads: after.threads,
         spawn,

@@ -91,14 +91,9 @@ mod tests {
 
     #[test]
     fn lines_survive_the_pipe() {
-        let numbers = Numbers::default()
-            .with("wrong", 0)
-            .with("rss_bytes", u64::MAX);
+        let numbers = Numbers::default().with("wrong", 0).with("rss_bytes", u64::MAX);
         let numbers = numbers.at_least("rss_bytes", 5).at_least("threads", 2);
-        assert_eq!(
-            (numbers.get("rss_bytes"), numbers.get("threads")),
-            (u64::MAX, 2)
-        );
+        assert_eq!((numbers.get("rss_bytes"), numbers.get("threads")), (u64::MAX, 2));
         let lines = [
             Line::Result(numbers),
             Line::Progress("3 of 4".to_owned()),

@@ -156,11 +156,7 @@ impl Server {
         let waker = TcpStream::connect(self.address);
         floor = lock(&self.shared.floor);
         while floor.jobs > 0 {
-            floor = self
-                .shared
-                .job_left
-                .wait(floor)
-                .unwrap_or_else(PoisonError::into_inner);
+            floor = self.shared.job_left.wait(floor).unwrap_or_else(PoisonError::into_inner);
         }
         let refusal = floor.refusal.take();
         drop(floor);
@@ -240,12 +236,7 @@ fn accept_all(
     }
 }
 
-fn serve(
-    shared: &Shared,
-    stream: &TcpStream,
-    number: u64,
-    log: &Sender<LogEvent>,
-) -> io::Result<()> {
+fn serve(shared: &Shared, stream: &TcpStream, number: u64, log: &Sender<LogEvent>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, stream);
     let mut writer = stream;
@@ -297,9 +288,7 @@ fn parse(line: &str) -> Result<Request<'_>, &'static str> {
         ("GET", Some(key), None) => Request::Get(key),
         ("SET", Some(key), Some(value)) => Request::Set(key, value),
         ("INCR", Some(key), None) => Request::Increment(key),
-        ("WAIT", Some(key), Some(least)) => {
-            Request::Wait(key, least.parse().map_err(|_| "not a number")?)
-        }
+        ("WAIT", Some(key), Some(least)) => Request::Wait(key, least.parse().map_err(|_| "not a number")?),
         ("QUIT", None, None) => Request::Quit,
         ("GET" | "SET" | "INCR" | "WAIT" | "QUIT", ..) => return Err("wrong number of words"),
         _ => return Err("unknown request"),
@@ -343,11 +332,7 @@ impl Shared {
     }
 
     /// Replaces the value by what `change` makes of it, and rings the key's bell after unlocking.
-    fn store(
-        &self,
-        key: &str,
-        change: impl FnOnce(Option<&String>) -> Option<String>,
-    ) -> Option<String> {
+    fn store(&self, key: &str, change: impl FnOnce(Option<&String>) -> Option<String>) -> Option<String> {
         let mut shelf = lock(&self.shelf);
         let value = change(shelf.values.get(key))?;
         match shelf.values.get_mut(key) {
@@ -367,10 +352,7 @@ impl Shared {
     fn wait_for(&self, key: &str, least: i64) -> bool {
         let mut shelf = lock(&self.shelf);
         while !shelf.closing {
-            let number = shelf
-                .values
-                .get(key)
-                .and_then(|text| text.parse::<i64>().ok());
+            let number = shelf.values.get(key).and_then(|text| text.parse::<i64>().ok());
             if number.is_some_and(|number| number >= least) {
                 return true;
             }
@@ -436,10 +418,7 @@ mod tests {
         let expected = "HELLO|NONE|OK|VALUE x|ERROR not a number|VALUE 1|VALUE 2|READY 2|ERROR unknown request|BYE";
         assert_eq!(replies.join("|"), expected);
         let report = server.stop();
-        assert!(
-            report.log_lines == 3 && report.refusal.is_none(),
-            "{report:?}"
-        );
+        assert!(report.log_lines == 3 && report.refusal.is_none(), "{report:?}");
     }
 
     #[test]
@@ -500,8 +479,6 @@ mod tests {
         assert!(imports.clone().count() > 0);
         assert!(imports.clone().all(|line| line.starts_with("use std::")));
         let (program, _tests) = source.split_once("#[cfg(test)]").unwrap();
-        assert!(
-            !program.contains(concat!("crate", "::")) && !program.contains(concat!("silken", "::"))
-        );
+        assert!(!program.contains(concat!("crate", "::")) && !program.contains(concat!("silken", "::")));
     }
 }

@@ -53,18 +53,12 @@ impl Summary {
             println!("note: {note}");
         }
         if self.unavailable > 0 {
-            println!(
-                "{} of {} cases could not be run here.",
-                self.unavailable, self.cases
-            );
+            println!("{} of {} cases could not be run here.", self.unavailable, self.cases);
         }
         match (self.failures, self.wrong) {
             (0, 0) if self.unavailable == self.cases => println!("Nothing was run."),
             (0, 0) => println!("Every reply was checked; none was wrong."),
-            (failures, wrong) => println!(
-                "{failures} of {} cases failed, {wrong} replies were wrong.",
-                self.cases
-            ),
+            (failures, wrong) => println!("{failures} of {} cases failed, {wrong} replies were wrong.", self.cases),
         }
         self.failures == 0 && self.wrong == 0
     }

@@ -26,12 +26,7 @@ impl Table {
     pub fn render(&self) -> String {
         let full = || self.rows.iter().filter(|row| row.len() == self.columns);
         let widths: Vec<usize> = (0..self.columns)
-            .map(|column| {
-                full()
-                    .map(|row| row[column].chars().count())
-                    .max()
-                    .unwrap_or(0)
-            })
+            .map(|column| full().map(|row| row[column].chars().count()).max().unwrap_or(0))
             .collect();
         let mut text = String::new();
         for (number, row) in self.rows.iter().enumerate() {

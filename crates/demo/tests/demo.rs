@@ -15,11 +15,9 @@ fn table(output: &Output) -> String {
 
 /// The cells of the first row that starts with these two.
 fn row(table: &str, engine: &str, size: &str) -> Vec<String> {
-    let rows = table.lines().map(|line| {
-        line.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    });
+    let rows = table
+        .lines()
+        .map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
     let mut wanted = rows.filter(|cells| cells.len() > 2 && cells[0] == engine && cells[1] == size);
     wanted
         .next()
@@ -42,17 +40,11 @@ fn serve_and_park(engine: &str, threads: std::ops::RangeInclusive<u64>) {
         assert_eq!(cells[11], "0");
     }
     let parked = row(&table, engine, "50");
-    assert!(
-        parked[2].replace(',', "").parse::<u64>().unwrap() > 1_000,
-        "{parked:?}"
-    );
+    assert!(parked[2].replace(',', "").parse::<u64>().unwrap() > 1_000, "{parked:?}");
     assert_eq!(parked.last().unwrap(), "0");
     assert!(table.contains("none was wrong"));
     let progress = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        progress.contains(&format!("{engine}, 10 connections")),
-        "{progress}"
-    );
+    assert!(progress.contains(&format!("{engine}, 10 connections")), "{progress}");
 }
 
 #[test]
@@ -62,8 +54,7 @@ fn threads_serve_and_park() {
 
 #[test]
 fn a_wrong_reply_is_counted_named_and_fails_the_run() {
-    let output =
-        demo("--engine threads --connections 6 --requests 480 --parked 0 --corrupt-request 100");
+    let output = demo("--engine threads --connections 6 --requests 480 --parked 0 --corrupt-request 100");
     let table = table(&output);
     assert_eq!(output.status.code(), Some(1), "{table}");
     assert_eq!(row(&table, "threads", "6").last().unwrap(), "1");
@@ -76,13 +67,9 @@ fn a_wrong_reply_is_counted_named_and_fails_the_run() {
 #[test]
 fn a_low_limit_of_open_files_shrinks_the_run_and_is_named() {
     let program = env!("CARGO_BIN_EXE_demo");
-    let script =
-        "ulimit -n 100; exec \"$0\" --engine threads --connections 1000 --requests 800 --parked 0";
+    let script = "ulimit -n 100; exec \"$0\" --engine threads --connections 1000 --requests 800 --parked 0";
     // Hard and soft limit fall together; a privileged user could raise them again, so both endings are right.
-    let output = Command::new("/bin/sh")
-        .args(["-c", script, program])
-        .output()
-        .unwrap();
+    let output = Command::new("/bin/sh").args(["-c", script, program]).output().unwrap();
     let table = table(&output);
     assert!(output.status.success(), "{table}");
     if table.contains("note: ") {

@@ -45,12 +45,8 @@ type PlainHandler = unsafe extern "C" fn(c_int);
 /// Handlers that a program lays over one another after start-up; more than one is rare, so this is a generous guess.
 const GENERATION_COUNT_MAX: usize = 4;
 
-static TRAMPOLINES: [Trampoline; GENERATION_COUNT_MAX] = [
-    trampoline::<0>,
-    trampoline::<1>,
-    trampoline::<2>,
-    trampoline::<3>,
-];
+static TRAMPOLINES: [Trampoline; GENERATION_COUNT_MAX] =
+    [trampoline::<0>, trampoline::<1>, trampoline::<2>, trampoline::<3>];
 
 /// The previous action of one generation, written once.
 struct Previous(UnsafeCell<MaybeUninit<sigaction>>);
@@ -72,8 +68,7 @@ impl Chain {
         Chain {
             signal,
             generation_count: AtomicUsize::new(0),
-            previous: [const { Previous(UnsafeCell::new(MaybeUninit::uninit())) };
-                GENERATION_COUNT_MAX],
+            previous: [const { Previous(UnsafeCell::new(MaybeUninit::uninit())) }; GENERATION_COUNT_MAX],
         }
     }
 
@@ -92,11 +87,7 @@ impl Chain {
         let count = self.generation_count.load(Ordering::Relaxed);
         // A generation over a handler is never used twice: that handler may have replaced this very generation since.
         let known = matches!(present.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
-            .then(|| {
-                (0..count).find(|&generation| {
-                    self.previous(generation).sa_sigaction == present.sa_sigaction
-                })
-            })
+            .then(|| (0..count).find(|&generation| self.previous(generation).sa_sigaction == present.sa_sigaction))
             .flatten();
         let generation = known.unwrap_or(count);
         if generation >= GENERATION_COUNT_MAX {
@@ -109,8 +100,7 @@ impl Chain {
         }
         let mut action = *present;
         action.sa_sigaction = TRAMPOLINES[generation] as *const c_void as usize;
-        action.sa_flags =
-            libc::SA_SIGINFO | libc::SA_ONSTACK | (present.sa_flags & libc::SA_RESTART);
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | (present.sa_flags & libc::SA_RESTART);
         let armed = set_action(self.signal, &action);
         if armed && known.is_none() {
             self.generation_count.store(count + 1, Ordering::Relaxed);
@@ -185,11 +175,7 @@ fn set_action(signal: c_int, action: &sigaction) -> bool {
 }
 
 /// What the kernel calls. The generation says where a fault goes that the handler does not want.
-unsafe extern "C" fn trampoline<const GENERATION: usize>(
-    signal: c_int,
-    info: *mut siginfo_t,
-    context: *mut c_void,
-) {
+unsafe extern "C" fn trampoline<const GENERATION: usize>(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let errno = raw::errno();
     // SAFETY: S6: the arguments are the kernel's, handed on unchanged.
     let handled = unsafe { handle(signal, info, context) };
@@ -236,12 +222,7 @@ unsafe fn pass_on(generation: usize, signal: c_int, info: *mut siginfo_t, contex
     }
 }
 
-unsafe fn call_previous(
-    previous: &sigaction,
-    signal: c_int,
-    info: *mut siginfo_t,
-    context: *mut c_void,
-) {
+unsafe fn call_previous(previous: &sigaction, signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     if previous.sa_flags & libc::SA_NODEFER != 0 {
         unblock(signal);
     }
@@ -277,12 +258,7 @@ fn die_by_default(signal: c_int, was_sent: bool) {
         // The signal is blocked until we return, then it arrives. Raw: our caller may have a borrowed identity.
         let thread = gettid();
         // SAFETY: S6: sends a signal to the calling thread.
-        unsafe {
-            raw::system_call(
-                libc::SYS_tgkill,
-                [getpid(), thread, signal as usize, 0, 0, 0],
-            )
-        };
+        unsafe { raw::system_call(libc::SYS_tgkill, [getpid(), thread, signal as usize, 0, 0, 0]) };
     }
 }
 

@@ -51,9 +51,7 @@ pub fn for_each_key(mut visit: impl FnMut(pthread_key_t, Destructor)) {
 fn destructor_at(address: usize) -> Destructor {
     let address = core::ptr::with_exposed_provenance::<c_void>(address);
     // SAFETY: S7: only `record` stores such words, and it stores the address of a function of this type.
-    Some(unsafe {
-        core::mem::transmute::<*const c_void, unsafe extern "C" fn(*mut c_void)>(address)
-    })
+    Some(unsafe { core::mem::transmute::<*const c_void, unsafe extern "C" fn(*mut c_void)>(address) })
 }
 
 fn record(key: pthread_key_t, destructor: Destructor) {
@@ -70,10 +68,7 @@ fn record(key: pthread_key_t, destructor: Destructor) {
 }
 
 #[unsafe(no_mangle)]
-pub(crate) unsafe extern "C" fn pthread_key_create(
-    key: *mut pthread_key_t,
-    destructor: Destructor,
-) -> c_int {
+pub(crate) unsafe extern "C" fn pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let error = unsafe { next::pthread_key_create(key, destructor) };
     if error == 0 {

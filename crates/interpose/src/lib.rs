@@ -21,9 +21,7 @@
 //! only form (nothing to do for the user of an rlib is better); patching the GOT (breaks with full RELRO, misses std).
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
-compile_error!(
-    "silken-interpose knows Linux with glibc on x86_64 only; turn the feature `interpose` off elsewhere"
-);
+compile_error!("silken-interpose knows Linux with glibc on x86_64 only; turn the feature `interpose` off elsewhere");
 
 #[macro_use]
 mod table;

@@ -18,8 +18,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use libc::{
     addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec,
-    msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_key_t, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr,
-    socklen_t, ssize_t, stack_t, timespec, timeval,
+    msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_key_t, pthread_t, rusage, siginfo_t, sigset_t, size_t,
+    sockaddr, socklen_t, ssize_t, stack_t, timespec, timeval,
 };
 
 use crate::keys::Destructor;
@@ -51,10 +51,7 @@ fn find(slot: &AtomicPtr<c_void>, name: &CStr, kernel_form: *mut c_void) {
     // SAFETY: S7: a name that ends in NUL; RTLD_NEXT starts after the object that holds this call, which is the one that
     // holds our definitions.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
-    slot.store(
-        if found.is_null() { kernel_form } else { found },
-        Ordering::Relaxed,
-    );
+    slot.store(if found.is_null() { kernel_form } else { found }, Ordering::Relaxed);
 }
 
 /// A system call with the C convention for errors, as the type that the symbol returns.
@@ -254,10 +251,7 @@ mod tests {
             events: libc::POLLIN,
             revents: 0,
         };
-        let timeout = timespec {
-            tv_sec: 5,
-            tv_nsec: 0,
-        };
+        let timeout = timespec { tv_sec: 5, tv_nsec: 0 };
         assert_eq!(
             // SAFETY: S7: one entry and valid pointers.
             unsafe { kernel_form::ppoll(&mut entry, 1, &timeout, ptr::null()) },
@@ -289,14 +283,9 @@ mod tests {
         assert_eq!(unsafe { kernel_form::close(-1) }, -1);
         assert_eq!(raw::errno(), libc::EBADF);
         raw::set_errno(7);
-        let request = timespec {
-            tv_sec: 0,
-            tv_nsec: -1,
-        };
+        let request = timespec { tv_sec: 0, tv_nsec: -1 };
         // SAFETY: S7: readable, and no time.
-        let error = unsafe {
-            kernel_form::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &request, ptr::null_mut())
-        };
+        let error = unsafe { kernel_form::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &request, ptr::null_mut()) };
         assert_eq!((error, raw::errno()), (libc::EINVAL, 7));
         assert_eq!(
             // SAFETY: S7: readable, and no time.
@@ -313,13 +302,7 @@ mod tests {
     #[test]
     fn start_up_has_moved_every_slot() {
         assert_eq!(STATE.load(Ordering::Relaxed), RESOLVED);
-        assert_ne!(
-            slot::recv.load(Ordering::Relaxed),
-            early::recv as *mut c_void
-        );
-        assert_ne!(
-            slot::recv.load(Ordering::Relaxed),
-            kernel_form::recv as *mut c_void
-        );
+        assert_ne!(slot::recv.load(Ordering::Relaxed), early::recv as *mut c_void);
+        assert_ne!(slot::recv.load(Ordering::Relaxed), kernel_form::recv as *mut c_void);
     }
 }

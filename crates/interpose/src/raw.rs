@@ -139,9 +139,5 @@ pub(crate) fn sleep(duration_s: c_uint) -> c_uint {
     let address = ptr::from_mut(&mut time) as usize;
     // SAFETY: S7: the kernel copies the request before it writes the rest to the same place.
     let result = unsafe { system_call(libc::SYS_nanosleep, [address, address, 0, 0, 0, 0]) };
-    if result == 0 {
-        0
-    } else {
-        time.tv_sec as c_uint
-    }
+    if result == 0 { 0 } else { time.tv_sec as c_uint }
 }

@@ -72,12 +72,7 @@ unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_in
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __read_chk(
-    fd: c_int,
-    buffer: *mut c_void,
-    bytes: size_t,
-    buffer_bytes: size_t,
-) -> ssize_t {
+unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, buffer_bytes: size_t) -> ssize_t {
     if bytes > buffer_bytes {
         // SAFETY: S7: the caller's arguments; it reports the overflow and aborts.
         return unsafe { next::__read_chk(fd, buffer, bytes, buffer_bytes) };
@@ -114,17 +109,7 @@ unsafe extern "C" fn __recvfrom_chk(
 ) -> ssize_t {
     if bytes > buffer_bytes {
         // SAFETY: S7: the caller's arguments; it reports the overflow and aborts.
-        return unsafe {
-            next::__recvfrom_chk(
-                fd,
-                buffer,
-                bytes,
-                buffer_bytes,
-                flags,
-                address,
-                address_bytes,
-            )
-        };
+        return unsafe { next::__recvfrom_chk(fd, buffer, bytes, buffer_bytes, flags, address, address_bytes) };
     }
     // SAFETY: S7: checked, so it is `recvfrom`.
     unsafe { recvfrom(fd, buffer, bytes, flags, address, address_bytes) }

@@ -83,13 +83,7 @@ static REPLACED: AtomicPtr<libc::sigaction> = AtomicPtr::new(ptr::null_mut());
 extern "C" fn foreign_restores(_: c_int) {
     say("restored ");
     // SAFETY: S6: the action that `handle_with` saved.
-    unsafe {
-        libc::sigaction(
-            libc::SIGSEGV,
-            REPLACED.load(Ordering::Relaxed),
-            ptr::null_mut(),
-        )
-    };
+    unsafe { libc::sigaction(libc::SIGSEGV, REPLACED.load(Ordering::Relaxed), ptr::null_mut()) };
 }
 
 extern "C" fn foreign_calls(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
@@ -98,9 +92,7 @@ extern "C" fn foreign_calls(signal: c_int, info: *mut siginfo_t, context: *mut c
     let replaced = unsafe { &*REPLACED.load(Ordering::Relaxed) };
     // SAFETY: S6: it was ours, which takes three arguments.
     let handler = unsafe {
-        std::mem::transmute::<usize, extern "C" fn(c_int, *mut siginfo_t, *mut c_void)>(
-            replaced.sa_sigaction,
-        )
+        std::mem::transmute::<usize, extern "C" fn(c_int, *mut siginfo_t, *mut c_void)>(replaced.sa_sigaction)
     };
     handler(signal, info, context);
 }
@@ -202,11 +194,7 @@ fn main() {
     }
     let dead = Some(libc::SIGSEGV);
     let cases = [
-        (
-            "overflow",
-            dead,
-            "\nthread 'main' has overflowed its stack\n",
-        ),
+        ("overflow", dead, "\nthread 'main' has overflowed its stack\n"),
         ("wild", dead, ""),
         ("sent", dead, ""),
         (
@@ -224,11 +212,7 @@ fn main() {
     for (case, signal, printed) in cases {
         let output = child(case);
         let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(
-            (output.status.signal(), &*text),
-            (signal, printed),
-            "case {case}"
-        );
+        assert_eq!((output.status.signal(), &*text), (signal, printed), "case {case}");
         println!("case {case} ... ok");
     }
 }

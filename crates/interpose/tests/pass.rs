@@ -32,8 +32,7 @@ fn sockets_and_channels_work() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut far, _) = listener.accept().unwrap();
-    near.set_read_timeout(Some(Duration::from_millis(20)))
-        .unwrap();
+    near.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     assert!(near.read(&mut [0]).is_err());
     far.write_all(b"x").unwrap();
     assert_eq!(near.read(&mut [0; 4]).unwrap(), 1);

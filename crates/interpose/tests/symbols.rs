@@ -150,13 +150,9 @@ fn errno_of_a_failed_call_survives_the_way_back() {
         (result, io::Error::last_os_error().raw_os_error()),
         (-1, Some(libc::EBADF))
     );
-    let request = timespec {
-        tv_sec: 0,
-        tv_nsec: -1,
-    };
+    let request = timespec { tv_sec: 0, tv_nsec: -1 };
     // SAFETY: S7: readable; no time, which is an error and not a fault.
-    let error =
-        unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &request, std::ptr::null_mut()) };
+    let error = unsafe { libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &request, std::ptr::null_mut()) };
     assert_eq!(error, libc::EINVAL);
 }
 
@@ -165,13 +161,7 @@ fn names_are_looked_up_by_the_c_library() {
     start();
     let mut found = ("127.0.0.1", 80).to_socket_addrs().unwrap();
     assert_eq!(found.next().unwrap().to_string(), "127.0.0.1:80");
-    assert!(
-        ("localhost", 80)
-            .to_socket_addrs()
-            .unwrap()
-            .next()
-            .is_some()
-    );
+    assert!(("localhost", 80).to_socket_addrs().unwrap().next().is_some());
 }
 
 #[test]
@@ -198,18 +188,8 @@ fn shared_libraries_see_our_definitions() {
 fn fortified_twins_reach_the_hook_of_the_plain_name() {
     start();
     unsafe extern "C" {
-        fn __read_chk(
-            fd: c_int,
-            buffer: *mut c_void,
-            bytes: size_t,
-            buffer_bytes: size_t,
-        ) -> ssize_t;
-        fn __poll_chk(
-            entries: *mut pollfd,
-            count: libc::nfds_t,
-            timeout_ms: c_int,
-            bytes: size_t,
-        ) -> c_int;
+        fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, buffer_bytes: size_t) -> ssize_t;
+        fn __poll_chk(entries: *mut pollfd, count: libc::nfds_t, timeout_ms: c_int, bytes: size_t) -> c_int;
     }
     let (mut reader, mut writer) = io::pipe().unwrap();
     writer.write_all(b"ab").unwrap();

@@ -1,6 +1,8 @@
 //! What the spawner keeps of a coroutine: [`JoinHandle`], and [`Coroutine`], the name by which anyone may wake or cancel it.
 
-use crate::coroutine::{CoreRef, JoinError, Joiner, Outcome, Pools, ResultOwner, WaitReason, current_core, raise_if_cancelled};
+use crate::coroutine::{
+    CoreRef, JoinError, Joiner, Outcome, Pools, ResultOwner, WaitReason, current_core, raise_if_cancelled,
+};
 use crate::driver::timers;
 use crate::sys::clock;
 use std::marker::PhantomData;
@@ -73,7 +75,10 @@ impl Coroutine {
 
 impl std::fmt::Debug for Coroutine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Coroutine").field("id", &self.id()).field("name", &self.name()).finish_non_exhaustive()
+        f.debug_struct("Coroutine")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,7 +122,11 @@ impl<T> JoinHandle<T> {
     /// # Safety
     /// The core's body was stored with result type `T`, and this is the only handle that takes its result (S1).
     pub(crate) unsafe fn new(core: CoreRef) -> Self {
-        Self { core, taken: false, _result: PhantomData }
+        Self {
+            core,
+            taken: false,
+            _result: PhantomData,
+        }
     }
 
     /// Waits for the coroutine's end and takes its result.
@@ -140,7 +149,11 @@ impl<T> JoinHandle<T> {
     /// # Errors
     /// [`JoinTimeout`] gives the handle back when the time is up; the inner error is that of [`join`](Self::join).
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<T, JoinError>, JoinTimeout<T>> {
-        if self.wait(Some(deadline_after(timeout))) { Ok(self.take()) } else { Err(JoinTimeout(self)) }
+        if self.wait(Some(deadline_after(timeout))) {
+            Ok(self.take())
+        } else {
+            Err(JoinTimeout(self))
+        }
     }
 
     /// Whether the coroutine has ended: a [`join`](Self::join) would not wait.
@@ -216,13 +229,17 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> std::fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoinHandle").field("coroutine", &self.coroutine()).finish_non_exhaustive()
+        f.debug_struct("JoinHandle")
+            .field("coroutine", &self.coroutine())
+            .finish_non_exhaustive()
     }
 }
 
 /// The monotonic time that is `timeout` from now.
 pub(crate) fn deadline_after(timeout: Duration) -> u64 {
-    u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).saturating_add(clock::now_ns())
+    u64::try_from(timeout.as_nanos())
+        .unwrap_or(u64::MAX)
+        .saturating_add(clock::now_ns())
 }
 
 /// The coroutine that calls, or `None` on an OS thread.

@@ -22,7 +22,9 @@ use std::time::Duration;
 /// sleeper.join().unwrap();
 /// ```
 pub fn park() {
-    let Some(core) = current_core() else { return std::thread::park() };
+    let Some(core) = current_core() else {
+        return std::thread::park();
+    };
     while !take_token(core) {
         raise_if_cancelled();
         crate::coroutine::park(WaitReason::Park);
@@ -31,10 +33,17 @@ pub fn park() {
 
 /// As [`park`], for at most `timeout`.
 pub fn park_timeout(timeout: Duration) {
-    let Some(core) = current_core() else { return std::thread::park_timeout(timeout) };
+    let Some(core) = current_core() else {
+        return std::thread::park_timeout(timeout);
+    };
     raise_if_cancelled();
-    let outcome =
-        timers::wait_until(core, || take_token(core), WaitReason::Park, Some(deadline_after(timeout)), true);
+    let outcome = timers::wait_until(
+        core,
+        || take_token(core),
+        WaitReason::Park,
+        Some(deadline_after(timeout)),
+        true,
+    );
     if outcome == Outcome::Cancelled {
         raise_if_cancelled();
     }

@@ -50,10 +50,15 @@ pub struct RuntimeBuilder {
 }
 
 fn from_environment<T>(variable: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
-    let Ok(text) = std::env::var(variable) else { return Ok(None) };
-    parse(text.trim())
-        .map(Some)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{variable}={text}: not understood")))
+    let Ok(text) = std::env::var(variable) else {
+        return Ok(None);
+    };
+    parse(text.trim()).map(Some).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{variable}={text}: not understood"),
+        )
+    })
 }
 
 /// A number of bytes, perhaps with a suffix: `65536`, `64k`, `64KiB`, `1m`.
@@ -66,7 +71,11 @@ fn parse_bytes(text: &str) -> Option<usize> {
         "g" | "gib" => 1 << 30,
         _ => return None,
     };
-    text[..digits].parse::<usize>().ok()?.checked_mul(unit).filter(|bytes| *bytes > 0)
+    text[..digits]
+        .parse::<usize>()
+        .ok()?
+        .checked_mul(unit)
+        .filter(|bytes| *bytes > 0)
 }
 
 impl RuntimeBuilder {
@@ -112,13 +121,18 @@ impl RuntimeBuilder {
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
         crate::install_hooks();
-        Ok(Runtime { scheduler: Scheduler::start(&config)?, stopped: false })
+        Ok(Runtime {
+            scheduler: Scheduler::start(&config)?,
+            stopped: false,
+        })
     }
 
     fn config(self) -> io::Result<Config> {
         let workers = match self.workers {
             Some(workers) => Some(workers),
-            None => from_environment("SILKEN_WORKERS", |text| text.parse().ok().filter(|workers| *workers > 0))?,
+            None => from_environment("SILKEN_WORKERS", |text| {
+                text.parse().ok().filter(|workers| *workers > 0)
+            })?,
         };
         let stack_bytes = match self.stack_bytes {
             Some(bytes) => Some(bytes),
@@ -167,7 +181,9 @@ impl Shutdown {
     fn report(&self) {
         const LINES_MAX: usize = 10;
         for (coroutine, reason) in self.left.iter().zip(&self.reasons).take(LINES_MAX) {
-            let site = coroutine.location().map_or_else(|| "?".to_string(), ToString::to_string);
+            let site = coroutine
+                .location()
+                .map_or_else(|| "?".to_string(), ToString::to_string);
             let name = coroutine.name().unwrap_or("unnamed");
             eprintln!("silken: coroutine '{name}' (spawned at {site}) did not end: {reason:?}");
         }
@@ -208,8 +224,11 @@ impl Runtime {
 
     #[track_caller]
     fn spawn_main<T: Send, F: FnOnce() -> T + Send>(&self, main: F) -> JoinHandle<T> {
-        let request =
-            SpawnRequest { name: Some("main".into()), borrows: true, ..SpawnRequest::at(Location::caller()) };
+        let request = SpawnRequest {
+            name: Some("main".into()),
+            borrows: true,
+            ..SpawnRequest::at(Location::caller())
+        };
         // SAFETY: S1: `run` waits for the coroutine's end and takes its result before it returns, whatever happens. S2: both are Send.
         let core = unsafe { sched::spawn(self.scheduler, request, main) };
         let core = core.unwrap_or_else(|error| panic!("the first coroutine: {}", io::Error::from(error)));
@@ -223,7 +242,11 @@ impl Runtime {
     /// When it cannot be made: see [`Builder::spawn`](crate::Builder::spawn), which returns the error.
     #[track_caller]
     pub fn spawn<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, body: F) -> JoinHandle<T> {
-        crate::spawn::expect_spawned(crate::spawn::spawn_on(self.scheduler, SpawnRequest::at(Location::caller()), body))
+        crate::spawn::expect_spawned(crate::spawn::spawn_on(
+            self.scheduler,
+            SpawnRequest::at(Location::caller()),
+            body,
+        ))
     }
 
     /// How many workers it has.
@@ -254,7 +277,10 @@ impl Runtime {
         let left = self.scheduler.cancel_all(deadline_after(patience));
         self.scheduler.stop_workers();
         let reasons = left.iter().map(|core| core.reason()).collect();
-        Shutdown { left: left.into_iter().map(Coroutine::new).collect(), reasons }
+        Shutdown {
+            left: left.into_iter().map(Coroutine::new).collect(),
+            reasons,
+        }
     }
 }
 
@@ -269,7 +295,9 @@ impl Drop for Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("workers", &self.workers()).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("workers", &self.workers())
+            .finish_non_exhaustive()
     }
 }
 
@@ -300,13 +328,14 @@ pub(crate) fn ambient() -> io::Result<&'static Scheduler> {
         .map_err(io::Error::other)
 }
 
-
 #[doc(hidden)]
 pub mod macros {
     use super::{Runtime, RuntimeBuilder};
 
     fn run<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
-        let runtime: Runtime = builder.build().unwrap_or_else(|error| panic!("the runtime does not start: {error}"));
+        let runtime: Runtime = builder
+            .build()
+            .unwrap_or_else(|error| panic!("the runtime does not start: {error}"));
         match runtime.run(body) {
             Ok(value) => value,
             Err(payload) => std::panic::resume_unwind(payload),

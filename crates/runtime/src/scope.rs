@@ -61,7 +61,11 @@ pub fn scope<'env, F, T>(body: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    let scope = Scope { group: Group::new(), scope: PhantomData, env: PhantomData };
+    let scope = Scope {
+        group: Group::new(),
+        scope: PhantomData,
+        env: PhantomData,
+    };
     let outcome = catch_unwind(AssertUnwindSafe(|| body(&scope)));
     let a_child_panicked = scope.group.wait();
     match outcome {
@@ -98,13 +102,20 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let scheduler = ambient()?;
         let group = NonNull::from(&self.group);
         self.group.enter();
-        let request = SpawnRequest { group: Some(group), ..request };
+        let request = SpawnRequest {
+            group: Some(group),
+            ..request
+        };
         // SAFETY: S1: `scope` waits until the coroutine has left the group, which it does after its result has been settled; what is not taken
         // by then is never touched. S2: both are Send. S8: the group lives until `scope` has waited.
         let core = unsafe { sched::spawn(scheduler, request, body) }.inspect_err(|_| self.group.leave())?;
         // SAFETY: S1: the body's result type is T, and this is its one handle.
         let handle = unsafe { JoinHandle::new(core) };
-        Ok(ScopedJoinHandle { handle, group, _scope: PhantomData })
+        Ok(ScopedJoinHandle {
+            handle,
+            group,
+            _scope: PhantomData,
+        })
     }
 }
 
@@ -145,6 +156,8 @@ impl<T> Drop for ScopedJoinHandle<'_, T> {
 
 impl<T> std::fmt::Debug for ScopedJoinHandle<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ScopedJoinHandle").field("coroutine", &self.coroutine()).finish_non_exhaustive()
+        f.debug_struct("ScopedJoinHandle")
+            .field("coroutine", &self.coroutine())
+            .finish_non_exhaustive()
     }
 }

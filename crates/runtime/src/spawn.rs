@@ -33,11 +33,7 @@ pub(crate) fn expect_spawned<T>(spawned: io::Result<JoinHandle<T>>) -> JoinHandl
     spawned.unwrap_or_else(|error| panic!("failed to spawn a coroutine: {error}"))
 }
 
-pub(crate) fn spawn_on<T, F>(
-    scheduler: &'static Scheduler,
-    request: SpawnRequest,
-    body: F,
-) -> io::Result<JoinHandle<T>>
+pub(crate) fn spawn_on<T, F>(scheduler: &'static Scheduler, request: SpawnRequest, body: F) -> io::Result<JoinHandle<T>>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
@@ -50,7 +46,10 @@ where
 
 impl SpawnRequest {
     pub(crate) fn at(site: &'static Location<'static>) -> Self {
-        Self { site: Some(site), ..Self::default() }
+        Self {
+            site: Some(site),
+            ..Self::default()
+        }
     }
 }
 

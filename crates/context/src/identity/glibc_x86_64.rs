@@ -101,7 +101,10 @@ fn symbol(name: &CStr) -> Result<*mut c_void, Unsupported> {
     // SAFETY: S7: the name is a C string; RTLD_DEFAULT searches every loaded module.
     let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     if address.is_null() {
-        return Err(Unsupported(format!("the C library does not export {}", name.to_string_lossy())));
+        return Err(Unsupported(format!(
+            "the C library does not export {}",
+            name.to_string_lossy()
+        )));
     }
     Ok(address)
 }
@@ -177,8 +180,7 @@ fn is_loader(name: &str) -> bool {
 fn static_info() -> Result<(usize, usize), Unsupported> {
     let address = symbol(c"_dl_get_tls_static_info")?;
     // SAFETY: S7: glibc's signature of this function since 2.3.
-    let function =
-        unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut usize, *mut usize)>(address) };
+    let function = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut usize, *mut usize)>(address) };
     let (mut size, mut align) = (0, 0);
     // SAFETY: S7: both out-pointers are valid.
     unsafe { function(&mut size, &mut align) };
@@ -218,9 +220,13 @@ fn learn() -> Result<Facts, Unsupported> {
     // A field descriptor is {size in bits, count, offset}.
     let tid_offset = descriptor(c"_thread_db_pthread_tid", 2)? as isize;
     if tcb_bytes >= static_bytes || !alignment.is_power_of_two() || tid_offset as usize >= tcb_bytes {
-        return Err(Unsupported(format!("an unknown block layout: {static_bytes} bytes, control block {tcb_bytes}")));
+        return Err(Unsupported(format!(
+            "an unknown block layout: {static_bytes} bytes, control block {tcb_bytes}"
+        )));
     }
-    let list_offset = descriptor(c"_thread_db_pthread_list", 2).ok().map(|offset| offset as isize);
+    let list_offset = descriptor(c"_thread_db_pthread_list", 2)
+        .ok()
+        .map(|offset| offset as isize);
     let rseq_offset = symbol(c"__rseq_offset").ok().map(|address| {
         // SAFETY: S7: __rseq_offset is a constant ptrdiff_t.
         unsafe { address.cast::<isize>().read() }
@@ -258,7 +264,9 @@ fn learn() -> Result<Facts, Unsupported> {
         }
     }
     let Some(c_library) = c_library else {
-        return Err(Unsupported("the C library's own segment was not found (statically linked?)".to_string()));
+        return Err(Unsupported(
+            "the C library's own segment was not found (statically linked?)".to_string(),
+        ));
     };
     facts.test_and_discover(c_library)?;
     Ok(facts)
@@ -335,14 +343,20 @@ impl Facts {
         }
         let top = memory.cast::<u8>().wrapping_add(bytes & !4095);
         // SAFETY: S3: zeroed memory below `top`, used by nobody.
-        let (identity, _) = unsafe { Identity::build(self, top) }
-            .ok_or_else(|| Unsupported("_dl_allocate_tls failed".to_string()))?;
+        let (identity, _) =
+            unsafe { Identity::build(self, top) }.ok_or_else(|| Unsupported("_dl_allocate_tls failed".to_string()))?;
         // SAFETY: S3: the dtv pointer of a built block.
         let dtv = unsafe { read_word(identity.0, TCB_DTV) };
         // SAFETY: S3: the first entry of a dtv is its generation.
         let generation = unsafe { read_word(dtv, 0) };
         self.generation = AtomicUsize::new(generation);
-        let mut probe = Probe { segment: c_library, base: identity.0, changed: [0; ALLOCATOR_WORDS_MAX + 1], count: 0, errno: 0 };
+        let mut probe = Probe {
+            segment: c_library,
+            base: identity.0,
+            changed: [0; ALLOCATOR_WORDS_MAX + 1],
+            count: 0,
+            errno: 0,
+        };
         // SAFETY: S3: nobody runs under the scratch block; the probe does not unwind.
         unsafe { switch::with_identity(identity.0, Probe::run, (&raw mut probe).cast()) };
         let expected = identity.0.wrapping_add_signed(self.errno_offset);
@@ -350,7 +364,10 @@ impl Facts {
             return Err(Unsupported("errno did not move with the identity".to_string()));
         }
         if probe.count > ALLOCATOR_WORDS_MAX {
-            return Err(Unsupported(format!("malloc changes {} words of the C library's segment", probe.count)));
+            return Err(Unsupported(format!(
+                "malloc changes {} words of the C library's segment",
+                probe.count
+            )));
         }
         self.allocator_words[..probe.count].copy_from_slice(&probe.changed[..probe.count]);
         self.allocator_word_count = probe.count;
@@ -443,7 +460,11 @@ impl Identity {
         unsafe { word_at(base, TCB_MULTIPLE_THREADS).cast::<u32>().write(1) };
         if let Some(offset) = facts.rseq_offset {
             // SAFETY: S3: the rseq area of the new block, which the kernel never hears of.
-            unsafe { word_at(base, offset + RSEQ_CPU_ID).cast::<u32>().write(RSEQ_CPU_ID_REGISTRATION_FAILED) };
+            unsafe {
+                word_at(base, offset + RSEQ_CPU_ID)
+                    .cast::<u32>()
+                    .write(RSEQ_CPU_ID_REGISTRATION_FAILED)
+            };
         }
         if let Some(offset) = facts.list_offset {
             // fork's child takes the running thread out of the list of all threads, in which a block of ours never was: a ring of one.
@@ -536,4 +557,3 @@ impl Identity {
         Some(())
     }
 }
-

@@ -147,7 +147,11 @@ impl Arena {
         }
         let table = map_table(slots_max)?;
         let slots_max = slots_max.min(table.len());
-        let no_chunk = Chunk { base: 0, slots: 0, carved: 0 };
+        let no_chunk = Chunk {
+            base: 0,
+            slots: 0,
+            carved: 0,
+        };
         Ok(Arena {
             stack_bytes,
             guard_bytes,
@@ -261,7 +265,11 @@ impl Arena {
         loop {
             // `out` has room, so the pushes in these sections do not allocate.
             let recycled = self.state.with(|state| {
-                out.extend((0..n).map_while(|_| state.pop_recycled()).map(|slot| Stack { slot, arena: self }));
+                out.extend(
+                    (0..n)
+                        .map_while(|_| state.pop_recycled())
+                        .map(|slot| Stack { slot, arena: self }),
+                );
                 if out.len() > start {
                     return true;
                 }
@@ -284,7 +292,10 @@ impl Arena {
     /// # Panics
     /// If the stack is another arena's: its size would be wrong.
     pub fn give(&self, stack: Stack) {
-        assert!(core::ptr::eq(self, stack.arena), "a stack was given to an arena that is not its own");
+        assert!(
+            core::ptr::eq(self, stack.arena),
+            "a stack was given to an arena that is not its own"
+        );
         self.state.with(|state| state.push_recycled(stack.slot));
     }
 
@@ -297,7 +308,8 @@ impl Arena {
         let n = n.min(from.len()).min(BATCH_MAX);
         let own = from[..n].iter().all(|stack| core::ptr::eq(self, stack.arena));
         assert!(own, "a stack was given to an arena that is not its own");
-        self.state.with(|state| from[..n].iter().for_each(|stack| state.push_recycled(stack.slot)));
+        self.state
+            .with(|state| from[..n].iter().for_each(|stack| state.push_recycled(stack.slot)));
         from.drain(..n);
         n
     }
@@ -333,7 +345,8 @@ impl Arena {
     fn install_guards(&'static self, out: &mut Vec<Stack>, start: usize) -> io::Result<()> {
         for place in start..out.len() {
             if let Err(error) = self.install_guard(&out[place]) {
-                self.state.with(|state| out[place..].iter().for_each(|stack| state.push_bare(stack.slot)));
+                self.state
+                    .with(|state| out[place..].iter().for_each(|stack| state.push_bare(stack.slot)));
                 out.truncate(place);
                 return if place > start { Ok(()) } else { Err(error) };
             }
@@ -399,7 +412,11 @@ impl Arena {
             if full || !registry::enter(start, bytes, self.stride_bytes, self.guard_bytes) {
                 return Err(());
             }
-            state.chunks[state.chunk_count] = Chunk { base: start, slots, carved: 0 };
+            state.chunks[state.chunk_count] = Chunk {
+                base: start,
+                slots,
+                carved: 0,
+            };
             state.chunk_count += 1;
             self.mapped.store(mapped + slots, Ordering::Relaxed);
             Ok(true)
@@ -418,7 +435,10 @@ impl Arena {
         if self.limited_by_guards {
             return self.guards.exhausted(self.guards.own_max);
         }
-        let text = format!("stack arena: all {} stacks of this size class are in use (slots_max)", self.slots_max);
+        let text = format!(
+            "stack arena: all {} stacks of this size class are in use (slots_max)",
+            self.slots_max
+        );
         io::Error::new(io::ErrorKind::OutOfMemory, text)
     }
 

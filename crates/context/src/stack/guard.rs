@@ -67,7 +67,8 @@ impl Guards {
             GuardChoice::Probe | GuardChoice::Madvise if markers_work() => GuardKind::Madvise,
             GuardChoice::Probe => GuardKind::Mprotect,
             GuardChoice::Madvise => {
-                let text = "stack arena: this kernel has no guard markers (MADV_GUARD_INSTALL needs Linux 6.13 or newer)";
+                let text =
+                    "stack arena: this kernel has no guard markers (MADV_GUARD_INSTALL needs Linux 6.13 or newer)";
                 return Err(io::Error::new(io::ErrorKind::Unsupported, text));
             }
         };
@@ -77,7 +78,12 @@ impl Guards {
         let foreign_maps = mapping::map_count().saturating_sub(guards_now * MAPS_PER_GUARD);
         let process_max = map_count_max.saturating_sub(foreign_maps) / 4 * 3 / MAPS_PER_GUARD;
         let own_max = map_budget.map_or(process_max, |maps| maps / MAPS_PER_GUARD);
-        Ok(Guards { kind, own_max, process_max, map_count_max })
+        Ok(Guards {
+            kind,
+            own_max,
+            process_max,
+            map_count_max,
+        })
     }
 
     /// Makes `[start, start + bytes)` a guard.
@@ -101,7 +107,11 @@ impl Guards {
         mapping::forbid_access(start, bytes).map_err(|error| {
             MPROTECT_GUARDS.fetch_sub(1, Ordering::Relaxed);
             // mprotect says ENOMEM when the map count is at its limit.
-            if error.raw_os_error() == Some(libc::ENOMEM) { self.exhausted(self.process_max) } else { error }
+            if error.raw_os_error() == Some(libc::ENOMEM) {
+                self.exhausted(self.process_max)
+            } else {
+                error
+            }
         })
     }
 

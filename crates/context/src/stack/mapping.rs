@@ -71,7 +71,11 @@ pub(super) fn advise(start: usize, bytes: usize, advice: i32) -> io::Result<()> 
 pub(super) fn forbid_access(start: usize, bytes: usize) -> io::Result<()> {
     // SAFETY: S9: the range is the guard of a slot that has just been carved: no stack frame lies there.
     let result = unsafe { libc::mprotect(start as *mut libc::c_void, bytes, libc::PROT_NONE) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// How many memory maps a process may have (the kernel's own default where /proc is not mounted).

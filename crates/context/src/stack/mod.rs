@@ -153,7 +153,11 @@ pub struct Stack {
 
 impl core::fmt::Debug for Stack {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Stack").field("index", &self.index()).field("bottom", &self.bottom()).field("top", &self.top()).finish()
+        f.debug_struct("Stack")
+            .field("index", &self.index())
+            .field("bottom", &self.bottom())
+            .field("top", &self.top())
+            .finish()
     }
 }
 
@@ -236,7 +240,9 @@ impl Stack {
         // SAFETY: S1: a page inside the usable part of a live mapping, aligned, and by the caller's promise nobody writes there now.
         let words = unsafe { core::slice::from_raw_parts(page, page_bytes / size_of::<u64>()) };
         // By lines without a branch inside, which the compiler turns into vector code; from the top, where use begins.
-        words.rchunks_exact(WORDS_PER_LOOK).any(|line| line.iter().fold(0, |all, word| all | word) != 0)
+        words
+            .rchunks_exact(WORDS_PER_LOOK)
+            .any(|line| line.iter().fold(0, |all, word| all | word) != 0)
     }
 
     /// Bytes between the bottom and what is to be kept.

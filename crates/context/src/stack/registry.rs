@@ -47,7 +47,9 @@ pub struct Located {
 /// Enters a chunk; `false` when the table is full.
 pub(super) fn enter(start: usize, bytes: usize, stride_bytes: usize, guard_bytes: usize) -> bool {
     // Relaxed: the claim only makes rows distinct; a row is published by its own `end`.
-    let claim = ROWS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rows| (rows < ROWS_MAX).then_some(rows + 1));
+    let claim = ROWS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rows| {
+        (rows < ROWS_MAX).then_some(rows + 1)
+    });
     let Ok(row) = claim else { return false };
     let row = &TABLE[row];
     // Relaxed: ordered by the Release of `end`.

@@ -34,13 +34,20 @@ impl<T> core::fmt::Debug for SpinLock<T> {
 
 impl<T> SpinLock<T> {
     pub(super) const fn new(value: T) -> Self {
-        Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self {
+            locked: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Runs `section` with the value. A panic in `section` leaves the lock taken for good; sections do not panic.
     pub(super) fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> R {
         // Acquire: pairs with the Release below. Relaxed on failure: nothing is read before a later success.
-        while self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while self
+            .locked
+            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             // Relaxed: only a hint when to try again; spinning on a load keeps the line shared.
             while self.locked.load(Ordering::Relaxed) {
                 spin_loop();

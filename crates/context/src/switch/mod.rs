@@ -48,7 +48,10 @@ pub struct Context {
 impl Context {
     /// A context that has not been prepared; only good to be switched *from*.
     pub const fn new() -> Self {
-        Self { stack_pointer: Cell::new(0), identity: Cell::new(0) }
+        Self {
+            stack_pointer: Cell::new(0),
+            identity: Cell::new(0),
+        }
     }
 
     /// The identity under which this context runs.

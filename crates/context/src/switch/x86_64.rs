@@ -51,12 +51,15 @@ unsafe extern "C" {
     fn silken_coroutine_entry();
 }
 
-pub(super) unsafe fn prepare(
-    stack_top: *mut u8,
-    entry: unsafe extern "C" fn(usize) -> !,
-    argument: usize,
-) -> usize {
-    let frame: [usize; 6] = [argument, entry as usize, silken_coroutine_entry as *const () as usize, 0, 0, 0];
+pub(super) unsafe fn prepare(stack_top: *mut u8, entry: unsafe extern "C" fn(usize) -> !, argument: usize) -> usize {
+    let frame: [usize; 6] = [
+        argument,
+        entry as usize,
+        silken_coroutine_entry as *const () as usize,
+        0,
+        0,
+        0,
+    ];
     // After the three pops the stack pointer is 16-byte aligned again, as the convention wants it before a `call`: top - 48 + 24 is not,
     // so one word of padding stays above.
     let stack_pointer = stack_top.wrapping_sub(56).cast::<[usize; 6]>();

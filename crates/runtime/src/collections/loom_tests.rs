@@ -51,20 +51,14 @@ fn push_all(owner: &Owner<Payload>, numbers: std::ops::Range<usize>) {
 }
 
 fn drain(owner: &Owner<Payload>) -> Vec<usize> {
-    std::iter::from_fn(|| owner.pop())
-        .map(Payload::open)
-        .collect()
+    std::iter::from_fn(|| owner.pop()).map(Payload::open).collect()
 }
 
 /// A thread that steals once into a ring of its own and reports what it got.
 fn thief(stealer: Stealer<Payload>) -> thread::JoinHandle<Vec<usize>> {
     thread::spawn(move || {
         let (own, _keep) = ring();
-        let mut got: Vec<_> = stealer
-            .steal_into(&own)
-            .map(Payload::open)
-            .into_iter()
-            .collect();
+        let mut got: Vec<_> = stealer.steal_into(&own).map(Payload::open).into_iter().collect();
         got.extend(drain(&own));
         assert!(got.is_sorted(), "stolen out of order");
         got
@@ -169,11 +163,7 @@ fn loom_steal_from_the_thief() {
         push_all(&owner, 0..4);
         let last = thief(second_stealer.clone());
         let middle = thread::spawn(move || {
-            let mut got: Vec<_> = stealer
-                .steal_into(&second)
-                .map(Payload::open)
-                .into_iter()
-                .collect();
+            let mut got: Vec<_> = stealer.steal_into(&second).map(Payload::open).into_iter().collect();
             got.extend(drain(&second));
             got
         });

@@ -242,10 +242,7 @@ impl<T: Word> Stealer<T> {
     /// Takes the older half (rounded up, and no more than `into` has room for): the oldest element is returned, to be run
     /// now, the others are appended to `into`, in their order. `None`: there was nothing.
     pub(crate) fn steal_into(&self, into: &Owner<T>) -> Option<T> {
-        debug_assert!(
-            !Arc::ptr_eq(&self.ring, &into.ring),
-            "stealing from oneself"
-        );
+        debug_assert!(!Arc::ptr_eq(&self.ring, &into.ring), "stealing from oneself");
         let own = &*into.ring;
         // Relaxed: the tail of `into` is the caller's own.
         let own_tail = own.tail.load(Ordering::Relaxed);

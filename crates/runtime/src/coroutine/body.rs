@@ -86,7 +86,11 @@ fn call<F: FnOnce() -> T, T>(closure: F) -> Result<T, JoinError> {
 }
 
 fn into_error(payload: Box<dyn Any + Send>) -> JoinError {
-    if payload.is::<CancelUnwind>() { JoinError::Cancelled } else { JoinError::Panicked(payload) }
+    if payload.is::<CancelUnwind>() {
+        JoinError::Cancelled
+    } else {
+        JoinError::Panicked(payload)
+    }
 }
 
 struct Typed<F, T>(std::marker::PhantomData<(F, T)>);
@@ -205,4 +209,3 @@ impl Body {
         }
     }
 }
-

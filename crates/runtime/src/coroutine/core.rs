@@ -312,7 +312,10 @@ impl Drop for CoreRef {
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("id", &self.id()).field("name", &self.name()).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
     }
 }
 

@@ -42,7 +42,10 @@ pub(crate) fn current_link() -> Option<&'static WorkerLink> {
 /// The worker, with the caller inside a critical section for as long as the guard-like reference is used.
 pub(super) fn enter_link() -> Option<LinkGuard> {
     let critical = current_core().map(Critical::enter);
-    current_link().map(|link| LinkGuard { link, _critical: critical })
+    current_link().map(|link| LinkGuard {
+        link,
+        _critical: critical,
+    })
 }
 
 /// A worker reference that is valid because preemption and migration are off.

@@ -17,7 +17,11 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new() -> Self {
-        Self { alive: AtomicUsize::new(0), panicked: AtomicBool::new(false), waiter: Unparker::current() }
+        Self {
+            alive: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            waiter: Unparker::current(),
+        }
     }
 
     /// One more child; before it is queued.

@@ -42,15 +42,23 @@ impl JoinError {
 
     /// The message of the panic, if it is a string.
     pub fn message(&self) -> Option<&str> {
-        let JoinError::Panicked(payload) = self else { return None };
-        payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        let JoinError::Panicked(payload) = self else {
+            return None;
+        };
+        payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
     }
 }
 
 impl std::fmt::Debug for JoinError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            JoinError::Panicked(_) => f.debug_tuple("Panicked").field(&self.message().unwrap_or("..")).finish(),
+            JoinError::Panicked(_) => f
+                .debug_tuple("Panicked")
+                .field(&self.message().unwrap_or(".."))
+                .finish(),
             JoinError::Cancelled => f.write_str("Cancelled"),
             JoinError::StackOverflow => f.write_str("StackOverflow"),
         }
@@ -80,7 +88,10 @@ pub(crate) struct Joiner {
 
 impl Joiner {
     pub(crate) fn new() -> Self {
-        Self { cell: WaitCell::new(), next: Cell::new(ptr::null()) }
+        Self {
+            cell: WaitCell::new(),
+            next: Cell::new(ptr::null()),
+        }
     }
 }
 

@@ -15,7 +15,10 @@ pub(crate) struct LocalMap {
 
 impl LocalMap {
     fn find(&self, key: usize) -> Option<*const dyn Any> {
-        self.values.iter().find(|(known, _)| *known == key).map(|(_, value)| &raw const **value)
+        self.values
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, value)| &raw const **value)
     }
 }
 
@@ -120,7 +123,9 @@ fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> Result<R, AccessError> {
             let slot = unsafe { &mut *core.locals.get() };
             Ok(f(slot.get_or_insert_default()))
         }
-        None => OF_THREAD.try_with(|map| f(&mut map.borrow_mut())).map_err(|_| AccessError),
+        None => OF_THREAD
+            .try_with(|map| f(&mut map.borrow_mut()))
+            .map_err(|_| AccessError),
     }
 }
 

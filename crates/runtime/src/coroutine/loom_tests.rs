@@ -18,7 +18,11 @@ struct Model {
 fn model() -> Arc<Model> {
     let word = Lifecycle::free();
     word.begin(2);
-    Arc::new(Model { word, queued: AtomicUsize::new(0), published: AtomicUsize::new(0) })
+    Arc::new(Model {
+        word,
+        queued: AtomicUsize::new(0),
+        published: AtomicUsize::new(0),
+    })
 }
 
 fn waker(model: &Arc<Model>) -> thread::JoinHandle<()> {
@@ -173,7 +177,10 @@ struct Wait {
 }
 
 fn waits() -> Arc<Wait> {
-    Arc::new(Wait { cell: WaitCell::new(), data: [AtomicUsize::new(0), AtomicUsize::new(0)] })
+    Arc::new(Wait {
+        cell: WaitCell::new(),
+        data: [AtomicUsize::new(0), AtomicUsize::new(0)],
+    })
 }
 
 /// The whole of a wait: two settle it, one wins, and the waiter sees what the winner wrote.
@@ -203,7 +210,10 @@ fn one_settles_the_wait_and_publishes() {
         };
         assert_eq!(wait.data[outcome as usize - 1].load(Ordering::Relaxed), 1);
         let [woken, timed_out] = settlers.map(|settler| settler.join().unwrap());
-        assert_eq!((woken, timed_out), (outcome == Outcome::Woken, outcome == Outcome::TimedOut));
+        assert_eq!(
+            (woken, timed_out),
+            (outcome == Outcome::Woken, outcome == Outcome::TimedOut)
+        );
     });
 }
 

@@ -38,12 +38,12 @@ mod state;
 mod loom_tests;
 
 pub(crate) use core::{Core, CoreRef, Kind, Leaving, Left, Ready, Schedule, WorkerLink, release};
-pub(crate) use group::Group;
 pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, current_slot, slot_offset};
-pub(crate) use join::Joiner;
+pub(crate) use group::Group;
 pub use join::JoinError;
+pub(crate) use join::Joiner;
 pub use local::{AccessError, LocalKey};
-pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, raise_if_cancelled};
 pub use park::WaitReason;
+pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, raise_if_cancelled};
 pub(crate) use pool::{Caches, PooledStack, Pools, pools};
 pub(crate) use state::{Finished, Published, ResultOwner};

@@ -147,7 +147,10 @@ impl WaitCell {
     }
 
     pub(crate) fn with_unparker(unparker: Unparker) -> Self {
-        Self { outcome: AtomicU32::new(0), unparker }
+        Self {
+            outcome: AtomicU32::new(0),
+            unparker,
+        }
     }
 
     /// Whom to wake once the cell is settled; to be read before settling.
@@ -161,7 +164,9 @@ impl WaitCell {
     #[must_use]
     pub(crate) fn settle(&self, outcome: Outcome) -> bool {
         // Release: pairs with the Acquire in `outcome`: what the waker did is seen. Relaxed on failure: the loser learns nothing from it.
-        self.outcome.compare_exchange(0, outcome as u32, Ordering::Release, Ordering::Relaxed).is_ok()
+        self.outcome
+            .compare_exchange(0, outcome as u32, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// How the wait ended, once it has.
@@ -263,7 +268,9 @@ impl ThreadParker {
 
     /// A new one.
     fn leak() -> &'static ThreadParker {
-        Box::leak(Box::new(Self { word: sys::Word::new(EMPTY) }))
+        Box::leak(Box::new(Self {
+            word: sys::Word::new(EMPTY),
+        }))
     }
 
     pub(super) fn park(&self, deadline_ns: Option<u64>) {

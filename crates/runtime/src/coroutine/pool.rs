@@ -77,8 +77,12 @@ pub(crate) struct Pools {
 unsafe impl Sync for Pools {}
 
 static POOLS: Pools = Pools {
-    classes: [const { Class { arena: AtomicPtr::new(ptr::null_mut()), shelf: StaticLock::new([Vec::new(), Vec::new()]) } };
-        CLASSES],
+    classes: [const {
+        Class {
+            arena: AtomicPtr::new(ptr::null_mut()),
+            shelf: StaticLock::new([Vec::new(), Vec::new()]),
+        }
+    }; CLASSES],
     cores: StaticLock::new(Vec::new()),
     chunks: StaticLock::new(Vec::new()),
     growing: StaticLock::new(()),
@@ -94,9 +98,16 @@ const CHUNK_CORES: usize = 256;
 impl Pools {
     /// The class whose stacks have at least `bytes` of address space.
     pub(crate) fn class_for(bytes: usize) -> io::Result<u8> {
-        let bits = bytes.max(1).checked_next_power_of_two().map_or(usize::BITS, usize::trailing_zeros).max(CLASS_MIN_BITS);
+        let bits = bytes
+            .max(1)
+            .checked_next_power_of_two()
+            .map_or(usize::BITS, usize::trailing_zeros)
+            .max(CLASS_MIN_BITS);
         if bits > CLASS_MAX_BITS {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a stack of {bytes} bytes: at most 1 GiB")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("a stack of {bytes} bytes: at most 1 GiB"),
+            ));
         }
         Ok((bits - CLASS_MIN_BITS) as u8)
     }
@@ -128,7 +139,11 @@ impl Pools {
         }
         let bytes = Self::class_bytes(class);
         // Small stacks keep their size and get the guard on top; large ones give the guard a part of theirs.
-        let stack_bytes = if bytes > 4 * GUARD_BYTES { bytes - GUARD_BYTES } else { bytes };
+        let stack_bytes = if bytes > 4 * GUARD_BYTES {
+            bytes - GUARD_BYTES
+        } else {
+            bytes
+        };
         let arena: &'static Arena = Box::leak(Box::new(Arena::new(ArenaConfig {
             stack_bytes,
             guard_bytes: GUARD_BYTES,
@@ -171,11 +186,22 @@ impl Pools {
             (Kind::Isolated, Some(facts)) => {
                 // SAFETY: S3: a fresh slot is zeroed and ours; the caller runs under a complete identity.
                 match unsafe { Identity::build(facts, top) } {
-                    Some((identity, frame_top)) => Ok(PooledStack { stack, identity: Some(identity), frame_top }),
-                    None => Err(io::Error::new(io::ErrorKind::OutOfMemory, "no memory for an identity block")),
+                    Some((identity, frame_top)) => Ok(PooledStack {
+                        stack,
+                        identity: Some(identity),
+                        frame_top,
+                    }),
+                    None => Err(io::Error::new(
+                        io::ErrorKind::OutOfMemory,
+                        "no memory for an identity block",
+                    )),
                 }
             }
-            _ => Ok(PooledStack { stack, identity: None, frame_top: top }),
+            _ => Ok(PooledStack {
+                stack,
+                identity: None,
+                frame_top: top,
+            }),
         }
     }
 
@@ -362,7 +388,11 @@ impl Caches {
     /// Takes a stack back. Its coroutine has ended and another context runs now.
     #[inline]
     pub(crate) fn give_stack(&self, class: u8, pooled: PooledStack) {
-        let kind = if pooled.identity.is_some() { Kind::Isolated } else { Kind::Light };
+        let kind = if pooled.identity.is_some() {
+            Kind::Isolated
+        } else {
+            Kind::Light
+        };
         let releases = self.releases.get().wrapping_add(1);
         self.releases.set(releases);
         if looks(releases) {

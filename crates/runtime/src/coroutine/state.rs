@@ -111,7 +111,10 @@ impl Lifecycle {
             };
             // Release: pairs with the Acquire in `unpark`: the saved registers are seen by whoever continues the coroutine.
             // Acquire: pairs with the Release in `unpark`: a requeued coroutine sees what its waker wrote.
-            match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .0
+                .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return published,
                 Err(now) => word = now,
             }
@@ -145,7 +148,10 @@ impl Lifecycle {
             };
             // Release: pairs with the Acquire in `take_notification` and `publish_parked`.
             // Acquire: pairs with the Release in `publish_parked`: the registers are there before anyone continues.
-            match self.0.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
+            match self
+                .0
+                .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return wake,
                 Err(now) => word = now,
             }
@@ -176,7 +182,11 @@ impl Lifecycle {
     /// The coroutine has stored its result.
     pub(crate) fn store_result(&self) -> ResultOwner {
         // Release: pairs with the Acquire in `detach`: a handle that comes later drops a whole result. Acquire: pairs with its Release.
-        if self.0.fetch_or(RESULT, Ordering::AcqRel) & DETACHED != 0 { ResultOwner::Caller } else { ResultOwner::Other }
+        if self.0.fetch_or(RESULT, Ordering::AcqRel) & DETACHED != 0 {
+            ResultOwner::Caller
+        } else {
+            ResultOwner::Other
+        }
     }
 
     /// Whether the body has ended. Asked by the coroutine itself.
@@ -188,7 +198,11 @@ impl Lifecycle {
     /// The join handle goes without taking the result.
     pub(crate) fn detach(&self) -> ResultOwner {
         // Acquire: pairs with the Release in `store_result`. Release: pairs with its Acquire.
-        if self.0.fetch_or(DETACHED, Ordering::AcqRel) & RESULT != 0 { ResultOwner::Caller } else { ResultOwner::Other }
+        if self.0.fetch_or(DETACHED, Ordering::AcqRel) & RESULT != 0 {
+            ResultOwner::Caller
+        } else {
+            ResultOwner::Other
+        }
     }
 
     /// The coroutine has ended. Its own reference stays until [`release`](Self::release).
@@ -196,7 +210,9 @@ impl Lifecycle {
         // Release: pairs with the Acquire in `is_done` and `announce_joiner`: the result is seen. Acquire: pairs with the Release in
         // `announce_joiner`: the joiner's node is seen.
         let word = self.0.fetch_or(DONE, Ordering::AcqRel);
-        Finished { joining: word & JOINING != 0 }
+        Finished {
+            joining: word & JOINING != 0,
+        }
     }
 
     /// A joiner has put itself in the list. Returns `false` when the coroutine had ended before: nobody will wake the joiner.
@@ -219,7 +235,10 @@ impl Lifecycle {
         let mut word = self.0.load(Ordering::Relaxed);
         while word / REFERENCE != 0 {
             // Acquire: pairs with the Release in `begin`: the life's fields are seen as its spawner wrote them.
-            match self.0.compare_exchange_weak(word, word + REFERENCE, Ordering::Acquire, Ordering::Relaxed) {
+            match self
+                .0
+                .compare_exchange_weak(word, word + REFERENCE, Ordering::Acquire, Ordering::Relaxed)
+            {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }

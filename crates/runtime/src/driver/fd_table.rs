@@ -52,8 +52,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 6] =
-        [Kind::Unknown, Kind::InetStream, Kind::Stream, Kind::Message, Kind::Pollable, Kind::Plain];
+    const ALL: [Kind; 6] = [
+        Kind::Unknown,
+        Kind::InetStream,
+        Kind::Stream,
+        Kind::Message,
+        Kind::Pollable,
+        Kind::Plain,
+    ];
 
     fn of_facts(facts: u32) -> Self {
         Self::ALL[(facts & KIND_MASK) as usize % Self::ALL.len()]
@@ -130,7 +136,10 @@ fn make_chunk(fd: RawFd) -> Option<&'static Entry> {
     let entries: Box<[Entry]> = (0..CHUNK_ENTRIES).map(|_| Entry::new()).collect();
     let chunk = Box::into_raw(entries).cast::<Chunk>();
     // Release: pairs with the Acquire in `existing`. Relaxed on failure: the loser reads it again there.
-    if slot.compare_exchange(ptr::null_mut(), chunk, Ordering::Release, Ordering::Relaxed).is_err() {
+    if slot
+        .compare_exchange(ptr::null_mut(), chunk, Ordering::Release, Ordering::Relaxed)
+        .is_err()
+    {
         // SAFETY: S2: made just above, as a slice of this length, and nobody has seen it.
         drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(chunk.cast::<Entry>(), CHUNK_ENTRIES)) });
     }

@@ -17,7 +17,10 @@ struct Model {
 }
 
 fn model() -> Arc<Model> {
-    Arc::new(Model { readiness: Readiness::new(), bytes: AtomicUsize::new(0) })
+    Arc::new(Model {
+        readiness: Readiness::new(),
+        bytes: AtomicUsize::new(0),
+    })
 }
 
 /// A model whose descriptor is registered already.
@@ -106,7 +109,11 @@ fn loom_a_drained_mark_hides_nothing() {
         let mut taken = 0;
         while taken < 2 {
             let seen = model.readiness.look(Direction::Read);
-            let count = if model.readiness.is_drained(seen) { 0 } else { model.take() };
+            let count = if model.readiness.is_drained(seen) {
+                0
+            } else {
+                model.take()
+            };
             taken += count;
             match count {
                 0 => assert_eq!(model.wait(seen), Outcome::Woken),
@@ -156,7 +163,9 @@ fn loom_two_waiters_in_one_direction() {
         let model = registered();
         let seen = model.readiness.look(Direction::Read);
         let list = move |model: &Model| {
-            let cell = &*Box::leak(Box::new(WaitCell::with_unparker(Unparker::Coroutine(NonNull::from(core())))));
+            let cell = &*Box::leak(Box::new(WaitCell::with_unparker(Unparker::Coroutine(NonNull::from(
+                core(),
+            )))));
             let waiter = &*Box::leak(Box::new(Waiter::new()));
             waiter.attach(cell);
             // SAFETY: S8: the model forgets both.
@@ -214,6 +223,10 @@ fn loom_close_against_wait() {
         closer.join().unwrap();
         let seen = model.readiness.look(Direction::Read);
         model.readiness.event(0, READABLE, &mut Vec::new());
-        assert_eq!(model.readiness.look(Direction::Read), seen, "an event of the old generation");
+        assert_eq!(
+            model.readiness.look(Direction::Read),
+            seen,
+            "an event of the old generation"
+        );
     });
 }

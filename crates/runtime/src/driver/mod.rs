@@ -14,7 +14,6 @@ pub(crate) mod timers;
 #[cfg(all(test, loom))]
 mod loom_tests;
 
-
 use crate::coroutine::{Ready, WorkerLink};
 use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use crate::sys::epoll::{Epoll, EventFd};
@@ -91,18 +90,33 @@ impl Driver {
     }
 
     /// Collects what has become ready: of descriptors at most `room` events, so that a caller with a full queue is not swamped: what waits in
-    /// the kernel keeps its turn there. With `Wait::Not` a poll that another thread is at returns at once.
+    /// the kernel keeps its turn there. With `Wait::Not` a poll that another thread is at returns at once. For who holds the processor; others
+    /// [`visit`](Self::visit).
     pub(crate) fn poll(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) {
         self.poll_events(wait, room, out);
+        self.poll_timers(out);
+    }
+
+    /// Like a poll that does not wait, for a worker whose driver this is not.
+    pub(crate) fn visit(&self, room: usize, out: &mut Vec<Ready>) {
+        if self.poll_events(Wait::Not, room, out) {
+            // The edge is told once, and was meant for another: its owner may be on the way to bed, taken for a searcher already.
+            self.wake();
+        }
+        self.poll_timers(out);
+    }
+
+    fn poll_timers(&self, out: &mut Vec<Ready>) {
         if self.timers.pending() {
             self.timers.expire(clock::now_ns(), out);
         }
     }
 
-    fn poll_events(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) {
+    /// Says whether the wake-up descriptor was among the events.
+    fn poll_events(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) -> bool {
         let timeout_ns = match wait {
             // Relaxed: a hint.
-            Wait::Not if self.registered.load(Ordering::Relaxed) == 0 => return,
+            Wait::Not if self.registered.load(Ordering::Relaxed) == 0 => return false,
             Wait::Not => Some(0),
             Wait::Until(deadline_ns) => Some(self.until(deadline_ns)),
             Wait::Forever => self.timers.next_wake_ns().map(|deadline_ns| self.until(deadline_ns)),
@@ -110,23 +124,28 @@ impl Driver {
         let mut events = match wait {
             Wait::Not => match self.events.try_lock() {
                 Some(events) => events,
-                None => return,
+                None => return false,
             },
             _ => self.events.lock(),
         };
         // EINTR: a signal handler has run: whoever waits decides anew.
         let room = room.clamp(EVENTS_MIN, EVENTS_MAX);
         let count = self.epoll.wait(&mut events[..room], timeout_ns).unwrap_or(0);
+        let mut woken = false;
         for event in &events[..count] {
-            let (data, bits) = (event.u64, event.events);
-            if data != WAKE_DATA {
-                readiness::dispatch(data, bits, out);
+            match (event.u64, event.events) {
+                (WAKE_DATA, _) => woken = true,
+                (data, bits) => readiness::dispatch(data, bits, out),
             }
         }
+        woken
     }
 
     fn until(&self, deadline_ns: u64) -> u64 {
-        let deadline_ns = self.timers.next_wake_ns().map_or(deadline_ns, |timer| timer.min(deadline_ns));
+        let deadline_ns = self
+            .timers
+            .next_wake_ns()
+            .map_or(deadline_ns, |timer| timer.min(deadline_ns));
         deadline_ns.saturating_sub(clock::now_ns())
     }
 }

@@ -44,9 +44,7 @@
 
 use super::{Driver, fd_table, timers};
 use crate::collections::list::{Link, List, Node};
-use crate::coroutine::{
-    Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, current_link,
-};
+use crate::coroutine::{Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, current_link};
 use crate::loom::atomic::{AtomicU64, Ordering};
 use crate::sys::Lock;
 use crate::sys::raw::Errno;
@@ -109,7 +107,10 @@ unsafe impl Send for Waiter {}
 
 impl Waiter {
     pub(crate) const fn new() -> Self {
-        Self { link: Link::new(), cell: Cell::new(ptr::null()) }
+        Self {
+            link: Link::new(),
+            cell: Cell::new(ptr::null()),
+        }
     }
 
     /// Names the wait that the waiter stands for; while it is in no list.
@@ -148,7 +149,11 @@ impl<D: Copy> Readiness<D> {
         Self {
             words: [AtomicU64::new(0), AtomicU64::new(0)],
             drained: AtomicU64::new(NEVER),
-            inner: Lock::new(Inner { generation: 0, registration: None, waiters: [List::new(), List::new()] }),
+            inner: Lock::new(Inner {
+                generation: 0,
+                registration: None,
+                waiters: [List::new(), List::new()],
+            }),
         }
     }
 
@@ -252,7 +257,10 @@ impl<D: Copy> Readiness<D> {
     /// The socket is about to be connected: what was seen of it so far (an unconnected one reports a hang-up) is no end of what is to come. To be
     /// called before the call: afterwards the peer may already have come and gone, and that end was perhaps the event that was seen.
     pub(crate) fn forget_ends(&self) -> Forgotten {
-        if [Direction::Read, Direction::Write].iter().any(|direction| self.look(*direction).is_sticky()) {
+        if [Direction::Read, Direction::Write]
+            .iter()
+            .any(|direction| self.look(*direction).is_sticky())
+        {
             let _inner = self.inner.lock();
             Forgotten([Direction::Read, Direction::Write].map(|direction| {
                 let word = self.word(direction);
@@ -285,9 +293,11 @@ impl<D: Copy> Readiness<D> {
             for direction in [Direction::Read, Direction::Write] {
                 let word = (self.word(direction) & !(STICKY | REGISTERED)).wrapping_add(TICK);
                 self.store_word(direction, word);
-                settle_all(&mut inner.waiters[direction as usize], Outcome::Closed, &mut |unparker| {
-                    unparkers.push(unparker)
-                });
+                settle_all(
+                    &mut inner.waiters[direction as usize],
+                    Outcome::Closed,
+                    &mut |unparker| unparkers.push(unparker),
+                );
             }
             if let Some(registration) = inner.registration.take() {
                 deregister(registration);
@@ -370,7 +380,13 @@ impl Slot {
     /// Looks.
     pub(crate) fn new(readiness: &'static Readiness, fd: RawFd, direction: Direction) -> Self {
         let seen = readiness.look(direction);
-        Self { readiness, fd, direction, seen, waiter: Waiter::new() }
+        Self {
+            readiness,
+            fd,
+            direction,
+            seen,
+            waiter: Waiter::new(),
+        }
     }
 }
 
@@ -398,7 +414,10 @@ fn join_all(slots: &[Option<Slot>], cell: &WaitCell) -> Enlisted {
         slot.waiter.attach(cell);
         // SAFETY: S8: the only caller unlists every slot before the cell or the slots go away.
         let enlisted = unsafe {
-            slot.readiness.enlist(slot.direction, slot.seen, &slot.waiter, |generation| register(slot.fd, generation))
+            slot.readiness
+                .enlist(slot.direction, slot.seen, &slot.waiter, |generation| {
+                    register(slot.fd, generation)
+                })
         };
         if enlisted != Enlisted::Yes {
             return enlisted;

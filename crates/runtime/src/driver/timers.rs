@@ -36,7 +36,10 @@ struct Node {
 
 impl Timers {
     pub(super) fn new(now_ns: u64) -> Self {
-        Self { wheel: Lock::new(Wheel::new(now_ns)), next_wake_ns: AtomicU64::new(NONE) }
+        Self {
+            wheel: Lock::new(Wheel::new(now_ns)),
+            next_wake_ns: AtomicU64::new(NONE),
+        }
     }
 
     /// Whether any deadline is pending; a hint that is exact for the worker that holds the processor.
@@ -53,7 +56,8 @@ impl Timers {
 
     fn publish(&self, wheel: &Wheel) {
         // Relaxed: as above.
-        self.next_wake_ns.store(wheel.next_wake_ns().unwrap_or(NONE), Ordering::Relaxed);
+        self.next_wake_ns
+            .store(wheel.next_wake_ns().unwrap_or(NONE), Ordering::Relaxed);
     }
 
     /// # Safety
@@ -109,9 +113,9 @@ impl Timers {
 pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
     match (current_core(), deadline_ns) {
         (None, _) => wait_on_thread(cell, reason, deadline_ns),
-        (Some(core), _) => {
-            with_deadline(core, cell, deadline_ns, |core| park_until_settled(core, cell, reason, cancellable))
-        }
+        (Some(core), _) => with_deadline(core, cell, deadline_ns, |core| {
+            park_until_settled(core, cell, reason, cancellable)
+        }),
     }
 }
 
@@ -136,8 +140,13 @@ fn with_deadline(
     deadline_ns: Option<u64>,
     wait: impl FnOnce(&Core) -> Outcome,
 ) -> Outcome {
-    let Some(deadline_ns) = deadline_ns else { return wait(core) };
-    let node = Node { entry: Entry::new(), cell: NonNull::from(cell) };
+    let Some(deadline_ns) = deadline_ns else {
+        return wait(core);
+    };
+    let node = Node {
+        entry: Entry::new(),
+        cell: NonNull::from(cell),
+    };
     let driver = {
         let _critical = Critical::enter(core);
         // SAFETY: S2: a running coroutine has a worker.

@@ -43,7 +43,9 @@ unsafe fn accept_on_coroutine(
 ) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends both.
     let accept = || unsafe { socket::accept4(fd, address, address_bytes, flags) };
-    let Some(entry) = fd_table::entry(fd) else { return accept() };
+    let Some(entry) = fd_table::entry(fd) else {
+        return accept();
+    };
     let accepted = take(fd, entry, 0, |how| match how {
         Try::Blocking => accept(),
         Try::Now => {
@@ -148,7 +150,12 @@ fn set_nonblocking(fd: c_int, nonblocking: bool) {
     let mut value = c_int::from(nonblocking);
     // SAFETY: S5: FIONBIO reads one int, a live local. A failure shows in the connect.
     let _ = unsafe {
-        raw::syscall3(libc::SYS_ioctl, fd as usize, libc::FIONBIO as usize, ptr::from_mut(&mut value) as usize)
+        raw::syscall3(
+            libc::SYS_ioctl,
+            fd as usize,
+            libc::FIONBIO as usize,
+            ptr::from_mut(&mut value) as usize,
+        )
     };
 }
 
@@ -162,7 +169,12 @@ struct FullBacklog {
 
 impl FullBacklog {
     fn new(fd: c_int, entry: &'static Entry) -> Self {
-        Self { fd, entry, deadline_ns: None, pause_ns: PAUSE_FIRST_NS }
+        Self {
+            fd,
+            entry,
+            deadline_ns: None,
+            pause_ns: PAUSE_FIRST_NS,
+        }
     }
 
     #[cold]

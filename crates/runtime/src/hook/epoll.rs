@@ -28,7 +28,13 @@ const NS_PER_MS: u64 = 1_000_000;
 unsafe fn ask(fd: c_int, events: usize, event_count: c_int, timeout_ms: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller's contract.
     unsafe {
-        raw::syscall4(libc::SYS_epoll_wait, fd as usize, events, event_count as usize, timeout_ms as isize as usize)
+        raw::syscall4(
+            libc::SYS_epoll_wait,
+            fd as usize,
+            events,
+            event_count as usize,
+            timeout_ms as isize as usize,
+        )
     }
 }
 
@@ -79,7 +85,9 @@ unsafe fn wait_elsewhere(
         loop {
             let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
             // Rounded up: late, never early. Longer than an int has milliseconds: then again.
-            let left_ms = left_ns.map_or(-1, |left_ns| c_int::try_from(left_ns.div_ceil(NS_PER_MS)).unwrap_or(c_int::MAX));
+            let left_ms = left_ns.map_or(-1, |left_ns| {
+                c_int::try_from(left_ns.div_ceil(NS_PER_MS)).unwrap_or(c_int::MAX)
+            });
             // SAFETY: S5: the array is the caller's, who waits until the call has ended.
             match unsafe { ask(fd, events, event_count, left_ms) } {
                 Ok(0) if left_ms == c_int::MAX => {}

@@ -32,7 +32,11 @@ pub(super) fn reset_new(fd: c_int) -> c_int {
 fn begin(fd: c_int, kind: Kind, flags: c_int) {
     // O_NONBLOCK, SOCK_NONBLOCK and EFD_NONBLOCK are one number.
     let nonblocking = flags & libc::O_NONBLOCK != 0;
-    let entry = if caller().is_some() { fd_table::entry(fd) } else { fd_table::existing(fd) };
+    let entry = if caller().is_some() {
+        fd_table::entry(fd)
+    } else {
+        fd_table::existing(fd)
+    };
     if let Some(entry) = entry {
         entry.begin(fd, kind, nonblocking);
     }

@@ -83,7 +83,12 @@ pub(super) struct Patience {
 impl Patience {
     #[inline(always)]
     pub(super) fn new(fd: c_int, entry: &'static Entry, direction: Direction) -> Self {
-        Self { fd, entry, direction, deadline_ns: None }
+        Self {
+            fd,
+            entry,
+            direction,
+            deadline_ns: None,
+        }
     }
 
     /// Waits for something to happen since the look, if the caller's mode is to wait at all.
@@ -249,7 +254,9 @@ unsafe fn receive(
         // SAFETY: S5: the caller lends the buffer, of which `done` bytes are filled, and the address.
         unsafe { socket::recvfrom(fd, rest, bytes - done, flags, address, address_bytes) }
     };
-    let Some(entry) = fd_table::entry(fd) else { return at(0, flags) };
+    let Some(entry) = fd_table::entry(fd) else {
+        return at(0, flags);
+    };
     if flags & (AT_ONCE | libc::MSG_WAITALL) == 0 {
         let short_of = if flags & libc::MSG_PEEK == 0 { bytes } else { 0 };
         return take(fd, entry, short_of, |how| at(0, flags | how.flags()));
@@ -261,9 +268,9 @@ unsafe fn receive(
         Kind::InetStream | Kind::Stream if flags & libc::MSG_PEEK != 0 => {
             peek_all(fd, entry, bytes, |how| at(0, flags | how.flags()))
         }
-        Kind::InetStream | Kind::Stream => {
-            move_all(fd, entry, Direction::Read, bytes, |done, how| at(done, flags | how.flags()))
-        }
+        Kind::InetStream | Kind::Stream => move_all(fd, entry, Direction::Read, bytes, |done, how| {
+            at(done, flags | how.flags())
+        }),
         _ => take(fd, entry, 0, |how| at(0, flags | how.flags())),
     }
 }
@@ -290,7 +297,9 @@ unsafe fn transmit(
         Some(entry) if flags & SEND_AS_IS == 0 => entry,
         _ => return at(0, flags),
     };
-    move_all(fd, entry, Direction::Write, bytes, |done, how| at(done, flags | how.flags() | quiet_if(done)))
+    move_all(fd, entry, Direction::Write, bytes, |done, how| {
+        at(done, flags | how.flags() | quiet_if(done))
+    })
 }
 
 /// Once something was sent, a broken pipe is a short count, not a signal.
@@ -315,9 +324,13 @@ unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_int) -> Resu
         _ => return at(message, flags),
     };
     // SAFETY: S5: null or the caller's message, which it lends us as well as the kernel.
-    let Some(given) = (unsafe { message.as_ref() }) else { return at(message, flags) };
+    let Some(given) = (unsafe { message.as_ref() }) else {
+        return at(message, flags);
+    };
     // SAFETY: S5: as above.
-    let Some(mut parts) = (unsafe { parts_of(given) }) else { return at(message, flags) };
+    let Some(mut parts) = (unsafe { parts_of(given) }) else {
+        return at(message, flags);
+    };
     let is_stream = |entry: &Entry| matches!(entry.kind(fd), Kind::InetStream | Kind::Stream);
     if flags & libc::MSG_WAITALL == 0 || !is_stream(entry) {
         let short_of = if flags & libc::MSG_PEEK == 0 { parts.total() } else { 0 };
@@ -355,9 +368,13 @@ unsafe fn transmit_message(fd: c_int, message: *const msghdr, flags: c_int) -> R
         _ => return at(message, flags),
     };
     // SAFETY: S5: null or the caller's message, which it lends us as well as the kernel.
-    let Some(given) = (unsafe { message.as_ref() }) else { return at(message, flags) };
+    let Some(given) = (unsafe { message.as_ref() }) else {
+        return at(message, flags);
+    };
     // SAFETY: S5: as above.
-    let Some(mut parts) = (unsafe { parts_of(given) }) else { return at(message, flags) };
+    let Some(mut parts) = (unsafe { parts_of(given) }) else {
+        return at(message, flags);
+    };
     let mut rest = *given;
     move_all(fd, entry, Direction::Write, parts.total(), |done, how| {
         if done == 0 {
@@ -404,15 +421,21 @@ fn file_now(
 unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the parts.
     let plain = || unsafe { file::readv(fd, parts, count) };
-    let Some(entry) = fd_table::entry(fd) else { return plain() };
+    let Some(entry) = fd_table::entry(fd) else {
+        return plain();
+    };
     // SAFETY: S5: as above.
-    let Some(total) = (unsafe { parts::total(parts, count as usize) }) else { return plain() };
+    let Some(total) = (unsafe { parts::total(parts, count as usize) }) else {
+        return plain();
+    };
     match entry.kind(fd) {
         // Reading nothing from a socket returns at once, where receiving nothing waits.
         kind if kind.is_socket() && total > 0 => {
             let mut message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
-            take(fd, entry, total, |how| unsafe { socket::recvmsg(fd, &mut message, how.flags()) })
+            take(fd, entry, total, |how| unsafe {
+                socket::recvmsg(fd, &mut message, how.flags())
+            })
         }
         Kind::Pollable => {
             // SAFETY: S5: the caller lends the parts.
@@ -433,7 +456,9 @@ unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usi
 unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the parts.
     let plain = |parts, count| unsafe { file::writev(fd, parts, count) };
-    let Some(entry) = fd_table::entry(fd) else { return plain(parts, count) };
+    let Some(entry) = fd_table::entry(fd) else {
+        return plain(parts, count);
+    };
     match entry.kind(fd) {
         kind if kind.is_socket() => {
             let message = parts::message(parts, count as usize);
@@ -442,7 +467,9 @@ unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<us
         }
         Kind::Pollable => {
             // SAFETY: S5: as above.
-            let Some(mut rest) = (unsafe { Parts::new(parts, count as usize) }) else { return plain(parts, count) };
+            let Some(mut rest) = (unsafe { Parts::new(parts, count as usize) }) else {
+                return plain(parts, count);
+            };
             move_all(fd, entry, Direction::Write, rest.total(), |done, how| {
                 let (parts, count) = rest.from(done);
                 let count = count as c_int;
@@ -463,7 +490,9 @@ unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<us
 unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the buffer.
     let plain = || unsafe { file::read(fd, buffer, bytes) };
-    let Some(entry) = fd_table::entry(fd) else { return plain() };
+    let Some(entry) = fd_table::entry(fd) else {
+        return plain();
+    };
     match entry.kind(fd) {
         Kind::Plain => repeat_interrupted(plain),
         kind if kind.is_socket() && bytes > 0 => {
@@ -475,7 +504,10 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
             }
         }
         _ => {
-            let part = iovec { iov_base: buffer, iov_len: bytes };
+            let part = iovec {
+                iov_base: buffer,
+                iov_len: bytes,
+            };
             // SAFETY: S5: one part, which is the buffer that the caller lends.
             unsafe { read_parts(fd, &part, 1) }
         }
@@ -487,7 +519,9 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
 unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the buffer.
     let plain = || unsafe { file::write(fd, buffer, bytes) };
-    let Some(entry) = fd_table::entry(fd) else { return plain() };
+    let Some(entry) = fd_table::entry(fd) else {
+        return plain();
+    };
     match entry.kind(fd) {
         Kind::Plain => repeat_interrupted(plain),
         kind if kind.is_socket() => {
@@ -499,7 +533,10 @@ unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> 
             }
         }
         _ => {
-            let part = iovec { iov_base: buffer.cast_mut(), iov_len: bytes };
+            let part = iovec {
+                iov_base: buffer.cast_mut(),
+                iov_len: bytes,
+            };
             // SAFETY: S5: one part, which is the buffer that the caller lends.
             unsafe { write_parts(fd, &part, 1) }
         }

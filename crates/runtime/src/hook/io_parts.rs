@@ -29,7 +29,10 @@ pub(super) unsafe fn total(given: *const iovec, count: usize) -> Option<usize> {
     }
     // SAFETY: S5: the caller's contract.
     let parts = unsafe { std::slice::from_raw_parts(given, count) };
-    parts.iter().try_fold(0_usize, |sum, part| sum.checked_add(part.iov_len)).filter(|sum| isize::try_from(*sum).is_ok())
+    parts
+        .iter()
+        .try_fold(0_usize, |sum, part| sum.checked_add(part.iov_len))
+        .filter(|sum| isize::try_from(*sum).is_ok())
 }
 
 /// A message of these parts, without address or ancillary data.
@@ -48,7 +51,12 @@ impl Parts {
     pub(super) unsafe fn new(given: *const iovec, count: usize) -> Option<Self> {
         // SAFETY: S5: the caller's contract.
         let total = unsafe { total(given, count) }?;
-        Some(Self { given, count, total, tail: Vec::new() })
+        Some(Self {
+            given,
+            count,
+            total,
+            tail: Vec::new(),
+        })
     }
 
     #[inline]
@@ -94,7 +102,10 @@ mod tests {
     use std::ptr;
 
     fn part(bytes: &[u8]) -> iovec {
-        iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+        iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        }
     }
 
     #[test]
@@ -122,7 +133,10 @@ mod tests {
         assert_eq!(unsafe { total(ptr::null(), 1) }, None);
         // SAFETY: S5: nothing is read of an empty list.
         assert_eq!(unsafe { total(ptr::null(), 0) }, Some(0));
-        let list = [iovec { iov_base: ptr::null_mut(), iov_len: usize::MAX }; 2];
+        let list = [iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: usize::MAX,
+        }; 2];
         // SAFETY: S5: a live list.
         assert_eq!(unsafe { total(list.as_ptr(), 2) }, None);
         // SAFETY: S5: the count is refused before anything is read.

@@ -46,7 +46,10 @@ pub(super) unsafe extern "C" fn getaddrinfo(
     let (hints, results) = (hints.expose_provenance(), results.expose_provenance());
     look_up(move || {
         let [node, service] = texts.map(ptr::with_exposed_provenance);
-        let (hints, results) = (ptr::with_exposed_provenance(hints), ptr::with_exposed_provenance_mut(results));
+        let (hints, results) = (
+            ptr::with_exposed_provenance(hints),
+            ptr::with_exposed_provenance_mut(results),
+        );
         // SAFETY: S5: all are the caller's, who waits until this call has ended.
         unsafe { next::getaddrinfo(node, service, hints, results) }
     })

@@ -137,12 +137,17 @@ impl Entries {
 fn fill(slots: &mut [Option<Slot>], entries: &[pollfd]) -> bool {
     let mut free = slots.iter_mut();
     for asked in entries.iter().filter(|asked| asked.fd >= 0) {
-        let Some(entry) = fd_table::entry(asked.fd) else { return false };
+        let Some(entry) = fd_table::entry(asked.fd) else {
+            return false;
+        };
         entry.touch();
         let writes = asked.events & WRITE_EVENTS != 0;
         // Errors and hang-ups, which everybody is told of, change both words.
         let reads = asked.events & !WRITE_EVENTS != 0 || !writes;
-        for (_, direction) in [(reads, Direction::Read), (writes, Direction::Write)].into_iter().filter(|wish| wish.0) {
+        for (_, direction) in [(reads, Direction::Read), (writes, Direction::Write)]
+            .into_iter()
+            .filter(|wish| wish.0)
+        {
             let slot = free.next().expect("two slots for each entry");
             *slot = Some(Slot::new(&entry.readiness, asked.fd, direction));
         }

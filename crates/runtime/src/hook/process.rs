@@ -52,7 +52,9 @@ impl Drop for PidFd {
 /// Parks until the process of a pidfd has ended, or nothing more can be learnt this way: the caller asks again in both cases. `has_ended` is asked after
 /// the look; a descriptor that was never waited for reports its state when it is registered, and needs no such question.
 fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), Errno> {
-    let Some(entry) = fd_table::entry(pid_fd) else { return Ok(()) };
+    let Some(entry) = fd_table::entry(pid_fd) else {
+        return Ok(());
+    };
     entry.touch();
     let seen = entry.readiness.look(Direction::Read);
     if has_ended() {
@@ -107,7 +109,16 @@ unsafe fn wait4_on_coroutine(
 /// S5, S7: the contract of waitid; the place is null or valid until the call returns.
 unsafe fn waitid_in_kernel(id_type: idtype_t, id: id_t, info: usize, options: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller's contract; no place for the usage.
-    unsafe { raw::syscall5(libc::SYS_waitid, id_type as usize, id as usize, info, options as usize, 0) }
+    unsafe {
+        raw::syscall5(
+            libc::SYS_waitid,
+            id_type as usize,
+            id as usize,
+            info,
+            options as usize,
+            0,
+        )
+    }
 }
 
 /// Asks without waiting; `None` if nothing has happened. The caller's place is written only with an answer.
@@ -146,9 +157,8 @@ unsafe fn waitid_on_coroutine(
 ) -> Result<usize, Errno> {
     let place = info.expose_provenance();
     // A pidfd with O_NONBLOCK does not wait, and has its own way to say so.
-    let is_nonblocking = || {
-        id_type == libc::P_PIDFD && fd_table::entry(id as RawFd).is_some_and(|entry| !entry.blocks(id as RawFd))
-    };
+    let is_nonblocking =
+        || id_type == libc::P_PIDFD && fd_table::entry(id as RawFd).is_some_and(|entry| !entry.blocks(id as RawFd));
     if options & (libc::WNOHANG | libc::__WNOTHREAD) != 0 || is_nonblocking() {
         // SAFETY: S7: the caller's arguments.
         return unsafe { waitid_in_kernel(id_type, id, place, options) };

@@ -41,7 +41,10 @@ struct Sets {
 
 impl Sets {
     fn new(fd_count: c_int, reads: *mut fd_set, writes: *mut fd_set, exceptions: *mut fd_set) -> Self {
-        Self { fd_count, addresses: [reads, writes, exceptions].map(<*mut fd_set>::expose_provenance) }
+        Self {
+            fd_count,
+            addresses: [reads, writes, exceptions].map(<*mut fd_set>::expose_provenance),
+        }
     }
 
     /// Asks the kernel, blocking the thread for up to `timeout_ns`.
@@ -54,7 +57,15 @@ impl Sets {
         let [reads, writes, exceptions] = self.addresses;
         // SAFETY: S5: the caller's contract; the timeout is a live local; no mask.
         unsafe {
-            raw::syscall6(libc::SYS_pselect6, self.fd_count as usize, reads, writes, exceptions, timeout as usize, 0)
+            raw::syscall6(
+                libc::SYS_pselect6,
+                self.fd_count as usize,
+                reads,
+                writes,
+                exceptions,
+                timeout as usize,
+                0,
+            )
         }
     }
 
@@ -96,7 +107,11 @@ struct Wanted([[u64; WORDS_MAX]; 3]);
 
 impl Wanted {
     fn len(&self) -> usize {
-        self.0.as_flattened().iter().map(|word| word.count_ones() as usize).sum()
+        self.0
+            .as_flattened()
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
     }
 
     /// Descriptors below the count, and what they are waited for.
@@ -164,7 +179,11 @@ unsafe fn select_in(
         }
         // SAFETY: S5: as above.
         unsafe { sets.write(wanted) };
-        let outcome = if complete { readiness::wait_any(slots, deadline_ns) } else { Err(Errno::NOSYS) };
+        let outcome = if complete {
+            readiness::wait_any(slots, deadline_ns)
+        } else {
+            Err(Errno::NOSYS)
+        };
         match outcome {
             // A number that was closed: the next answer says so.
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
@@ -192,7 +211,11 @@ fn timeval_to_ns(time: &timeval) -> Option<u64> {
     let seconds = u64::try_from(time.tv_sec).ok()?;
     // More than a second of them is allowed.
     let microseconds = u64::try_from(time.tv_usec).ok()?;
-    Some(seconds.saturating_mul(clock::NS_PER_SECOND).saturating_add(microseconds.saturating_mul(NS_PER_US)))
+    Some(
+        seconds
+            .saturating_mul(clock::NS_PER_SECOND)
+            .saturating_add(microseconds.saturating_mul(NS_PER_US)),
+    )
 }
 
 fn ns_to_timeval(time_ns: u64) -> timeval {

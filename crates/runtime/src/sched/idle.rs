@@ -38,6 +38,17 @@ impl Counts {
     }
 }
 
+/// What a sleeper is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// Sleep until it is woken.
+    Sleep,
+    /// Look after busy workers from time to time.
+    Watch,
+    /// Get up: somebody has taken it out, and counts it as a searcher.
+    GetUp,
+}
+
 struct Sleepers {
     /// Who sleeps; the last to go to sleep is woken first, since its caches are warmest.
     stack: Vec<usize>,
@@ -56,14 +67,21 @@ impl Idle {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             counts: AtomicU64::new(0),
-            sleepers: Lock::new(Sleepers { stack: Vec::with_capacity(workers), searching: 0, watcher: None }),
+            sleepers: Lock::new(Sleepers {
+                stack: Vec::with_capacity(workers),
+                searching: 0,
+                watcher: None,
+            }),
             workers,
         }
     }
 
     fn publish(&self, sleepers: &Sleepers) {
         // Relaxed: the barriers in `sleep` and `should_wake` order this word against the queues.
-        self.counts.store(Counts::new(sleepers.stack.len(), sleepers.searching).0, Ordering::Relaxed);
+        self.counts.store(
+            Counts::new(sleepers.stack.len(), sleepers.searching).0,
+            Ordering::Relaxed,
+        );
     }
 
     /// To be asked after work was made visible: whether [`wake_one`](Self::wake_one) is called for.
@@ -96,7 +114,9 @@ impl Idle {
             return false;
         }
         let mut sleepers = self.sleepers.lock();
-        let Some(position) = sleepers.stack.iter().position(|sleeper| *sleeper == worker) else { return false };
+        let Some(position) = sleepers.stack.iter().position(|sleeper| *sleeper == worker) else {
+            return false;
+        };
         sleepers.stack.remove(position);
         sleepers.searching += 1;
         self.publish(&sleepers);
@@ -158,9 +178,13 @@ impl Idle {
         }
     }
 
-    /// A sleeper asks for watch duty: looking after busy workers from time to time. Granted to one, while somebody is busy.
-    pub(super) fn watch(&self, worker: usize) -> bool {
+    /// A sleeper asks, before each turn of sleep, what to do. Watch duty is granted to one, while somebody is busy. The wake-up that ended a
+    /// watcher's turn may be the only one there is: who is not in the stack any more must not lie down again.
+    pub(super) fn duty(&self, worker: usize) -> Duty {
         let mut sleepers = self.sleepers.lock();
+        if !sleepers.stack.contains(&worker) {
+            return Duty::GetUp;
+        }
         let somebody_is_busy = sleepers.stack.len() + sleepers.searching < self.workers;
         match sleepers.watcher {
             None if somebody_is_busy => sleepers.watcher = Some(worker),
@@ -168,6 +192,10 @@ impl Idle {
             Some(watcher) if watcher == worker && !somebody_is_busy => sleepers.watcher = None,
             _ => {}
         }
-        sleepers.watcher == Some(worker)
+        if sleepers.watcher == Some(worker) {
+            Duty::Watch
+        } else {
+            Duty::Sleep
+        }
     }
 }

@@ -37,7 +37,10 @@ pub(super) struct Injector {
 
 impl Lane {
     const fn empty() -> Self {
-        Self { head: ptr::null_mut(), tail: ptr::null_mut() }
+        Self {
+            head: ptr::null_mut(),
+            tail: ptr::null_mut(),
+        }
     }
 
     fn push(&mut self, ready: Ready) {
@@ -59,7 +62,9 @@ impl Lane {
         let mut count = 0;
         while count < max {
             // SAFETY: S2: cores in the lane belong to it.
-            let Some(core) = (unsafe { self.head.as_ref() }) else { break };
+            let Some(core) = (unsafe { self.head.as_ref() }) else {
+                break;
+            };
             self.head = core.next.load(Ordering::Relaxed);
             count += 1;
         }
@@ -83,8 +88,15 @@ fn unchain((mut at, count): (*mut Core, usize), take: &mut impl FnMut(Ready)) {
 
 impl Injector {
     pub(super) fn new() -> Self {
-        let lanes = Lanes { started: Lane::empty(), new: Lane::empty(), batches: 0 };
-        Self { lanes: Lock::new(lanes), length: AtomicUsize::new(0) }
+        let lanes = Lanes {
+            started: Lane::empty(),
+            new: Lane::empty(),
+            batches: 0,
+        };
+        Self {
+            lanes: Lock::new(lanes),
+            length: AtomicUsize::new(0),
+        }
     }
 
     /// How many wait here; a hint.
@@ -102,7 +114,11 @@ impl Injector {
         let mut lanes = self.lanes.lock();
         let mut count = 0;
         for ready in all {
-            if ready.core().started.get() { lanes.started.push(ready) } else { lanes.new.push(ready) }
+            if ready.core().started.get() {
+                lanes.started.push(ready)
+            } else {
+                lanes.new.push(ready)
+            }
             count += 1;
         }
         // Relaxed: see `len`.

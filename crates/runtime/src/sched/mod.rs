@@ -41,9 +41,7 @@ pub(crate) use spawn::{SpawnRequest, spawn};
 pub(crate) use switch::{set_key_destructors, yield_now};
 pub(crate) use worker::current_worker_id;
 
-use crate::coroutine::{
-    Core, Critical, Kind, Pools, Ready, Schedule, WorkerLink, current_core, current_link, pools,
-};
+use crate::coroutine::{Core, Critical, Kind, Pools, Ready, Schedule, WorkerLink, current_core, current_link, pools};
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::{Lock, barrier};
 use idle::Idle;
@@ -145,7 +143,10 @@ impl Scheduler {
     /// How often a coroutine continued on another worker than before, so far.
     pub(crate) fn migrations(&self) -> u64 {
         // Relaxed: a report.
-        self.processors.iter().map(|shared| shared.migrations.load(Ordering::Relaxed)).sum()
+        self.processors
+            .iter()
+            .map(|shared| shared.migrations.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// The worker of this scheduler on which the caller runs.

@@ -114,7 +114,10 @@ mod signals {
     /// The arguments are the kernel's (S6).
     unsafe fn pass_on(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
         // A fault between `install` and the note of the previous action finds none: the default.
-        let previous = PREVIOUS.iter().find(|(of, _)| *of == number).and_then(|(_, previous)| previous.get());
+        let previous = PREVIOUS
+            .iter()
+            .find(|(of, _)| *of == number)
+            .and_then(|(_, previous)| previous.get());
         match previous {
             Some(action) if !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) => {
                 // SAFETY: S6: another's handler, with the arguments it would have had; one of a single argument ignores the others.
@@ -162,7 +165,8 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
 }
 
 fn is_overflow(core: &Core, address: usize, stack_pointer: usize) -> bool {
-    core.guard().is_some_and(|guard| guard.contains(&address) && stack_pointer < guard.end + NEAR_BYTES)
+    core.guard()
+        .is_some_and(|guard| guard.contains(&address) && stack_pointer < guard.end + NEAR_BYTES)
 }
 
 /// Why the overflow cannot be contained: the table in the head of the file.
@@ -227,7 +231,10 @@ impl Line {
     const BYTES_MAX: usize = 512;
 
     fn new() -> Self {
-        Self { bytes: [0; Self::BYTES_MAX], length: 0 }
+        Self {
+            bytes: [0; Self::BYTES_MAX],
+            length: 0,
+        }
     }
 
     fn text(&mut self, text: &str) {
@@ -255,7 +262,8 @@ impl Line {
 
     fn end(mut self) {
         self.bytes[self.length] = b'\n';
-        let line = std::str::from_utf8(&self.bytes[..=self.length]).unwrap_or("silken: a coroutine has overflowed its stack\n");
+        let line = std::str::from_utf8(&self.bytes[..=self.length])
+            .unwrap_or("silken: a coroutine has overflowed its stack\n");
         crate::sys::report(&[line]);
     }
 }

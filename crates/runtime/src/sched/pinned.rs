@@ -16,7 +16,10 @@ pub(super) struct Pinned {
 
 impl Pinned {
     pub(super) fn new() -> Self {
-        Self { head: Cell::new(ptr::null_mut()), tail: Cell::new(ptr::null_mut()) }
+        Self {
+            head: Cell::new(ptr::null_mut()),
+            tail: Cell::new(ptr::null_mut()),
+        }
     }
 
     #[inline(always)]

@@ -197,14 +197,18 @@ impl Processor {
 
     #[inline]
     fn pop_lifo(&self) -> Option<Ready> {
-        let Some(ready) = self.shared.take_lifo() else { return self.pop_ring() };
+        let Some(ready) = self.shared.take_lifo() else {
+            return self.pop_ring();
+        };
         let hops = self.lifo_hops.get();
         if hops < LIFO_HOPS_MAX || self.ring.is_empty() {
             self.lifo_hops.set(hops + 1);
             return Some(ready);
         }
         self.lifo_hops.set(0);
-        let Some(next) = self.pop_ring() else { return Some(ready) };
+        let Some(next) = self.pop_ring() else {
+            return Some(ready);
+        };
         // One place is free now, and only this owner pushes.
         match self.ring.push(ready) {
             Ok(()) => Some(next),

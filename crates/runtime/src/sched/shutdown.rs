@@ -39,8 +39,16 @@ impl Scheduler {
     /// Coroutines that have been spawned and have not ended.
     pub(crate) fn alive(&self) -> u64 {
         // Acquire: pairs with nothing stronger than program order on the other side; the shutdown asks again until the sums agree.
-        let finished: u64 = self.processors.iter().map(|shared| shared.finished.load(Ordering::Acquire)).sum();
-        let inside: u64 = self.processors.iter().map(|shared| shared.spawned.load(Ordering::Acquire)).sum();
+        let finished: u64 = self
+            .processors
+            .iter()
+            .map(|shared| shared.finished.load(Ordering::Acquire))
+            .sum();
+        let inside: u64 = self
+            .processors
+            .iter()
+            .map(|shared| shared.spawned.load(Ordering::Acquire))
+            .sum();
         let outside = self.spawned_outside.load(Ordering::Acquire);
         (inside + outside).saturating_sub(finished)
     }
@@ -67,7 +75,10 @@ impl Scheduler {
     pub(crate) fn for_each(&self, mut look: impl FnMut(CoreRef)) {
         pools().for_each_core(|core| {
             let own = core.scheduler.get().is_some_and(|scheduler| {
-                std::ptr::eq(std::ptr::from_ref::<dyn Schedule>(scheduler).cast::<()>(), std::ptr::from_ref(self).cast())
+                std::ptr::eq(
+                    std::ptr::from_ref::<dyn Schedule>(scheduler).cast::<()>(),
+                    std::ptr::from_ref(self).cast(),
+                )
             });
             if own && !core.lifecycle.is_done() {
                 look(core);

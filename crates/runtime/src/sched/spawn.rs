@@ -112,7 +112,11 @@ fn begin(
     core.class.set(class);
     core.scheduler.set(Some(scheduler));
     core.site.set(request.site);
-    core.group.set(request.group.map_or(std::ptr::null(), |group| group.as_ptr().cast_const()));
+    core.group.set(
+        request
+            .group
+            .map_or(std::ptr::null(), |group| group.as_ptr().cast_const()),
+    );
     core.borrows.set(request.borrows || request.group.is_some());
     core.token.store(false, Ordering::Relaxed);
     if request.name.is_some() {

@@ -182,7 +182,9 @@ fn bury(worker: &'static Worker, core: &Core) {
 
 /// Makes the identity block as new. `false`: the C library has no memory to rebuild it.
 fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
-    let (Some(identity), Some(facts)) = (pooled.identity, worker.link.caches.facts()) else { return true };
+    let (Some(identity), Some(facts)) = (pooled.identity, worker.link.caches.facts()) else {
+        return true;
+    };
     // SAFETY: S3: destructors have run, the coroutine that owned the block has ended.
     if unsafe { identity.reset(facts) } {
         return true;

@@ -3,16 +3,14 @@
 //! Its own context does what takes time: looking outside, stealing, sleeping. It runs on the OS thread's stack and identity, where hooks pass
 //! straight through. What runs on a coroutine's stack is the pick from the worker's own queues only, and the regular look outside.
 
-use super::idle::Idle;
+use super::idle::{Duty, Idle};
 use super::pinned::Pinned;
 use super::processor::{Processor, Shared};
 use super::switch::run_from_base;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
-use crate::coroutine::{
-    Caches, Core, Left, Ready, WorkerLink, bind_worker_thread, current_link, current_slot,
-};
+use crate::coroutine::{Caches, Core, Left, Ready, WorkerLink, bind_worker_thread, current_link, current_slot};
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::Ordering;
@@ -82,7 +80,9 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
     for (id, ring) in rings.into_iter().enumerate() {
         // Relaxed: the shutdown reads it after joining, or asks for a hint.
         scheduler.running.fetch_add(1, Ordering::Relaxed);
-        let started = std::thread::Builder::new().name(format!("{name}-{id}")).spawn(move || run(scheduler, id, ring));
+        let started = std::thread::Builder::new()
+            .name(format!("{name}-{id}"))
+            .spawn(move || run(scheduler, id, ring));
         match started {
             Ok(thread) => scheduler.threads.lock().push(thread),
             Err(error) => {
@@ -117,7 +117,11 @@ impl Worker {
         let shared = &scheduler.processors[id];
         let base = Context::new();
         base.set_identity(switch::identity_base());
-        let facts = if scheduler.isolates() { identity::facts().ok() } else { None };
+        let facts = if scheduler.isolates() {
+            identity::facts().ok()
+        } else {
+            None
+        };
         Self {
             link: WorkerLink {
                 base,
@@ -229,7 +233,10 @@ impl Worker {
     fn poll(&self, wait: Wait) -> bool {
         // Taken out, so that what queues them may poll again.
         let mut batch = self.processor.batch.take();
-        self.processor.shared.driver.poll(wait, self.processor.room(), &mut batch);
+        self.processor
+            .shared
+            .driver
+            .poll(wait, self.processor.room(), &mut batch);
         let found = self.queue_batch(&mut batch);
         self.processor.batch.replace(batch);
         found
@@ -247,7 +254,11 @@ impl Worker {
     }
 
     fn queue_from_driver(&self, ready: Ready) {
-        if is_bound(ready.core()) { self.queue_bound(ready) } else { self.queue_tail(ready) }
+        if is_bound(ready.core()) {
+            self.queue_bound(ready)
+        } else {
+            self.queue_tail(ready)
+        }
     }
 
     /// To the tail of the ring; half of a full ring goes to the injector.
@@ -310,9 +321,7 @@ impl Worker {
         let mut searching = false;
         loop {
             if let Some(ready) = self.find_without_sleep(searching) {
-                if searching {
-                    self.found();
-                }
+                self.found(searching);
                 return Some(ready);
             }
             if self.scheduler.is_stopping() {
@@ -323,7 +332,7 @@ impl Worker {
                 searching = self.scheduler.idle.start_searching();
                 if searching {
                     if let Some(ready) = self.search() {
-                        self.found();
+                        self.found(true);
                         return Some(ready);
                     }
                 }
@@ -332,9 +341,11 @@ impl Worker {
         }
     }
 
-    /// The worker has work and searches no more; if it was the last searcher, another one is sent for what else there may be.
-    fn found(&self) {
-        if self.scheduler.idle.stop_searching() {
+    /// The worker has work and searches no more; if it was the last searcher, another one is sent for what else there may be. One that got up by
+    /// itself, since work had come on its way to bed, is no searcher; but the producers may have seen that it still was, and told nobody.
+    fn found(&self, searching: bool) {
+        let was_last = searching && self.scheduler.idle.stop_searching();
+        if was_last || self.processor.shared.has_work() || self.scheduler.injector.len() > 0 {
             self.scheduler.notify();
         }
     }
@@ -384,10 +395,14 @@ impl Worker {
         if !self.work_is_visible() {
             let mut watch_ns = WATCH_FIRST_NS;
             loop {
-                let watching = idle.watch(self.link.id);
-                let wait = if watching { Wait::Until(clock::now_ns() + watch_ns) } else { Wait::Forever };
+                let wait = match idle.duty(self.link.id) {
+                    Duty::Watch => Wait::Until(clock::now_ns() + watch_ns),
+                    Duty::Sleep => Wait::Forever,
+                    Duty::GetUp => break,
+                };
                 let before = self.ticks();
-                if self.poll(wait) || !watching || self.work_is_visible() || self.look_after_the_busy(&before) {
+                let found = self.poll(wait) || self.work_is_visible();
+                if found || matches!(wait, Wait::Forever) || self.look_after_the_busy(&before) {
                     break;
                 }
                 watch_ns = (2 * watch_ns).min(WATCH_LAST_NS);
@@ -405,11 +420,15 @@ impl Worker {
         let mut found = false;
         let mut batch = self.processor.batch.take();
         for victim in self.victims() {
-            let index = self.scheduler.processors.iter().position(|shared| ptr::eq(shared, victim));
+            let index = self
+                .scheduler
+                .processors
+                .iter()
+                .position(|shared| ptr::eq(shared, victim));
             if index.is_none_or(|index| before[index] != victim.tick()) {
                 continue;
             }
-            victim.driver.poll(Wait::Not, self.processor.room(), &mut batch);
+            victim.driver.visit(self.processor.room(), &mut batch);
             batch.extend(self.processor.steal_lifo(victim));
         }
         found |= self.queue_batch(&mut batch);

@@ -112,7 +112,8 @@ impl<T, W: FutexWord> LockOn<T, W> {
     fn try_acquire(&self) -> bool {
         // Acquire: pairs with the Release in `unlock`, so the last holder's writes are visible. Relaxed on failure: nothing is
         // read on the strength of it.
-        self.word.exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed)
+        self.word
+            .exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed)
     }
 
     #[cold]

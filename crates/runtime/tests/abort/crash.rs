@@ -8,34 +8,73 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const ABORTS: End = End::Signals(&[libc::SIGABRT]);
 /// Without interposed symbols std's handler comes next, and swallows a SIGSEGV that was sent.
-const SENT_SIGNAL: End = if cfg!(feature = "interpose") { End::Signals(&[libc::SIGSEGV]) } else { End::Returns };
+const SENT_SIGNAL: End = if cfg!(feature = "interpose") {
+    End::Signals(&[libc::SIGSEGV])
+} else {
+    End::Returns
+};
 const FOREIGN: &str = "the program's own handler\n";
 const FOREIGN_CODE: i32 = 42;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("a_wild_write_on_an_isolated_coroutine", || wild_on_coroutine(false), End::Signals(&[libc::SIGSEGV]))
-            .says_not(&["overflowed"]),
-        Case::new("a_wild_write_on_a_light_coroutine", || wild_on_coroutine(true), End::Signals(&[libc::SIGSEGV]))
-            .says_not(&["overflowed"]),
-        Case::new("a_wild_write_into_the_own_guard", into_own_guard, End::Signals(&[libc::SIGSEGV]))
-            .says_not(&["overflowed"]),
-        Case::new("a_sent_signal_is_no_overflow", sent_signal, SENT_SIGNAL)
-            .says_not(&["overflowed"]),
+        Case::new(
+            "a_wild_write_on_an_isolated_coroutine",
+            || wild_on_coroutine(false),
+            End::Signals(&[libc::SIGSEGV]),
+        )
+        .says_not(&["overflowed"]),
+        Case::new(
+            "a_wild_write_on_a_light_coroutine",
+            || wild_on_coroutine(true),
+            End::Signals(&[libc::SIGSEGV]),
+        )
+        .says_not(&["overflowed"]),
+        Case::new(
+            "a_wild_write_into_the_own_guard",
+            into_own_guard,
+            End::Signals(&[libc::SIGSEGV]),
+        )
+        .says_not(&["overflowed"]),
+        Case::new("a_sent_signal_is_no_overflow", sent_signal, SENT_SIGNAL).says_not(&["overflowed"]),
         Case::new("a_panic_is_reported_and_joined", panic_is_reported, End::Returns)
             .says(&["panicked at", "an ordinary failure"]),
-        Case::new("a_second_panic_while_unwinding", second_panic, ABORTS)
-            .says(&["the first failure", "the second failure", "aborting"]),
+        Case::new("a_second_panic_while_unwinding", second_panic, ABORTS).says(&[
+            "the first failure",
+            "the second failure",
+            "aborting",
+        ]),
         Case::new("a_panic_in_a_thread_local_destructor", destructor_panics, ABORTS)
             .says(&["a failure in a destructor", "thread local panicked on drop"]),
-        Case::new("exit_on_a_coroutine", || drop(silken::spawn(|| std::process::exit(7)).join()), End::Exits(7)),
-        Case::new("abort_on_a_coroutine", || drop(silken::spawn(|| std::process::abort()).join()), ABORTS),
+        Case::new(
+            "exit_on_a_coroutine",
+            || drop(silken::spawn(|| std::process::exit(7)).join()),
+            End::Exits(7),
+        ),
+        Case::new(
+            "abort_on_a_coroutine",
+            || drop(silken::spawn(|| std::process::abort()).join()),
+            ABORTS,
+        ),
         Case::new("main_returns_while_coroutines_run", return_early, End::Returns).says_not(&["panicked"]),
-        Case::new("a_handler_from_before_gets_foreign_faults", handler_before, End::Exits(FOREIGN_CODE))
-            .says(&["has overflowed its stack", FOREIGN]),
-        Case::new("a_handler_from_later_gets_foreign_faults", handler_after, End::Exits(FOREIGN_CODE)).says(&[FOREIGN]),
-        Case::new("a_later_runtime_comes_before_a_handler", later_runtime, End::Exits(FOREIGN_CODE))
-            .says(&["has overflowed its stack", FOREIGN]),
+        Case::new(
+            "a_handler_from_before_gets_foreign_faults",
+            handler_before,
+            End::Exits(FOREIGN_CODE),
+        )
+        .says(&["has overflowed its stack", FOREIGN]),
+        Case::new(
+            "a_handler_from_later_gets_foreign_faults",
+            handler_after,
+            End::Exits(FOREIGN_CODE),
+        )
+        .says(&[FOREIGN]),
+        Case::new(
+            "a_later_runtime_comes_before_a_handler",
+            later_runtime,
+            End::Exits(FOREIGN_CODE),
+        )
+        .says(&["has overflowed its stack", FOREIGN]),
     ]
 }
 
@@ -136,7 +175,10 @@ fn install_handler() {
 }
 
 fn assert_overflow_is_contained(runtime: &Runtime) {
-    assert!(matches!(runtime.spawn(|| recurse(0)).join(), Err(JoinError::StackOverflow)));
+    assert!(matches!(
+        runtime.spawn(|| recurse(0)).join(),
+        Err(JoinError::StackOverflow)
+    ));
 }
 
 fn handler_before() {

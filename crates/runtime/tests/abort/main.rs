@@ -41,7 +41,14 @@ struct Case {
 
 impl Case {
     const fn new(name: &'static str, run: fn(), end: End) -> Self {
-        Self { name, run, end, says: &[], says_not: &[], environment: &[] }
+        Self {
+            name,
+            run,
+            end,
+            says: &[],
+            says_not: &[],
+            environment: &[],
+        }
     }
 
     const fn says(mut self, texts: &'static [&'static str]) -> Self {
@@ -61,8 +68,14 @@ impl Case {
 
     fn spawn(&self) -> Output {
         let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
-        command.env_remove("SILKEN_OVERFLOW").env("RUST_BACKTRACE", "0").env(VARIABLE, self.name);
-        command.envs(self.environment.iter().copied()).output().expect("the child starts")
+        command
+            .env_remove("SILKEN_OVERFLOW")
+            .env("RUST_BACKTRACE", "0")
+            .env(VARIABLE, self.name);
+        command
+            .envs(self.environment.iter().copied())
+            .output()
+            .expect("the child starts")
     }
 
     fn complaint(&self, child: &Output) -> Option<String> {
@@ -74,7 +87,10 @@ impl Case {
             End::Signals(signals) => child.status.signal().is_some_and(|signal| signals.contains(&signal)),
         };
         if !as_expected {
-            return Some(format!("expected {:?}, got {} (returned: {returned})", self.end, child.status));
+            return Some(format!(
+                "expected {:?}, got {} (returned: {returned})",
+                self.end, child.status
+            ));
         }
         if let Some(text) = self.says.iter().find(|text| !stderr.contains(**text)) {
             return Some(format!("nobody said {text:?}"));
@@ -85,7 +101,10 @@ impl Case {
 }
 
 fn run_in_child(name: &str) -> ExitCode {
-    let case = cases().into_iter().find(|case| case.name == name).expect("the parent names a case");
+    let case = cases()
+        .into_iter()
+        .find(|case| case.name == name)
+        .expect("the parent names a case");
     // SAFETY: S7: alarm takes a number.
     unsafe { libc::alarm(PATIENCE_S) };
     (case.run)();
@@ -114,7 +133,13 @@ fn main() -> ExitCode {
             _ => filters.push(argument),
         }
     }
-    let matches = |name: &str, filter: &String| if exact { filter == name } else { name.contains(filter.as_str()) };
+    let matches = |name: &str, filter: &String| {
+        if exact {
+            filter == name
+        } else {
+            name.contains(filter.as_str())
+        }
+    };
     let is_wanted = |name: &str| {
         (filters.is_empty() || filters.iter().any(|filter| matches(name, filter)))
             && !skipped.iter().any(|filter| matches(name, filter))
@@ -135,5 +160,9 @@ fn main() -> ExitCode {
             }
         }
     }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

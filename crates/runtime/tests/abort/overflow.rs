@@ -10,11 +10,22 @@ const ABORTS: End = End::Signals(&[libc::SIGABRT]);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("an_isolated_coroutine_overflows", || overflow_and_go_on(false), End::Returns)
-            .says(&["silken: coroutine 'deep' (id ", "abort/overflow.rs:", ") has overflowed its stack of 262144 bytes\n"])
-            .says_not(&["the process ends"]),
+        Case::new(
+            "an_isolated_coroutine_overflows",
+            || overflow_and_go_on(false),
+            End::Returns,
+        )
+        .says(&[
+            "silken: coroutine 'deep' (id ",
+            "abort/overflow.rs:",
+            ") has overflowed its stack of 262144 bytes\n",
+        ])
+        .says_not(&["the process ends"]),
         Case::new("a_light_coroutine_overflows", || overflow_and_go_on(true), End::Returns)
-            .says(&["silken: coroutine 'deep' (id ", ") has overflowed its stack of 262144 bytes\n"])
+            .says(&[
+                "silken: coroutine 'deep' (id ",
+                ") has overflowed its stack of 262144 bytes\n",
+            ])
             .says_not(&["the process ends"]),
         Case::new("one_huge_frame", huge_frame, End::Returns).says(&["coroutine 'unnamed' (id "]),
         Case::new("many_overflow_on_one_worker", || many_overflow(1), End::Returns),
@@ -22,7 +33,11 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("a_detached_one_overflows", detached, End::Returns).says(&["has overflowed"]),
         Case::new("a_joiner_that_waits_already_is_told", joiners_that_wait, End::Returns),
         Case::new("a_stack_of_its_own_size", own_size, End::Returns).says(&["its stack of 65536 bytes"]),
-        Case::new("overflow_in_another_coroutine_than_the_scope", beside_a_scope, End::Returns),
+        Case::new(
+            "overflow_in_another_coroutine_than_the_scope",
+            beside_a_scope,
+            End::Returns,
+        ),
         Case::new("a_scoped_child_overflows", scoped_child, ABORTS)
             .says(&["coroutine 'child'", "the process ends with it: it may have lent"]),
         Case::new("the_main_coroutine_overflows", main_coroutine, ABORTS)
@@ -31,15 +46,21 @@ pub(super) fn cases() -> Vec<Case> {
             .says(&["has overflowed", "the process ends with it: it was panicking"]),
         Case::new("overflow_in_a_thread_local_destructor", in_destructor, ABORTS)
             .says(&["has overflowed", "the process ends with it: it was running destructors"]),
-        Case::new("overflow_in_the_c_library", in_the_c_library, ABORTS)
-            .says(&["has overflowed", "the process ends with it: it was inside a shared library"]),
+        Case::new("overflow_in_the_c_library", in_the_c_library, ABORTS).says(&[
+            "has overflowed",
+            "the process ends with it: it was inside a shared library",
+        ]),
         Case::new("the_builder_aborts", builder_aborts, ABORTS)
             .says(&["has overflowed", "the process ends with it: the overflow policy"]),
         Case::new("the_environment_aborts", || overflow_and_go_on(false), ABORTS)
             .says(&["has overflowed", "the process ends with it: the overflow policy"])
             .environment(&[("SILKEN_OVERFLOW", "abort")]),
-        Case::new("the_main_thread_overflows", main_thread, End::Signals(&[libc::SIGSEGV, libc::SIGABRT]))
-            .says(&["thread 'main'", "has overflowed its stack"]),
+        Case::new(
+            "the_main_thread_overflows",
+            main_thread,
+            End::Signals(&[libc::SIGSEGV, libc::SIGABRT]),
+        )
+        .says(&["thread 'main'", "has overflowed its stack"]),
     ]
 }
 
@@ -73,8 +94,13 @@ fn spawn(name: &str, light: bool, body: impl FnOnce() -> u64 + Send + 'static) -
 
 /// Allocates and frees blocks of all sizes, so that a lost thread cache of malloc would show.
 fn allocate(seed: usize) -> usize {
-    let blocks: Vec<Vec<u8>> = (0..50).map(|i| vec![seed as u8; (seed * 37 + i * 131) % 5_000 + 1]).collect();
-    blocks.iter().map(|block| block.iter().filter(|byte| **byte == seed as u8).count()).sum()
+    let blocks: Vec<Vec<u8>> = (0..50)
+        .map(|i| vec![seed as u8; (seed * 37 + i * 131) % 5_000 + 1])
+        .collect();
+    blocks
+        .iter()
+        .map(|block| block.iter().filter(|byte| **byte == seed as u8).count())
+        .sum()
 }
 
 fn address_of_frame() -> usize {
@@ -226,7 +252,10 @@ fn scoped_child() {
     runtime(1)
         .run(|| {
             silken::scope(|scope| {
-                let child = Builder::new().name("child".to_string()).spawn_scoped(scope, || recurse(0)).unwrap();
+                let child = Builder::new()
+                    .name("child".to_string())
+                    .spawn_scoped(scope, || recurse(0))
+                    .unwrap();
                 assert_overflow(child.join());
             });
         })

@@ -9,7 +9,12 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_millis(20);
 
 fn run<T: Send>(workers: usize, body: impl FnOnce() -> T + Send) -> T {
-    silken::Runtime::builder().workers(workers).build().unwrap().run(body).unwrap()
+    silken::Runtime::builder()
+        .workers(workers)
+        .build()
+        .unwrap()
+        .run(body)
+        .unwrap()
 }
 
 fn tcp_pair() -> (TcpStream, TcpStream) {
@@ -29,8 +34,14 @@ fn recv(fd: RawFd, buffer: &mut [u8], flags: i32) -> Result<usize, i32> {
 }
 
 fn poll(entries: &mut [(RawFd, i16)], timeout_ms: i32) -> (i32, Vec<i16>) {
-    let mut list: Vec<_> =
-        entries.iter().map(|(fd, events)| libc::pollfd { fd: *fd, events: *events, revents: 0 }).collect();
+    let mut list: Vec<_> = entries
+        .iter()
+        .map(|(fd, events)| libc::pollfd {
+            fd: *fd,
+            events: *events,
+            revents: 0,
+        })
+        .collect();
     // SAFETY: S7: a live array.
     let count = unsafe { libc::poll(list.as_mut_ptr(), list.len() as libc::nfds_t, timeout_ms) };
     (count, list.iter().map(|entry| entry.revents).collect())
@@ -93,7 +104,10 @@ fn an_end_behind_a_short_read_is_seen() {
 fn a_reset_reaches_the_parked_reader() {
     run(1, || {
         let (mut near, far) = tcp_pair();
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        let linger = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
         // SAFETY: S7: a live option value.
         let set = unsafe {
             libc::setsockopt(
@@ -165,7 +179,12 @@ fn a_large_blocking_send_is_whole() {
             reader.read_to_end(&mut received).unwrap();
             assert_eq!(sender.join().unwrap(), (TOTAL as isize, TOTAL as isize));
             assert_eq!(received.len(), 2 * TOTAL);
-            assert!(received.iter().enumerate().all(|(at, byte)| usize::from(*byte) == at % TOTAL % 251));
+            assert!(
+                received
+                    .iter()
+                    .enumerate()
+                    .all(|(at, byte)| usize::from(*byte) == at % TOTAL % 251)
+            );
         }
     });
 }
@@ -294,7 +313,9 @@ fn datagrams_are_not_merged_by_the_short_read_rule() {
         let to = receiver.local_addr().unwrap();
         let reader = silken::spawn(move || {
             let mut buffer = [0; 64];
-            (0..3).map(|_| receiver.recv_from(&mut buffer).unwrap().0).collect::<Vec<_>>()
+            (0..3)
+                .map(|_| receiver.recv_from(&mut buffer).unwrap().0)
+                .collect::<Vec<_>>()
         });
         silken::sleep(SOON);
         for text in ["a", "bcd", ""] {
@@ -316,7 +337,13 @@ fn acceptors_of_one_listener_share_the_connections() {
             })
             .collect();
         let clients: Vec<_> = (0..40).map(|_| TcpStream::connect(address).unwrap()).collect();
-        assert_eq!(acceptors.into_iter().map(|acceptor| acceptor.join().unwrap()).sum::<usize>(), clients.len());
+        assert_eq!(
+            acceptors
+                .into_iter()
+                .map(|acceptor| acceptor.join().unwrap())
+                .sum::<usize>(),
+            clients.len()
+        );
     });
 }
 
@@ -324,7 +351,10 @@ fn acceptors_of_one_listener_share_the_connections() {
 fn connects_report_what_came_of_them() {
     run(1, || {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(TcpStream::connect(free).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(
+            TcpStream::connect(free).unwrap_err().kind(),
+            ErrorKind::ConnectionRefused
+        );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         // SAFETY: S7: names no memory.

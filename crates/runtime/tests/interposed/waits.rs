@@ -16,7 +16,12 @@ const SOON: Duration = Duration::from_millis(20);
 const FAR: Duration = Duration::from_secs(60);
 
 fn run<T: Send>(body: impl FnOnce() -> T + Send) -> T {
-    silken::Runtime::builder().workers(1).build().unwrap().run(body).unwrap()
+    silken::Runtime::builder()
+        .workers(1)
+        .build()
+        .unwrap()
+        .run(body)
+        .unwrap()
 }
 
 fn errno() -> i32 {
@@ -90,7 +95,10 @@ fn waiting_for_a_child_parks() {
         assert!(while_others_run(|| child.wait().unwrap()).success());
         let output = while_others_run(|| Command::new("sh").args(["-c", "sleep 0.05; echo out; exit 3"]).output());
         let output = output.unwrap();
-        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), b"out\n".as_slice()));
+        assert_eq!(
+            (output.status.code(), output.stdout.as_slice()),
+            (Some(3), b"out\n".as_slice())
+        );
     });
 }
 
@@ -116,7 +124,10 @@ fn each_form_of_waiting_for_a_child_answers_as_the_kernel_does() {
         assert_eq!(while_others_run(wait), 0);
         assert_eq!((info.si_signo, info.si_code), (libc::SIGCHLD, libc::CLD_EXITED));
         // SAFETY: S7: no place. WNOWAIT has left the child to be waited for.
-        assert_eq!(unsafe { libc::waitid(libc::P_PID, child, std::ptr::null_mut(), libc::WEXITED) }, 0);
+        assert_eq!(
+            unsafe { libc::waitid(libc::P_PID, child, std::ptr::null_mut(), libc::WEXITED) },
+            0
+        );
 
         let child = sleeping_child("0.05").id();
         // SAFETY: S7: no memory.
@@ -168,9 +179,15 @@ fn a_cancelled_wait_for_a_child_ends_and_leaves_the_child() {
 fn epoll_of(fd: RawFd, events: i32) -> OwnedFd {
     // SAFETY: S7: new, and nobody else's.
     let epoll = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(libc::EPOLL_CLOEXEC)) };
-    let mut event = libc::epoll_event { events: events as u32, u64: 42 };
+    let mut event = libc::epoll_event {
+        events: events as u32,
+        u64: 42,
+    };
     // SAFETY: S7: a live event.
-    assert_eq!(unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) }, 0);
+    assert_eq!(
+        unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) },
+        0
+    );
     epoll
 }
 
@@ -208,7 +225,10 @@ fn an_event_loop_parks_and_stays_level_triggered() {
         let count = unsafe { libc::epoll_pwait2(epoll.as_raw_fd(), &mut event, 1, &timeout, std::ptr::null()) };
         assert_eq!(count, 1);
         // SAFETY: S7: a live place.
-        assert_eq!(unsafe { libc::epoll_pwait(epoll.as_raw_fd(), &mut event, 1, -1, std::ptr::null()) }, 1);
+        assert_eq!(
+            unsafe { libc::epoll_pwait(epoll.as_raw_fd(), &mut event, 1, -1, std::ptr::null()) },
+            1
+        );
         // SAFETY: S7: a live place; no room for events is refused.
         assert_eq!(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &mut event, 0, -1) }, -1);
         assert_eq!(errno(), libc::EINVAL);
@@ -272,7 +292,10 @@ fn select_parks_and_tells_who_is_ready_and_what_is_left() {
         // With and without the heap.
         for fds in [&all[..2], &all[..]] {
             let mut reads = set_of(fds);
-            let mut timeout = libc::timeval { tv_sec: 0, tv_usec: 20_000 };
+            let mut timeout = libc::timeval {
+                tv_sec: 0,
+                tv_usec: 20_000,
+            };
             assert_eq!(while_others_run(|| select(&mut reads, None, Some(&mut timeout))), 0);
             assert_eq!((timeout.tv_sec, timeout.tv_usec), (0, 0));
             assert!(fds.iter().all(|fd| !has(&reads, *fd)));
@@ -299,10 +322,16 @@ fn select_parks_and_tells_who_is_ready_and_what_is_left() {
         assert_eq!(select(&mut set_of(&[closed]), None, None), -1);
         assert_eq!(errno(), libc::EBADF);
         let begun = Instant::now();
-        let timeout = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+        let timeout = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 20_000_000,
+        };
         let none = std::ptr::null_mut();
         // SAFETY: S7: a live timeout, no sets, no mask.
-        assert_eq!(while_others_run(|| unsafe { libc::pselect(0, none, none, none, &timeout, std::ptr::null()) }), 0);
+        assert_eq!(
+            while_others_run(|| unsafe { libc::pselect(0, none, none, none, &timeout, std::ptr::null()) }),
+            0
+        );
         assert!(begun.elapsed() >= SOON && timeout.tv_nsec == 20_000_000);
     });
 }
@@ -311,7 +340,11 @@ fn select_parks_and_tells_who_is_ready_and_what_is_left() {
 fn names_are_looked_up() {
     run(|| {
         let addresses: Vec<_> = ("localhost", 80).to_socket_addrs().unwrap().collect();
-        assert!(addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+        assert!(
+            addresses
+                .iter()
+                .all(|address| address.ip().is_loopback() && address.port() == 80)
+        );
         assert!(!addresses.is_empty());
         assert!(("no such name", 80).to_socket_addrs().is_err());
         let listener = TcpListener::bind("localhost:0").unwrap();
@@ -416,7 +449,10 @@ fn in_the_child_of_a_fork_every_hook_passes() {
                 let mut status = 0;
                 // SAFETY: S7: a live place.
                 let waited = unsafe { libc::waitpid(grandchild, &mut status, 0) };
-                let mut timeout = libc::timeval { tv_sec: 0, tv_usec: 1_000 };
+                let mut timeout = libc::timeval {
+                    tv_sec: 0,
+                    tv_usec: 1_000,
+                };
                 let selected = select(&mut set_of(&[]), None, Some(&mut timeout));
                 // SAFETY: S7: no pointers.
                 let slept = unsafe { libc::usleep(1_000) };

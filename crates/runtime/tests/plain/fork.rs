@@ -30,7 +30,11 @@ fn in_the_child_waits_block_the_thread_and_spawns_fail() {
             std::io::Write::write_all(&mut writer, b"x").unwrap();
             let mut byte = [0];
             std::io::Read::read_exact(&mut reader, &mut byte).unwrap();
-            if error.kind() == std::io::ErrorKind::Other && byte == *b"x" { 7 } else { 1 }
+            if error.kind() == std::io::ErrorKind::Other && byte == *b"x" {
+                7
+            } else {
+                1
+            }
         });
         assert_eq!(status, 7);
         // The parent goes on.

@@ -16,7 +16,11 @@ fn a_panic_stays_in_its_coroutine_and_its_payload_is_kept() {
         let error = spawn(|| quiet_panic("gone")).join().unwrap_err();
         assert_eq!(error.message(), Some("gone"));
         assert!(matches!(error, JoinError::Panicked(_)));
-        let payload = spawn(|| std::panic::resume_unwind(Box::new(77u8))).join().unwrap_err().into_panic().unwrap();
+        let payload = spawn(|| std::panic::resume_unwind(Box::new(77u8)))
+            .join()
+            .unwrap_err()
+            .into_panic()
+            .unwrap();
         assert_eq!(*payload.downcast::<u8>().unwrap(), 77);
     });
 }
@@ -121,6 +125,9 @@ fn threads_join_coroutines_and_coroutines_join_what_threads_spawned() {
             silken::sleep(Duration::from_millis(2));
             1
         });
-        assert_eq!(std::thread::scope(|s| s.spawn(|| handle.join().unwrap()).join().unwrap()), 1);
+        assert_eq!(
+            std::thread::scope(|s| s.spawn(|| handle.join().unwrap()).join().unwrap()),
+            1
+        );
     });
 }

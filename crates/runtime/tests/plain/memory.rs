@@ -14,7 +14,11 @@ fn alone(test: &str, case: fn()) {
         return case();
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    let output = child.args(["--exact", test, "--nocapture"]).env(VARIABLE, "1").output().unwrap();
+    let output = child
+        .args(["--exact", test, "--nocapture"])
+        .env(VARIABLE, "1")
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

@@ -25,11 +25,16 @@ fn results_may_borrow() {
     on_all(|| {
         let text = String::from("some words here");
         let words = silken::scope(|s| {
-            let handles: Vec<_> = (0..3).map(|i| {
-                let text = &text;
-                s.spawn(move || text.split(' ').nth(i).unwrap())
-            }).collect();
-            handles.into_iter().map(|handle| handle.join().unwrap()).collect::<Vec<_>>()
+            let handles: Vec<_> = (0..3)
+                .map(|i| {
+                    let text = &text;
+                    s.spawn(move || text.split(' ').nth(i).unwrap())
+                })
+                .collect();
+            handles
+                .into_iter()
+                .map(|handle| handle.join().unwrap())
+                .collect::<Vec<_>>()
         });
         assert_eq!(words, ["some", "words", "here"]);
     });
@@ -70,7 +75,10 @@ fn a_childs_panic_comes_out_unless_joined() {
         }));
         assert!(outcome.is_err());
         silken::scope(|s| {
-            s.spawn(|| std::panic::resume_unwind(Box::new(1))).join().map(|()| unreachable!()).unwrap_err();
+            s.spawn(|| std::panic::resume_unwind(Box::new(1)))
+                .join()
+                .map(|()| unreachable!())
+                .unwrap_err();
         });
     });
 }

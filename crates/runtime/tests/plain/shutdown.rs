@@ -80,13 +80,20 @@ fn what_does_not_end_is_reported() {
 #[test]
 fn mains_panic_is_returned() {
     let runtime = Runtime::builder().workers(2).build().unwrap();
-    let payload = runtime.run(|| -> () { std::panic::resume_unwind(Box::new("main")) }).unwrap_err();
+    let payload = runtime
+        .run(|| -> () { std::panic::resume_unwind(Box::new("main")) })
+        .unwrap_err();
     assert_eq!(*payload.downcast::<&str>().unwrap(), "main");
 }
 
 #[test]
 fn main_may_borrow() {
     let mut text = String::from("a");
-    Runtime::builder().workers(2).build().unwrap().run(|| text.push('b')).unwrap();
+    Runtime::builder()
+        .workers(2)
+        .build()
+        .unwrap()
+        .run(|| text.push('b'))
+        .unwrap();
     assert_eq!(text, "ab");
 }

@@ -81,7 +81,10 @@ fn names_and_sizes() {
         let id = handle.coroutine().id();
         assert_eq!(handle.join().unwrap(), (Some("one".into()), 131_072, id));
         assert!(Builder::new().stack_size(usize::MAX).spawn(|| ()).is_err());
-        assert_eq!(go!(("two", 20_000), || silken::current().stack_size()).join().unwrap(), 32_768);
+        assert_eq!(
+            go!(("two", 20_000), || silken::current().stack_size()).join().unwrap(),
+            32_768
+        );
     });
 }
 

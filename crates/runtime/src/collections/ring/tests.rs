@@ -38,9 +38,7 @@ fn ptr<T>(word: NonZeroUsize) -> *const T {
 }
 
 fn drain(owner: &Owner<Number>) -> Vec<usize> {
-    std::iter::from_fn(|| owner.pop())
-        .map(|number| number.0)
-        .collect()
+    std::iter::from_fn(|| owner.pop()).map(|number| number.0).collect()
 }
 
 fn push_all(owner: &Owner<Number>, numbers: std::ops::Range<usize>) {
@@ -95,12 +93,7 @@ fn half_goes_to_the_injector() {
     push_all(&owner, 0..CAPACITY);
     owner.take_half(&mut overflow);
     assert_eq!(overflow.len(), 1 + CAPACITY / 2);
-    assert!(
-        overflow[1..]
-            .iter()
-            .map(|number| number.0)
-            .eq(0..CAPACITY / 2)
-    );
+    assert!(overflow[1..].iter().map(|number| number.0).eq(0..CAPACITY / 2));
     assert_eq!(owner.pop(), Some(Number(CAPACITY / 2)));
 }
 
@@ -177,16 +170,8 @@ impl Random {
 
 /// The seed to use: that of the environment, else the clock's; printed, so that it is seen when the test fails.
 fn seed() -> u64 {
-    let clock = || {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_nanos() as u64
-            | 1
-    };
-    let given = std::env::var("RING_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let given = std::env::var("RING_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(clock);
     println!("replay with RING_SEED={seed}");
     seed
@@ -246,16 +231,7 @@ fn nothing_is_lost_or_doubled_among_threads() {
                 let victim = stealers[(me + 1) % WORKERS].clone();
                 let random = Random(seed.rotate_left(16 * me as u32) | 1);
                 let all_pushed = &all_pushed;
-                scope.spawn(move || {
-                    stress_worker(
-                        owner,
-                        victim,
-                        me * EACH..(me + 1) * EACH,
-                        random,
-                        all_pushed,
-                        me,
-                    )
-                })
+                scope.spawn(move || stress_worker(owner, victim, me * EACH..(me + 1) * EACH, random, all_pushed, me))
             })
             .collect();
         threads
@@ -283,8 +259,5 @@ fn cost_of_push_and_pop() {
         }
         best = best.min(start.elapsed());
     }
-    println!(
-        "pop and push: {:.2} ns",
-        best.as_nanos() as f64 / f64::from(ROUNDS)
-    );
+    println!("pop and push: {:.2} ns", best.as_nanos() as f64 / f64::from(ROUNDS));
 }

@@ -142,14 +142,7 @@ fn a_tick_is_a_power_of_two_and_the_levels_cover_all_of_time() {
 
 #[test]
 fn never_early_and_less_than_a_tick_late() {
-    for deadline_ns in [
-        1,
-        TICK_NS - 1,
-        TICK_NS,
-        TICK_NS + 1,
-        1_000_000_007,
-        86_400_000_000_000,
-    ] {
+    for deadline_ns in [1, TICK_NS - 1, TICK_NS, TICK_NS + 1, 1_000_000_007, 86_400_000_000_000] {
         let entries = Entries(vec![boxed()]);
         let mut wheel = Box::new(Wheel::new(0));
         // SAFETY: S8: not linked; it outlives the wheel's use.
@@ -161,10 +154,7 @@ fn never_early_and_less_than_a_tick_late() {
             "a single entry gives the exact tick"
         );
         assert_eq!(wheel.expire(wake), Some(entries.0[0]));
-        assert_eq!(
-            (wheel.expire(wake), wheel.next_wake_ns(), wheel.len()),
-            (None, None, 0)
-        );
+        assert_eq!((wheel.expire(wake), wheel.next_wake_ns(), wheel.len()), (None, None, 0));
     }
 }
 

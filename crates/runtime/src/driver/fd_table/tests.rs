@@ -26,7 +26,9 @@ fn numbers_beyond_the_table_have_no_entry() {
 fn a_chunk_is_made_once() {
     let fd = (7 * CHUNK_ENTRIES + 3) as RawFd;
     let addresses: Vec<usize> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| ptr::from_ref(entry(fd).unwrap()).addr())).collect();
+        let threads: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| ptr::from_ref(entry(fd).unwrap()).addr()))
+            .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(addresses.iter().all(|address| *address == addresses[0]));
@@ -100,7 +102,11 @@ fn sharers_of_a_description_hear_of_changes() {
     copy_entry.timeouts_changed();
     assert!(entry.blocks(fd));
     // The kernel rounds up to its ticks.
-    assert!(entry.timeout_ns(fd, Direction::Read).is_some_and(|ns| (30_000_000..50_000_000).contains(&ns)));
+    assert!(
+        entry
+            .timeout_ns(fd, Direction::Read)
+            .is_some_and(|ns| (30_000_000..50_000_000).contains(&ns))
+    );
     assert_eq!(entry.timeout_ns(fd, Direction::Write), None);
     reset(fd);
     reset(copy_fd);
@@ -117,7 +123,11 @@ fn timeouts_are_kept_until_told() {
     stream.set_write_timeout(Some(Duration::from_millis(7))).unwrap();
     assert_eq!(entry.timeout_ns(fd, Direction::Write), None);
     entry.timeouts_changed();
-    assert!(entry.timeout_ns(fd, Direction::Write).is_some_and(|ns| (7_000_000..27_000_000).contains(&ns)));
+    assert!(
+        entry
+            .timeout_ns(fd, Direction::Write)
+            .is_some_and(|ns| (7_000_000..27_000_000).contains(&ns))
+    );
     reset(fd);
     assert_eq!(entry.timeouts_ns[1].load(Ordering::Relaxed), UNKNOWN_NS);
 }
@@ -125,7 +135,14 @@ fn timeouts_are_kept_until_told() {
 #[test]
 fn only_tcp_is_a_stream_that_a_short_read_empties() {
     let of = Kind::of_socket;
-    assert_eq!(of(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, libc::IPPROTO_TCP), Kind::InetStream);
+    assert_eq!(
+        of(
+            libc::AF_INET6,
+            libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
+            libc::IPPROTO_TCP
+        ),
+        Kind::InetStream
+    );
     assert_eq!(of(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP), Kind::Stream);
     assert_eq!(of(libc::AF_UNIX, libc::SOCK_STREAM, 0), Kind::Stream);
     assert_eq!(of(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0), Kind::Message);

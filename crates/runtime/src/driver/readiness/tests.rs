@@ -32,7 +32,9 @@ fn wait(driver: &'static Driver, fd: RawFd, direction: Direction, seen: Seen, ti
     let readiness = &fd_table::entry(fd).unwrap().readiness;
     let waiter = std::thread::spawn(move || {
         let deadline_ns = Some(clock::now_ns() + timeout_ns);
-        readiness.wait_with(direction, seen, deadline_ns, |generation| register_in(driver, fd, generation))
+        readiness.wait_with(direction, seen, deadline_ns, |generation| {
+            register_in(driver, fd, generation)
+        })
     });
     while !waiter.is_finished() {
         poll(driver);
@@ -74,7 +76,10 @@ fn a_change_since_the_look_is_not_waited_for() {
         poll(driver);
     }
     let refuse = |_| unreachable!("it is registered");
-    assert_eq!(entry.readiness.wait_with(Direction::Read, seen, None, refuse), Ok(Outcome::Woken));
+    assert_eq!(
+        entry.readiness.wait_with(Direction::Read, seen, None, refuse),
+        Ok(Outcome::Woken)
+    );
     fd_table::reset(fd);
 }
 
@@ -117,7 +122,10 @@ fn after_the_peers_end_every_read_is_tried() {
     assert!(seen.is_sticky());
     readiness.set_drained(seen);
     assert!(!readiness.is_drained(seen));
-    assert!(!readiness.look(Direction::Write).is_sticky(), "writing goes on after the peer's end");
+    assert!(
+        !readiness.look(Direction::Write).is_sticky(),
+        "writing goes on after the peer's end"
+    );
     fd_table::reset(fd);
 }
 
@@ -130,7 +138,10 @@ fn a_filled_pipe_announces_room_to_all_waiters() {
     let seen = readiness.look(Direction::Write);
     assert_eq!(wait(driver, fd, Direction::Write, seen, LONG_NS), Outcome::Woken);
     let block = [0_u8; 4096];
-    let part = libc::iovec { iov_base: block.as_ptr().cast_mut().cast(), iov_len: block.len() };
+    let part = libc::iovec {
+        iov_base: block.as_ptr().cast_mut().cast(),
+        iov_len: block.len(),
+    };
     let seen = loop {
         let seen = readiness.look(Direction::Write);
         // SAFETY: S5: a live vector over a live local.
@@ -142,7 +153,9 @@ fn a_filled_pipe_announces_room_to_all_waiters() {
         .map(|_| {
             std::thread::spawn(move || {
                 let deadline_ns = Some(clock::now_ns() + LONG_NS);
-                readiness.wait_with(Direction::Write, seen, deadline_ns, |_| unreachable!("it is registered"))
+                readiness.wait_with(Direction::Write, seen, deadline_ns, |_| {
+                    unreachable!("it is registered")
+                })
             })
         })
         .collect();
@@ -182,7 +195,11 @@ fn a_reset_wakes_as_closed_and_old_events_are_dropped() {
     far.write_all(b"x").unwrap();
     poll(driver);
     assert_eq!(entry.readiness.look(Direction::Read), seen);
-    dispatch(u64::from(generation + 1) << 32 | fd as u64, libc::EPOLLIN as u32, &mut out);
+    dispatch(
+        u64::from(generation + 1) << 32 | fd as u64,
+        libc::EPOLLIN as u32,
+        &mut out,
+    );
     assert_ne!(entry.readiness.look(Direction::Read), seen);
     entry.touch();
     fd_table::reset(fd);
@@ -247,7 +264,10 @@ fn several_descriptors_share_one_wait() {
     assert_eq!(waiter.join().unwrap(), Ok(Outcome::Woken));
     for fd in fds {
         let inner = fd_table::existing(fd).unwrap().readiness.inner.lock();
-        assert!(inner.waiters.iter().all(|list| list.is_empty()), "nobody is left behind");
+        assert!(
+            inner.waiters.iter().all(|list| list.is_empty()),
+            "nobody is left behind"
+        );
     }
     fds.into_iter().for_each(fd_table::reset);
 }

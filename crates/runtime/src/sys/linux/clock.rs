@@ -18,10 +18,7 @@ pub(crate) fn now_ns() -> u64 {
 /// before its origin.
 #[inline]
 pub(crate) fn clock_now_ns(clock: clockid_t) -> u64 {
-    let mut now = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: S5: `now` is a live local for the length of the call. On failure it keeps its zeros.
     unsafe { libc::clock_gettime(clock, &mut now) };
     timespec_to_ns(&now).unwrap_or(0)
@@ -32,14 +29,8 @@ pub(crate) fn clock_now_ns(clock: clockid_t) -> u64 {
 #[inline]
 pub(crate) fn timespec_to_ns(time: &timespec) -> Option<u64> {
     let seconds = u64::try_from(time.tv_sec).ok()?;
-    let nanoseconds = u64::try_from(time.tv_nsec)
-        .ok()
-        .filter(|&ns| ns < NS_PER_SECOND)?;
-    Some(
-        seconds
-            .saturating_mul(NS_PER_SECOND)
-            .saturating_add(nanoseconds),
-    )
+    let nanoseconds = u64::try_from(time.tv_nsec).ok().filter(|&ns| ns < NS_PER_SECOND)?;
+    Some(seconds.saturating_mul(NS_PER_SECOND).saturating_add(nanoseconds))
 }
 
 /// The inverse of [`timespec_to_ns`], exact for every `u64`.
@@ -73,14 +64,7 @@ mod tests {
 
     #[test]
     fn timespecs_convert_both_ways() {
-        for ns in [
-            0,
-            1,
-            NS_PER_SECOND - 1,
-            NS_PER_SECOND,
-            123_456_789_012,
-            u64::MAX,
-        ] {
+        for ns in [0, 1, NS_PER_SECOND - 1, NS_PER_SECOND, 123_456_789_012, u64::MAX] {
             assert_eq!(timespec_to_ns(&ns_to_timespec(ns)), Some(ns));
         }
     }

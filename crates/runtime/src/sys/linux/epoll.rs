@@ -76,11 +76,7 @@ impl Epoll {
     /// Waits for events, at most `timeout_ns` (0: looks only), and writes them to the head of `events`, which is not empty.
     ///
     /// EINTR is the caller's to handle: it may have to look at a clock first.
-    pub(crate) fn wait(
-        &self,
-        events: &mut [epoll_event],
-        timeout_ns: Option<u64>,
-    ) -> Result<usize, Errno> {
+    pub(crate) fn wait(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> Result<usize, Errno> {
         // Relaxed: see the static.
         if PWAIT2_REFUSED.load(Ordering::Relaxed) {
             return self.wait_milliseconds(events, timeout_ns);
@@ -95,11 +91,7 @@ impl Epoll {
         }
     }
 
-    fn wait_nanoseconds(
-        &self,
-        events: &mut [epoll_event],
-        timeout_ns: Option<u64>,
-    ) -> Result<usize, Errno> {
+    fn wait_nanoseconds(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> Result<usize, Errno> {
         let timeout = timeout_ns.map(clock::ns_to_timespec);
         let timeout: *const libc::timespec = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: S5: events and timeout outlive the call, and the kernel writes at most `len` events.
@@ -117,11 +109,7 @@ impl Epoll {
     }
 
     #[cold]
-    fn wait_milliseconds(
-        &self,
-        events: &mut [epoll_event],
-        timeout_ns: Option<u64>,
-    ) -> Result<usize, Errno> {
+    fn wait_milliseconds(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> Result<usize, Errno> {
         // SAFETY: S5: events outlive the call, and the kernel writes at most `len` of them.
         unsafe {
             raw::syscall6(
@@ -197,23 +185,13 @@ mod tests {
         let epoll = Epoll::new().unwrap();
         let (reader, mut writer) = std::io::pipe().unwrap();
         let mut events = [EMPTY; 4];
-        epoll
-            .add(reader.as_raw_fd(), READABLE, u64::MAX - 5)
-            .unwrap();
-        assert_eq!(
-            epoll.add(reader.as_raw_fd(), READABLE, 0),
-            Err(Errno::EXIST)
-        );
+        epoll.add(reader.as_raw_fd(), READABLE, u64::MAX - 5).unwrap();
+        assert_eq!(epoll.add(reader.as_raw_fd(), READABLE, 0), Err(Errno::EXIST));
         assert_eq!(epoll.wait(&mut events, Some(0)), Ok(0));
         writer.write_all(b"x").unwrap();
         assert_eq!(epoll.wait(&mut events, None), Ok(1));
-        assert_eq!(
-            ({ events[0].u64 }, { events[0].events }),
-            (u64::MAX - 5, READABLE)
-        );
-        epoll
-            .modify(reader.as_raw_fd(), READABLE | EDGE, 9)
-            .unwrap();
+        assert_eq!(({ events[0].u64 }, { events[0].events }), (u64::MAX - 5, READABLE));
+        epoll.modify(reader.as_raw_fd(), READABLE | EDGE, 9).unwrap();
         assert_eq!(epoll.wait(&mut events, Some(u64::MAX)), Ok(1));
         assert_eq!({ events[0].u64 }, 9);
         // An edge is told once.
@@ -227,9 +205,7 @@ mod tests {
         let epoll = Epoll::new().unwrap();
         let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
         near.write_all(b"x").unwrap();
-        epoll
-            .add(far.as_raw_fd(), READABLE | WRITABLE | EDGE, 1)
-            .unwrap();
+        epoll.add(far.as_raw_fd(), READABLE | WRITABLE | EDGE, 1).unwrap();
         let mut events = [EMPTY; 4];
         assert_eq!(epoll.wait(&mut events, None), Ok(1));
         assert_eq!({ events[0].events }, READABLE | WRITABLE);
@@ -280,9 +256,7 @@ mod tests {
         // Watching the set from another set shows the close: the registration vanishes with the last reference.
         let outer = Epoll::new().unwrap();
         outer.add(epoll.fd(), READABLE, 0).unwrap();
-        epoll
-            .add(reader.as_raw_fd(), READABLE | WRITABLE, 0)
-            .unwrap();
+        epoll.add(reader.as_raw_fd(), READABLE | WRITABLE, 0).unwrap();
         drop(_writer);
         let mut events = [EMPTY; 1];
         assert_eq!(outer.wait(&mut events, Some(0)), Ok(1));

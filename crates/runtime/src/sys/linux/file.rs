@@ -55,11 +55,7 @@ pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
 ///
 /// # Safety
 /// S5: `buffer` may be written for `length_bytes` until the call returns.
-pub(crate) unsafe fn read(
-    fd: RawFd,
-    buffer: *mut c_void,
-    length_bytes: usize,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn read(fd: RawFd, buffer: *mut c_void, length_bytes: usize) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the buffer.
     unsafe { raw::syscall3(libc::SYS_read, fd as usize, buffer as usize, length_bytes) }
 }
@@ -68,11 +64,7 @@ pub(crate) unsafe fn read(
 ///
 /// # Safety
 /// S5: `buffer` may be read for `length_bytes` until the call returns.
-pub(crate) unsafe fn write(
-    fd: RawFd,
-    buffer: *const c_void,
-    length_bytes: usize,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn write(fd: RawFd, buffer: *const c_void, length_bytes: usize) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the buffer.
     unsafe { raw::syscall3(libc::SYS_write, fd as usize, buffer as usize, length_bytes) }
 }
@@ -83,34 +75,16 @@ pub(crate) unsafe fn write(
 /// S5: `vectors` holds `count` entries, each naming memory that may be written until the call returns.
 pub(crate) unsafe fn readv(fd: RawFd, vectors: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the vectors and their buffers.
-    unsafe {
-        raw::syscall3(
-            libc::SYS_readv,
-            fd as usize,
-            vectors as usize,
-            count as usize,
-        )
-    }
+    unsafe { raw::syscall3(libc::SYS_readv, fd as usize, vectors as usize, count as usize) }
 }
 
 /// `writev(2)`.
 ///
 /// # Safety
 /// S5: `vectors` holds `count` entries, each naming memory that may be read until the call returns.
-pub(crate) unsafe fn writev(
-    fd: RawFd,
-    vectors: *const iovec,
-    count: c_int,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn writev(fd: RawFd, vectors: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the vectors and their buffers.
-    unsafe {
-        raw::syscall3(
-            libc::SYS_writev,
-            fd as usize,
-            vectors as usize,
-            count as usize,
-        )
-    }
+    unsafe { raw::syscall3(libc::SYS_writev, fd as usize, vectors as usize, count as usize) }
 }
 
 /// `preadv2(2)`; an `offset` of -1 is the file's own position.
@@ -168,11 +142,7 @@ pub(crate) unsafe fn pwritev2(
 ///
 /// # Safety
 /// S5: as [`readv`].
-pub(crate) unsafe fn readv_nowait(
-    fd: RawFd,
-    vectors: *const iovec,
-    count: c_int,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn readv_nowait(fd: RawFd, vectors: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller's contract is the callee's.
     unsafe { preadv2(fd, vectors, count, -1, libc::RWF_NOWAIT) }
 }
@@ -181,11 +151,7 @@ pub(crate) unsafe fn readv_nowait(
 ///
 /// # Safety
 /// S5: as [`writev`].
-pub(crate) unsafe fn writev_nowait(
-    fd: RawFd,
-    vectors: *const iovec,
-    count: c_int,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn writev_nowait(fd: RawFd, vectors: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller's contract is the callee's.
     unsafe { pwritev2(fd, vectors, count, -1, libc::RWF_NOWAIT) }
 }
@@ -200,8 +166,7 @@ pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
 /// `dup3(2)`: makes `to` refer to what `from` does, closing what `to` was.
 pub(crate) fn dup3(from: RawFd, to: RawFd, flags: c_int) -> Result<RawFd, Errno> {
     // SAFETY: S5: the kernel touches no memory of ours; `to` is the caller's to replace.
-    unsafe { raw::syscall3(libc::SYS_dup3, from as usize, to as usize, flags as usize) }
-        .map(|fd| fd as RawFd)
+    unsafe { raw::syscall3(libc::SYS_dup3, from as usize, to as usize, flags as usize) }.map(|fd| fd as RawFd)
 }
 
 /// A descriptor of the runtime's own. Not `std::os::fd::OwnedFd`: that closes through libc's symbol, which may be our hook.
@@ -296,10 +261,9 @@ mod tests {
         assert_eq!(&buffer[..3], b"xyz");
         let block = [0u8; 4096];
         // SAFETY: S5: a live vector over a live local.
-        let filled =
-            std::iter::repeat_with(|| unsafe { writev_nowait(writer, &vector(&block), 1) })
-                .take(1 << 20)
-                .find(|written| written.is_err());
+        let filled = std::iter::repeat_with(|| unsafe { writev_nowait(writer, &vector(&block), 1) })
+            .take(1 << 20)
+            .find(|written| written.is_err());
         assert_eq!(filled, Some(Err(Errno::AGAIN)));
     }
 
@@ -307,11 +271,7 @@ mod tests {
     fn an_offset_is_honoured() {
         let path = std::env::temp_dir().join(format!("silken-file-{}", std::process::id()));
         std::fs::write(&path, b"0123456789").unwrap();
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .unwrap();
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         // SAFETY: S5: a live vector over a static buffer.
         let written = unsafe { pwritev2(file.as_raw_fd(), &vector(b"AB"), 1, 4, 0) };
@@ -352,10 +312,7 @@ mod tests {
     fn dup3_replaces_and_the_owner_closes() {
         let (reader, mut writer) = std::io::pipe().unwrap();
         let null = Descriptor::new(std::fs::File::open("/dev/null").unwrap().into_raw_fd());
-        assert_eq!(
-            dup3(reader.as_raw_fd(), null.fd(), libc::O_CLOEXEC),
-            Ok(null.fd())
-        );
+        assert_eq!(dup3(reader.as_raw_fd(), null.fd(), libc::O_CLOEXEC), Ok(null.fd()));
         assert_eq!(file_kind(null.fd()), Ok(FileKind::Fifo));
         drop(reader);
         std::io::Write::write_all(&mut writer, b"still a reader").unwrap();

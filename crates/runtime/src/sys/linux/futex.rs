@@ -89,10 +89,7 @@ mod tests {
     #[test]
     fn a_deadline_ends_the_wait_and_not_before() {
         let deadline = clock::now_ns() + 10_000_000;
-        assert_eq!(
-            wait(&AtomicU32::new(0), 0, Some(deadline)),
-            WaitResult::TimedOut
-        );
+        assert_eq!(wait(&AtomicU32::new(0), 0, Some(deadline)), WaitResult::TimedOut);
         assert!(clock::now_ns() >= deadline);
         assert_eq!(wait(&AtomicU32::new(0), 0, Some(0)), WaitResult::TimedOut);
     }

@@ -24,11 +24,7 @@ pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 ///
 /// # Safety
 /// S6: `handler` does only what a signal handler may do, on any thread that can receive `signal`, at any instruction.
-pub(crate) unsafe fn install(
-    signal: c_int,
-    handler: Handler,
-    flags: c_int,
-) -> io::Result<libc::sigaction> {
+pub(crate) unsafe fn install(signal: c_int, handler: Handler, flags: c_int) -> io::Result<libc::sigaction> {
     // SAFETY: S6: all zeros is the default action with an empty mask.
     let mut new: libc::sigaction = unsafe { mem::zeroed() };
     new.sa_sigaction = handler as usize;
@@ -103,10 +99,7 @@ impl AltStack {
 
     /// The addresses that a handler may use: the lowest, and the length in bytes.
     pub(crate) fn range(&self) -> (usize, usize) {
-        (
-            self.mapping.usable_start() as usize,
-            self.mapping.usable_bytes(),
-        )
+        (self.mapping.usable_start() as usize, self.mapping.usable_bytes())
     }
 }
 
@@ -156,8 +149,7 @@ impl Mapping {
         let total_bytes = usable_bytes_min.next_multiple_of(page_bytes) + page_bytes;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
         // SAFETY: S9: a fresh mapping, placed by the kernel, aliases nothing.
-        let start =
-            unsafe { libc::mmap(ptr::null_mut(), total_bytes, libc::PROT_NONE, flags, -1, 0) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), total_bytes, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -209,8 +201,7 @@ mod tests {
             ss_size: 0,
         };
         // SAFETY: S6: only asks.
-        unsafe { raw::syscall2(libc::SYS_sigaltstack, 0, ptr::from_mut(&mut stack) as usize) }
-            .unwrap();
+        unsafe { raw::syscall2(libc::SYS_sigaltstack, 0, ptr::from_mut(&mut stack) as usize) }.unwrap();
         stack
     }
 
@@ -228,8 +219,7 @@ mod tests {
         let (start, bytes) = stack.range();
         assert!(bytes >= 32 * 1024);
         // SAFETY: S6: the handler stores to atomics and asks for a number.
-        let old =
-            unsafe { install(libc::SIGUSR1, note, libc::SA_ONSTACK | libc::SA_RESTART) }.unwrap();
+        let old = unsafe { install(libc::SIGUSR1, note, libc::SA_ONSTACK | libc::SA_RESTART) }.unwrap();
         tgkill(gettid(), libc::SIGUSR1).unwrap();
         // A signal to oneself is delivered before the call returns.
         assert_eq!(SEEN_TID.load(SeqCst), gettid());

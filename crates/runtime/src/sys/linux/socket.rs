@@ -70,40 +70,18 @@ pub(crate) unsafe fn sendto(
 ///
 /// # Safety
 /// S5: `message`, and all that it names, may be written until the call returns.
-pub(crate) unsafe fn recvmsg(
-    fd: RawFd,
-    message: *mut msghdr,
-    flags: c_int,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn recvmsg(fd: RawFd, message: *mut msghdr, flags: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the message.
-    unsafe {
-        raw::syscall3(
-            libc::SYS_recvmsg,
-            fd as usize,
-            message as usize,
-            flags as usize,
-        )
-    }
+    unsafe { raw::syscall3(libc::SYS_recvmsg, fd as usize, message as usize, flags as usize) }
 }
 
 /// `sendmsg(2)`.
 ///
 /// # Safety
 /// S5: `message`, and all that it names, may be read until the call returns.
-pub(crate) unsafe fn sendmsg(
-    fd: RawFd,
-    message: *const msghdr,
-    flags: c_int,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn sendmsg(fd: RawFd, message: *const msghdr, flags: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the message.
-    unsafe {
-        raw::syscall3(
-            libc::SYS_sendmsg,
-            fd as usize,
-            message as usize,
-            flags as usize,
-        )
-    }
+    unsafe { raw::syscall3(libc::SYS_sendmsg, fd as usize, message as usize, flags as usize) }
 }
 
 /// `accept4(2)`; the result is the new descriptor.
@@ -132,20 +110,9 @@ pub(crate) unsafe fn accept4(
 ///
 /// # Safety
 /// S5: `address` may be read for `address_bytes`.
-pub(crate) unsafe fn connect(
-    fd: RawFd,
-    address: *const sockaddr,
-    address_bytes: socklen_t,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn connect(fd: RawFd, address: *const sockaddr, address_bytes: socklen_t) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the address.
-    unsafe {
-        raw::syscall3(
-            libc::SYS_connect,
-            fd as usize,
-            address as usize,
-            address_bytes as usize,
-        )
-    }
+    unsafe { raw::syscall3(libc::SYS_connect, fd as usize, address as usize, address_bytes as usize) }
 }
 
 /// `SOCK_STREAM`, `SOCK_DGRAM`, …; ENOTSOCK for anything else than a socket.
@@ -191,10 +158,7 @@ fn option_int(fd: RawFd, name: c_int) -> Result<c_int, Errno> {
 }
 
 fn option_timeout(fd: RawFd, name: c_int) -> Option<u64> {
-    let mut value = timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
+    let mut value = timeval { tv_sec: 0, tv_usec: 0 };
     // SAFETY: S5: any bytes are a timeval.
     unsafe { option(fd, name, &mut value) }.ok()?;
     timeval_to_timeout_ns(&value)
@@ -251,8 +215,7 @@ pub(crate) fn poll_now(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Resul
 /// The descriptor's status flags (`O_NONBLOCK`, …).
 pub(crate) fn fcntl_getfl(fd: RawFd) -> Result<c_int, Errno> {
     // SAFETY: S5: F_GETFL names no memory.
-    unsafe { raw::syscall3(libc::SYS_fcntl, fd as usize, libc::F_GETFL as usize, 0) }
-        .map(|flags| flags as c_int)
+    unsafe { raw::syscall3(libc::SYS_fcntl, fd as usize, libc::F_GETFL as usize, 0) }.map(|flags| flags as c_int)
 }
 
 #[cfg(test)]
@@ -283,12 +246,8 @@ mod tests {
     fn timeouts_read_back() {
         let (socket, _peer) = UnixStream::pair().unwrap();
         assert_eq!(so_rcvtimeo(socket.as_raw_fd()), None);
-        socket
-            .set_read_timeout(Some(Duration::from_millis(1500)))
-            .unwrap();
-        socket
-            .set_write_timeout(Some(Duration::from_secs(3)))
-            .unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(1500))).unwrap();
+        socket.set_write_timeout(Some(Duration::from_secs(3))).unwrap();
         assert_eq!(so_rcvtimeo(socket.as_raw_fd()), Some(1_500_000_000));
         assert_eq!(so_sndtimeo(socket.as_raw_fd()), Some(3_000_000_000));
         assert_eq!(so_sndtimeo(-1), None);
@@ -391,18 +350,11 @@ mod tests {
         assert_eq!(nobody, Err(Errno::AGAIN));
         let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: S5: names no memory.
-        let client =
-            unsafe { raw::syscall3(libc::SYS_socket, libc::AF_INET as usize, kind as usize, 0) };
+        let client = unsafe { raw::syscall3(libc::SYS_socket, libc::AF_INET as usize, kind as usize, 0) };
         let client = crate::sys::file::Descriptor::new(client.unwrap() as RawFd);
         let to = inet(listener.local_addr().unwrap().port());
         // SAFETY: S5: a live local.
-        let started = unsafe {
-            connect(
-                client.fd(),
-                ptr::from_ref(&to).cast(),
-                size_of_val(&to) as socklen_t,
-            )
-        };
+        let started = unsafe { connect(client.fd(), ptr::from_ref(&to).cast(), size_of_val(&to) as socklen_t) };
         assert!(matches!(started, Ok(0) | Err(Errno::INPROGRESS)));
         let mut writable = [pollfd {
             fd: client.fd(),

@@ -76,11 +76,7 @@ fn quota_processors(read: &dyn Fn(&Path) -> Option<String>) -> Option<usize> {
     smallest
 }
 
-fn group_quota(
-    folder: &Path,
-    hierarchy: Hierarchy,
-    read: &dyn Fn(&Path) -> Option<String>,
-) -> Option<usize> {
+fn group_quota(folder: &Path, hierarchy: Hierarchy, read: &dyn Fn(&Path) -> Option<String>) -> Option<usize> {
     match hierarchy {
         Hierarchy::V2 => parse_cpu_max(&read(&folder.join("cpu.max"))?),
         Hierarchy::V1 => parse_quota(
@@ -136,16 +132,9 @@ fn mount_of(mounts: &str, hierarchy: Hierarchy) -> Option<(String, PathBuf)> {
 
 /// `mountinfo` writes space, tab, newline and backslash as a backslash and three octal digits.
 fn unescape(field: &str) -> String {
-    [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ]
-    .into_iter()
-    .fold(field.to_owned(), |text, (escape, plain)| {
-        text.replace(escape, plain)
-    })
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(field.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
 }
 
 /// The folders of the group and of all groups above it that the mount shows, innermost first.
@@ -154,9 +143,7 @@ fn unescape(field: &str) -> String {
 /// limits whoever sees it, so it alone is asked.
 fn folders_upwards(mount: &Path, root: &str, group: &str) -> Vec<PathBuf> {
     let below = Path::new(group).strip_prefix(root).unwrap_or(Path::new(""));
-    let inside = !below
-        .components()
-        .any(|part| part == std::path::Component::ParentDir);
+    let inside = !below.components().any(|part| part == std::path::Component::ParentDir);
     let below = if inside { below } else { Path::new("") };
     below.ancestors().map(|part| mount.join(part)).collect()
 }
@@ -204,10 +191,7 @@ mod tests {
             ("/proc/self/cgroup", GROUPS_V1),
             ("/proc/self/mountinfo", MOUNTS_V1),
             ("/sys/fs/cgroup/cpu acct/inner/cpu.cfs_quota_us", "-1\n"),
-            (
-                "/sys/fs/cgroup/cpu acct/inner/cpu.cfs_period_us",
-                "100000\n",
-            ),
+            ("/sys/fs/cgroup/cpu acct/inner/cpu.cfs_period_us", "100000\n"),
             ("/sys/fs/cgroup/cpu acct/cpu.cfs_quota_us", "250000\n"),
             ("/sys/fs/cgroup/cpu acct/cpu.cfs_period_us", "100000\n"),
         ];
@@ -218,10 +202,7 @@ mod tests {
     fn a_group_outside_the_mount_falls_back_to_the_mounts_root() {
         let mount = Path::new("/cg");
         assert_eq!(folders_upwards(mount, "/", "/a/b").len(), 3);
-        assert_eq!(
-            folders_upwards(mount, "/a", "/a/b"),
-            [mount.join("b"), mount.join("")]
-        );
+        assert_eq!(folders_upwards(mount, "/a", "/a/b"), [mount.join("b"), mount.join("")]);
         assert_eq!(folders_upwards(mount, "/other", "/a/b"), [mount.join("")]);
         assert_eq!(folders_upwards(mount, "/", "/../../x"), [mount.join("")]);
     }
@@ -242,10 +223,7 @@ mod tests {
     fn nothing_readable_means_no_limit() {
         assert_eq!(quota(&[]), None);
         assert_eq!(
-            quota(&[
-                ("/proc/self/cgroup", GROUPS_V2),
-                ("/proc/self/mountinfo", "")
-            ]),
+            quota(&[("/proc/self/cgroup", GROUPS_V2), ("/proc/self/mountinfo", "")]),
             None
         );
         assert_eq!(group_path("garbage\n\n1:cpuset:/\n", Hierarchy::V1), None);

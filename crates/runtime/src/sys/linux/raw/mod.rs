@@ -155,9 +155,6 @@ mod tests {
         let after = unsafe { *errno };
         assert_eq!(closed, Err(Errno::BADF));
         assert_eq!(after, 12345);
-        assert_eq!(
-            io::Error::from(Errno::AGAIN).kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(io::Error::from(Errno::AGAIN).kind(), io::ErrorKind::WouldBlock);
     }
 }
