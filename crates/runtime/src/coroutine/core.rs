@@ -130,6 +130,8 @@ pub(crate) struct Core {
     pub(crate) group: Cell<*const Group>,
     /// What it runs may borrow from others' frames, so it must not end before it has returned.
     pub(crate) borrows: Cell<bool>,
+    /// The unwinding that goes on, if any, is a cancellation's.
+    pub(crate) unwinds_cancelled: Cell<bool>,
     pub(crate) joiners: Lock<JoinList>,
     pub(crate) locals: UnsafeCell<Option<Box<LocalMap>>>,
 }
@@ -161,6 +163,7 @@ impl Core {
             site: Cell::new(None),
             group: Cell::new(ptr::null()),
             borrows: Cell::new(false),
+            unwinds_cancelled: Cell::new(false),
             joiners: Lock::new(JoinList::new()),
             locals: UnsafeCell::new(None),
         }
@@ -338,6 +341,7 @@ fn recycle(core: &Core) {
         *name = None;
     }
     core.scheduler.set(None);
+    core.unwinds_cancelled.set(false);
     let core = NonNull::from(core);
     match current::enter_link() {
         Some(link) => link.caches.give_core(core),

@@ -44,6 +44,6 @@ pub use join::JoinError;
 pub(crate) use join::Joiner;
 pub use local::{AccessError, LocalKey};
 pub use park::WaitReason;
-pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, raise_if_cancelled};
+pub(crate) use park::{Outcome, Unparker, WaitCell, is_panicking, park, park_thread_until, raise_if_cancelled};
 pub(crate) use pool::{Caches, PooledStack, Pools, pools};
 pub(crate) use state::{Finished, Published, ResultOwner};

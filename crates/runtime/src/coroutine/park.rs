@@ -45,10 +45,26 @@ pub enum WaitReason {
     Poll,
     /// A call that runs on an OS thread in its stead.
     Offload,
+    /// A lock that another holds: a mutex or one side of a read-write lock.
+    Lock,
+    /// A condition variable, a notification or a flag.
+    Condition,
+    /// Permits of a semaphore.
+    Semaphore,
+    /// The others at a barrier, or the members of a wait group.
+    Barrier,
+    /// A value that another is about to initialise.
+    Once,
+    /// Room in a channel, or a receiver.
+    Send,
+    /// A message of a channel.
+    Receive,
+    /// One of several operations.
+    Select,
 }
 
 impl WaitReason {
-    const ALL: [WaitReason; 10] = [
+    const ALL: [WaitReason; 18] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Sleep,
@@ -59,6 +75,14 @@ impl WaitReason {
         WaitReason::Write,
         WaitReason::Poll,
         WaitReason::Offload,
+        WaitReason::Lock,
+        WaitReason::Condition,
+        WaitReason::Semaphore,
+        WaitReason::Barrier,
+        WaitReason::Once,
+        WaitReason::Send,
+        WaitReason::Receive,
+        WaitReason::Select,
     ];
 
     pub(crate) fn from_u8(value: u8) -> Self {
@@ -101,12 +125,19 @@ pub(crate) fn raise_if_cancelled() {
         && core.lifecycle.is_cancelled()
         && !std::thread::panicking()
     {
-        raise();
+        raise(core);
     }
 }
 
+/// Whether the caller unwinds because of a panic. The unwinding of a cancellation is none: it poisons nothing.
+#[inline]
+pub(crate) fn is_panicking() -> bool {
+    std::thread::panicking() && !current::current_core().is_some_and(|core| core.unwinds_cancelled.get())
+}
+
 #[cold]
-fn raise() -> ! {
+fn raise(core: &Core) -> ! {
+    core.unwinds_cancelled.set(true);
     std::panic::resume_unwind(Box::new(CancelUnwind))
 }
 
