@@ -216,7 +216,23 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "vouches for the bounds of `sched::spawn`",
     ),
     ("crates/runtime/tests/**", "calls libc as foreign code does"),
+    ("conformance/src/raw.rs", "calls libc as foreign code does"),
+    ("benches/src/epoll.rs", "the floor is a loop over bare system calls"),
+    (
+        "benches/src/floors/**",
+        "floors are what the machine does without a runtime",
+    ),
+    (
+        "benches/src/machine.rs",
+        "asks the kernel for limits, clocks and counters",
+    ),
 ];
+
+/// Files whose orderings need no partner named.
+const ORDERING_EXEMPT: &[Excused] = &[(
+    "conformance/**",
+    "user programs of the kind that takes SeqCst everywhere; what they check is the runtime's orderings",
+)];
 
 /// Files of the runtime that name an `Ordering` and need no loom twin.
 const LOOM_EXEMPT: &[Excused] = &[

@@ -107,3 +107,22 @@ fn install_hooks() {
     #[cfg(feature = "interpose")]
     hook::install();
 }
+
+/// The user book and the README, whose examples are compiled and run with the documentation's.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/guide/cancellation.md")]
+    mod cancellation {}
+    #[doc = include_str!("../../../docs/guide/configuration.md")]
+    mod configuration {}
+    #[doc = include_str!("../../../docs/guide/first-program.md")]
+    mod first_program {}
+    #[doc = include_str!("../../../docs/guide/light-and-isolated.md")]
+    mod light_and_isolated {}
+    #[doc = include_str!("../../../docs/guide/memory.md")]
+    mod memory {}
+    #[doc = include_str!("../../../docs/guide/what-blocks.md")]
+    mod what_blocks {}
+}
