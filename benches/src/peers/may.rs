@@ -21,7 +21,7 @@ const LOCKS: usize = 4_000_000;
 const CONTENDERS: usize = 8;
 
 /// Runs `work` in a coroutine, with so many workers.
-fn run<T: Send + 'static>(workers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn run<T: Send + 'static>(workers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     may::config().set_workers(workers);
     go!(work).join().expect("no panic")
 }
