@@ -38,11 +38,14 @@ pub(crate) mod driver;
 pub(crate) mod offload;
 
 pub(crate) mod sched;
-mod time;
+
+pub mod channel;
+pub mod time;
 
 #[cfg(feature = "interpose")]
 mod hook;
 
+mod after_func;
 mod handle;
 mod park;
 mod runtime;
