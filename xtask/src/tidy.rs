@@ -42,6 +42,8 @@ const FLOORS: &[(&str, i32)] = &[
     ("inspect", 4),
     ("lib", 5),
     ("after_func", 5),
+    ("pool", 5),
+    ("promise", 5),
     ("builder", 5),
     ("runtime", 5),
     ("handle", 5),

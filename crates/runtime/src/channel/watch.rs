@@ -339,7 +339,7 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // AcqRel: among the senders, so that the last one's announcement has all changes before it.
+        // AcqRel: pairs with itself among the senders, so that the last one's announcement has all changes before it.
         if self.shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Release: pairs with the Acquire in `current`.
             self.shared.version.fetch_or(CLOSED, Ordering::Release);

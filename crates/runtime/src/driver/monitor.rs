@@ -8,8 +8,7 @@
 //! # The races
 //! * *Change against wait*: both hold the lock, so either the look sees the change or the change sees the node.
 //! * *Wake against deadline or cancellation*: the node's cell decides (`coroutine/park.rs`). A waker copies the unparker and settles last. A waiter
-//!   that was not woken takes its node back under the lock; when it has, nobody refers to the node (S8). A wake that lost to a deadline goes
-//!   to the next in the list, so [`Wake::One`] is never spent on somebody who leaves.
+//!   that was not woken takes its node back under the lock; when it has, nobody refers to the node (S8).
 //! * *A wake of all against those who come back*: wakes go in batches with the lock free in between, and nodes have ascending tickets: whoever
 //!   lists itself after the wake began is not woken by it, or the wake might never end.
 //!
@@ -38,12 +37,10 @@ pub(crate) enum Look<R> {
     Wait(Option<u64>),
 }
 
-/// Whom a change concerns.
+/// Whom a change concerns. There is no "one": different waiters may wait for different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     None,
-    /// Who has waited longest.
-    One,
     All,
 }
 
@@ -99,21 +96,19 @@ impl<S> Monitor<S> {
     pub(crate) fn update<R>(&self, change: impl FnOnce(&mut S) -> (R, Wake)) -> R {
         let mut batch = [None; BATCH];
         let mut count = 0;
-        let (result, wake, end_ticket) = {
+        let (result, end_ticket) = {
             let _critical = current_core().map(Critical::enter);
             let mut inner = self.inner.lock();
             let (result, wake) = change(&mut inner.state);
             let end_ticket = inner.next_ticket;
-            match wake {
-                Wake::None => {}
-                Wake::One => count = inner.settle_some(&mut batch[..1], end_ticket),
-                Wake::All => count = inner.settle_some(&mut batch, end_ticket),
+            if wake == Wake::All {
+                count = inner.settle_some(&mut batch, end_ticket);
             }
-            (result, wake, end_ticket)
+            (result, end_ticket)
         };
         // Outside the lock: whoever wakes runs into it next.
         batch.iter().flatten().for_each(|unparker| unparker.unpark());
-        if wake == Wake::All && count == BATCH {
+        if count == BATCH {
             self.wake_rest(end_ticket);
         }
         result

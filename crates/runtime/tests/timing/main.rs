@@ -5,6 +5,8 @@
 mod after_func;
 mod broadcast;
 mod oneshot;
+mod pool;
+mod promise;
 mod ticker;
 mod watch;
 
