@@ -37,6 +37,7 @@ mod coroutine;
 pub(crate) mod driver;
 pub(crate) mod offload;
 
+pub mod channel;
 pub(crate) mod sched;
 
 pub mod channel;
@@ -54,6 +55,7 @@ mod runtime;
 mod scope;
 mod spawn;
 
+pub use channel::{mpmc, mpsc, spsc};
 pub use coroutine::{AccessError, JoinError, LocalKey, WaitReason};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, JoinTimeout, current, is_coroutine, try_current};
 pub use park::{park, park_timeout, yield_now};
