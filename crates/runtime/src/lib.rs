@@ -39,13 +39,18 @@ pub(crate) mod offload;
 
 pub mod channel;
 pub(crate) mod sched;
-mod time;
+
+pub mod channel;
+pub mod time;
 
 #[cfg(feature = "interpose")]
 mod hook;
 
+mod after_func;
 mod handle;
 mod park;
+mod pool;
+mod promise;
 mod runtime;
 mod scope;
 mod spawn;
@@ -54,6 +59,8 @@ pub use channel::{mpmc, mpsc, spsc};
 pub use coroutine::{AccessError, JoinError, LocalKey, WaitReason};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, JoinTimeout, current, is_coroutine, try_current};
 pub use park::{park, park_timeout, yield_now};
+pub use pool::{Pool, PoolHandle, SubmitError};
+pub use promise::{Promise, PromiseError, Resolver};
 pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use sched::OverflowPolicy;
 pub use scope::{Scope, ScopedJoinHandle, scope};

@@ -4,6 +4,9 @@
 //! [`unbounded`] ones never make a sender wait. [`after`], [`tick`] and [`never`] are receivers that the clock sends to. Any of them are arms of a
 //! [`select!`](crate::select). Names and signatures are those of the crate crossbeam-channel; [`mpsc`], [`mpmc`] and [`spsc`] have those of std.
 //!
+//! Three are of another kind: [`oneshot`] is for one value, [`broadcast`] gives every value to every receiver, and of a [`watch`] receivers see the latest value
+//! and hear that it changed. They have the semantics of those of the crate tokio.
+//!
 //! Both sides work on coroutines, isolated and light, and on OS threads, in any mixture.
 //!
 //! ```
@@ -26,12 +29,15 @@
 //! | `queue` | where messages lie: ring or blocks |
 //! | `timed` | the clock's channels |
 //! | `select/` | waiting for one of several operations |
+//! | `oneshot`, `broadcast`, `watch` | the other kinds, each by itself |
 //! | `sender`, `receiver`, `error` | the surface; `mpsc`, `mpmc`, `spsc`: the same with std's names |
 
+pub mod broadcast;
 mod core;
 mod error;
 pub mod mpmc;
 pub mod mpsc;
+pub mod oneshot;
 mod queue;
 mod receiver;
 pub mod select;
@@ -39,6 +45,7 @@ mod sender;
 pub mod spsc;
 mod timed;
 mod waiter;
+pub mod watch;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
