@@ -96,7 +96,8 @@ where
         (Err(payload), _) | (Ok(_), Err(payload)) => resume(payload),
         (Ok(_), Ok(())) if scope.group.has_panicked() => panic!("a scoped coroutine panicked"),
         (Ok(value), Ok(())) => {
-            if interrupted {
+            // A child may have noticed first that the time is up.
+            if interrupted || scope.group.is_cancelled() {
                 raise_if_cancelled();
             }
             value

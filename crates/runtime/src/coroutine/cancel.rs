@@ -205,8 +205,7 @@ fn raise_if_interrupted(core: Option<&Core>) {
     }
     let Some(owner) = interruption(core) else { return };
     if let (ITSELF, Some(core)) = (owner, core) {
-        // A deadline that a scope's child has inherited cancels it. It runs, so nobody has to queue it.
-        let _ = core.lifecycle.cancel();
+        core.cancel_itself();
     }
     let payload = Box::new(Interrupt { owner });
     unwinding(core, |own| own.set(payload.address()));

@@ -118,6 +118,12 @@ impl Group {
         }
     }
 
+    /// Whether its children were cancelled as a whole.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // Relaxed: asked about children that have ended, which `is_empty` orders.
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
     /// Whether a child's panic cancels the others.
     pub(crate) fn set_cancel_on_panic(&self, cancels: bool) {
         // Relaxed: what a child sees that was spawned before is a race of its author's.
@@ -200,6 +206,20 @@ impl Core {
             // SAFETY: S8: the group outlives the frame of `OpenScope::during`.
             unsafe { open.group.as_ref() }.cancel_children();
             at = open.outer;
+        }
+    }
+
+    /// The running coroutine is to unwind as cancelled. If it was not asked to, it is the deadline of its scope that has passed, and its
+    /// siblings' with it: the scope learns that its children did not end by themselves.
+    pub(super) fn cancel_itself(&self) {
+        if self.lifecycle.is_cancelled() {
+            return;
+        }
+        // It runs, so nobody has to queue it.
+        let _ = self.lifecycle.cancel();
+        // SAFETY: S8: the group outlives the child, which is the caller.
+        if let Some(group) = unsafe { self.group.get().as_ref() } {
+            group.cancel_children();
         }
     }
 
