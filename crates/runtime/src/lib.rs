@@ -47,6 +47,7 @@ pub mod time;
 mod hook;
 
 mod after_func;
+mod cancel;
 mod handle;
 mod park;
 mod pool;
@@ -56,7 +57,8 @@ mod scope;
 mod spawn;
 
 pub use channel::{mpmc, mpsc, spsc};
-pub use coroutine::{AccessError, JoinError, LocalKey, WaitReason};
+pub use cancel::{Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, time_left, timeout, timeout_at};
+pub use coroutine::{AccessError, JoinError, LocalKey, ScopedKey, WaitReason};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, JoinTimeout, current, is_coroutine, try_current};
 pub use park::{park, park_timeout, yield_now};
 pub use pool::{Pool, PoolHandle, SubmitError};
@@ -76,38 +78,58 @@ pub fn worker_id() -> Option<usize> {
 /// Not public: what the macros expand to.
 #[doc(hidden)]
 pub mod __macros {
-    pub use crate::coroutine::LocalKey;
     pub use crate::runtime::macros::{run_main, run_test};
     pub use crate::spawn::go;
 }
 
-/// Declares values that each coroutine has of its own, in the form of [`thread_local!`]; see [`LocalKey`].
+/// Declares values that each coroutine has of its own, in the forms of [`thread_local!`]; see [`LocalKey`].
 ///
 /// # Examples
 /// ```
-/// use std::cell::Cell;
+/// use std::cell::{Cell, RefCell};
 /// silken::coroutine_local! {
-///     static DEPTH: Cell<u32> = Cell::new(0);
+///     static DEPTH: Cell<u32> = const { Cell::new(0) };
+///     static LINES: RefCell<Vec<String>> = RefCell::default();
 /// }
 /// DEPTH.set(7);
-/// let other = silken::spawn(|| DEPTH.get()).join().unwrap();
-/// assert_eq!((DEPTH.get(), other), (7, 0));
+/// LINES.with_borrow_mut(|lines| lines.push("mine".to_string()));
+/// let other = silken::spawn(|| (DEPTH.get(), LINES.take().len())).join().unwrap();
+/// assert_eq!(other, (0, 0));
+/// assert_eq!((DEPTH.get(), LINES.take().len()), (7, 1));
 /// ```
 #[macro_export]
 macro_rules! coroutine_local {
     () => {};
-    ($(#[$attribute:meta])* $visibility:vis static $name:ident : $type:ty = $init:expr; $($rest:tt)*) => {
-        $crate::coroutine_local!($(#[$attribute])* $visibility static $name: $type = $init);
-        $crate::coroutine_local!($($rest)*);
+    ($(#[$attribute:meta])* $visibility:vis static $name:ident : $type:ty = const $init:block $(; $($rest:tt)*)?) => {
+        $(#[$attribute])*
+        $visibility static $name: $crate::LocalKey<$type> = {
+            fn init() -> $type {
+                const { $init }
+            }
+            $crate::LocalKey::new(init)
+        };
+        $($crate::coroutine_local!($($rest)*);)?
     };
-    ($(#[$attribute:meta])* $visibility:vis static $name:ident : $type:ty = $init:expr) => {
+    ($(#[$attribute:meta])* $visibility:vis static $name:ident : $type:ty = $init:expr $(; $($rest:tt)*)?) => {
         $(#[$attribute])*
         $visibility static $name: $crate::LocalKey<$type> = {
             fn init() -> $type {
                 $init
             }
-            $crate::__macros::LocalKey::new(init)
+            $crate::LocalKey::new(init)
         };
+        $($crate::coroutine_local!($($rest)*);)?
+    };
+}
+
+/// Declares keys whose values hold during a call and are inherited by what is spawned in it; see [`ScopedKey`].
+#[macro_export]
+macro_rules! scoped_value {
+    () => {};
+    ($(#[$attribute:meta])* $visibility:vis static $name:ident : $type:ty $(; $($rest:tt)*)?) => {
+        $(#[$attribute])*
+        $visibility static $name: $crate::ScopedKey<$type> = $crate::ScopedKey::new();
+        $($crate::scoped_value!($($rest)*);)?
     };
 }
 

@@ -1,9 +1,10 @@
 //! The user's park and unpark, as `std::thread` has them.
 
-use crate::coroutine::{Core, Outcome, WaitReason, current_core, raise_if_cancelled};
+use crate::coroutine::{Core, Outcome, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};
 use crate::driver::timers;
 use crate::handle::deadline_after;
 use crate::loom::static_atomic::Ordering;
+use crate::sys::clock;
 use std::time::Duration;
 
 /// Waits until somebody [unparks](crate::Coroutine::unpark) this coroutine; returns at once if somebody has since the last time. May
@@ -23,30 +24,41 @@ use std::time::Duration;
 /// ```
 pub fn park() {
     let Some(core) = current_core() else {
-        return std::thread::park();
+        return park_thread(None);
     };
-    while !take_token(core) {
-        raise_if_cancelled();
-        crate::coroutine::park(WaitReason::Park);
+    if !take_token(core) {
+        wait_for_token(core, None);
     }
 }
 
 /// As [`park`], for at most `timeout`.
 pub fn park_timeout(timeout: Duration) {
     let Some(core) = current_core() else {
-        return std::thread::park_timeout(timeout);
+        return park_thread(Some(timeout));
     };
+    wait_for_token(core, Some(deadline_after(timeout)));
+}
+
+fn wait_for_token(core: &'static Core, deadline_ns: Option<u64>) {
     raise_if_cancelled();
-    let outcome = timers::wait_until(
-        core,
-        || take_token(core),
-        WaitReason::Park,
-        Some(deadline_after(timeout)),
-        true,
-    );
+    // While the caller unwinds its cancellation does not interrupt its destructors' waits.
+    let cancellable = !std::thread::panicking();
+    let outcome = timers::wait_until(core, || take_token(core), WaitReason::Park, deadline_ns, cancellable);
     if outcome == Outcome::Cancelled {
         raise_if_cancelled();
     }
+}
+
+/// The token of an OS thread is std's.
+fn park_thread(timeout: Option<Duration>) {
+    raise_if_cancelled();
+    let left = effective_deadline_ns().map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
+    let left = left.map(Duration::from_nanos);
+    match timeout.into_iter().chain(left).min() {
+        None => std::thread::park(),
+        Some(timeout) => std::thread::park_timeout(timeout),
+    }
+    raise_if_cancelled();
 }
 
 fn take_token(core: &Core) -> bool {

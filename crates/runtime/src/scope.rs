@@ -1,20 +1,34 @@
-//! Coroutines that may borrow from their parent: [`std::thread::scope`]'s counterpart.
+//! Coroutines that may borrow from their parent: [`std::thread::scope`]'s counterpart, and the unit of structured cancellation.
 //!
 //! The scope cannot end before its children have: it waits for them in every case, also when its own closure panics or its coroutine is cancelled.
+//! In that case it first cancels them: see `coroutine/group.rs` for the tree.
+//!
+//! # Order of the end
+//! The closure ends; the children are waited for; what was deferred runs, newest first; the scope returns, or goes on unwinding. So what is deferred
+//! may use, alone, what the children borrowed. While the scope waits it holds the closure's panic, if any, caught.
 
-use crate::coroutine::{Group, JoinError};
+use crate::coroutine::{
+    Critical, Group, JoinError, OpenScope, Outcome, WaitReason, caught, current_core, effective_deadline_ns, mask,
+    park, park_thread_until, raise_if_cancelled, resume,
+};
+use crate::driver::timers;
 use crate::handle::{Coroutine, JoinHandle};
 use crate::runtime::ambient;
 use crate::sched::{self, SpawnRequest};
+use crate::sys::{Lock, clock};
+use std::any::Any;
 use std::io;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 
+/// What is to run at the end of a scope, its lifetime erased.
+type Deferred = Box<dyn FnOnce() + Send + 'static>;
+
 /// A place to spawn children that borrow; see [`scope`].
-#[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
     group: Group,
+    deferred: Lock<Vec<Deferred>>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
@@ -37,7 +51,9 @@ unsafe impl<T: Send> Sync for ScopedJoinHandle<'_, T> {}
 /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the last child has ended.
 ///
 /// # Cancellation
-/// The wait for the children is not interrupted: they may use what the parent owns.
+/// When the caller is cancelled, or its time is up ([`timeout`](crate::timeout)), while it waits in the scope or for anything else in `body`, the
+/// children are cancelled too, and theirs in turn. They are waited for all the same, since they may use what the parent owns; then the
+/// scope unwinds. Children keep to the deadline that held where the scope was opened.
 ///
 /// # Stack overflow
 /// A child that runs out of stack ends the process: it may have lent to others what it borrows, and the scope could not return.
@@ -63,15 +79,82 @@ where
 {
     let scope = Scope {
         group: Group::new(),
+        deferred: Lock::new(Vec::new()),
         scope: PhantomData,
         env: PhantomData,
     };
-    let outcome = catch_unwind(AssertUnwindSafe(|| body(&scope)));
-    let a_child_panicked = scope.group.wait();
-    match outcome {
-        Err(payload) => resume_unwind(payload),
-        Ok(_) if a_child_panicked => panic!("a scoped coroutine panicked"),
-        Ok(value) => value,
+    let (outcome, interrupted) = OpenScope::during(&scope.group, || {
+        let outcome = catch_unwind(AssertUnwindSafe(|| body(&scope)));
+        if outcome.is_err() {
+            caught();
+            scope.group.on_panic();
+        }
+        (outcome, wait_for_children(&scope.group))
+    });
+    let deferred = run_deferred(&scope.deferred);
+    match (outcome, deferred) {
+        (Err(payload), _) | (Ok(_), Err(payload)) => resume(payload),
+        (Ok(_), Ok(())) if scope.group.has_panicked() => panic!("a scoped coroutine panicked"),
+        (Ok(value), Ok(())) => {
+            // A child may have noticed first that the time is up.
+            if interrupted || scope.group.is_cancelled() {
+                raise_if_cancelled();
+            }
+            value
+        }
+    }
+}
+
+/// Waits until the group is empty. Interrupted, it cancels the children, and waits on; says so.
+fn wait_for_children(group: &Group) -> bool {
+    let Some(core) = current_core() else {
+        return wait_for_children_on_thread(group);
+    };
+    // In a destructor that an unwinding runs, the children are let to their end.
+    let cancellable = !std::thread::panicking();
+    let is_empty = || group.is_empty();
+    let interrupted = timers::wait_until(core, is_empty, WaitReason::Scope, None, cancellable) == Outcome::Cancelled;
+    if interrupted {
+        group.cancel_children();
+        let _ = timers::wait_until(core, is_empty, WaitReason::Scope, None, false);
+    }
+    interrupted
+}
+
+fn wait_for_children_on_thread(group: &Group) -> bool {
+    let mut interrupted = false;
+    while !group.is_empty() {
+        match effective_deadline_ns() {
+            Some(deadline_ns) if !interrupted && clock::now_ns() < deadline_ns => park_thread_until(deadline_ns),
+            Some(_) if !interrupted && !std::thread::panicking() => {
+                group.cancel_children();
+                interrupted = true;
+            }
+            _ => park(WaitReason::Scope),
+        }
+    }
+    interrupted
+}
+
+/// Runs what was deferred, and what that defers, undisturbed. All of it runs; the first panic is the error.
+fn run_deferred(deferred: &Lock<Vec<Deferred>>) -> Result<(), Box<dyn Any + Send>> {
+    let next = || {
+        let _critical = current_core().map(Critical::enter);
+        deferred.lock().pop()
+    };
+    let mut outcome = Ok(());
+    while let Some(f) = next() {
+        let run = catch_unwind(AssertUnwindSafe(|| mask(f)));
+        outcome = outcome.and(run);
+    }
+    outcome
+}
+
+impl std::fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scope")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,6 +171,66 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     {
         self.spawn_request(SpawnRequest::at(Location::caller()), body)
             .unwrap_or_else(|error| panic!("failed to spawn a coroutine: {error}"))
+    }
+
+    /// Has `f` run at the end of the scope, whether that is reached by returning, by a panic or by cancellation: after the closure and all
+    /// children have ended, the last deferred first.
+    ///
+    /// # Cancellation
+    /// Masked in `f`, as by [`mask_cancel`](crate::mask_cancel).
+    ///
+    /// # Panics
+    /// A panic of `f` comes out of the scope, unless the closure's own does. The rest of what is deferred runs before.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut steps = Vec::new();
+    /// let log = std::sync::Mutex::new(&mut steps);
+    /// silken::scope(|s| {
+    ///     s.defer(|| log.lock().unwrap().push("closed"));
+    ///     s.defer(|| log.lock().unwrap().push("flushed"));
+    ///     s.spawn(|| log.lock().unwrap().push("written"));
+    /// });
+    /// assert_eq!(steps, ["written", "flushed", "closed"]);
+    /// ```
+    pub fn defer(&'scope self, f: impl FnOnce() + Send + 'scope) {
+        let f: Box<dyn FnOnce() + Send + 'scope> = Box::new(f);
+        // SAFETY: S1: `scope` runs or drops it before 'scope ends; only the lifetime differs.
+        let f = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + 'scope>, Deferred>(f) };
+        let _critical = current_core().map(Critical::enter);
+        self.deferred.lock().push(f);
+    }
+
+    /// Cancels all children: those that live, and those that are spawned from now on, which do not start. Their scopes' children are
+    /// cancelled with them. The scope's own closure goes on.
+    ///
+    /// # Examples
+    /// ```
+    /// silken::scope(|s| {
+    ///     let child = s.spawn(silken::park);
+    ///     s.cancel();
+    ///     assert!(child.join().unwrap_err().is_cancelled());
+    /// });
+    /// ```
+    pub fn cancel(&self) {
+        self.group.cancel_children();
+    }
+
+    /// Sets what a panic does to the others: with `true`, one in a child or in the scope's closure cancels all children as [`cancel`](Self::cancel)
+    /// does; with `false`, the default, they run to their end, as in [`std::thread::scope`]. What comes out of the scope is the same.
+    ///
+    /// # Examples
+    /// ```
+    /// let failed = std::panic::catch_unwind(|| silken::scope(|s| {
+    ///     s.cancel_on_panic(true);
+    ///     s.spawn(silken::park); // would wait for ever
+    ///     s.spawn(|| panic!("this ends it"));
+    /// }));
+    /// assert!(failed.is_err());
+    /// ```
+    pub fn cancel_on_panic(&self, cancels: bool) -> &Self {
+        self.group.set_cancel_on_panic(cancels);
+        self
     }
 
     pub(crate) fn spawn_request<T, F>(
@@ -108,7 +251,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         };
         // SAFETY: S1: `scope` waits until the coroutine has left the group, which it does after its result has been settled; what is not taken
         // by then is never touched. S2: both are Send. S8: the group lives until `scope` has waited.
-        let core = unsafe { sched::spawn(scheduler, request, body) }.inspect_err(|_| self.group.leave())?;
+        let core = unsafe { sched::spawn(scheduler, request, body) }.inspect_err(|_| self.group.withdraw())?;
         // SAFETY: S1: the body's result type is T, and this is its one handle.
         let handle = unsafe { JoinHandle::new(core) };
         Ok(ScopedJoinHandle {

@@ -4,6 +4,7 @@
 //! taken only when the coroutine first runs, so a coroutine that waits to start costs its core and no more, and a batch of short
 //! ones that run one after the other all use the one stack that is warm in the cache.
 
+use super::cancel::Interrupt;
 use super::join::JoinError;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -24,20 +25,16 @@ enum Content {
 }
 
 struct Vtable {
-    /// Takes the closure out and calls it; leaves the outcome.
-    run: unsafe fn(*mut Storage),
-    /// Drops the closure uncalled; leaves the outcome `Cancelled`.
-    skip: unsafe fn(*mut Storage),
+    /// Takes the closure out and calls it; leaves the outcome, and tells whether that is a panic.
+    run: unsafe fn(*mut Storage) -> bool,
+    /// Drops the closure uncalled; leaves the outcome `Cancelled`, unless a destructor panicked, and tells whether one did.
+    skip: unsafe fn(*mut Storage) -> bool,
     /// The closure has been taken out and will never return: leaves this outcome.
     fail: unsafe fn(*mut Storage, JoinError),
     drop_closure: unsafe fn(*mut Storage),
     /// Tells whether the outcome was a panic.
     drop_outcome: unsafe fn(*mut Storage) -> bool,
 }
-
-/// The panic payload by which cancellation unwinds a coroutine; it passes no panic hook.
-#[derive(Debug)]
-pub(crate) struct CancelUnwind;
 
 /// See the head of the file.
 pub(crate) struct Body {
@@ -86,7 +83,7 @@ fn call<F: FnOnce() -> T, T>(closure: F) -> Result<T, JoinError> {
 }
 
 fn into_error(payload: Box<dyn Any + Send>) -> JoinError {
-    if payload.is::<CancelUnwind>() {
+    if payload.is::<Interrupt>() {
         JoinError::Cancelled
     } else {
         JoinError::Panicked(payload)
@@ -104,21 +101,25 @@ impl<F: FnOnce() -> T, T> Typed<F, T> {
         drop_outcome: Self::drop_outcome,
     };
 
-    unsafe fn run(storage: *mut Storage) {
+    unsafe fn run(storage: *mut Storage) -> bool {
         // SAFETY: S1: `Body::run` checked the content.
         let closure = unsafe { Slot::<F>::take(storage) };
         let outcome = call(closure);
+        let panicked = matches!(outcome, Err(JoinError::Panicked(_)));
         // SAFETY: S1: the closure has left the storage.
         unsafe { Slot::put(storage, outcome) };
+        panicked
     }
 
-    unsafe fn skip(storage: *mut Storage) {
+    unsafe fn skip(storage: *mut Storage) -> bool {
         // SAFETY: S1: `Body::run` checked the content.
         let closure = unsafe { Slot::<F>::take(storage) };
         let outcome = call(|| drop(closure));
         let outcome: Result<T, JoinError> = Err(outcome.err().unwrap_or(JoinError::Cancelled));
+        let panicked = matches!(outcome, Err(JoinError::Panicked(_)));
         // SAFETY: S1: the closure has left the storage.
         unsafe { Slot::put(storage, outcome) };
+        panicked
     }
 
     unsafe fn fail(storage: *mut Storage, error: JoinError) {
@@ -164,14 +165,15 @@ impl Body {
         self.vtable.get().expect("a stored body has a table")
     }
 
-    /// Runs the closure, or drops it when `cancelled`; the outcome stays here.
-    pub(crate) fn run(&self, cancelled: bool) {
+    /// Runs the closure, or drops it when `cancelled`; the outcome stays here. Tells whether it panicked.
+    pub(crate) fn run(&self, cancelled: bool) -> bool {
         assert_eq!(self.content.replace(Content::Nothing), Content::Closure);
         let table = self.table();
         let function = if cancelled { table.skip } else { table.run };
         // SAFETY: S1: the content was a closure of the table's type, and the running coroutine owns it.
-        unsafe { function(self.storage.get()) };
+        let panicked = unsafe { function(self.storage.get()) };
         self.content.set(Content::Outcome);
+        panicked
     }
 
     /// The coroutine will never return: this is its outcome.

@@ -1,18 +1,48 @@
-//! Coroutines that somebody waits for together: the children of a scope.
+//! Coroutines that somebody waits for together, and that are cancelled together: the children of a scope.
 //!
 //! The group lies on the waiter's stack. A child's end is counted after its result has been settled and its thread-locals are gone, as the last
 //! thing its core does with borrowed data; the last child wakes the waiter. Counting down is the last touch of the group's memory,
 //! so the unparker is copied out first.
+//!
+//! # Cancelling
+//! The children that live are in a list through their cores, under a lock of the group: to cancel them allocates nothing. A child is listed
+//! before it is queued and taken out before it is counted down. That cancelling was asked for is written under the same lock, so a child
+//! that is being spawned is either found in the list or sees the request itself; it is then cancelled before it starts.
+//!
+//! # The tree
+//! A coroutine knows the scopes that it has open ([`OpenScope`], a chain through its own frames), and nobody else reads that chain. So a
+//! cancelled parent passes the request on by itself, when it comes to wait, whatever it waits for (`driver/timers.rs`), and each child
+//! does the same in its turn: no lock is held over more than one generation, and depth costs the canceller nothing. What it costs is that a
+//! parent that computes passes it on only at its next wait, which is where the request would reach itself. A parent that masks
+//! cancellation passes it on afterwards. A parent's deadline needs no passing on: children wait in a regime of their own (`cancel.rs`).
 
-use super::park::{Unparker, WaitReason, park};
-use crate::loom::static_atomic::{AtomicBool, AtomicUsize, Ordering};
+use super::cancel::Regime;
+use super::core::Core;
+use super::current::{self, Critical};
+use super::park::Unparker;
+use crate::collections::list::{Link, List, Node};
+use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sys::Lock;
+use std::ptr::{self, NonNull};
 
 /// See the head of the file.
-#[derive(Debug)]
 pub(crate) struct Group {
     alive: AtomicUsize,
     panicked: AtomicBool,
+    cancel_on_panic: AtomicBool,
+    /// Written under the lock of `children`.
+    cancelled: AtomicBool,
+    children: Lock<List<Core>>,
+    regime: Regime,
     waiter: Unparker,
+}
+
+// SAFETY: S8: the field is always the same one, and only lists write it.
+unsafe impl Node for Core {
+    unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
+        // SAFETY: S8: the caller promises a live element, so the field's address lies in it.
+        NonNull::from(unsafe { &(*this.as_ptr()).siblings })
+    }
 }
 
 impl Group {
@@ -20,22 +50,92 @@ impl Group {
         Self {
             alive: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
+            cancel_on_panic: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+            children: Lock::new(List::new()),
+            regime: Regime::of_children(),
             waiter: Unparker::current(),
         }
     }
 
-    /// One more child; before it is queued.
+    /// One more child, before it is made.
     pub(crate) fn enter(&self) {
         // Relaxed: the queue orders it before the child's end.
         self.alive.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A child has ended, or was not spawned after all.
-    pub(crate) fn leave(&self) {
+    /// A child that was counted was not made after all.
+    pub(crate) fn withdraw(&self) {
         let waiter = self.waiter;
-        // Release: pairs with the Acquire in `wait`: what the child did is seen after the wait.
+        // Release: pairs with the Acquire in `is_empty`: what the child did is seen after the wait.
         if self.alive.fetch_sub(1, Ordering::Release) == 1 {
             waiter.unpark();
+        }
+    }
+
+    /// Takes in a child that was counted, before it is queued.
+    ///
+    /// # Safety
+    /// The core has begun its life and is the caller's; the group lives until the child has [left](Self::leave) (S8).
+    pub(crate) unsafe fn adopt(&self, child: &Core) {
+        child.group.set(self);
+        if self.regime.has_deadline() {
+            child.regime.set(&raw const self.regime);
+        }
+        let _critical = current::current_core().map(Critical::enter);
+        let mut children = self.children.lock();
+        // SAFETY: S8: cores are type-stable, and the child leaves the list before its life ends.
+        unsafe { children.push_back(NonNull::from(child)) };
+        // Relaxed: written under the lock.
+        if self.cancelled.load(Ordering::Relaxed) {
+            child.cancel();
+        }
+    }
+
+    /// A child has ended. In a critical section, or off coroutines.
+    pub(crate) fn leave(&self, child: &Core) {
+        child.regime.set(ptr::null());
+        {
+            let mut children = self.children.lock();
+            // SAFETY: S8: it is in this list since `adopt`.
+            unsafe { children.remove(NonNull::from(child)) };
+        }
+        self.withdraw();
+    }
+
+    /// Cancels all children, those to come included.
+    pub(crate) fn cancel_children(&self) {
+        // Relaxed: whoever has set it sees to all that it concerns.
+        if self.cancelled.load(Ordering::Relaxed) {
+            return;
+        }
+        let _critical = current::current_core().map(Critical::enter);
+        let children = self.children.lock();
+        self.cancelled.store(true, Ordering::Relaxed);
+        for child in children.iter() {
+            // SAFETY: S8: a listed child's life goes on, since leaving needs the lock.
+            unsafe { child.as_ref() }.cancel();
+        }
+    }
+
+    /// Whether its children were cancelled as a whole.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // Relaxed: asked about children that have ended, which `is_empty` orders.
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Whether a child's panic cancels the others.
+    pub(crate) fn set_cancel_on_panic(&self, cancels: bool) {
+        // Relaxed: what a child sees that was spawned before is a race of its author's.
+        self.cancel_on_panic.store(cancels, Ordering::Relaxed);
+    }
+
+    /// One of those who work in the scope has panicked.
+    #[cold]
+    pub(crate) fn on_panic(&self) {
+        // Relaxed: as above.
+        if self.cancel_on_panic.load(Ordering::Relaxed) {
+            self.cancel_children();
         }
     }
 
@@ -45,13 +145,88 @@ impl Group {
         self.panicked.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for all children, whatever happens: they may borrow from the waiter's stack. Returns whether a panic was noted.
-    pub(crate) fn wait(&self) -> bool {
-        // Acquire: pairs with the Release in `leave`.
-        while self.alive.load(Ordering::Acquire) != 0 {
-            park(WaitReason::Scope);
-        }
-        // Relaxed: as above.
+    /// Whether all children have ended.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        // Acquire: pairs with the Release in `withdraw`.
+        self.alive.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether a panic was noted; once it is empty.
+    pub(crate) fn has_panicked(&self) -> bool {
+        // Relaxed: ordered by `is_empty`.
         self.panicked.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group")
+            .field("alive", &self.alive)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A scope that the coroutine has open; on its own stack.
+pub(crate) struct OpenScope {
+    group: NonNull<Group>,
+    outer: *const OpenScope,
+}
+
+impl OpenScope {
+    /// Calls `f` while the caller answers for the group's children.
+    pub(crate) fn during<R>(group: &Group, f: impl FnOnce() -> R) -> R {
+        struct Close(&'static Core, *const OpenScope);
+
+        impl Drop for Close {
+            fn drop(&mut self) {
+                self.0.scopes.set(self.1);
+            }
+        }
+
+        // Nobody cancels an OS thread.
+        let Some(core) = current::current_core() else {
+            return f();
+        };
+        let open = OpenScope {
+            group: NonNull::from(group),
+            outer: core.scopes.get(),
+        };
+        let _close = Close(core, core.scopes.replace(&open));
+        f()
+    }
+}
+
+impl Core {
+    /// Cancels the children of all scopes that the running coroutine has open.
+    pub(super) fn cancel_children(&self) {
+        let mut at = self.scopes.get();
+        // SAFETY: S8: open scopes lie in frames of the running coroutine, which is the caller.
+        while let Some(open) = unsafe { at.as_ref() } {
+            // SAFETY: S8: the group outlives the frame of `OpenScope::during`.
+            unsafe { open.group.as_ref() }.cancel_children();
+            at = open.outer;
+        }
+    }
+
+    /// The running coroutine is to unwind as cancelled. If it was not asked to, it is the deadline of its scope that has passed, and its
+    /// siblings' with it: the scope learns that its children did not end by themselves.
+    pub(super) fn cancel_itself(&self) {
+        if self.lifecycle.is_cancelled() {
+            return;
+        }
+        // It runs, so nobody has to queue it.
+        let _ = self.lifecycle.cancel();
+        // SAFETY: S8: the group outlives the child, which is the caller.
+        if let Some(group) = unsafe { self.group.get().as_ref() } {
+            group.cancel_children();
+        }
+    }
+
+    /// Its frames are lost: forgets what lay in them.
+    pub(crate) fn forget_frames(&self) {
+        self.scopes.set(ptr::null());
+        self.regime.set(ptr::null());
+        self.interrupt.set(0);
     }
 }

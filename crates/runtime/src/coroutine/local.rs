@@ -2,23 +2,43 @@
 //!
 //! An isolated coroutine has no need of them: `thread_local!` is its own. They serve light coroutines, and code that is to work on both.
 //! A coroutine's values lie boxed in a short list behind its core, found by the key's address; most coroutines have none.
+//!
+//! # Destruction
+//! At the end of the coroutine, after its result is stored and before joiners go on, newest first, as std destroys its own. Meanwhile a destructor may
+//! use values that are older, and make values that were never made; those go next. A value whose destructor has begun is gone for good
+//! ([`AccessError`]). So each key's value is destroyed once, and the round ends.
 
+use super::Core;
 use super::current;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 
-/// The values of one coroutine or thread.
+/// The values of one coroutine or thread, in the order in which they were made; `None`: destroyed.
 #[derive(Default)]
 pub(crate) struct LocalMap {
-    values: Vec<(usize, Box<dyn Any>)>,
+    values: Vec<(usize, Option<Box<dyn Any>>)>,
+}
+
+/// What a map knows of a key.
+enum Found {
+    Value(*const dyn Any),
+    Destroyed,
+    Nothing,
 }
 
 impl LocalMap {
-    fn find(&self, key: usize) -> Option<*const dyn Any> {
-        self.values
-            .iter()
-            .find(|(known, _)| *known == key)
-            .map(|(_, value)| &raw const **value)
+    fn find(&self, key: usize) -> Found {
+        match self.values.iter().find(|(known, _)| *known == key) {
+            Some((_, Some(value))) => Found::Value(&raw const **value),
+            Some((_, None)) => Found::Destroyed,
+            None => Found::Nothing,
+        }
+    }
+
+    /// Takes the newest value out and leaves a mark that it was there.
+    fn take_newest(&mut self) -> Option<Box<dyn Any>> {
+        self.values.iter_mut().rev().find_map(|(_, value)| value.take())
     }
 }
 
@@ -58,26 +78,31 @@ impl<T: 'static> LocalKey<T> {
     /// # Panics
     /// When the values of this coroutine or thread are already destroyed.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
-        self.try_with(f).expect("coroutine-local values are already destroyed")
+        self.try_with(f).expect(GONE)
     }
 
     /// As [`with`](Self::with), with an error instead of a panic.
     ///
     /// # Errors
-    /// [`AccessError`] when the values of this coroutine or thread are already destroyed.
+    /// [`AccessError`] when the value of this coroutine or thread is already destroyed, or the thread is past making new ones.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
-        let key = std::ptr::from_ref(self) as usize;
-        let found = access(|map| map.find(key))?;
-        let value = match found {
-            Some(value) => value,
-            None => {
+        self.try_with_initial(&mut None, f)
+    }
+
+    /// Calls `f` with the caller's value; if that has to be made it is `initial`, which is then taken, or else what the declaration says.
+    fn try_with_initial<R>(&'static self, initial: &mut Option<T>, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
+        let key = std::ptr::from_ref(self).addr();
+        let value = match access(|map| map.find(key))? {
+            Found::Value(value) => value,
+            Found::Destroyed => return Err(AccessError),
+            Found::Nothing => {
                 // User code: it may use other keys, or this one, so no borrow of the map is held.
-                let made: Box<dyn Any> = Box::new((self.init)());
+                let made: Box<dyn Any> = Box::new(initial.take().unwrap_or_else(self.init));
                 access(|map| match map.find(key) {
-                    Some(value) => value,
-                    None => {
+                    Found::Value(value) => value,
+                    _ => {
                         let value = &raw const *made;
-                        map.values.push((key, made));
+                        map.values.push((key, Some(made)));
                         value
                     }
                 })?
@@ -87,71 +112,160 @@ impl<T: 'static> LocalKey<T> {
         let value = unsafe { &*value };
         Ok(f(value.downcast_ref().expect("a key has one type")))
     }
+
+    /// Calls `put` with the value that is there and `value`; there is none yet: `value` becomes it.
+    fn put(&'static self, value: T, put: impl FnOnce(&T, T)) {
+        let mut value = Some(value);
+        self.try_with_initial(&mut value, |_| ()).expect(GONE);
+        // Still here: it was not needed to make one.
+        if let Some(value) = value {
+            self.with(|held| put(held, value));
+        }
+    }
 }
 
-impl<T: Copy + 'static> LocalKey<Cell<T>> {
+const GONE: &str = "the coroutine-local value is already destroyed";
+
+impl<T: 'static> LocalKey<Cell<T>> {
     /// The caller's value.
-    pub fn get(&'static self) -> T {
+    pub fn get(&'static self) -> T
+    where
+        T: Copy,
+    {
         self.with(Cell::get)
     }
 
-    /// Changes the caller's value.
+    /// Changes the caller's value. What the declaration says is not made first.
     pub fn set(&'static self, value: T) {
-        self.with(|cell| cell.set(value));
+        self.put(Cell::new(value), |held, value| held.set(value.into_inner()));
+    }
+
+    /// Takes the caller's value, leaving the default.
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(Cell::take)
+    }
+
+    /// Changes the caller's value and gives the one that was there.
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|held| held.replace(value))
     }
 }
 
 impl<T: 'static> LocalKey<RefCell<T>> {
     /// Borrows the caller's value.
+    ///
+    /// # Panics
+    /// When it is borrowed mutably.
     pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.with(|cell| f(&cell.borrow()))
     }
 
     /// Borrows the caller's value mutably.
+    ///
+    /// # Panics
+    /// When it is borrowed.
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))
     }
+
+    /// Changes the caller's value. What the declaration says is not made first.
+    ///
+    /// # Panics
+    /// When it is borrowed.
+    pub fn set(&'static self, value: T) {
+        self.put(RefCell::new(value), |held, value| {
+            drop(held.replace(value.into_inner()))
+        });
+    }
+
+    /// Takes the caller's value, leaving the default.
+    ///
+    /// # Panics
+    /// When it is borrowed.
+    pub fn take(&'static self) -> T
+    where
+        T: Default,
+    {
+        self.with(RefCell::take)
+    }
+
+    /// Changes the caller's value and gives the one that was there.
+    ///
+    /// # Panics
+    /// When it is borrowed.
+    pub fn replace(&'static self, value: T) -> T {
+        self.with(|held| held.replace(value))
+    }
+}
+
+/// Destroys a thread's values when the thread ends.
+struct EndOfThread;
+
+impl Drop for EndOfThread {
+    fn drop(&mut self) {
+        while let Some(value) = OF_THREAD.with(|map| map.borrow_mut().take_newest()) {
+            drop(value);
+        }
+    }
+}
+
+thread_local! {
+    /// Has no destructor, so that the values' destructors can use it; that is the other's part.
+    static OF_THREAD: ManuallyDrop<RefCell<LocalMap>> = ManuallyDrop::new(RefCell::default());
+    static END_OF_THREAD: EndOfThread = const { EndOfThread };
 }
 
 fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> Result<R, AccessError> {
-    thread_local! {
-        static OF_THREAD: RefCell<LocalMap> = RefCell::default();
-    }
     match current::current_core() {
         Some(core) => {
             // SAFETY: S1: the running coroutine owns the field; `f` runs no user code, so this is the one borrow.
             let slot = unsafe { &mut *core.locals.get() };
             Ok(f(slot.get_or_insert_default()))
         }
-        None => OF_THREAD
-            .try_with(|map| f(&mut map.borrow_mut()))
-            .map_err(|_| AccessError),
-    }
-}
-
-/// Destroys the running coroutine's values: newest first, and again while destructors make new ones, a bounded number of times.
-pub(super) fn destroy(core: &super::Core) {
-    const ROUNDS_MAX: usize = 4;
-    for _ in 0..ROUNDS_MAX {
-        // SAFETY: S1: the running coroutine owns the field.
-        let slot = unsafe { &mut *core.locals.get() };
-        let Some(mut map) = slot.take() else { return };
-        while let Some(value) = map.values.pop() {
-            drop(value);
+        None => {
+            // The first access registers the end; in it, what exists may still be used.
+            let _ = END_OF_THREAD.try_with(|_| ());
+            OF_THREAD
+                .try_with(|map| f(&mut map.borrow_mut()))
+                .map_err(|_| AccessError)
         }
     }
-    // SAFETY: S1: as above. Values that are made again and again are leaked, as the C library does with its keys.
-    let slot = unsafe { &mut *core.locals.get() };
-    std::mem::forget(slot.take());
 }
 
-impl super::Core {
+/// Destroys the running coroutine's values.
+fn destroy(core: &Core) {
+    loop {
+        // SAFETY: S1: the running coroutine owns the field; the borrow ends before the destructor runs.
+        let map = unsafe { &mut *core.locals.get() };
+        match map.as_mut().and_then(|map| map.take_newest()) {
+            Some(value) => drop(value),
+            None => break,
+        }
+    }
+}
+
+impl Core {
     /// Destroys the coroutine-local values of the coroutine that runs and ends.
     #[inline]
     pub(crate) fn destroy_locals(&self) {
         // SAFETY: S1: the running coroutine owns the field.
         if unsafe { &*self.locals.get() }.is_some() {
             destroy(self);
+        }
+    }
+
+    /// Forgets which values there were; the last act of the coroutine's end.
+    #[inline]
+    pub(crate) fn drop_locals(&self) {
+        // SAFETY: S1: the running coroutine owns the field.
+        let locals = unsafe { &mut *self.locals.get() };
+        if locals.is_some() {
+            // Values that thread-locals' destructors made since.
+            destroy(self);
+            *locals = None;
         }
     }
 }

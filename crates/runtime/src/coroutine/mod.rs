@@ -25,9 +25,11 @@
 //! them over. What others may read at any time is atomic: `lifecycle`, `reason`, `id`, `token`, `next`.
 
 mod body;
+mod cancel;
 mod core;
 mod current;
 mod group;
+mod inherited;
 mod join;
 mod local;
 mod park;
@@ -37,13 +39,18 @@ mod state;
 #[cfg(all(test, loom))]
 mod loom_tests;
 
+pub(crate) use cancel::{
+    Limits, caught, effective_deadline_ns, is_out_of_time, is_panicking, mask, raise_if_cancelled, resume, until,
+};
 pub(crate) use core::{Core, CoreRef, Kind, Leaving, Left, Ready, Schedule, WorkerLink, release};
 pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, current_slot, slot_offset};
-pub(crate) use group::Group;
+pub(crate) use group::{Group, OpenScope};
+pub(crate) use inherited::Inherited;
+pub use inherited::ScopedKey;
 pub use join::JoinError;
 pub(crate) use join::Joiner;
 pub use local::{AccessError, LocalKey};
 pub use park::WaitReason;
-pub(crate) use park::{Outcome, Unparker, WaitCell, is_panicking, park, park_thread_until, raise_if_cancelled};
+pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until};
 pub(crate) use pool::{Caches, PooledStack, Pools, pools};
 pub(crate) use state::{Finished, Published, ResultOwner};

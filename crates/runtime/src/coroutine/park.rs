@@ -12,7 +12,6 @@
 //!
 //! Outside a coroutine the same verb parks the OS thread, so blockers are written once.
 
-use super::body::CancelUnwind;
 use super::core::Core;
 use super::current::{self, Critical};
 use crate::loom::atomic::{AtomicU32, Ordering};
@@ -118,29 +117,6 @@ fn park_core(core: &'static Core, reason: WaitReason) {
     drop(critical);
 }
 
-/// Unwinds the running coroutine if its cancellation was asked for. Not while it unwinds already: a destructor's waits run to their end.
-#[inline]
-pub(crate) fn raise_if_cancelled() {
-    if let Some(core) = current::current_core()
-        && core.lifecycle.is_cancelled()
-        && !std::thread::panicking()
-    {
-        raise(core);
-    }
-}
-
-/// Whether the caller unwinds because of a panic. The unwinding of a cancellation is none: it poisons nothing.
-#[inline]
-pub(crate) fn is_panicking() -> bool {
-    std::thread::panicking() && !current::current_core().is_some_and(|core| core.unwinds_cancelled.get())
-}
-
-#[cold]
-fn raise(core: &Core) -> ! {
-    core.unwinds_cancelled.set(true);
-    std::panic::resume_unwind(Box::new(CancelUnwind))
-}
-
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -149,7 +125,7 @@ pub(crate) enum Outcome {
     Woken = 1,
     /// The deadline came first.
     TimedOut = 2,
-    /// The waiter gave up because it was cancelled.
+    /// The waiter gave up because it was cancelled, or because a deadline that it inherited has passed (`cancel.rs`).
     Cancelled = 3,
     /// What was waited on is gone.
     Closed = 4,

@@ -8,11 +8,16 @@
 //! A timer fires while something else settles the wait, or while the coroutine, woken for another reason, takes its node away. Both sides
 //! hold the wheel's lock when they touch the node: `expire` unlinks it, copies the unparker and settles the cell under the lock. The coroutine
 //! disarms under the lock as well, unless the cell says `TimedOut`: then the node is unlinked, and settling was the last touch.
+//!
+//! # Interruption
+//! What else ends a wait, the caller's cancellation and a deadline that it inherited, is in its regime (`coroutine/cancel.rs`). A wait has one timer, for
+//! the earlier deadline; if that is not its own, `TimedOut` becomes `Cancelled` on the way out. A cancelled caller passes the request on to the
+//! children of its open scopes even in a wait that it does not interrupt: what it waits for may be theirs to give.
 
 use super::Driver;
 use crate::collections::wheel::{Entry, Wheel};
 use crate::coroutine::{
-    Core, Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, park, park_thread_until,
+    Core, Critical, Limits, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, park, park_thread_until,
 };
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{Lock, clock};
@@ -109,39 +114,43 @@ impl Timers {
     }
 }
 
-/// Waits until the cell is settled: by a waker, by the deadline (of the monotonic clock), or, if `cancellable`, by the caller's own cancellation.
+/// Waits until the cell is settled: by a waker, by the deadline (of the monotonic clock), or, if `cancellable`, by the caller's own interruption.
 /// Every blocker's sleep ends here. The caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
 pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
-    match (current_core(), deadline_ns) {
-        (None, _) => wait_on_thread(cell, reason, deadline_ns),
-        (Some(core), _) => with_deadline(core, cell, deadline_ns, |core| {
-            park_until_settled(core, cell, reason, cancellable)
+    let core = current_core();
+    let limits = Limits::of_wait(core, deadline_ns, cancellable);
+    match core {
+        None => wait_on_thread(cell, reason, limits),
+        Some(core) => with_deadline(core, cell, limits, |core| {
+            park_until_settled(core, cell, reason, limits)
         }),
     }
 }
 
 #[inline]
-fn park_until_settled(core: &Core, cell: &WaitCell, reason: WaitReason, cancellable: bool) -> Outcome {
+fn park_until_settled(core: &Core, cell: &WaitCell, reason: WaitReason, limits: Limits) -> Outcome {
     loop {
         if let Some(outcome) = cell.outcome() {
             return outcome;
         }
-        if cancellable && core.lifecycle.is_cancelled() && cell.settle(Outcome::Cancelled) {
+        if core.lifecycle.is_cancelled() && gives_up(core, cell, limits) {
             return Outcome::Cancelled;
         }
         park(reason);
     }
 }
 
+/// The caller was cancelled. Whether that ends its wait.
+#[cold]
+fn gives_up(core: &Core, cell: &WaitCell, limits: Limits) -> bool {
+    core.pass_cancellation_on();
+    limits.cancellable && cell.settle(Outcome::Cancelled)
+}
+
 /// Runs a wait with a timer armed that settles the cell at the deadline.
 #[inline]
-fn with_deadline(
-    core: &'static Core,
-    cell: &WaitCell,
-    deadline_ns: Option<u64>,
-    wait: impl FnOnce(&Core) -> Outcome,
-) -> Outcome {
-    let Some(deadline_ns) = deadline_ns else {
+fn with_deadline(core: &'static Core, cell: &WaitCell, limits: Limits, wait: impl FnOnce(&Core) -> Outcome) -> Outcome {
+    let Some(deadline_ns) = limits.deadline_ns else {
         return wait(core);
     };
     let node = Node {
@@ -158,23 +167,25 @@ fn with_deadline(
         driver
     };
     let outcome = wait(core);
-    if outcome != Outcome::TimedOut {
-        let _critical = Critical::enter(core);
-        driver.timers.disarm(&node);
+    if outcome == Outcome::TimedOut {
+        return limits.on_time_out();
     }
+    let _critical = Critical::enter(core);
+    driver.timers.disarm(&node);
     outcome
 }
 
-fn wait_on_thread(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
+fn wait_on_thread(cell: &WaitCell, reason: WaitReason, limits: Limits) -> Outcome {
     loop {
         if let Some(outcome) = cell.outcome() {
             return outcome;
         }
-        match deadline_ns {
+        match limits.deadline_ns {
             None => park(reason),
             Some(deadline_ns) if clock::now_ns() >= deadline_ns => {
-                if cell.settle(Outcome::TimedOut) {
-                    return Outcome::TimedOut;
+                let outcome = limits.on_time_out();
+                if cell.settle(outcome) {
+                    return outcome;
                 }
             }
             Some(deadline_ns) => park_thread_until(deadline_ns),
@@ -192,6 +203,7 @@ pub(crate) fn wait_until(
     cancellable: bool,
 ) -> Outcome {
     let cell = WaitCell::new();
+    let limits = Limits::of_wait(Some(core), deadline_ns, cancellable);
     let until_ready = |core: &Core| loop {
         if ready() {
             // A deadline that comes now finds the cell settled.
@@ -200,15 +212,15 @@ pub(crate) fn wait_until(
         if let Some(outcome) = cell.outcome() {
             return outcome;
         }
-        if cancellable && core.lifecycle.is_cancelled() && cell.settle(Outcome::Cancelled) {
+        if core.lifecycle.is_cancelled() && gives_up(core, &cell, limits) {
             return Outcome::Cancelled;
         }
         park(reason);
     };
-    with_deadline(core, &cell, deadline_ns, until_ready)
+    with_deadline(core, &cell, limits, until_ready)
 }
 
-/// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is cancelled.
+/// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is interrupted.
 pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
     wait(&WaitCell::new(), reason, Some(deadline_ns), true)
 }

@@ -3,7 +3,7 @@
 //! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read it: in the
 //! identity that the coroutine has now. It is untouched on success, as C promises nothing and careful callers expect.
 
-use crate::coroutine::{Core, current_core};
+use crate::coroutine::{Core, current_core, is_out_of_time};
 use crate::sched::yield_now;
 use crate::sys::raw::Errno;
 use libc::c_int;
@@ -46,10 +46,14 @@ pub(super) fn errno() -> c_int {
     unsafe { *location }
 }
 
-/// The answer to a caller that is cancelled. It yields first: a loop that takes no notice of errors (`for stream in listener.incoming().flatten()`)
+/// The answer to a caller that is interrupted: cancelled, or out of the time that `timeout` gave it. It yields first: a loop that takes no notice of errors (`for stream in listener.incoming().flatten()`)
 /// has become one that does not wait, and would keep its worker from all others.
 #[cold]
 pub(super) fn cancelled() -> Errno {
     yield_now();
-    Errno(libc::ECANCELED)
+    if is_out_of_time() {
+        Errno(libc::ETIMEDOUT)
+    } else {
+        Errno(libc::ECANCELED)
+    }
 }

@@ -228,6 +228,8 @@ fn bury_overflowed(worker: &'static Worker, core: &Core) {
     }
     // SAFETY: S1: the coroutine's values lie on in the heap, unreachable, as its frames do.
     std::mem::forget(unsafe { &mut *core.locals.get() }.take());
+    core.inherited.leak();
+    core.forget_frames();
     finish(core);
     retire(worker, core);
 }
@@ -242,7 +244,16 @@ fn finish(core: &Core) {
     }
     // SAFETY: S8: the scope's frame stays until this child has left the group.
     if let Some(group) = unsafe { group.as_ref() } {
-        group.leave();
+        group.leave(core);
+    }
+}
+
+/// The coroutine has panicked: its scope may have its siblings cancelled.
+#[cold]
+fn on_panic(core: &Core) {
+    // SAFETY: S8: as in `finish`.
+    if let Some(group) = unsafe { core.group.get().as_ref() } {
+        group.on_panic();
     }
 }
 
@@ -289,7 +300,9 @@ unsafe extern "C" fn main(argument: usize) -> ! {
     loop {
         settle(Worker::of(core));
         leave_critical(core);
-        core.body.run(core.lifecycle.is_cancelled());
+        if core.body.run(core.lifecycle.is_cancelled()) {
+            on_panic(core);
+        }
         end(core);
         core = succeed(core);
     }
@@ -306,12 +319,14 @@ fn end(core: &'static Core) {
         discard_result(core);
     }
     core.destroy_locals();
+    core.inherited.clear();
     if core.kind.get() == Kind::Isolated
         && let Ok(facts) = silken_context::identity::facts()
     {
         facts.run_destructors();
         run_key_destructors();
     }
+    core.drop_locals();
 }
 
 /// The ended coroutine finds a successor: hands it the stack and returns it, or switches away for ever.

@@ -5,7 +5,7 @@ mod ticker;
 pub use crate::after_func::{AfterFunc, after_func};
 pub use ticker::{MissedTicks, Ticker, Ticks, interval, interval_at};
 
-use crate::coroutine::{Outcome, WaitReason, raise_if_cancelled};
+use crate::coroutine::{Outcome, WaitCell, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};
 use crate::driver::timers;
 use crate::sys::clock;
 use std::time::{Duration, Instant};
@@ -26,12 +26,15 @@ use std::time::{Duration, Instant};
 /// assert!(begun.elapsed() >= Duration::from_millis(5));
 /// ```
 pub fn sleep(duration: Duration) {
-    if crate::coroutine::current_core().is_none() {
+    if current_core().is_none() && effective_deadline_ns().is_none() {
         return std::thread::sleep(duration);
     }
     let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     raise_if_cancelled();
-    if timers::sleep_until(clock::now_ns().saturating_add(duration_ns), WaitReason::Sleep) == Outcome::Cancelled {
+    let deadline_ns = clock::now_ns().saturating_add(duration_ns);
+    // While the caller unwinds its cancellation does not interrupt its destructors' waits.
+    let cancellable = !std::thread::panicking();
+    if timers::wait(&WaitCell::new(), WaitReason::Sleep, Some(deadline_ns), cancellable) == Outcome::Cancelled {
         raise_if_cancelled();
     }
 }

@@ -1,0 +1,304 @@
+//! Cancellation and deadlines, as code that waits sees them.
+//!
+//! # Vocabulary
+//! A *regime* is what holds inside a closure of [`mask`] or [`until`]: whether cancellation is seen there, and the earliest deadline that counts
+//! there. Regimes lie on the stack of who entered them and form a chain behind `Core::regime` (or a thread-local of the OS thread); each holds
+//! the *effective* values, so a wait looks at the innermost only, and one that is in no regime pays a load and a branch. A wait that is cut short
+//! by either is *interrupted*: its outcome is `Cancelled`, and [`raise_if_cancelled`] finds out why.
+//!
+//! # Whose deadline
+//! The effective deadline is the earliest of those outside that no mask hides, and its *owner* the [`until`] that brought it. An unwinding that it
+//! causes names the owner in its payload; every [`until`] on the way passes it on unless it is its own. So of two nested deadlines the one that
+//! came first gets its answer, also when both have passed by then. A scope's child starts in a regime of the scope (`group.rs`), which
+//! lies in the parent's frame and holds the parent's deadline; its owner is nobody on the child's stack, so the child cancels itself.
+//!
+//! # Swallowed unwindings
+//! Neither a cancellation nor a deadline that has passed goes away, so somebody's `catch_unwind` only carries the coroutine to its next blocking
+//! point. But from there on a panic is a panic again, and must poison what it should. There is no event for "caught". There is one for
+//! "the payload is gone": it is owned by the unwinding, then by who caught it. So the core holds the payload's address while the unwinding
+//! goes on, and the payload's destructor clears it there, if it is still its own: an older payload that lies on the stack of a newer unwinding
+//! changes nothing. Who catches a payload and resumes it keeps it alive, rightly. Who keeps one aside for good, or sends it to
+//! another thread, has until the next unwinding panics that poison nothing of silken's. silken's own catches (`scope.rs`) use [`caught`]
+//! and [`resume`].
+//!
+//! While the caller unwinds nothing is raised, for a destructor's second panic would end the process.
+
+use super::core::Core;
+use super::current;
+use super::park::Outcome;
+use crate::sys::clock;
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::thread::panicking;
+
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+
+/// The owner of a deadline that is no [`until`]'s on this stack, and of a cancellation.
+const ITSELF: usize = 0;
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(crate) struct Regime {
+    deadline_ns: u64,
+    owner: usize,
+    masked: bool,
+}
+
+/// The payload by which an interrupted wait unwinds; it passes no panic hook.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    owner: usize,
+}
+
+impl Interrupt {
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+}
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        unwinding(current::current_core(), |own| {
+            if own.get() == self.address() {
+                own.set(0);
+            }
+        });
+    }
+}
+
+/// What a coroutine has in its core, for an OS thread.
+struct OfThread {
+    regime: Cell<*const Regime>,
+    interrupt: Cell<usize>,
+}
+
+thread_local! {
+    static OF_THREAD: OfThread = const {
+        OfThread {
+            regime: Cell::new(ptr::null()),
+            interrupt: Cell::new(0),
+        }
+    };
+}
+
+fn unwinding<R>(core: Option<&Core>, f: impl FnOnce(&Cell<usize>) -> R) -> R {
+    match core {
+        Some(core) => f(&core.interrupt),
+        None => OF_THREAD.with(|own| f(&own.interrupt)),
+    }
+}
+
+#[inline]
+fn slot<R>(core: Option<&Core>, f: impl FnOnce(&Cell<*const Regime>) -> R) -> R {
+    match core {
+        Some(core) => f(&core.regime),
+        None => OF_THREAD.with(|own| f(&own.regime)),
+    }
+}
+
+/// The innermost regime of the caller.
+#[inline]
+fn innermost<'a>(core: Option<&Core>) -> Option<&'a Regime> {
+    // SAFETY: S8: a regime stays in its frame until it is left; a child's outermost one lies in the scope, which waits for the child. The caller
+    // does not keep the reference beyond a call of runtime code.
+    unsafe { slot(core, Cell::get).as_ref() }
+}
+
+/// Calls `f` in a regime.
+fn enter<R>(regime: &Regime, f: impl FnOnce() -> R) -> R {
+    struct Leave(*const Regime);
+
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            slot(current::current_core(), |slot| slot.set(self.0));
+        }
+    }
+
+    let _leave = Leave(slot(current::current_core(), |slot| slot.replace(regime)));
+    f()
+}
+
+/// Calls `f`; inside, no cancellation and no deadline from outside is seen.
+pub(crate) fn mask<R>(f: impl FnOnce() -> R) -> R {
+    let regime = Regime {
+        deadline_ns: NEVER,
+        owner: ITSELF,
+        masked: true,
+    };
+    enter(&regime, f)
+}
+
+/// Calls `f`; inside, waits end at the deadline. `None` when that unwound `f`.
+pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
+    // Its address is the owner's name: no other live one has it.
+    let place = Cell::new(0u8);
+    let owner = ptr::from_ref(&place).addr();
+    let regime = match innermost(current::current_core()) {
+        Some(outer) if outer.deadline_ns <= deadline_ns => Regime { ..*outer },
+        outer => Regime {
+            deadline_ns,
+            owner,
+            masked: outer.is_some_and(|outer| outer.masked),
+        },
+    };
+    match catch_unwind(AssertUnwindSafe(|| enter(&regime, f))) {
+        Ok(value) => Some(value),
+        Err(payload) => match payload.downcast_ref::<Interrupt>() {
+            Some(interrupt) if interrupt.owner == owner => None,
+            _ => resume_unwind(payload),
+        },
+    }
+}
+
+/// The deadline that counts for the caller.
+pub(crate) fn effective_deadline_ns() -> Option<u64> {
+    innermost(current::current_core())
+        .map(|regime| regime.deadline_ns)
+        .filter(|deadline_ns| *deadline_ns != NEVER)
+}
+
+impl Regime {
+    /// For those who will depend on the caller: they inherit its deadline, and no mask.
+    pub(super) fn of_children() -> Self {
+        Self {
+            deadline_ns: effective_deadline_ns().unwrap_or(NEVER),
+            owner: ITSELF,
+            masked: false,
+        }
+    }
+
+    pub(super) fn has_deadline(&self) -> bool {
+        self.deadline_ns != NEVER
+    }
+}
+
+/// Why the caller must not wait, if so: the owner of the deadline that has passed, or [`ITSELF`] when it is cancelled.
+fn interruption(core: Option<&Core>) -> Option<usize> {
+    let regime = innermost(core);
+    if core.is_some_and(|core| core.lifecycle.is_cancelled()) && !regime.is_some_and(|regime| regime.masked) {
+        return Some(ITSELF);
+    }
+    regime
+        .filter(|regime| regime.has_deadline() && regime.deadline_ns <= clock::now_ns())
+        .map(|regime| regime.owner)
+}
+
+/// Unwinds the caller if it was cancelled, or if a deadline that it inherited has passed. Not while it unwinds already: a destructor's waits run to
+/// their end; nor where a [`mask`] hides it.
+#[inline]
+pub(crate) fn raise_if_cancelled() {
+    let core = current::current_core();
+    let cancelled = core.is_some_and(|core| core.lifecycle.is_cancelled());
+    if cancelled || !slot(core, Cell::get).is_null() {
+        raise_if_interrupted(core);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn raise_if_interrupted(core: Option<&Core>) {
+    if panicking() {
+        return;
+    }
+    let Some(owner) = interruption(core) else { return };
+    if let (ITSELF, Some(core)) = (owner, core) {
+        core.cancel_itself();
+    }
+    let payload = Box::new(Interrupt { owner });
+    unwinding(core, |own| own.set(payload.address()));
+    resume_unwind(payload)
+}
+
+impl Core {
+    /// The running coroutine was cancelled and is about to wait: the children of its open scopes are cancelled too, unless it masks that, or unwinds: then
+    /// it is the scopes in its destructors that are open, and they run to their end.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn pass_cancellation_on(&self) {
+        if !self.scopes.get().is_null() && !panicking() && interruption(Some(self)) == Some(ITSELF) {
+            self.cancel_children();
+        }
+    }
+}
+
+/// Whether it is a deadline, and not cancellation, that interrupts the caller.
+pub(crate) fn is_out_of_time() -> bool {
+    let core = current::current_core();
+    let masked = innermost(core).is_some_and(|regime| regime.masked);
+    masked || !core.is_some_and(|core| core.lifecycle.is_cancelled())
+}
+
+/// Whether the caller unwinds because of a panic. The unwinding of a cancellation, or to a deadline's owner, is none: it poisons nothing.
+#[inline]
+pub(crate) fn is_panicking() -> bool {
+    panicking() && unwinding(current::current_core(), Cell::get) == 0
+}
+
+/// A payload was caught by the runtime itself and will be [`resume`]d: until then it unwinds nobody.
+pub(crate) fn caught() {
+    // Else this is a destructor, and there is an outer unwinding, which the address may be about.
+    if !panicking() {
+        unwinding(current::current_core(), |own| own.set(0));
+    }
+}
+
+/// Goes on with an unwinding that was [`caught`].
+pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
+    if let Some(interrupt) = payload.downcast_ref::<Interrupt>() {
+        unwinding(current::current_core(), |own| own.set(interrupt.address()));
+    }
+    resume_unwind(payload)
+}
+
+/// What holds for one wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The wait's own deadline or the inherited one, whichever is first.
+    pub(crate) deadline_ns: Option<u64>,
+    /// Whether the caller's cancellation interrupts it.
+    pub(crate) cancellable: bool,
+    inherited: bool,
+}
+
+impl Limits {
+    /// The limits of a wait that asks for these; what is not cancellable inherits nothing.
+    #[inline]
+    pub(crate) fn of_wait(core: Option<&Core>, deadline_ns: Option<u64>, cancellable: bool) -> Self {
+        let own = Self {
+            deadline_ns,
+            cancellable,
+            inherited: false,
+        };
+        match innermost(core) {
+            Some(regime) if cancellable => own.within(regime),
+            _ => own,
+        }
+    }
+
+    #[inline(never)]
+    fn within(self, regime: &Regime) -> Self {
+        let inherited = regime.has_deadline() && self.deadline_ns.is_none_or(|own| regime.deadline_ns < own);
+        Self {
+            deadline_ns: if inherited {
+                Some(regime.deadline_ns)
+            } else {
+                self.deadline_ns
+            },
+            cancellable: !regime.masked,
+            inherited,
+        }
+    }
+
+    /// How a wait ended whose deadline has passed: interrupted, if that is not its own.
+    #[inline]
+    pub(crate) fn on_time_out(self) -> Outcome {
+        if self.inherited {
+            Outcome::Cancelled
+        } else {
+            Outcome::TimedOut
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Scoped values: what holds for a call, and for all that is spawned in it.
+//!
+//! A coroutine's (or an OS thread's) values are a chain of shared, immutable *bindings*, the innermost first. To bind is to put one in front for the
+//! time of a call; to inherit is to count a reference to the front. A spawner without values pays for the look at one null pointer.
+//! A look-up walks the chain, whose length is the nesting of bindings, as a rule one or two.
+//!
+//! A coroutine that binds and then spawns its successor in the same call makes a chain that grows with the generations. So a binding that shadows
+//! the front's key does not keep it, and a chain is freed in a loop and not by recursion.
+
+use super::core::Core;
+use super::current;
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+struct Binding {
+    key: usize,
+    value: Arc<dyn Any + Send + Sync>,
+    outer: Option<Arc<Binding>>,
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        let mut next = self.outer.take();
+        while let Some(mut binding) = next.and_then(Arc::into_inner) {
+            next = binding.outer.take();
+        }
+    }
+}
+
+/// The values of one coroutine or thread.
+pub(crate) struct Inherited(UnsafeCell<Option<Arc<Binding>>>);
+
+thread_local! {
+    static OF_THREAD: Inherited = const { Inherited::none() };
+}
+
+impl Inherited {
+    pub(crate) const fn none() -> Self {
+        Self(UnsafeCell::new(None))
+    }
+
+    /// Gives a coroutine that is being made the caller's values.
+    #[inline(always)]
+    pub(crate) fn pass_on(child: &Core) {
+        let values = with_own(|own| own.share());
+        if values.is_some() {
+            drop(child.inherited.replace(values));
+        }
+    }
+
+    #[inline(always)]
+    fn share(&self) -> Option<Arc<Binding>> {
+        // SAFETY: S1: the owner runs, and no reference into the cell outlives a function of this type.
+        unsafe { &*self.0.get() }.clone()
+    }
+
+    #[inline(always)]
+    fn replace(&self, values: Option<Arc<Binding>>) -> Option<Arc<Binding>> {
+        // SAFETY: S1: as above; `replace` runs no code of the user.
+        std::mem::replace(unsafe { &mut *self.0.get() }, values)
+    }
+
+    /// Gives up the values of a coroutine that has ended. Destructors of the user's run.
+    #[inline]
+    pub(crate) fn clear(&self) {
+        drop(self.replace(None));
+    }
+
+    /// The coroutine's frames are lost; so is its share of the values.
+    pub(crate) fn leak(&self) {
+        std::mem::forget(self.replace(None));
+    }
+
+    fn find(&self, key: usize) -> Option<Arc<dyn Any + Send + Sync>> {
+        // SAFETY: S1: as in `share`; the loop runs no code of the user.
+        let mut at = unsafe { &*self.0.get() }.as_ref();
+        while let Some(binding) = at {
+            if binding.key == key {
+                return Some(binding.value.clone());
+            }
+            at = binding.outer.as_ref();
+        }
+        None
+    }
+}
+
+/// Calls `f` with the caller's values; `None` only while a thread ends.
+#[inline(always)]
+fn with_own<R: Default>(f: impl FnOnce(&Inherited) -> R) -> R {
+    match current::current_core() {
+        Some(core) => f(&core.inherited),
+        None => OF_THREAD.try_with(f).unwrap_or_default(),
+    }
+}
+
+/// A key made by [`scoped_value!`](crate::scoped_value): its value holds during a call, for the caller and for every coroutine that is spawned
+/// in it. It cannot be changed, only bound anew for an inner call.
+///
+/// Children hold the value together ([`Arc`]); it is dropped when the call and all who inherited it have ended.
+///
+/// # Examples
+/// ```
+/// silken::scoped_value! {
+///     static REQUEST: u64;
+/// }
+/// assert!(!REQUEST.is_set());
+/// let seen = REQUEST.set_in(7, || {
+///     let child = silken::spawn(|| REQUEST.with(|request| *request)).join().unwrap();
+///     let shadowed = REQUEST.set_in(8, || REQUEST.with(|request| *request));
+///     (child, shadowed, REQUEST.with(|request| *request))
+/// });
+/// assert_eq!(seen, (7, 8, 7));
+/// ```
+pub struct ScopedKey<T: 'static> {
+    /// Gives each key an address of its own.
+    _place: u8,
+    _value: PhantomData<fn(T)>,
+}
+
+impl<T> std::fmt::Debug for ScopedKey<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScopedKey").finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + Sync + 'static> ScopedKey<T> {
+    #[doc(hidden)]
+    #[expect(clippy::new_without_default, reason = "made by a macro, in a static")]
+    pub const fn new() -> Self {
+        Self {
+            _place: 0,
+            _value: PhantomData,
+        }
+    }
+
+    fn id(&'static self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Calls `f`, in which the key has this value.
+    pub fn set_in<R>(&'static self, value: T, f: impl FnOnce() -> R) -> R {
+        struct Restore(Option<Arc<Binding>>);
+
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                let outer = self.0.take();
+                // Dropped outside: a destructor of the user's may use the chain.
+                drop(with_own(|own| own.replace(outer)));
+            }
+        }
+
+        let outer = with_own(Inherited::share);
+        let kept = match &outer {
+            Some(front) if front.key == self.id() => front.outer.clone(),
+            front => front.clone(),
+        };
+        let binding = Arc::new(Binding {
+            key: self.id(),
+            value: Arc::new(value),
+            outer: kept,
+        });
+        let _restore = Restore(outer);
+        drop(with_own(|own| own.replace(Some(binding))));
+        f()
+    }
+
+    /// Calls `f` with the value.
+    ///
+    /// # Panics
+    /// When no caller, and no caller of an ancestor's spawn, has set it.
+    pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
+        f(&self.get().expect("the scoped value is not set here"))
+    }
+
+    /// As [`with`](Self::with); `None` where it is not set.
+    pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Option<R> {
+        self.get().map(|value| f(&value))
+    }
+
+    /// A share of the value.
+    pub fn get(&'static self) -> Option<Arc<T>> {
+        let value = with_own(|own| own.find(self.id()))?;
+        Some(value.downcast().unwrap_or_else(|_| unreachable!("a key has one type")))
+    }
+
+    /// Whether it is set here.
+    pub fn is_set(&'static self) -> bool {
+        self.get().is_some()
+    }
+}

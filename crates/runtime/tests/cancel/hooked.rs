@@ -1,0 +1,240 @@
+//! Foreign blocking code: no unwinding goes through C.
+
+use super::{FAR, SOON, on_all, run_on, takes};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+const SHORT: Duration = Duration::from_millis(3);
+
+/// Calls `wait` on a coroutine that is cancelled meanwhile, and says what it answered.
+fn cancelled<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let handle = silken::spawn(move || {
+        sender.send(wait()).unwrap();
+        silken::yield_now();
+        unreachable!("the next native blocking point unwinds");
+    });
+    silken::sleep(Duration::from_millis(5));
+    handle.cancel();
+    assert!(handle.join().map(|()| ()).unwrap_err().is_cancelled());
+    receiver.recv().unwrap()
+}
+
+fn assert_cancelled<T>(answer: std::io::Result<T>) {
+    assert_eq!(answer.err().unwrap().raw_os_error(), Some(libc::ECANCELED));
+}
+
+#[test]
+fn io_that_waits_fails_with_ecanceled() {
+    run_on(2, false, || {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        assert_cancelled(cancelled(move || near.read(&mut [0])));
+        drop(far);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_cancelled(cancelled(move || listener.accept()));
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_cancelled(cancelled(move || socket.recv(&mut [0])));
+        let (near, far) = UnixStream::pair().unwrap();
+        assert_cancelled(cancelled(move || {
+            let mut near = near;
+            loop {
+                // The call that was cut short tells how much it moved; the next one fails.
+                near.write(&[0; 1 << 16])?;
+            }
+            #[allow(unreachable_code)]
+            Ok(())
+        }));
+        drop(far);
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert_cancelled(cancelled(move || {
+            let mut reader = reader;
+            reader.read(&mut [0])
+        }));
+        drop(writer);
+    });
+}
+
+#[test]
+fn a_poll_fails_with_ecanceled() {
+    run_on(1, false, || {
+        let errno = cancelled(|| {
+            // SAFETY: S7: no descriptors.
+            let answer = unsafe { libc::poll(std::ptr::null_mut(), 0, -1) };
+            (answer, std::io::Error::last_os_error().raw_os_error())
+        });
+        assert_eq!(errno, (-1, Some(libc::ECANCELED)));
+    });
+}
+
+#[test]
+fn io_that_need_not_wait_succeeds() {
+    on_all(|| {
+        let handle = silken::spawn(|| {
+            let (mut near, mut far) = UnixStream::pair().unwrap();
+            silken::current().cancel();
+            far.write_all(b"x").unwrap();
+            assert_eq!(near.read(&mut [0]).unwrap(), 1);
+            silken::yield_now();
+        });
+        assert!(handle.join().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_hooked_sleep_returns_early() {
+    on_all(|| {
+        let begun = Instant::now();
+        cancelled(|| std::thread::sleep(FAR));
+        assert!(begun.elapsed() < FAR / 2);
+        silken::timeout(SHORT, || std::thread::sleep(FAR)).unwrap();
+        assert!(begun.elapsed() < FAR / 2);
+    });
+}
+
+#[test]
+fn a_futex_wait_completes() {
+    on_all(|| {
+        let lock = Arc::new(Mutex::new(0));
+        let held = lock.lock().unwrap();
+        let other = lock.clone();
+        let handle = silken::spawn(move || {
+            *other.lock().unwrap() += 1;
+            silken::yield_now();
+        });
+        silken::sleep(SHORT);
+        handle.cancel();
+        silken::sleep(SHORT);
+        assert!(!handle.is_finished());
+        drop(held);
+        assert!(handle.join().unwrap_err().is_cancelled());
+        assert_eq!(*lock.lock().unwrap(), 1);
+
+        let pair = Arc::new((Mutex::new(false), Condvar::new()));
+        let other = pair.clone();
+        let handle = silken::spawn(move || {
+            let ready = other.0.lock().unwrap();
+            drop(other.1.wait_while(ready, |ready| !*ready).unwrap());
+        });
+        silken::sleep(SHORT);
+        handle.cancel();
+        silken::sleep(SHORT);
+        *pair.0.lock().unwrap() = true;
+        pair.1.notify_all();
+        handle.join().unwrap();
+    });
+}
+
+#[test]
+fn a_futex_wait_outlasts_a_timeout() {
+    on_all(|| {
+        let (sender, receiver) = mpsc::channel();
+        let sending = silken::spawn(move || {
+            silken::sleep(SOON);
+            sender.send(5).unwrap();
+        });
+        let outcome = takes(SHORT, || silken::timeout(SHORT, || receiver.recv().unwrap()));
+        assert_eq!(outcome, Ok(5));
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn a_parent_in_a_futex_wait_cancels_its_children() {
+    on_all(|| {
+        let handle = silken::spawn(|| {
+            let (sender, receiver) = mpsc::channel::<()>();
+            silken::scope(|s| {
+                s.spawn(move || {
+                    let _sender = sender;
+                    silken::park();
+                });
+                // Ends when the child drops the sender.
+                receiver.recv().unwrap_err();
+            });
+            silken::yield_now();
+        });
+        silken::sleep(SHORT);
+        handle.cancel();
+        assert!(handle.join().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_timeout_gives_io_the_error_timed_out() {
+    on_all(|| {
+        let (mut near, _far) = UnixStream::pair().unwrap();
+        let answer = takes(SHORT, || silken::timeout(SHORT, || near.read(&mut [0])));
+        assert_eq!(answer.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let answer = silken::timeout(SHORT, || {
+            let answer = listener.accept();
+            silken::yield_now();
+            answer.map(|_| ())
+        });
+        assert_eq!(answer.err(), Some(silken::Elapsed));
+        // A socket's own time that is shorter stays its own.
+        near.set_read_timeout(Some(SHORT)).unwrap();
+        let answer = silken::timeout(FAR, || near.read(&mut [0]));
+        assert_eq!(answer.unwrap().unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn inside_a_mask_io_waits_to_its_end() {
+    on_all(|| {
+        let handle = silken::spawn(|| {
+            silken::current().cancel();
+            let byte = silken::mask_cancel(|| {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = listener.local_addr().unwrap();
+                silken::spawn(move || {
+                    silken::sleep(SHORT);
+                    TcpStream::connect(address).unwrap().write_all(b"y").unwrap();
+                });
+                takes(SHORT, || std::thread::sleep(SHORT));
+                let mut byte = [0];
+                listener.accept().unwrap().0.read_exact(&mut byte).unwrap();
+                byte
+            });
+            assert_eq!(&byte, b"y");
+            silken::yield_now();
+        });
+        assert!(handle.join().unwrap_err().is_cancelled());
+    });
+}
+
+#[test]
+fn a_call_on_the_pool_completes() {
+    run_on(1, false, || {
+        let answer = cancelled(|| {
+            let time = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 30_000_000,
+            };
+            // SAFETY: S7: a live timespec.
+            takes(SOON, || unsafe {
+                libc::clock_nanosleep(libc::CLOCK_TAI, 0, &raw const time, std::ptr::null_mut())
+            })
+        });
+        assert_eq!(answer, 0);
+    });
+}
+
+#[test]
+fn a_loop_that_ignores_errors_ends_at_its_check_point() {
+    run_on(1, false, || {
+        let handle = silken::spawn(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            for stream in listener.incoming() {
+                silken::check_cancelled();
+                drop(stream);
+            }
+        });
+        silken::sleep(SHORT);
+        handle.cancel();
+        assert!(handle.join().unwrap_err().is_cancelled());
+    });
+}

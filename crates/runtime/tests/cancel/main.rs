@@ -1,0 +1,67 @@
+//! Cancellation, deadlines, scopes and the values of a coroutine. `docs/guide/cancellation.md` has a table whose rows name these tests.
+
+#[cfg(feature = "interpose")]
+mod hooked;
+mod mask;
+mod native;
+mod scopes;
+mod timeouts;
+mod values;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longer than any test may take.
+const FAR: Duration = Duration::from_secs(3600);
+const SOON: Duration = Duration::from_millis(20);
+
+/// Runs a case on runtimes of one, two and eight workers, with isolated and with light coroutines.
+fn on_all(case: impl Fn() + Send + Sync) {
+    for workers in [1, 2, 8] {
+        for light in [false, true] {
+            run_on(workers, light, &case);
+        }
+    }
+}
+
+fn run_on(workers: usize, light: bool, case: impl FnOnce() + Send) {
+    let builder = silken::Runtime::builder().workers(workers);
+    let builder = if light { builder.light() } else { builder };
+    if let Err(payload) = builder.build().unwrap().run(case) {
+        eprintln!("with {workers} workers, light: {light}");
+        std::panic::resume_unwind(payload);
+    }
+}
+
+/// Sets a flag when it is dropped.
+struct Note<'a>(&'a AtomicBool);
+
+impl Drop for Note<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Cancels a coroutine that runs `body` once it had the time to wait, and asserts that this unwound it and ran its destructors.
+fn unwinds(body: impl FnOnce() + Send + 'static) {
+    let dropped = Arc::new(AtomicBool::new(false));
+    let flag = dropped.clone();
+    let waiter = silken::spawn(move || {
+        let _note = Note(&flag);
+        body();
+    });
+    silken::sleep(Duration::from_millis(5));
+    waiter.cancel();
+    assert!(waiter.join().unwrap_err().is_cancelled());
+    assert!(dropped.load(Ordering::SeqCst));
+}
+
+/// Asserts that `body` takes about as long as it should.
+fn takes<T>(at_least: Duration, body: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let value = body();
+    assert!(begun.elapsed() >= at_least, "took only {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "took {:?}", begun.elapsed());
+    value
+}
