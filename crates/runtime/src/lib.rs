@@ -43,20 +43,27 @@ mod time;
 #[cfg(feature = "interpose")]
 mod hook;
 
+mod config;
 mod handle;
+pub mod net;
 mod park;
 mod runtime;
+mod scheduler;
 mod scope;
 mod spawn;
 
+pub use config::{Config, config};
 pub use coroutine::{AccessError, JoinError, LocalKey, WaitReason};
-pub use handle::{Coroutine, CoroutineId, JoinHandle, JoinTimeout, current, is_coroutine, try_current};
+pub use handle::{
+    Coroutine, CoroutineId, JoinHandle, JoinTimeout, TimeoutJoinError, current, is_coroutine, try_current,
+};
 pub use park::{park, park_timeout, yield_now};
 pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use sched::OverflowPolicy;
+pub use scheduler::{Options, Scheduler, sched, sleep_ms, spawn_opts};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use silken_macros::{main, test};
-pub use spawn::{Builder, spawn};
+pub use spawn::{Builder, spawn, spawn_many};
 pub use time::{sleep, sleep_until};
 
 /// Number of the worker that runs the caller, if one does; for tests and reports.
@@ -69,7 +76,7 @@ pub fn worker_id() -> Option<usize> {
 pub mod __macros {
     pub use crate::coroutine::LocalKey;
     pub use crate::runtime::macros::{run_main, run_test};
-    pub use crate::spawn::go;
+    pub use crate::spawn::{go, task};
 }
 
 /// Declares values that each coroutine has of its own, in the form of [`thread_local!`]; see [`LocalKey`].

@@ -130,6 +130,8 @@ pub(crate) struct Core {
     pub(crate) group: Cell<*const Group>,
     /// What it runs may borrow from others' frames, so it must not end before it has returned.
     pub(crate) borrows: Cell<bool>,
+    /// As the spawner gave it; the smaller, the more urgent. The scheduler does not look at it yet.
+    pub(crate) priority: Cell<i64>,
     /// The unwinding that goes on, if any, is a cancellation's.
     pub(crate) unwinds_cancelled: Cell<bool>,
     pub(crate) joiners: Lock<JoinList>,
@@ -163,6 +165,7 @@ impl Core {
             site: Cell::new(None),
             group: Cell::new(ptr::null()),
             borrows: Cell::new(false),
+            priority: Cell::new(0),
             unwinds_cancelled: Cell::new(false),
             joiners: Lock::new(JoinList::new()),
             locals: UnsafeCell::new(None),
