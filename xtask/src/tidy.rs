@@ -50,6 +50,9 @@ const FLOORS: &[(&str, i32)] = &[
     ("select", 5),
     ("config", 5),
     ("scheduler", 5),
+    ("defer", 5),
+    ("errors", 5),
+    ("queue", 5),
 ];
 
 /// Where `cfg(target_*)` chooses: a port is a folder.
@@ -104,6 +107,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
     (
         "crates/runtime/src/collections/wheel.rs",
         "intrusive: timer nodes live on their coroutine's stack",
+    ),
+    (
+        "crates/runtime/src/collections/guards.rs",
+        "a lock's guard and the address of a part of what it locks",
     ),
     ("crates/runtime/src/coroutine/handle.rs", "the counted pointer"),
     ("crates/runtime/src/coroutine/park.rs", "calls the switch"),

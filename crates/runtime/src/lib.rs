@@ -29,7 +29,7 @@
 
 pub(crate) mod loom;
 
-pub(crate) mod collections;
+pub mod collections;
 pub(crate) mod sys;
 
 mod coroutine;
@@ -38,15 +38,19 @@ pub(crate) mod driver;
 pub(crate) mod offload;
 
 pub(crate) mod sched;
-mod time;
+pub mod time;
 
 #[cfg(feature = "interpose")]
 mod hook;
 
 mod config;
+mod defer;
+pub mod errors;
 mod handle;
 pub mod net;
 mod park;
+#[cfg(feature = "extras")]
+pub mod queue;
 mod runtime;
 mod scheduler;
 mod scope;
@@ -54,6 +58,8 @@ mod spawn;
 
 pub use config::{Config, config};
 pub use coroutine::{AccessError, JoinError, LocalKey, WaitReason};
+pub use defer::Deferred;
+pub use errors::Error;
 pub use handle::{
     Coroutine, CoroutineId, JoinHandle, JoinTimeout, TimeoutJoinError, current, is_coroutine, try_current,
 };

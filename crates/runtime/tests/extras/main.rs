@@ -1,5 +1,9 @@
 //! Behaviour of the faces of older systems, and of what stands beside the runtime: collections, errors, dates.
 
+mod collections;
+mod dates;
+mod errors;
+mod networking;
 mod scheduler;
 mod spawning;
 
