@@ -5,6 +5,7 @@
 
 use crate::figure::{Contestant, Figure, Goal, Subject};
 use crate::floors::{self, identity, switch, threads};
+use crate::messages;
 use crate::peers::{may, tokio};
 use crate::silken_side;
 
@@ -15,11 +16,13 @@ pub fn figures() -> Vec<Figure> {
     figures.extend(spawns_and_parks());
     figures.extend(memory_and_time());
     figures.extend(mutexes());
+    figures.extend(messages::figures());
     figures.extend([echo("echo/100", 100, 1.06), echo("echo/5000", 5_000, 1.08)]);
     figures
 }
 
-fn process(label: &'static str, measure: fn(&crate::figure::Options) -> crate::figure::Sample) -> Contestant {
+/// A contestant that is measured in a process of its own.
+pub fn process(label: &'static str, measure: fn(&crate::figure::Options) -> crate::figure::Sample) -> Contestant {
     Contestant {
         label,
         subject: Subject::Process(measure),
@@ -33,7 +36,8 @@ fn server(label: &'static str, serve: fn()) -> Contestant {
     }
 }
 
-fn figure(name: &'static str, unit: &'static str, one_cpu: bool, goal: Goal, others: Vec<Contestant>) -> Figure {
+/// A figure with silken as its first contestant, where it takes part.
+pub fn figure(name: &'static str, unit: &'static str, one_cpu: bool, goal: Goal, others: Vec<Contestant>) -> Figure {
     let silken = silken_side::subject(name).map(|subject| Contestant {
         label: "silken",
         subject,

@@ -22,6 +22,7 @@ mod floors;
 mod histogram;
 mod load;
 mod machine;
+mod messages;
 mod peers;
 #[cfg(not(feature = "silken-side"))]
 #[path = "silken_absent.rs"]

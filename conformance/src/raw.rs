@@ -155,19 +155,25 @@ pub fn ppoll(fds: &mut [libc::pollfd], timeout: Duration) -> io::Result<usize> {
     check_int(unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, &timeout, ptr::null()) })
 }
 
-/// select(2) for one descriptor's readability.
+/// select(2) for one descriptor's readability, with a set as long as the descriptor needs: libc's own ends at FD_SETSIZE.
 pub fn select_readable(fd: RawFd, timeout: Duration) -> io::Result<usize> {
     let mut timeout = libc::timeval {
         tv_sec: timeout.as_secs() as libc::time_t,
         tv_usec: i64::from(timeout.subsec_micros()),
     };
-    // SAFETY: S7: all-zero is the empty set, as FD_ZERO makes it.
-    let mut set: libc::fd_set = unsafe { std::mem::zeroed() };
-    assert!((fd as usize) < libc::FD_SETSIZE);
-    // SAFETY: S7: `fd` is below FD_SETSIZE.
-    unsafe { libc::FD_SET(fd, &mut set) };
-    // SAFETY: S5: set and timeout are lent for the call; null sets are ignored.
-    check_int(unsafe { libc::select(fd + 1, &mut set, ptr::null_mut(), ptr::null_mut(), &mut timeout) })
+    let number = fd as usize;
+    let mut set = vec![0u64; (number / 64 + 1).max(libc::FD_SETSIZE / 64)];
+    set[number / 64] |= 1 << (number % 64);
+    // SAFETY: S5: set and timeout are lent for the call, and the set holds the bit of every descriptor up to `fd`; null sets are ignored.
+    check_int(unsafe {
+        libc::select(
+            fd + 1,
+            set.as_mut_ptr().cast(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &mut timeout,
+        )
+    })
 }
 
 fn owned(fd: usize) -> OwnedFd {

@@ -11,10 +11,13 @@ use crate::run::Cargo;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Optimised, without the minutes that link-time optimisation takes.
+const PROFILE: &str = "ci";
 /// What the demo is run with: small enough for two cores, large enough to park coroutines in earnest.
 const DEMO: &[&str] = &[
     "run",
-    "--release",
+    "--profile",
+    PROFILE,
     "--",
     "--connections",
     "100",
@@ -24,11 +27,12 @@ const DEMO: &[&str] = &[
     "10000",
 ];
 /// What the benchmarks are run with: to see that they run, not to measure.
-const BENCH: &[&str] = &["run", "--release", "-p", "silken-benches", "--", "--quick"];
+const BENCH: &[&str] = &["run", "--profile", PROFILE, "-p", "silken-benches", "--", "--quick"];
 /// The runtime's crates, whose tests also run optimised: what the optimiser may reorder is what they are about.
 const RELEASE_TESTS: &[&str] = &[
     "test",
-    "--release",
+    "--profile",
+    PROFILE,
     "-p",
     "silken",
     "-p",
@@ -38,7 +42,7 @@ const RELEASE_TESTS: &[&str] = &[
     "-p",
     "silken-conformance",
 ];
-const LOOM: &[&str] = &["test", "-p", "silken", "--release", "--lib", "loom"];
+const LOOM: &[&str] = &["test", "-p", "silken", "--profile", PROFILE, "--lib", "loom"];
 /// Deep enough for every bug that the literature on bounded search reports, shallow enough for each commit.
 const LOOM_PREEMPTIONS_MAX: &str = "2";
 /// The budget when none is given, in seconds.

@@ -28,8 +28,8 @@ pub fn mutex(_options: &Options) -> Sample {
 
 /// Two threads that wake each other.
 pub fn park_unpark(_options: &Options) -> Sample {
-    // Release and Acquire on the flag pair with each other: park itself promises no more than to return.
     fn await_turn(turn: &AtomicBool, mine: bool) {
+        // Acquire: pairs with the Release of who gives the turn; park itself promises no more than to return.
         while turn.load(Ordering::Acquire) != mine {
             std::thread::park();
         }
@@ -40,11 +40,13 @@ pub fn park_unpark(_options: &Options) -> Sample {
         let second = std::thread::spawn(move || {
             for _ in 0..count {
                 await_turn(&turn_of_second, true);
+                // Release: pairs with the Acquire in `await_turn`.
                 turn_of_second.store(false, Ordering::Release);
                 first.unpark();
             }
         });
         for _ in 0..count {
+            // Release: pairs with the Acquire in `await_turn`.
             turn.store(true, Ordering::Release);
             second.thread().unpark();
             await_turn(&turn, false);

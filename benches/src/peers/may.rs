@@ -21,7 +21,7 @@ const LOCKS: usize = 4_000_000;
 const CONTENDERS: usize = 8;
 
 /// Runs `work` in a coroutine, with so many workers.
-fn run<T: Send + 'static>(workers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn run<T: Send + 'static>(workers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     may::config().set_workers(workers);
     go!(work).join().expect("no panic")
 }
@@ -64,8 +64,8 @@ pub fn spawn_join_two(_options: &Options) -> Sample {
     spawn_join(2)
 }
 
-/// Release and Acquire on the flag pair with each other: park promises no more than to return.
 fn await_turn(turn: &AtomicBool, mine: bool) {
+    // Acquire: pairs with the Release of who gives the turn; park promises no more than to return.
     while turn.load(Ordering::Acquire) != mine {
         coroutine::park();
     }

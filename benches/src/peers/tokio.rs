@@ -20,11 +20,13 @@ const ROUND_TRIPS: usize = 1_000_000;
 const LOCKS: usize = 4_000_000;
 const CONTENDERS: usize = 8;
 
-fn one_worker() -> Runtime {
+/// The current-thread scheduler.
+pub fn one_worker() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn two_workers() -> Runtime {
+/// The multi-thread scheduler.
+pub fn two_workers() -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -33,7 +35,7 @@ fn two_workers() -> Runtime {
 }
 
 /// Runs `work` as a task of its own.
-fn run<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = T> + Send + 'static) -> T {
+pub fn run<T: Send + 'static>(runtime: &Runtime, work: impl Future<Output = T> + Send + 'static) -> T {
     runtime.block_on(async { tokio::spawn(work).await.expect("no panic") })
 }
 

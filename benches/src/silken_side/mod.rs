@@ -30,12 +30,12 @@ pub fn subject(figure: &str) -> Option<Subject> {
         "mutex/one" => Subject::Process(waits::mutex_one),
         "mutex/two" => Subject::Process(waits::mutex_two),
         "echo/100" | "echo/5000" => Subject::Server(echo::serve),
-        _ => return None,
+        _ => return crate::messages::silken::subject(figure),
     })
 }
 
 /// Runs `work` on a fresh runtime, in a coroutine.
-fn run<T: Send + 'static>(workers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn run<T: Send + 'static>(workers: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     let runtime = silken::Runtime::builder().workers(workers).build().expect("a runtime");
     runtime.run(work).expect("no panic")
 }

@@ -37,16 +37,12 @@ fn run_on(stack: &Stack, body: extern "C" fn(*mut libc::c_void) -> *mut libc::c_
     // SAFETY: S7: initialises the attributes.
     assert_eq!(unsafe { libc::pthread_attr_init(attributes) }, 0);
     // SAFETY: S1: the stack is ours until the join below.
-    assert_eq!(
-        unsafe { libc::pthread_attr_setstack(attributes, stack.bottom().cast(), stack.size()) },
-        0
-    );
+    let answer = unsafe { libc::pthread_attr_setstack(attributes, stack.bottom().cast(), stack.size()) };
+    assert_eq!(answer, 0);
     let mut thread = 0;
     // SAFETY: S7: valid attributes and a function that ignores where it runs.
-    assert_eq!(
-        unsafe { libc::pthread_create(&mut thread, attributes, body, argument as *mut _) },
-        0
-    );
+    let answer = unsafe { libc::pthread_create(&mut thread, attributes, body, argument as *mut _) };
+    assert_eq!(answer, 0);
     // SAFETY: S1: waits until nobody runs on the stack.
     assert_eq!(unsafe { libc::pthread_join(thread, std::ptr::null_mut()) }, 0);
 }

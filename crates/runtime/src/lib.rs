@@ -37,18 +37,22 @@ mod coroutine;
 pub(crate) mod driver;
 pub(crate) mod offload;
 
+pub mod channel;
 pub(crate) mod sched;
 pub mod time;
 
 #[cfg(feature = "interpose")]
 mod hook;
 
+mod after_func;
 mod config;
 mod defer;
 pub mod errors;
 mod handle;
 pub mod net;
 mod park;
+mod pool;
+mod promise;
 #[cfg(feature = "extras")]
 pub mod queue;
 mod runtime;
@@ -56,6 +60,7 @@ mod scheduler;
 mod scope;
 mod spawn;
 
+pub use channel::{mpmc, mpsc, spsc};
 pub use config::{Config, config};
 pub use coroutine::{AccessError, JoinError, LocalKey, WaitReason};
 pub use defer::Deferred;
@@ -64,6 +69,8 @@ pub use handle::{
     Coroutine, CoroutineId, JoinHandle, JoinTimeout, TimeoutJoinError, current, is_coroutine, try_current,
 };
 pub use park::{park, park_timeout, yield_now};
+pub use pool::{Pool, PoolHandle, SubmitError};
+pub use promise::{Promise, PromiseError, Resolver};
 pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use sched::OverflowPolicy;
 pub use scheduler::{Options, Scheduler, sched, sleep_ms, spawn_opts};
@@ -119,4 +126,23 @@ macro_rules! coroutine_local {
 fn install_hooks() {
     #[cfg(feature = "interpose")]
     hook::install();
+}
+
+/// The user book and the README, whose examples are compiled and run with the documentation's.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/guide/cancellation.md")]
+    mod cancellation {}
+    #[doc = include_str!("../../../docs/guide/configuration.md")]
+    mod configuration {}
+    #[doc = include_str!("../../../docs/guide/first-program.md")]
+    mod first_program {}
+    #[doc = include_str!("../../../docs/guide/light-and-isolated.md")]
+    mod light_and_isolated {}
+    #[doc = include_str!("../../../docs/guide/memory.md")]
+    mod memory {}
+    #[doc = include_str!("../../../docs/guide/what-blocks.md")]
+    mod what_blocks {}
 }

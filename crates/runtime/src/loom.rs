@@ -20,6 +20,15 @@ pub(crate) mod static_atomic {
     pub(crate) use std::sync::atomic::*;
 }
 
+/// A counted pointer whose count loom can see.
+#[cfg(loom)]
+#[allow(unused_imports)]
+pub(crate) use loom::sync::Arc;
+/// A counted pointer whose count loom can see.
+#[cfg(not(loom))]
+#[allow(unused_imports)]
+pub(crate) use std::sync::Arc;
+
 /// A cell whose accesses loom can check; [`with`](UnsafeCell::with) and [`with_mut`](UnsafeCell::with_mut) as loom has them.
 #[cfg(loom)]
 #[allow(unused_imports)]

@@ -6,7 +6,8 @@
 use super::source::{Line, Source, find_words, is_test_path};
 use super::{
     BANNED_CALLS, BANNED_WORDS, CFG_ROOMS, FILE_LINES_HARD, FILE_LINES_MAX, FUNCTION_LINES_MAX, Finding, LONG_FILES,
-    LONG_FUNCTIONS, LOOM_EXEMPT, PARTNER_LINES, RUNTIME, SAFETY_LINES, TIDY_ITSELF, UNSAFE_ROOMS, is_excused, matches,
+    LONG_FUNCTIONS, LOOM_EXEMPT, ORDERING_EXEMPT, PARTNER_LINES, RUNTIME, SAFETY_LINES, TIDY_ITSELF, UNSAFE_ROOMS,
+    is_excused, matches,
 };
 
 fn finding(source: &Source, index: usize, rule: &'static str, message: impl Into<String>) -> Finding {
@@ -143,6 +144,9 @@ const STRONG: [&str; 4] = ["Acquire", "Release", "AcqRel", "SeqCst"];
 
 /// A strong `Ordering` without its partner's name, and imports that would hide one.
 pub fn ordering_partners(source: &Source) -> Vec<Finding> {
+    if is_excused(ORDERING_EXEMPT, &source.path) {
+        return Vec::new();
+    }
     let mut findings = Vec::new();
     for (index, line) in source.lines.iter().enumerate().filter(|(_, line)| !line.test) {
         if line.code.contains("Ordering::{") || line.code.contains("Ordering::*") {

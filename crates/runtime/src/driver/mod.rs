@@ -5,9 +5,10 @@
 //! driver without waiting: a worker that looks for work looks there too.
 //!
 //! * [`readiness`]: descriptors: who waits for which; [`fd_table`]: what is known of each;
-//! * [`timers`]: deadlines, and the wait that every blocker ends in.
+//! * [`timers`]: deadlines, and the wait that every blocker ends in; [`monitor`]: a state with a wait list.
 
 pub(crate) mod fd_table;
+pub(crate) mod monitor;
 pub(crate) mod readiness;
 pub(crate) mod timers;
 

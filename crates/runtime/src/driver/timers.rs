@@ -17,6 +17,7 @@ use crate::coroutine::{
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{Lock, clock};
 use std::ptr::NonNull;
+use std::time::{Duration, Instant};
 
 const NONE: u64 = u64::MAX;
 
@@ -210,4 +211,17 @@ pub(crate) fn wait_until(
 /// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is cancelled.
 pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
     wait(&WaitCell::new(), reason, Some(deadline_ns), true)
+}
+
+/// The monotonic time that is `timeout` from now.
+pub(crate) fn deadline_after(timeout: Duration) -> u64 {
+    u64::try_from(timeout.as_nanos())
+        .unwrap_or(u64::MAX)
+        .saturating_add(clock::now_ns())
+}
+
+/// The monotonic time of `instant`, or the present for one that is past.
+pub(crate) fn deadline_at(instant: Instant) -> u64 {
+    // The instant's clock is read before ours: the difference is never taken too short.
+    deadline_after(instant.saturating_duration_since(Instant::now()))
 }

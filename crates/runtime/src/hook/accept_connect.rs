@@ -17,7 +17,8 @@
 //! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause that doubles.
 
 use super::errno::{answer, caller, cancelled};
-use super::io::{Patience, Stop, Try, take};
+use super::io::{Try, take};
+use super::patience::{Patience, Stop};
 use crate::coroutine::{Core, Critical, Outcome, WaitReason};
 use crate::driver::fd_table::{self, Entry};
 use crate::driver::readiness::Direction;

@@ -52,6 +52,7 @@ mod io;
 mod join;
 mod misc;
 mod names;
+mod patience;
 mod poll;
 mod process;
 mod select;

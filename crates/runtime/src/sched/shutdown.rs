@@ -4,9 +4,9 @@
 //! have a counter of their own. The sums are read finished-first: if they are equal then, nothing was alive at that moment, because a
 //! coroutine is counted as spawned before it can finish.
 
-use super::Scheduler;
+use super::{Scheduler, processor};
 use crate::coroutine::{CoreRef, Schedule, current_core, pools};
-use crate::loom::static_atomic::{AtomicBool, Ordering};
+use crate::loom::static_atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::clock;
 use std::sync::Once;
 use std::time::Duration;
@@ -38,17 +38,16 @@ pub(super) fn prepare_for_forks() {
 impl Scheduler {
     /// Coroutines that have been spawned and have not ended.
     pub(crate) fn alive(&self) -> u64 {
-        // Acquire: pairs with nothing stronger than program order on the other side; the shutdown asks again until the sums agree.
-        let finished: u64 = self
-            .processors
-            .iter()
-            .map(|shared| shared.finished.load(Ordering::Acquire))
-            .sum();
-        let inside: u64 = self
-            .processors
-            .iter()
-            .map(|shared| shared.spawned.load(Ordering::Acquire))
-            .sum();
+        // Acquire, all three: pairs with nothing stronger than program order on the other side; the shutdown asks again until the sums agree.
+        let sum_of = |counter: fn(&processor::Shared) -> &AtomicU64| -> u64 {
+            self.processors
+                .iter()
+                .map(|shared| counter(shared).load(Ordering::Acquire))
+                .sum()
+        };
+        let finished = sum_of(|shared| &shared.finished);
+        let inside = sum_of(|shared| &shared.spawned);
+        // Acquire: pairs as above.
         let outside = self.spawned_outside.load(Ordering::Acquire);
         (inside + outside).saturating_sub(finished)
     }

@@ -10,6 +10,11 @@ pub use date::{Month, ParseTimeError, Time, Weekday};
 #[cfg(feature = "extras")]
 pub use layout::{ANSIC, DATE, DATE_TIME, KITCHEN, RFC822Z, RFC1123Z, RFC3339, RFC3339_NANO};
 
+mod ticker;
+
+pub use crate::after_func::{AfterFunc, after_func};
+pub use ticker::{MissedTicks, Ticker, Ticks, interval, interval_at};
+
 use crate::coroutine::{Outcome, WaitReason, raise_if_cancelled};
 use crate::driver::timers;
 use crate::sys::clock;
@@ -44,4 +49,9 @@ pub fn sleep(duration: Duration) {
 /// Sleeps until `deadline`, if it is not past. Otherwise as [`sleep`].
 pub fn sleep_until(deadline: Instant) {
     sleep(deadline.saturating_duration_since(Instant::now()));
+}
+
+/// Sleeps for at least `ms` milliseconds. Otherwise as [`sleep`].
+pub fn sleep_ms(ms: u64) {
+    sleep(Duration::from_millis(ms));
 }

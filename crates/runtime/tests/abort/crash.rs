@@ -80,7 +80,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn wild_write() {
     let address = std::hint::black_box(8usize) as *mut u64;
-    // SAFETY: none: the fault is what is tested.
+    // SAFETY: S9 is what is tested: the fault ends the process.
     unsafe { address.write_volatile(1) };
 }
 
@@ -96,7 +96,7 @@ fn into_own_guard() {
         let local = 0u8;
         let top = (&raw const local as usize).next_multiple_of(4096);
         let address = (top - 248 * 1024) as *mut u8;
-        // SAFETY: none: the fault is what is tested.
+        // SAFETY: S9 is what is tested: the fault ends the process.
         unsafe { std::hint::black_box(address).write_volatile(1) };
     });
     let _ = handle.join();

@@ -124,10 +124,8 @@ fn each_form_of_waiting_for_a_child_answers_as_the_kernel_does() {
         assert_eq!(while_others_run(wait), 0);
         assert_eq!((info.si_signo, info.si_code), (libc::SIGCHLD, libc::CLD_EXITED));
         // SAFETY: S7: no place. WNOWAIT has left the child to be waited for.
-        assert_eq!(
-            unsafe { libc::waitid(libc::P_PID, child, std::ptr::null_mut(), libc::WEXITED) },
-            0
-        );
+        let reaped = unsafe { libc::waitid(libc::P_PID, child, std::ptr::null_mut(), libc::WEXITED) };
+        assert_eq!(reaped, 0);
 
         let child = sleeping_child("0.05").id();
         // SAFETY: S7: no memory.
@@ -177,17 +175,18 @@ fn a_cancelled_wait_for_a_child_ends_and_leaves_the_child() {
 }
 
 fn epoll_of(fd: RawFd, events: i32) -> OwnedFd {
+    // SAFETY: S7: an integer argument.
+    let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    assert!(epoll >= 0);
     // SAFETY: S7: new, and nobody else's.
-    let epoll = unsafe { OwnedFd::from_raw_fd(libc::epoll_create1(libc::EPOLL_CLOEXEC)) };
+    let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
     let mut event = libc::epoll_event {
         events: events as u32,
         u64: 42,
     };
     // SAFETY: S7: a live event.
-    assert_eq!(
-        unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) },
-        0
-    );
+    let added = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
+    assert_eq!(added, 0);
     epoll
 }
 
@@ -225,10 +224,8 @@ fn an_event_loop_parks_and_stays_level_triggered() {
         let count = unsafe { libc::epoll_pwait2(epoll.as_raw_fd(), &mut event, 1, &timeout, std::ptr::null()) };
         assert_eq!(count, 1);
         // SAFETY: S7: a live place.
-        assert_eq!(
-            unsafe { libc::epoll_pwait(epoll.as_raw_fd(), &mut event, 1, -1, std::ptr::null()) },
-            1
-        );
+        let count = unsafe { libc::epoll_pwait(epoll.as_raw_fd(), &mut event, 1, -1, std::ptr::null()) };
+        assert_eq!(count, 1);
         // SAFETY: S7: a live place; no room for events is refused.
         assert_eq!(unsafe { libc::epoll_wait(epoll.as_raw_fd(), &mut event, 0, -1) }, -1);
         assert_eq!(errno(), libc::EINVAL);
@@ -327,11 +324,11 @@ fn select_parks_and_tells_who_is_ready_and_what_is_left() {
             tv_nsec: 20_000_000,
         };
         let none = std::ptr::null_mut();
-        // SAFETY: S7: a live timeout, no sets, no mask.
-        assert_eq!(
-            while_others_run(|| unsafe { libc::pselect(0, none, none, none, &timeout, std::ptr::null()) }),
-            0
-        );
+        let pause = || {
+            // SAFETY: S7: a live timeout, no sets, no mask.
+            unsafe { libc::pselect(0, none, none, none, &timeout, std::ptr::null()) }
+        };
+        assert_eq!(while_others_run(pause), 0);
         assert!(begun.elapsed() >= SOON && timeout.tv_nsec == 20_000_000);
     });
 }

@@ -1,0 +1,448 @@
+//! Every receiver gets every value; one that is too slow loses the oldest, and is told how many.
+//!
+//! # Protocol
+//! A ring of `capacity` slots under one short lock, values numbered from 0 on: value `p` is in slot `p % capacity` until value `p + capacity` replaces it.
+//! A receiver is a number: of the value that it takes next. Senders never wait for receivers. A slot counts the receivers that have not had its value yet;
+//! the last one takes the value out, so that a value which nobody can receive any more is not kept.
+//!
+//! Values are behind an `Arc`: under the lock only counts change, and the user's `Clone` and `Drop` run outside. The last receiver of a value gets the value itself,
+//! the others clones; with one receiver nothing is cloned.
+//!
+//! # Why `T: Sync`
+//! Two receivers may clone one value at the same time. A channel that asks only for `Send` there is unsound (RUSTSEC-2025-0023).
+//!
+//! # The race: a receiver that goes
+//! It is taken off the count first, so that values sent later do not count it, and then gives up its part in those that were sent before.
+
+use crate::coroutine::WaitReason;
+use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::timers::{deadline_after, deadline_at};
+use std::fmt;
+use std::sync::Arc;
+pub use std::sync::mpsc::SendError;
+use std::time::{Duration, Instant};
+
+/// Why nothing was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecvError {
+    /// All senders are gone, and all that they sent was received.
+    Closed,
+    /// So many values were overwritten before this receiver took them. The next receive gets the oldest that is left.
+    Lagged(u64),
+}
+
+/// Why nothing was received without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryRecvError {
+    /// There is nothing new.
+    Empty,
+    /// See [`RecvError::Closed`].
+    Closed,
+    /// See [`RecvError::Lagged`].
+    Lagged(u64),
+}
+
+/// Why nothing was received in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecvTimeoutError {
+    /// The time is up.
+    Timeout,
+    /// See [`RecvError::Closed`].
+    Closed,
+    /// See [`RecvError::Lagged`].
+    Lagged(u64),
+}
+
+impl From<RecvError> for TryRecvError {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Closed => Self::Closed,
+            RecvError::Lagged(count) => Self::Lagged(count),
+        }
+    }
+}
+
+impl From<RecvError> for RecvTimeoutError {
+    fn from(error: RecvError) -> Self {
+        match error {
+            RecvError::Closed => Self::Closed,
+            RecvError::Lagged(count) => Self::Lagged(count),
+        }
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("all senders of the channel are gone"),
+            Self::Lagged(count) => write!(f, "the receiver was too slow and lost {count} values"),
+        }
+    }
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("there is nothing to receive"),
+            Self::Closed => RecvError::Closed.fmt(f),
+            Self::Lagged(count) => RecvError::Lagged(*count).fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("nothing was received in time"),
+            Self::Closed => RecvError::Closed.fmt(f),
+            Self::Lagged(count) => RecvError::Lagged(*count).fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RecvError {}
+impl std::error::Error for TryRecvError {}
+impl std::error::Error for RecvTimeoutError {}
+
+struct Slot<T> {
+    value: Option<Arc<T>>,
+    /// Receivers that have not had the value.
+    remaining: usize,
+}
+
+struct State<T> {
+    slots: Box<[Slot<T>]>,
+    /// The number of the value that is sent next.
+    tail: u64,
+    senders: usize,
+    receivers: usize,
+}
+
+struct Shared<T> {
+    monitor: Monitor<State<T>>,
+}
+
+/// Makes a channel that keeps the last `capacity` values for receivers that are behind.
+///
+/// # Panics
+/// When `capacity` is 0.
+///
+/// # Examples
+/// ```
+/// use silken::channel::broadcast::{self, RecvError};
+/// let (sender, mut one) = broadcast::channel(2);
+/// let mut other = sender.subscribe();
+/// assert_eq!(sender.send("a"), Ok(2));
+/// assert_eq!((one.recv(), other.recv()), (Ok("a"), Ok("a")));
+/// for word in ["b", "c", "d"] {
+///     sender.send(word).unwrap();
+/// }
+/// assert_eq!(one.recv(), Err(RecvError::Lagged(1)));
+/// assert_eq!(one.recv(), Ok("c"));
+/// ```
+#[track_caller]
+pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    assert!(capacity > 0, "a broadcast channel keeps at least one value");
+    let empty = || Slot {
+        value: None,
+        remaining: 0,
+    };
+    let shared = Arc::new(Shared {
+        monitor: Monitor::new(State {
+            slots: std::iter::repeat_with(empty).take(capacity).collect(),
+            tail: 0,
+            senders: 1,
+            receivers: 1,
+        }),
+    });
+    let receiver = Receiver {
+        shared: shared.clone(),
+        next: 0,
+    };
+    (Sender { shared }, receiver)
+}
+
+/// Sends to all receivers; clone it for more senders.
+pub struct Sender<T> {
+    shared: Arc<Shared<T>>,
+}
+
+/// Receives what is sent from its making on.
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    /// The number of the value that it takes next.
+    next: u64,
+}
+
+impl<T> State<T> {
+    fn capacity(&self) -> u64 {
+        self.slots.len() as u64
+    }
+
+    fn slot(&mut self, number: u64) -> &mut Slot<T> {
+        let index = (number % self.capacity()) as usize;
+        &mut self.slots[index]
+    }
+
+    /// What a receiver gets that stands at `next`; `None`: nothing yet.
+    fn take(&mut self, next: &mut u64) -> Option<Result<Arc<T>, RecvError>> {
+        if *next == self.tail {
+            return (self.senders == 0).then_some(Err(RecvError::Closed));
+        }
+        let oldest = self.tail.saturating_sub(self.capacity());
+        if *next < oldest {
+            let lost = oldest - *next;
+            *next = oldest;
+            return Some(Err(RecvError::Lagged(lost)));
+        }
+        let slot = self.slot(*next);
+        *next += 1;
+        slot.remaining -= 1;
+        let value = match slot.remaining {
+            0 => slot.value.take(),
+            _ => slot.value.clone(),
+        };
+        Some(Ok(
+            value.expect("a slot keeps its value as long as somebody is to have it")
+        ))
+    }
+
+    /// Values that somebody is still to have. They are the latest ones, for who is to have one is to have all later ones too.
+    fn held(&mut self) -> u64 {
+        let (mut low, mut high) = (self.tail.saturating_sub(self.capacity()), self.tail);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.slot(middle).remaining == 0 {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.tail - low
+    }
+}
+
+impl<T> Sender<T> {
+    /// Sends a value to all receivers that there are, and says how many. Never waits.
+    ///
+    /// # Errors
+    /// Gives the value back when there are no receivers; a later send may find some, for [`subscribe`](Self::subscribe) makes them.
+    pub fn send(&self, value: T) -> Result<usize, SendError<T>> {
+        let value = Arc::new(value);
+        let sent = self.shared.monitor.update(|state| {
+            let receivers = state.receivers;
+            if receivers == 0 {
+                return (Err(value), Wake::None);
+            }
+            let tail = state.tail;
+            state.tail += 1;
+            let slot = state.slot(tail);
+            slot.remaining = receivers;
+            (Ok((receivers, slot.value.replace(value))), Wake::All)
+        });
+        match sent {
+            Ok((receivers, _overwritten)) => Ok(receivers),
+            Err(value) => Err(SendError(Arc::into_inner(value).expect("nobody else has seen it"))),
+        }
+    }
+
+    /// A further receiver, of what is sent from now on.
+    pub fn subscribe(&self) -> Receiver<T> {
+        subscribe(&self.shared)
+    }
+
+    /// Waits until there are no receivers.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds.
+    pub fn closed(&self) {
+        self.shared
+            .monitor
+            .wait(WaitReason::Send, |state, _| match state.receivers {
+                0 => Look::Done(()),
+                _ => Look::Wait(None),
+            });
+    }
+
+    /// How many receivers there are.
+    pub fn receiver_count(&self) -> usize {
+        self.shared.monitor.with(|state| state.receivers)
+    }
+
+    /// How many senders there are.
+    pub fn sender_count(&self) -> usize {
+        self.shared.monitor.with(|state| state.senders)
+    }
+
+    /// How many values some receiver has not had yet, of those that are kept.
+    pub fn len(&self) -> usize {
+        self.shared.monitor.with(|state| state.held() as usize)
+    }
+
+    /// Whether every receiver has had every value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many values are kept.
+    pub fn capacity(&self) -> usize {
+        self.shared.monitor.with(|state| state.slots.len())
+    }
+
+    /// Whether both are of one channel.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+fn subscribe<T>(shared: &Arc<Shared<T>>) -> Receiver<T> {
+    let next = shared.monitor.with(|state| {
+        state.receivers += 1;
+        state.tail
+    });
+    Receiver {
+        shared: shared.clone(),
+        next,
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.shared.monitor.with(|state| state.senders += 1);
+        Self {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.shared.monitor.update(|state| {
+            state.senders -= 1;
+            let wake = if state.senders == 0 { Wake::All } else { Wake::None };
+            ((), wake)
+        });
+    }
+}
+
+impl<T: Clone> Receiver<T> {
+    /// Waits for the next value.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds; no value is lost.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        let Self { shared, next } = self;
+        let taken = shared
+            .monitor
+            .wait(WaitReason::Receive, |state, _| match state.take(next) {
+                Some(taken) => Look::Done(taken),
+                None => Look::Wait(None),
+            });
+        taken.map(Arc::unwrap_or_clone)
+    }
+
+    /// As [`recv`](Self::recv), for at most `timeout`.
+    ///
+    /// # Errors
+    /// See [`RecvTimeoutError`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        self.recv_until(deadline_after(timeout))
+    }
+
+    /// As [`recv`](Self::recv), until `deadline`.
+    ///
+    /// # Errors
+    /// See [`RecvTimeoutError`].
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
+        self.recv_until(deadline_at(deadline))
+    }
+
+    fn recv_until(&mut self, deadline_ns: u64) -> Result<T, RecvTimeoutError> {
+        let Self { shared, next } = self;
+        let taken = shared
+            .monitor
+            .wait(WaitReason::Receive, |state, expired| match state.take(next) {
+                Some(taken) => Look::Done(taken.map_err(RecvTimeoutError::from)),
+                None if expired => Look::Done(Err(RecvTimeoutError::Timeout)),
+                None => Look::Wait(Some(deadline_ns)),
+            });
+        taken.map(Arc::unwrap_or_clone)
+    }
+
+    /// The next value, if there is one. Never waits.
+    ///
+    /// # Errors
+    /// See [`TryRecvError`].
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        match self.shared.monitor.with(|state| state.take(&mut self.next)) {
+            Some(taken) => Ok(taken.map(Arc::unwrap_or_clone)?),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// How many values it has not had yet; if more than the capacity, the next receive says [`Lagged`](RecvError::Lagged).
+    pub fn len(&self) -> usize {
+        self.shared.monitor.with(|state| (state.tail - self.next) as usize)
+    }
+
+    /// Whether there is nothing to receive.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A further receiver, of what is sent from now on, not of what this one has still to receive.
+    pub fn resubscribe(&self) -> Self {
+        subscribe(&self.shared)
+    }
+
+    /// How many senders there are.
+    pub fn sender_count(&self) -> usize {
+        self.shared.monitor.with(|state| state.senders)
+    }
+
+    /// Whether both are of one channel.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let end = self.shared.monitor.update(|state| {
+            state.receivers -= 1;
+            let wake = if state.receivers == 0 { Wake::All } else { Wake::None };
+            (state.tail, wake)
+        });
+        while self.next < end {
+            // One at a time, so that the values are dropped with the lock free. Those that were overwritten are nobody's.
+            let _given_up = self.shared.monitor.with(|state| {
+                let oldest = state.tail.saturating_sub(state.capacity());
+                self.next = self.next.max(oldest);
+                (self.next < end).then(|| state.take(&mut self.next))
+            });
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,465 @@
+//! The channel itself: messages, those who wait to send, those who wait to receive, all under one short lock.
+//!
+//! # Invariants, between two holds of the lock
+//! * Receivers wait only while nothing is queued and no sender waits.
+//! * Senders wait only while the queue is full. The queue of a rendezvous channel is always full: it has room for nothing.
+//! * A closed channel lists nobody.
+//! * One select may have a node in both lists: it does not meet itself.
+//!
+//! So a send finds a receiver that waits (and hands the message over, past the queue), or room, or waits itself; a receive takes the first message and
+//! lets the first sender's message move up, or takes a sender's message, or waits. Messages leave in the order in which their sends took the lock.
+//! A send is complete when a receiver has the message or the queue has it; the bound is checked where the push is made, so it is never exceeded.
+//!
+//! (A listed select may have been claimed by another channel already; it counts as nobody, and whoever comes across it unlinks it.)
+//!
+//! # What never happens under the lock
+//! Foreign code (a message's `Drop`), an allocation, a wake. Messages that nobody will receive are moved out and dropped after the unlock.
+//!
+//! # Cost
+//! An uncontended send or receive is one lock and one unlock: two atomic operations on one line. To wake costs what `unpark` costs, in batches of
+//! `BATCH` when a close wakes many.
+//!
+//! # Rejected
+//! *Lock-free rings* (crossbeam's array and list flavours): faster where many cores meet at one channel, but a hand-off to a parked receiver, the exact bound,
+//! close and select then each need a protocol of their own around the ring. Here they are one state. *Two locks* (head and tail): a rendezvous needs both.
+
+use super::queue::{Block, Queue};
+use super::waiter::{SOLE, Ticket, Waiter};
+use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
+use crate::collections::list::List;
+use crate::coroutine::{Critical, Outcome, Unparker, WaitReason, current_core, raise_if_cancelled};
+use crate::driver::timers;
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::sys::{Lock, clock};
+use std::ptr::NonNull;
+
+/// Wakes gathered under one hold of the lock; a guess, as the futex table's.
+const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
+
+/// See the head of the file.
+pub(super) struct Channel<T> {
+    state: Lock<State<T>>,
+    /// `usize::MAX`: no bound.
+    capacity: usize,
+    senders: AtomicUsize,
+    receivers: AtomicUsize,
+}
+
+struct State<T> {
+    queue: Queue<T>,
+    senders: List<Waiter<T>>,
+    receivers: List<Waiter<T>>,
+    /// Nobody sends any more: closed, or one side has gone.
+    closed: bool,
+}
+
+/// What came of an attempt to send; the message is gone from its place, or still there.
+enum Sent {
+    /// Gone, and somebody may be waiting to hear of it.
+    Done(Option<Unparker>),
+    Full,
+    Closed,
+    /// Come again with a block.
+    NeedsBlock,
+}
+
+/// What came of an attempt to receive.
+enum Received<T> {
+    Message {
+        message: T,
+        wake: Option<Unparker>,
+        drained: Option<Box<Block<T>>>,
+    },
+    Empty,
+    Closed,
+    /// Come again with a block.
+    NeedsBlock,
+}
+
+/// What became of a waiter that was to be listed.
+pub(super) enum Listed {
+    Waits,
+    /// It need not: the operation is complete, or would be if it were tried.
+    Not,
+}
+
+impl<T> State<T> {
+    /// Takes the message out of `offer` unless there is no place for it.
+    #[inline]
+    fn send(&mut self, offer: &mut Option<T>, capacity: usize, block: &mut Option<Box<Block<T>>>) -> Sent {
+        if self.closed {
+            return Sent::Closed;
+        }
+        if let Some(wake) = self.hand_over(offer) {
+            return Sent::Done(wake);
+        }
+        if self.queue.len() >= capacity {
+            return Sent::Full;
+        }
+        if self.queue.needs_block() {
+            match block.take() {
+                Some(block) => self.queue.add_block(block),
+                None => return Sent::NeedsBlock,
+            }
+        }
+        self.queue.push(offer.take().expect("a send offers a message"));
+        Sent::Done(None)
+    }
+
+    /// Gives the message to the first receiver that still waits.
+    #[inline]
+    fn hand_over(&mut self, offer: &mut Option<T>) -> Option<Option<Unparker>> {
+        take_waiter(&mut self.receivers, |slot| *slot = offer.take())
+    }
+
+    #[inline]
+    fn receive(&mut self, capacity: usize, block: &mut Option<Box<Block<T>>>) -> Received<T> {
+        // For the sender whose message moves up. Room comes from the pop below, a block does not.
+        if !self.senders.is_empty() && capacity > 0 && self.queue.needs_block() {
+            match block.take() {
+                Some(block) => self.queue.add_block(block),
+                None => return Received::NeedsBlock,
+            }
+        }
+        if let Some((message, drained)) = self.queue.pop() {
+            let queue = &mut self.queue;
+            let wake = take_waiter(&mut self.senders, |slot| {
+                queue.push(slot.take().expect("a waiting sender offers a message"));
+            });
+            let wake = wake.flatten();
+            return Received::Message { message, wake, drained };
+        }
+        let mut message = None;
+        if let Some(wake) = take_waiter(&mut self.senders, |slot| message = slot.take()) {
+            let message = message.expect("a waiting sender offers a message");
+            let drained = None;
+            return Received::Message { message, wake, drained };
+        }
+        if self.closed { Received::Closed } else { Received::Empty }
+    }
+}
+
+/// Completes the first waiter that can be claimed. Returns whom to wake, if there was one to complete.
+#[inline]
+fn take_waiter<T>(waiters: &mut List<Waiter<T>>, transfer: impl FnOnce(&mut Option<T>)) -> Option<Option<Unparker>> {
+    loop {
+        let waiter = waiters.pop_front()?;
+        // SAFETY: S8: it was listed, and we hold the lock: the waiter's frame stays until it is settled or the lock is free.
+        let waiter = unsafe { waiter.as_ref() };
+        // SAFETY: S8: just unlinked, under the lock.
+        if !unsafe { waiter.claim() } {
+            continue;
+        }
+        // SAFETY: S8: claimed, under the lock.
+        unsafe { waiter.with_slot(transfer) };
+        // SAFETY: S8: claimed, and touched no more.
+        return Some(unsafe { waiter.finish() });
+    }
+}
+
+/// Whether anybody waits in the list but the one whose ticket this is.
+#[inline]
+fn has_other<T>(waiters: &List<Waiter<T>>, ticket: &Ticket) -> bool {
+    // SAFETY: S8: listed, and we hold the lock.
+    waiters
+        .iter()
+        .any(|waiter| !unsafe { waiter.as_ref() }.has_ticket(ticket))
+}
+
+impl<T> Channel<T> {
+    /// A channel with one sender and one receiver.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            state: Lock::new(State {
+                queue: Queue::new(capacity),
+                senders: List::new(),
+                receivers: List::new(),
+                closed: false,
+            }),
+            capacity,
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(1),
+        }
+    }
+
+    /// Runs `f` under the lock. It is short, and runs nothing foreign.
+    #[inline]
+    fn locked<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
+        let _critical = current_core().map(Critical::enter);
+        let mut state = self.state.lock();
+        f(&mut state)
+    }
+
+    /// Sends what is in `offer` if there is room for it.
+    #[inline]
+    pub(super) fn offer(&self, offer: &mut Option<T>) -> Result<(), TrySendError<()>> {
+        let mut block = None;
+        loop {
+            match self.locked(|state| state.send(offer, self.capacity, &mut block)) {
+                Sent::Done(wake) => {
+                    wake_one(wake);
+                    return Ok(());
+                }
+                Sent::Full => return Err(TrySendError::Full(())),
+                Sent::Closed => return Err(TrySendError::Disconnected(())),
+                Sent::NeedsBlock => block = Some(Block::new()),
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
+        let mut offer = Some(message);
+        self.offer(&mut offer).map_err(|error| {
+            let message = offer.take().expect("what was not sent is still there");
+            match error {
+                TrySendError::Full(()) => TrySendError::Full(message),
+                TrySendError::Disconnected(()) => TrySendError::Disconnected(message),
+            }
+        })
+    }
+
+    #[inline]
+    pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
+        let mut block = None;
+        loop {
+            match self.locked(|state| state.receive(self.capacity, &mut block)) {
+                Received::Message { message, wake, drained } => {
+                    wake_one(wake);
+                    drop(drained);
+                    return Ok(message);
+                }
+                Received::Empty => return Err(TryRecvError::Empty),
+                Received::Closed => return Err(TryRecvError::Disconnected),
+                Received::NeedsBlock => block = Some(Block::new()),
+            }
+        }
+    }
+
+    /// Lists a sender, unless a send would succeed or fail at once.
+    ///
+    /// # Safety
+    /// The waiter and the ticket stay in place until the cell is settled as woken, by whoever claimed this waiter, or
+    /// [`withdraw_sender`](Self::withdraw_sender) has returned (S8). The waiter is in no list, and offers a message.
+    pub(super) unsafe fn list_sender(&self, waiter: &Waiter<T>, ticket: &Ticket, index: u32) -> Listed {
+        waiter.set_ticket(ticket, index);
+        self.locked(|state| {
+            if state.closed || state.queue.len() < self.capacity || has_other(&state.receivers, ticket) {
+                return Listed::Not;
+            }
+            // SAFETY: S8: in no list; the caller keeps it in place, and only shared references to it exist.
+            unsafe { state.senders.push_back(NonNull::from(waiter)) };
+            Listed::Waits
+        })
+    }
+
+    /// Lists a receiver, unless a receive would succeed or fail at once.
+    ///
+    /// # Safety
+    /// As for [`list_sender`](Self::list_sender), with [`withdraw_receiver`](Self::withdraw_receiver).
+    pub(super) unsafe fn list_receiver(&self, waiter: &Waiter<T>, ticket: &Ticket, index: u32) -> Listed {
+        waiter.set_ticket(ticket, index);
+        self.locked(|state| {
+            if state.closed || state.queue.len() > 0 || has_other(&state.senders, ticket) {
+                return Listed::Not;
+            }
+            // SAFETY: S8: as in `list_sender`.
+            unsafe { state.receivers.push_back(NonNull::from(waiter)) };
+            Listed::Waits
+        })
+    }
+
+    /// Takes a sender back. Returns whether it was still waiting; if not, it has been claimed, here or in another channel. When this
+    /// returns, nobody here refers to the waiter.
+    pub(super) fn withdraw_sender(&self, waiter: &Waiter<T>) -> bool {
+        // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
+        self.locked(|state| unsafe { state.senders.remove(NonNull::from(waiter)) })
+    }
+
+    /// As [`withdraw_sender`](Self::withdraw_sender), of a receiver.
+    pub(super) fn withdraw_receiver(&self, waiter: &Waiter<T>) -> bool {
+        // SAFETY: S8: as above.
+        self.locked(|state| unsafe { state.receivers.remove(NonNull::from(waiter)) })
+    }
+
+    /// Sends, and waits for room until the deadline.
+    pub(super) fn send(&self, message: T, deadline_ns: Option<u64>) -> Result<(), SendTimeoutError<T>> {
+        let mut message = message;
+        loop {
+            message = match self.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(message)) => return Err(SendTimeoutError::Disconnected(message)),
+                Err(TrySendError::Full(message)) if is_past(deadline_ns) => {
+                    return Err(SendTimeoutError::Timeout(message));
+                }
+                Err(TrySendError::Full(message)) => message,
+            };
+            raise_if_cancelled();
+            let waiter = Waiter::new(Some(message));
+            let ticket = Ticket::new();
+            // SAFETY: S8: withdrawn below, unless the waiter was claimed and the wait is over.
+            if let Listed::Waits = unsafe { self.list_sender(&waiter, &ticket, SOLE) } {
+                let outcome = wait(&ticket, WaitReason::Send, deadline_ns);
+                if self.sender_has_ended(&waiter, outcome) {
+                    // SAFETY: S8: in no list: the waiter's own.
+                    return match unsafe { waiter.with_slot(Option::take) } {
+                        None => Ok(()),
+                        Some(message) => Err(SendTimeoutError::Disconnected(message)),
+                    };
+                }
+                raise_if_outcome_cancelled(outcome);
+            }
+            // SAFETY: S8: as above.
+            message = unsafe { waiter.with_slot(Option::take) }.expect("a sender that nobody claimed has its message");
+        }
+    }
+
+    /// Whether a sender whose wait is over was claimed. It is in no list after this.
+    pub(super) fn sender_has_ended(&self, waiter: &Waiter<T>, outcome: Outcome) -> bool {
+        outcome == Outcome::Woken || !self.withdraw_sender(waiter)
+    }
+
+    /// Receives, and waits for a message until the deadline.
+    pub(super) fn recv(&self, deadline_ns: Option<u64>) -> Result<T, RecvTimeoutError> {
+        loop {
+            match self.try_recv() {
+                Ok(message) => return Ok(message),
+                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Empty) if is_past(deadline_ns) => return Err(RecvTimeoutError::Timeout),
+                Err(TryRecvError::Empty) => {}
+            }
+            raise_if_cancelled();
+            let waiter = Waiter::new(None);
+            let ticket = Ticket::new();
+            // SAFETY: S8: withdrawn below, unless the waiter was claimed and the wait is over.
+            if let Listed::Waits = unsafe { self.list_receiver(&waiter, &ticket, SOLE) } {
+                let outcome = wait(&ticket, WaitReason::Receive, deadline_ns);
+                if self.receiver_has_ended(&waiter, outcome) {
+                    // SAFETY: S8: in no list: the waiter's own.
+                    return unsafe { waiter.with_slot(Option::take) }.ok_or(RecvTimeoutError::Disconnected);
+                }
+                raise_if_outcome_cancelled(outcome);
+            }
+        }
+    }
+
+    /// Whether a receiver whose wait is over was claimed. It is in no list after this.
+    pub(super) fn receiver_has_ended(&self, waiter: &Waiter<T>, outcome: Outcome) -> bool {
+        outcome == Outcome::Woken || !self.withdraw_receiver(waiter)
+    }
+
+    /// Lets nobody send any more. Returns whether it was this call that closed the channel.
+    pub(super) fn close(&self) -> bool {
+        let closes = self.locked(|state| !std::mem::replace(&mut state.closed, true));
+        if closes {
+            self.wake_all();
+        }
+        closes
+    }
+
+    /// The last receiver has gone: nobody sends any more, and what is queued is dropped.
+    fn abandon(&self) {
+        let queue = self.locked(|state| {
+            state.closed = true;
+            std::mem::replace(&mut state.queue, Queue::empty())
+        });
+        self.wake_all();
+        drop(queue);
+    }
+
+    /// Sends everybody home. The channel is closed, so nobody comes back.
+    fn wake_all(&self) {
+        loop {
+            let mut batch = [None; BATCH];
+            let more = self.locked(|state| {
+                for place in &mut batch {
+                    let taken = take_waiter(&mut state.senders, |_| ());
+                    let Some(wake) = taken.or_else(|| take_waiter(&mut state.receivers, |_| ())) else {
+                        return false;
+                    };
+                    *place = wake;
+                }
+                true
+            });
+            batch.into_iter().for_each(wake_one);
+            if !more {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.locked(|state| state.queue.len())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.locked(|state| state.closed)
+    }
+
+    pub(super) fn capacity(&self) -> Option<usize> {
+        (self.capacity != usize::MAX).then_some(self.capacity)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
+    pub(super) fn sender_count(&self) -> usize {
+        // Relaxed: a snapshot.
+        self.senders.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn receiver_count(&self) -> usize {
+        // Relaxed: a snapshot.
+        self.receivers.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_sender(&self) {
+        // Relaxed: whoever adds one holds one.
+        self.senders.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_receiver(&self) {
+        // Relaxed: as above.
+        self.receivers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn drop_sender(&self) {
+        // Relaxed: the count says who is the last; what the others sent went through the lock, which the last one takes.
+        if self.senders.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.close();
+        }
+    }
+
+    pub(super) fn drop_receiver(&self) {
+        // Relaxed: as above.
+        if self.receivers.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.abandon();
+        }
+    }
+}
+
+#[inline]
+fn wake_one(unparker: Option<Unparker>) {
+    if let Some(unparker) = unparker {
+        unparker.unpark();
+    }
+}
+
+#[inline]
+fn wait(ticket: &Ticket, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
+    // While the caller unwinds its cancellation does not interrupt its destructors' waits.
+    timers::wait(ticket.cell(), reason, deadline_ns, !std::thread::panicking())
+}
+
+#[inline]
+fn raise_if_outcome_cancelled(outcome: Outcome) {
+    if outcome == Outcome::Cancelled {
+        raise_if_cancelled();
+    }
+}
+
+/// Whether the deadline has come.
+pub(super) fn is_past(deadline_ns: Option<u64>) -> bool {
+    deadline_ns.is_some_and(|deadline_ns| deadline_ns <= clock::now_ns())
+}

@@ -1,0 +1,152 @@
+//! The arms of channels: a receive, a send. The node's slot is where the message comes to, or goes from, and so tells the result as well.
+
+use super::super::core::{Channel, Listed};
+use super::super::receiver::Flavour;
+use super::super::waiter::{Ticket, Waiter};
+use super::super::{Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
+use super::{Arm, Operation};
+use std::fmt;
+
+/// The receiving of a message, as an arm: see [`Receiver::recv_arm`].
+pub struct RecvArm<'a, T> {
+    receiver: &'a Receiver<T>,
+    waiter: Waiter<T>,
+}
+
+impl<'a, T> RecvArm<'a, T> {
+    pub(crate) fn new(receiver: &'a Receiver<T>) -> Self {
+        Self {
+            receiver,
+            waiter: Waiter::new(None),
+        }
+    }
+
+    /// What was received, of an arm that was carried out; leaves it ready for another select.
+    pub(super) fn take(&self) -> Result<T, RecvError> {
+        // SAFETY: S8: in no list: the arm's own.
+        unsafe { self.waiter.with_slot(Option::take) }.ok_or(RecvError)
+    }
+
+    fn set(&self, message: T) {
+        // SAFETY: S8: in no list: the arm's own.
+        unsafe { self.waiter.with_slot(|slot| *slot = Some(message)) };
+    }
+
+    fn channel(&self) -> Option<&Channel<T>> {
+        match &self.receiver.flavour {
+            Flavour::Channel(channel) => Some(channel),
+            Flavour::Timed(_) | Flavour::Never => None,
+        }
+    }
+}
+
+// SAFETY: S8: the channel's lists hold the node from `list_receiver` until a claim or `withdraw_receiver`; the clock's channels hold nothing.
+unsafe impl<T> Arm for RecvArm<'_, T> {
+    fn try_now(&self) -> bool {
+        match self.receiver.try_recv() {
+            Ok(message) => {
+                self.set(message);
+                true
+            }
+            Err(TryRecvError::Disconnected) => true,
+            Err(TryRecvError::Empty) => false,
+        }
+    }
+
+    unsafe fn enlist(&self, ticket: &Ticket, index: u32) -> bool {
+        match self.channel() {
+            // SAFETY: S8: the caller's contract.
+            Some(channel) => matches!(
+                unsafe { channel.list_receiver(&self.waiter, ticket, index) },
+                Listed::Waits
+            ),
+            // Due in this moment: the deadline has come, and says so.
+            None => true,
+        }
+    }
+
+    fn withdraw(&self) {
+        if let Some(channel) = self.channel() {
+            channel.withdraw_receiver(&self.waiter);
+        }
+    }
+
+    fn deadline_ns(&self) -> Option<u64> {
+        match &self.receiver.flavour {
+            Flavour::Timed(timed) => timed.due_ns(),
+            Flavour::Channel(_) | Flavour::Never => None,
+        }
+    }
+
+    fn discard(&self) {
+        drop(self.take());
+    }
+}
+
+impl<T> Operation for RecvArm<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn finish(self) -> Self::Output {
+        self.take()
+    }
+}
+
+impl<T> fmt::Debug for RecvArm<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecvArm { .. }")
+    }
+}
+
+/// The sending of a message, as an arm: see [`Sender::send_arm`].
+pub struct SendArm<'a, T> {
+    channel: &'a Channel<T>,
+    waiter: Waiter<T>,
+}
+
+impl<'a, T> SendArm<'a, T> {
+    pub(crate) fn new(sender: &'a Sender<T>, message: T) -> Self {
+        Self {
+            channel: &sender.channel,
+            waiter: Waiter::new(Some(message)),
+        }
+    }
+
+    /// The message that was not sent, if it was not.
+    pub(super) fn take(&self) -> Option<T> {
+        // SAFETY: S8: in no list: the arm's own.
+        unsafe { self.waiter.with_slot(Option::take) }
+    }
+}
+
+// SAFETY: S8: as for the other arm, with `list_sender` and `withdraw_sender`.
+unsafe impl<T> Arm for SendArm<'_, T> {
+    fn try_now(&self) -> bool {
+        // SAFETY: S8: in no list: the arm's own.
+        let sent = unsafe { self.waiter.with_slot(|slot| self.channel.offer(slot)) };
+        !matches!(sent, Err(TrySendError::Full(())))
+    }
+
+    unsafe fn enlist(&self, ticket: &Ticket, index: u32) -> bool {
+        // SAFETY: S8: the caller's contract.
+        let listed = unsafe { self.channel.list_sender(&self.waiter, ticket, index) };
+        matches!(listed, Listed::Waits)
+    }
+
+    fn withdraw(&self) {
+        self.channel.withdraw_sender(&self.waiter);
+    }
+}
+
+impl<T> Operation for SendArm<'_, T> {
+    type Output = Result<(), SendError<T>>;
+
+    fn finish(self) -> Self::Output {
+        self.take().map_or(Ok(()), |message| Err(SendError(message)))
+    }
+}
+
+impl<T> fmt::Debug for SendArm<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SendArm { .. }")
+    }
+}

@@ -1,0 +1,251 @@
+//! `select!` and `loop_select!`: the arms as text.
+//!
+//! The macro is a parser over the remaining arms, one arm per step, and one expansion at the end:
+//!
+//! ```text
+//! let (out0, out1) = {
+//!     let source0 = &rx;              // a temporary such as `after(d)` lives as long as this block
+//!     let arm0 = source0.recv_arm();  …
+//!     let chosen = run(&[&arm0, &arm1], order, limit);
+//!     (the result of arm 0 if it was chosen, that of arm 1 if …)
+//! };
+//! if let Some(value) = out0 { match value { pattern0 => body0 } } else if … else { default }
+//! ```
+//!
+//! So each body stands once, in the caller's own scope and in no closure: `return`, `?`, `break` and `continue` mean what they mean outside. The arms and
+//! what they borrow are gone before a body begins. The names `arm`, `out` and `source` are the same in each step, and different variables:
+//! each step's expansion has a hygiene of its own.
+
+/// Waits for the first of several operations, carries out exactly that one, and runs its body.
+///
+/// ```text
+/// select! {
+///     biased;                              // optional: arms in this order, not in a random one
+///     recv(rx) -> result => body,          // result: Result<T, RecvError>
+///     send(tx, message) -> result => body, // result: Result<(), SendError<T>>
+///     on(arm) -> result => body,           // any other arm, made beforehand
+///     Ok(message) = recv(rx) => body,      // a pattern that need not match,
+///     else(other) => body,                 // and what to do with the result if it does not
+///     default => body,                     // nothing is ready now; or:
+///     default(duration) => body,           // nothing was ready for that long; `timeout(duration)` says the same
+/// }
+/// ```
+///
+/// The value of the whole is that of the body. Bodies run in the enclosing function: `return`, `?`, `break` and `continue` work. A comma after a
+/// body in braces may be left out.
+///
+/// All expressions of the arms are evaluated before, in order, as in Go: a `message` is moved in even if its arm is not chosen, and is dropped then,
+/// before the body runs. Arms may be temporaries: `recv(after(d))`.
+///
+/// When the channel of an arm is disconnected, the arm is ready, and its result is an error.
+///
+/// # Patterns that need not match
+/// The operation has happened when the pattern is tried, so the result is not lost: it goes to the `else(…)` that follows the arm. Without
+/// one the result is dropped and nothing runs; the body's type has to be `()` then. The arm is *not* tried again: write a
+/// [`loop_select!`](crate::loop_select) for that.
+///
+/// # Blocking
+/// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread. It makes no coroutine, and allocates nothing.
+///
+/// # Cancellation
+/// Unwinds if it has to wait, and no operation has happened. If one has, its body runs.
+///
+/// # Examples
+/// ```
+/// use silken::channel::{after, unbounded};
+/// use silken::select;
+/// use std::time::Duration;
+///
+/// let (requests_tx, requests) = unbounded();
+/// let (_stop_tx, stop) = unbounded::<()>();
+/// requests_tx.send(7).unwrap();
+/// let answer = select! {
+///     recv(requests) -> request => request.unwrap() * 6,
+///     recv(stop) -> _ => 0,
+///     recv(after(Duration::from_secs(60))) -> _ => -1,
+/// };
+/// assert_eq!(answer, 42);
+/// ```
+///
+/// A pattern that need not match, and `return` from the enclosing function:
+/// ```
+/// use silken::channel::{Receiver, unbounded};
+/// fn first_even(numbers: &Receiver<u32>) -> Option<u32> {
+///     loop {
+///         silken::select! {
+///             Ok(n) = recv(numbers) => if n % 2 == 0 { return Some(n) },
+///             else(_) => return None,
+///         }
+///     }
+/// }
+/// let (tx, rx) = unbounded();
+/// (1..=3).for_each(|n| tx.send(n).unwrap());
+/// drop(tx);
+/// assert_eq!((first_even(&rx), first_even(&rx)), (Some(2), None));
+/// ```
+#[macro_export]
+macro_rules! select {
+    (biased; $($arms:tt)*) => {
+        $crate::__select!(@parse Biased () () $($arms)*)
+    };
+    ($($arms:tt)*) => {
+        $crate::__select!(@parse Fair () () $($arms)*)
+    };
+}
+
+/// [`select!`](crate::select) again and again, until a body leaves the loop by `break` or `return`. Bodies are of type `()`.
+///
+/// # Examples
+/// ```
+/// let (tx, rx) = silken::channel::unbounded();
+/// let producer = silken::spawn(move || (1..=3).for_each(|n| tx.send(n).unwrap()));
+/// let mut sum = 0;
+/// silken::loop_select! {
+///     Ok(n) = recv(rx) => sum += n,
+///     else(_) => break,
+/// }
+/// assert_eq!(sum, 6);
+/// producer.join().unwrap();
+/// ```
+#[macro_export]
+macro_rules! loop_select {
+    ($($arms:tt)*) => {
+        loop {
+            $crate::select! { $($arms)* }
+        }
+    };
+}
+
+/// The parser of [`select!`](crate::select): see the head of the file. `@parse order (arms so far) (default) rest…`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select {
+    // The head of an arm.
+    (@parse $order:ident $arms:tt $default:tt recv($receiver:expr) -> $pattern:pat => $($rest:tt)*) => {
+        $crate::__select!(@body $order $arms $default (recv ($receiver)) ($pattern) () $($rest)*)
+    };
+    (@parse $order:ident $arms:tt $default:tt send($sender:expr, $message:expr $(,)?) -> $pattern:pat => $($rest:tt)*) => {
+        $crate::__select!(@body $order $arms $default (send ($sender) ($message)) ($pattern) () $($rest)*)
+    };
+    (@parse $order:ident $arms:tt $default:tt on($operation:expr) -> $pattern:pat => $($rest:tt)*) => {
+        $crate::__select!(@body $order $arms $default (on ($operation)) ($pattern) () $($rest)*)
+    };
+    (@parse $order:ident $arms:tt () default => $($rest:tt)*) => {
+        $crate::__select!(@default $order $arms ($crate::channel::select::Limit::Try) $($rest)*)
+    };
+    (@parse $order:ident $arms:tt () default($timeout:expr) => $($rest:tt)*) => {
+        $crate::__select!(@default $order $arms ($crate::channel::select::Limit::within($timeout)) $($rest)*)
+    };
+    (@parse $order:ident $arms:tt () timeout($timeout:expr) => $($rest:tt)*) => {
+        $crate::__select!(@default $order $arms ($crate::channel::select::Limit::within($timeout)) $($rest)*)
+    };
+    (@parse $order:ident $arms:tt () ) => {
+        $crate::__select!(@expand $order $arms (($crate::channel::select::Limit::Until(None))
+            (::core::unreachable!("a select that waits for ever ends with an arm"))))
+    };
+    (@parse $order:ident $arms:tt $default:tt ) => {
+        $crate::__select!(@expand $order $arms $default)
+    };
+    (@parse $order:ident $arms:tt $default:tt $pattern:pat = recv($receiver:expr) => $($rest:tt)*) => {
+        $crate::__select!(@body $order $arms $default (recv ($receiver)) ($pattern) (_ => ()) $($rest)*)
+    };
+    (@parse $order:ident $arms:tt $default:tt $pattern:pat = send($sender:expr, $message:expr $(,)?) => $($rest:tt)*) => {
+        $crate::__select!(@body $order $arms $default (send ($sender) ($message)) ($pattern) (_ => ()) $($rest)*)
+    };
+    (@parse $order:ident $arms:tt $default:tt $pattern:pat = on($operation:expr) => $($rest:tt)*) => {
+        $crate::__select!(@body $order $arms $default (on ($operation)) ($pattern) (_ => ()) $($rest)*)
+    };
+    (@parse $order:ident $arms:tt $default:tt $($rest:tt)*) => {
+        ::core::compile_error!(
+            "select!: expected `recv(rx) -> pattern => body`, `send(tx, message) -> pattern => body`, `on(arm) -> pattern => body`, \
+             `pattern = recv(rx) => body`, or one `default => body` or `default(duration) => body`"
+        )
+    };
+
+    // The body of an arm.
+    (@body $order:ident $arms:tt $default:tt $operation:tt $pattern:tt $else:tt $body:block, $($rest:tt)*) => {
+        $crate::__select!(@else $order $arms $default ($operation $pattern ($body)) $else $($rest)*)
+    };
+    (@body $order:ident $arms:tt $default:tt $operation:tt $pattern:tt $else:tt $body:block $($rest:tt)*) => {
+        $crate::__select!(@else $order $arms $default ($operation $pattern ($body)) $else $($rest)*)
+    };
+    (@body $order:ident $arms:tt $default:tt $operation:tt $pattern:tt $else:tt $body:expr, $($rest:tt)*) => {
+        $crate::__select!(@else $order $arms $default ($operation $pattern ($body)) $else $($rest)*)
+    };
+    (@body $order:ident $arms:tt $default:tt $operation:tt $pattern:tt $else:tt $body:expr) => {
+        $crate::__select!(@else $order $arms $default ($operation $pattern ($body)) $else)
+    };
+
+    // What belongs to an arm whose pattern need not match; then the arm is complete.
+    (@else $order:ident $arms:tt $default:tt $arm:tt (_ => ()) else($other:pat) => $body:block, $($rest:tt)*) => {
+        $crate::__select!(@arm $order $arms $default $arm ($other => $body) $($rest)*)
+    };
+    (@else $order:ident $arms:tt $default:tt $arm:tt (_ => ()) else($other:pat) => $body:block $($rest:tt)*) => {
+        $crate::__select!(@arm $order $arms $default $arm ($other => $body) $($rest)*)
+    };
+    (@else $order:ident $arms:tt $default:tt $arm:tt (_ => ()) else($other:pat) => $body:expr, $($rest:tt)*) => {
+        $crate::__select!(@arm $order $arms $default $arm ($other => $body) $($rest)*)
+    };
+    (@else $order:ident $arms:tt $default:tt $arm:tt (_ => ()) else($other:pat) => $body:expr) => {
+        $crate::__select!(@arm $order $arms $default $arm ($other => $body))
+    };
+    (@else $order:ident $arms:tt $default:tt $arm:tt $else:tt $($rest:tt)*) => {
+        $crate::__select!(@arm $order $arms $default $arm $else $($rest)*)
+    };
+    (@arm $order:ident ($($arms:tt)*) $default:tt ($operation:tt $pattern:tt $body:tt) $else:tt $($rest:tt)*) => {
+        $crate::__select!(@parse $order ($($arms)* (source arm out $operation $pattern $body $else)) $default $($rest)*)
+    };
+
+    // The body of the default.
+    (@default $order:ident $arms:tt $limit:tt $body:block, $($rest:tt)*) => {
+        $crate::__select!(@parse $order $arms ($limit ($body)) $($rest)*)
+    };
+    (@default $order:ident $arms:tt $limit:tt $body:block $($rest:tt)*) => {
+        $crate::__select!(@parse $order $arms ($limit ($body)) $($rest)*)
+    };
+    (@default $order:ident $arms:tt $limit:tt $body:expr, $($rest:tt)*) => {
+        $crate::__select!(@parse $order $arms ($limit ($body)) $($rest)*)
+    };
+    (@default $order:ident $arms:tt $limit:tt $body:expr) => {
+        $crate::__select!(@parse $order $arms ($limit ($body)))
+    };
+
+    // What an arm is made of, and the arm.
+    (@source $source:ident (recv ($receiver:expr))) => { let $source = &$receiver; };
+    (@source $source:ident (send ($sender:expr) ($message:expr))) => { let $source = (&$sender, $message); };
+    (@source $source:ident (on ($operation:expr))) => { let $source = $operation; };
+    (@make $source:ident (recv $receiver:tt)) => { $source.recv_arm() };
+    (@make $source:ident (send $sender:tt $message:tt)) => { $source.0.send_arm($source.1) };
+    (@make $source:ident (on $operation:tt)) => { $source };
+
+    (@expand $order:ident (
+        $(($source:ident $arm:ident $out:ident $operation:tt ($pattern:pat) ($body:expr) ($($else:pat => $else_body:expr)?)))*
+    ) (($limit:expr) ($default:expr))) => {{
+        #[allow(unused_variables, unused_mut, unused_assignments, clippy::needless_borrow)]
+        let ($($out,)*) = {
+            $($crate::__select!(@source $source $operation);)*
+            let limit = $limit;
+            $(let $arm = $crate::__select!(@make $source $operation);)*
+            let arms: &[&dyn $crate::channel::select::Arm] = &[$(&$arm),*];
+            let chosen = $crate::channel::select::run(arms, $crate::channel::select::Order::$order, limit);
+            let mut number = 0_usize;
+            ($({
+                let is_chosen = chosen == ::core::option::Option::Some(number);
+                number += 1;
+                if is_chosen {
+                    ::core::option::Option::Some($crate::channel::select::Operation::finish($arm))
+                } else {
+                    ::core::option::Option::None
+                }
+            },)*)
+        };
+        $(if let ::core::option::Option::Some(value) = $out {
+            match value {
+                $pattern => $body,
+                $(#[allow(unreachable_patterns)] $else => $else_body,)?
+            }
+        } else)* {
+            $default
+        }
+    }};
+}

@@ -1,0 +1,42 @@
+//! Models of the watch: no change is slept through, the last sender's going neither, version and value belong together, readers and writers keep apart.
+//!
+//! Loom's cell checks the accesses to the value; a lost wake-up shows as a deadlock.
+
+use super::channel;
+use loom::thread;
+
+#[test]
+fn loom_a_change_is_heard() {
+    loom::model(|| {
+        let (sender, mut receiver) = channel(0);
+        let sending = thread::spawn(move || sender.send(1).unwrap());
+        receiver.changed().unwrap();
+        assert_eq!(*receiver.borrow_and_update(), 1);
+        sending.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_the_last_sender_is_heard_to_go() {
+    loom::model(|| {
+        let (sender, mut receiver) = channel(0);
+        let going = thread::spawn(move || drop(sender));
+        assert!(receiver.changed().is_err());
+        going.join().unwrap();
+    });
+}
+
+/// A receiver that has seen an old value hears of the new one.
+#[test]
+fn loom_version_and_value_belong_together() {
+    loom::model(|| {
+        let (sender, mut receiver) = channel(0);
+        let sending = thread::spawn(move || sender.send_modify(|value| *value += 1));
+        if *receiver.borrow_and_update() == 0 {
+            receiver.changed().unwrap();
+        }
+        assert_eq!(*receiver.borrow(), 1);
+        assert!(receiver.changed().is_err());
+        sending.join().unwrap();
+    });
+}
