@@ -82,6 +82,10 @@ const LEGS: &[Leg] = &[
         run: release_tests,
     },
     Leg {
+        name: "samples",
+        run: |context| crate::samples::leg(context.root),
+    },
+    Leg {
         name: "demo",
         run: demo,
     },

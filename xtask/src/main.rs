@@ -1,4 +1,4 @@
-//! The repository's own tools: `cargo xtask ci` and `cargo xtask tidy`.
+//! The repository's own tools: `cargo xtask ci`, `cargo xtask tidy` and `cargo xtask samples`.
 //!
 //! CI logic is Rust, here: what runs on the machine that decides is what runs on a developer's, and a leg that ran
 //! nothing is a failure rather than a green line. No dependencies: these tools build in a second, and they judge the
@@ -6,6 +6,7 @@
 
 mod ci;
 mod run;
+mod samples;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <command>
 
     tidy                          the house rules: floors, unsafe rooms and notes, orderings, sizes, words
+    samples DIR                   runs the Rust blocks of DIR's Markdown files on silken, and checks what they do
     ci [--budget-s N] [LEG …]     every leg of CI, or the named ones; N bounds the whole, in seconds";
 
 fn main() -> ExitCode {
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["tidy"] => print_tidy(&root()),
+        ["samples", folder] => samples::run(&root(), Path::new(folder)).map(|evidence| println!("samples: {evidence}")),
         ["ci", rest @ ..] => ci::main(&root(), rest),
         _ => Err(format!("{USAGE}\n\nlegs: {}", ci::leg_names().join(", "))),
     };

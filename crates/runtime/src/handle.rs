@@ -54,6 +54,11 @@ impl Coroutine {
         self.0.site.get()
     }
 
+    /// The priority it was given at the spawn, 0 by default; see [`Builder::priority`](crate::Builder::priority).
+    pub fn priority(&self) -> i64 {
+        self.0.priority.get()
+    }
+
     /// Makes its next [`park`](crate::park) return, or the present one. As [`std::thread::Thread::unpark`]: wakes before the park are
     /// kept, one at most. From anywhere.
     pub fn unpark(&self) {
@@ -118,6 +123,34 @@ impl<T> std::fmt::Display for JoinTimeout<T> {
 
 impl<T> std::error::Error for JoinTimeout<T> {}
 
+/// Why [`JoinHandle::timeout_join`] has no result.
+pub enum TimeoutJoinError<T> {
+    /// The time was up first. The handle may be joined again.
+    TimedOut(JoinHandle<T>),
+    /// The coroutine panicked, was cancelled, or ran out of stack.
+    Failed(JoinError),
+}
+
+impl<T> std::fmt::Debug for TimeoutJoinError<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TimedOut(_) => f.write_str("TimedOut(..)"),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+        }
+    }
+}
+
+impl<T> std::fmt::Display for TimeoutJoinError<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TimedOut(_) => f.write_str("the coroutine has not ended in time"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<T> std::error::Error for TimeoutJoinError<T> {}
+
 impl<T> JoinHandle<T> {
     /// # Safety
     /// The core's body was stored with result type `T`, and this is the only handle that takes its result (S1).
@@ -140,7 +173,7 @@ impl<T> JoinHandle<T> {
     /// # Errors
     /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.
     pub fn join(mut self) -> Result<T, JoinError> {
-        self.wait(None);
+        self.wait_until(None);
         self.take()
     }
 
@@ -149,7 +182,7 @@ impl<T> JoinHandle<T> {
     /// # Errors
     /// [`JoinTimeout`] gives the handle back when the time is up; the inner error is that of [`join`](Self::join).
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<T, JoinError>, JoinTimeout<T>> {
-        if self.wait(Some(deadline_after(timeout))) {
+        if self.wait_until(Some(deadline_after(timeout))) {
             Ok(self.take())
         } else {
             Err(JoinTimeout(self))
@@ -173,8 +206,36 @@ impl<T> JoinHandle<T> {
         Coroutine(self.core.clone())
     }
 
+    /// As [`join_timeout`](Self::join_timeout), with one error for both: the form that suits `expect` and `?`. open-coroutine's name.
+    ///
+    /// # Errors
+    /// [`TimeoutJoinError::TimedOut`] gives the handle back when the time is up; [`TimeoutJoinError::Failed`] has the error of [`join`](Self::join).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let handle = silken::spawn(|| 7);
+    /// assert_eq!(handle.timeout_join(Duration::from_secs(5)).expect("in time"), 7);
+    /// ```
+    pub fn timeout_join(self, timeout: Duration) -> Result<T, TimeoutJoinError<T>> {
+        match self.join_timeout(timeout) {
+            Ok(outcome) => outcome.map_err(TimeoutJoinError::Failed),
+            Err(JoinTimeout(handle)) => Err(TimeoutJoinError::TimedOut(handle)),
+        }
+    }
+
+    /// Waits for the coroutine's end and leaves its result where it is. Blocking and cancellation as [`join`](Self::join).
+    pub fn wait(&self) {
+        self.wait_until(None);
+    }
+
+    /// may's name of [`is_finished`](Self::is_finished).
+    pub fn is_done(&self) -> bool {
+        self.is_finished()
+    }
+
     /// Waits for the end; `false` when the deadline came first.
-    pub(crate) fn wait(&self, deadline_ns: Option<u64>) -> bool {
+    pub(crate) fn wait_until(&self, deadline_ns: Option<u64>) -> bool {
         // While the caller unwinds its cancellation does not interrupt its destructors' waits.
         self.wait_with(deadline_ns, !std::thread::panicking())
     }

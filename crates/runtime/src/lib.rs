@@ -29,7 +29,7 @@
 
 pub(crate) mod loom;
 
-pub(crate) mod collections;
+pub mod collections;
 pub(crate) mod sys;
 
 mod coroutine;
@@ -39,8 +39,6 @@ pub(crate) mod offload;
 
 pub mod channel;
 pub(crate) mod sched;
-
-pub mod channel;
 pub mod time;
 
 #[cfg(feature = "interpose")]
@@ -48,26 +46,39 @@ mod hook;
 
 mod after_func;
 mod cancel;
+mod config;
+mod defer;
+pub mod errors;
 mod handle;
+pub mod net;
 mod park;
 mod pool;
 mod promise;
+#[cfg(feature = "extras")]
+pub mod queue;
 mod runtime;
+mod scheduler;
 mod scope;
 mod spawn;
 
-pub use channel::{mpmc, mpsc, spsc};
 pub use cancel::{Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, time_left, timeout, timeout_at};
+pub use channel::{mpmc, mpsc, spsc};
+pub use config::{Config, config};
 pub use coroutine::{AccessError, JoinError, LocalKey, ScopedKey, WaitReason};
-pub use handle::{Coroutine, CoroutineId, JoinHandle, JoinTimeout, current, is_coroutine, try_current};
+pub use defer::Deferred;
+pub use errors::Error;
+pub use handle::{
+    Coroutine, CoroutineId, JoinHandle, JoinTimeout, TimeoutJoinError, current, is_coroutine, try_current,
+};
 pub use park::{park, park_timeout, yield_now};
 pub use pool::{Pool, PoolHandle, SubmitError};
 pub use promise::{Promise, PromiseError, Resolver};
 pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use sched::OverflowPolicy;
+pub use scheduler::{Options, Scheduler, sched, sleep_ms, spawn_opts};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use silken_macros::{main, test};
-pub use spawn::{Builder, spawn};
+pub use spawn::{Builder, spawn, spawn_many};
 pub use time::{sleep, sleep_until};
 
 /// Number of the worker that runs the caller, if one does; for tests and reports.
@@ -79,7 +90,7 @@ pub fn worker_id() -> Option<usize> {
 #[doc(hidden)]
 pub mod __macros {
     pub use crate::runtime::macros::{run_main, run_test};
-    pub use crate::spawn::go;
+    pub use crate::spawn::{go, task};
 }
 
 /// Declares values that each coroutine has of its own, in the forms of [`thread_local!`]; see [`LocalKey`].

@@ -401,7 +401,7 @@ impl<T> PoolHandle<T> {
             None => Err(self),
             Some(None) => Ok(Err(JoinError::Cancelled)),
             Some(Some(mut handle)) => {
-                if handle.wait(Some(deadline_ns)) {
+                if handle.wait_until(Some(deadline_ns)) {
                     return Ok(handle.take());
                 }
                 self.stage.with(|stage| *stage = Stage::Started(handle));

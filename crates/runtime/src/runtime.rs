@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Stack of a coroutine unless it is told otherwise, in bytes of address space.
-const STACK_BYTES_DEFAULT: usize = 256 * 1024;
+pub(crate) const STACK_BYTES_DEFAULT: usize = 256 * 1024;
 
 /// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
@@ -320,7 +320,9 @@ pub(crate) fn ambient() -> io::Result<&'static Scheduler> {
     static DEFAULT: OnceLock<Result<&'static Scheduler, String>> = OnceLock::new();
     DEFAULT
         .get_or_init(|| {
-            let config = RuntimeBuilder::default().config().map_err(|error| error.to_string())?;
+            let config = crate::config::default_runtime()
+                .config()
+                .map_err(|error| error.to_string())?;
             crate::install_hooks();
             Scheduler::start(&config).map_err(|error| error.to_string())
         })

@@ -268,7 +268,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// # Errors
     /// As [`JoinHandle::join`].
     pub fn join(mut self) -> Result<T, JoinError> {
-        self.handle.wait(None);
+        self.handle.wait_until(None);
         self.handle.take()
     }
 

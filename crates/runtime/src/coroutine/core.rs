@@ -141,6 +141,8 @@ pub(crate) struct Core {
     pub(crate) borrows: Cell<bool>,
     /// Address of the payload of the unwinding that goes on, if it is an interruption's; else 0 (`cancel.rs`).
     pub(super) interrupt: Cell<usize>,
+    /// As the spawner gave it; the smaller, the more urgent. The scheduler does not look at it yet.
+    pub(crate) priority: Cell<i64>,
     pub(crate) joiners: Lock<JoinList>,
     pub(crate) locals: UnsafeCell<Option<Box<LocalMap>>>,
     /// Scoped values that its spawner had.
@@ -178,6 +180,7 @@ impl Core {
             regime: Cell::new(ptr::null()),
             borrows: Cell::new(false),
             interrupt: Cell::new(0),
+            priority: Cell::new(0),
             joiners: Lock::new(JoinList::new()),
             locals: UnsafeCell::new(None),
             inherited: Inherited::none(),

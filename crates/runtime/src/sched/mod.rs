@@ -37,7 +37,7 @@ mod switch;
 mod worker;
 
 pub use overflow::OverflowPolicy;
-pub(crate) use spawn::{SpawnRequest, spawn};
+pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{set_key_destructors, yield_now};
 pub(crate) use worker::current_worker_id;
 

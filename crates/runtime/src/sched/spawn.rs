@@ -43,6 +43,8 @@ pub(crate) struct SpawnRequest {
     pub(crate) group: Option<NonNull<Group>>,
     /// The body may borrow from the spawner's frames. A scope's child always may.
     pub(crate) borrows: bool,
+    /// The smaller, the more urgent; recorded for reports.
+    pub(crate) priority: i64,
 }
 
 /// Makes a coroutine and queues it.
@@ -61,6 +63,73 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     if scheduler.refuses_spawns() {
         return Err(SpawnError::Stopped);
     }
+    // SAFETY: S1: the bounds are the caller's.
+    let (handle, ready) = unsafe { make(scheduler, worker, request, body) }?;
+    match worker {
+        Some(worker) => worker.queue_spawned(ready),
+        None => scheduler.schedule_from_outside(ready),
+    }
+    Ok(handle)
+}
+
+/// Makes a coroutine of each body and queues them all; one worker is woken, which wakes the next if it leaves work behind. The handles go to `made`,
+/// also those that were made before an error; the bodies that are left are dropped.
+///
+/// # Safety
+/// As [`spawn`], for each body.
+pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
+    scheduler: &'static Scheduler,
+    site: &'static Location<'static>,
+    bodies: &mut Vec<F>,
+    made: &mut Vec<CoreRef>,
+) -> Result<(), SpawnError> {
+    let count = bodies.len();
+    let mut queue = Vec::with_capacity(count);
+    made.reserve(count);
+    let _critical = current_core().map(Critical::enter);
+    let worker = scheduler.own_worker(current_link());
+    let mut outcome = Ok(());
+    if scheduler.refuses_spawns() {
+        return Err(SpawnError::Stopped);
+    }
+    for body in bodies.drain(..) {
+        let request = SpawnRequest {
+            site: Some(site),
+            ..SpawnRequest::default()
+        };
+        // SAFETY: S1: the bounds are the caller's.
+        match unsafe { make(scheduler, worker, request, body) } {
+            Ok((handle, ready)) => {
+                made.push(handle);
+                queue.push(ready);
+            }
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
+    match worker {
+        Some(worker) => worker.queue_spawned_batch(queue),
+        None => {
+            scheduler.injector.push_all(queue.into_iter());
+            scheduler.notify();
+        }
+    }
+    outcome
+}
+
+/// A coroutine that nobody has queued yet; counted as spawned.
+///
+/// # Safety
+/// As [`spawn`]; the caller is in a critical section, and `worker` is its own.
+#[inline(always)]
+unsafe fn make<F: FnOnce() -> T, T>(
+    scheduler: &'static Scheduler,
+    worker: Option<&'static Worker>,
+    request: SpawnRequest,
+    body: F,
+) -> Result<(CoreRef, Ready), SpawnError> {
     let class = match request.stack_bytes {
         None => scheduler.class,
         Some(bytes) => Pools::class_for(bytes).map_err(SpawnError::NoStack)?,
@@ -80,17 +149,13 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     // SAFETY: S1: nobody else knows the core.
     let ready = unsafe { Ready::from_core(core) };
     match worker {
-        Some(worker) => {
-            super::processor::Shared::count(&worker.processor().shared.spawned);
-            worker.queue_spawned(ready);
-        }
+        Some(worker) => super::processor::Shared::count(&worker.processor().shared.spawned),
+        // Relaxed: counted before it is queued; the queue's lock orders it for whoever finishes it.
         None => {
-            // Relaxed: counted before it is queued; the queue's lock orders it for whoever finishes it.
             scheduler.spawned_outside.fetch_add(1, Ordering::Relaxed);
-            scheduler.schedule_from_outside(ready);
         }
     }
-    Ok(handle)
+    Ok((handle, ready))
 }
 
 /// Takes a core out of the pool and begins its life, with two references: the coroutine's own, and the caller's.
@@ -115,6 +180,7 @@ fn begin(
     core.scheduler.set(Some(scheduler));
     core.site.set(request.site);
     core.borrows.set(request.borrows || request.group.is_some());
+    core.priority.set(request.priority);
     core.token.store(false, Ordering::Relaxed);
     if request.name.is_some() {
         // SAFETY: S2: ours.

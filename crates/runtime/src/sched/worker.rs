@@ -304,6 +304,14 @@ impl Worker {
         self.scheduler.notify();
     }
 
+    /// New coroutines in one go, with one wake-up for all.
+    pub(super) fn queue_spawned_batch(&self, batch: Vec<Ready>) {
+        for ready in batch {
+            self.queue_tail(ready);
+        }
+        self.scheduler.notify();
+    }
+
     /// The worker's life, in its own context.
     fn work(&'static self) {
         while let Some(ready) = self.find() {

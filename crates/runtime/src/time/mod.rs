@@ -1,4 +1,14 @@
-//! Waiting for time to pass.
+//! Waiting for time to pass; and dates, as [`Time`] (feature `extras`).
+
+#[cfg(feature = "extras")]
+mod date;
+#[cfg(feature = "extras")]
+mod layout;
+
+#[cfg(feature = "extras")]
+pub use date::{Month, ParseTimeError, Time, Weekday};
+#[cfg(feature = "extras")]
+pub use layout::{ANSIC, DATE, DATE_TIME, KITCHEN, RFC822Z, RFC1123Z, RFC3339, RFC3339_NANO};
 
 mod ticker;
 

@@ -1,0 +1,175 @@
+//! An ordered map that many may share: std's, behind one reader-writer lock.
+//!
+//! Rejected: `crossbeam-skiplist`, which reads without a lock, but tells by a thread-local epoch when a node may be freed; a light coroutine that
+//! waits while it holds an entry would pin the epoch of its worker, and so everybody's garbage.
+
+use super::guards::{Entry, EntryMut, Ref, RefMut, Walk, read, write};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, btree_map};
+use std::fmt;
+use std::sync::RwLock;
+
+/// An ordered map that may be used through a shared reference. Guards and iterators keep its lock: readers side by side, a writer alone.
+///
+/// # Blocking
+/// Every method but the consuming ones waits for its lock: parks the coroutine through the hooks (without the feature `interpose` it blocks the
+/// worker, and a guard must not be held across a wait). To hold a guard and to change the map in the same coroutine is a deadlock.
+///
+/// # Cancellation
+/// Does not interrupt the wait.
+///
+/// # Examples
+/// ```
+/// use silken::collections::SyncBtreeMap;
+/// let ages = SyncBtreeMap::new();
+/// ages.insert("b", 2);
+/// ages.insert("a", 1);
+/// *ages.get_mut("a").unwrap() += 10;
+/// let all: Vec<_> = ages.iter().map(|entry| (*entry.key(), *entry.value())).collect();
+/// assert_eq!(all, [("a", 11), ("b", 2)]);
+/// ```
+pub struct SyncBtreeMap<K, V>(RwLock<BTreeMap<K, V>>);
+
+impl<K, V> SyncBtreeMap<K, V> {
+    /// An empty map.
+    pub const fn new() -> Self {
+        Self(RwLock::new(BTreeMap::new()))
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        read(&self.0).len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Drops all keys and values, after the lock is free again.
+    pub fn clear(&self) {
+        let all = std::mem::take(&mut *write(&self.0));
+        drop(all);
+    }
+
+    /// Does nothing: a tree has no spare memory. cogo's maps have it.
+    pub fn shrink_to_fit(&self) {}
+
+    /// The entries in the order of their keys, under the reader's lock until the iterator and its items are gone.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        Iter(Walk::read(read(&self.0), |map| map.iter()))
+    }
+
+    /// The entries in the order of their keys, to change the values, under the writer's lock until the iterator and its items are gone.
+    pub fn iter_mut(&self) -> IterMut<'_, K, V> {
+        IterMut(Walk::write(write(&self.0), |map| map.iter_mut()))
+    }
+
+    /// The plain map.
+    pub fn into_inner(self) -> BTreeMap<K, V> {
+        self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl<K: Ord, V> SyncBtreeMap<K, V> {
+    /// Sets the value of a key; returns the old one.
+    pub fn insert(&self, key: K, value: V) -> Option<V> {
+        write(&self.0).insert(key, value)
+    }
+
+    /// Takes a key out; returns its value.
+    pub fn remove<Q: Ord + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
+        write(&self.0).remove(key)
+    }
+
+    /// Whether the key is there.
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        read(&self.0).contains_key(key)
+    }
+
+    /// The value of a key, to look at.
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<Ref<'_, BTreeMap<K, V>, V>>
+    where
+        K: Borrow<Q>,
+    {
+        Ref::find(read(&self.0), |map| map.get(key))
+    }
+
+    /// The value of a key, to change.
+    pub fn get_mut<Q: Ord + ?Sized>(&self, key: &Q) -> Option<RefMut<'_, BTreeMap<K, V>, V>>
+    where
+        K: Borrow<Q>,
+    {
+        RefMut::find(write(&self.0), |map| map.get_mut(key))
+    }
+}
+
+/// The entries of a [`SyncBtreeMap`].
+pub struct Iter<'a, K, V>(Walk<'a, btree_map::Iter<'a, K, V>>);
+
+/// The entries of a [`SyncBtreeMap`], to change.
+pub struct IterMut<'a, K, V>(Walk<'a, btree_map::IterMut<'a, K, V>>);
+
+impl<'a, K, V> Iterator for Iter<'a, K, V> {
+    type Item = Entry<'a, K, V>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_entry()
+    }
+}
+
+impl<'a, K, V> Iterator for IterMut<'a, K, V> {
+    type Item = EntryMut<'a, K, V>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_entry_mut()
+    }
+}
+
+impl<'a, K, V> IntoIterator for &'a SyncBtreeMap<K, V> {
+    type Item = Entry<'a, K, V>;
+    type IntoIter = Iter<'a, K, V>;
+
+    fn into_iter(self) -> Iter<'a, K, V> {
+        self.iter()
+    }
+}
+
+impl<K, V> IntoIterator for SyncBtreeMap<K, V> {
+    type Item = (K, V);
+    type IntoIter = btree_map::IntoIter<K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.into_inner().into_iter()
+    }
+}
+
+impl<K, V> From<BTreeMap<K, V>> for SyncBtreeMap<K, V> {
+    fn from(map: BTreeMap<K, V>) -> Self {
+        Self(RwLock::new(map))
+    }
+}
+
+impl<K: Ord, V> FromIterator<(K, V)> for SyncBtreeMap<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        BTreeMap::from_iter(entries).into()
+    }
+}
+
+impl<K, V> Default for SyncBtreeMap<K, V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for SyncBtreeMap<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        read(&self.0).fmt(f)
+    }
+}
