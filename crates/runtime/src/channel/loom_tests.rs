@@ -1,14 +1,12 @@
-//! Models of the channel and of select, with OS threads as waiters: no wake is lost (loom reports a deadlock), no message is lost or doubled, and nobody
+//! Models of the channel, with OS threads as waiters: no wake is lost (loom reports a deadlock), no message is lost or doubled, and nobody
 //! touches a node whose waiter has returned (loom checks the slot's cell).
 //!
 //! Timers and cancellation settle a cell and nothing else, so a thread that settles it stands for them.
 
 use super::core::{Channel, Listed};
-use super::select::{Arm, Limit, Order, run};
 use super::waiter::{SOLE, Ticket, Waiter};
 use super::{Receiver, RecvError, Sender, bounded, unbounded};
-use crate::coroutine::{Outcome, WaitReason};
-use crate::driver::timers;
+use crate::coroutine::Outcome;
 use loom::thread;
 use std::sync::Arc;
 
@@ -150,107 +148,5 @@ fn loom_channel_a_timeout_doubles_no_message() {
         assert_eq!(left, (!sent).then_some(7));
         assert_eq!(receiver.join().unwrap(), sent.then_some(7));
         timer.join().unwrap();
-    });
-}
-
-fn select_one(arms: &[&dyn Arm]) -> usize {
-    run(arms, Order::Biased, Limit::Until(None)).unwrap()
-}
-
-/// Two senders in two channels claim one select: one message is received, the other stays.
-#[test]
-fn loom_channel_a_select_commits_once() {
-    loom::model(|| {
-        let (tx1, rx1) = bounded(1);
-        let (tx2, rx2) = bounded(1);
-        let senders = [tx1, tx2].map(|tx| thread::spawn(move || tx.send(1).unwrap()));
-        let (arm1, arm2) = (rx1.recv_arm(), rx2.recv_arm());
-        let chosen = select_one(&[&arm1, &arm2]);
-        let results = [arm1, arm2].map(super::select::Operation::finish);
-        assert_eq!(results[chosen], Ok(1));
-        assert_eq!(results[1 - chosen], Err(RecvError));
-        senders.map(|sender| sender.join().unwrap());
-        let left = [rx1, rx2].map(|rx| rx.try_recv().ok());
-        assert_eq!(left[chosen], None);
-        assert_eq!(left[1 - chosen], Some(1));
-    });
-}
-
-/// A select's sending arm and its receiving arm, each with a partner in another thread.
-#[test]
-fn loom_channel_a_select_sends_or_receives() {
-    loom::model(|| {
-        let (tx, rx) = bounded(0);
-        let (offers, requests) = bounded(0);
-        let partner = thread::spawn(move || {
-            let sent = tx.try_send(1).is_ok();
-            (sent, requests.try_recv().ok(), (tx, requests))
-        });
-        let (receive, send, never) = (rx.recv_arm(), offers.send_arm(2), super::never::<u8>());
-        let never = never.recv_arm();
-        let chosen = run(&[&receive, &never, &send], Order::Biased, Limit::Try);
-        let ticketed = chosen.or_else(|| {
-            // Waits at most until the partner has gone.
-            run(&[&receive, &never, &send], Order::Biased, Limit::Until(None))
-        });
-        let received = super::select::Operation::finish(receive);
-        let (sent, taken, ends) = partner.join().unwrap();
-        match ticketed {
-            Some(0) => assert!(sent && received == Ok(1) && taken.is_none()),
-            Some(2) => assert!(!sent && taken == Some(2)),
-            other => panic!("{other:?}"),
-        }
-        drop(ends);
-    });
-}
-
-/// Two selects crosswise over two rendezvous: both commit, and to the same channel.
-#[test]
-fn loom_channel_selects_meet_crosswise() {
-    loom::model(|| {
-        let (tx, rx) = bounded(0);
-        let other = thread::spawn({
-            let (tx, rx) = (tx.clone(), rx.clone());
-            move || {
-                let (send, receive) = (tx.send_arm(1), rx.recv_arm());
-                select_one(&[&send, &receive])
-            }
-        });
-        let (send, receive) = (tx.send_arm(2), rx.recv_arm());
-        let mine = select_one(&[&receive, &send]);
-        let theirs = other.join().unwrap();
-        // Mine counts from the other end: one has sent and one has received.
-        assert_eq!(mine, theirs);
-        if mine == 0 {
-            assert_eq!(super::select::Operation::finish(receive), Ok(1));
-        }
-    });
-}
-
-/// A timer against the claim of an arm: as for a plain receive.
-#[test]
-fn loom_channel_a_claim_wins_over_the_timer() {
-    loom::model(|| {
-        let (tx, rx) = bounded(1);
-        let ticket = Arc::new(Ticket::new());
-        let arm = rx.recv_arm();
-        // SAFETY: S8: withdrawn below.
-        assert!(unsafe { arm.enlist(&ticket, 0) });
-        let sender = thread::spawn(move || tx.send(1).unwrap());
-        let timer = thread::spawn({
-            let ticket = ticket.clone();
-            move || {
-                if ticket.cell().settle(Outcome::TimedOut) {
-                    ticket.cell().unparker().unpark();
-                }
-            }
-        });
-        timers::wait(ticket.cell(), WaitReason::Select, None, false);
-        arm.withdraw();
-        let received = super::select::Operation::finish(arm).ok();
-        assert_eq!(ticket.winner().is_some(), received.is_some());
-        sender.join().unwrap();
-        timer.join().unwrap();
-        assert_eq!(received.or(rx.try_recv().ok()), Some(1));
     });
 }

@@ -1,5 +1,6 @@
 //! Behaviour of channels and selects, in every mixture of those who use them.
 
+mod allocation;
 mod basics;
 mod blocking;
 mod cancel;

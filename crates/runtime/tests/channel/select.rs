@@ -178,8 +178,8 @@ fn what_an_unchosen_arm_would_have_sent_is_dropped_before_the_body() {
 fn more_than_eight_arms() {
     let ends: Vec<_> = (0..10).map(|_| unbounded()).collect();
     let rx = |n: usize| &ends[n].1;
-    for n in 0..10 {
-        ends[n].0.send(n).unwrap();
+    for (n, (tx, _)) in ends.iter().enumerate() {
+        tx.send(n).unwrap();
         let chosen = select! {
             recv(rx(0)) -> m => m, recv(rx(1)) -> m => m, recv(rx(2)) -> m => m, recv(rx(3)) -> m => m,
             recv(rx(4)) -> m => m, recv(rx(5)) -> m => m, recv(rx(6)) -> m => m, recv(rx(7)) -> m => m,
