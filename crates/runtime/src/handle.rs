@@ -173,6 +173,10 @@ impl<T> JoinHandle<T> {
         Coroutine(self.core.clone())
     }
 
+    pub(crate) fn core(&self) -> &CoreRef {
+        &self.core
+    }
+
     /// Waits for the end; `false` when the deadline came first.
     pub(crate) fn wait(&self, deadline_ns: Option<u64>) -> bool {
         // While the caller unwinds its cancellation does not interrupt its destructors' waits.

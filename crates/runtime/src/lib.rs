@@ -39,20 +39,20 @@ pub(crate) mod offload;
 
 pub mod channel;
 pub(crate) mod sched;
-
-pub mod channel;
 pub mod time;
 
 #[cfg(feature = "interpose")]
 mod hook;
 
 mod after_func;
+pub mod cqueue;
 mod handle;
 mod park;
 mod pool;
 mod promise;
 mod runtime;
 mod scope;
+mod select;
 mod spawn;
 
 pub use channel::{mpmc, mpsc, spsc};
@@ -64,6 +64,9 @@ pub use promise::{Promise, PromiseError, Resolver};
 pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use sched::OverflowPolicy;
 pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use select::{JoinArm, TickArm, join_any, join_any_timeout};
+#[cfg(feature = "interpose")]
+pub use select::{ReadyArm, readable, writable};
 pub use silken_macros::{main, test};
 pub use spawn::{Builder, spawn};
 pub use time::{sleep, sleep_until};
@@ -78,6 +81,7 @@ pub fn worker_id() -> Option<usize> {
 pub mod __macros {
     pub use crate::coroutine::LocalKey;
     pub use crate::runtime::macros::{run_main, run_test};
+    pub use crate::select::joined;
     pub use crate::spawn::go;
 }
 
