@@ -234,6 +234,10 @@ impl<T> JoinHandle<T> {
         self.is_finished()
     }
 
+    pub(crate) fn core(&self) -> &CoreRef {
+        &self.core
+    }
+
     /// Waits for the end; `false` when the deadline came first.
     pub(crate) fn wait_until(&self, deadline_ns: Option<u64>) -> bool {
         // While the caller unwinds its cancellation does not interrupt its destructors' waits.

@@ -49,6 +49,7 @@ mod cancel;
 mod config;
 mod defer;
 pub mod errors;
+pub mod cqueue;
 mod handle;
 pub mod net;
 mod park;
@@ -59,6 +60,7 @@ pub mod queue;
 mod runtime;
 mod scheduler;
 mod scope;
+mod select;
 mod spawn;
 
 pub use cancel::{Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, time_left, timeout, timeout_at};
@@ -77,6 +79,9 @@ pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use sched::OverflowPolicy;
 pub use scheduler::{Options, Scheduler, sched, sleep_ms, spawn_opts};
 pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use select::{JoinArm, TickArm, join_any, join_any_timeout};
+#[cfg(feature = "interpose")]
+pub use select::{ReadyArm, readable, writable};
 pub use silken_macros::{main, test};
 pub use spawn::{Builder, spawn, spawn_many};
 pub use time::{sleep, sleep_until};
@@ -91,6 +96,8 @@ pub fn worker_id() -> Option<usize> {
 pub mod __macros {
     pub use crate::runtime::macros::{run_main, run_test};
     pub use crate::spawn::{go, task};
+    pub use crate::select::joined;
+    pub use crate::spawn::go;
 }
 
 /// Declares values that each coroutine has of its own, in the forms of [`thread_local!`]; see [`LocalKey`].

@@ -14,12 +14,12 @@
 //! # The race: a receiver that goes
 //! It is taken off the count first, so that values sent later do not count it, and then gives up its part in those that were sent before.
 
+pub use super::SendError;
 use crate::coroutine::WaitReason;
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::{deadline_after, deadline_at};
 use std::fmt;
 use std::sync::Arc;
-pub use std::sync::mpsc::SendError;
 use std::time::{Duration, Instant};
 
 /// Why nothing was received.

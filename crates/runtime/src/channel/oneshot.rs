@@ -9,6 +9,7 @@
 //! | `SENDER_DONE` | the sender | it has sent or is gone, and will not look at the word again |
 //! | `CLOSED` | the receiver | no value will be taken any more: the sender keeps its own |
 //! | `WAITING` | the receiver, and cleared by it | the cell is filled in |
+//! | `SELECTING` | the receiver, and cleared by it | a select waits: its cell's address is under the lock |
 //!
 //! The sender acts once, by one compare-and-swap, or one `fetch_or` when it is dropped; if it finds `WAITING` it settles the cell and unparks.
 //!
@@ -18,26 +19,41 @@
 //! look at this cell, so it may be filled in anew for the next wait. If it is done it may be looking at the cell at that moment: then there is no next
 //! wait, and the allocation lives as long as the sender counts as an owner. That is why the cell lies in the channel and not on the receiver's stack.
 //!
+//! A select's cell lies on its stack, and is shared with other arms. Its address is under a lock, which the sender takes only if it finds `SELECTING`, and holds until
+//! it has settled the cell; the receiver takes it to withdraw, and so does not leave while the sender looks at the cell (S8).
+//!
 //! # Rejected
 //! The address of a cell on the stack in the word: a receiver that times out would have to wait for a sender that is about to touch it.
 
-use crate::coroutine::{Outcome, WaitCell, WaitReason, raise_if_cancelled};
+use super::select::{Arm, Operation, Ticket};
+pub use super::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+use crate::coroutine::{Critical, Outcome, WaitCell, WaitReason, current_core, raise_if_cancelled};
 use crate::driver::timers::{self, deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::{Arc, UnsafeCell};
+use crate::sys::Lock;
+use std::cell::Cell;
 use std::fmt;
-pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError};
+use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 const VALUE: u32 = 1;
 const SENDER_DONE: u32 = 2;
 const CLOSED: u32 = 4;
 const WAITING: u32 = 8;
+const SELECTING: u32 = 16;
+
+/// The cell of a select that waits.
+struct Selecting(Option<NonNull<WaitCell>>);
+
+// SAFETY: S2: the cell is atomic and names type-stable memory; its address is used under the lock only.
+unsafe impl Send for Selecting {}
 
 struct Shared<T> {
     word: AtomicU32,
     value: UnsafeCell<Option<T>>,
     cell: UnsafeCell<Option<WaitCell>>,
+    selecting: Lock<Selecting>,
 }
 
 // SAFETY: S2: the word hands the value from the sender to the receiver, and says who may use the cell; so it needs of T what a move needs.
@@ -59,6 +75,7 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
         word: AtomicU32::new(0),
         value: UnsafeCell::new(None),
         cell: UnsafeCell::new(None),
+        selecting: Lock::new(Selecting(None)),
     });
     (Sender { shared: shared.clone() }, Receiver { shared })
 }
@@ -126,6 +143,9 @@ impl<T> Drop for Sender<T> {
 impl<T> Shared<T> {
     /// The sender is done, and this was the word before: wakes the receiver if it waits.
     fn wake_if(&self, word: u32) {
+        if word & SELECTING != 0 {
+            self.wake_select();
+        }
         if word & WAITING == 0 {
             return;
         }
@@ -141,7 +161,51 @@ impl<T> Shared<T> {
     }
 }
 
+impl<T> Shared<T> {
+    #[cold]
+    fn wake_select(&self) {
+        let woken = {
+            let _critical = current_core().map(Critical::enter);
+            let selecting = self.selecting.lock();
+            selecting.0.and_then(|cell| {
+                // SAFETY: S8: the select takes the address back under the lock before its frame goes.
+                let cell = unsafe { cell.as_ref() };
+                let unparker = cell.unparker();
+                cell.settle(Outcome::Woken).then_some(unparker)
+            })
+        };
+        if let Some(unparker) = woken {
+            unparker.unpark();
+        }
+    }
+
+    fn set_selecting(&self, cell: Option<NonNull<WaitCell>>) {
+        let _critical = current_core().map(Critical::enter);
+        self.selecting.lock().0 = cell;
+    }
+}
+
 impl<T> Receiver<T> {
+    /// The receiving as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`recv`](Self::recv).
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::{never, oneshot};
+    /// let (sender, mut receiver) = oneshot::channel();
+    /// silken::spawn(move || sender.send(7));
+    /// let got = silken::select! {
+    ///     on(receiver.recv_arm()) -> value => value,
+    ///     recv(never::<u8>()) -> _ => unreachable!(),
+    /// };
+    /// assert_eq!(got, Ok(7));
+    /// ```
+    pub fn recv_arm(&mut self) -> RecvArm<'_, T> {
+        RecvArm {
+            receiver: self,
+            received: Cell::new(None),
+        }
+    }
+
     /// Waits for the value.
     ///
     /// # Blocking
@@ -260,6 +324,62 @@ impl<T> Receiver<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// The receiving as an arm: see [`Receiver::recv_arm`].
+pub struct RecvArm<'a, T> {
+    receiver: &'a mut Receiver<T>,
+    received: Cell<Option<T>>,
+}
+
+// SAFETY: S8: the select's cell is under the lock from `enlist` to `withdraw`. Nobody claims the ticket: who wakes lets the select look again.
+unsafe impl<T> Arm for RecvArm<'_, T> {
+    fn try_now(&self) -> bool {
+        match self.receiver.try_take() {
+            Ok(value) => {
+                self.received.set(Some(value));
+                true
+            }
+            Err(TryRecvError::Disconnected) => true,
+            Err(TryRecvError::Empty) => false,
+        }
+    }
+
+    unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
+        let shared = &self.receiver.shared;
+        shared.set_selecting(Some(NonNull::from(ticket.cell())));
+        // AcqRel: pairs with the sender's, as for WAITING; the cell's address itself is ordered by the lock.
+        let waits = shared.word.fetch_or(SELECTING, Ordering::AcqRel) & SENDER_DONE == 0;
+        if !waits {
+            self.withdraw();
+        }
+        waits
+    }
+
+    fn withdraw(&self) {
+        let shared = &self.receiver.shared;
+        // Relaxed: whoever saw the bit is met at the lock.
+        shared.word.fetch_and(!SELECTING, Ordering::Relaxed);
+        shared.set_selecting(None);
+    }
+
+    fn discard(&self) {
+        drop(self.received.take());
+    }
+}
+
+impl<T> Operation for RecvArm<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn finish(self) -> Self::Output {
+        self.received.take().ok_or(RecvError)
+    }
+}
+
+impl<T> fmt::Debug for RecvArm<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecvArm { .. }")
     }
 }
 

@@ -17,6 +17,7 @@
 //! time would keep a sender out. Hence a receiver must not borrow twice at once: a writer that came in between would wait for the first
 //! borrow and the second for the writer. Rejected: an `Arc` that is swapped (no `send_modify` without `Clone`, and an allocation for each change).
 
+pub use super::{RecvError, RecvTimeoutError, SendError};
 use crate::coroutine::WaitReason;
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::{deadline_after, deadline_at};
@@ -24,7 +25,6 @@ use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::loom::{Arc, UnsafeCell};
 use std::fmt;
 use std::ops::Deref;
-pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError};
 use std::time::{Duration, Instant};
 
 /// Bit 0 of the version.

@@ -83,6 +83,8 @@ impl std::error::Error for JoinError {}
 /// One who waits for a coroutine's end: a node on the waiter's stack.
 pub(crate) struct Joiner {
     pub(crate) cell: WaitCell,
+    /// The cell to settle instead of the node's own: that of a wait for several things.
+    shared_cell: Cell<*const WaitCell>,
     next: Cell<*const Joiner>,
 }
 
@@ -90,8 +92,19 @@ impl Joiner {
     pub(crate) fn new() -> Self {
         Self {
             cell: WaitCell::new(),
+            shared_cell: Cell::new(ptr::null()),
             next: Cell::new(ptr::null()),
         }
+    }
+
+    /// Makes the node stand for a wait for several things; while it is in no list. The cell lives as long as the node is listed.
+    pub(crate) fn share(&self, cell: &WaitCell) {
+        self.shared_cell.set(cell);
+    }
+
+    fn cell(&self) -> &WaitCell {
+        // SAFETY: S8: null, or alive while the node is listed.
+        unsafe { self.shared_cell.get().as_ref() }.unwrap_or(&self.cell)
     }
 }
 
@@ -162,8 +175,9 @@ impl Core {
         // SAFETY: S8: listed nodes are alive until settled or delisted, and delisting needs the lock.
         while let Some(node) = unsafe { at.as_ref() } {
             at = node.next.get();
-            let unparker = node.cell.unparker();
-            if node.cell.settle(Outcome::Woken) {
+            let cell = node.cell();
+            let unparker = cell.unparker();
+            if cell.settle(Outcome::Woken) {
                 unparker.unpark();
             }
         }

@@ -24,7 +24,7 @@ use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, current_core, raise_if_cancelled};
 use crate::sys::Lock;
 use std::cell::Cell;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 
 /// Unparkers gathered in one hold of the lock; a guess: enough to pay for the hold, few enough for the stack.
 const BATCH: usize = if cfg!(loom) { 1 } else { 16 };
@@ -44,11 +44,21 @@ pub(crate) enum Wake {
     All,
 }
 
-/// A place in the list, on the stack of who waits.
-struct Waiter {
+/// A place in the list, on the stack of who waits. Several, in several lists, may stand for one wait.
+pub(crate) struct Waiter {
     link: Link<Waiter>,
-    cell: WaitCell,
+    cell: Cell<*const WaitCell>,
     ticket: Cell<u64>,
+}
+
+impl Waiter {
+    pub(crate) const fn new() -> Self {
+        Self {
+            link: Link::new(),
+            cell: Cell::new(ptr::null()),
+            ticket: Cell::new(0),
+        }
+    }
 }
 
 // SAFETY: S8: the field is always the same one, and only lists write it.
@@ -59,7 +69,7 @@ unsafe impl Node for Waiter {
     }
 }
 
-// SAFETY: S2: link and ticket are used under the lock; the cell is atomic and names type-stable memory.
+// SAFETY: S2: what it has is used under the lock; the wait's cell is atomic and names type-stable memory.
 unsafe impl Send for Waiter {}
 
 struct Inner<S> {
@@ -136,24 +146,20 @@ impl<S> Monitor<S> {
     pub(crate) fn wait<R>(&self, reason: WaitReason, mut look: impl FnMut(&mut S, bool) -> Look<R>) -> R {
         let mut expired = false;
         loop {
-            let waiter = Waiter {
-                link: Link::new(),
-                cell: WaitCell::new(),
-                ticket: Cell::new(0),
-            };
+            let (waiter, cell) = (Waiter::new(), WaitCell::new());
             let deadline_ns = {
                 let _critical = current_core().map(Critical::enter);
                 let mut inner = self.inner.lock();
                 match look(&mut inner.state, expired) {
                     Look::Done(result) => return result,
                     Look::Wait(deadline_ns) => {
-                        // SAFETY: S8: below, the frame stays until the node is settled as woken or withdrawn.
-                        unsafe { inner.enlist(&waiter) };
+                        // SAFETY: S8: below, the frame stays until the cell is settled as woken or the node is withdrawn.
+                        unsafe { inner.enlist(&waiter, &cell) };
                         deadline_ns
                     }
                 }
             };
-            let outcome = timers::wait(&waiter.cell, reason, deadline_ns, !std::thread::panicking());
+            let outcome = timers::wait(&cell, reason, deadline_ns, !std::thread::panicking());
             expired = outcome == Outcome::TimedOut;
             if !matches!(outcome, Outcome::Woken | Outcome::Closed) {
                 self.withdraw(&waiter);
@@ -164,8 +170,23 @@ impl<S> Monitor<S> {
         }
     }
 
+    /// Lists a node of a wait for several things, unless `is_ready`; says whether it did. The wait's cell is settled as woken when the state has changed.
+    ///
+    /// # Safety
+    /// Node and cell stay where they are until [`withdraw`](Self::withdraw) has returned (S8).
+    pub(crate) unsafe fn watch(&self, waiter: &Waiter, cell: &WaitCell, is_ready: impl FnOnce(&mut S) -> bool) -> bool {
+        let _critical = current_core().map(Critical::enter);
+        let mut inner = self.inner.lock();
+        let waits = !is_ready(&mut inner.state);
+        if waits {
+            // SAFETY: S8: the caller's contract.
+            unsafe { inner.enlist(waiter, cell) };
+        }
+        waits
+    }
+
     /// Takes back a node that was not woken. Afterwards nobody refers to it.
-    fn withdraw(&self, waiter: &Waiter) {
+    pub(crate) fn withdraw(&self, waiter: &Waiter) {
         let _critical = current_core().map(Critical::enter);
         let mut inner = self.inner.lock();
         // SAFETY: S8: alive, and in this list or in none.
@@ -175,11 +196,12 @@ impl<S> Monitor<S> {
 
 impl<S> Inner<S> {
     /// # Safety
-    /// The node stays where it is until its cell is settled as woken or `withdraw` has returned (S8).
-    unsafe fn enlist(&mut self, waiter: &Waiter) {
+    /// Node, in no list, and cell stay where they are until the cell is settled as woken on account of this list, or `withdraw` has returned (S8).
+    unsafe fn enlist(&mut self, waiter: &Waiter, cell: &WaitCell) {
+        waiter.cell.set(cell);
         waiter.ticket.set(self.next_ticket);
         self.next_ticket += 1;
-        // SAFETY: S8: new, so in no list; it stays by the caller's contract.
+        // SAFETY: S8: by the caller's contract.
         unsafe { self.waiters.push_back(NonNull::from(waiter)) };
     }
 
@@ -195,8 +217,10 @@ impl<S> Inner<S> {
                 break;
             }
             self.waiters.pop_front();
-            let unparker = waiter.cell.unparker();
-            if waiter.cell.settle(Outcome::Woken) {
+            // SAFETY: S8: it lives as long as its nodes are listed, and until the lock is free.
+            let cell = unsafe { &*waiter.cell.get() };
+            let unparker = cell.unparker();
+            if cell.settle(Outcome::Woken) {
                 batch[count] = Some(unparker);
                 count += 1;
             }

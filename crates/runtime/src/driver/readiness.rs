@@ -122,7 +122,7 @@ impl Waiter {
 /// What came of joining a wait list.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(super) enum Enlisted {
+pub(crate) enum Enlisted {
     /// The waiter is in the list.
     Yes,
     /// Something has happened since the look: try again.
@@ -387,6 +387,26 @@ impl Slot {
             seen,
             waiter: Waiter::new(),
         }
+    }
+}
+
+impl Slot {
+    /// Makes the slot a part of a wait for several things, unless something has happened since it looked.
+    ///
+    /// # Safety
+    /// Slot and cell stay where they are until [`unlist`](Self::unlist) has returned (S8).
+    pub(crate) unsafe fn enlist(&self, cell: &WaitCell) -> Enlisted {
+        let _critical = current_core().map(Critical::enter);
+        self.waiter.attach(cell);
+        let register = |generation| register(self.fd, generation);
+        // SAFETY: S8: the caller's contract.
+        unsafe { self.readiness.enlist(self.direction, self.seen, &self.waiter, register) }
+    }
+
+    /// Ends that.
+    pub(crate) fn unlist(&self) {
+        let _critical = current_core().map(Critical::enter);
+        self.readiness.unlist(self.direction, &self.waiter);
     }
 }
 

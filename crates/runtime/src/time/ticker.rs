@@ -9,8 +9,9 @@
 //! is one that nobody had asked for when the one after it was due. A tick that is asked for late, but before the next, is late and no more: the ticks after
 //! it stay where they were, under every policy, so that the time it takes to be scheduled does not add up.
 
+use crate::coroutine::WaitCell;
 use crate::coroutine::WaitReason;
-use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::monitor::{Look, Monitor, Waiter, Wake};
 use crate::driver::timers::{deadline_after, deadline_at};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -148,6 +149,29 @@ impl Ticker {
             at_end = end_ns <= next_ns;
             Look::Wait(Some(end_ns.min(next_ns)))
         })
+    }
+
+    /// Takes the next tick if it is due. Never waits.
+    pub fn try_tick(&self) -> Option<Instant> {
+        self.schedule.with(|schedule| schedule.take(Instant::now()))
+    }
+
+    /// Lets a wait for several things hear of changes, unless a tick is due; says whether it did.
+    ///
+    /// # Safety
+    /// As for [`Monitor::watch`].
+    pub(crate) unsafe fn watch(&self, waiter: &Waiter, cell: &WaitCell) -> bool {
+        let is_due = |schedule: &mut Schedule| schedule.next.is_some_and(|next| next <= Instant::now());
+        // SAFETY: S8: the caller's contract.
+        unsafe { self.schedule.watch(waiter, cell, is_due) }
+    }
+
+    pub(crate) fn withdraw(&self, waiter: &Waiter) {
+        self.schedule.withdraw(waiter);
+    }
+
+    pub(crate) fn next_due_ns(&self) -> Option<u64> {
+        self.next_due().map(deadline_at)
     }
 
     /// The ticks one after the other, until the ticker is [stopped](Self::stop).

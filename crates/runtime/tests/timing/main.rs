@@ -4,9 +4,11 @@
 
 mod after_func;
 mod broadcast;
+mod cqueue;
 mod oneshot;
 mod pool;
 mod promise;
+mod select;
 mod ticker;
 mod watch;
 

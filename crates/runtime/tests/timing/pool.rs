@@ -67,7 +67,7 @@ fn panics_stay_with_their_handle() {
             .submit(|| std::panic::resume_unwind(Box::new("on purpose")))
             .unwrap();
         let next = pool.submit(|| 1).unwrap();
-        let error = panicking.join().map(|()| ()).unwrap_err();
+        let error = panicking.join().unwrap_err();
         assert_eq!(error.message(), Some("on purpose"));
         assert_eq!(next.join().unwrap(), 1);
     });
@@ -109,8 +109,8 @@ fn what_is_queued_can_be_dropped() {
         assert!(unwanted.is_finished());
         assert!(!pool.wait_timeout(ms(1)));
         let closing = world.spawn(move || pool.shutdown_now());
-        assert!(unwanted.join().map(|()| ()).unwrap_err().is_cancelled());
-        assert!(cancelled.join().map(|()| ()).unwrap_err().is_cancelled());
+        assert!(unwanted.join().unwrap_err().is_cancelled());
+        assert!(cancelled.join().unwrap_err().is_cancelled());
         go.send(()).unwrap();
         assert!(first.join().unwrap());
         closing.join();

@@ -1,5 +1,6 @@
 //! Models of the one-value channel: the value arrives or comes back, exactly once; a wait ends however the sender ends; a deadline leaves nothing behind.
 
+use super::super::select::{Limit, Operation, Order, run};
 use super::{RecvTimeoutError, channel};
 use loom::thread;
 use std::time::Duration;
@@ -50,5 +51,37 @@ fn loom_a_deadline_and_a_second_wait() {
             assert_eq!(first, Ok(7));
         }
         assert_eq!(sending.join().unwrap(), Ok(()));
+    });
+}
+
+/// A select that waits for the value, or for the sender to go.
+#[test]
+fn loom_select_against_the_sender() {
+    for sends in [true, false] {
+        loom::model(move || {
+            let (sender, mut receiver) = channel();
+            let ending = thread::spawn(move || if sends { sender.send(7).unwrap() } else { drop(sender) });
+            let arm = receiver.recv_arm();
+            assert_eq!(run(&[&arm], Order::Biased, Limit::Until(None)), Some(0));
+            assert_eq!(arm.finish().is_ok(), sends);
+            ending.join().unwrap();
+        });
+    }
+}
+
+/// A select whose time is up leaves while the sender may be looking at its cell.
+#[test]
+fn loom_a_select_that_gives_up() {
+    loom::model(|| {
+        let (sender, mut receiver) = channel();
+        let sending = thread::spawn(move || sender.send(7).unwrap());
+        let arm = receiver.recv_arm();
+        let chosen = run(&[&arm], Order::Biased, Limit::Until(Some(0)));
+        let first = arm.finish();
+        assert_eq!(first.is_ok(), chosen.is_some());
+        if first.is_err() {
+            assert_eq!(receiver.recv(), Ok(7));
+        }
+        sending.join().unwrap();
     });
 }
