@@ -92,7 +92,6 @@ impl<T> std::fmt::Debug for ScopedKey<T> {
 
 impl<T: Send + Sync + 'static> ScopedKey<T> {
     #[doc(hidden)]
-    #[expect(clippy::new_without_default, reason = "made by a macro, in a static")]
     pub const fn new() -> Self {
         Self {
             _place: 0,
