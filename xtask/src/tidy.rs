@@ -46,6 +46,7 @@ const FLOORS: &[(&str, i32)] = &[
     ("pool", 5),
     ("promise", 5),
     ("builder", 5),
+    ("cancel", 5),
     ("runtime", 5),
     ("handle", 5),
     ("park", 5),
@@ -118,6 +119,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ),
     ("crates/runtime/src/coroutine/handle.rs", "the counted pointer"),
     ("crates/runtime/src/coroutine/park.rs", "calls the switch"),
+    (
+        "crates/runtime/src/coroutine/cancel.rs",
+        "regimes: frames of the coroutine that wait outside a call",
+    ),
     ("crates/runtime/src/coroutine/local.rs", "values erased to one type"),
     (
         "crates/runtime/src/coroutine/thread_state.rs",

@@ -56,7 +56,7 @@ impl Coroutine {
 
     /// The priority it was given at the spawn, 0 by default; see [`Builder::priority`](crate::Builder::priority).
     pub fn priority(&self) -> i64 {
-        self.0.priority.get()
+        self.0.priority.get().into()
     }
 
     /// Makes its next [`park`](crate::park) return, or the present one. As [`std::thread::Thread::unpark`]: wakes before the park are

@@ -47,9 +47,9 @@ mod hook;
 mod after_func;
 mod cancel;
 mod config;
+pub mod cqueue;
 mod defer;
 pub mod errors;
-pub mod cqueue;
 mod handle;
 pub mod net;
 mod park;
@@ -95,9 +95,8 @@ pub fn worker_id() -> Option<usize> {
 #[doc(hidden)]
 pub mod __macros {
     pub use crate::runtime::macros::{run_main, run_test};
-    pub use crate::spawn::{go, task};
     pub use crate::select::joined;
-    pub use crate::spawn::go;
+    pub use crate::spawn::{go, task};
 }
 
 /// Declares values that each coroutine has of its own, in the forms of [`thread_local!`]; see [`LocalKey`].

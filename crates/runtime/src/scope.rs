@@ -251,7 +251,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         };
         // SAFETY: S1: `scope` waits until the coroutine has left the group, which it does after its result has been settled; what is not taken
         // by then is never touched. S2: both are Send. S8: the group lives until `scope` has waited.
-        let core = unsafe { sched::spawn(scheduler, request, body) }.inspect_err(|_| self.group.withdraw())?;
+        let core = unsafe { sched::spawn(scheduler, request, body) }.inspect_err(|_| self.group.leave())?;
         // SAFETY: S1: the body's result type is T, and this is its one handle.
         let handle = unsafe { JoinHandle::new(core) };
         Ok(ScopedJoinHandle {

@@ -150,7 +150,7 @@ impl Builder {
     }
 
     /// How urgent it is: the smaller, the more. 0 by default. It is kept with the coroutine, for reports and for
-    /// [`Coroutine::priority`](crate::Coroutine::priority); **the scheduler does not order by it yet**.
+    /// [`Coroutine::priority`](crate::Coroutine::priority); **the scheduler does not order by it yet**. What is beyond an `i16` counts as its end.
     pub fn priority(mut self, priority: i64) -> Self {
         self.priority = priority;
         self
@@ -161,7 +161,7 @@ impl Builder {
             name: self.name.map(Into::into),
             stack_bytes: self.stack_bytes,
             light: self.light,
-            priority: self.priority,
+            priority: self.priority.clamp(i16::MIN.into(), i16::MAX.into()) as i16,
             site: Some(site),
             ..SpawnRequest::default()
         }

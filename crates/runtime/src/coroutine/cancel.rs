@@ -15,7 +15,7 @@
 //! # Swallowed unwindings
 //! Neither a cancellation nor a deadline that has passed goes away, so somebody's `catch_unwind` only carries the coroutine to its next blocking
 //! point. But from there on a panic is a panic again, and must poison what it should. There is no event for "caught". There is one for
-//! "the payload is gone": it is owned by the unwinding, then by who caught it. So the core holds the payload's address while the unwinding
+//! "the payload is gone": it is owned by the unwinding, then by who caught it. So the core holds the payload's number while the unwinding
 //! goes on, and the payload's destructor clears it there, if it is still its own: an older payload that lies on the stack of a newer unwinding
 //! changes nothing. Who catches a payload and resumes it keeps it alive, rightly. Who keeps one aside for good, or sends it to
 //! another thread, has until the next unwinding panics that poison nothing of silken's. silken's own catches (`scope.rs`) use [`caught`]
@@ -26,6 +26,7 @@
 use super::core::Core;
 use super::current;
 use super::park::Outcome;
+use crate::loom::static_atomic::{AtomicU32, Ordering};
 use crate::sys::clock;
 use std::any::Any;
 use std::cell::Cell;
@@ -51,18 +52,23 @@ pub(crate) struct Regime {
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     owner: usize,
+    /// Distinct among those that live, and not 0.
+    number: u32,
 }
 
 impl Interrupt {
-    fn address(&self) -> usize {
-        ptr::from_ref(self).addr()
+    fn new(owner: usize) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        // Relaxed: only distinctness matters.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
+        Self { owner, number }
     }
 }
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
         unwinding(current::current_core(), |own| {
-            if own.get() == self.address() {
+            if own.get() == self.number {
                 own.set(0);
             }
         });
@@ -72,7 +78,7 @@ impl Drop for Interrupt {
 /// What a coroutine has in its core, for an OS thread.
 struct OfThread {
     regime: Cell<*const Regime>,
-    interrupt: Cell<usize>,
+    interrupt: Cell<u32>,
 }
 
 thread_local! {
@@ -84,7 +90,7 @@ thread_local! {
     };
 }
 
-fn unwinding<R>(core: Option<&Core>, f: impl FnOnce(&Cell<usize>) -> R) -> R {
+fn unwinding<R>(core: Option<&Core>, f: impl FnOnce(&Cell<u32>) -> R) -> R {
     match core {
         Some(core) => f(&core.interrupt),
         None => OF_THREAD.with(|own| f(&own.interrupt)),
@@ -207,9 +213,9 @@ fn raise_if_interrupted(core: Option<&Core>) {
     if let (ITSELF, Some(core)) = (owner, core) {
         core.cancel_itself();
     }
-    let payload = Box::new(Interrupt { owner });
-    unwinding(core, |own| own.set(payload.address()));
-    resume_unwind(payload)
+    let payload = Interrupt::new(owner);
+    unwinding(core, |own| own.set(payload.number));
+    resume_unwind(Box::new(payload))
 }
 
 impl Core {
@@ -239,7 +245,7 @@ pub(crate) fn is_panicking() -> bool {
 
 /// A payload was caught by the runtime itself and will be [`resume`]d: until then it unwinds nobody.
 pub(crate) fn caught() {
-    // Else this is a destructor, and there is an outer unwinding, which the address may be about.
+    // Else this is a destructor, and there is an outer unwinding, which the number may be about.
     if !panicking() {
         unwinding(current::current_core(), |own| own.set(0));
     }
@@ -248,7 +254,7 @@ pub(crate) fn caught() {
 /// Goes on with an unwinding that was [`caught`].
 pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
     if let Some(interrupt) = payload.downcast_ref::<Interrupt>() {
-        unwinding(current::current_core(), |own| own.set(interrupt.address()));
+        unwinding(current::current_core(), |own| own.set(interrupt.number));
     }
     resume_unwind(payload)
 }

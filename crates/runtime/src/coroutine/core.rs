@@ -4,13 +4,11 @@ use super::body::Body;
 use super::cancel::Regime;
 use super::current;
 use super::group::{Group, OpenScope};
-use super::inherited::Inherited;
 use super::join::JoinList;
 use super::local::LocalMap;
 use super::park::WaitReason;
 use super::pool::{self, Caches, PooledStack};
 use super::state::{Lifecycle, Wake};
-use crate::collections::list::Link;
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sys::Lock;
@@ -121,33 +119,34 @@ pub(crate) struct Core {
     /// Link in the injector, an inbox or a pinned queue; who holds the `Ready` owns it.
     pub(crate) next: AtomicPtr<Core>,
     id: AtomicU64,
+    /// Number of the payload of the unwinding that goes on, if it is an interruption's; else 0 (`cancel.rs`).
+    pub(super) interrupt: Cell<u32>,
+    /// Stack size class, an index into the pools.
+    pub(crate) class: Cell<u8>,
+    /// What it runs may borrow from others' frames, so it must not end before it has returned.
+    pub(crate) borrows: Cell<bool>,
+    /// As the spawner gave it; the smaller, the more urgent. The scheduler does not look at it yet.
+    pub(crate) priority: Cell<i16>,
 
     pub(crate) body: Body,
     pub(crate) stack: UnsafeCell<Option<PooledStack>>,
-    /// Stack size class, an index into the pools.
-    pub(crate) class: Cell<u8>,
     pub(crate) scheduler: Cell<Option<&'static dyn Schedule>>,
     pub(crate) name: UnsafeCell<Option<Arc<str>>>,
     pub(crate) site: Cell<Option<&'static Location<'static>>>,
     /// The scope that waits for this coroutine; null: none.
     pub(crate) group: Cell<*const Group>,
-    /// Its place among that scope's children; guarded by the group's lock.
-    pub(super) siblings: Link<Core>,
     /// The innermost scope that it has open itself.
     pub(super) scopes: Cell<*const OpenScope>,
     /// What interrupts its waits; null: its cancellation and nothing else.
     pub(super) regime: Cell<*const Regime>,
-    /// What it runs may borrow from others' frames, so it must not end before it has returned.
-    pub(crate) borrows: Cell<bool>,
-    /// Address of the payload of the unwinding that goes on, if it is an interruption's; else 0 (`cancel.rs`).
-    pub(super) interrupt: Cell<usize>,
-    /// As the spawner gave it; the smaller, the more urgent. The scheduler does not look at it yet.
-    pub(crate) priority: Cell<i64>,
     pub(crate) joiners: Lock<JoinList>,
+    /// Coroutine-local and scoped values; most have none.
     pub(crate) locals: UnsafeCell<Option<Box<LocalMap>>>,
-    /// Scoped values that its spawner had.
-    pub(crate) inherited: Inherited,
 }
+
+// Four cache lines: with a million of them each line counts.
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Core>() <= 256);
 
 // SAFETY: S2: the field rules in `mod.rs` give every plain cell one owner at a time, and name the pairs that hand it over.
 unsafe impl Sync for Core {}
@@ -175,7 +174,6 @@ impl Core {
             name: UnsafeCell::new(None),
             site: Cell::new(None),
             group: Cell::new(ptr::null()),
-            siblings: Link::new(),
             scopes: Cell::new(ptr::null()),
             regime: Cell::new(ptr::null()),
             borrows: Cell::new(false),
@@ -183,7 +181,6 @@ impl Core {
             priority: Cell::new(0),
             joiners: Lock::new(JoinList::new()),
             locals: UnsafeCell::new(None),
-            inherited: Inherited::none(),
         }
     }
 

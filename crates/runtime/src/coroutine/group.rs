@@ -5,9 +5,10 @@
 //! so the unparker is copied out first.
 //!
 //! # Cancelling
-//! The children that live are in a list through their cores, under a lock of the group: to cancel them allocates nothing. A child is listed
-//! before it is queued and taken out before it is counted down. That cancelling was asked for is written under the same lock, so a child
-//! that is being spawned is either found in the list or sees the request itself; it is then cancelled before it starts.
+//! The children that run are in a list, under a lock of the group; the node of each lies on its own stack, around its body. So to cancel them
+//! allocates nothing, and a coroutine that belongs to no scope does not carry a place for it. One that has not started is in no list. That
+//! cancelling was asked for is written under the lock, so a child that comes later sees it when it joins, before its body begins, and drops the
+//! closure instead. A child leaves the list when its body has ended; what it still has to do is destructors' work, which is not cut short.
 //!
 //! # The tree
 //! A coroutine knows the scopes that it has open ([`OpenScope`], a chain through its own frames), and nobody else reads that chain. So a
@@ -32,18 +33,27 @@ pub(crate) struct Group {
     cancel_on_panic: AtomicBool,
     /// Written under the lock of `children`.
     cancelled: AtomicBool,
-    children: Lock<List<Core>>,
+    children: Lock<List<Child>>,
     regime: Regime,
     waiter: Unparker,
 }
 
+/// A child whose body runs; on its own stack.
+struct Child {
+    link: Link<Child>,
+    core: NonNull<Core>,
+}
+
 // SAFETY: S8: the field is always the same one, and only lists write it.
-unsafe impl Node for Core {
+unsafe impl Node for Child {
     unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
         // SAFETY: S8: the caller promises a live element, so the field's address lies in it.
-        NonNull::from(unsafe { &(*this.as_ptr()).siblings })
+        NonNull::from(unsafe { &(*this.as_ptr()).link })
     }
 }
+
+// SAFETY: S2: the link is used under the lock of the group's list; what is done with the core is atomic.
+unsafe impl Send for Child {}
 
 impl Group {
     pub(crate) fn new() -> Self {
@@ -64,8 +74,8 @@ impl Group {
         self.alive.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A child that was counted was not made after all.
-    pub(crate) fn withdraw(&self) {
+    /// A child that was counted has ended, or was not made after all.
+    pub(crate) fn leave(&self) {
         let waiter = self.waiter;
         // Release: pairs with the Acquire in `is_empty`: what the child did is seen after the wait.
         if self.alive.fetch_sub(1, Ordering::Release) == 1 {
@@ -73,34 +83,34 @@ impl Group {
         }
     }
 
-    /// Takes in a child that was counted, before it is queued.
-    ///
-    /// # Safety
-    /// The core has begun its life and is the caller's; the group lives until the child has [left](Self::leave) (S8).
-    pub(crate) unsafe fn adopt(&self, child: &Core) {
-        child.group.set(self);
+    /// Runs a child's body, which is told whether it was cancelled before it began; called on the child.
+    pub(crate) fn during<R>(&self, child: &'static Core, body: impl FnOnce(bool) -> R) -> R {
+        let node = Child {
+            link: Link::new(),
+            core: NonNull::from(child),
+        };
         if self.regime.has_deadline() {
             child.regime.set(&raw const self.regime);
         }
-        let _critical = current::current_core().map(Critical::enter);
-        let mut children = self.children.lock();
-        // SAFETY: S8: cores are type-stable, and the child leaves the list before its life ends.
-        unsafe { children.push_back(NonNull::from(child)) };
-        // Relaxed: written under the lock.
-        if self.cancelled.load(Ordering::Relaxed) {
-            child.cancel();
-        }
-    }
-
-    /// A child has ended. In a critical section, or off coroutines.
-    pub(crate) fn leave(&self, child: &Core) {
-        child.regime.set(ptr::null());
         {
+            let _critical = Critical::enter(child);
             let mut children = self.children.lock();
-            // SAFETY: S8: it is in this list since `adopt`.
-            unsafe { children.remove(NonNull::from(child)) };
+            // SAFETY: S8: removed below; the body does not unwind, and a scope's child is never abandoned.
+            unsafe { children.push_back(NonNull::from(&node)) };
+            // Relaxed: written under the lock.
+            if self.cancelled.load(Ordering::Relaxed) {
+                child.cancel();
+            }
         }
-        self.withdraw();
+        let result = body(child.lifecycle.is_cancelled());
+        {
+            let _critical = Critical::enter(child);
+            let mut children = self.children.lock();
+            // SAFETY: S8: it is in this list.
+            unsafe { children.remove(NonNull::from(&node)) };
+        }
+        child.regime.set(ptr::null());
+        result
     }
 
     /// Cancels all children, those to come included.
@@ -113,8 +123,10 @@ impl Group {
         let children = self.children.lock();
         self.cancelled.store(true, Ordering::Relaxed);
         for child in children.iter() {
-            // SAFETY: S8: a listed child's life goes on, since leaving needs the lock.
-            unsafe { child.as_ref() }.cancel();
+            // SAFETY: S8: a listed node is alive, since leaving needs the lock.
+            let core = unsafe { child.as_ref() }.core;
+            // SAFETY: S2: cores are type-stable, and this one's life goes on while it is listed.
+            unsafe { core.as_ref() }.cancel();
         }
     }
 
@@ -148,7 +160,7 @@ impl Group {
     /// Whether all children have ended.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        // Acquire: pairs with the Release in `withdraw`.
+        // Acquire: pairs with the Release in `leave`.
         self.alive.load(Ordering::Acquire) == 0
     }
 

@@ -1,20 +1,19 @@
 //! Scoped values: what holds for a call, and for all that is spawned in it.
 //!
 //! A coroutine's (or an OS thread's) values are a chain of shared, immutable *bindings*, the innermost first. To bind is to put one in front for the
-//! time of a call; to inherit is to count a reference to the front. A spawner without values pays for the look at one null pointer.
-//! A look-up walks the chain, whose length is the nesting of bindings, as a rule one or two.
+//! time of a call; to inherit is to count a reference to the front. The front lies beside the coroutine-local values (`local.rs`), so a spawner
+//! that has neither pays for the look at one null pointer. A look-up walks the chain, whose length is the nesting of bindings, as a rule one or two.
 //!
 //! A coroutine that binds and then spawns its successor in the same call makes a chain that grows with the generations. So a binding that shadows
 //! the front's key does not keep it, and a chain is freed in a loop and not by recursion.
 
 use super::core::Core;
-use super::current;
+use super::local::{self, LocalMap};
 use std::any::Any;
-use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-struct Binding {
+pub(super) struct Binding {
     key: usize,
     value: Arc<dyn Any + Send + Sync>,
     outer: Option<Arc<Binding>>,
@@ -29,53 +28,27 @@ impl Drop for Binding {
     }
 }
 
-/// The values of one coroutine or thread.
-pub(crate) struct Inherited(UnsafeCell<Option<Arc<Binding>>>);
-
-thread_local! {
-    static OF_THREAD: Inherited = const { Inherited::none() };
+/// Gives a coroutine that is being made the caller's values.
+#[inline(always)]
+pub(crate) fn pass_values_on(child: &Core) {
+    if let Some(front) = front() {
+        child.start_with(front);
+    }
 }
 
-impl Inherited {
-    pub(crate) const fn none() -> Self {
-        Self(UnsafeCell::new(None))
-    }
+/// The caller's innermost binding.
+#[inline(always)]
+fn front() -> Option<Arc<Binding>> {
+    local::peek(|map| map.bindings.clone()).flatten()
+}
 
-    /// Gives a coroutine that is being made the caller's values.
-    #[inline(always)]
-    pub(crate) fn pass_on(child: &Core) {
-        let values = with_own(|own| own.share());
-        if values.is_some() {
-            drop(child.inherited.replace(values));
-        }
-    }
+fn replace_front(front: Option<Arc<Binding>>) -> Option<Arc<Binding>> {
+    local::access(|map| std::mem::replace(&mut map.bindings, front))
+}
 
-    #[inline(always)]
-    fn share(&self) -> Option<Arc<Binding>> {
-        // SAFETY: S1: the owner runs, and no reference into the cell outlives a function of this type.
-        unsafe { &*self.0.get() }.clone()
-    }
-
-    #[inline(always)]
-    fn replace(&self, values: Option<Arc<Binding>>) -> Option<Arc<Binding>> {
-        // SAFETY: S1: as above; `replace` runs no code of the user.
-        std::mem::replace(unsafe { &mut *self.0.get() }, values)
-    }
-
-    /// Gives up the values of a coroutine that has ended. Destructors of the user's run.
-    #[inline]
-    pub(crate) fn clear(&self) {
-        drop(self.replace(None));
-    }
-
-    /// The coroutine's frames are lost; so is its share of the values.
-    pub(crate) fn leak(&self) {
-        std::mem::forget(self.replace(None));
-    }
-
-    fn find(&self, key: usize) -> Option<Arc<dyn Any + Send + Sync>> {
-        // SAFETY: S1: as in `share`; the loop runs no code of the user.
-        let mut at = unsafe { &*self.0.get() }.as_ref();
+fn find(key: usize) -> Option<Arc<dyn Any + Send + Sync>> {
+    let look = |map: &LocalMap| {
+        let mut at = map.bindings.as_ref();
         while let Some(binding) = at {
             if binding.key == key {
                 return Some(binding.value.clone());
@@ -83,16 +56,8 @@ impl Inherited {
             at = binding.outer.as_ref();
         }
         None
-    }
-}
-
-/// Calls `f` with the caller's values; `None` only while a thread ends.
-#[inline(always)]
-fn with_own<R: Default>(f: impl FnOnce(&Inherited) -> R) -> R {
-    match current::current_core() {
-        Some(core) => f(&core.inherited),
-        None => OF_THREAD.try_with(f).unwrap_or_default(),
-    }
+    };
+    local::peek(look).flatten()
 }
 
 /// A key made by [`scoped_value!`](crate::scoped_value): its value holds during a call, for the caller and for every coroutine that is spawned
@@ -127,7 +92,6 @@ impl<T> std::fmt::Debug for ScopedKey<T> {
 
 impl<T: Send + Sync + 'static> ScopedKey<T> {
     #[doc(hidden)]
-    #[expect(clippy::new_without_default, reason = "made by a macro, in a static")]
     pub const fn new() -> Self {
         Self {
             _place: 0,
@@ -147,11 +111,11 @@ impl<T: Send + Sync + 'static> ScopedKey<T> {
             fn drop(&mut self) {
                 let outer = self.0.take();
                 // Dropped outside: a destructor of the user's may use the chain.
-                drop(with_own(|own| own.replace(outer)));
+                drop(replace_front(outer));
             }
         }
 
-        let outer = with_own(Inherited::share);
+        let outer = front();
         let kept = match &outer {
             Some(front) if front.key == self.id() => front.outer.clone(),
             front => front.clone(),
@@ -162,7 +126,7 @@ impl<T: Send + Sync + 'static> ScopedKey<T> {
             outer: kept,
         });
         let _restore = Restore(outer);
-        drop(with_own(|own| own.replace(Some(binding))));
+        drop(replace_front(Some(binding)));
         f()
     }
 
@@ -181,7 +145,7 @@ impl<T: Send + Sync + 'static> ScopedKey<T> {
 
     /// A share of the value.
     pub fn get(&'static self) -> Option<Arc<T>> {
-        let value = with_own(|own| own.find(self.id()))?;
+        let value = find(self.id())?;
         Some(value.downcast().unwrap_or_else(|_| unreachable!("a key has one type")))
     }
 

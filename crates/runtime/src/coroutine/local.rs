@@ -10,14 +10,26 @@
 
 use super::Core;
 use super::current;
+use super::inherited::Binding;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 
-/// The values of one coroutine or thread, in the order in which they were made; `None`: destroyed.
+/// The values of one coroutine or thread.
 #[derive(Default)]
 pub(crate) struct LocalMap {
+    /// In the order in which they were made; `None`: destroyed.
     values: Vec<(usize, Option<Box<dyn Any>>)>,
+    /// The innermost scoped value (`inherited.rs`). Here, since one pointer in the core is enough for both.
+    pub(super) bindings: Option<Arc<Binding>>,
+}
+
+/// What is to be destroyed next; dropped where no map is borrowed.
+#[expect(dead_code, reason = "it is there to be dropped")]
+enum Taken {
+    Value(Box<dyn Any>),
+    Bindings(Arc<Binding>),
 }
 
 /// What a map knows of a key.
@@ -36,9 +48,13 @@ impl LocalMap {
         }
     }
 
-    /// Takes the newest value out and leaves a mark that it was there.
-    fn take_newest(&mut self) -> Option<Box<dyn Any>> {
-        self.values.iter_mut().rev().find_map(|(_, value)| value.take())
+    /// Takes the newest value out and leaves a mark that it was there; after all values, the scoped ones.
+    fn take_newest(&mut self) -> Option<Taken> {
+        let newest = self.values.iter_mut().rev().find_map(|(_, value)| value.take());
+        match newest {
+            Some(value) => Some(Taken::Value(value)),
+            None => self.bindings.take().map(Taken::Bindings),
+        }
     }
 }
 
@@ -84,7 +100,7 @@ impl<T: 'static> LocalKey<T> {
     /// As [`with`](Self::with), with an error instead of a panic.
     ///
     /// # Errors
-    /// [`AccessError`] when the value of this coroutine or thread is already destroyed, or the thread is past making new ones.
+    /// [`AccessError`] when the value of this coroutine or thread is already destroyed.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         self.try_with_initial(&mut None, f)
     }
@@ -92,20 +108,22 @@ impl<T: 'static> LocalKey<T> {
     /// Calls `f` with the caller's value; if that has to be made it is `initial`, which is then taken, or else what the declaration says.
     fn try_with_initial<R>(&'static self, initial: &mut Option<T>, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let key = std::ptr::from_ref(self).addr();
-        let value = match access(|map| map.find(key))? {
+        let value = match access(|map| map.find(key)) {
             Found::Value(value) => value,
             Found::Destroyed => return Err(AccessError),
             Found::Nothing => {
                 // User code: it may use other keys, or this one, so no borrow of the map is held.
                 let made: Box<dyn Any> = Box::new(initial.take().unwrap_or_else(self.init));
+                let value = &raw const *made;
+                let mut made = Some(made);
                 access(|map| match map.find(key) {
                     Found::Value(value) => value,
+                    // What was made in vain is dropped outside.
                     _ => {
-                        let value = &raw const *made;
-                        map.values.push((key, Some(made)));
+                        map.values.push((key, made.take()));
                         value
                     }
-                })?
+                })
             }
         };
         // SAFETY: S3: the box stays in the map until the coroutine (or thread) that runs here ends, and `f` ends before.
@@ -218,19 +236,28 @@ thread_local! {
     static END_OF_THREAD: EndOfThread = const { EndOfThread };
 }
 
-fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> Result<R, AccessError> {
+/// As [`access`], if there is a map.
+#[inline(always)]
+pub(super) fn peek<R>(f: impl FnOnce(&LocalMap) -> R) -> Option<R> {
+    match current::current_core() {
+        // SAFETY: S1: as in `access`.
+        Some(core) => unsafe { &*core.locals.get() }.as_deref().map(f),
+        None => OF_THREAD.with(|map| Some(f(&map.borrow()))),
+    }
+}
+
+/// Calls `f`, which runs no code of the user, with the caller's map.
+pub(super) fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> R {
     match current::current_core() {
         Some(core) => {
             // SAFETY: S1: the running coroutine owns the field; `f` runs no user code, so this is the one borrow.
             let slot = unsafe { &mut *core.locals.get() };
-            Ok(f(slot.get_or_insert_default()))
+            f(slot.get_or_insert_default())
         }
         None => {
-            // The first access registers the end; in it, what exists may still be used.
+            // The first access registers the end. Afterwards nobody destroys what is made: it is leaked.
             let _ = END_OF_THREAD.try_with(|_| ());
-            OF_THREAD
-                .try_with(|map| f(&mut map.borrow_mut()))
-                .map_err(|_| AccessError)
+            OF_THREAD.with(|map| f(&mut map.borrow_mut()))
         }
     }
 }
@@ -255,6 +282,16 @@ impl Core {
         if unsafe { &*self.locals.get() }.is_some() {
             destroy(self);
         }
+    }
+
+    /// The map of a coroutine that is being made, with what it inherits.
+    pub(super) fn start_with(&self, bindings: Arc<Binding>) {
+        let map = LocalMap {
+            values: Vec::new(),
+            bindings: Some(bindings),
+        };
+        // SAFETY: S1: the caller owns the core, and the last life left none.
+        *unsafe { &mut *self.locals.get() } = Some(Box::new(map));
     }
 
     /// Forgets which values there were; the last act of the coroutine's end.

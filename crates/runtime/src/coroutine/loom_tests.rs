@@ -1,6 +1,8 @@
 //! Loom models of the lifecycle word (the queue is a counter, a coroutine is a thread that parks), of the thread parker, and of the
 //! cell that settles a wait.
 
+use super::core::Core;
+use super::group::Group;
 use super::park::{Outcome, ThreadParker, Unparker, WaitCell, WaitReason, park};
 use super::state::{Lifecycle, Published, ResultOwner, Wake};
 use loom::sync::Arc;
@@ -241,5 +243,106 @@ fn the_waiter_gives_up_against_a_waker() {
         }
         assert!(gave_up ^ waker.join().unwrap());
         assert!(matches!(wait.cell.unparker(), Unparker::Thread(_)));
+    });
+}
+
+/// Waits as every blocker does; gives up when `cancelled` says so.
+fn wait(cell: &WaitCell, cancelled: &AtomicUsize) -> Outcome {
+    loop {
+        if let Some(outcome) = cell.outcome() {
+            return outcome;
+        }
+        // Relaxed: stands for the lifecycle word's bit.
+        if cancelled.load(Ordering::Relaxed) != 0 && cell.settle(Outcome::Cancelled) {
+            return Outcome::Cancelled;
+        }
+        park(WaitReason::Park);
+    }
+}
+
+/// A wake, a deadline and the caller's cancellation meet in one wait: one of them decides it. What the losers leave behind, an unpark at most, neither
+/// ends the wait that follows nor keeps it asleep.
+#[test]
+fn loom_cancel_against_wake_against_timeout() {
+    struct Model {
+        first: WaitCell,
+        second: WaitCell,
+        cancelled: AtomicUsize,
+    }
+
+    fn settle(cell: &WaitCell, outcome: Outcome) -> bool {
+        let unparker = cell.unparker();
+        let won = cell.settle(outcome);
+        if won {
+            unparker.unpark();
+        }
+        won
+    }
+
+    loom::model(|| {
+        let model = Arc::new(Model {
+            first: WaitCell::new(),
+            second: WaitCell::new(),
+            cancelled: AtomicUsize::new(0),
+        });
+        let canceller = thread::spawn({
+            let (model, unparker) = (model.clone(), Unparker::current());
+            move || {
+                model.cancelled.store(1, Ordering::Relaxed);
+                // Late or not: the unparker may be stale.
+                unparker.unpark();
+                settle(&model.first, Outcome::TimedOut)
+            }
+        });
+        let waker = thread::spawn({
+            let model = model.clone();
+            move || {
+                let won = settle(&model.first, Outcome::Woken);
+                assert!(settle(&model.second, Outcome::Woken), "nobody else settles it");
+                won
+            }
+        });
+        let first = wait(&model.first, &model.cancelled);
+        let uncancellable = AtomicUsize::new(0);
+        assert_eq!(wait(&model.second, &uncancellable), Outcome::Woken);
+        let (timed_out, woken) = (canceller.join().unwrap(), waker.join().unwrap());
+        assert_eq!(
+            (timed_out, woken),
+            (first == Outcome::TimedOut, first == Outcome::Woken)
+        );
+    });
+}
+
+/// A child that begins, waits to be cancelled and ends, against the scope's cancel: the request reaches it before, at or after its joining the
+/// list, and the scope's end is not missed.
+#[test]
+fn loom_a_scopes_cancel_reaches_a_child_that_begins() {
+    loom::model(|| {
+        let child: &'static Core = Box::leak(Box::new(Core::free()));
+        child.lifecycle.begin(2);
+        let group = Arc::new(Group::new());
+        group.enter();
+        let running = thread::spawn({
+            let group = group.clone();
+            move || {
+                group.during(child, |mut cancelled| {
+                    while !cancelled {
+                        thread::yield_now();
+                        cancelled = child.lifecycle.is_cancelled();
+                    }
+                });
+                group.leave();
+            }
+        });
+        let canceller = thread::spawn({
+            let group = group.clone();
+            move || group.cancel_children()
+        });
+        while !group.is_empty() {
+            park(WaitReason::Scope);
+        }
+        assert!(group.is_cancelled() && child.lifecycle.is_cancelled());
+        canceller.join().unwrap();
+        running.join().unwrap();
     });
 }

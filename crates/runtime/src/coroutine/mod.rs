@@ -45,8 +45,8 @@ pub(crate) use cancel::{
 pub(crate) use core::{Core, CoreRef, Kind, Leaving, Left, Ready, Schedule, WorkerLink, release};
 pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, current_slot, slot_offset};
 pub(crate) use group::{Group, OpenScope};
-pub(crate) use inherited::Inherited;
 pub use inherited::ScopedKey;
+pub(crate) use inherited::pass_values_on;
 pub use join::JoinError;
 pub(crate) use join::Joiner;
 pub use local::{AccessError, LocalKey};

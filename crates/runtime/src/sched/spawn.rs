@@ -6,7 +6,7 @@
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler};
 use crate::coroutine::{
-    Core, CoreRef, Critical, Group, Inherited, Kind, Pools, Ready, current_core, current_link, pools,
+    Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_core, current_link, pass_values_on, pools,
 };
 use crate::loom::static_atomic::Ordering;
 use std::io;
@@ -44,7 +44,7 @@ pub(crate) struct SpawnRequest {
     /// The body may borrow from the spawner's frames. A scope's child always may.
     pub(crate) borrows: bool,
     /// The smaller, the more urgent; recorded for reports.
-    pub(crate) priority: i64,
+    pub(crate) priority: i16,
 }
 
 /// Makes a coroutine and queues it.
@@ -179,6 +179,11 @@ fn begin(
     core.class.set(class);
     core.scheduler.set(Some(scheduler));
     core.site.set(request.site);
+    core.group.set(
+        request
+            .group
+            .map_or(std::ptr::null(), |group| group.as_ptr().cast_const()),
+    );
     core.borrows.set(request.borrows || request.group.is_some());
     core.priority.set(request.priority);
     core.token.store(false, Ordering::Relaxed);
@@ -188,12 +193,6 @@ fn begin(
     }
     core.set_id(id);
     core.lifecycle.begin(2);
-    Inherited::pass_on(core);
-    if let Some(group) = request.group {
-        // SAFETY: S8: the contract of `spawn`.
-        let group = unsafe { group.as_ref() };
-        // SAFETY: S8: as above; the life has begun, and the core is ours.
-        unsafe { group.adopt(core) };
-    }
+    pass_values_on(core);
     pooled
 }

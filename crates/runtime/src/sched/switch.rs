@@ -228,7 +228,6 @@ fn bury_overflowed(worker: &'static Worker, core: &Core) {
     }
     // SAFETY: S1: the coroutine's values lie on in the heap, unreachable, as its frames do.
     std::mem::forget(unsafe { &mut *core.locals.get() }.take());
-    core.inherited.leak();
     core.forget_frames();
     finish(core);
     retire(worker, core);
@@ -244,15 +243,19 @@ fn finish(core: &Core) {
     }
     // SAFETY: S8: the scope's frame stays until this child has left the group.
     if let Some(group) = unsafe { group.as_ref() } {
-        group.leave(core);
+        group.leave();
     }
 }
 
-/// The coroutine has panicked: its scope may have its siblings cancelled.
-#[cold]
-fn on_panic(core: &Core) {
+/// Runs the closure, as a member of the scope that waits for it if there is one.
+#[inline(always)]
+fn run_body(core: &'static Core) {
     // SAFETY: S8: as in `finish`.
-    if let Some(group) = unsafe { core.group.get().as_ref() } {
+    let Some(group) = (unsafe { core.group.get().as_ref() }) else {
+        core.body.run(core.lifecycle.is_cancelled());
+        return;
+    };
+    if group.during(core, |cancelled| core.body.run(cancelled)) {
         group.on_panic();
     }
 }
@@ -300,9 +303,7 @@ unsafe extern "C" fn main(argument: usize) -> ! {
     loop {
         settle(Worker::of(core));
         leave_critical(core);
-        if core.body.run(core.lifecycle.is_cancelled()) {
-            on_panic(core);
-        }
+        run_body(core);
         end(core);
         core = succeed(core);
     }
@@ -319,7 +320,6 @@ fn end(core: &'static Core) {
         discard_result(core);
     }
     core.destroy_locals();
-    core.inherited.clear();
     if core.kind.get() == Kind::Isolated
         && let Ok(facts) = silken_context::identity::facts()
     {

@@ -65,3 +65,26 @@ fn takes<T>(at_least: Duration, body: impl FnOnce() -> T) -> T {
     assert!(begun.elapsed() < Duration::from_secs(30), "took {:?}", begun.elapsed());
     value
 }
+
+/// The guide's table and these files do not drift apart.
+#[test]
+fn the_guide_names_tests_that_exist() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = std::fs::read_to_string(root.join("../../docs/guide/cancellation.md")).unwrap();
+    let mut named = 0;
+    for row in guide.lines().filter(|line| line.starts_with("| ")) {
+        let Some(column) = row.trim_end_matches(" |").rsplit('|').next() else {
+            continue;
+        };
+        for test in column.split('`').filter(|text| text.contains("::")) {
+            let (module, name) = test.split_once("::").unwrap();
+            let source = std::fs::read_to_string(root.join(format!("tests/cancel/{module}.rs"))).unwrap();
+            assert!(
+                source.contains(&format!("#[test]\nfn {name}()")),
+                "no such test: {test}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 20);
+}

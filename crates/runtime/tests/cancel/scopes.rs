@@ -158,13 +158,7 @@ fn a_panic_cancels_the_siblings_if_so_told() {
         silken::scope(|s| {
             s.cancel_on_panic(true);
             let sibling = s.spawn(silken::park);
-            assert!(
-                s.spawn(|| resume_unwind(Box::new(1)))
-                    .join()
-                    .map(|()| ())
-                    .unwrap_err()
-                    .is_panic()
-            );
+            assert!(s.spawn(|| resume_unwind(Box::new(1))).join().unwrap_err().is_panic());
             assert!(sibling.join().unwrap_err().is_cancelled());
         });
     });
