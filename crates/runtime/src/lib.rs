@@ -50,7 +50,9 @@ mod runtime;
 mod scope;
 mod spawn;
 
-pub use cancel::{Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, time_left, timeout, timeout_at};
+pub use cancel::{
+    Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, panicking, time_left, timeout, timeout_at,
+};
 pub use coroutine::{AccessError, JoinError, LocalKey, ScopedKey, WaitReason};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, JoinTimeout, current, is_coroutine, try_current};
 pub use park::{park, park_timeout, yield_now};
