@@ -140,111 +140,27 @@ pub fn is_cancelled() -> bool {
     current_core().is_some_and(|core| core.lifecycle.is_cancelled())
 }
 
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::coroutine::is_panicking;
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
-    /// Stands for a guard that would poison: says what it saw when it was dropped.
-    struct Guard<'a>(&'a mut Option<bool>);
-
-    impl Drop for Guard<'_> {
-        fn drop(&mut self) {
-            *self.0 = Some(is_panicking());
-        }
-    }
-
-    fn poisons(body: impl FnOnce()) -> bool {
-        let mut seen = None;
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let _guard = Guard(&mut seen);
-            body();
-        }));
-        drop(outcome);
-        seen.expect("the guard was dropped")
-    }
-
-    fn panic_now() {
-        resume_unwind(Box::new("a panic"));
-    }
-
-    /// Out of time at once, on a coroutine or on a thread.
-    fn interrupted() {
-        check_cancelled();
-        unreachable!();
-    }
-
-    fn cases() {
-        timeout(Duration::ZERO, || {
-            assert!(!poisons(|| ()));
-            assert!(poisons(panic_now));
-            assert!(!poisons(interrupted));
-            // Swallowed, and dropped: what follows is a panic again, also for a guard that was there before.
-            assert!(poisons(|| {
-                drop(catch_unwind(interrupted));
-                panic_now();
-            }));
-            // An older payload that the newer unwinding drops is not mistaken for its own.
-            let mut seen = None;
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                let _guard = Guard(&mut seen);
-                let _older = catch_unwind(interrupted);
-                interrupted();
-            }));
-            drop(outcome);
-            assert_eq!(seen, Some(false));
-            // Caught and resumed it is what it was.
-            assert!(!poisons(|| {
-                crate::scope(|_| interrupted());
-            }));
-            assert!(!poisons(|| resume_unwind(catch_unwind(interrupted).unwrap_err())));
-            // A scope in a destructor does not forget the unwinding around it.
-            struct Scopes;
-            impl Drop for Scopes {
-                fn drop(&mut self) {
-                    let _ = catch_unwind(|| crate::scope(|_| panic_now()));
-                }
-            }
-            assert!(!poisons(|| {
-                let _scopes = Scopes;
-                interrupted();
-            }));
-        })
-        .unwrap();
-        assert!(poisons(panic_now));
-    }
-
-    #[test]
-    fn an_interruption_poisons_nothing_and_a_panic_does() {
-        cases();
-        for light in [false, true] {
-            let builder = crate::Runtime::builder().workers(1);
-            let builder = if light { builder.light() } else { builder };
-            builder.build().unwrap().run(cases).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_kept_payload_ends_with_its_coroutine() {
-        let kept = std::sync::Mutex::new(None);
-        let runtime = crate::Runtime::builder().workers(1).build().unwrap();
-        let outcome = runtime.run(|| {
-            crate::scope(|s| {
-                s.spawn(|| {
-                    crate::current().cancel();
-                    *kept.lock().unwrap() = catch_unwind(check_cancelled).err();
-                });
-            });
-            // The control block is used again.
-            crate::spawn(|| poisons(panic_now)).join().unwrap()
-        });
-        assert!(outcome.unwrap());
-        assert!(kept.lock().unwrap().is_some());
-    }
-
-    #[test]
-    fn a_control_block_takes_four_cache_lines() {
-        assert_eq!(size_of::<crate::coroutine::Core>(), 256);
-    }
+/// Whether the caller unwinds because of a panic: [`std::thread::panicking`] for destructors that poison or roll back. The unwinding of a cancellation,
+/// or of a [`timeout`] that is up, is no panic: nothing went wrong.
+///
+/// After somebody has caught such an unwinding and dropped what he caught, a panic counts again.
+///
+/// # Examples
+/// ```
+/// struct Guard;
+/// impl Drop for Guard {
+///     fn drop(&mut self) {
+///         assert!(std::thread::panicking() && !silken::panicking());
+///     }
+/// }
+/// let handle = silken::spawn(|| {
+///     let _guard = Guard;
+///     silken::current().cancel();
+///     silken::check_cancelled();
+/// });
+/// assert!(handle.join().unwrap_err().is_cancelled());
+/// ```
+#[inline]
+pub fn panicking() -> bool {
+    coroutine::is_panicking()
 }

@@ -63,7 +63,9 @@ mod scope;
 mod select;
 mod spawn;
 
-pub use cancel::{Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, time_left, timeout, timeout_at};
+pub use cancel::{
+    Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, panicking, time_left, timeout, timeout_at,
+};
 pub use channel::{mpmc, mpsc, spsc};
 pub use config::{Config, config};
 pub use coroutine::{AccessError, JoinError, LocalKey, ScopedKey, WaitReason};

@@ -363,3 +363,12 @@ fn recycle(core: &Core) {
         None => pool::pools().give_core(core),
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    /// A million of them lie beside each other.
+    #[test]
+    fn a_control_block_takes_four_cache_lines() {
+        assert_eq!(size_of::<super::Core>(), 256);
+    }
+}

@@ -4,6 +4,7 @@
 mod hooked;
 mod mask;
 mod native;
+mod poison;
 mod scopes;
 mod timeouts;
 mod values;

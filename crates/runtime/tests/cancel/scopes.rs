@@ -286,3 +286,33 @@ fn children_of_an_os_thread_are_cancelled_by_its_scope() {
     });
     assert_eq!(outcome, Err(silken::Elapsed));
 }
+
+#[test]
+fn a_mixed_family_is_cancelled_from_an_os_thread() {
+    fn members(alive: &AtomicUsize, depth: usize) {
+        silken::scope(|s| {
+            for light in [false, true] {
+                let builder = silken::Builder::new();
+                let builder = if light { builder.light() } else { builder };
+                let member = move || {
+                    let _guest = Guest::of(alive);
+                    if depth > 0 {
+                        members(alive, depth - 1);
+                    }
+                    silken::sleep(FAR);
+                };
+                drop(builder.spawn_scoped(s, member).unwrap());
+            }
+        });
+    }
+    for workers in [1, 2, 8] {
+        let runtime = silken::Runtime::builder().workers(workers).build().unwrap();
+        let alive = std::sync::Arc::new(AtomicUsize::new(0));
+        let count = alive.clone();
+        let parent = runtime.spawn(move || members(&count, 3));
+        until(|| alive.load(Ordering::SeqCst) == 2 + 4 + 8 + 16);
+        parent.cancel();
+        assert!(parent.join().unwrap_err().is_cancelled());
+        assert_eq!(alive.load(Ordering::SeqCst), 0);
+    }
+}
