@@ -38,6 +38,7 @@ pub(crate) mod driver;
 pub(crate) mod offload;
 
 pub(crate) mod sched;
+pub mod sync;
 mod time;
 
 #[cfg(feature = "interpose")]
