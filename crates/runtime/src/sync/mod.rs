@@ -35,13 +35,32 @@ macro_rules! const_unless_loom {
     };
 }
 
+mod atomic_option;
+mod barrier;
 mod condvar;
 mod deadline;
 mod mutex;
+mod notify;
+mod once;
+mod once_lock;
 mod poison;
 mod raw_mutex;
+mod raw_rwlock;
+mod rwlock;
+mod semaphore;
+mod sync_flag;
+mod wait_group;
 mod wait_queue;
 
+pub use atomic_option::AtomicOption;
+pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use mutex::{MappedMutexGuard, Mutex, MutexGuard};
+pub use notify::{Blocker, Notify, ParkError};
+pub use once::{Once, OnceState};
+pub use once_lock::{LazyLock, OnceLock};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{AcquireError, Semaphore, SemaphorePermit, Semphore};
 pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};
+pub use sync_flag::SyncFlag;
+pub use wait_group::WaitGroup;

@@ -26,7 +26,7 @@ use crate::sys::Lock;
 use std::ptr::NonNull;
 
 /// Wakes gathered under one hold of the lock; a guess: long enough to pay for the lock, short enough for the stack.
-pub(super) const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
+const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 
 /// One wait, on the stack of who waits.
 pub(super) struct Waiter {
@@ -145,6 +145,10 @@ impl Wakes {
         self.count == BATCH
     }
 
+    pub(super) fn room(&self) -> usize {
+        BATCH - self.count
+    }
+
     /// There is room: the caller has looked.
     pub(super) fn push(&mut self, unparker: Unparker) {
         self.unparkers[self.count] = Some(unparker);
@@ -201,14 +205,16 @@ impl<S> Queue<S> {
         }
     }
 
-    /// Settles, first to last, those who came before `end_ticket` and whose tag is meant, while there is room in `wakes`.
+    /// Settles, first to last, those who came before `end_ticket` and whose tag is meant, while there is room in `wakes`. Says whether any left the
+    /// queue.
     pub(super) fn settle_those(
         &mut self,
         outcome: Outcome,
         end_ticket: u64,
         wakes: &mut Wakes,
         mut is_meant: impl FnMut(u64) -> bool,
-    ) {
+    ) -> bool {
+        let mut any_left = false;
         let mut cursor = self.waiters.cursor();
         while !wakes.is_full()
             && let Some(node) = cursor.current()
@@ -220,10 +226,12 @@ impl<S> Queue<S> {
                 continue;
             }
             cursor.remove_current();
+            any_left = true;
             if let Some(unparker) = settle(node, outcome, true) {
                 wakes.push(unparker);
             }
         }
+        any_left
     }
 
     /// # Safety
@@ -345,13 +353,14 @@ impl<S> WaitQueue<S> {
 
     /// Settles all who wait now.
     pub(super) fn wake_all(&self, outcome: Outcome) {
-        let mut end_ticket = None;
+        self.wake_before(self.with(|queue| queue.end_ticket()), outcome);
+    }
+
+    /// Settles all who came before a ticket.
+    pub(super) fn wake_before(&self, end_ticket: u64, outcome: Outcome) {
         loop {
             let mut wakes = Wakes::none();
-            self.with(|queue| {
-                let end_ticket = *end_ticket.get_or_insert(queue.end_ticket());
-                queue.settle_those(outcome, end_ticket, &mut wakes, |_| true);
-            });
+            self.with(|queue| queue.settle_those(outcome, end_ticket, &mut wakes, |_| true));
             let more = wakes.is_full();
             wakes.unpark();
             if !more {
