@@ -21,6 +21,13 @@
 //! assert_eq!(squares.join().unwrap(), 385);
 //! ```
 //!
+//! What cannot go to another thread cannot go through a channel between them:
+//! ```compile_fail
+//! let (tx, rx) = silken::channel::unbounded();
+//! silken::spawn(move || tx.send(std::rc::Rc::new(1)).unwrap());
+//! rx.recv().unwrap();
+//! ```
+//!
 //! # How it is built
 //! | file | answers |
 //! |---|---|

@@ -177,7 +177,7 @@ fn senders_queue_up() {
             .map(|n| {
                 let tx = tx.clone();
                 let sender = cast.spawn(move || tx.send(n).unwrap());
-                silken::sleep(Duration::from_millis(10));
+                silken::sleep(Duration::from_millis(25));
                 sender
             })
             .collect();

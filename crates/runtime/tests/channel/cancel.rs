@@ -33,7 +33,8 @@ fn a_cancelled_senders_message_is_dropped_once_and_never_received() {
             for _ in 0..capacity {
                 tx.send(Counted(&DROPS)).unwrap();
             }
-            let sender = spawn(move || tx.send(Counted(&DROPS)).is_ok());
+            let message = Counted(&DROPS);
+            let sender = spawn(move || tx.send(message).is_ok());
             pause();
             sender.cancel();
             assert!(sender.join().unwrap_err().is_cancelled());
@@ -110,17 +111,65 @@ fn destructors_of_a_cancelled_coroutine_can_send_and_receive() {
     in_runtimes(|| {
         let (tx, rx) = bounded(0);
         let (answers, answers_rx) = bounded(0);
-        let farewell = Farewell(tx, answers_rx);
         let coroutine = spawn(move || {
-            let _farewell = farewell;
+            tx.send(0).unwrap();
+            let _farewell = Farewell(tx, answers_rx);
             silken::park();
         });
-        pause();
+        assert_eq!(rx.recv(), Ok(0));
         coroutine.cancel();
         assert_eq!(rx.recv(), Ok(1));
         pause();
         answers.send(2).unwrap();
         assert_eq!(rx.recv(), Ok(2));
         assert!(coroutine.join().unwrap_err().is_cancelled());
+    });
+}
+
+/// The same with selects on both sides: what a cancelled one has not returned is still where it was.
+#[test]
+fn a_commit_wins_over_a_cancellation() {
+    in_runtimes(|| {
+        for round in 0..200 {
+            let [one, other] = [0, 1].map(|n| bounded::<usize>((round + n) % 2));
+            let received = Arc::new(AtomicUsize::new(0));
+            let sent = Arc::new(AtomicUsize::new(0));
+            let receiver = spawn({
+                let (one, other, received) = (one.1.clone(), other.1.clone(), received.clone());
+                move || {
+                    loop {
+                        silken::select! {
+                            Ok(_) = recv(one) => received.fetch_add(1, Ordering::SeqCst),
+                            else(_) => unreachable!(),
+                            Ok(_) = recv(other) => received.fetch_add(1, Ordering::SeqCst),
+                            else(_) => unreachable!(),
+                        };
+                    }
+                }
+            });
+            let sender = spawn({
+                let (one, other, sent) = (one.0.clone(), other.0.clone(), sent.clone());
+                move || {
+                    loop {
+                        silken::select! {
+                            Ok(()) = send(one, 1) => sent.fetch_add(1, Ordering::SeqCst),
+                            else(_) => unreachable!(),
+                            Ok(()) = send(other, 2) => sent.fetch_add(1, Ordering::SeqCst),
+                            else(_) => unreachable!(),
+                        };
+                    }
+                }
+            });
+            (0..round % 4).for_each(|_| silken::yield_now());
+            // In either order.
+            if round % 2 == 0 { &receiver } else { &sender }.cancel();
+            (0..round % 3).for_each(|_| silken::yield_now());
+            receiver.cancel();
+            sender.cancel();
+            assert!(receiver.join().unwrap_err().is_cancelled());
+            assert!(sender.join().unwrap_err().is_cancelled());
+            let left = one.1.try_iter().count() + other.1.try_iter().count();
+            assert_eq!(received.load(Ordering::SeqCst) + left, sent.load(Ordering::SeqCst));
+        }
     });
 }
