@@ -315,7 +315,7 @@ impl<T> Channel<T> {
     }
 
     /// Whether a sender whose wait is over was claimed. It is in no list after this.
-    fn sender_has_ended(&self, waiter: &Waiter<T>, outcome: Outcome) -> bool {
+    pub(super) fn sender_has_ended(&self, waiter: &Waiter<T>, outcome: Outcome) -> bool {
         outcome == Outcome::Woken || !self.withdraw_sender(waiter)
     }
 
@@ -344,7 +344,7 @@ impl<T> Channel<T> {
     }
 
     /// Whether a receiver whose wait is over was claimed. It is in no list after this.
-    fn receiver_has_ended(&self, waiter: &Waiter<T>, outcome: Outcome) -> bool {
+    pub(super) fn receiver_has_ended(&self, waiter: &Waiter<T>, outcome: Outcome) -> bool {
         outcome == Outcome::Woken || !self.withdraw_receiver(waiter)
     }
 

@@ -1,7 +1,7 @@
 //! Channels: many senders, many receivers, each message to one of them.
 //!
 //! [`bounded`] channels hold so many messages and make senders wait; [`bounded`]`(0)` is a rendezvous, where a send waits for its receiver;
-//! [`unbounded`] ones never make a sender wait. [`after`], [`tick`] and [`never`] are receivers that the clock sends to. Any of them are arms of a
+//! [`unbounded`] ones never make a sender wait. [`after`], [`tick`] and [`never()`] are receivers that the clock sends to. Any of them are arms of a
 //! [`select!`](crate::select). Names and signatures are those of the crate crossbeam-channel; [`mpsc`], [`mpmc`] and [`spsc`] have those of std.
 //!
 //! Three are of another kind: [`oneshot`] is for one value, [`broadcast`] gives every value to every receiver, and of a [`watch`] receivers see the latest value
@@ -151,7 +151,7 @@ fn deadline_at(deadline: Instant) -> Option<u64> {
 }
 
 /// A channel: `chan!()` is [`unbounded`](crate::channel::unbounded), `chan!(n)` is [`bounded`](crate::channel::bounded)`(n)`, and `chan!(T, n)` the same for
-/// messages of type `T`.
+/// messages of type `T`. (A capacity is first read as a type: put a call with literal arguments in braces, `chan!({ f(1) })`.)
 ///
 /// # Examples
 /// ```

@@ -54,15 +54,13 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
     }
 
     unsafe fn enlist(&self, ticket: &Ticket, index: u32) -> bool {
-        match self.channel() {
-            // SAFETY: S8: the caller's contract.
-            Some(channel) => matches!(
-                unsafe { channel.list_receiver(&self.waiter, ticket, index) },
-                Listed::Waits
-            ),
+        let Some(channel) = self.channel() else {
             // Due in this moment: the deadline has come, and says so.
-            None => true,
-        }
+            return true;
+        };
+        // SAFETY: S8: the caller's contract.
+        let listed = unsafe { channel.list_receiver(&self.waiter, ticket, index) };
+        matches!(listed, Listed::Waits)
     }
 
     fn withdraw(&self) {

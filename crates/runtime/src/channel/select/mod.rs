@@ -36,6 +36,9 @@ mod arms;
 mod dynamic;
 mod macros;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 pub use arms::{RecvArm, SendArm};
 pub use dynamic::{Select, SelectTimeoutError, SelectedOperation, TrySelectError};
 
@@ -211,7 +214,7 @@ fn random_below(count: usize) -> usize {
     SEED.store(seed, Ordering::Relaxed);
     let mixed = (seed ^ seed >> 16).wrapping_mul(0x85EB_CA6B);
     let mixed = (mixed ^ mixed >> 13).wrapping_mul(0xC2B2_AE35);
-    (u64::from(mixed ^ mixed >> 16) * count as u64 >> 32) as usize
+    ((u64::from(mixed ^ mixed >> 16) * count as u64) >> 32) as usize
 }
 
 #[cfg(all(test, not(loom)))]
