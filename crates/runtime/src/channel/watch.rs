@@ -17,14 +17,16 @@
 //! time would keep a sender out. Hence a receiver must not borrow twice at once: a writer that came in between would wait for the first
 //! borrow and the second for the writer. Rejected: an `Arc` that is swapped (no `send_modify` without `Clone`, and an allocation for each change).
 
-use super::select::{Arm, Operation, Ticket};
+mod arm;
+
 pub use super::{RecvError, RecvTimeoutError, SendError};
+pub use arm::ChangedArm;
+
 use crate::coroutine::WaitReason;
-use crate::driver::monitor::{Look, Monitor, Waiter, Wake};
+use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::loom::{Arc, UnsafeCell};
-use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -459,11 +461,7 @@ impl<T> Receiver<T> {
     /// assert_eq!(*receiver.borrow(), 2);
     /// ```
     pub fn changed_arm(&mut self) -> ChangedArm<'_, T> {
-        ChangedArm {
-            receiver: self,
-            waiter: Waiter::new(),
-            news: Cell::new(None),
-        }
+        ChangedArm::new(self)
     }
 
     /// Waits until the value is one that `is_wanted` accepts, beginning with the present one, and counts it as seen. `is_wanted` runs while the value is
@@ -548,47 +546,6 @@ impl<T> fmt::Debug for Sender<T> {
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver").finish_non_exhaustive()
-    }
-}
-
-/// A change as an arm: see [`Receiver::changed_arm`].
-pub struct ChangedArm<'a, T> {
-    receiver: &'a mut Receiver<T>,
-    waiter: Waiter,
-    news: Cell<Option<Result<u64, RecvError>>>,
-}
-
-// SAFETY: S8: the news' list holds the node from `enlist` to `withdraw`, and is locked in both. Nobody claims the ticket: the select looks again.
-unsafe impl<T> Arm for ChangedArm<'_, T> {
-    fn try_now(&self) -> bool {
-        self.news.set(self.receiver.shared.news(self.receiver.seen));
-        self.news.get().is_some()
-    }
-
-    unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
-        let Receiver { shared, seen } = &*self.receiver;
-        let has_news = |(): &mut ()| shared.news(*seen).is_some();
-        // SAFETY: S8: the caller's contract.
-        unsafe { shared.news.watch(&self.waiter, ticket.cell(), has_news) }
-    }
-
-    fn withdraw(&self) {
-        self.receiver.shared.news.withdraw(&self.waiter);
-    }
-}
-
-impl<T> Operation for ChangedArm<'_, T> {
-    type Output = Result<(), RecvError>;
-
-    fn finish(self) -> Self::Output {
-        self.receiver.seen = self.news.get().unwrap_or(Err(RecvError))?;
-        Ok(())
-    }
-}
-
-impl<T> fmt::Debug for ChangedArm<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ChangedArm { .. }")
     }
 }
 
