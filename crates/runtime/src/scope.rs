@@ -277,6 +277,11 @@ impl<T> ScopedJoinHandle<'_, T> {
         self.handle.is_finished()
     }
 
+    /// The child's end as an arm of a [`select!`](crate::select): see [`JoinHandle::join_arm`].
+    pub fn join_arm(&self) -> crate::JoinArm<'_, T> {
+        self.handle.join_arm()
+    }
+
     /// Asks the child to end: see [`JoinHandle::cancel`].
     pub fn cancel(&self) {
         self.handle.cancel();

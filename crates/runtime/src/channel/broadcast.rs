@@ -15,9 +15,11 @@
 //! It is taken off the count first, so that values sent later do not count it, and then gives up its part in those that were sent before.
 
 pub use super::SendError;
+use super::select::{Arm, Operation, Ticket};
 use crate::coroutine::WaitReason;
-use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::monitor::{Look, Monitor, Waiter, Wake};
 use crate::driver::timers::{deadline_after, deadline_at};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -350,6 +352,28 @@ impl<T: Clone> Receiver<T> {
         taken.map(Arc::unwrap_or_clone)
     }
 
+    /// The receiving as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`recv`](Self::recv).
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::{broadcast, never};
+    /// let (sender, mut receiver) = broadcast::channel(4);
+    /// silken::spawn(move || sender.send("all"));
+    /// let got = silken::select! {
+    ///     on(receiver.recv_arm()) -> got => got,
+    ///     recv(never::<()>()) -> _ => unreachable!(),
+    /// };
+    /// assert_eq!(got, Ok("all"));
+    /// ```
+    pub fn recv_arm(&mut self) -> RecvArm<'_, T> {
+        RecvArm {
+            next: Cell::new(self.next),
+            receiver: self,
+            waiter: Waiter::new(),
+            taken: Cell::new(None),
+        }
+    }
+
     /// As [`recv`](Self::recv), for at most `timeout`.
     ///
     /// # Errors
@@ -387,6 +411,68 @@ impl<T: Clone> Receiver<T> {
             Some(taken) => Ok(taken.map(Arc::unwrap_or_clone)?),
             None => Err(TryRecvError::Empty),
         }
+    }
+}
+
+/// The receiving as an arm: see [`Receiver::recv_arm`].
+pub struct RecvArm<'a, T> {
+    receiver: &'a mut Receiver<T>,
+    waiter: Waiter,
+    /// What was taken, and the number of the value after it.
+    taken: Cell<Option<Result<Arc<T>, RecvError>>>,
+    next: Cell<u64>,
+}
+
+// SAFETY: S8: the channel's list holds the node from `enlist` to `withdraw`, and is locked in both. Nobody claims the ticket: the select looks again.
+unsafe impl<T> Arm for RecvArm<'_, T> {
+    fn try_now(&self) -> bool {
+        let mut next = self.next.get();
+        let taken = self.receiver.shared.monitor.with(|state| state.take(&mut next));
+        self.next.set(next);
+        let is_ready = taken.is_some();
+        self.taken.set(taken);
+        is_ready
+    }
+
+    unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
+        let next = self.next.get();
+        let is_ready = |state: &mut State<T>| next != state.tail || state.senders == 0;
+        // SAFETY: S8: the caller's contract.
+        unsafe {
+            self.receiver
+                .shared
+                .monitor
+                .watch(&self.waiter, ticket.cell(), is_ready)
+        }
+    }
+
+    fn withdraw(&self) {
+        self.receiver.shared.monitor.withdraw(&self.waiter);
+    }
+
+    fn discard(&self) {
+        drop(self.taken.take());
+    }
+}
+
+impl<T> Drop for RecvArm<'_, T> {
+    fn drop(&mut self) {
+        self.receiver.next = self.next.get();
+    }
+}
+
+impl<T: Clone> Operation for RecvArm<'_, T> {
+    type Output = Result<T, RecvError>;
+
+    fn finish(self) -> Self::Output {
+        let taken = self.taken.take().expect("a chosen arm has what it took");
+        taken.map(Arc::unwrap_or_clone)
+    }
+}
+
+impl<T> fmt::Debug for RecvArm<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecvArm { .. }")
     }
 }
 

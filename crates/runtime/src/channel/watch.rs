@@ -13,11 +13,15 @@
 //! the receiver held the lock first, it is listed and woken; if it came second, the lock shows it the new version.
 //!
 //! # The lock of the value
-//! A [`Monitor`] over a count of readers and a flag. Writers go first: a reader waits while a writer waits, or receivers that read all the
+//! A `Monitor` over a count of readers and a flag. Writers go first: a reader waits while a writer waits, or receivers that read all the
 //! time would keep a sender out. Hence a receiver must not borrow twice at once: a writer that came in between would wait for the first
 //! borrow and the second for the writer. Rejected: an `Arc` that is swapped (no `send_modify` without `Clone`, and an allocation for each change).
 
+mod arm;
+
 pub use super::{RecvError, RecvTimeoutError, SendError};
+pub use arm::ChangedArm;
+
 use crate::coroutine::WaitReason;
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::{deadline_after, deadline_at};
@@ -188,6 +192,14 @@ impl<T> Shared<T> {
     fn current(&self) -> u64 {
         // Acquire: pairs with the Release in `change` and in the sender's drop: what a sender did before is seen.
         self.version.load(Ordering::Acquire)
+    }
+
+    /// What there is to tell a receiver that has seen this version: the new one, or that none will come.
+    fn news(&self, seen: u64) -> Option<Result<u64, RecvError>> {
+        match self.current() {
+            version if version & !CLOSED != seen => Some(Ok(version & !CLOSED)),
+            version => (version & CLOSED != 0).then_some(Err(RecvError)),
+        }
     }
 
     fn receiver_count(&self) -> usize {
@@ -418,12 +430,12 @@ impl<T> Receiver<T> {
 
     fn wait_changed(&mut self, deadline_ns: Option<u64>) -> Result<(), RecvTimeoutError> {
         let Self { shared, seen } = self;
-        let mut look = || match shared.current() {
-            version if version & !CLOSED != *seen => {
-                *seen = version & !CLOSED;
+        let mut look = || match shared.news(*seen)? {
+            Ok(version) => {
+                *seen = version;
                 Some(Ok(()))
             }
-            version => (version & CLOSED != 0).then_some(Err(RecvTimeoutError::Disconnected)),
+            Err(RecvError) => Some(Err(RecvTimeoutError::Disconnected)),
         };
         if let Some(result) = look() {
             return result;
@@ -433,6 +445,23 @@ impl<T> Receiver<T> {
             None if expired => Look::Done(Err(RecvTimeoutError::Timeout)),
             None => Look::Wait(deadline_ns),
         })
+    }
+
+    /// The next change as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`changed`](Self::changed).
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::{after, watch};
+    /// let (sender, mut receiver) = watch::channel(1);
+    /// silken::spawn(move || sender.send(2));
+    /// silken::select! {
+    ///     on(receiver.changed_arm()) -> changed => changed.unwrap(),
+    ///     recv(after(std::time::Duration::from_secs(60))) -> _ => unreachable!(),
+    /// }
+    /// assert_eq!(*receiver.borrow(), 2);
+    /// ```
+    pub fn changed_arm(&mut self) -> ChangedArm<'_, T> {
+        ChangedArm::new(self)
     }
 
     /// Waits until the value is one that `is_wanted` accepts, beginning with the present one, and counts it as seen. `is_wanted` runs while the value is

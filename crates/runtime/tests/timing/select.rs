@@ -1,7 +1,7 @@
 //! What a select waits for beside channels, the first of several coroutines, and several at once.
 
 use super::{LONG, everywhere, ms, on_coroutines};
-use silken::channel::{after, broadcast, never, oneshot, unbounded};
+use silken::channel::{after, broadcast, never, oneshot, unbounded, watch};
 use silken::select;
 use silken::time::interval_at;
 use std::io::{Read, Write};
@@ -81,6 +81,41 @@ fn the_value_of_a_oneshot() {
         }
         sender.send(3).unwrap();
         assert_eq!(receiver.recv(), Ok(3), "a select that gave up leaves nothing behind");
+    });
+}
+
+#[test]
+fn broadcasts_and_watches() {
+    const VALUES: u32 = 200;
+    everywhere(|world| {
+        let (values, mut receiver) = broadcast::channel(VALUES as usize);
+        let (state, mut watching) = watch::channel(0);
+        let sending = world.spawn(move || {
+            for value in 1..=VALUES {
+                values.send(value).unwrap();
+                state.send(value).unwrap();
+            }
+        });
+        let (mut next, mut last) = (1, 0);
+        while next <= VALUES || last < VALUES {
+            select! {
+                on(receiver.recv_arm()) -> value => match value {
+                    Ok(value) => {
+                        assert_eq!(value, next, "no value is lost to an arm that was not chosen");
+                        next += 1;
+                    }
+                    Err(error) => {
+                        assert_eq!((error, next), (broadcast::RecvError::Closed, VALUES + 1));
+                    }
+                },
+                on(watching.changed_arm()) -> changed => {
+                    let value = *watching.borrow();
+                    assert!(if changed.is_ok() { value >= last } else { value == VALUES });
+                    last = value;
+                }
+            }
+        }
+        sending.join();
     });
 }
 
