@@ -93,7 +93,7 @@ fn lock(workers: usize) -> Sample {
 }
 
 fn rwlock(_options: &Options) -> Sample {
-    let work = |count| {
+    let work = |count: usize| {
         let value = Arc::new(RwLock::new(0usize));
         let work = |value: Arc<RwLock<usize>>| {
             move || {

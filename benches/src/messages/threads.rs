@@ -141,8 +141,11 @@ pub fn rwlock(_options: &Options) -> Sample {
 pub fn select(_options: &Options) -> Sample {
     sample(ns_per_operation(SELECTS, |count| {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..4).map(|_| bounded(1)).unzip();
-        let server =
-            thread::spawn(move || (0..count).for_each(|number| senders[number % 4].send(number).expect("open")));
+        // The senders come back by the join: a closed channel would be ready as well.
+        let server = thread::spawn(move || {
+            (0..count).for_each(|number| senders[number % 4].send(number).expect("open"));
+            senders
+        });
         let [a, b, c, d] = <[Receiver<usize>; 4]>::try_from(receivers).expect("four");
         let mut sum = 0;
         for _ in 0..count {
@@ -154,6 +157,6 @@ pub fn select(_options: &Options) -> Sample {
             }
         }
         assert_eq!(sum, (0..count).sum());
-        server.join().expect("no panic");
+        drop(server.join().expect("no panic"));
     }))
 }
