@@ -164,6 +164,7 @@ impl Round<'_> {
         let (settle, pace) = (self.plan.settle, self.plan.pace);
         silken::spawn(move || {
             ticket.begin();
+            use_stack();
             let mut part = Part {
                 index,
                 rng,
@@ -297,6 +298,14 @@ impl Round<'_> {
         }
         self.ledger.check()
     }
+}
+
+/// Uses as much stack as any wait and its unwinding do. Stacks keep the memory that was touched, and which stack meets the deepest wait is chance: the process
+/// would grow slowly, to a limit, for hundreds of rounds, and a leak could hide in that.
+#[inline(never)]
+fn use_stack() {
+    const BYTES: usize = 12 * 1024;
+    std::hint::black_box(&mut [0u8; BYTES]);
 }
 
 fn chunks(mut stations: Vec<Station>, size: usize) -> impl Iterator<Item = Vec<Station>> {

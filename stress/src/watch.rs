@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const ROUND_LIMIT: Duration = Duration::from_secs(30);
 
 /// Memory may grow by one part in so many, and by `RSS_ALLOWANCE_KB`.
-const RSS_ALLOWANCE_PART: usize = 20;
-const RSS_ALLOWANCE_KB: usize = 24 * 1024;
+const RSS_ALLOWANCE_PART: usize = 50;
+const RSS_ALLOWANCE_KB: usize = 8 * 1024;
 const MAPS_ALLOWANCE: usize = 32;
 
 /// Fewer rounds have no quarters to compare.

@@ -9,11 +9,7 @@ use crate::ledger::{Flow, Ledger, Token};
 use crate::plan::Rng;
 use silken::JoinHandle;
 use silken::channel::{self, Receiver, Sender, TryRecvError};
-use std::sync::atomic::{
-    AtomicBool, AtomicUsize,
-    Ordering::{Relaxed, SeqCst},
-    fence,
-};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, Ordering::Relaxed, fence};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -65,7 +61,7 @@ impl Channel {
     fn receive(&self, rx: &Receiver<Token>, part: &mut Part) {
         let _receiving = Counted::new(&self.receiving);
         // SeqCst: pairs with the release. Either it sees this receiver counted, or this receiver sees it.
-        fence(SeqCst);
+        fence(Ordering::SeqCst);
         if self.released.load(Relaxed) {
             return;
         }
@@ -108,7 +104,7 @@ impl Wait for Channel {
     fn release(&self) {
         self.released.store(true, Relaxed);
         // SeqCst: pairs with the fence in `receive`.
-        fence(SeqCst);
+        fence(Ordering::SeqCst);
         if self.closes {
             self.tx.close();
             return;
