@@ -2,7 +2,8 @@
 //!
 //! # Protocol
 //! Everything is under the queue's lock: how many have come, and the number of the generation. Each waiter bears the generation in which it came. The last
-//! to come begins the next one, and wakes all before it. A waiter that gives up is no longer counted, unless its generation has ended meanwhile.
+//! to come begins the next one, and wakes all before it. A waiter that gives up is no longer counted. If its generation
+//! has ended meanwhile it was counted, and the others go on with it: then it has met them, deadline and cancellation notwithstanding.
 
 use super::deadline;
 use super::wait_queue::{Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
@@ -92,6 +93,8 @@ impl Barrier {
     fn wait_until(&self, deadline_ns: Option<u64>) -> Option<BarrierWaitResult> {
         // Written as it comes, read as it leaves, both under the lock.
         let generation = Cell::new(0);
+        // It gave up, but had been counted with those who met: they go on with it, so it has met them.
+        let has_met = Cell::new(false);
         let arrive = |queue: &mut Queue<Arrivals>| {
             let arrivals = &mut queue.state;
             generation.set(arrivals.generation);
@@ -105,8 +108,9 @@ impl Barrier {
             is_last.then(|| queue.end_ticket())
         };
         let leave = |queue: &mut Queue<Arrivals>, _| {
-            if queue.state.generation == generation.get() {
-                queue.state.count -= 1;
+            match queue.state.generation == generation.get() {
+                true => queue.state.count -= 1,
+                false => has_met.set(true),
             }
             Wakes::none()
         };
@@ -116,6 +120,7 @@ impl Barrier {
                 self.queue.wake_before(end_ticket, Outcome::Woken);
                 Some(BarrierWaitResult(true))
             }
+            Ok(_) if has_met.get() => Some(BarrierWaitResult(false)),
             Ok(ended) => {
                 unwind_if_cancelled(ended.outcome);
                 (ended.outcome == Outcome::Woken).then_some(BarrierWaitResult(false))
