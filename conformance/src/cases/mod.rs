@@ -1,6 +1,8 @@
-//! The cases, one file per topic. A case takes an executor, uses only std, libc and unmodified crates, and panics
-//! where a thread would have behaved otherwise.
+//! The cases, one file per topic. A case takes an executor and panics where something behaved otherwise than promised:
+//! in the topics about std, libc and unmodified crates than a thread would have.
 
+pub mod chan;
+pub mod chan_storm;
 pub mod condvar;
 pub mod crossbeam;
 pub mod fd;
@@ -18,6 +20,8 @@ pub mod parking_lot_crate;
 pub mod pipe;
 pub mod process;
 pub mod rwlock;
+pub mod select;
+pub mod select_dynamic;
 pub mod sleep;
 pub mod spin;
 pub mod stdio;
