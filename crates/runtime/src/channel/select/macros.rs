@@ -221,7 +221,7 @@ macro_rules! __select {
     (@expand $order:ident (
         $(($source:ident $arm:ident $out:ident $operation:tt ($pattern:pat) ($body:expr) ($($else:pat => $else_body:expr)?)))*
     ) (($limit:expr) ($default:expr))) => {{
-        #[allow(unused_variables, unused_mut, unused_assignments, clippy::needless_borrow)]
+        #[allow(unused_variables, unused_mut, unused_assignments, clippy::needless_borrow, clippy::unused_unit)]
         let ($($out,)*) = {
             $($crate::__select!(@source $source $operation);)*
             let limit = $limit;
