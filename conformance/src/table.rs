@@ -385,6 +385,65 @@ macro_rules! for_each_case {
                     any multiplexer;
                     any storm;
                 }
+                oneshot {
+                    any value_arrives;
+                    any sender_leaves;
+                    any receiver_leaves;
+                    any receiver_closes;
+                    any timeout_then_value;
+                    any races;
+                    any many;
+                }
+                broadcast {
+                    any everyone_gets_everything;
+                    any one_send_wakes_all;
+                    any lag_is_counted;
+                    any late_receiver;
+                    any no_receivers;
+                    any senders_leave;
+                    any timeout_expires;
+                    any sender_waits_for_the_last_receiver;
+                    any drops_are_exact;
+                    any sums_add_up;
+                }
+                watch {
+                    any change_is_heard;
+                    any changes_coalesce;
+                    any looking_is_not_seeing;
+                    any everyone_hears;
+                    any last_change_then_end;
+                    any no_receivers;
+                    any silent_changes;
+                    any sender_waits_for_the_last_receiver;
+                    any readers_do_not_starve_the_sender;
+                    any values_only_go_forward;
+                    any timeout_is_cut_short;
+                }
+                ticker {
+                    any never_early;
+                    any first_tick;
+                    any burst_makes_up;
+                    any delay_moves_on;
+                    any skip_keeps_the_rhythm;
+                    any stop_wakes_who_waits;
+                    any reset_reaches_who_waits;
+                    any reset_puts_off;
+                    any tick_timeout_expires;
+                    any shared_ticks_go_to_one;
+                }
+                own_time {
+                    any sleep_is_never_early;
+                    any sleep_until_the_past;
+                    any sleeps_overlap;
+                    any function_runs_once;
+                    any stop_prevents;
+                    any stop_comes_late;
+                    any reset_brings_near;
+                    any reset_puts_off;
+                    any reset_starts_again;
+                    any functions_may_block;
+                    any many_functions;
+                }
             }
     };
 }

@@ -256,18 +256,14 @@ pub fn storm(ex: &dyn Executor) {
         let tally = Tally::default();
         let (values, seed) = (tally.clone(), rng.clone());
         let senders = ex.start_each(6, move |unit| {
-            let mut rng = seed.clone();
-            (0..unit).for_each(|_| drop(rng.fork()));
-            let mut rng = rng.fork();
+            let mut rng = seed.of_unit(unit);
             (0..60)
                 .filter_map(|_| random_send(&tx, &mut rng, values.value()))
                 .collect::<Vec<_>>()
         });
         let seed = rng.clone();
         let receivers = ex.start_each(5, move |unit| {
-            let mut rng = seed.clone();
-            (0..unit + 10).for_each(|_| drop(rng.fork()));
-            let mut rng = rng.fork();
+            let mut rng = seed.of_unit(unit + 10);
             let mut seen = Vec::new();
             while let Ok(number) = random_recv(&rx, &mut rng) {
                 seen.extend(number);

@@ -356,7 +356,7 @@ pub fn disconnect_wakes(ex: &dyn Executor) {
         let receiver = ex.start(move || select! { recv(rx) -> got => got, recv(never()) -> got => got });
         sleep(SHORT);
         if closes {
-            drop(tx.clone().close())
+            assert!(tx.clone().close())
         } else {
             drop(tx)
         }
@@ -365,7 +365,7 @@ pub fn disconnect_wakes(ex: &dyn Executor) {
         let sender = ex.start(move || select! { send(tx, 4) -> sent => sent, recv(never::<()>()) -> _ => Ok(()) });
         sleep(SHORT);
         if closes {
-            drop(rx.clone().close())
+            assert!(rx.clone().close())
         } else {
             drop(rx)
         }

@@ -15,7 +15,7 @@ pub fn many_arms(ex: &dyn Executor) {
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..20).map(|_| bounded(1)).unzip();
     let chooser = ex.start(move || {
         let mut select = Select::new();
-        receivers.iter().for_each(|rx| drop(select.recv(rx)));
+        receivers.iter().for_each(|rx| _ = select.recv(rx));
         (0..20)
             .map(|_| {
                 let operation = select.select();
@@ -43,7 +43,7 @@ pub fn every_arm_wakes(ex: &dyn Executor) {
     let mut seen = [0; 20];
     for _ in 0..20 {
         let mut select = Select::new();
-        receivers.iter().for_each(|rx| drop(select.recv(rx)));
+        receivers.iter().for_each(|rx| _ = select.recv(rx));
         let operation = select.select();
         let index = operation.index();
         assert_eq!(operation.recv(&receivers[index]), Ok(index));
@@ -59,7 +59,7 @@ pub fn fair_among_ready(ex: &dyn Executor) {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..12).map(|_| unbounded()).unzip();
         (0..600).for_each(|_| senders.iter().for_each(|tx: &Sender<()>| tx.send(()).unwrap()));
         let mut select = Select::new();
-        receivers.iter().for_each(|rx| drop(select.recv(rx)));
+        receivers.iter().for_each(|rx| _ = select.recv(rx));
         let mut counts = [0; 12];
         for _ in 0..1_200 {
             let operation = select.select();
@@ -78,11 +78,11 @@ pub fn biased_takes_the_first(ex: &dyn Executor) {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..10).map(|_| bounded(1)).unzip();
         senders.iter().skip(4).for_each(|tx: &Sender<()>| tx.send(()).unwrap());
         let mut select = Select::new_biased();
-        receivers.iter().for_each(|rx| drop(select.recv(rx)));
-        for expected in 4..10 {
+        receivers.iter().for_each(|rx| _ = select.recv(rx));
+        for (index, rx) in receivers.iter().enumerate().skip(4) {
             let operation = select.select();
-            assert_eq!(operation.index(), expected);
-            operation.recv(&receivers[expected]).unwrap();
+            assert_eq!(operation.index(), index);
+            operation.recv(rx).unwrap();
         }
         assert_eq!(select.try_select().unwrap_err(), TrySelectError);
     })
@@ -135,7 +135,7 @@ pub fn removed_arm_is_gone(ex: &dyn Executor) {
     ex.start(|| {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..10).map(|_| bounded(1)).unzip();
         let mut select = Select::new();
-        receivers.iter().for_each(|rx| drop(select.recv(rx)));
+        receivers.iter().for_each(|rx| _ = select.recv(rx));
         senders.iter().for_each(|tx: &Sender<u8>| tx.send(0).unwrap());
         (0..10)
             .filter(|index| *index != 9)
@@ -214,7 +214,7 @@ pub fn multiplexer(ex: &dyn Executor) {
         (0..=unit).for_each(|number| tx.send(number).unwrap());
     });
     let mut select = Select::new();
-    receivers.iter().for_each(|rx| drop(select.recv(rx)));
+    receivers.iter().for_each(|rx| _ = select.recv(rx));
     let (mut next, mut open) = ([0; 16], 16);
     while open > 0 {
         let operation = select.select();
@@ -241,16 +241,14 @@ pub fn storm(ex: &dyn Executor) {
         let channels: Arc<Vec<(Sender<u64>, Receiver<u64>)>> = Arc::new((0..4).map(|_| bounded(capacity)).collect());
         let (shared, seed) = (channels.clone(), rng.clone());
         let units = ex.start_each(6, move |unit| {
-            let mut rng = seed.clone();
-            (0..unit).for_each(|_| drop(rng.fork()));
-            let mut rng = rng.fork();
+            let mut rng = seed.of_unit(unit);
             let (mut sent, mut received) = ((0, 0), (0, 0));
             for _ in 0..80 {
                 let value = rng.below(1_000);
                 let to = &shared[rng.below(4) as usize].0;
                 let mut select = Select::new();
                 let sends = select.send(to, value);
-                shared.iter().for_each(|(_, rx)| drop(select.recv(rx)));
+                shared.iter().for_each(|(_, rx)| _ = select.recv(rx));
                 let Ok(operation) = select.select_timeout(Duration::from_micros(500)) else {
                     continue;
                 };
@@ -265,10 +263,11 @@ pub fn storm(ex: &dyn Executor) {
             }
             (sent, received)
         });
-        let left: Vec<_> = join_all(units);
+        let done = join_all(units);
         let rest: Vec<u64> = channels.iter().flat_map(|(_, rx)| rx.try_iter()).collect();
-        let sum = |f: fn(&((u64, u64), (u64, u64))) -> u64| left.iter().map(f).sum::<u64>();
-        assert_eq!(sum(|unit| unit.0.0), sum(|unit| unit.1.0) + rest.len() as u64);
-        assert_eq!(sum(|unit| unit.0.1), sum(|unit| unit.1.1) + rest.iter().sum::<u64>());
+        let add = |one: (u64, u64), other: (u64, u64)| (one.0 + other.0, one.1 + other.1);
+        let left = (rest.len() as u64, rest.iter().sum());
+        let sent = done.iter().map(|unit| unit.0).fold((0, 0), add);
+        assert_eq!(sent, done.iter().map(|unit| unit.1).fold(left, add));
     }
 }
