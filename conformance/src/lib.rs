@@ -1,9 +1,10 @@
 //! One suite of behaviours, each written once and run on every executor.
 //!
 //! Vocabulary: a *unit* is what an executor starts: an OS thread, an isolated coroutine or a light one. A *case* is a
-//! function over `&dyn Executor` that uses only std, libc and unmodified crates, so that it states what a thread
-//! does; run on OS threads it validates itself, run on coroutines it validates silken. A *kind* names an executor and
-//! its size.
+//! function over `&dyn Executor`. Most use only std, libc and unmodified crates, so that they state what a thread
+//! does; run on OS threads they validate themselves, run on coroutines they validate silken. The others are about what
+//! silken itself offers to wait for (channels, select, tickers, locks …), which has to work on OS threads as well. A
+//! *kind* names an executor and its size.
 //!
 //! Protocol: [`for_each_case`] is the one table. [`suite`] turns it into a `#[test]` per case for a kind and leaves
 //! out what the kind does not promise (a light coroutine shares its worker's thread-locals, so `identity` cases are not
@@ -16,6 +17,7 @@
 pub mod cases;
 pub mod executor;
 pub mod harness;
+pub mod probe;
 pub mod raw;
 pub mod rng;
 mod table;

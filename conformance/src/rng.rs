@@ -48,4 +48,9 @@ impl Rng {
     pub fn fork(&mut self) -> Rng {
         Rng(self.bits())
     }
+
+    /// The generator of the unit with this number, reproducible from the seed.
+    pub fn of_unit(&self, unit: usize) -> Rng {
+        Rng(Rng(self.0.wrapping_add(unit as u64)).bits())
+    }
 }

@@ -287,6 +287,163 @@ macro_rules! for_each_case {
                     identity once_cell_one_value;
                     identity once_cell_lazy;
                 }
+                chan {
+                    any fifo_order;
+                    any fifo_per_sender;
+                    any many_to_many;
+                    any rendezvous_sender_waits;
+                    any rendezvous_receiver_waits;
+                    any rendezvous_ping_pong;
+                    any rendezvous_try_forms;
+                    any waiting_message_comes_after_queued;
+                    any bound_is_never_exceeded;
+                    any bound_holds_for_try_send;
+                    any blocked_sender_gets_value_back;
+                    any all_blocked_senders_get_values_back;
+                    any blocked_receivers_see_disconnect;
+                    any disconnect_takes_the_last;
+                    any drain_after_senders_left;
+                    any send_without_receiver;
+                    any receivers_end_drops_messages;
+                    any drops_are_exact;
+                    any message_drop_uses_the_channel;
+                    any close_lets_drain;
+                    any close_wakes_both_sides;
+                    any close_happens_once;
+                    any panic_disconnects;
+                    any one_message_per_receiver;
+                    any send_timeout_expires;
+                    any recv_timeout_expires;
+                    any timeouts_deliver;
+                    any deadline_in_the_past;
+                    any recv_timeout_races;
+                    any send_timeout_races;
+                    any lengths;
+                    any counts_follow_clones;
+                    any same_channel;
+                    any iterators_end;
+                    any try_iter_does_not_wait;
+                    any zero_sized_messages;
+                    any large_messages;
+                    any macro_forms;
+                }
+                chan_storm {
+                    any fan_in;
+                    any fan_out;
+                    any ring;
+                    any pipeline;
+                    any pipeline_ends_from_its_tail;
+                    any prime_sieve;
+                    any request_and_reply;
+                    any tokens_limit_units;
+                    any with_os_thread;
+                    any across_kinds;
+                    any ends_come_and_go;
+                    any storm;
+                    any detached_units_go_on;
+                }
+                select {
+                    any ready_arm_is_taken;
+                    any waits_for_the_first;
+                    any exactly_one_happens;
+                    any exactly_one_happens_after_a_wait;
+                    any no_message_is_lost;
+                    any many_selectors;
+                    any fair_among_ready;
+                    any biased_takes_the_first;
+                    any default_runs_if_nothing_is_ready;
+                    any timeout_expires;
+                    any timeout_is_cut_short;
+                    any timeouts_race_messages;
+                    any send_arm_waits;
+                    any unsent_message_is_dropped;
+                    any crosswise_rendezvous;
+                    any one_channel_against_each_other;
+                    any does_not_meet_itself;
+                    any disconnected_arm_is_ready;
+                    any disconnect_wakes;
+                    any clock_arms;
+                    any same_channel_twice;
+                    any bodies_leave;
+                    any patterns_refuse;
+                    any loop_until_both_end;
+                    any nested;
+                    any evaluated_once_in_order;
+                    any std_named_arms;
+                }
+                select_dynamic {
+                    any many_arms;
+                    any every_arm_wakes;
+                    any fair_among_ready;
+                    any biased_takes_the_first;
+                    any unsent_messages_come_back;
+                    any send_arms_wait;
+                    any removed_arm_is_gone;
+                    any limits_expire;
+                    any unasked_operation_drops;
+                    any clock_arms;
+                    any multiplexer;
+                    any storm;
+                }
+                oneshot {
+                    any value_arrives;
+                    any sender_leaves;
+                    any receiver_leaves;
+                    any receiver_closes;
+                    any timeout_then_value;
+                    any races;
+                    any many;
+                }
+                broadcast {
+                    any everyone_gets_everything;
+                    any one_send_wakes_all;
+                    any lag_is_counted;
+                    any late_receiver;
+                    any no_receivers;
+                    any senders_leave;
+                    any timeout_expires;
+                    any sender_waits_for_the_last_receiver;
+                    any drops_are_exact;
+                    any sums_add_up;
+                }
+                watch {
+                    any change_is_heard;
+                    any changes_coalesce;
+                    any looking_is_not_seeing;
+                    any everyone_hears;
+                    any last_change_then_end;
+                    any no_receivers;
+                    any silent_changes;
+                    any sender_waits_for_the_last_receiver;
+                    any readers_do_not_starve_the_sender;
+                    any values_only_go_forward;
+                    any timeout_is_cut_short;
+                }
+                ticker {
+                    any never_early;
+                    any first_tick;
+                    any burst_makes_up;
+                    any delay_moves_on;
+                    any skip_keeps_the_rhythm;
+                    any stop_wakes_who_waits;
+                    any reset_reaches_who_waits;
+                    any reset_puts_off;
+                    any tick_timeout_expires;
+                    any shared_ticks_go_to_one;
+                }
+                own_time {
+                    any sleep_is_never_early;
+                    any sleep_until_the_past;
+                    any sleeps_overlap;
+                    any function_runs_once;
+                    any stop_prevents;
+                    any stop_comes_late;
+                    any reset_brings_near;
+                    any reset_puts_off;
+                    any reset_starts_again;
+                    any functions_may_block;
+                    any many_functions;
+                }
             }
     };
 }
