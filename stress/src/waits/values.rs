@@ -3,9 +3,9 @@
 use super::{Part, Wait};
 use crate::ledger::{Flow, Ledger, Token};
 use crate::plan::Rng;
-use silken::channel::{broadcast, oneshot, watch};
+use silken::channel::{RecvTimeoutError, broadcast, oneshot, watch};
 use std::collections::VecDeque;
-use std::sync::mpsc::RecvTimeoutError;
+
 use std::sync::{Arc, Mutex};
 
 /// Pairs of coroutines, each with a channel of its own. Who comes too late finds that its partner has gone.
