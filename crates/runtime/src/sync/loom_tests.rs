@@ -114,6 +114,10 @@ fn loom_sync_mutex_deadline_hand_off() {
 fn rwlock(writers: usize, readers: usize, timed_writer: bool) {
     check(move || {
         let shared = Guarded::new(RawRwLock::new());
+        if timed_writer {
+            // So that the writer has somebody to wait for, and readers somebody to wait behind.
+            shared.lock.read(None);
+        }
         let write = |shared: &Guarded<RawRwLock>, deadline_ns| {
             let taken = shared.lock.write(deadline_ns);
             if taken {
@@ -135,9 +139,16 @@ fn rwlock(writers: usize, readers: usize, timed_writer: bool) {
                 thread::spawn(move || read(&shared))
             })
             .collect();
-        read(&shared);
+        if !timed_writer {
+            read(&shared);
+        }
         let written: usize = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        // They need no unlock: a writer that has given up holds nobody back.
         readers.into_iter().for_each(|reader| reader.join().unwrap());
+        if timed_writer {
+            // SAFETY: S2: locked above.
+            unsafe { shared.lock.unlock_read() };
+        }
         assert!(shared.lock.try_write(), "free, and nobody is left in the queue");
         assert_eq!(shared.get(), written);
     });
@@ -274,18 +285,33 @@ fn loom_sync_semaphore_close_ends_waits() {
 fn loom_sync_once_runs_once_and_all_see_it() {
     check(|| {
         let shared = Guarded::new(Once::new());
+        let call = |shared: &Guarded<Once>| {
+            shared.lock.call_once(|| {
+                thread::yield_now();
+                shared.add_one();
+            });
+            assert_eq!(shared.get(), 1);
+        };
         let others: Vec<_> = (0..2)
             .map(|_| {
                 let shared = shared.clone();
-                thread::spawn(move || {
-                    shared.lock.call_once(|| shared.add_one());
-                    assert_eq!(shared.get(), 1);
-                })
+                thread::spawn(move || call(&shared))
             })
             .collect();
+        call(&shared);
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+}
+
+#[test]
+fn loom_sync_once_bystanders_hear_of_the_end() {
+    check(|| {
+        let shared = Guarded::new(Once::new());
+        let other = shared.clone();
+        let child = thread::spawn(move || other.lock.call_once(|| other.add_one()));
         shared.lock.wait();
         assert_eq!(shared.get(), 1);
-        others.into_iter().for_each(|other| other.join().unwrap());
+        child.join().unwrap();
     });
 }
 
