@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::{LockResult, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Waits for a change of a value that a [`Mutex`] guards; [`std::sync::Condvar`] for our mutex.
+/// Waits for a change of a value that a [`Mutex`](super::Mutex) guards; [`std::sync::Condvar`] for our mutex.
 ///
 /// Wake-ups are first come, first served, and none comes for no reason; looking at the condition in a loop is still right, since others may have been
 /// faster.
