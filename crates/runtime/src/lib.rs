@@ -166,14 +166,24 @@ mod guide {
     mod readme {}
     #[doc = include_str!("../../../docs/guide/cancellation.md")]
     mod cancellation {}
+    #[doc = include_str!("../../../docs/guide/channels.md")]
+    mod channels {}
+    #[doc = include_str!("../../../docs/guide/coming-from.md")]
+    mod coming_from {}
     #[doc = include_str!("../../../docs/guide/configuration.md")]
     mod configuration {}
     #[doc = include_str!("../../../docs/guide/first-program.md")]
     mod first_program {}
     #[doc = include_str!("../../../docs/guide/light-and-isolated.md")]
     mod light_and_isolated {}
+    #[doc = include_str!("../../../docs/guide/locks.md")]
+    mod locks {}
     #[doc = include_str!("../../../docs/guide/memory.md")]
     mod memory {}
+    #[doc = include_str!("../../../docs/guide/select.md")]
+    mod select {}
+    #[doc = include_str!("../../../docs/guide/time.md")]
+    mod time {}
     #[doc = include_str!("../../../docs/guide/what-blocks.md")]
     mod what_blocks {}
 }
