@@ -1,6 +1,6 @@
 //! silken::scope: children borrow, the scope waits for all of them, and what comes out of it.
 
-use crate::harness::deliberate_panic;
+use crate::harness::{deliberate_panic, quietly};
 use crate::probe::{FAR, Tally, builder};
 use crate::{Executor, join_all};
 use silken::channel::bounded;
@@ -16,6 +16,10 @@ fn child<'scope, T: Send + 'scope>(
     f: impl FnOnce() -> T + Send + 'scope,
 ) -> ScopedJoinHandle<'scope, T> {
     builder(ex).spawn_scoped(scope, f).expect("a child starts")
+}
+
+fn caught<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
+    quietly(|| catch_unwind(AssertUnwindSafe(f)))
 }
 
 /// Children borrow what their parent owns, and the scope's value comes out when they have ended.
@@ -71,7 +75,7 @@ pub fn nested(ex: &dyn Executor) {
 /// The body's panic comes out, after the children have ended.
 pub fn body_panics(ex: &dyn Executor) {
     let ended = AtomicBool::new(false);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = caught(|| {
         silken::scope(|s| {
             child(ex, s, || {
                 silken::sleep(Duration::from_millis(3));
@@ -79,7 +83,7 @@ pub fn body_panics(ex: &dyn Executor) {
             });
             deliberate_panic();
         })
-    }));
+    });
     assert!(outcome.is_err() && ended.load(SeqCst));
 }
 
@@ -88,7 +92,7 @@ pub fn child_panics(ex: &dyn Executor) {
     let count = AtomicUsize::new(0);
     let hub = ex.shared();
     let outcome = ex.start(move || {
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let outcome = caught(|| {
             silken::scope(|s| {
                 child(&*hub, s, || deliberate_panic());
                 for _ in 0..3 {
@@ -98,7 +102,7 @@ pub fn child_panics(ex: &dyn Executor) {
                     });
                 }
             });
-        }));
+        });
         (
             outcome.is_err_and(|payload| !payload.is::<String>()),
             count.load(SeqCst),
@@ -111,7 +115,7 @@ pub fn child_panics(ex: &dyn Executor) {
 /// If it is asked for, a panic cancels the others.
 pub fn cancel_on_panic(ex: &dyn Executor) {
     let tally = Tally::default();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
+    let outcome = caught(|| {
         silken::scope(|s| {
             s.cancel_on_panic(true);
             for _ in 0..3 {
@@ -123,7 +127,7 @@ pub fn cancel_on_panic(ex: &dyn Executor) {
             }
             child(ex, s, || deliberate_panic());
         });
-    }));
+    });
     assert!(outcome.is_err());
     assert_eq!(tally.dropped(), 3);
 }
@@ -158,7 +162,7 @@ pub fn deferred_runs_last(ex: &dyn Executor) {
     for panics in [false, true] {
         let steps = Mutex::new(Vec::new());
         let note = |step| steps.lock().unwrap().push(step);
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let outcome = caught(|| {
             silken::scope(|s| {
                 s.defer(|| note("first"));
                 s.defer(|| note("second"));
@@ -170,7 +174,7 @@ pub fn deferred_runs_last(ex: &dyn Executor) {
                     deliberate_panic();
                 }
             });
-        }));
+        });
         assert_eq!(outcome.is_err(), panics);
         assert_eq!(*steps.lock().unwrap(), ["child", "second", "first"]);
     }
