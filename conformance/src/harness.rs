@@ -23,6 +23,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const CHILD: &str = "SILKEN_CONFORMANCE_CHILD";
 const DELIBERATE: &str = "deliberate";
 
+static QUIET: AtomicBool = AtomicBool::new(false);
 static ALONE: Mutex<()> = Mutex::new(());
 static CURRENT: Mutex<String> = Mutex::new(String::new());
 
@@ -56,16 +57,28 @@ pub fn deliberate_panic() -> ! {
     panic::panic_any(DELIBERATE);
 }
 
+/// Runs `f` with the panic hook quiet, for panics that silken itself raises and `f` expects.
+pub fn quietly<T>(f: impl FnOnce() -> T) -> T {
+    struct Loud;
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            QUIET.store(false, Ordering::Relaxed);
+        }
+    }
+    // Relaxed: nobody's correctness depends on the message; one case runs at a time.
+    QUIET.store(true, Ordering::Relaxed);
+    let _loud = Loud;
+    f()
+}
+
 fn quiet_deliberate_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let next = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            if !info
-                .payload()
-                .downcast_ref::<&str>()
-                .is_some_and(|text| text.starts_with(DELIBERATE))
-            {
+            let text = info.payload().downcast_ref::<&str>();
+            let is_deliberate = text.is_some_and(|text| text.starts_with(DELIBERATE));
+            if !is_deliberate && !QUIET.load(Ordering::Relaxed) {
                 next(info);
             }
         }));

@@ -20,7 +20,9 @@ pub mod harness;
 pub mod probe;
 pub mod raw;
 pub mod rng;
+#[macro_use]
 mod table;
+mod suite;
 
 pub use executor::{Executor, Join, Kind, Unit, join_all};
-pub use table::{CASES, Case};
+pub use suite::{CASES, Case};

@@ -1,26 +1,11 @@
-//! The one table of cases, and what makes tests of it.
+//! The one table of cases.
 //!
 //! Each line is `need name`. `any`: true of every unit. `identity`: depends on thread identity, so it is not promised
 //! for light coroutines, which share their worker's thread-locals. `coroutine`: promised for coroutines and not by OS
 //! threads. `isolated`: about isolated coroutines alone.
 //!
-//! The table is a macro that hands its lines to another macro, since `#[test]` functions can only be made from tokens.
-//! Cases that a kind does not promise are left out rather than ignored, so that the counts mean something.
-
-use crate::Executor;
-
-/// A line of the table.
-#[derive(Clone, Copy)]
-pub struct Case {
-    /// The module of the case.
-    pub topic: &'static str,
-    /// Its function.
-    pub name: &'static str,
-    /// What it needs from a unit: `any`, `identity`, `coroutine` or `isolated`.
-    pub needs: &'static str,
-    /// The case itself.
-    pub run: fn(&dyn Executor),
-}
+//! The table is a macro that hands its lines to another macro, since `#[test]` functions can only be made from tokens
+//! (`suite.rs`). First come the topics about std, libc and unmodified crates, then those about silken's own types.
 
 /// Calls `$callback` with `$args` and the table.
 #[macro_export]
@@ -316,8 +301,6 @@ macro_rules! for_each_case {
                     any recv_timeout_expires;
                     any timeouts_deliver;
                     any deadline_in_the_past;
-                    any recv_timeout_races;
-                    any send_timeout_races;
                     any lengths;
                     any counts_follow_clones;
                     any same_channel;
@@ -339,6 +322,8 @@ macro_rules! for_each_case {
                     any with_os_thread;
                     any across_kinds;
                     any ends_come_and_go;
+                    any recv_timeout_races;
+                    any send_timeout_races;
                     any storm;
                     any detached_units_go_on;
                 }
@@ -444,56 +429,80 @@ macro_rules! for_each_case {
                     any functions_may_block;
                     any many_functions;
                 }
+                cancel {
+                    coroutine sleep_unwinds;
+                    coroutine park_unwinds;
+                    coroutine recv_unwinds;
+                    coroutine clock_recv_unwinds;
+                    coroutine send_unwinds;
+                    coroutine select_unwinds;
+                    coroutine join_unwinds_the_caller;
+                    coroutine other_channels_unwind;
+                    coroutine tick_unwinds;
+                    coroutine check_points_unwind;
+                    coroutine own_cancellation;
+                    coroutine before_and_after;
+                    coroutine ready_operations_succeed;
+                    coroutine mask_puts_off;
+                    coroutine catching_is_in_vain;
+                    coroutine destructors_may_wait;
+                    coroutine no_ghosts;
+                    coroutine races_with_messages;
+                    coroutine races_with_room;
+                    coroutine scope_cancels_children;
+                    coroutine std_sleep_is_cut_short;
+                    coroutine socket_read_fails;
+                    coroutine std_lock_is_waited_for;
+                    coroutine many;
+                }
+                deadline {
+                    any expires;
+                    any value_is_the_answer;
+                    any channel_waits_end;
+                    any other_waits_end;
+                    any message_is_not_lost;
+                    any races_with_messages;
+                    any nested;
+                    any past_deadline;
+                    any time_left;
+                    any children_inherit;
+                    any masked;
+                    any panic_passes;
+                    any units_do_not_mix;
+                }
+                scopes {
+                    any children_borrow;
+                    any children_are_joined;
+                    any nested;
+                    any body_panics;
+                    any child_panics;
+                    any cancel_on_panic;
+                    any cancel_children;
+                    any deferred_runs_last;
+                    any children_talk;
+                    any many_scopes;
+                }
+                joins {
+                    any value;
+                    any many_wait_for_one;
+                    any timeout_gives_the_handle_back;
+                    any panic_is_an_error;
+                    any result_is_dropped_once;
+                    any park_and_unpark;
+                    any promise_has_one_outcome;
+                }
+                std_names {
+                    any many_producers;
+                    any senders_leave;
+                    any receiver_leaves;
+                    any back_pressure;
+                    any try_forms;
+                    any recv_timeout_expires;
+                    any unreceived_values_are_dropped;
+                    any request_and_reply;
+                    any spsc_order_and_ends;
+                    any mpmc_consumers_share;
+                }
             }
     };
 }
-
-/// Makes a module per topic and a `#[test]` per case for a kind: `suite!(threads, Kind::Threads)`.
-#[macro_export]
-macro_rules! suite {
-    ($tag:ident, $kind:expr) => {
-        $crate::for_each_case! { {$crate::__suite} ($tag $kind) }
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __suite {
-    (($tag:ident $kind:expr) $($topic:ident { $($needs:ident $name:ident;)* })*) => {
-        $(mod $topic {
-            $($crate::__test! { $tag $needs $topic $name ($kind) })*
-        })*
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __test {
-    (threads coroutine $($rest:tt)*) => {};
-    (threads isolated $($rest:tt)*) => {};
-    (mixed coroutine $($rest:tt)*) => {};
-    (mixed isolated $($rest:tt)*) => {};
-    (light identity $($rest:tt)*) => {};
-    (light isolated $($rest:tt)*) => {};
-    ($tag:ident $needs:ident $topic:ident $name:ident ($kind:expr)) => {
-        #[test]
-        fn $name() {
-            let path = concat!(module_path!(), "::", stringify!($name));
-            $crate::harness::run($kind, path, $crate::cases::$topic::$name);
-        }
-    };
-}
-
-macro_rules! table {
-    (() $($topic:ident { $($needs:ident $name:ident;)* })*) => {
-        /// Every case.
-        pub static CASES: &[Case] = &[$($(Case {
-            topic: stringify!($topic),
-            name: stringify!($name),
-            needs: stringify!($needs),
-            run: crate::cases::$topic::$name,
-        },)*)*];
-    };
-}
-
-for_each_case! { {table} () }

@@ -441,58 +441,6 @@ pub fn deadline_in_the_past(ex: &dyn Executor) {
     .join();
 }
 
-/// A receive that gives up while a message is handed to it loses none.
-pub fn recv_timeout_races(ex: &dyn Executor) {
-    for (tx, rx) in flavours() {
-        let producer = ex.start(move || {
-            for number in 0..60 {
-                silken::sleep(Duration::from_micros(150));
-                tx.send(number).unwrap();
-            }
-        });
-        let mut expected = 0;
-        loop {
-            match rx.recv_timeout(Duration::from_micros(100)) {
-                Ok(number) => {
-                    assert_eq!(number, expected);
-                    expected += 1;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        assert_eq!(expected, 60);
-        producer.join();
-    }
-}
-
-/// A send that gives up while a receiver takes its message has either sent it or gives it back.
-pub fn send_timeout_races(ex: &dyn Executor) {
-    for capacity in [0, 1] {
-        let (tx, rx) = bounded(capacity);
-        let receiver = ex.start(move || {
-            let mut seen = Vec::new();
-            loop {
-                silken::sleep(Duration::from_micros(150));
-                match rx.try_recv() {
-                    Ok(number) => seen.push(number),
-                    Err(TryRecvError::Empty) => {}
-                    Err(TryRecvError::Disconnected) => return seen,
-                }
-            }
-        });
-        let mut sent = Vec::new();
-        for number in 0..100 {
-            match tx.send_timeout(number, Duration::from_micros(100)) {
-                Ok(()) => sent.push(number),
-                Err(error) => assert_eq!(error, SendTimeoutError::Timeout(number)),
-            }
-        }
-        drop(tx);
-        assert_eq!(receiver.join(), sent);
-    }
-}
-
 /// Length, emptiness, fullness and capacity, seen from both sides.
 pub fn lengths(ex: &dyn Executor) {
     let (tx, rx) = bounded(2);

@@ -4,7 +4,7 @@ use super::chan::flavours;
 use crate::probe::{Tally, coroutine};
 use crate::rng::Rng;
 use crate::{Executor, join_all};
-use silken::channel::{Receiver, Sender, bounded, unbounded};
+use silken::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -213,6 +213,58 @@ pub fn ends_come_and_go(ex: &dyn Executor) {
         let received: usize = join_all(receivers).iter().sum();
         let sent: usize = join_all(senders).iter().sum();
         assert_eq!((sent, received, tally.dropped()), (200, 200, 200));
+    }
+}
+
+/// A receive that gives up while a message is handed to it loses none.
+pub fn recv_timeout_races(ex: &dyn Executor) {
+    for (tx, rx) in flavours() {
+        let producer = ex.start(move || {
+            for number in 0..60 {
+                silken::sleep(Duration::from_micros(150));
+                tx.send(number).unwrap();
+            }
+        });
+        let mut expected = 0;
+        loop {
+            match rx.recv_timeout(Duration::from_micros(100)) {
+                Ok(number) => {
+                    assert_eq!(number, expected);
+                    expected += 1;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        assert_eq!(expected, 60);
+        producer.join();
+    }
+}
+
+/// A send that gives up while a receiver takes its message has either sent it or gives it back.
+pub fn send_timeout_races(ex: &dyn Executor) {
+    for capacity in [0, 1] {
+        let (tx, rx) = bounded(capacity);
+        let receiver = ex.start(move || {
+            let mut seen = Vec::new();
+            loop {
+                silken::sleep(Duration::from_micros(150));
+                match rx.try_recv() {
+                    Ok(number) => seen.push(number),
+                    Err(TryRecvError::Empty) => {}
+                    Err(TryRecvError::Disconnected) => return seen,
+                }
+            }
+        });
+        let mut sent = Vec::new();
+        for number in 0..100 {
+            match tx.send_timeout(number, Duration::from_micros(100)) {
+                Ok(()) => sent.push(number),
+                Err(error) => assert_eq!(error, SendTimeoutError::Timeout(number)),
+            }
+        }
+        drop(tx);
+        assert_eq!(receiver.join(), sent);
     }
 }
 

@@ -2,13 +2,16 @@
 //! in the topics about std, libc and unmodified crates than a thread would have.
 
 pub mod broadcast;
+pub mod cancel;
 pub mod chan;
 pub mod chan_storm;
 pub mod condvar;
 pub mod crossbeam;
+pub mod deadline;
 pub mod fd;
 pub mod foreign;
 pub mod futex;
+pub mod joins;
 pub mod libc_io;
 pub mod migration;
 pub mod mixed;
@@ -23,10 +26,12 @@ pub mod parking_lot_crate;
 pub mod pipe;
 pub mod process;
 pub mod rwlock;
+pub mod scopes;
 pub mod select;
 pub mod select_dynamic;
 pub mod sleep;
 pub mod spin;
+pub mod std_names;
 pub mod stdio;
 pub mod tcp;
 pub mod ticker;
