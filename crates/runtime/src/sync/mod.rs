@@ -64,3 +64,6 @@ pub use semaphore::{AcquireError, Semaphore, SemaphorePermit, Semphore};
 pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};
 pub use sync_flag::SyncFlag;
 pub use wait_group::WaitGroup;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

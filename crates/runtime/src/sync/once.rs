@@ -184,13 +184,12 @@ impl Once {
                     state = self.state.load(Ordering::Acquire);
                 }
                 before => {
-                    // Acquire: pairs as above: what a failed closure did is seen. Both ways: the failure is looked at again.
-                    match self.state.compare_exchange(
-                        state,
-                        RUNNING | state & WAITERS,
-                        Ordering::Acquire,
-                        Ordering::Acquire,
-                    ) {
+                    let taken = RUNNING | state & WAITERS;
+                    // Acquire: pairs as above, so that what a failed closure did is seen; on failure too, since the state is looked at again.
+                    match self
+                        .state
+                        .compare_exchange(state, taken, Ordering::Acquire, Ordering::Acquire)
+                    {
                         Ok(_) => return self.run(before == POISONED, f),
                         Err(now) => state = now,
                     }

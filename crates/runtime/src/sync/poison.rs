@@ -4,7 +4,7 @@
 //! poison either, as in std: the panic began before.
 
 use crate::coroutine::is_panicking;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::loom::static_atomic::{AtomicBool, Ordering};
 use std::sync::{LockResult, PoisonError};
 
 /// The flag beside a lock. Not loom's: it orders nothing, the lock does.

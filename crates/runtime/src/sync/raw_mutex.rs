@@ -54,8 +54,11 @@ pub(super) fn spin_budget() -> u32 {
     }
 }
 
-/// See the head of the file. `PATIENCE_NS` is how long a waiter lets others pass.
-pub(super) struct RawMutex<const PATIENCE_NS: u64 = 1_000_000> {
+/// How long a waiter lets others pass: Go's number. Without end under loom, where no path may depend on a clock; the models of hand-off set it to 0.
+const PATIENCE_DEFAULT_NS: u64 = if cfg!(loom) { u64::MAX } else { 1_000_000 };
+
+/// See the head of the file.
+pub(super) struct RawMutex<const PATIENCE_NS: u64 = PATIENCE_DEFAULT_NS> {
     state: AtomicU32,
     /// With it, when the next hand-off may be.
     queue: WaitQueue<u64>,

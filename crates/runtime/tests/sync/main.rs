@@ -1,7 +1,11 @@
 //! Behaviour of `silken::sync`: each case among OS threads, isolated coroutines, light ones, and mixes.
 
 mod condvar;
+mod events;
 mod mutex;
+mod once;
+mod rwlock;
+mod semaphore;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
