@@ -79,7 +79,7 @@ impl Channel {
 
 impl Wait for Channel {
     fn part(&self, part: &mut Part) {
-        let sends = part.index % 2 == 0;
+        let sends = part.index.is_multiple_of(2);
         let (tx, rx) = (self.tx.clone(), self.rx.clone());
         for _ in 0..1 + part.rng.below(3) {
             if sends {

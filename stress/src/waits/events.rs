@@ -227,7 +227,7 @@ pub(super) struct WaitGroups {
 
 impl Wait for WaitGroups {
     fn part(&self, part: &mut Part) {
-        if part.index % 2 == 0 {
+        if part.index.is_multiple_of(2) {
             let _member = self.group.clone();
             part.pause();
             if part.rng.chance(50) {

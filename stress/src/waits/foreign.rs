@@ -33,7 +33,7 @@ impl StdChannel {
 
 impl Wait for StdChannel {
     fn part(&self, part: &mut Part) {
-        let sends = part.index % 3 != 0;
+        let sends = !part.index.is_multiple_of(3);
         for _ in 0..1 + part.rng.below(3) {
             if sends {
                 part.pause();
@@ -204,7 +204,7 @@ impl Sockets {
 impl Wait for Sockets {
     fn part(&self, part: &mut Part) {
         for _ in 0..1 + part.rng.below(3) {
-            if part.index % 2 == 0 {
+            if part.index.is_multiple_of(2) {
                 self.read(&mut [0; 16]);
             } else {
                 part.pause();

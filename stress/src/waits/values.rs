@@ -41,7 +41,7 @@ impl Oneshots {
 
 impl Wait for Oneshots {
     fn part(&self, part: &mut Part) {
-        if part.index % 2 == 0 {
+        if part.index.is_multiple_of(2) {
             return self.receive(part);
         }
         part.pause();
