@@ -242,11 +242,4 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
         self.state.store(0, Ordering::Release);
         None
     }
-
-    /// Whether somebody holds it at this moment.
-    #[cfg(test)]
-    pub(super) fn is_locked(&self) -> bool {
-        // Relaxed: for assertions.
-        self.state.load(Ordering::Relaxed) & LOCKED != 0
-    }
 }
