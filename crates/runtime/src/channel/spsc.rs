@@ -1,16 +1,16 @@
 //! Single-producer, single-consumer channels: as [`mpsc`](super::mpsc), with senders that cannot be cloned.
 //!
-//! Thin wrappers around the channels of [`channel`](super); the errors are std's own types, so code that names them
-//! keeps compiling. Unlike std's, sending and receiving parks a coroutine by itself, and is cancellable.
+//! The receiver is that of [`mpsc`](super::mpsc); the senders are its senders without `Clone`, and for one thread at a time.
 
+pub use super::mpsc::Receiver;
 pub use super::{IntoIter, Iter, TryIter};
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 
-use super::select::{RecvArm, SendArm};
+use super::mpsc;
+use super::select::SendArm;
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::{Duration, Instant};
 
 /// An unbounded channel: a send never waits.
 ///
@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 /// sender.join().unwrap();
 /// ```
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let (tx, rx) = super::unbounded();
-    (Sender::of(tx), Receiver::of(rx))
+    let (tx, rx) = mpsc::channel();
+    (Sender::of(tx), rx)
 }
 
 /// A channel with room for `bound` messages; with 0 a rendezvous.
@@ -36,19 +36,19 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
 /// assert_eq!(rx.recv(), Ok('a'));
 /// ```
 pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
-    let (tx, rx) = super::bounded(bound);
-    (SyncSender::of(tx), Receiver::of(rx))
+    let (tx, rx) = mpsc::sync_channel(bound);
+    (SyncSender::of(tx), rx)
 }
 
 /// The sending side of an unbounded channel.
 pub struct Sender<T> {
-    inner: super::Sender<T>,
+    inner: mpsc::Sender<T>,
     /// One at a time uses it.
     _not_sync: PhantomData<Cell<()>>,
 }
 
 impl<T> Sender<T> {
-    fn of(inner: super::Sender<T>) -> Self {
+    fn of(inner: mpsc::Sender<T>) -> Self {
         Self {
             inner,
             _not_sync: PhantomData,
@@ -60,7 +60,7 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`SendError`] with the message when the receiver has gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        self.inner.send(message).map_err(|error| SendError(error.0))
+        self.inner.send(message)
     }
 
     /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender too.
@@ -77,13 +77,13 @@ impl<T> fmt::Debug for Sender<T> {
 
 /// The sending side of a bounded channel.
 pub struct SyncSender<T> {
-    inner: super::Sender<T>,
+    inner: mpsc::SyncSender<T>,
     /// One at a time uses it.
     _not_sync: PhantomData<Cell<()>>,
 }
 
 impl<T> SyncSender<T> {
-    fn of(inner: super::Sender<T>) -> Self {
+    fn of(inner: mpsc::SyncSender<T>) -> Self {
         Self {
             inner,
             _not_sync: PhantomData,
@@ -101,7 +101,7 @@ impl<T> SyncSender<T> {
     /// # Errors
     /// [`SendError`] with the message when the receiver has gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
-        self.inner.send(message).map_err(|error| SendError(error.0))
+        self.inner.send(message)
     }
 
     /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender too.
@@ -114,118 +114,12 @@ impl<T> SyncSender<T> {
     /// # Errors
     /// [`TrySendError`] with the message.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
-        self.inner.try_send(message).map_err(|error| match error {
-            super::TrySendError::Full(message) => TrySendError::Full(message),
-            super::TrySendError::Disconnected(message) => TrySendError::Disconnected(message),
-        })
+        self.inner.try_send(message)
     }
 }
 
 impl<T> fmt::Debug for SyncSender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SyncSender { .. }")
-    }
-}
-
-/// The receiving side.
-pub struct Receiver<T> {
-    inner: super::Receiver<T>,
-    /// One at a time uses it.
-    _not_sync: PhantomData<Cell<()>>,
-}
-
-impl<T> Receiver<T> {
-    fn of(inner: super::Receiver<T>) -> Self {
-        Self {
-            inner,
-            _not_sync: PhantomData,
-        }
-    }
-
-    /// Takes the next message; waits while there is none.
-    ///
-    /// # Blocking
-    /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread.
-    ///
-    /// # Cancellation
-    /// Unwinds if it has to wait. If a message was handed to it meanwhile, it returns the message.
-    ///
-    /// # Errors
-    /// [`RecvError`] when nothing is queued and there is no sender any more.
-    pub fn recv(&self) -> Result<T, RecvError> {
-        self.inner.recv().map_err(|_| RecvError)
-    }
-
-    /// Takes the next message if there is one.
-    ///
-    /// # Errors
-    /// [`TryRecvError`] says whether there may be one later.
-    pub fn try_recv(&self) -> Result<T, TryRecvError> {
-        self.inner.try_recv().map_err(|error| match error {
-            super::TryRecvError::Empty => TryRecvError::Empty,
-            super::TryRecvError::Disconnected => TryRecvError::Disconnected,
-        })
-    }
-
-    /// As [`recv`](Self::recv), waiting for at most `timeout`.
-    ///
-    /// # Errors
-    /// [`RecvTimeoutError`] says whether the time was up, or there will be no message.
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
-        self.inner.recv_timeout(timeout).map_err(timeout_error)
-    }
-
-    /// As [`recv`](Self::recv), waiting until `deadline` at most.
-    ///
-    /// # Errors
-    /// [`RecvTimeoutError`] says whether the time was up, or there will be no message.
-    pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
-        self.inner.recv_deadline(deadline).map_err(timeout_error)
-    }
-
-    /// The messages as they come, until there is no sender any more.
-    pub fn iter(&self) -> Iter<'_, T> {
-        self.inner.iter()
-    }
-
-    /// The messages that are there, without waiting.
-    pub fn try_iter(&self) -> TryIter<'_, T> {
-        self.inner.try_iter()
-    }
-
-    /// The receiving of a message as an arm of a [`select!`](crate::select): so `recv(rx)` takes this receiver too.
-    pub fn recv_arm(&self) -> RecvArm<'_, T> {
-        self.inner.recv_arm()
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
-    }
-}
-
-impl<T> IntoIterator for Receiver<T> {
-    type Item = T;
-    type IntoIter = IntoIter<T>;
-
-    fn into_iter(self) -> IntoIter<T> {
-        self.inner.into_iter()
-    }
-}
-
-fn timeout_error(error: super::RecvTimeoutError) -> RecvTimeoutError {
-    match error {
-        super::RecvTimeoutError::Timeout => RecvTimeoutError::Timeout,
-        super::RecvTimeoutError::Disconnected => RecvTimeoutError::Disconnected,
-    }
-}
-
-impl<T> fmt::Debug for Receiver<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Receiver { .. }")
     }
 }
