@@ -346,3 +346,56 @@ fn loom_a_scopes_cancel_reaches_a_child_that_begins() {
         running.join().unwrap();
     });
 }
+
+/// A wake, a deadline and a cancellation against one wait, as `driver::timers::wait` lives it: the waiter always comes back, and exactly one of them ended it. The
+/// cancellation does not settle: it marks and wakes, and the waiter gives up itself.
+#[test]
+fn wake_against_deadline_against_cancel() {
+    struct Waiter {
+        word: Lifecycle,
+        cell: WaitCell,
+    }
+    let mut builder = loom::model::Builder::new();
+    // Without a bound (LOOM_MAX_PREEMPTIONS unset) four threads do not finish.
+    builder.preemption_bound.get_or_insert(2);
+    builder.check(|| {
+        let word = Lifecycle::free();
+        word.begin(2);
+        let waiter = Arc::new(Waiter {
+            word,
+            cell: WaitCell::new(),
+        });
+        let settlers = [Outcome::Woken, Outcome::TimedOut].map(|outcome| {
+            let waiter = waiter.clone();
+            thread::spawn(move || {
+                let unparker = waiter.cell.unparker();
+                let won = waiter.cell.settle(outcome);
+                if won {
+                    unparker.unpark();
+                }
+                won
+            })
+        });
+        let canceller = thread::spawn({
+            let waiter = waiter.clone();
+            move || {
+                let _ = waiter.word.cancel();
+                waiter.cell.unparker().unpark();
+            }
+        });
+        let outcome = loop {
+            if let Some(outcome) = waiter.cell.outcome() {
+                break outcome;
+            }
+            if waiter.word.is_cancelled() && waiter.cell.settle(Outcome::Cancelled) {
+                break Outcome::Cancelled;
+            }
+            park(WaitReason::Park);
+        };
+        let [woken, timed_out] = settlers.map(|settler| settler.join().unwrap());
+        canceller.join().unwrap();
+        let won = (woken, timed_out);
+        assert_eq!(won, (outcome == Outcome::Woken, outcome == Outcome::TimedOut));
+        assert!(waiter.word.is_cancelled());
+    });
+}

@@ -4,7 +4,7 @@
 
 use super::raw_mutex::RawMutex;
 use super::raw_rwlock::RawRwLock;
-use super::{AcquireError, Condvar, Mutex, Notify, Once, Semaphore, SyncFlag};
+use super::{AcquireError, Barrier, Condvar, Mutex, Notify, Once, Semaphore, SyncFlag, WaitGroup};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -357,5 +357,40 @@ fn loom_sync_atomic_option_gives_each_value_once() {
         let mine: usize = place.swap(2).into_iter().chain(place.take()).sum();
         let theirs = child.join().unwrap();
         assert_eq!(mine + theirs + place.take().unwrap_or(0), 3);
+    });
+}
+
+/// Two who both give up at once: they have met, or they have not, and they agree on that. Nobody is left counted.
+#[test]
+fn loom_sync_barrier_a_meeting_is_one_for_both() {
+    check(|| {
+        let barrier = Arc::new(Barrier::new(2));
+        let other = barrier.clone();
+        let other = thread::spawn(move || other.wait_timeout(Duration::ZERO));
+        let mine = barrier.wait_timeout(Duration::ZERO);
+        match (mine, other.join().unwrap()) {
+            (None, None) => {}
+            (Some(mine), Some(theirs)) => assert!(mine.is_leader() ^ theirs.is_leader()),
+            (mine, theirs) => panic!("one met, the other did not: {mine:?}, {theirs:?}"),
+        }
+        assert!(
+            barrier.wait_timeout(Duration::ZERO).is_none(),
+            "somebody was left counted"
+        );
+    });
+}
+
+/// The last member to leave wakes the one who waits for that.
+#[test]
+fn loom_sync_wait_group_the_last_to_leave_is_heard() {
+    check(|| {
+        let group = WaitGroup::new();
+        let members = [group.clone(), group.clone()];
+        let members = members.map(|member| thread::spawn(move || drop(member)));
+        group.wait_others();
+        for member in members {
+            member.join().unwrap();
+        }
+        assert_eq!(group.members(), 1);
     });
 }
