@@ -206,43 +206,42 @@ impl RawRwLock {
     }
 
     /// Under the queue's lock: lets those in whose turn it is. In the readers' turn these are all readers that came before `end_ticket`, past
-    /// writers as well. Each turn of the loop takes somebody out of the queue, or moves the end.
-    fn admit(&self, queue: &mut Queue<()>, mut readers_turn: bool, mut end_ticket: u64, wakes: &mut Wakes) {
+    /// writers as well; then those that have no writer before them. Each round of the loop takes somebody out of the queue, or ends that turn.
+    fn admit(&self, queue: &mut Queue<()>, mut readers_turn: bool, end_ticket: u64, wakes: &mut Wakes) {
         while !queue.is_empty() {
             // Acquire: pairs with the Release of those who have let go; what they did is handed on with the grant.
             let state = self.state.load(Ordering::Acquire);
             if state & WRITER != 0 || wakes.is_full() {
                 return;
             }
-            if readers_turn || queue.front_tag() == Some(READS) {
-                readers_turn = false;
-                if self.admit_readers(queue, end_ticket, wakes) {
-                    continue;
-                }
+            if std::mem::take(&mut readers_turn) {
+                self.admit_readers(queue, end_ticket, wakes);
+                continue;
+            }
+            if queue.front_tag() == Some(READS) {
+                // No writer is before them: that others read already does not keep them out, however late they came.
+                self.admit_readers(queue, queue.end_ticket(), wakes);
+                continue;
             }
             // Acquire: pairs as above.
             if self.state.load(Ordering::Acquire) >= READER {
                 // The last of them comes to the queue.
                 return;
             }
-            match queue.front_tag() {
-                Some(WRITES) => self.admit_writer(queue, wakes),
-                _ => end_ticket = queue.end_ticket(),
-            }
+            self.admit_writer(queue, wakes);
         }
         // Relaxed: the queue's lock orders those who set it; who finds it clear takes the lock by an exchange.
         self.state.fetch_and(!PARKED, Ordering::Relaxed);
     }
 
-    /// Whether any left the queue.
-    fn admit_readers(&self, queue: &mut Queue<()>, end_ticket: u64, wakes: &mut Wakes) -> bool {
+    /// Lets readers in that came before `end_ticket`, as far as there is room.
+    fn admit_readers(&self, queue: &mut Queue<()>, end_ticket: u64, wakes: &mut Wakes) {
         let room = wakes.room();
         // Relaxed: the settled cells hand over what the lock protects.
         self.state.fetch_add(READER * room as u32, Ordering::Relaxed);
-        let left = queue.settle_those(Outcome::Woken, end_ticket, wakes, |tag| tag == READS);
+        queue.settle_those(Outcome::Woken, end_ticket, wakes, |tag| tag == READS);
         // Relaxed: a surplus that nobody has used.
         self.state.fetch_sub(READER * wakes.room() as u32, Ordering::Relaxed);
-        left
     }
 
     /// The first in the queue is a writer, and nobody has the lock.

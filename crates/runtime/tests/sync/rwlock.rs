@@ -1,6 +1,6 @@
 //! RwLock: exclusion, both sides' fairness, deadlines, cancellation, poison, downgrade.
 
-use super::{LONG, Random, SHORT, a_moment, on_all, on_coroutines, until};
+use super::{LONG, Random, SHORT, World, a_moment, on_all, on_coroutines, until};
 use silken::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -104,26 +104,36 @@ fn a_waiting_writer_keeps_new_readers_out_and_is_not_starved() {
 
 #[test]
 fn after_a_writer_many_waiting_readers_go_together() {
-    on_all(|world| {
-        const READERS: usize = 40;
-        let shared = Arc::new((RwLock::new(()), AtomicUsize::new(0)));
-        let writer = shared.0.write().unwrap();
-        let agents: Vec<_> = (0..READERS)
-            .map(|_| {
-                let shared = shared.clone();
-                world.spawn(move || {
-                    let _guard = shared.0.read().unwrap();
-                    shared.1.fetch_add(1, Ordering::SeqCst);
-                    // All are in before the first leaves.
-                    until(|| shared.1.load(Ordering::SeqCst) == READERS);
-                })
+    on_all(|world| many_readers_go_together(world, true));
+}
+
+/// They come while the writer leaves: some wait already, some join the queue while others are let in.
+#[test]
+fn after_a_writer_late_readers_go_too() {
+    on_all(|world| (0..8).for_each(|_| many_readers_go_together(world, false)));
+}
+
+fn many_readers_go_together(world: &World, are_waiting: bool) {
+    const READERS: usize = 40;
+    let shared = Arc::new((RwLock::new(()), AtomicUsize::new(0)));
+    let writer = shared.0.write().unwrap();
+    let agents: Vec<_> = (0..READERS)
+        .map(|_| {
+            let shared = shared.clone();
+            world.spawn(move || {
+                let _guard = shared.0.read().unwrap();
+                shared.1.fetch_add(1, Ordering::SeqCst);
+                // All are in before the first leaves.
+                until(|| shared.1.load(Ordering::SeqCst) == READERS);
             })
-            .collect();
+        })
+        .collect();
+    if are_waiting {
         a_moment();
-        drop(writer);
-        agents.into_iter().for_each(super::Agent::join);
-        assert!(shared.0.try_write().is_ok());
-    });
+    }
+    drop(writer);
+    agents.into_iter().for_each(super::Agent::join);
+    assert!(shared.0.try_write().is_ok());
 }
 
 #[test]
