@@ -39,6 +39,7 @@ pub(crate) mod offload;
 
 pub mod channel;
 pub(crate) mod sched;
+pub mod sync;
 pub mod time;
 
 #[cfg(feature = "interpose")]

@@ -87,6 +87,9 @@ pub(crate) trait Schedule: Sync {
     /// # Safety
     /// `core` is the running coroutine, inside a critical section (S1).
     unsafe fn suspend(&self, core: &Core);
+
+    /// How many coroutines it can run at one time: with one, nobody makes progress while another spins.
+    fn worker_count(&self) -> usize;
 }
 
 /// The head of a worker, as the code that runs on it sees it.

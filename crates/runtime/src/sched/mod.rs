@@ -217,4 +217,8 @@ impl Schedule for Scheduler {
         // SAFETY: S1: the caller's contract.
         unsafe { switch::park(core) };
     }
+
+    fn worker_count(&self) -> usize {
+        self.workers.len()
+    }
 }

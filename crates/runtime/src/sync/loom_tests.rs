@@ -1,0 +1,361 @@
+//! Models of the words of `sync` and of the queue beside them, with OS threads for waiters: exclusion (loom's cell checks each access), and no lost wake (a
+//! waiter that nobody wakes is a deadlock, which loom reports). A deadline is one that is past: it ends the wait as soon as it began, against wakers at
+//! every step.
+
+use super::raw_mutex::RawMutex;
+use super::raw_rwlock::RawRwLock;
+use super::{AcquireError, Condvar, Mutex, Notify, Once, Semaphore, SyncFlag};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+use std::time::Duration;
+
+fn check(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // Without a bound (LOOM_MAX_PREEMPTIONS unset) three threads do not finish.
+    builder.preemption_bound.get_or_insert(2);
+    builder.check(model);
+}
+
+struct Guarded<L> {
+    lock: L,
+    value: UnsafeCell<usize>,
+}
+
+// SAFETY: S2: that accesses exclude each other is what loom checks.
+unsafe impl<L: Sync> Sync for Guarded<L> {}
+// SAFETY: S2: as above.
+unsafe impl<L: Send> Send for Guarded<L> {}
+
+impl<L> Guarded<L> {
+    fn new(lock: L) -> Arc<Self> {
+        Arc::new(Self {
+            lock,
+            value: UnsafeCell::new(0),
+        })
+    }
+
+    fn add_one(&self) {
+        // SAFETY: S2: loom checks it.
+        self.value.with_mut(|value| unsafe { *value += 1 });
+    }
+
+    fn get(&self) -> usize {
+        // SAFETY: S2: loom checks it.
+        self.value.with(|value| unsafe { *value })
+    }
+}
+
+fn mutex_counts<const PATIENCE_NS: u64>(threads: usize, rounds: usize, timed: bool) {
+    check(move || {
+        let shared = Guarded::new(RawMutex::<PATIENCE_NS>::new());
+        let work = move |shared: &Guarded<RawMutex<PATIENCE_NS>>, timed: bool| {
+            let mut done = 0;
+            for _ in 0..rounds {
+                if timed && !shared.lock.lock_until(|| 0) {
+                    continue;
+                }
+                if !timed {
+                    shared.lock.lock(false);
+                }
+                shared.add_one();
+                done += 1;
+                // SAFETY: S2: locked above.
+                unsafe { shared.lock.unlock() };
+            }
+            done
+        };
+        let others: Vec<_> = (1..threads)
+            .map(|number| {
+                let shared = shared.clone();
+                thread::spawn(move || work(&shared, timed && number == 1))
+            })
+            .collect();
+        let mut done = work(&shared, false);
+        for other in others {
+            done += other.join().unwrap();
+        }
+        assert!(shared.lock.try_lock());
+        assert_eq!(shared.get(), done);
+    });
+}
+
+#[test]
+fn loom_sync_mutex_barging_two() {
+    mutex_counts::<{ u64::MAX }>(2, 2, false);
+}
+
+#[test]
+fn loom_sync_mutex_hand_off_two() {
+    mutex_counts::<0>(2, 2, false);
+}
+
+/// Three, since with two nobody is ever left behind in the queue.
+#[test]
+fn loom_sync_mutex_barging_three() {
+    mutex_counts::<{ u64::MAX }>(3, 1, false);
+}
+
+#[test]
+fn loom_sync_mutex_hand_off_three() {
+    mutex_counts::<0>(3, 1, false);
+}
+
+#[test]
+fn loom_sync_mutex_deadline_barging() {
+    mutex_counts::<{ u64::MAX }>(3, 1, true);
+}
+
+#[test]
+fn loom_sync_mutex_deadline_hand_off() {
+    mutex_counts::<0>(3, 1, true);
+}
+
+fn rwlock(writers: usize, readers: usize, timed_writer: bool) {
+    check(move || {
+        let shared = Guarded::new(RawRwLock::new());
+        if timed_writer {
+            // So that the writer has somebody to wait for, and readers somebody to wait behind.
+            shared.lock.read(None);
+        }
+        let write = |shared: &Guarded<RawRwLock>, deadline_ns| {
+            let taken = shared.lock.write(deadline_ns);
+            if taken {
+                shared.add_one();
+                // SAFETY: S2: locked above.
+                unsafe { shared.lock.unlock_write() };
+            }
+            usize::from(taken)
+        };
+        let writers: Vec<_> = (0..writers)
+            .map(|_| {
+                let shared = shared.clone();
+                thread::spawn(move || write(&shared, timed_writer.then_some(0)))
+            })
+            .collect();
+        let readers: Vec<_> = (1..readers)
+            .map(|_| {
+                let shared = shared.clone();
+                thread::spawn(move || read(&shared))
+            })
+            .collect();
+        if !timed_writer {
+            read(&shared);
+        }
+        let written: usize = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        // They need no unlock: a writer that has given up holds nobody back.
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        if timed_writer {
+            // SAFETY: S2: locked above.
+            unsafe { shared.lock.unlock_read() };
+        }
+        assert!(shared.lock.try_write(), "free, and nobody is left in the queue");
+        assert_eq!(shared.get(), written);
+    });
+}
+
+fn read(shared: &Guarded<RawRwLock>) {
+    shared.lock.read(None);
+    shared.get();
+    // SAFETY: S2: locked above.
+    unsafe { shared.lock.unlock_read() };
+}
+
+#[test]
+fn loom_sync_rwlock_writer_and_reader() {
+    rwlock(1, 1, false);
+}
+
+#[test]
+fn loom_sync_rwlock_writer_and_two_readers() {
+    rwlock(1, 2, false);
+}
+
+#[test]
+fn loom_sync_rwlock_two_writers_and_reader() {
+    rwlock(2, 1, false);
+}
+
+#[test]
+fn loom_sync_rwlock_a_writer_that_gives_up_lets_readers_in() {
+    rwlock(1, 2, true);
+}
+
+#[test]
+fn loom_sync_rwlock_downgrade() {
+    check(|| {
+        let shared = Guarded::new(RawRwLock::new());
+        let other = shared.clone();
+        let reader = thread::spawn(move || read(&other));
+        shared.lock.write(None);
+        shared.add_one();
+        // SAFETY: S2: locked above.
+        unsafe { shared.lock.downgrade() };
+        assert_eq!(shared.get(), 1);
+        // SAFETY: S2: downgraded above.
+        unsafe { shared.lock.unlock_read() };
+        reader.join().unwrap();
+        assert!(shared.lock.try_write());
+    });
+}
+
+#[test]
+fn loom_sync_condvar_no_notification_is_lost() {
+    check(|| {
+        let shared = Arc::new((Mutex::new(false), Condvar::new()));
+        let other = shared.clone();
+        let waiter = thread::spawn(move || {
+            let guard = other.0.lock().unwrap();
+            assert!(*other.1.wait_while(guard, |flag| !*flag).unwrap());
+        });
+        *shared.0.lock().unwrap() = true;
+        shared.1.notify_one();
+        waiter.join().unwrap();
+    });
+}
+
+/// Of two waiters one gives up. The notification of one must reach the other.
+#[test]
+fn loom_sync_condvar_a_notification_passes_one_who_left() {
+    check(|| {
+        let shared = Arc::new((Mutex::new(false), Condvar::new()));
+        let (patient, hasty) = (shared.clone(), shared.clone());
+        let patient = thread::spawn(move || {
+            let guard = patient.0.lock().unwrap();
+            drop(patient.1.wait_while(guard, |flag| !*flag).unwrap());
+        });
+        let hasty = thread::spawn(move || {
+            let guard = hasty.0.lock().unwrap();
+            let (_guard, result) = hasty.1.wait_timeout(guard, Duration::ZERO).unwrap();
+            result.timed_out()
+        });
+        *shared.0.lock().unwrap() = true;
+        shared.1.notify_one();
+        if !hasty.join().unwrap() {
+            // It was the hasty one who got it.
+            shared.1.notify_one();
+        }
+        patient.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_sync_semaphore_permits_are_kept() {
+    check(|| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let work = |semaphore: &Semaphore, permits: usize| {
+            drop(semaphore.acquire_many(permits).unwrap());
+        };
+        let other = semaphore.clone();
+        let child = thread::spawn(move || work(&other, 1));
+        let big = semaphore.clone();
+        let big = thread::spawn(move || work(&big, 2));
+        semaphore.add_permits(1);
+        child.join().unwrap();
+        big.join().unwrap();
+        assert_eq!(semaphore.available_permits(), 2);
+    });
+}
+
+/// A big request at the head gives up: the small one behind it may go.
+#[test]
+fn loom_sync_semaphore_who_gives_up_serves_the_next() {
+    check(|| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let other = semaphore.clone();
+        let big = thread::spawn(move || other.acquire_many_timeout(2, Duration::ZERO).map(drop));
+        drop(semaphore.acquire().unwrap());
+        assert_eq!(big.join().unwrap(), Err(AcquireError::TimedOut));
+        assert!(semaphore.try_acquire().is_ok());
+    });
+}
+
+#[test]
+fn loom_sync_semaphore_close_ends_waits() {
+    check(|| {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let other = semaphore.clone();
+        let waiter = thread::spawn(move || other.acquire().map(drop));
+        semaphore.close();
+        assert_eq!(waiter.join().unwrap(), Err(AcquireError::Closed));
+    });
+}
+
+#[test]
+fn loom_sync_once_runs_once_and_all_see_it() {
+    check(|| {
+        let shared = Guarded::new(Once::new());
+        let call = |shared: &Guarded<Once>| {
+            shared.lock.call_once(|| {
+                thread::yield_now();
+                shared.add_one();
+            });
+            assert_eq!(shared.get(), 1);
+        };
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let shared = shared.clone();
+                thread::spawn(move || call(&shared))
+            })
+            .collect();
+        call(&shared);
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+}
+
+#[test]
+fn loom_sync_once_bystanders_hear_of_the_end() {
+    check(|| {
+        let shared = Guarded::new(Once::new());
+        let other = shared.clone();
+        let child = thread::spawn(move || other.lock.call_once(|| other.add_one()));
+        shared.lock.wait();
+        assert_eq!(shared.get(), 1);
+        child.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_sync_flag_reaches_all() {
+    check(|| {
+        let shared = Guarded::new(SyncFlag::new());
+        let other = shared.clone();
+        let waiter = thread::spawn(move || {
+            other.lock.wait();
+            assert_eq!(other.get(), 1);
+        });
+        shared.add_one();
+        shared.lock.fire();
+        waiter.join().unwrap();
+    });
+}
+
+/// One notification, one who gives up, one who waits: it is not lost.
+#[test]
+fn loom_sync_notify_is_kept_or_received() {
+    check(|| {
+        let notify = Arc::new(Notify::new());
+        let (hasty, patient) = (notify.clone(), notify.clone());
+        let hasty = thread::spawn(move || hasty.notified_timeout(Duration::ZERO));
+        let patient = thread::spawn(move || patient.notified());
+        notify.notify_one();
+        if hasty.join().unwrap() {
+            notify.notify_one();
+        }
+        patient.join().unwrap();
+        assert!(!notify.notified_timeout(Duration::ZERO));
+    });
+}
+
+/// `AtomicOption`: each value has one owner.
+#[test]
+fn loom_sync_atomic_option_gives_each_value_once() {
+    check(|| {
+        let place = Arc::new(super::AtomicOption::<usize>::none());
+        let other = place.clone();
+        let child = thread::spawn(move || other.swap(1).into_iter().chain(other.take()).sum::<usize>());
+        let mine: usize = place.swap(2).into_iter().chain(place.take()).sum();
+        let theirs = child.join().unwrap();
+        assert_eq!(mine + theirs + place.take().unwrap_or(0), 3);
+    });
+}

@@ -1,0 +1,69 @@
+//! What makes a coroutine, or an OS thread, wait for others: locks, conditions, counters and cells, with std's names, signatures and poisoning.
+//!
+//! `use silken::sync::Mutex` instead of `std::sync::Mutex` is the only edit. Everything here works between coroutines, between OS threads, and between
+//! the two; a coroutine that waits parks, and its worker runs others. (std's own types park the coroutine as well where libc's symbols are
+//! hooked. These are shorter paths to the same end: they can be cancelled, have deadlines, and need no hooks.)
+//!
+//! | to wait for | use |
+//! |---|---|
+//! | one's turn with a value | [`Mutex`], [`RwLock`] |
+//! | a change of a guarded value | [`Condvar`] |
+//! | a value that is made once | [`Once`], [`OnceLock`], [`LazyLock`] |
+//! | one of n permits | [`Semaphore`] |
+//! | an event, for ever after | [`SyncFlag`] |
+//! | an event, once per notification | [`Notify`], [`Blocker`] |
+//! | others that come as far | [`Barrier`] |
+//! | others that end | [`WaitGroup`] |
+//!
+//! # Cancellation
+//! Each wait unwinds a coroutine that is cancelled, and leaves the primitive as if it had not come. What need not wait does not look.
+//! A holder that unwinds because it was cancelled poisons nothing; one that panics does.
+//!
+//! # How it is built
+//! All waiting is done in `wait_queue.rs`: nodes on the waiters' stacks, first come first served, so that blocking allocates nothing. Each primitive adds
+//! one atomic word for what needs no wait.
+
+/// A constructor that is `const`, except under loom, whose atomics cannot be made at compile time.
+macro_rules! const_unless_loom {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty $body:block) => {
+        #[cfg(not(loom))]
+        $(#[$attribute])*
+        $visibility const fn $name($($argument: $type),*) -> $result $body
+        #[cfg(loom)]
+        $(#[$attribute])*
+        $visibility fn $name($($argument: $type),*) -> $result $body
+    };
+}
+
+mod atomic_option;
+mod barrier;
+mod condvar;
+mod deadline;
+mod mutex;
+mod notify;
+mod once;
+mod once_lock;
+mod poison;
+mod raw_mutex;
+mod raw_rwlock;
+mod rwlock;
+mod semaphore;
+mod sync_flag;
+mod wait_group;
+mod wait_queue;
+
+pub use atomic_option::AtomicOption;
+pub use barrier::{Barrier, BarrierWaitResult};
+pub use condvar::{Condvar, WaitTimeoutResult};
+pub use mutex::{MappedMutexGuard, Mutex, MutexGuard};
+pub use notify::{Blocker, Notify, ParkError};
+pub use once::{Once, OnceState};
+pub use once_lock::{LazyLock, OnceLock};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{AcquireError, Semaphore, SemaphorePermit, Semphore};
+pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};
+pub use sync_flag::SyncFlag;
+pub use wait_group::WaitGroup;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -1,0 +1,345 @@
+//! `Mutex`: std's surface over [`RawMutex`], which has the protocol.
+
+use super::raw_mutex::RawMutex;
+use super::{deadline, poison};
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+use std::time::{Duration, Instant};
+
+/// A value that one coroutine or thread at a time may use; [`std::sync::Mutex`] with deadlines and cancellation.
+///
+/// Taking and releasing a free mutex is one atomic operation each. A mutex that is free belongs to whoever comes first; who has waited for a
+/// millisecond is given it by the holder, so nobody waits for ever. The mutex is not reentrant.
+///
+/// # Poisoning
+/// As in std: a panic while the guard lives poisons the mutex. The unwinding of a cancelled coroutine does not.
+///
+/// # Examples
+/// ```
+/// use silken::sync::{Arc, Mutex};
+/// static TOTAL: Mutex<u64> = Mutex::new(0);
+/// let children: Vec<_> = (1..=10).map(|i| silken::spawn(move || *TOTAL.lock().unwrap() += i)).collect();
+/// children.into_iter().for_each(|child| child.join().unwrap());
+/// assert_eq!(*TOTAL.lock().unwrap(), 55);
+/// ```
+pub struct Mutex<T: ?Sized> {
+    raw: RawMutex,
+    poison: poison::Flag,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: S2: the mutex hands the value from one user to the next, each unlock happening before the next lock.
+unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
+// SAFETY: S2: as above; one user at a time, so `Send` is enough.
+unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
+
+// What std promises of its mutex: a panic under the lock shows as poison.
+impl<T: ?Sized> std::panic::UnwindSafe for Mutex<T> {}
+impl<T: ?Sized> std::panic::RefUnwindSafe for Mutex<T> {}
+
+impl<T> Mutex<T> {
+    const_unless_loom! {
+        /// A mutex that nobody holds.
+        pub fn new(value: T) -> Self {
+            Self {
+                raw: RawMutex::new(),
+                poison: poison::Flag::new(),
+                value: UnsafeCell::new(value),
+            }
+        }
+    }
+
+    /// The value, of a mutex that nobody else can reach.
+    ///
+    /// # Errors
+    /// If the mutex is poisoned; the error has the value.
+    pub fn into_inner(self) -> LockResult<T> {
+        let is_poisoned = self.is_poisoned();
+        let value = self.value.into_inner();
+        if is_poisoned {
+            Err(PoisonError::new(value))
+        } else {
+            Ok(value)
+        }
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    /// Takes the mutex, waiting while another holds it.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds, if it has to wait.
+    ///
+    /// # Errors
+    /// If the mutex is poisoned; the error has the guard.
+    #[inline]
+    pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        self.raw.lock(true);
+        // SAFETY: S2: locked just now.
+        unsafe { self.guard() }
+    }
+
+    /// As [`lock`](Self::lock), uncancelled: for who must have the mutex back.
+    pub(super) fn lock_uncancelled(&self) -> LockResult<MutexGuard<'_, T>> {
+        self.raw.lock(false);
+        // SAFETY: S2: locked just now.
+        unsafe { self.guard() }
+    }
+
+    /// Takes the mutex if nobody holds it at this moment.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it is held, `Poisoned`, with the guard, if it was free but is poisoned.
+    #[inline]
+    pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+        self.guard_if(self.raw.try_lock())
+    }
+
+    /// As [`lock`](Self::lock), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    /// `WouldBlock` once the time is over, `Poisoned`, with the guard, if the mutex is poisoned.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Mutex;
+    /// use std::time::Duration;
+    /// let mutex = Mutex::new(());
+    /// let guard = mutex.lock().unwrap();
+    /// assert!(mutex.lock_timeout(Duration::from_millis(1)).is_err());
+    /// drop(guard);
+    /// assert!(mutex.lock_timeout(Duration::from_millis(1)).is_ok());
+    /// ```
+    #[inline]
+    pub fn lock_timeout(&self, timeout: Duration) -> TryLockResult<MutexGuard<'_, T>> {
+        self.guard_if(self.raw.lock_until(|| deadline::after(timeout)))
+    }
+
+    /// As [`lock_timeout`](Self::lock_timeout), until a moment.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn lock_deadline(&self, deadline: Instant) -> TryLockResult<MutexGuard<'_, T>> {
+        self.guard_if(self.raw.lock_until(|| deadline::at(deadline)))
+    }
+
+    /// Whether a holder panicked.
+    #[inline]
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.is_set()
+    }
+
+    /// Forgets that a holder panicked.
+    pub fn clear_poison(&self) {
+        self.poison.clear();
+    }
+
+    /// The value, of a mutex that nobody else can reach.
+    ///
+    /// # Errors
+    /// If the mutex is poisoned; the error has the reference.
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        let Self { poison, value, .. } = self;
+        poison.result(value.get_mut())
+    }
+
+    #[inline]
+    fn guard_if(&self, locked: bool) -> TryLockResult<MutexGuard<'_, T>> {
+        match locked {
+            // SAFETY: S2: the caller has just locked it.
+            true => unsafe { self.guard() }.map_err(TryLockError::Poisoned),
+            false => Err(TryLockError::WouldBlock),
+        }
+    }
+
+    /// # Safety
+    /// The caller has taken the raw mutex, and gives it to the guard (S2).
+    #[inline]
+    unsafe fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
+        self.poison.result(MutexGuard {
+            mutex: self,
+            since: self.poison.since(),
+            not_send: PhantomData,
+        })
+    }
+}
+
+impl<T> From<T> for Mutex<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Mutex");
+        match self.try_lock() {
+            Ok(guard) => fields.field("data", &&*guard),
+            Err(TryLockError::Poisoned(poisoned)) => fields.field("data", &&**poisoned.get_ref()),
+            Err(TryLockError::WouldBlock) => fields.field("data", &format_args!("<locked>")),
+        };
+        fields.field("poisoned", &self.is_poisoned()).finish_non_exhaustive()
+    }
+}
+
+/// The right to use a [`Mutex`]'s value; gives it back when dropped. Not `Send`, as std's.
+///
+/// ```compile_fail
+/// fn is_send<T: Send>() {}
+/// is_send::<silken::sync::MutexGuard<'_, u32>>();
+/// ```
+#[must_use = "if unused the Mutex will immediately unlock"]
+pub struct MutexGuard<'a, T: ?Sized + 'a> {
+    mutex: &'a Mutex<T>,
+    since: poison::Since,
+    not_send: PhantomData<*const ()>,
+}
+
+// SAFETY: S2: a shared guard gives a shared reference to the value.
+unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
+
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
+    /// The right to a part of the value only.
+    pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&mut T) -> &mut U) -> MappedMutexGuard<'a, U> {
+        let guard = ManuallyDrop::new(guard);
+        // Given to the new guard before user code runs, which may panic.
+        let whole = MappedMutexGuard {
+            // SAFETY: S2: the guard holds the mutex, and the new one takes that over.
+            value: NonNull::from(unsafe { &mut *guard.mutex.value.get() }),
+            raw: &guard.mutex.raw,
+            poison: &guard.mutex.poison,
+            since: guard.since,
+            borrows: PhantomData,
+        };
+        MappedMutexGuard::map(whole, f)
+    }
+
+    pub(super) fn mutex(guard: &Self) -> &'a Mutex<T> {
+        guard.mutex
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: S2: the guard holds the mutex, and the reference borrows the guard.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: S2: the guard holds the mutex, and the reference borrows the guard exclusively.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.mutex.poison.done(self.since);
+        // SAFETY: S2: the guard holds the mutex.
+        unsafe { self.mutex.raw.unlock() };
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// The right to use a part of a [`Mutex`]'s value: see [`MutexGuard::map`].
+///
+/// # Examples
+/// ```
+/// use silken::sync::{Mutex, MutexGuard};
+/// let pair = Mutex::new((1, "one"));
+/// let mut first = MutexGuard::map(pair.lock().unwrap(), |pair| &mut pair.0);
+/// *first += 1;
+/// drop(first);
+/// assert_eq!(*pair.lock().unwrap(), (2, "one"));
+/// ```
+#[must_use = "if unused the Mutex will immediately unlock"]
+pub struct MappedMutexGuard<'a, T: ?Sized + 'a> {
+    value: NonNull<T>,
+    raw: &'a RawMutex,
+    poison: &'a poison::Flag,
+    since: poison::Since,
+    borrows: PhantomData<&'a mut T>,
+}
+
+// SAFETY: S2: a shared guard gives a shared reference to the value.
+unsafe impl<T: ?Sized + Sync> Sync for MappedMutexGuard<'_, T> {}
+
+impl<'a, T: ?Sized> MappedMutexGuard<'a, T> {
+    /// The right to a smaller part.
+    pub fn map<U: ?Sized>(mut guard: Self, f: impl FnOnce(&mut T) -> &mut U) -> MappedMutexGuard<'a, U> {
+        let value = NonNull::from(f(&mut *guard));
+        let guard = ManuallyDrop::new(guard);
+        MappedMutexGuard {
+            value,
+            raw: guard.raw,
+            poison: guard.poison,
+            since: guard.since,
+            borrows: PhantomData,
+        }
+    }
+}
+
+impl<T: ?Sized> Deref for MappedMutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: S2: the guard holds the mutex, and the reference borrows the guard.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for MappedMutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: S2: the guard holds the mutex, and the reference borrows the guard exclusively.
+        unsafe { self.value.as_mut() }
+    }
+}
+
+impl<T: ?Sized> Drop for MappedMutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.poison.done(self.since);
+        // SAFETY: S2: the guard holds the mutex.
+        unsafe { self.raw.unlock() };
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for MappedMutexGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,301 @@
+//! `OnceLock` and `LazyLock`: a value that is made once.
+//!
+//! The value is written while the `Once` runs, and read only after it is complete: that is the whole protocol.
+
+use super::deadline;
+use super::once::Once;
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+/// A value that is set once, by whoever comes first; [`std::sync::OnceLock`] with cancellation.
+///
+/// # Examples
+/// ```
+/// use silken::sync::OnceLock;
+/// static NAME: OnceLock<String> = OnceLock::new();
+/// assert_eq!(NAME.get_or_init(|| "first".to_owned()), "first");
+/// assert_eq!(NAME.set("second".to_owned()), Err("second".to_owned()));
+/// ```
+pub struct OnceLock<T> {
+    once: Once,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
+
+// SAFETY: S2: the value may be made by one thread and dropped by another.
+unsafe impl<T: Send> Send for OnceLock<T> {}
+// SAFETY: S2: as above, and it is shared.
+unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
+
+impl<T: std::panic::RefUnwindSafe + std::panic::UnwindSafe> std::panic::RefUnwindSafe for OnceLock<T> {}
+impl<T: std::panic::UnwindSafe> std::panic::UnwindSafe for OnceLock<T> {}
+
+impl<T> OnceLock<T> {
+    const_unless_loom! {
+        /// No value yet.
+        #[must_use]
+        pub fn new() -> Self {
+            Self {
+                once: Once::new(),
+                value: UnsafeCell::new(MaybeUninit::uninit()),
+            }
+        }
+    }
+
+    /// The value, if it is there.
+    #[inline]
+    pub fn get(&self) -> Option<&T> {
+        // SAFETY: S2: complete: written, and not changed while it is shared.
+        self.once.is_completed().then(|| unsafe { self.get_unchecked() })
+    }
+
+    /// The value, if it is there.
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        if !self.once.is_completed() {
+            return None;
+        }
+        // SAFETY: S2: complete, so it was written, and we have it to ourselves.
+        Some(unsafe { self.value.get_mut().assume_init_mut() })
+    }
+
+    /// Sets the value.
+    ///
+    /// # Blocking
+    /// As [`get_or_init`](Self::get_or_init), while another is at it.
+    ///
+    /// # Errors
+    /// If there is one; the error has the new value.
+    pub fn set(&self, value: T) -> Result<(), T> {
+        let mut value = Some(value);
+        self.get_or_init(|| value.take().expect("taken once"));
+        value.map_or(Ok(()), Err)
+    }
+
+    /// The value, which the closure makes if it is not there. To use the lock from within the closure deadlocks.
+    ///
+    /// # Blocking
+    /// While another makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds, if it has to wait. If who makes the value is cancelled, or panics, the next caller makes it.
+    ///
+    /// # Panics
+    /// If the closure panics.
+    #[inline]
+    pub fn get_or_init(&self, f: impl FnOnce() -> T) -> &T {
+        if !self.once.is_completed() {
+            self.once.call_once_force(|_| {
+                let value = f();
+                // SAFETY: S2: one at a time runs, before anybody reads.
+                let place = unsafe { &mut *self.value.get() };
+                place.write(value);
+            });
+        }
+        // SAFETY: S2: complete: written, and not changed while it is shared.
+        unsafe { self.get_unchecked() }
+    }
+
+    /// Waits until somebody has set the value.
+    ///
+    /// # Blocking
+    /// As [`get_or_init`](Self::get_or_init).
+    ///
+    /// # Cancellation
+    /// Unwinds, if it has to wait.
+    pub fn wait(&self) -> &T {
+        self.once.wait_force();
+        // SAFETY: S2: complete: written, and not changed while it is shared.
+        unsafe { self.get_unchecked() }
+    }
+
+    /// As [`wait`](Self::wait), but no longer than `timeout`.
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<&T> {
+        self.once.await_completion(Some(deadline::after(timeout)), false);
+        self.get()
+    }
+
+    /// As [`wait`](Self::wait), but no longer than until `deadline`.
+    pub fn wait_deadline(&self, deadline: Instant) -> Option<&T> {
+        self.once.await_completion(Some(deadline::at(deadline)), false);
+        self.get()
+    }
+
+    /// The value, if it is there.
+    pub fn into_inner(mut self) -> Option<T> {
+        self.take()
+    }
+
+    /// Takes the value out, so that it can be set again.
+    pub fn take(&mut self) -> Option<T> {
+        if !self.once.is_completed() {
+            return None;
+        }
+        self.once = Once::new();
+        // SAFETY: S2: it was complete, so it was written; now nobody takes it for written any more.
+        Some(unsafe { self.value.get_mut().assume_init_read() })
+    }
+
+    /// # Safety
+    /// The `Once` is complete (S2).
+    #[inline]
+    unsafe fn get_unchecked(&self) -> &T {
+        // SAFETY: S2: complete, so nobody writes.
+        let value = unsafe { &*self.value.get() };
+        // SAFETY: S2: complete, so it was written.
+        unsafe { value.assume_init_ref() }
+    }
+}
+
+impl<T> Drop for OnceLock<T> {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> From<T> for OnceLock<T> {
+    fn from(value: T) -> Self {
+        let lock = Self::new();
+        // Nobody has been there before.
+        let _ = lock.set(value);
+        lock
+    }
+}
+
+impl<T: Clone> Clone for OnceLock<T> {
+    fn clone(&self) -> Self {
+        self.get().cloned().map_or_else(Self::new, Self::from)
+    }
+}
+
+impl<T: PartialEq> PartialEq for OnceLock<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl<T: Eq> Eq for OnceLock<T> {}
+
+impl<T: fmt::Debug> fmt::Debug for OnceLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tuple = f.debug_tuple("OnceLock");
+        match self.get() {
+            Some(value) => tuple.field(value),
+            None => tuple.field(&format_args!("<uninit>")),
+        };
+        tuple.finish()
+    }
+}
+
+/// A value that is made when it is first used; [`std::sync::LazyLock`] with cancellation.
+///
+/// # Examples
+/// ```
+/// use silken::sync::LazyLock;
+/// static SQUARES: LazyLock<Vec<u32>> = LazyLock::new(|| (0..5).map(|i| i * i).collect());
+/// assert_eq!(SQUARES[3], 9);
+/// ```
+pub struct LazyLock<T, F = fn() -> T> {
+    once: Once,
+    content: UnsafeCell<Content<T, F>>,
+}
+
+/// What lies in a `LazyLock`. While the `Once` runs it is the runner's.
+enum Content<T, F> {
+    Maker(F),
+    Value(T),
+    /// The maker was used up, and made nothing.
+    Nothing,
+}
+
+// SAFETY: S2: maker and value may be used and dropped by another thread than made them.
+unsafe impl<T: Send, F: Send> Send for LazyLock<T, F> {}
+// SAFETY: S2: the value is shared; the maker is used by one, whoever comes first.
+unsafe impl<T: Send + Sync, F: Send> Sync for LazyLock<T, F> {}
+
+impl<T: std::panic::UnwindSafe, F: std::panic::UnwindSafe> std::panic::UnwindSafe for LazyLock<T, F> {}
+impl<T: std::panic::RefUnwindSafe + std::panic::UnwindSafe, F: std::panic::UnwindSafe> std::panic::RefUnwindSafe
+    for LazyLock<T, F>
+{
+}
+
+impl<T, F: FnOnce() -> T> LazyLock<T, F> {
+    const_unless_loom! {
+        /// A value that `f` will make.
+        pub fn new(f: F) -> Self {
+            Self {
+                once: Once::new(),
+                content: UnsafeCell::new(Content::Maker(f)),
+            }
+        }
+    }
+
+    /// The value, made now if it was not.
+    ///
+    /// # Blocking
+    /// While another makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds, if it has to wait.
+    ///
+    /// # Panics
+    /// If the closure panics, or did not return when it was called before: it panicked, or its coroutine was cancelled. It cannot be
+    /// called again.
+    #[inline]
+    pub fn force(this: &Self) -> &T {
+        this.once.call_once(|| this.make());
+        // SAFETY: S2: complete, so nobody writes.
+        match unsafe { &*this.content.get() } {
+            Content::Value(value) => value,
+            _ => unreachable!("complete without a value"),
+        }
+    }
+
+    #[cold]
+    fn make(&self) {
+        // SAFETY: S2: one at a time runs, before anybody reads.
+        let content = unsafe { &mut *self.content.get() };
+        let Content::Maker(f) = std::mem::replace(content, Content::Nothing) else {
+            panic!("LazyLock instance has previously been poisoned");
+        };
+        let value = f();
+        *content = Content::Value(value);
+    }
+}
+
+impl<T, F: FnOnce() -> T> Deref for LazyLock<T, F> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        Self::force(self)
+    }
+}
+
+impl<T: Default> Default for LazyLock<T> {
+    fn default() -> Self {
+        Self::new(T::default)
+    }
+}
+
+impl<T: fmt::Debug, F> fmt::Debug for LazyLock<T, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut tuple = f.debug_tuple("LazyLock");
+        match self.once.is_completed() {
+            // SAFETY: S2: complete, so nobody writes.
+            true => match unsafe { &*self.content.get() } {
+                Content::Value(value) => tuple.field(value),
+                _ => &mut tuple,
+            },
+            false => tuple.field(&format_args!("<uninit>")),
+        };
+        tuple.finish()
+    }
+}

@@ -1,0 +1,258 @@
+//! The word of a read-write lock, and who goes next.
+//!
+//! # States
+//! | part | meaning |
+//! |---|---|
+//! | `WRITER` | a writer has it |
+//! | `PARKED` | somebody is in the queue; nobody takes the lock past them |
+//! | the rest, in units of `READER` | how many readers have it |
+//!
+//! # Protocol
+//! Without `PARKED` everything is one atomic operation. Whoever cannot have the lock sets `PARKED` under the queue's lock and waits. From then
+//! on the lock is *granted*: those who let go decide, under the queue's lock, who goes next, and write it into the word before they settle the
+//! waiter. After a writer all readers that wait go; after the last reader the first in the queue, which is a writer as a rule. So a
+//! stream of readers does not starve a writer, nor the reverse.
+//!
+//! `PARKED` is set and cleared under the queue's lock only. While it is set nobody enters but by a grant; readers and the writer may leave meanwhile, and
+//! whoever leaves last comes to the queue. A waiter that gives up comes as well: the readers behind a writer that has left may go.
+//!
+//! # The race: the last reader has left and not come yet
+//! Then the word is `PARKED` alone. Somebody who joins the queue now is found by that reader. Should another have cleared `PARKED` (the last waiter
+//! gave up), the lock is free, and may be anybody's before the reader comes; the reader finds `WRITER` set, or nobody in the queue, and leaves it.
+//!
+//! # The race: granted readers that leave before the count is right
+//! A batch of readers is counted in before the first of them is settled, and the surplus is taken back at the end. A reader that leaves meanwhile sees a
+//! count above zero and does not come to the queue; so who takes the surplus back looks again.
+
+use super::raw_mutex::spin_budget;
+use super::wait_queue::{Front, Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
+use crate::coroutine::{Outcome, WaitReason};
+use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::loom::spin_loop;
+
+const WRITER: u32 = 1;
+const PARKED: u32 = 2;
+const READER: u32 = 4;
+const READERS_MAX: u32 = u32::MAX / READER / 2;
+
+/// The tags of waiters.
+const READS: u64 = 0;
+const WRITES: u64 = 1;
+
+/// See the head of the file.
+pub(super) struct RawRwLock {
+    state: AtomicU32,
+    queue: WaitQueue,
+}
+
+impl RawRwLock {
+    const_unless_loom! {
+        pub(super) fn new() -> Self {
+            Self {
+                state: AtomicU32::new(0),
+                queue: WaitQueue::new(()),
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn try_read(&self) -> bool {
+        // Relaxed: the exchange decides.
+        let mut state = self.state.load(Ordering::Relaxed);
+        while state & (WRITER | PARKED) == 0 {
+            assert!(state / READER < READERS_MAX, "too many readers");
+            // Acquire: pairs with the Release of the last writer's unlock. Relaxed on failure: it looks again.
+            match self
+                .state
+                .compare_exchange_weak(state, state + READER, Ordering::Acquire, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => state = now,
+            }
+        }
+        false
+    }
+
+    #[inline]
+    pub(super) fn try_write(&self) -> bool {
+        // Acquire: pairs with the Release of the last holder's unlock. Relaxed on failure: nothing is read on the strength of it.
+        self.state
+            .compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Takes the lock to read; `false` if the deadline came first.
+    #[inline]
+    pub(super) fn read(&self, deadline_ns: Option<u64>) -> bool {
+        self.try_read() || self.wait(READS, deadline_ns)
+    }
+
+    /// Takes the lock to write; `false` if the deadline came first.
+    #[inline]
+    pub(super) fn write(&self, deadline_ns: Option<u64>) -> bool {
+        self.try_write() || self.wait(WRITES, deadline_ns)
+    }
+
+    /// # Safety
+    /// The caller has the right to read (S2).
+    #[inline]
+    pub(super) unsafe fn unlock_read(&self) {
+        // Release: pairs with the Acquire of the next writer, in `try_write` or in `admit`.
+        let state = self.state.fetch_sub(READER, Ordering::Release);
+        if state - READER == PARKED {
+            self.hand_on(false);
+        }
+    }
+
+    /// # Safety
+    /// The caller has the right to write (S2).
+    #[inline]
+    pub(super) unsafe fn unlock_write(&self) {
+        // Release: pairs with the Acquire of the next holder, in `try_*` or in `admit`.
+        let state = self.state.fetch_sub(WRITER, Ordering::Release);
+        if state != WRITER {
+            self.hand_on(true);
+        }
+    }
+
+    /// # Safety
+    /// The caller has the right to write, and has the right to read afterwards (S2).
+    pub(super) unsafe fn downgrade(&self) {
+        // Release: pairs with the Acquire of the readers that it lets in.
+        let state = self.state.fetch_add(READER - WRITER, Ordering::Release);
+        if state != WRITER {
+            self.hand_on(true);
+        }
+    }
+
+    #[cold]
+    fn wait(&self, tag: u64, deadline_ns: Option<u64>) -> bool {
+        for _ in 0..spin_budget() {
+            // Relaxed: a hint; others that wait already outlasted this.
+            if self.state.load(Ordering::Relaxed) & PARKED != 0 {
+                break;
+            }
+            spin_loop();
+            if self.try_take(tag) {
+                return true;
+            }
+        }
+        loop {
+            let terms = Terms::until(WaitReason::Lock, deadline_ns);
+            let take = |_: &mut Queue<()>| self.take_or_announce(tag).then_some(());
+            let leave = |queue: &mut Queue<()>, _| {
+                let mut wakes = Wakes::none();
+                self.admit(queue, false, queue.end_ticket(), &mut wakes);
+                wakes
+            };
+            let Ok(ended) = self.queue.wait(terms, (tag, Place::Back), take, leave) else {
+                return true;
+            };
+            match ended.outcome {
+                Outcome::Woken => return true,
+                Outcome::TimedOut => return false,
+                outcome => unwind_if_cancelled(outcome),
+            }
+        }
+    }
+
+    fn try_take(&self, tag: u64) -> bool {
+        match tag {
+            READS => self.try_read(),
+            _ => self.try_write(),
+        }
+    }
+
+    /// Under the queue's lock: takes the lock if that is possible after all, else sees to it that `PARKED` is set.
+    fn take_or_announce(&self, tag: u64) -> bool {
+        loop {
+            if self.try_take(tag) {
+                return true;
+            }
+            // Relaxed: the exchange decides.
+            let state = self.state.load(Ordering::Relaxed);
+            if state & PARKED != 0 {
+                return false;
+            }
+            let is_taken = if tag == READS { state & WRITER != 0 } else { state != 0 };
+            // Relaxed: the queue's lock orders what follows from the bit.
+            if is_taken
+                && self
+                    .state
+                    .compare_exchange(state, state | PARKED, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return false;
+            }
+        }
+    }
+
+    /// The caller has let go, and there were others in the queue.
+    #[cold]
+    fn hand_on(&self, after_writer: bool) {
+        let mut end_ticket = None;
+        loop {
+            let mut wakes = Wakes::none();
+            self.queue.with(|queue| {
+                let end_ticket = *end_ticket.get_or_insert(queue.end_ticket());
+                self.admit(queue, after_writer, end_ticket, &mut wakes);
+            });
+            let more = wakes.is_full();
+            wakes.unpark();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Under the queue's lock: lets those in whose turn it is. In the readers' turn these are all readers that came before `end_ticket`, past
+    /// writers as well. Each turn of the loop takes somebody out of the queue, or moves the end.
+    fn admit(&self, queue: &mut Queue<()>, mut readers_turn: bool, mut end_ticket: u64, wakes: &mut Wakes) {
+        while !queue.is_empty() {
+            // Acquire: pairs with the Release of those who have let go; what they did is handed on with the grant.
+            let state = self.state.load(Ordering::Acquire);
+            if state & WRITER != 0 || wakes.is_full() {
+                return;
+            }
+            if readers_turn || queue.front_tag() == Some(READS) {
+                readers_turn = false;
+                if self.admit_readers(queue, end_ticket, wakes) {
+                    continue;
+                }
+            }
+            // Acquire: pairs as above.
+            if self.state.load(Ordering::Acquire) >= READER {
+                // The last of them comes to the queue.
+                return;
+            }
+            match queue.front_tag() {
+                Some(WRITES) => self.admit_writer(queue, wakes),
+                _ => end_ticket = queue.end_ticket(),
+            }
+        }
+        // Relaxed: the queue's lock orders those who set it; who finds it clear takes the lock by an exchange.
+        self.state.fetch_and(!PARKED, Ordering::Relaxed);
+    }
+
+    /// Whether any left the queue.
+    fn admit_readers(&self, queue: &mut Queue<()>, end_ticket: u64, wakes: &mut Wakes) -> bool {
+        let room = wakes.room();
+        // Relaxed: the settled cells hand over what the lock protects.
+        self.state.fetch_add(READER * room as u32, Ordering::Relaxed);
+        let left = queue.settle_those(Outcome::Woken, end_ticket, wakes, |tag| tag == READS);
+        // Relaxed: a surplus that nobody has used.
+        self.state.fetch_sub(READER * wakes.room() as u32, Ordering::Relaxed);
+        left
+    }
+
+    /// The first in the queue is a writer, and nobody has the lock.
+    fn admit_writer(&self, queue: &mut Queue<()>, wakes: &mut Wakes) {
+        // Relaxed: the settled cell hands over what the lock protects.
+        self.state.fetch_add(WRITER, Ordering::Relaxed);
+        match queue.settle_front(Outcome::Woken, true) {
+            Front::Settled(unparker) => wakes.push(unparker),
+            // Relaxed: nobody has had it.
+            Front::Gone | Front::Nobody => drop(self.state.fetch_sub(WRITER, Ordering::Relaxed)),
+        }
+    }
+}

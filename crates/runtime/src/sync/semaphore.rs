@@ -1,0 +1,435 @@
+//! `Semaphore`: a number of permits, first come, first served.
+//!
+//! # Protocol
+//! One word has the number, `WAITERS` (somebody is in the queue) and `CLOSED`. Without `WAITERS` taking and giving back are one atomic operation.
+//! Who finds too few sets `WAITERS` under the queue's lock and waits. While it is set nobody takes past the queue, however few he wants, and whoever
+//! gives back does so under the queue's lock, and serves the queue from its head: a big request is not starved by small ones. So under the
+//! lock, with `WAITERS` set, nobody else changes the number.
+//!
+//! A waiter that gives up serves the queue as well: the one behind it may want less.
+
+use super::deadline;
+use super::wait_queue::{Front, Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
+use crate::coroutine::{Outcome, WaitReason};
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+const WAITERS: usize = 1;
+const CLOSED: usize = 2;
+const PERMIT: usize = 4;
+
+/// Permits that are taken to do something and given back afterwards.
+///
+/// # Examples
+/// ```
+/// use silken::sync::Semaphore;
+/// static AT_ONCE: Semaphore = Semaphore::new(2);
+/// let children: Vec<_> = (0..10)
+///     .map(|_| {
+///         silken::spawn(|| {
+///             let _permit = AT_ONCE.acquire().unwrap();
+///             // At most two are here.
+///         })
+///     })
+///     .collect();
+/// children.into_iter().for_each(|child| child.join().unwrap());
+/// assert_eq!(AT_ONCE.available_permits(), 2);
+/// ```
+pub struct Semaphore {
+    state: AtomicUsize,
+    queue: WaitQueue,
+}
+
+/// [`Semaphore`] by the name that may and cogo have for it.
+pub type Semphore = Semaphore;
+
+/// Why permits were not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// The semaphore is closed.
+    Closed,
+    /// There are too few, or others were first.
+    NoPermits,
+    /// The time is over.
+    TimedOut,
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AcquireError::Closed => "the semaphore is closed",
+            AcquireError::NoPermits => "the semaphore has too few permits",
+            AcquireError::TimedOut => "timed out waiting for a semaphore",
+        })
+    }
+}
+
+impl std::error::Error for AcquireError {}
+
+impl Semaphore {
+    /// The greatest number of permits.
+    pub const MAX_PERMITS: usize = usize::MAX / PERMIT;
+
+    const_unless_loom! {
+        /// A semaphore with so many permits.
+        ///
+        /// # Panics
+        /// If these are more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+        #[must_use]
+        pub fn new(permits: usize) -> Self {
+            assert!(permits <= Self::MAX_PERMITS, "too many permits");
+            Self {
+                state: AtomicUsize::new(permits * PERMIT),
+                queue: WaitQueue::new(()),
+            }
+        }
+    }
+
+    /// Takes a permit, waiting for one if need be.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Semaphore`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds, if it has to wait.
+    ///
+    /// # Errors
+    /// `Closed`, if the semaphore is closed, before or meanwhile.
+    #[inline]
+    pub fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.acquire_many(1)
+    }
+
+    /// Takes several permits at once. Who comes later waits, even if there are enough for him.
+    ///
+    /// # Errors
+    /// As [`acquire`](Self::acquire).
+    #[inline]
+    pub fn acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.acquire_until(permits, || None)
+    }
+
+    /// Takes a permit, if that needs no wait.
+    ///
+    /// # Errors
+    /// `NoPermits` or `Closed`.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.try_acquire_many(1)
+    }
+
+    /// Takes several permits, if that needs no wait.
+    ///
+    /// # Errors
+    /// `NoPermits` or `Closed`.
+    #[inline]
+    pub fn try_acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.take(permits)?;
+        Ok(self.permit(permits))
+    }
+
+    /// As [`acquire`](Self::acquire), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut` or `Closed`.
+    #[inline]
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.acquire_many_timeout(1, timeout)
+    }
+
+    /// As [`acquire_timeout`](Self::acquire_timeout), until a moment.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    pub fn acquire_deadline(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.acquire_until(1, || Some(deadline::at(deadline)))
+    }
+
+    /// As [`acquire_many`](Self::acquire_many), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    /// As [`acquire_timeout`](Self::acquire_timeout).
+    #[inline]
+    pub fn acquire_many_timeout(&self, permits: usize, timeout: Duration) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.acquire_until(permits, || Some(deadline::after(timeout)))
+    }
+
+    /// Adds permits, or gives back what [`SemaphorePermit::forget`] has kept.
+    ///
+    /// # Panics
+    /// If there would be more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+    pub fn add_permits(&self, permits: usize) {
+        // Relaxed: the exchange decides.
+        let mut state = self.state.load(Ordering::Relaxed);
+        while state & WAITERS == 0 {
+            let more = sum(state, permits);
+            // Release: pairs with the Acquire in `take`. Relaxed on failure: it looks again.
+            match self
+                .state
+                .compare_exchange_weak(state, more, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+        self.add_to_queue(permits);
+    }
+
+    /// [`add_permits`](Self::add_permits) by another name.
+    pub fn release(&self, permits: usize) {
+        self.add_permits(permits);
+    }
+
+    /// How many permits there are at this moment.
+    #[must_use]
+    pub fn available_permits(&self) -> usize {
+        // Relaxed: it may be wrong as soon as it is known.
+        self.state.load(Ordering::Relaxed) / PERMIT
+    }
+
+    /// Lets nobody take permits any more, and ends all waits with `Closed`.
+    pub fn close(&self) {
+        // Relaxed: the queue's lock orders it for those who wait.
+        self.state.fetch_or(CLOSED, Ordering::Relaxed);
+        self.queue.wake_all(Outcome::Closed);
+    }
+
+    /// Whether it is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        // Relaxed: a hint.
+        self.state.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// Takes a permit for good: may's and cogo's name. Of a closed semaphore there is nothing to wait for: it returns at once.
+    ///
+    /// # Blocking
+    /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancellation
+    /// As [`acquire`](Self::acquire).
+    pub fn wait(&self) {
+        if let Ok(permit) = self.acquire() {
+            permit.forget();
+        }
+    }
+
+    /// Takes a permit for good, unless the time is over first; whether it did.
+    #[must_use]
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        self.acquire_timeout(timeout).map(SemaphorePermit::forget).is_ok()
+    }
+
+    /// Takes a permit for good, if there is one; whether it did.
+    #[must_use]
+    pub fn try_wait(&self) -> bool {
+        self.take(1).is_ok()
+    }
+
+    /// Adds a permit: may's and cogo's name.
+    pub fn post(&self) {
+        self.add_permits(1);
+    }
+
+    /// [`available_permits`](Self::available_permits) by may's and cogo's name.
+    #[must_use]
+    pub fn get_value(&self) -> usize {
+        self.available_permits()
+    }
+
+    #[inline(always)]
+    fn permit(&self, permits: usize) -> SemaphorePermit<'_> {
+        SemaphorePermit {
+            semaphore: self,
+            permits,
+        }
+    }
+
+    #[inline]
+    fn acquire_until(
+        &self,
+        permits: usize,
+        deadline_ns: impl FnOnce() -> Option<u64>,
+    ) -> Result<SemaphorePermit<'_>, AcquireError> {
+        match self.take(permits) {
+            Err(AcquireError::NoPermits) => self.wait_for(permits, deadline_ns())?,
+            taken => taken?,
+        }
+        Ok(self.permit(permits))
+    }
+
+    /// Takes permits without waiting.
+    #[inline]
+    fn take(&self, permits: usize) -> Result<(), AcquireError> {
+        // Relaxed: the exchange decides.
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            if state & CLOSED != 0 {
+                return Err(AcquireError::Closed);
+            }
+            if state & WAITERS != 0 || state / PERMIT < permits {
+                return Err(AcquireError::NoPermits);
+            }
+            // Acquire: pairs with the Release in `add_permits`. Relaxed on failure: it looks again.
+            match self.state.compare_exchange_weak(
+                state,
+                state - permits * PERMIT,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    #[cold]
+    fn wait_for(&self, permits: usize, deadline_ns: Option<u64>) -> Result<(), AcquireError> {
+        loop {
+            let terms = Terms::until(WaitReason::Semaphore, deadline_ns);
+            let take = |_: &mut Queue<()>| self.take_or_announce(permits);
+            let leave = |queue: &mut Queue<()>, _| {
+                let mut wakes = Wakes::none();
+                self.serve(queue, &mut wakes);
+                wakes
+            };
+            match self.queue.wait(terms, (permits as u64, Place::Back), take, leave) {
+                Err(taken) => return taken,
+                Ok(ended) => match ended.outcome {
+                    Outcome::Woken => return Ok(()),
+                    Outcome::TimedOut => return Err(AcquireError::TimedOut),
+                    Outcome::Closed => return Err(AcquireError::Closed),
+                    outcome @ Outcome::Cancelled => unwind_if_cancelled(outcome),
+                },
+            }
+        }
+    }
+
+    /// Under the queue's lock: takes permits after all, or hears that it is closed, else sees to it that `WAITERS` is set.
+    fn take_or_announce(&self, permits: usize) -> Option<Result<(), AcquireError>> {
+        loop {
+            match self.take(permits) {
+                Err(AcquireError::NoPermits) => {}
+                taken => return Some(taken),
+            }
+            // Relaxed: the exchange decides.
+            let state = self.state.load(Ordering::Relaxed);
+            if state & WAITERS != 0 {
+                return None;
+            }
+            // Relaxed: the queue's lock orders what follows from the bit.
+            if state & CLOSED == 0
+                && state / PERMIT < permits
+                && self
+                    .state
+                    .compare_exchange(state, state | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+            {
+                return None;
+            }
+        }
+    }
+
+    #[cold]
+    fn add_to_queue(&self, permits: usize) {
+        let mut added = false;
+        loop {
+            let mut wakes = Wakes::none();
+            self.queue.with(|queue| {
+                if !added {
+                    self.add(permits);
+                    added = true;
+                }
+                self.serve(queue, &mut wakes);
+            });
+            let more = wakes.is_full();
+            wakes.unpark();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Under the queue's lock. Others may add at the same time, if nobody waits any more.
+    fn add(&self, permits: usize) {
+        // Relaxed: the exchange decides.
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            // Release: pairs with the Acquire in `take` and `serve`. Relaxed on failure: it looks again.
+            match self
+                .state
+                .compare_exchange_weak(state, sum(state, permits), Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    /// Under the queue's lock: gives permits to the first in the queue as long as there are enough.
+    fn serve(&self, queue: &mut Queue<()>, wakes: &mut Wakes) {
+        while let Some(permits) = queue.front_tag() {
+            let permits = permits as usize;
+            // Acquire: pairs with the Release of who gave back; the settled cell hands it on.
+            let state = self.state.load(Ordering::Acquire);
+            if state / PERMIT < permits || wakes.is_full() {
+                return;
+            }
+            if let Front::Settled(unparker) = queue.settle_front(Outcome::Woken, true) {
+                wakes.push(unparker);
+                // Relaxed: under the lock, with `WAITERS` set, nobody else changes the number.
+                self.state.fetch_sub(permits * PERMIT, Ordering::Relaxed);
+            }
+        }
+        // Relaxed: the queue's lock orders those who set it.
+        self.state.fetch_and(!WAITERS, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("available_permits", &self.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+/// So many more permits.
+#[inline]
+#[track_caller]
+fn sum(state: usize, permits: usize) -> usize {
+    let fits = permits <= Semaphore::MAX_PERMITS - state / PERMIT;
+    assert!(fits, "more than MAX_PERMITS permits");
+    state + permits * PERMIT
+}
+
+/// Permits of a [`Semaphore`]; gives them back when dropped. May be dropped by another than who took them.
+#[must_use = "if unused the permits are given back at once"]
+#[derive(Debug)]
+pub struct SemaphorePermit<'a> {
+    semaphore: &'a Semaphore,
+    permits: usize,
+}
+
+impl SemaphorePermit<'_> {
+    /// Keeps the permits from the semaphore for good; [`Semaphore::add_permits`] gives them back.
+    pub fn forget(self) {
+        std::mem::forget(self);
+    }
+
+    /// How many permits these are.
+    #[must_use]
+    pub fn num_permits(&self) -> usize {
+        self.permits
+    }
+}
+
+impl Drop for SemaphorePermit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.semaphore.add_permits(self.permits);
+    }
+}

@@ -1,0 +1,148 @@
+//! Semaphore: the number is kept, the first come are the first served, and nobody who leaves takes permits along.
+
+use super::{LONG, Random, SHORT, a_moment, on_all, on_coroutines, until};
+use silken::sync::{AcquireError, Arc, Semaphore, SemaphorePermit, Semphore};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+#[test]
+fn never_more_than_there_are() {
+    let seed = Random::seeded("semaphore::never_more_than_there_are").below(u64::MAX);
+    on_all(|world| {
+        let mut random = Random(seed);
+        let shared = Arc::new((Semaphore::new(4), AtomicUsize::new(0)));
+        let agents: Vec<_> = (0..20)
+            .map(|_| {
+                let (shared, mut random) = (shared.clone(), random.fork());
+                world.spawn(move || {
+                    let (semaphore, taken) = &*shared;
+                    for _ in 0..100 {
+                        let count = random.below(4) as usize + 1;
+                        let permit = match random.below(4) {
+                            0 => semaphore.try_acquire_many(count).ok(),
+                            1 => semaphore
+                                .acquire_many_timeout(count, Duration::from_micros(random.below(300)))
+                                .ok(),
+                            _ => Some(semaphore.acquire_many(count).unwrap()),
+                        };
+                        let Some(permit) = permit else { continue };
+                        assert_eq!(permit.num_permits(), count);
+                        assert!(taken.fetch_add(count, Ordering::SeqCst) + count <= 4);
+                        if random.below(4) == 0 {
+                            silken::yield_now();
+                        }
+                        taken.fetch_sub(count, Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        agents.into_iter().for_each(super::Agent::join);
+        assert_eq!(shared.0.available_permits(), 4);
+    });
+}
+
+#[test]
+fn a_big_request_is_not_overtaken() {
+    on_all(|world| {
+        let semaphore = Arc::new(Semaphore::new(2));
+        let one = semaphore.acquire().unwrap();
+        let other = semaphore.clone();
+        let big = world.spawn(move || other.acquire_many(2).map(SemaphorePermit::forget));
+        until(|| semaphore.try_acquire().is_err());
+        assert_eq!(
+            semaphore.available_permits(),
+            1,
+            "one is there, and is not for the next"
+        );
+        let other = semaphore.clone();
+        let small = world.spawn(move || other.acquire().map(SemaphorePermit::forget));
+        a_moment();
+        assert!(!big.is_finished() && !small.is_finished());
+        drop(one);
+        big.join().unwrap();
+        a_moment();
+        assert!(!small.is_finished());
+        semaphore.release(1);
+        small.join().unwrap();
+        assert_eq!(semaphore.available_permits(), 0);
+    });
+}
+
+#[test]
+fn who_gives_up_lets_the_next_go() {
+    on_all(|world| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let (hasty, behind) = (semaphore.clone(), semaphore.clone());
+        let hasty = world.spawn(move || hasty.acquire_many_timeout(5, SHORT * 4).map(drop));
+        until(|| semaphore.try_acquire().is_err());
+        let behind = world.spawn(move || behind.acquire_timeout(LONG).map(drop));
+        assert_eq!(hasty.join(), Err(AcquireError::TimedOut));
+        assert_eq!(behind.join(), Ok(()));
+        assert_eq!(semaphore.available_permits(), 1);
+    });
+}
+
+#[test]
+fn a_cancelled_waiter_lets_the_next_go() {
+    on_coroutines(|_| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        let (first, behind) = (semaphore.clone(), semaphore.clone());
+        let first = silken::spawn(move || drop(first.acquire_many(2)));
+        until(|| semaphore.try_acquire().is_err());
+        let behind = silken::spawn(move || behind.acquire().is_ok());
+        a_moment();
+        first.cancel();
+        assert!(first.join().unwrap_err().is_cancelled());
+        assert!(behind.join().unwrap());
+        assert_eq!(semaphore.available_permits(), 1);
+    });
+}
+
+#[test]
+fn closing_ends_all_waits() {
+    on_all(|world| {
+        let semaphore = Arc::new(Semaphore::new(0));
+        let agents: Vec<_> = (0..40)
+            .map(|_| {
+                let semaphore = semaphore.clone();
+                world.spawn(move || semaphore.acquire().map(drop))
+            })
+            .collect();
+        a_moment();
+        semaphore.close();
+        assert!(
+            agents
+                .into_iter()
+                .all(|agent| agent.join() == Err(AcquireError::Closed))
+        );
+        semaphore.add_permits(1);
+        assert_eq!(semaphore.try_acquire().map(drop), Err(AcquireError::Closed));
+        assert!(semaphore.is_closed());
+    });
+}
+
+#[test]
+fn by_the_names_of_may_and_cogo() {
+    on_all(|world| {
+        let semaphore = Arc::new(Semphore::new(0));
+        let other = semaphore.clone();
+        assert!(!semaphore.try_wait() && !semaphore.wait_timeout(SHORT));
+        let waiter = world.spawn(move || {
+            other.wait();
+            other.wait();
+        });
+        semaphore.post();
+        semaphore.post();
+        semaphore.post();
+        waiter.join();
+        assert_eq!(semaphore.get_value(), 1);
+        assert!(semaphore.try_wait());
+    });
+}
+
+#[test]
+#[should_panic(expected = "more than MAX_PERMITS")]
+fn too_many_permits() {
+    let semaphore = Semaphore::new(Semaphore::MAX_PERMITS);
+    semaphore.add_permits(1);
+}
