@@ -14,7 +14,7 @@
 use crate::{Executor, Kind, raw};
 use std::panic;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,7 +23,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 const CHILD: &str = "SILKEN_CONFORMANCE_CHILD";
 const DELIBERATE: &str = "deliberate";
 
-static QUIET: AtomicBool = AtomicBool::new(false);
+/// How many expect panics at this moment.
+static QUIET: AtomicUsize = AtomicUsize::new(0);
 static ALONE: Mutex<()> = Mutex::new(());
 static CURRENT: Mutex<String> = Mutex::new(String::new());
 
@@ -62,11 +63,12 @@ pub fn quietly<T>(f: impl FnOnce() -> T) -> T {
     struct Loud;
     impl Drop for Loud {
         fn drop(&mut self) {
-            QUIET.store(false, Ordering::Relaxed);
+            // Relaxed: see below.
+            QUIET.fetch_sub(1, Ordering::Relaxed);
         }
     }
     // Relaxed: nobody's correctness depends on the message; one case runs at a time.
-    QUIET.store(true, Ordering::Relaxed);
+    QUIET.fetch_add(1, Ordering::Relaxed);
     let _loud = Loud;
     f()
 }
@@ -78,7 +80,7 @@ fn quiet_deliberate_panics() {
         panic::set_hook(Box::new(move |info| {
             let text = info.payload().downcast_ref::<&str>();
             let is_deliberate = text.is_some_and(|text| text.starts_with(DELIBERATE));
-            if !is_deliberate && !QUIET.load(Ordering::Relaxed) {
+            if !is_deliberate && QUIET.load(Ordering::Relaxed) == 0 {
                 next(info);
             }
         }));

@@ -22,6 +22,7 @@ pub struct Case {
 macro_rules! suite {
     ($tag:ident, $kind:expr) => {
         $crate::for_each_case! { {$crate::__suite} ($tag $kind) }
+        $crate::for_each_own_case! { {$crate::__suite} ($tag $kind) }
     };
 }
 
@@ -54,9 +55,8 @@ macro_rules! __test {
 }
 
 macro_rules! table {
-    (() $($topic:ident { $($needs:ident $name:ident;)* })*) => {
-        /// Every case.
-        pub static CASES: &[Case] = &[$($(Case {
+    (($name_of_table:ident) $($topic:ident { $($needs:ident $name:ident;)* })*) => {
+        static $name_of_table: &[Case] = &[$($(Case {
             topic: stringify!($topic),
             name: stringify!($name),
             needs: stringify!($needs),
@@ -65,4 +65,10 @@ macro_rules! table {
     };
 }
 
-for_each_case! { {table} () }
+for_each_case! { {table} (FOREIGN) }
+for_each_own_case! { {table} (OWN) }
+
+/// Every case.
+pub fn cases() -> impl Iterator<Item = &'static Case> {
+    FOREIGN.iter().chain(OWN)
+}

@@ -1,6 +1,8 @@
 //! The cases, one file per topic. A case takes an executor and panics where something behaved otherwise than promised:
 //! in the topics about std, libc and unmodified crates than a thread would have.
 
+pub mod atomic_option;
+pub mod blocker;
 pub mod broadcast;
 pub mod cancel;
 pub mod chan;
@@ -17,8 +19,15 @@ pub mod migration;
 pub mod mixed;
 pub mod mpsc;
 pub mod mutex;
+pub mod notify;
 pub mod once;
 pub mod oneshot;
+pub mod own_barrier;
+pub mod own_condvar;
+pub mod own_mutex;
+pub mod own_once;
+pub mod own_rwlock;
+pub mod own_semaphore;
 pub mod own_time;
 pub mod panics;
 pub mod park;
@@ -33,10 +42,12 @@ pub mod sleep;
 pub mod spin;
 pub mod std_names;
 pub mod stdio;
+pub mod sync_flag;
 pub mod tcp;
 pub mod ticker;
 pub mod tls;
 pub mod udp;
 pub mod units;
 pub mod unix;
+pub mod wait_group;
 pub mod watch;
