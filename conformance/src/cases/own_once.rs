@@ -88,7 +88,7 @@ pub fn once_lock_keeps_one_value(ex: &dyn Executor) {
 pub fn once_lock_initialises_once(ex: &dyn Executor) {
     let (cell, runs) = (Arc::new(OnceLock::new()), Arc::new(AtomicUsize::new(0)));
     let failing = cell.clone();
-    let first = ex.start(move || failing.get_or_init(|| deliberate_panic()) + 0);
+    let first = ex.start(move || *failing.get_or_init(|| deliberate_panic()));
     assert!(first.try_join().is_err() && cell.get().is_none());
     let count = runs.clone();
     let seen = join_all(ex.start_each(10, move |unit| {
