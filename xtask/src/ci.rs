@@ -26,8 +26,28 @@ const DEMO: &[&str] = &[
     "--parked",
     "10000",
 ];
-/// What the benchmarks are run with: to see that they run, not to measure.
-const BENCH: &[&str] = &["run", "--profile", PROFILE, "-p", "silken-benches", "--", "--quick"];
+/// What the benchmarks are run with: some of each kind, to see that they run, not to measure.
+const BENCH: &[&str] = &[
+    "run",
+    "--profile",
+    PROFILE,
+    "-p",
+    "silken-benches",
+    "--",
+    "--quick",
+    "--coroutines",
+    "100000",
+    "yield/light",
+    "spawn_join/isolated",
+    "memory",
+    "timers/two",
+    "mutex/one",
+    "channel/capacity-1/one",
+    "lock/one",
+    "select",
+    "cancel",
+    "echo/100",
+];
 /// The runtime's crates, whose tests also run optimised: what the optimiser may reorder is what they are about.
 const RELEASE_TESTS: &[&str] = &[
     "test",
