@@ -26,8 +26,13 @@ pub fn park() {
     let Some(core) = current_core() else {
         return park_thread(None);
     };
-    if !take_token(core) {
-        wait_for_token(core, None);
+    while !take_token(core) {
+        if core.is_in_regime() {
+            return wait_for_token(core, None);
+        }
+        // No mask and no deadline: the wait below without a cell, which nobody would settle.
+        raise_if_cancelled();
+        crate::coroutine::park(WaitReason::Park);
     }
 }
 

@@ -219,6 +219,12 @@ fn raise_if_interrupted(core: Option<&Core>) {
 }
 
 impl Core {
+    /// Whether a mask or a deadline holds for the running coroutine.
+    #[inline]
+    pub(crate) fn is_in_regime(&self) -> bool {
+        !self.regime.get().is_null()
+    }
+
     /// The running coroutine was cancelled and is about to wait: the children of its open scopes are cancelled too, unless it masks that, or unwinds: then
     /// it is the scopes in its destructors that are open, and they run to their end.
     #[cold]
