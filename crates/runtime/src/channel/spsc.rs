@@ -1,6 +1,6 @@
-//! Single-producer, single-consumer channels: as [`mpsc`](super::mpsc), with senders that cannot be cloned.
+//! Single-producer, single-consumer channels: as [`mpsc`], with senders that cannot be cloned.
 //!
-//! The receiver is that of [`mpsc`](super::mpsc); the senders are its senders without `Clone`, and for one thread at a time.
+//! The receiver is that of [`mpsc`]; the senders are its senders without `Clone`, and for one thread at a time.
 
 pub use super::mpsc::Receiver;
 pub use super::{IntoIter, Iter, TryIter};
