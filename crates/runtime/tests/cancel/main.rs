@@ -1,6 +1,8 @@
 //! Cancellation, deadlines, scopes and the values of a coroutine. `docs/guide/cancellation.md` has a table whose rows name these tests.
 
 #[cfg(feature = "interpose")]
+#[path = "../common/mod.rs"]
+mod common;
 mod hooked;
 mod mask;
 mod native;
@@ -9,6 +11,7 @@ mod scopes;
 mod timeouts;
 mod values;
 
+use common::run_on;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,20 +22,7 @@ const SOON: Duration = Duration::from_millis(20);
 
 /// Runs a case on runtimes of one, two and eight workers, with isolated and with light coroutines.
 fn on_all(case: impl Fn() + Send + Sync) {
-    for workers in [1, 2, 8] {
-        for light in [false, true] {
-            run_on(workers, light, &case);
-        }
-    }
-}
-
-fn run_on(workers: usize, light: bool, case: impl FnOnce() + Send) {
-    let builder = silken::Runtime::builder().workers(workers);
-    let builder = if light { builder.light() } else { builder };
-    if let Err(payload) = builder.build().unwrap().run(case) {
-        eprintln!("with {workers} workers, light: {light}");
-        std::panic::resume_unwind(payload);
-    }
+    common::on_runtimes([1, 2, 8], case);
 }
 
 /// Sets a flag when it is dropped.

@@ -1,5 +1,7 @@
 //! Behaviour of the runtime's own API, in an ordinary process.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod fork;
 mod join;
 mod memory;
@@ -10,18 +12,5 @@ mod spawn;
 
 /// Runs a case on runtimes of one, two and four workers, with isolated and with light coroutines.
 fn on_all(case: impl Fn() + Send + Sync) {
-    for workers in [1, 2, 4] {
-        for light in [false, true] {
-            let mut builder = silken::Runtime::builder().workers(workers);
-            if light {
-                builder = builder.light();
-            }
-            let runtime = builder.build().expect("the runtime starts");
-            assert_eq!(runtime.is_isolated(), !light);
-            if let Err(payload) = runtime.run(&case) {
-                eprintln!("with {workers} workers, light: {light}");
-                std::panic::resume_unwind(payload);
-            }
-        }
-    }
+    common::on_runtimes([1, 2, 4], case);
 }

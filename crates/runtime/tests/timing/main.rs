@@ -4,6 +4,8 @@
 
 mod after_func;
 mod broadcast;
+#[path = "../common/mod.rs"]
+mod common;
 mod cqueue;
 mod oneshot;
 mod pool;
@@ -65,19 +67,7 @@ fn everywhere(case: impl Fn(World) + Send + Sync) {
 }
 
 fn on_coroutines(case: impl Fn() + Send + Sync) {
-    for workers in [1, 2, 8] {
-        for light in [false, true] {
-            let mut builder = silken::Runtime::builder().workers(workers);
-            if light {
-                builder = builder.light();
-            }
-            let runtime = builder.build().expect("the runtime starts");
-            if let Err(payload) = runtime.run(&case) {
-                eprintln!("with {workers} workers, light: {light}");
-                std::panic::resume_unwind(payload);
-            }
-        }
-    }
+    common::on_runtimes([1, 2, 8], case);
 }
 
 fn ms(ms: u64) -> Duration {
