@@ -4,7 +4,7 @@
 //! `docs/guide/cancellation.md`.
 
 use crate::coroutine::{self, current_core, effective_deadline_ns, raise_if_cancelled};
-use crate::handle::deadline_after;
+use crate::driver::timers::deadline_after;
 use crate::sys::clock;
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,7 @@
 use crate::coroutine::{
     CoreRef, JoinError, Joiner, Outcome, Pools, ResultOwner, WaitReason, current_core, raise_if_cancelled,
 };
-use crate::driver::timers;
-use crate::sys::clock;
+use crate::driver::timers::{self, deadline_after};
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -298,13 +297,6 @@ impl<T> std::fmt::Debug for JoinHandle<T> {
             .field("coroutine", &self.coroutine())
             .finish_non_exhaustive()
     }
-}
-
-/// The monotonic time that is `timeout` from now.
-pub(crate) fn deadline_after(timeout: Duration) -> u64 {
-    u64::try_from(timeout.as_nanos())
-        .unwrap_or(u64::MAX)
-        .saturating_add(clock::now_ns())
 }
 
 /// The coroutine that calls, or `None` on an OS thread.

@@ -81,14 +81,14 @@ pub use pool::{Pool, PoolHandle, SubmitError};
 pub use promise::{Promise, PromiseError, Resolver};
 pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use sched::OverflowPolicy;
-pub use scheduler::{Options, Scheduler, sched, sleep_ms, spawn_opts};
+pub use scheduler::{Options, Scheduler, sched, spawn_opts};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use select::{JoinArm, TickArm, join_any, join_any_timeout};
 #[cfg(feature = "interpose")]
 pub use select::{ReadyArm, readable, writable};
 pub use silken_macros::{main, test};
 pub use spawn::{Builder, spawn, spawn_many};
-pub use time::{sleep, sleep_until};
+pub use time::{sleep, sleep_ms, sleep_until};
 
 /// Number of the worker that runs the caller, if one does; for tests and reports.
 pub fn worker_id() -> Option<usize> {

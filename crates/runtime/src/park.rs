@@ -1,8 +1,7 @@
 //! The user's park and unpark, as `std::thread` has them.
 
 use crate::coroutine::{Core, Outcome, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};
-use crate::driver::timers;
-use crate::handle::deadline_after;
+use crate::driver::timers::{self, deadline_after};
 use crate::loom::static_atomic::Ordering;
 use crate::sys::clock;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Starting and ending a runtime.
 
 use crate::coroutine::{JoinError, WaitReason};
-use crate::handle::{Coroutine, JoinHandle, deadline_after};
+use crate::driver::timers::deadline_after;
+use crate::handle::{Coroutine, JoinHandle};
 use crate::sched::{self, Config, OverflowPolicy, Scheduler, SpawnRequest};
 use crate::sys;
 use std::io;

@@ -14,7 +14,6 @@ use crate::coroutine::mask;
 use crate::handle::JoinHandle;
 use crate::runtime::{Runtime, RuntimeBuilder};
 use crate::spawn::{Builder, expect_spawned};
-use std::time::Duration;
 
 /// A runtime for one main function, as coio-rs describes it.
 ///
@@ -206,14 +205,4 @@ where
 /// Lets other coroutines run: coio's name of [`yield_now`](crate::yield_now).
 pub fn sched() {
     crate::yield_now();
-}
-
-/// Sleeps for at least that many milliseconds: coio's name of [`sleep`](crate::sleep), which takes a [`Duration`].
-///
-/// # Examples
-/// ```
-/// silken::spawn(|| silken::sleep_ms(5)).join().unwrap();
-/// ```
-pub fn sleep_ms(milliseconds: u64) {
-    crate::sleep(Duration::from_millis(milliseconds));
 }

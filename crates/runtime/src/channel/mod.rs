@@ -63,7 +63,7 @@ pub use select::{Select, SelectTimeoutError, SelectedOperation, TrySelectError};
 pub use sender::Sender;
 
 use self::core::Channel;
-use crate::sys::clock;
+use crate::driver::timers;
 use receiver::Flavour;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -147,14 +147,14 @@ pub fn never<T>() -> Receiver<T> {
     Receiver::of(Flavour::Never)
 }
 
-/// The monotonic time that is `timeout` from now; `None` if that is beyond all times.
+/// As [`timers::deadline_after`]; `None` if that is beyond all times.
 fn deadline_after(timeout: Duration) -> Option<u64> {
-    let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-    Some(timeout_ns.saturating_add(clock::now_ns())).filter(|&deadline_ns| deadline_ns != u64::MAX)
+    Some(timers::deadline_after(timeout)).filter(|&deadline_ns| deadline_ns != u64::MAX)
 }
 
+/// As [`timers::deadline_at`]; `None` if that is beyond all times.
 fn deadline_at(deadline: Instant) -> Option<u64> {
-    deadline_after(deadline.saturating_duration_since(Instant::now()))
+    Some(timers::deadline_at(deadline)).filter(|&deadline_ns| deadline_ns != u64::MAX)
 }
 
 /// A channel: `chan!()` is [`unbounded`](crate::channel::unbounded), `chan!(n)` is [`bounded`](crate::channel::bounded)`(n)`, and `chan!(T, n)` the same for

@@ -237,3 +237,16 @@ pub(crate) fn deadline_at(instant: Instant) -> u64 {
     // The instant's clock is read before ours: the difference is never taken too short.
     deadline_after(instant.saturating_duration_since(Instant::now()))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_agree_and_eternity_saturates() {
+        let now_ns = clock::now_ns();
+        assert_eq!(deadline_after(Duration::MAX), u64::MAX);
+        assert!(deadline_at(Instant::now() + Duration::from_secs(1)).abs_diff(now_ns + 1_000_000_000) < 500_000_000);
+        assert!(deadline_at(Instant::now() - Duration::from_millis(1)) >= now_ns);
+    }
+}

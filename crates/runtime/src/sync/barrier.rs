@@ -5,9 +5,9 @@
 //! to come begins the next one, and wakes all before it. A waiter that gives up is no longer counted. If its generation
 //! has ended meanwhile it was counted, and the others go on with it: then it has met them, deadline and cancellation notwithstanding.
 
-use super::deadline;
 use super::wait_queue::{Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
+use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -82,12 +82,12 @@ impl Barrier {
 
     /// As [`wait`](Self::wait), but no longer than `timeout`; `None` if the time was over. Another must come in its stead.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<BarrierWaitResult> {
-        self.wait_until(Some(deadline::after(timeout)))
+        self.wait_until(Some(deadline_after(timeout)))
     }
 
     /// As [`wait_timeout`](Self::wait_timeout), until a moment.
     pub fn wait_deadline(&self, deadline: Instant) -> Option<BarrierWaitResult> {
-        self.wait_until(Some(deadline::at(deadline)))
+        self.wait_until(Some(deadline_at(deadline)))
     }
 
     fn wait_until(&self, deadline_ns: Option<u64>) -> Option<BarrierWaitResult> {

@@ -15,11 +15,11 @@
 //! *Moving waiters to the mutex's queue* in `notify_all` instead of waking them: the woken spread over the workers, and find the mutex held for a few
 //! instructions; they wait in its queue then.
 
-use super::deadline;
 use super::mutex::MutexGuard;
 use super::poison;
 use super::wait_queue::{Terms, WaitQueue, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
+use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::fmt;
 use std::sync::{LockResult, PoisonError};
@@ -117,7 +117,7 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         timeout: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        self.wait_until(guard, Some(deadline::after(timeout)))
+        self.wait_until(guard, Some(deadline_after(timeout)))
     }
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`.
@@ -129,7 +129,7 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         deadline: Instant,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        self.wait_until(guard, Some(deadline::at(deadline)))
+        self.wait_until(guard, Some(deadline_at(deadline)))
     }
 
     /// Waits until `condition` is false, but no longer than `timeout`; `timed_out` says that it is still true.
@@ -142,7 +142,7 @@ impl Condvar {
         timeout: Duration,
         condition: impl FnMut(&mut T) -> bool,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        self.wait_until_while(guard, deadline::after(timeout), condition)
+        self.wait_until_while(guard, deadline_after(timeout), condition)
     }
 
     /// As [`wait_timeout_while`](Self::wait_timeout_while), until a moment.
@@ -155,7 +155,7 @@ impl Condvar {
         deadline: Instant,
         condition: impl FnMut(&mut T) -> bool,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        self.wait_until_while(guard, deadline::at(deadline), condition)
+        self.wait_until_while(guard, deadline_at(deadline), condition)
     }
 
     /// Wakes the one that has waited longest, if anybody waits.

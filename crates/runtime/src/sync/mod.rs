@@ -38,7 +38,6 @@ macro_rules! const_unless_loom {
 mod atomic_option;
 mod barrier;
 mod condvar;
-mod deadline;
 mod mutex;
 mod notify;
 mod once;

@@ -1,14 +1,15 @@
 //! `Mutex`: std's surface over [`RawMutex`], which has the protocol.
 
+use super::poison;
 use super::raw_mutex::RawMutex;
-use super::{deadline, poison};
+use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+use std::sync::{LockResult, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
 /// A value that one coroutine or thread at a time may use; [`std::sync::Mutex`] with deadlines and cancellation.
@@ -59,13 +60,8 @@ impl<T> Mutex<T> {
     /// # Errors
     /// If the mutex is poisoned; the error has the value.
     pub fn into_inner(self) -> LockResult<T> {
-        let is_poisoned = self.is_poisoned();
-        let value = self.value.into_inner();
-        if is_poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        let Self { poison, value, .. } = self;
+        poison.result(value.into_inner())
     }
 }
 
@@ -120,7 +116,7 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[inline]
     pub fn lock_timeout(&self, timeout: Duration) -> TryLockResult<MutexGuard<'_, T>> {
-        self.guard_if(self.raw.lock_until(|| deadline::after(timeout)))
+        self.guard_if(self.raw.lock_until(|| deadline_after(timeout)))
     }
 
     /// As [`lock_timeout`](Self::lock_timeout), until a moment.
@@ -129,7 +125,7 @@ impl<T: ?Sized> Mutex<T> {
     /// As there.
     #[inline]
     pub fn lock_deadline(&self, deadline: Instant) -> TryLockResult<MutexGuard<'_, T>> {
-        self.guard_if(self.raw.lock_until(|| deadline::at(deadline)))
+        self.guard_if(self.raw.lock_until(|| deadline_at(deadline)))
     }
 
     /// Whether a holder panicked.

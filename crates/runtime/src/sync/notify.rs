@@ -9,9 +9,9 @@
 //!
 //! A notifier that finds `WAITING` takes the lock; should all waiters turn out to have left, the notification is kept.
 
-use super::deadline;
 use super::wait_queue::{Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
+use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use std::fmt;
 use std::sync::Arc;
@@ -86,12 +86,12 @@ impl Notify {
 
     /// As [`notified`](Self::notified), but no longer than `timeout`; whether it was notified.
     pub fn notified_timeout(&self, timeout: Duration) -> bool {
-        self.take() || self.wait_until(WaitReason::Condition, Some(deadline::after(timeout)))
+        self.take() || self.wait_until(WaitReason::Condition, Some(deadline_after(timeout)))
     }
 
     /// As [`notified_timeout`](Self::notified_timeout), until a moment.
     pub fn notified_deadline(&self, deadline: Instant) -> bool {
-        self.take() || self.wait_until(WaitReason::Condition, Some(deadline::at(deadline)))
+        self.take() || self.wait_until(WaitReason::Condition, Some(deadline_at(deadline)))
     }
 
     /// Takes the notification that is kept, if one is.
@@ -236,7 +236,7 @@ impl Blocker {
     /// If `timeout` is over before.
     pub fn park(&self, timeout: Option<Duration>) -> Result<(), ParkError> {
         match timeout {
-            Some(timeout) => self.park_until(Some(deadline::after(timeout))),
+            Some(timeout) => self.park_until(Some(deadline_after(timeout))),
             None => self.park_until(None),
         }
     }
@@ -246,7 +246,7 @@ impl Blocker {
     /// # Errors
     /// If it has come before.
     pub fn park_deadline(&self, deadline: Instant) -> Result<(), ParkError> {
-        self.park_until(Some(deadline::at(deadline)))
+        self.park_until(Some(deadline_at(deadline)))
     }
 
     /// Wakes who is parked on it, or lets the next one through.

@@ -2,8 +2,8 @@
 //!
 //! The value is written while the `Once` runs, and read only after it is complete: that is the whole protocol.
 
-use super::deadline;
 use super::once::Once;
+use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -112,13 +112,13 @@ impl<T> OnceLock<T> {
 
     /// As [`wait`](Self::wait), but no longer than `timeout`.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<&T> {
-        self.once.await_completion(Some(deadline::after(timeout)), false);
+        self.once.await_completion(Some(deadline_after(timeout)), false);
         self.get()
     }
 
     /// As [`wait`](Self::wait), but no longer than until `deadline`.
     pub fn wait_deadline(&self, deadline: Instant) -> Option<&T> {
-        self.once.await_completion(Some(deadline::at(deadline)), false);
+        self.once.await_completion(Some(deadline_at(deadline)), false);
         self.get()
     }
 

@@ -1,14 +1,15 @@
 //! `RwLock`: std's surface over [`RawRwLock`](super::raw_rwlock::RawRwLock), which has the protocol.
 
+use super::poison;
 use super::raw_rwlock::RawRwLock;
-use super::{deadline, poison};
+use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+use std::sync::{LockResult, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
 /// A value that many may read or one may write; [`std::sync::RwLock`] with deadlines and cancellation.
@@ -59,13 +60,8 @@ impl<T> RwLock<T> {
     /// # Errors
     /// If the lock is poisoned; the error has the value.
     pub fn into_inner(self) -> LockResult<T> {
-        let is_poisoned = self.is_poisoned();
-        let value = self.value.into_inner();
-        if is_poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        let Self { poison, value, .. } = self;
+        poison.result(value.into_inner())
     }
 }
 
@@ -104,7 +100,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     /// `WouldBlock` once the time is over, `Poisoned`, with the guard, if the lock is poisoned.
     pub fn read_timeout(&self, timeout: Duration) -> TryLockResult<RwLockReadGuard<'_, T>> {
-        self.read_guard_if(self.raw.try_read() || self.raw.read(Some(deadline::after(timeout))))
+        self.read_guard_if(self.raw.try_read() || self.raw.read(Some(deadline_after(timeout))))
     }
 
     /// As [`read_timeout`](Self::read_timeout), until a moment.
@@ -112,7 +108,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     /// As there.
     pub fn read_deadline(&self, deadline: Instant) -> TryLockResult<RwLockReadGuard<'_, T>> {
-        self.read_guard_if(self.raw.try_read() || self.raw.read(Some(deadline::at(deadline))))
+        self.read_guard_if(self.raw.try_read() || self.raw.read(Some(deadline_at(deadline))))
     }
 
     /// Takes the lock to write, waiting while others have it.
@@ -146,7 +142,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     /// `WouldBlock` once the time is over, `Poisoned`, with the guard, if the lock is poisoned.
     pub fn write_timeout(&self, timeout: Duration) -> TryLockResult<RwLockWriteGuard<'_, T>> {
-        self.write_guard_if(self.raw.try_write() || self.raw.write(Some(deadline::after(timeout))))
+        self.write_guard_if(self.raw.try_write() || self.raw.write(Some(deadline_after(timeout))))
     }
 
     /// As [`write_timeout`](Self::write_timeout), until a moment.
@@ -154,7 +150,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     /// As there.
     pub fn write_deadline(&self, deadline: Instant) -> TryLockResult<RwLockWriteGuard<'_, T>> {
-        self.write_guard_if(self.raw.try_write() || self.raw.write(Some(deadline::at(deadline))))
+        self.write_guard_if(self.raw.try_write() || self.raw.write(Some(deadline_at(deadline))))
     }
 
     /// Whether a writer panicked.

@@ -8,9 +8,9 @@
 //!
 //! A waiter that gives up serves the queue as well: the one behind it may want less.
 
-use super::deadline;
 use super::wait_queue::{Front, Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
+use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -145,7 +145,7 @@ impl Semaphore {
     /// As there.
     #[inline]
     pub fn acquire_deadline(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.acquire_until(1, || Some(deadline::at(deadline)))
+        self.acquire_until(1, || Some(deadline_at(deadline)))
     }
 
     /// As [`acquire_many`](Self::acquire_many), but waits no longer than `timeout`.
@@ -154,7 +154,7 @@ impl Semaphore {
     /// As [`acquire_timeout`](Self::acquire_timeout).
     #[inline]
     pub fn acquire_many_timeout(&self, permits: usize, timeout: Duration) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.acquire_until(permits, || Some(deadline::after(timeout)))
+        self.acquire_until(permits, || Some(deadline_after(timeout)))
     }
 
     /// Adds permits, or gives back what [`SemaphorePermit::forget`] has kept.

@@ -2,9 +2,9 @@
 //!
 //! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. `fire` swaps the word and then takes that lock, if the bit was set.
 
-use super::deadline;
 use super::wait_queue::{Queue, Terms, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason};
+use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -70,12 +70,12 @@ impl SyncFlag {
 
     /// As [`wait`](Self::wait), but no longer than `timeout`; whether it is fired.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.is_fired() || self.wait_until(Some(deadline::after(timeout)))
+        self.is_fired() || self.wait_until(Some(deadline_after(timeout)))
     }
 
     /// As [`wait_timeout`](Self::wait_timeout), until a moment.
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
-        self.is_fired() || self.wait_until(Some(deadline::at(deadline)))
+        self.is_fired() || self.wait_until(Some(deadline_at(deadline)))
     }
 
     pub(super) fn wait_until(&self, deadline_ns: Option<u64>) -> bool {

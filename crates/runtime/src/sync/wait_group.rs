@@ -4,9 +4,9 @@
 //! A count of members, changed by atomic operations alone as long as it does not fall to one or none; whoever lets it fall there takes the queue's lock and
 //! wakes all, who look again. A waiter looks at the count under that lock, in the hold in which it joins the queue; so it either sees the fall, or is found.
 
-use super::deadline;
 use super::wait_queue::{Terms, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason};
+use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::fmt;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl WaitGroup {
     /// # Errors
     /// If the time was over; the error has the handle, which is a member again.
     pub fn wait_timeout(self, timeout: Duration) -> Result<(), WaitGroup> {
-        self.wait_to(deadline::after(timeout))
+        self.wait_to(deadline_after(timeout))
     }
 
     /// As [`wait_timeout`](Self::wait_timeout), until a moment.
@@ -105,7 +105,7 @@ impl WaitGroup {
     /// # Errors
     /// As there.
     pub fn wait_deadline(self, deadline: Instant) -> Result<(), WaitGroup> {
-        self.wait_to(deadline::at(deadline))
+        self.wait_to(deadline_at(deadline))
     }
 
     /// Waits until this handle is the only member. For a group that is borrowed or shared; two handles that wait so wait for each other.
@@ -121,7 +121,7 @@ impl WaitGroup {
 
     /// As [`wait_others`](Self::wait_others), but no longer than `timeout`; whether the others have left.
     pub fn wait_others_timeout(&self, timeout: Duration) -> bool {
-        self.inner.wait_until(1, Some(deadline::after(timeout)))
+        self.inner.wait_until(1, Some(deadline_after(timeout)))
     }
 
     /// How many members there are at this moment, this handle included.

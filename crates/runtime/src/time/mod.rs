@@ -17,7 +17,6 @@ pub use ticker::{MissedTicks, Ticker, Ticks, interval, interval_at};
 
 use crate::coroutine::{Outcome, WaitCell, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};
 use crate::driver::timers;
-use crate::sys::clock;
 use std::time::{Duration, Instant};
 
 /// Sleeps for at least `duration`; never wakes early.
@@ -39,9 +38,8 @@ pub fn sleep(duration: Duration) {
     if current_core().is_none() && effective_deadline_ns().is_none() {
         return std::thread::sleep(duration);
     }
-    let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     raise_if_cancelled();
-    let deadline_ns = clock::now_ns().saturating_add(duration_ns);
+    let deadline_ns = timers::deadline_after(duration);
     // While the caller unwinds its cancellation does not interrupt its destructors' waits.
     let cancellable = !std::thread::panicking();
     if timers::wait(&WaitCell::new(), WaitReason::Sleep, Some(deadline_ns), cancellable) == Outcome::Cancelled {
@@ -54,7 +52,12 @@ pub fn sleep_until(deadline: Instant) {
     sleep(deadline.saturating_duration_since(Instant::now()));
 }
 
-/// Sleeps for at least `ms` milliseconds. Otherwise as [`sleep`].
+/// Sleeps for at least `ms` milliseconds: coio's name of [`sleep`], as which it is otherwise.
+///
+/// # Examples
+/// ```
+/// silken::spawn(|| silken::sleep_ms(5)).join().unwrap();
+/// ```
 pub fn sleep_ms(ms: u64) {
     sleep(Duration::from_millis(ms));
 }
