@@ -205,16 +205,14 @@ impl<S> Queue<S> {
         }
     }
 
-    /// Settles, first to last, those who came before `end_ticket` and whose tag is meant, while there is room in `wakes`. Says whether any left the
-    /// queue.
+    /// Settles, first to last, those who came before `end_ticket` and whose tag is meant, while there is room in `wakes`.
     pub(super) fn settle_those(
         &mut self,
         outcome: Outcome,
         end_ticket: u64,
         wakes: &mut Wakes,
         mut is_meant: impl FnMut(u64) -> bool,
-    ) -> bool {
-        let mut any_left = false;
+    ) {
         let mut cursor = self.waiters.cursor();
         while !wakes.is_full()
             && let Some(node) = cursor.current()
@@ -226,12 +224,10 @@ impl<S> Queue<S> {
                 continue;
             }
             cursor.remove_current();
-            any_left = true;
             if let Some(unparker) = settle(node, outcome, true) {
                 wakes.push(unparker);
             }
         }
-        any_left
     }
 
     /// # Safety
