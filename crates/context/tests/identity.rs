@@ -1,8 +1,9 @@
 //! Identity blocks and the switch, on real hardware: what a thread owns follows the context.
 
 use silken_context::identity::{self, Identity};
-use silken_context::switch::{self, Context};
+use silken_context::switch::{self, Arrival, Context, Message};
 use std::cell::{Cell, RefCell};
+use std::mem::offset_of;
 
 struct Mapped(*mut u8, usize);
 
@@ -48,17 +49,34 @@ struct Pair {
     log: RefCell<Vec<String>>,
 }
 
+const LEFT: usize = 11;
+
 fn hop(from: &Context, to: &Context) {
-    let facts = identity::facts().unwrap();
-    // SAFETY: S3: the two blocks of this test; one OS thread.
-    unsafe { facts.carry_allocator(from.identity(), to.identity()) };
+    let by = std::ptr::from_ref(from) as usize;
     // SAFETY: S1: the other context is suspended.
-    unsafe { switch::switch(from, to) };
+    let arrival = unsafe { switch::switch(from, to, Message { left: LEFT, by }) };
+    assert_eq!(arrival.own, std::ptr::from_ref(from));
+    assert_eq!(arrival.message.by, std::ptr::from_ref(to) as usize);
+    arrive(&arrival);
 }
 
-unsafe extern "C" fn body(argument: usize) -> ! {
-    // SAFETY: S1: the test passes a Pair that outlives the coroutine.
-    let pair = unsafe { &*(argument as *const Pair) };
+/// The words of malloc follow whoever runs.
+fn arrive(arrival: &Arrival) {
+    let facts = identity::facts().unwrap();
+    // SAFETY: S3: the two blocks of this test; one OS thread.
+    unsafe { facts.carry_allocator(arrival.predecessor_identity, switch::identity_base()) };
+    assert_eq!(arrival.message.left, LEFT);
+}
+
+unsafe extern "C" fn body(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> ! {
+    arrive(&Arrival {
+        own,
+        message: Message { left, by },
+        predecessor_identity,
+    });
+    // SAFETY: S1: the context is part of a Pair that outlives the coroutine.
+    let pair = unsafe { &*own.byte_sub(offset_of!(Pair, side)).cast::<Pair>() };
+    assert_eq!(by, &raw const pair.main as usize);
     let facts = identity::facts().unwrap();
     VALUE.with(|value| {
         assert_eq!(value.get(), 7);
@@ -77,11 +95,9 @@ unsafe extern "C" fn body(argument: usize) -> ! {
     let caught = std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new("inside"))).unwrap_err();
     assert_eq!(*caught.downcast::<&str>().unwrap(), "inside");
     facts.run_destructors();
-    let base = pair.side.identity();
+    let by = std::ptr::from_ref(&pair.side) as usize;
     // SAFETY: S1: main is suspended.
-    unsafe { facts.carry_allocator(base, pair.main.identity()) };
-    // SAFETY: S1: as above.
-    unsafe { switch::switch_final(&pair.main) }
+    unsafe { switch::switch_final(&pair.main, Message { left: LEFT, by }) }
 }
 
 #[test]
@@ -101,7 +117,7 @@ fn what_a_thread_owns_follows_the_context() {
         pair.main.set_identity(switch::identity_base());
         pair.side.set_identity(block.base());
         // SAFETY: S1: fresh or recycled memory that nobody uses.
-        unsafe { switch::prepare(&pair.side, stack_top, body, (&raw const pair) as usize) };
+        unsafe { switch::prepare(&pair.side, stack_top, body) };
         VALUE.set(100 + round);
         hop(&pair.main, &pair.side);
         assert_eq!(VALUE.get(), 100 + round);

@@ -283,27 +283,38 @@ impl Facts {
         self.allocator_word_count
     }
 
-    /// The words of `from` continue in `to`: called by the worker that leaves block `from` for block `to`.
+    /// The words of `from` continue in `to`: called by the worker that has left block `from` for block `to`.
     ///
     /// # Safety
-    /// Both are built blocks, or the identity of an OS thread; the calling worker runs under `from`, nobody runs under `to`, and nothing is
-    /// allocated between this call and the switch (S3).
+    /// Both are built blocks, or the identity of an OS thread; the calling worker ran under `from` until just now and runs under `to`, nobody runs
+    /// under `from`, and nothing was allocated since the switch (S3).
     #[inline(always)]
     pub unsafe fn carry_allocator(&self, from: usize, to: usize) {
-        // Two with every glibc since 2.26; kept apart from the loop, which costs as much as the rest of a light switch.
-        if let [first, second] = self.allocator_words[..self.allocator_word_count.min(ALLOCATOR_WORDS_MAX)] {
-            // SAFETY: S3: the caller's contract; the offset lies in the C library's segment of every block.
-            let word = unsafe { read_word(from, first) };
+        // SAFETY: S3: the caller's contract.
+        if !unsafe { self.carry_allocator_pair(from, to) } {
             // SAFETY: S3: as above.
-            unsafe { write_word(to, first, word) };
-            // SAFETY: S3: as above.
-            let word = unsafe { read_word(from, second) };
-            // SAFETY: S3: as above.
-            unsafe { write_word(to, second, word) };
-        } else {
-            // SAFETY: S3: the caller's contract.
             unsafe { self.carry_allocator_slow(from, to) };
         }
+    }
+
+    /// As [`carry_allocator`](Self::carry_allocator), without a call, where there are two words: with every glibc since 2.26. `false`: there are
+    /// others, and none was carried. A loop over any number costs as much as the rest of a light switch.
+    ///
+    /// # Safety
+    /// As for [`carry_allocator`](Self::carry_allocator).
+    #[inline(always)]
+    pub unsafe fn carry_allocator_pair(&self, from: usize, to: usize) -> bool {
+        if self.allocator_word_count != 2 {
+            return false;
+        }
+        let [first, second, ..] = self.allocator_words;
+        // SAFETY: S3: the caller's contract; the offset lies in the C library's segment of every block.
+        let (one, other) = unsafe { (read_word(from, first), read_word(from, second)) };
+        // SAFETY: S3: as above.
+        unsafe { write_word(to, first, one) };
+        // SAFETY: S3: as above.
+        unsafe { write_word(to, second, other) };
+        true
     }
 
     /// # Safety
@@ -425,7 +436,7 @@ impl Identity {
     /// has no memory for the block's table of modules.
     ///
     /// # Safety
-    /// `top` is page aligned and at least [`Facts::block_bytes`] below it are zeroed, writable and the caller's (S1, S3). The calling
+    /// `top` is 16-byte aligned and at least [`Facts::block_bytes`] below it are zeroed, writable and the caller's (S1, S3). The calling
     /// thread has a complete identity.
     pub unsafe fn build(facts: &Facts, top: *mut u8) -> Option<(Identity, *mut u8)> {
         let base = (top as usize - facts.tcb_bytes) & !(facts.alignment - 1);

@@ -15,13 +15,17 @@
 //! as the continuation. The trampoline marks the end of the unwinding chain (its return address is undefined), so that a
 //! backtrace taken inside a coroutine ends at its entry and an unwinder never walks off the stack.
 //!
+//! Who leaves hands a [`Message`] to who goes on, in registers: what it is owed once its own registers are saved. Who goes on finds it in the
+//! [`Arrival`], with the address of its own context, so that it need not have kept anything over the switch.
+//!
 //! # What is not switched
 //! The floating-point control words (MXCSR, x87 control word). Code compiled by rustc may not run under changed ones (the reference
 //! declares it undefined), and saving them costs as much as the rest of the switch (4 ns on Zen 4). The signal mask belongs to the worker.
 //!
 //! # The identity
 //! When the two contexts have different identities the switch writes the FS base (`wrfsbase`, 5 to 12 ns), once per hop; between light
-//! coroutines of one worker the identities are equal and the write is skipped.
+//! coroutines of one worker the identities are equal and the write is skipped. It lets nothing overlap, so the order of what surrounds it
+//! matters more than its amount: see `x86_64.rs`.
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -72,15 +76,38 @@ impl Context {
     }
 }
 
-/// Lays out a first suspension on a fresh stack: when it is switched to, `entry(argument)` runs there.
+/// What the one who leaves tells the one who goes on: two words that mean nothing here.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Who left, and what it is owed.
+    pub left: usize,
+    /// Who carried out the switch.
+    pub by: usize,
+}
+
+/// What a context finds when it goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Its own address, as the one who left named it.
+    pub own: *const Context,
+    /// What the one who left says.
+    pub message: Message,
+    /// The identity under which the one who left ran.
+    pub predecessor_identity: usize,
+}
+
+/// The first function of a context, called with the parts of its [`Arrival`].
+pub type Entry = unsafe extern "C" fn(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> !;
+
+/// Lays out a first suspension on a fresh stack: when it is switched to, `entry` runs there.
 ///
 /// # Safety
 /// `stack_top` is the 16-byte aligned end of writable memory that nothing else uses, with room for the frames of `entry` below it (S1).
 /// `entry` never returns and lets no panic out (S4).
-pub unsafe fn prepare(context: &Context, stack_top: *mut u8, entry: unsafe extern "C" fn(usize) -> !, argument: usize) {
+pub unsafe fn prepare(context: &Context, stack_top: *mut u8, entry: Entry) {
     debug_assert!((stack_top as usize).is_multiple_of(16));
     // SAFETY: S1: the caller hands over the memory below `stack_top`.
-    let stack_pointer = unsafe { arch::prepare(stack_top, entry, argument) };
+    let stack_pointer = unsafe { arch::prepare(stack_top, entry) };
     context.stack_pointer.set(stack_pointer);
 }
 
@@ -88,22 +115,23 @@ pub unsafe fn prepare(context: &Context, stack_top: *mut u8, entry: unsafe exter
 ///
 /// # Safety
 /// `to` is suspended (or prepared), nobody else switches to it, and its stack lives (S1). `from` is where nobody else will look before
-/// the other side has published it. When the two run under different identities, [`identity_switch_supported`] is true (S3).
-/// Whatever the caller keeps across the call may be used on another OS thread afterwards (S2).
+/// the other side has acted on the message. When the two run under different identities, [`identity_switch_supported`] is true (S3), and a
+/// signal handler that runs on this stack under `to`'s identity does no harm (S6). Whatever the caller keeps across the call may be used on
+/// another OS thread afterwards (S2).
 #[inline(always)]
-pub unsafe fn switch(from: &Context, to: &Context) {
+pub unsafe fn switch(from: &Context, to: &Context, message: Message) -> Arrival {
     // SAFETY: S1, S2, S3: handed through to the caller's contract, which is the same.
-    unsafe { arch::switch(from, to) }
+    unsafe { arch::switch(from, to, message) }
 }
 
 /// Continues `to` and forgets the running execution for ever (a finished coroutine, an abandoned stack).
 ///
 /// # Safety
 /// As for [`switch`]; the running stack is never continued again.
-pub unsafe fn switch_final(to: &Context) -> ! {
+pub unsafe fn switch_final(to: &Context, message: Message) -> ! {
     let abandoned = Context::new();
     abandoned.set_identity(identity_base());
     // SAFETY: S1: the caller vouches for `to`.
-    unsafe { arch::switch(&abandoned, to) };
+    unsafe { arch::switch(&abandoned, to, message) };
     std::process::abort()
 }

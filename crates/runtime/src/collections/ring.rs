@@ -171,24 +171,6 @@ impl<T: Word> Owner<T> {
         CAPACITY - self.len()
     }
 
-    /// As [`pop`](Self::pop), without the locked instruction.
-    ///
-    /// # Safety
-    /// Nobody else uses a stealer of this ring meanwhile (S1).
-    #[inline(always)]
-    pub(crate) unsafe fn pop_alone(&self) -> Option<T> {
-        let ring = &*self.ring;
-        // Relaxed, all: one thread.
-        let (head, tail) = (ring.head.load(Ordering::Relaxed), ring.tail.load(Ordering::Relaxed));
-        if head == tail {
-            return None;
-        }
-        let word = ring.slot(head).load(Ordering::Relaxed);
-        ring.head.store(head + 1, Ordering::Relaxed);
-        // SAFETY: S1: no stealer competes, so word number `head` is ours.
-        Some(unsafe { ring.element(word) })
-    }
-
     /// Moves the older half (rounded up) to the end of `into`, oldest first: what a full ring hands to the injector.
     /// Allocates only if `into` lacks room.
     #[cold]

@@ -2,7 +2,7 @@
 
 use super::body::Body;
 use super::cancel::Regime;
-use super::current;
+use super::current::{self, Slots};
 use super::group::{Group, OpenScope};
 use super::join::JoinList;
 use super::local::LocalMap;
@@ -14,6 +14,7 @@ use crate::loom::static_atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sys::Lock;
 use silken_context::switch::Context;
 use std::cell::{Cell, UnsafeCell};
+use std::mem::offset_of;
 use std::ops::Range;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
@@ -42,36 +43,66 @@ pub(crate) enum Leaving {
     Overflowed,
 }
 
-/// Who left a worker, and why, in one word: the address of a core is a multiple of 64. Written by whoever leaves, consumed by its successor.
-pub(crate) struct Left(Cell<usize>);
+/// Who left a worker, why, and how its successor was found, in one word: the address of a core is a multiple of 64. It travels with the switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left(usize);
 
 impl Left {
-    /// Nobody left: the worker's base context began to run something.
+    const REASON: usize = 3;
+    /// The successor is still the first of the worker's pinned queue.
+    const FROM_PINNED: usize = 4;
+    const CORE: usize = !7;
+
+    /// Nobody left: the worker's base context began to run something. It counts as no yield, so that one test tells a yield.
     pub(crate) const fn nobody() -> Self {
-        Self(Cell::new(0))
+        Self(Leaving::Park as usize)
     }
 
     #[inline(always)]
-    pub(crate) fn set(&self, core: &Core, leaving: Leaving) {
-        self.0.set(ptr::from_ref(core).expose_provenance() | leaving as usize);
+    pub(crate) fn new(core: &Core, leaving: Leaving) -> Self {
+        Self(ptr::from_ref(core).expose_provenance() | leaving as usize)
+    }
+
+    /// Says, besides, how the successor was found.
+    #[inline(always)]
+    pub(crate) fn for_successor(self, from_pinned: bool) -> Self {
+        Self(self.0 | usize::from(from_pinned) * Self::FROM_PINNED)
     }
 
     #[inline(always)]
-    pub(crate) fn clear(&self) {
-        self.0.set(0);
+    pub(crate) fn successor_is_from_pinned(self) -> bool {
+        self.0 & Self::FROM_PINNED != 0
     }
 
     #[inline(always)]
-    pub(crate) fn take(&self) -> Option<(NonNull<Core>, Leaving)> {
-        let word = self.0.replace(0);
-        let leaving = match word & 3 {
+    pub(crate) fn who(self) -> Option<(NonNull<Core>, Leaving)> {
+        let leaving = match self.0 & Self::REASON {
             0 => Leaving::Yield,
             1 => Leaving::Park,
             2 => Leaving::Finished,
             _ => Leaving::Overflowed,
         };
-        let core = ptr::with_exposed_provenance_mut::<Core>(word & !3);
+        let core = ptr::with_exposed_provenance_mut::<Core>(self.0 & Self::CORE);
         NonNull::new(core).map(|core| (core, leaving))
+    }
+
+    /// Who left, if it just goes to the tail of the queue.
+    #[inline(always)]
+    pub(crate) fn yielder(self) -> Option<NonNull<Core>> {
+        if self.0 & Self::REASON != Leaving::Yield as usize {
+            return None;
+        }
+        NonNull::new(ptr::with_exposed_provenance_mut::<Core>(self.0 & Self::CORE))
+    }
+
+    #[inline(always)]
+    pub(crate) fn into_word(self) -> usize {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_word(word: usize) -> Self {
+        Self(word)
     }
 }
 
@@ -95,9 +126,8 @@ pub(crate) trait Schedule: Sync {
 pub(crate) struct WorkerLink {
     /// The worker's own execution, on the OS thread's stack.
     pub(crate) base: Context,
-    pub(crate) left: Left,
-    /// Address of [`current::slot`] in the worker's own identity.
-    pub(crate) own_slot: *const Cell<*const Core>,
+    /// Those in the worker's own identity.
+    pub(crate) own_slots: *const Slots,
     pub(crate) scheduler: &'static dyn Schedule,
     /// The driver of the processor that the worker holds, as an opaque address: `driver` knows what it is.
     pub(crate) driver: Cell<*const ()>,
@@ -157,6 +187,17 @@ unsafe impl Sync for Core {}
 unsafe impl Send for Core {}
 
 impl Core {
+    /// The coroutine whose execution a context is.
+    ///
+    /// # Safety
+    /// The context is that of a core, not a worker's (S2).
+    #[inline(always)]
+    pub(crate) unsafe fn of_context(context: *const Context) -> &'static Core {
+        const { assert!(offset_of!(Core, context) == 0) };
+        // SAFETY: S2: the caller's contract; cores are type-stable.
+        unsafe { &*context.cast::<Core>() }
+    }
+
     /// A core as it lies in the pool.
     pub(crate) fn free() -> Self {
         Self {

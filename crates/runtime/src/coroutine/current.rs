@@ -1,10 +1,12 @@
-//! Who am I? The thread-local that names the running coroutine, and critical sections.
+//! Who am I? The thread-local that names the running coroutine and its worker, and critical sections.
 //!
-//! The slot lies in the *identity* that runs. In an isolated coroutine's block it is constant for the coroutine's life, so a compiler may
-//! keep what it read across a switch. In a worker's own block it names the light coroutine that runs there, or nobody, and it is rewritten
-//! at each switch; light coroutines are bound to their worker, so the slot's address is constant for them too.
+//! The slots lie in the *identity* that runs. In an isolated coroutine's block the coroutine is constant for the coroutine's life, so a compiler
+//! may keep what it read across a switch. In a worker's own block it names the light coroutine that runs there, or nobody, and it is rewritten
+//! at each switch; light coroutines are bound to their worker, so the slots' address is constant for them too.
 //!
-//! The worker is a field of the coroutine, never a thread-local that is read after a switch.
+//! The worker is read once in a critical section, which it outlasts only across a switch; after one it comes with the switch (`sched/switch.rs`),
+//! never out of a thread-local. A slot of its own beside the coroutine's shortens the way to the run queue by one load, on which everything
+//! else in a yield waits.
 
 use super::core::{Core, WorkerLink};
 use crate::loom::static_atomic::{AtomicIsize, Ordering, compiler_fence};
@@ -12,17 +14,25 @@ use silken_context::switch;
 use std::cell::Cell;
 use std::ptr;
 
-thread_local! {
+/// What the runtime keeps in each identity.
+pub(crate) struct Slots {
     /// The running coroutine; null on OS threads and in a worker's own context.
-    static CURRENT: Cell<*const Core> = const { Cell::new(ptr::null()) };
-    /// In a worker's own block: the worker.
-    static WORKER: Cell<*const WorkerLink> = const { Cell::new(ptr::null()) };
+    pub(crate) core: Cell<*const Core>,
+    /// The worker that runs it; null on other threads. In an isolated coroutine's block it is rewritten by each worker that continues the
+    /// coroutine; in a worker's own block it never changes.
+    pub(crate) link: Cell<*const WorkerLink>,
+}
+
+thread_local! {
+    static SLOTS: Slots = const {
+        Slots { core: Cell::new(ptr::null()), link: Cell::new(ptr::null()) }
+    };
 }
 
 /// The running coroutine.
 #[inline(always)]
 pub(crate) fn current_core() -> Option<&'static Core> {
-    let core = CURRENT.get();
+    let core = SLOTS.with(|slots| slots.core.get());
     // SAFETY: S2: cores are type-stable; the running coroutine's one is alive for as long as the coroutine runs, and callers do not keep
     // the reference beyond that.
     unsafe { core.as_ref() }
@@ -31,10 +41,7 @@ pub(crate) fn current_core() -> Option<&'static Core> {
 /// The worker on which the caller runs, be it a coroutine or the worker's own context. Inside a coroutine only within a critical section.
 #[inline(always)]
 pub(crate) fn current_link() -> Option<&'static WorkerLink> {
-    let link = match current_core() {
-        Some(core) => core.link.get(),
-        None => WORKER.get(),
-    };
+    let link = SLOTS.with(|slots| slots.link.get());
     // SAFETY: S2: workers outlive the code that runs on them.
     unsafe { link.as_ref() }
 }
@@ -64,24 +71,25 @@ impl std::ops::Deref for LinkGuard {
 
 /// Makes the calling OS thread a worker, or an ordinary thread again (null).
 pub(crate) fn bind_worker_thread(link: *const WorkerLink) {
-    WORKER.set(link);
+    SLOTS.with(|slots| slots.link.set(link));
 }
 
-/// Address of the slot in the identity that runs.
-pub(crate) fn current_slot() -> *const Cell<*const Core> {
-    CURRENT.with(ptr::from_ref)
+/// The slots of the identity that runs.
+pub(crate) fn own_slots() -> *const Slots {
+    SLOTS.with(ptr::from_ref)
 }
 
-/// Place of the slot from the FS base, the same in every identity, if the crate lies in the static block (it does in an executable).
+/// Place of the slots from the FS base, the same in every identity, if the crate lies in the static block (it does in an executable).
 /// Learnt once, on an OS thread.
-pub(crate) fn slot_offset() -> Option<isize> {
+#[inline]
+pub(crate) fn slots_offset() -> Option<isize> {
     static OFFSET: AtomicIsize = AtomicIsize::new(0);
     // Relaxed: every thread computes the same value.
     let known = OFFSET.load(Ordering::Relaxed);
     if known != 0 {
         return Some(known);
     }
-    let offset = (current_slot() as isize).wrapping_sub(switch::identity_base() as isize);
+    let offset = (own_slots() as isize).wrapping_sub(switch::identity_base() as isize);
     // The segments lie just below the FS base; a module loaded late has its segment on the heap.
     if !(-(1 << 20)..0).contains(&offset) {
         return None;
@@ -102,6 +110,12 @@ impl Critical {
         // itself keeps a thread's program order for them.
         compiler_fence(Ordering::SeqCst);
         Self(core)
+    }
+
+    /// Ends the section that the coroutine entered before a switch: the guard stayed behind, since nothing is kept over the switch.
+    #[inline(always)]
+    pub(crate) fn leave(core: &'static Core) {
+        drop(Self(core));
     }
 }
 

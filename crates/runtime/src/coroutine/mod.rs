@@ -43,7 +43,7 @@ pub(crate) use cancel::{
     Limits, caught, effective_deadline_ns, is_out_of_time, is_panicking, mask, raise_if_cancelled, resume, until,
 };
 pub(crate) use core::{Core, CoreRef, Kind, Leaving, Left, Ready, Schedule, WorkerLink, release};
-pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, current_slot, slot_offset};
+pub(crate) use current::{Critical, Slots, bind_worker_thread, current_core, current_link, own_slots, slots_offset};
 pub(crate) use group::{Group, OpenScope};
 pub use inherited::ScopedKey;
 pub(crate) use inherited::pass_values_on;

@@ -88,6 +88,11 @@ pub(crate) fn broken(what: &str) -> ! {
     std::process::abort()
 }
 
+/// Marks the way on which it is called as one that the compiler lays aside.
+#[inline]
+#[cold]
+fn aside() {}
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Ids are handed to workers in blocks, so that spawning touches no shared line.
@@ -115,7 +120,7 @@ impl Scheduler {
             injector: Injector::new(),
             idle: Idle::new(config.workers),
             class,
-            light: config.light || identity::facts().is_err() || crate::coroutine::slot_offset().is_none(),
+            light: config.light || identity::facts().is_err() || crate::coroutine::slots_offset().is_none(),
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
             running: AtomicUsize::new(0),

@@ -44,6 +44,32 @@ impl Word for Ready {
     }
 }
 
+/// With thousands of coroutines that take turns, each one's core, stack and identity have left the cache, and their pages the translation buffer,
+/// when its turn comes. The queue tells who comes next, so what a switch will touch is asked for one turn ahead: the core two turns
+/// ahead, and what the core points to one.
+///
+/// Inlined, since a call would make the compiler save registers before the identity is written, which waits for such stores.
+#[inline(always)]
+pub(super) fn warm_up(next: *const Core) {
+    // SAFETY: S2: cores are type-stable.
+    let Some(next) = (unsafe { next.as_ref() }) else { return };
+    // Relaxed: a hint.
+    prefetch(next.next.load(Ordering::Relaxed).addr());
+    prefetch_context(next);
+}
+
+#[inline(always)]
+fn prefetch_context(core: &Core) {
+    let (frames, identity) = (core.context.stack_pointer(), core.context.identity());
+    for line in 0..WARM_FRAME_LINES {
+        prefetch(frames.wrapping_add(64 * line));
+    }
+    // The head of the control block, and the thread-locals just below it.
+    prefetch(identity);
+    prefetch(identity.wrapping_sub(64));
+    prefetch(identity.wrapping_sub(128));
+}
+
 /// What others see of a processor.
 pub(super) struct Shared {
     stealer: Stealer<Ready>,
@@ -61,8 +87,9 @@ pub(super) struct Shared {
 pub(super) struct Processor {
     pub(super) index: usize,
     ring: Owner<Ready>,
-    /// The only processor of its scheduler: there are no thieves.
-    alone: bool,
+    /// The only processor of its scheduler: there are no thieves, and the ring stays empty; see `pinned.rs`. A worker that loses its processor to
+    /// another would have to hand on what may move.
+    pub(super) alone: bool,
     lifo_hops: Cell<u32>,
     /// Ready coroutines on their way from the driver to the ring.
     pub(super) batch: RefCell<Vec<Ready>>,
@@ -116,6 +143,17 @@ impl Shared {
         Some(unsafe { Ready::from_core(core) })
     }
 
+    /// # Safety
+    /// The caller is the owner, and the scheduler has no other worker (S1).
+    #[inline(always)]
+    unsafe fn replace_lifo_alone(&self, core: *mut Core) -> Option<Ready> {
+        // Relaxed, both: one thread.
+        let before = self.lifo.load(Ordering::Relaxed);
+        self.lifo.store(core, Ordering::Relaxed);
+        // SAFETY: S1: the slot held the one Ready of this core.
+        NonNull::new(before).map(|core| unsafe { Ready::from_core(core) })
+    }
+
     #[inline(always)]
     fn swap_lifo(&self, ready: Ready) -> Option<Ready> {
         // Release: pairs with the Acquire in `take_lifo`.
@@ -138,90 +176,74 @@ impl Processor {
         }
     }
 
-    /// Counts a pick; `true` when it is time to look outside.
+    /// Whether the next pick is one at which it is time to look outside.
     #[inline(always)]
-    pub(super) fn tick(&self) -> bool {
+    pub(super) fn is_time_to_look(&self) -> bool {
         // Relaxed: one writer.
         let tick = self.shared.tick.load(Ordering::Relaxed).wrapping_add(1);
-        self.shared.tick.store(tick, Ordering::Relaxed);
         tick.is_multiple_of(LOOK_OUTSIDE_EVERY)
     }
 
-    /// The next coroutine of the own queue.
+    /// Counts a pick. Whoever is picked does it, behind the switch; and whoever finds nobody.
     #[inline(always)]
-    pub(super) fn pop(&self) -> Option<Ready> {
+    pub(super) fn count_pick(&self) {
+        // Relaxed: one writer.
+        let tick = self.shared.tick.load(Ordering::Relaxed).wrapping_add(1);
+        self.shared.tick.store(tick, Ordering::Relaxed);
+    }
+
+    /// Whether there may be somebody in the LIFO slot.
+    #[inline(always)]
+    pub(super) fn has_lifo(&self) -> bool {
         // Relaxed: the owner put it there itself, or misses for a moment what it will see at the next pick.
-        if !self.shared.lifo.load(Ordering::Relaxed).is_null() {
-            return self.pop_lifo();
-        }
-        self.pop_ring()
+        !self.shared.lifo.load(Ordering::Relaxed).is_null()
     }
 
+    /// Takes the coroutine in the LIFO slot.
     #[inline(always)]
-    fn pop_ring(&self) -> Option<Ready> {
-        let ready = self.pop_ring_cold();
-        if let Some(after_next) = self.ring.peek(1) {
-            self.warm_up(after_next);
-        }
-        ready
-    }
-
-    /// With thousands of coroutines that take turns, each one's core, stack and identity have left the cache, and their pages the translation buffer,
-    /// when its turn comes. The queue tells who comes next, so what a switch will touch is asked for one turn ahead: the core two turns
-    /// ahead, and what the core points to one.
-    #[inline(never)]
-    fn warm_up(&self, after_next: NonZeroUsize) {
-        prefetch(after_next.get());
-        let Some(next) = self.ring.peek(0) else { return };
-        let next = ptr::with_exposed_provenance::<Core>(next.get());
-        // SAFETY: S2: cores are type-stable; a stale hint costs a useless prefetch.
-        let context = unsafe { &(*next).context };
-        let (frames, identity) = (context.stack_pointer(), context.identity());
-        for line in 0..WARM_FRAME_LINES {
-            prefetch(frames.wrapping_add(64 * line));
-        }
-        // The head of the control block, and the thread-locals just below it.
-        prefetch(identity);
-        prefetch(identity.wrapping_sub(64));
-        prefetch(identity.wrapping_sub(128));
-    }
-
-    #[inline(always)]
-    fn pop_ring_cold(&self) -> Option<Ready> {
+    pub(super) fn take_lifo(&self) -> Option<Ready> {
         if self.alone {
             // SAFETY: S1: the one worker of the scheduler: nobody steals.
-            return unsafe { self.ring.pop_alone() };
+            return unsafe { self.shared.replace_lifo_alone(ptr::null_mut()) };
         }
-        self.ring.pop()
+        self.shared.take_lifo()
     }
 
-    #[inline]
-    fn pop_lifo(&self) -> Option<Ready> {
-        let Some(ready) = self.shared.take_lifo() else {
-            return self.pop_ring();
-        };
+    /// Counts a pick from the LIFO slot; `false` when those in the queues have their turn.
+    #[inline(always)]
+    pub(super) fn may_hop(&self) -> bool {
         let hops = self.lifo_hops.get();
-        if hops < LIFO_HOPS_MAX || self.ring.is_empty() {
-            self.lifo_hops.set(hops + 1);
-            return Some(ready);
+        let may = hops < LIFO_HOPS_MAX;
+        self.lifo_hops.set(if may { hops + 1 } else { 0 });
+        may
+    }
+
+    /// Takes the oldest of the ring.
+    #[inline(always)]
+    pub(super) fn pop_ring(&self) -> Option<Ready> {
+        let ready = self.ring.pop();
+        if let Some(after_next) = self.ring.peek(1) {
+            prefetch(after_next.get());
+            if let Some(next) = self.ring.peek(0) {
+                // SAFETY: S2: cores are type-stable; a stale hint costs a useless prefetch.
+                prefetch_context(unsafe { &*ptr::with_exposed_provenance::<Core>(next.get()) });
+            }
         }
-        self.lifo_hops.set(0);
-        let Some(next) = self.pop_ring() else {
-            return Some(ready);
-        };
-        // One place is free now, and only this owner pushes.
-        match self.ring.push(ready) {
-            Ok(()) => Some(next),
-            Err(_) => crate::sched::broken("the run queue is full after a pop"),
-        }
+        ready
     }
 
     /// Queues at the tail; a full ring gives the coroutine back, with half of the ring in `overflow`.
     #[inline(always)]
     pub(super) fn push(&self, ready: Ready, overflow: impl FnOnce(Vec<Ready>)) {
-        if let Err(ready) = self.ring.push(ready) {
+        if let Err(ready) = self.try_push(ready) {
             self.push_full(ready, overflow);
         }
+    }
+
+    /// Queues at the tail, unless the ring is full.
+    #[inline(always)]
+    pub(super) fn try_push(&self, ready: Ready) -> Result<(), Ready> {
+        self.ring.push(ready)
     }
 
     #[cold]
@@ -235,6 +257,10 @@ impl Processor {
     /// Queues to run next; returns who was displaced.
     #[inline(always)]
     pub(super) fn push_next(&self, ready: Ready) -> Option<Ready> {
+        if self.alone {
+            // SAFETY: S1: as in `take_lifo`.
+            return unsafe { self.shared.replace_lifo_alone(ready.into_core().as_ptr()) };
+        }
         self.shared.swap_lifo(ready)
     }
 

@@ -175,6 +175,8 @@ fn begin(
     let light = request.light || scheduler.light;
     core.kind.set(if light { Kind::Light } else { Kind::Isolated });
     core.started.set(false);
+    // A worker that finds itself here knows by it that the coroutine has started.
+    core.link.set(std::ptr::null());
     core.critical.set(0);
     core.class.set(class);
     core.scheduler.set(Some(scheduler));

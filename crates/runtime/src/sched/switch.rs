@@ -1,9 +1,13 @@
 //! Leaving a coroutine's stack and continuing another: the pick, the switch, and what the successor owes the one who left.
 //!
 //! # Protocol
-//! The coroutine that leaves picks its successor on its own stack, notes in the worker why it leaves, moves malloc's words to the successor's
-//! identity, and switches. The successor's first act is [`settle`]: it does for the one who left what can be done only now that its
-//! registers are saved: queue it, publish it as parked, or take its stack away. So nobody can continue a coroutine before it has stopped.
+//! The coroutine that leaves picks its successor on its own stack and switches. The switch hands over, in registers, who leaves and why
+//! ([`Left`]), and on which worker. The successor's first act is to [`arrive`]: it moves malloc's words to its own identity, takes itself out of the
+//! queue, and does for the one who left what can be done only now that its registers are saved: queue it, publish it as parked, or take its
+//! stack away. So nobody can continue a coroutine before it has stopped.
+//!
+//! Whatever can be done on either side of the switch is done behind it: the instruction that changes the identity waits for the stores before
+//! it, and not for those behind it (`silken_context::switch`).
 //!
 //! Everything here runs in a critical section: it begins before the pick, in the one who leaves, and ends after the settling, in the one who
 //! goes on. Its counter belongs to the coroutine, so each ends its own.
@@ -18,15 +22,14 @@
 //! wakers wait for it: a spin on a word that the leaving coroutine writes at every switch.
 
 use super::processor::Shared;
-use super::worker::Worker;
-use super::{broken, is_bound};
+use super::worker::{Pick, Worker};
+use super::{aside, broken, is_bound};
 use crate::coroutine::{
-    Core, Critical, Finished, Kind, Leaving, PooledStack, Published, Ready, ResultOwner, WaitReason, current_core,
-    release, slot_offset,
+    Core, Critical, Finished, Kind, Leaving, Left, PooledStack, Published, Ready, ResultOwner, Slots, WaitReason,
+    current_core, release, slots_offset,
 };
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
-use silken_context::switch::{self, Context};
-use std::cell::Cell;
+use silken_context::switch::{self, Arrival, Context, Message};
 use std::ptr::{self, NonNull};
 
 /// Runs the destructors of C libraries' keys; set by the hooks, which know them.
@@ -57,15 +60,95 @@ pub(crate) fn yield_now() {
     }
 }
 
-#[inline]
+/// The straight way of a yield: somebody waits in a queue of this worker who has run here before.
+///
+/// Every other way is a call in tail position, before the switch and after it. So the compiler has nothing to keep over a call, saves no register,
+/// and stores nothing before the identity is written but the two counts: see the head of the file.
+#[inline(never)]
 fn yield_core(core: &'static Core) {
-    let critical = Critical::enter(core);
-    let worker = Worker::of(core);
-    if let Some(next) = worker.pick() {
-        // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
-        unsafe { switch_to(worker, core, next, Leaving::Yield) };
+    std::mem::forget(Critical::enter(core));
+    let worker = Worker::current();
+    let Some(next) = worker.pick_at_once() else {
+        aside();
+        return yield_slowly(worker, core);
+    };
+    let Some(next) = next else {
+        aside();
+        worker.processor().count_pick();
+        return Critical::leave(core);
+    };
+    if !worker.has_run(next.ready.core()) {
+        aside();
+        return yield_to(worker, core, next);
     }
-    drop(critical);
+    let from_pinned = next.from_pinned;
+    let next = worker.announce(next.ready);
+    let left = Left::new(core, Leaving::Yield).for_successor(from_pinned);
+    // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both identities are complete.
+    let arrival = unsafe { switch::switch(&core.context, &next.context, worker.message(left)) };
+    let left = Left::from_word(arrival.message.left);
+    let Some(yielder) = left.yielder() else {
+        aside();
+        return arrive_slowly(arrival.own, left.into_word(), arrival.message.by, arrival.predecessor_identity);
+    };
+    // SAFETY: S2: `Worker::message` put it there; workers live for ever.
+    let worker: &'static Worker = unsafe { &*ptr::with_exposed_provenance::<Worker>(arrival.message.by) };
+    // SAFETY: S2: this is a coroutine's context.
+    let core = unsafe { Core::of_context(arrival.own) };
+    // SAFETY: S3: nothing was allocated since the switch.
+    if !unsafe { carry_at_once(worker, arrival.predecessor_identity, core.context.identity()) } {
+        aside();
+        return arrive_slowly(arrival.own, left.into_word(), arrival.message.by, arrival.predecessor_identity);
+    }
+    worker.processor().count_pick();
+    if left.successor_is_from_pinned() {
+        worker.pinned.remove_first(core);
+    }
+    // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
+    if let Err(yielder) = worker.try_queue_yielded(unsafe { Ready::from_core(yielder) }) {
+        aside();
+        return queue_slowly(worker, yielder, core);
+    }
+    Critical::leave(core);
+}
+
+/// Looks outside first, or takes whoever was woken last.
+#[inline(never)]
+fn yield_slowly(worker: &'static Worker, core: &'static Core) {
+    match worker.pick() {
+        Some(next) => yield_to(worker, core, next),
+        None => {
+            worker.processor().count_pick();
+            Critical::leave(core);
+        }
+    }
+}
+
+/// Yields to one who may have to be given a stack, or be taken over from another worker.
+#[inline(never)]
+fn yield_to(worker: &'static Worker, core: &'static Core, next: Pick) {
+    // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
+    Critical::leave(unsafe { switch_to(worker, core, next, Leaving::Yield) });
+}
+
+/// The end of a yield whose predecessor did not just yield.
+#[inline(never)]
+fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identity: usize) {
+    let arrival = Arrival {
+        own,
+        message: Message { left, by },
+        predecessor_identity,
+    };
+    // SAFETY: S1: nothing was done since the switch.
+    Critical::leave(unsafe { arrive(arrival) });
+}
+
+/// The end of a yield that found the ring full.
+#[cold]
+#[inline(never)]
+fn queue_slowly(worker: &'static Worker, left: Ready, core: &'static Core) {
+    worker.queue_yielded(left);
+    Critical::leave(core);
 }
 
 /// Parks the running coroutine.
@@ -74,28 +157,28 @@ fn yield_core(core: &'static Core) {
 /// `core` is the running coroutine, in a critical section (S1).
 #[inline(never)]
 pub(super) unsafe fn park(core: &Core) {
-    let worker = Worker::of(core);
+    let worker = Worker::current();
     match worker.pick() {
         // SAFETY: S1: the caller's contract; `next` came from the queue.
         Some(next) => unsafe { switch_to(worker, core, next, Leaving::Park) },
         // SAFETY: S1: the caller's contract.
         None => unsafe { switch_to_base(worker, core, Leaving::Park) },
-    }
+    };
 }
 
-/// Continues `next`; returns when `core` is continued, on whatever worker that is.
+/// Continues `next`; returns when `core` is continued, on whatever worker that is, and returns `core`.
 ///
 /// # Safety
 /// `core` runs on `worker`, in a critical section; the caller holds `next`'s Ready (S1).
 #[inline(always)]
-unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Ready, leaving: Leaving) {
-    let next = worker.make_runnable(next);
-    worker.link.left.set(core, leaving);
-    // SAFETY: S3: both identities are complete; nothing is allocated before the switch.
-    unsafe { carry(worker, &core.context, &next.context) };
-    // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved.
-    unsafe { switch::switch(&core.context, &next.context) };
-    settle(Worker::of(core));
+unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: Leaving) -> &'static Core {
+    let from_pinned = next.from_pinned;
+    let next = worker.make_runnable(next.ready);
+    let left = Left::new(core, leaving).for_successor(from_pinned);
+    // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both identities are complete.
+    let arrival = unsafe { switch::switch(&core.context, &next.context, worker.message(left)) };
+    // SAFETY: S1: this is the arrival, on a coroutine's context.
+    unsafe { arrive(arrival) }
 }
 
 /// Continues the worker's own context; otherwise as [`switch_to`].
@@ -103,22 +186,71 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Ready, leaving: 
 /// # Safety
 /// As for [`switch_to`].
 #[inline(always)]
-unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving) {
-    worker.link.left.set(core, leaving);
-    // SAFETY: S3: both identities are complete; nothing is allocated before the switch.
-    unsafe { carry(worker, &core.context, &worker.link.base) };
+unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving) -> &'static Core {
+    let message = worker.message(Left::new(core, leaving));
     // SAFETY: S1: the base waits in `run_from_base`; the rest as in `switch_to`.
-    unsafe { switch::switch(&core.context, &worker.link.base) };
-    settle(Worker::of(core));
+    let arrival = unsafe { switch::switch(&core.context, &worker.link.base, message) };
+    // SAFETY: S1: as in `switch_to`.
+    unsafe { arrive(arrival) }
 }
 
-/// Moves malloc's words from the identity that runs to the one that will.
+/// As [`carry`], but for C libraries whose words are unusual: `false`, and nothing was done.
+///
+/// # Safety
+/// As for [`carry`].
+#[inline(always)]
+unsafe fn carry_at_once(worker: &Worker, from: usize, to: usize) -> bool {
+    if from == to {
+        return true;
+    }
+    match worker.link.caches.facts() {
+        // SAFETY: S3: the caller's contract.
+        Some(facts) => unsafe { facts.carry_allocator_pair(from, to) },
+        None => true,
+    }
+}
+
+/// The worker's own context continues a coroutine, and comes back when a coroutine leaves and finds nobody to succeed it.
+pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
+    let from_pinned = next.from_pinned;
+    let next = worker.make_runnable(next.ready);
+    let message = worker.message(Left::nobody().for_successor(from_pinned));
+    // SAFETY: S1: `next` is suspended and ours. S3: the worker's own identity and the coroutine's.
+    let arrival = unsafe { switch::switch(&worker.link.base, &next.context, message) };
+    worker.own_slot().set(ptr::null());
+    // SAFETY: S3: nothing was allocated since the switch.
+    unsafe { carry(worker, arrival.predecessor_identity, worker.link.base.identity()) };
+    settle(worker, Left::from_word(arrival.message.left));
+}
+
+/// The first act of a coroutine that goes on. Everything it needs has come in registers; returns the coroutine.
+///
+/// # Safety
+/// Called at once after the switch, with what it returned, on the context of a coroutine (S1).
+#[inline(always)]
+unsafe fn arrive(arrival: Arrival) -> &'static Core {
+    // SAFETY: S2: `Worker::message` put it there; workers live for ever.
+    let worker: &'static Worker = unsafe { &*ptr::with_exposed_provenance::<Worker>(arrival.message.by) };
+    // SAFETY: S2: the caller's contract.
+    let core = unsafe { Core::of_context(arrival.own) };
+    let left = Left::from_word(arrival.message.left);
+    // Before whoever left is published: after that its identity may run elsewhere.
+    // SAFETY: S3: nothing was allocated since the switch.
+    unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
+    worker.processor().count_pick();
+    if left.successor_is_from_pinned() {
+        worker.pinned.remove_first(core);
+    }
+    settle(worker, left);
+    core
+}
+
+/// Moves malloc's words from the identity that ran to the one that runs.
 ///
 /// # Safety
 /// As for `Facts::carry_allocator` (S3).
 #[inline(always)]
-unsafe fn carry(worker: &Worker, from: &Context, to: &Context) {
-    let (from, to) = (from.identity(), to.identity());
+unsafe fn carry(worker: &Worker, from: usize, to: usize) {
     if from != to
         && let Some(facts) = worker.link.caches.facts()
     {
@@ -127,22 +259,10 @@ unsafe fn carry(worker: &Worker, from: &Context, to: &Context) {
     }
 }
 
-/// The worker's own context continues a coroutine, and comes back when a coroutine leaves and finds nobody to succeed it.
-pub(super) fn run_from_base(worker: &'static Worker, next: Ready) {
-    let next = worker.make_runnable(next);
-    worker.link.left.clear();
-    // SAFETY: S3: the worker's own identity and the coroutine's.
-    unsafe { carry(worker, &worker.link.base, &next.context) };
-    // SAFETY: S1: `next` is suspended and ours.
-    unsafe { switch::switch(&worker.link.base, &next.context) };
-    worker.own_slot().set(ptr::null());
-    settle(worker);
-}
-
-/// Does what the one who left is owed. The first act of every successor.
+/// Does what the one who left is owed.
 #[inline(always)]
-fn settle(worker: &'static Worker) {
-    if let Some((left, leaving)) = worker.link.left.take() {
+fn settle(worker: &'static Worker, left: Left) {
+    if let Some((left, leaving)) = left.who() {
         if leaving == Leaving::Yield {
             // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
             worker.queue_yielded(unsafe { Ready::from_core(left) });
@@ -207,11 +327,9 @@ fn retire(worker: &'static Worker, core: &Core) {
 /// The caller's frame lies below the worker's suspended context on the same stack; `core` ran on `worker`, in its own code and not in a
 /// critical section, and is never continued (S1).
 pub(super) unsafe fn abandon(worker: &'static Worker, core: &Core) -> ! {
-    worker.link.left.set(core, Leaving::Overflowed);
-    // SAFETY: S3: the overflow was not inside malloc, and nothing is allocated before the switch.
-    unsafe { carry(worker, &core.context, &worker.link.base) };
-    // SAFETY: S1: the base waits in `run_from_base`.
-    unsafe { switch::switch_final(&worker.link.base) }
+    let message = worker.message(Left::new(core, Leaving::Overflowed));
+    // SAFETY: S1: the base waits in `run_from_base`. S3: the overflow was not inside malloc.
+    unsafe { switch::switch_final(&worker.link.base, message) }
 }
 
 /// A coroutine that ran into its guard: its stack is lost, its joiners learn why.
@@ -277,31 +395,30 @@ fn discard_result(core: &Core) {
 /// `pooled` is a stack that nobody uses, and `core` has not started (S1).
 pub(super) unsafe fn prepare(core: &Core, pooled: &PooledStack) {
     // SAFETY: S1: the caller's contract.
-    unsafe { switch::prepare(&core.context, pooled.frame_top, main, ptr::from_ref(core) as usize) };
+    unsafe { switch::prepare(&core.context, pooled.frame_top, main) };
 }
 
-/// Names the coroutine in the identity under which it will run.
+/// What the runtime keeps in the coroutine's own identity block.
 ///
 /// # Safety
-/// The identity is the coroutine's own, or the worker's for a light one, and the caller's to write (S3).
-pub(super) unsafe fn name_in_identity(worker: &Worker, core: &Core) {
-    match core.kind.get() {
-        Kind::Light => worker.own_slot().set(core),
-        Kind::Isolated => {
-            let offset = slot_offset().expect("checked at the start");
-            let slot = core.context.identity().wrapping_add_signed(offset) as *const Cell<*const Core>;
-            // SAFETY: S3: the caller's contract.
-            unsafe { &*slot }.set(core);
-        }
-    }
+/// The coroutine is isolated and has a block, which is the caller's to write (S3).
+unsafe fn slots_in_own_block(core: &Core) -> &Slots {
+    let offset = slots_offset().expect("checked at the start");
+    let slots = core.context.identity().wrapping_add_signed(offset) as *const Slots;
+    // SAFETY: S3: the caller's contract.
+    unsafe { &*slots }
 }
 
 /// The first frame of every coroutine. It never returns: the last act is a switch.
-unsafe extern "C" fn main(argument: usize) -> ! {
-    // SAFETY: S2: `prepare` passed a core; cores are type-stable.
-    let mut core: &'static Core = unsafe { &*ptr::with_exposed_provenance::<Core>(argument) };
+unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> ! {
+    let arrival = Arrival {
+        own,
+        message: Message { left, by },
+        predecessor_identity,
+    };
+    // SAFETY: S1: the parts of the arrival, at once.
+    let mut core = unsafe { arrive(arrival) };
     loop {
-        settle(Worker::of(core));
         leave_critical(core);
         run_body(core);
         end(core);
@@ -335,25 +452,22 @@ fn succeed(core: &'static Core) -> &'static Core {
     let worker = Worker::of(core);
     finish(core);
     match worker.pick() {
-        Some(next) if may_inherit(core, next.core()) => inherit(worker, core, next),
-        Some(next) => {
-            let next = worker.make_runnable(next);
-            // SAFETY: S1: `next` is ours and suspended.
-            unsafe { leave_for_ever(worker, core, &next.context) }
-        }
+        Some(next) if may_inherit(core, next.ready.core()) => inherit(worker, core, next),
+        // SAFETY: S1: `next` came from the queue.
+        Some(next) => unsafe { leave_for_ever(worker, core, next) },
         // SAFETY: S1: the base waits.
-        None => unsafe { leave_for_ever(worker, core, &worker.link.base) },
+        None => unsafe { switch::switch_final(&worker.link.base, worker.message(Left::new(core, Leaving::Finished))) },
     }
 }
 
 /// # Safety
-/// `to` is suspended and nobody else continues it (S1).
-unsafe fn leave_for_ever(worker: &'static Worker, core: &Core, to: &Context) -> ! {
-    worker.link.left.set(core, Leaving::Finished);
-    // SAFETY: S3: both identities are complete.
-    unsafe { carry(worker, &core.context, to) };
-    // SAFETY: S1: the caller's contract; the successor buries this stack.
-    unsafe { switch::switch_final(to) }
+/// `core` has ended, on `worker`; the caller holds `next`'s Ready (S1).
+unsafe fn leave_for_ever(worker: &'static Worker, core: &Core, next: Pick) -> ! {
+    let from_pinned = next.from_pinned;
+    let next = worker.make_runnable(next.ready);
+    let left = Left::new(core, Leaving::Finished).for_successor(from_pinned);
+    // SAFETY: S1: `next` is suspended and ours; the successor buries this stack. S3: both identities are complete.
+    unsafe { switch::switch_final(&next.context, worker.message(left)) }
 }
 
 fn may_inherit(core: &Core, next: &Core) -> bool {
@@ -361,25 +475,38 @@ fn may_inherit(core: &Core, next: &Core) -> bool {
 }
 
 /// `next` goes on with the stack of `core`, which has ended, in the same frame.
-fn inherit(worker: &'static Worker, core: &'static Core, next: Ready) -> &'static Core {
+fn inherit(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static Core {
     // SAFETY: S1: the coroutine has ended; its stack goes on under another name.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it runs on one");
     if !renew(worker, &pooled, false) {
         // The block must be rebuilt, and nobody can do that while running under it.
         // SAFETY: S1: put back where it was.
         *unsafe { &mut *core.stack.get() } = Some(pooled);
-        let next = worker.make_runnable(next);
-        // SAFETY: S1: `next` is ours and suspended.
-        unsafe { leave_for_ever(worker, core, &next.context) }
+        // SAFETY: S1: `next` came from the queue.
+        unsafe { leave_for_ever(worker, core, next) }
     }
+    let from_pinned = next.from_pinned;
     // SAFETY: S2: cores are type-stable; the Ready is the right to run this one.
-    let next: &'static Core = unsafe { next.into_core().as_ref() };
+    let next: &'static Core = unsafe { next.ready.into_core().as_ref() };
+    worker.processor().count_pick();
+    if from_pinned {
+        worker.pinned.remove_first(next);
+    }
     worker.start(next, pooled);
     retire(worker, core);
     next
 }
 
 impl Worker {
+    /// What a successor is told by the switch that this worker carries out.
+    #[inline(always)]
+    fn message(&'static self, left: Left) -> Message {
+        Message {
+            left: left.into_word(),
+            by: ptr::from_ref(self).expose_provenance(),
+        }
+    }
+
     /// The worker on which the coroutine runs.
     #[inline(always)]
     pub(super) fn of(core: &Core) -> &'static Worker {
@@ -388,27 +515,52 @@ impl Worker {
         Worker::from_link(link)
     }
 
-    /// Makes the coroutine of a Ready one that can be switched to: bound to this worker, named, with a stack.
+    /// Whether the coroutine has started and ran here when it ran last: [`announce`](Self::announce) is all it takes to switch to it.
     #[inline(always)]
-    pub(super) fn make_runnable(&'static self, ready: Ready) -> &'static Core {
+    fn has_run(&self, core: &Core) -> bool {
+        ptr::eq(core.link.get(), &raw const self.link)
+    }
+
+    /// The coroutine of a Ready, to be switched to at once; a light one is named in the identity that it shares.
+    #[inline(always)]
+    fn announce(&self, ready: Ready) -> &'static Core {
         // SAFETY: S2: cores are type-stable; the Ready is the right to run this one.
         let core: &'static Core = unsafe { ready.into_core().as_ref() };
-        if core.started.get() {
-            if !ptr::eq(core.link.get(), &raw const self.link) {
-                core.link.set(&raw const self.link);
-                Shared::count(&self.processor().shared.migrations);
-            }
-            if core.kind.get() == Kind::Light {
-                self.own_slot().set(core);
-            }
-        } else {
-            self.start_on_new_stack(core);
+        if core.kind.get() == Kind::Light {
+            self.own_slot().set(core);
         }
         core
     }
 
+    /// Makes the coroutine of a Ready one that can be switched to: bound to this worker, named, with a stack.
+    #[inline(always)]
+    pub(super) fn make_runnable(&'static self, ready: Ready) -> &'static Core {
+        if !self.has_run(ready.core()) {
+            self.make_runnable_here(ready.core());
+        }
+        self.announce(ready)
+    }
+
     #[cold]
     #[inline(never)]
+    fn make_runnable_here(&'static self, core: &Core) {
+        // SAFETY: S2: cores are type-stable; the caller has the right to run this one.
+        let core: &'static Core = unsafe { NonNull::from(core).as_ref() };
+        if core.started.get() {
+            self.adopt(core);
+        } else {
+            self.start_on_new_stack(core);
+        }
+    }
+
+    /// An isolated coroutine has come from another worker.
+    fn adopt(&'static self, core: &Core) {
+        core.link.set(&raw const self.link);
+        // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
+        unsafe { slots_in_own_block(core) }.link.set(&raw const self.link);
+        Shared::count(&self.processor().shared.migrations);
+    }
+
     fn start_on_new_stack(&'static self, core: &'static Core) {
         let pooled = match self.link.caches.take_stack(core.class.get(), core.kind.get()) {
             Ok(pooled) => pooled,
@@ -445,8 +597,15 @@ impl Worker {
         // Ended by `main` once the predecessor is settled.
         core.critical.set(1);
         core.set_reason(WaitReason::None);
-        // SAFETY: S3: as above.
-        unsafe { name_in_identity(self, core) };
+        match core.kind.get() {
+            Kind::Light => self.own_slot().set(core),
+            Kind::Isolated => {
+                // SAFETY: S3: as above.
+                let slots = unsafe { slots_in_own_block(core) };
+                slots.core.set(core);
+                slots.link.set(&raw const self.link);
+            }
+        }
         debug_assert!(core.kind.get() == Kind::Isolated || is_bound(core));
     }
 }

@@ -7,10 +7,10 @@ use super::idle::{Duty, Idle};
 use super::pinned::Pinned;
 use super::processor::{Processor, Shared};
 use super::switch::run_from_base;
-use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
+use super::{ID_BLOCK, NEXT_ID, Scheduler, aside, is_bound};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
-use crate::coroutine::{Caches, Core, Left, Ready, WorkerLink, bind_worker_thread, current_link, current_slot};
+use crate::coroutine::{Caches, Core, Ready, WorkerLink, bind_worker_thread, current_link, own_slots};
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::Ordering;
@@ -64,10 +64,37 @@ pub(crate) struct Worker {
     pub(super) link: WorkerLink,
     pub(super) scheduler: &'static Scheduler,
     processor: Processor,
-    pinned: Pinned,
-    /// The last pick was from the pinned queue.
+    /// Alone, it holds every ready coroutine: there is nobody to share a ring with.
+    pub(super) pinned: Pinned,
+    /// The last pick was from the pinned queue, and the ring has its turn.
     pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
+}
+
+/// Who runs next.
+pub(super) struct Pick {
+    pub(super) ready: Ready,
+    /// It is still the first of the pinned queue and takes itself out when it goes on: one store less before the identity is written, which
+    /// waits for all stores.
+    pub(super) from_pinned: bool,
+}
+
+impl Pick {
+    #[inline(always)]
+    fn taken(ready: Ready) -> Self {
+        Self {
+            ready,
+            from_pinned: false,
+        }
+    }
+
+    #[inline(always)]
+    fn first_pinned(ready: Ready) -> Self {
+        Self {
+            ready,
+            from_pinned: true,
+        }
+    }
 }
 
 /// The worker that runs the caller, as a number; for tests and reports.
@@ -125,8 +152,7 @@ impl Worker {
         Self {
             link: WorkerLink {
                 base,
-                left: Left::nobody(),
-                own_slot: current_slot(),
+                own_slots: own_slots(),
                 scheduler,
                 driver: Cell::new((&raw const shared.driver).cast()),
                 caches: Caches::new(scheduler.class, facts),
@@ -156,7 +182,7 @@ impl Worker {
     #[inline(always)]
     pub(super) fn own_slot(&self) -> &Cell<*const Core> {
         // SAFETY: S3: the thread-local of the worker's own thread, which lives as long as the worker runs.
-        unsafe { &*self.link.own_slot }
+        &unsafe { &*self.link.own_slots }.core
     }
 
     /// An id for a coroutine that is spawned here.
@@ -173,28 +199,79 @@ impl Worker {
         block
     }
 
+    /// The worker on which the running coroutine runs, which is in a critical section.
+    #[inline(always)]
+    pub(super) fn current() -> &'static Worker {
+        let link = current_link();
+        debug_assert!(link.is_some(), "a coroutine runs outside a worker");
+        // SAFETY: S2: the worker that continued the coroutine has put itself there.
+        Self::from_link(unsafe { link.unwrap_unchecked() })
+    }
+
     /// The next coroutine to run here, of those that are at hand. On the stack of whoever leaves.
     #[inline(always)]
-    pub(super) fn pick(&'static self) -> Option<Ready> {
-        if self.processor.tick() {
+    pub(super) fn pick(&'static self) -> Option<Pick> {
+        if self.processor.is_time_to_look() {
+            // Once is enough, even if nobody is picked.
+            self.processor.count_pick();
             self.look_outside();
         }
         self.pick_own()
     }
 
+    #[inline(always)]
+    fn pick_own(&self) -> Option<Pick> {
+        if self.processor.has_lifo() {
+            return self.pick_lifo();
+        }
+        self.pick_queued()
+    }
+
+    /// As [`pick`](Self::pick) when there is nothing to do but to look at the queues; `None`: there is. It calls nothing.
+    #[inline(always)]
+    pub(super) fn pick_at_once(&self) -> Option<Option<Pick>> {
+        if self.processor.is_time_to_look() || self.processor.has_lifo() {
+            aside();
+            return None;
+        }
+        Some(self.pick_queued())
+    }
+
     /// The pinned queue and the ring in turn, so that neither kind starves the other.
     #[inline(always)]
-    fn pick_own(&self) -> Option<Ready> {
-        let pinned_first = !self.pinned_last.get();
-        self.pinned_last.set(false);
-        if pinned_first && let Some(ready) = self.pinned.pop() {
-            self.pinned_last.set(true);
-            return Some(ready);
+    fn pick_queued(&self) -> Option<Pick> {
+        let pinned_last = self.pinned_last.get();
+        if !pinned_last && let Some(first) = self.pinned.first() {
+            // Alone, the ring is empty for ever.
+            if !self.processor.alone {
+                self.pinned_last.set(true);
+            }
+            return Some(Pick::first_pinned(first));
         }
-        match self.processor.pop() {
-            Some(ready) => Some(ready),
-            None => self.pinned.pop(),
+        if pinned_last {
+            aside();
+            self.pinned_last.set(false);
         }
+        match self.processor.pop_ring() {
+            Some(ready) => Some(Pick::taken(ready)),
+            None => self.pinned.first().map(Pick::first_pinned),
+        }
+    }
+
+    /// What was woken last, unless it was its like too often while others wait.
+    #[inline]
+    fn pick_lifo(&self) -> Option<Pick> {
+        let Some(ready) = self.processor.take_lifo() else {
+            return self.pick_queued();
+        };
+        if self.processor.may_hop() {
+            return Some(Pick::taken(ready));
+        }
+        let Some(next) = self.pick_queued() else {
+            return Some(Pick::taken(ready));
+        };
+        self.queue_tail(ready);
+        Some(next)
     }
 
     /// What must not wait until the own queues are empty: events, deadlines, the injector, the inbox.
@@ -226,7 +303,7 @@ impl Worker {
             return false;
         }
         let share = (waiting / self.scheduler.workers.len() + 1).min(INJECTOR_BATCH_MAX);
-        let share = share.saturating_sub(self.processor.queued()).max(INJECTOR_BATCH_MIN);
+        let share = share.saturating_sub(self.queued()).max(INJECTOR_BATCH_MIN);
         self.scheduler.injector.pop_batch(share, |ready| self.queue_tail(ready)) > 0
     }
 
@@ -261,9 +338,21 @@ impl Worker {
         }
     }
 
-    /// To the tail of the ring; half of a full ring goes to the injector.
+    /// How many coroutines wait here, as far as it matters for how many more to fetch.
+    fn queued(&self) -> usize {
+        if self.processor.alone {
+            self.pinned.count_up_to(INJECTOR_BATCH_MAX)
+        } else {
+            self.processor.queued()
+        }
+    }
+
+    /// Behind the others; half of a full ring goes to the injector.
     #[inline(always)]
     fn queue_tail(&self, ready: Ready) {
+        if self.processor.alone {
+            return self.pinned.push(ready);
+        }
         let injector = &self.scheduler.injector;
         self.processor.push(ready, |half| injector.push_all(half.into_iter()));
     }
@@ -286,9 +375,20 @@ impl Worker {
         }
     }
 
+    /// As [`queue_yielded`](Self::queue_yielded), unless the ring is full. It calls nothing.
+    #[inline(always)]
+    pub(super) fn try_queue_yielded(&self, ready: Ready) -> Result<(), Ready> {
+        if self.processor.alone || is_bound(ready.core()) {
+            self.pinned.push(ready);
+            return Ok(());
+        }
+        self.processor.try_push(ready)
+    }
+
     /// A coroutine that code on this worker woke runs next.
     pub(super) fn queue_woken(&self, ready: Ready) {
-        if is_bound(ready.core()) {
+        // Alone, there is nobody from whom a bound one would have to be kept.
+        if !self.processor.alone && is_bound(ready.core()) {
             return self.queue_bound(ready);
         }
         if let Some(displaced) = self.processor.push_next(ready) {
@@ -314,14 +414,14 @@ impl Worker {
 
     /// The worker's life, in its own context.
     fn work(&'static self) {
-        while let Some(ready) = self.find() {
-            run_from_base(self, ready);
+        while let Some(next) = self.find() {
+            run_from_base(self, next);
         }
     }
 
     /// The next coroutine, wherever it is; sleeps until there is one. `None`: the scheduler stops.
     #[allow(clippy::collapsible_if, reason = "becoming a searcher and finding are two steps")]
-    fn find(&'static self) -> Option<Ready> {
+    fn find(&'static self) -> Option<Pick> {
         self.take_inbox();
         if let Some(ready) = self.pick() {
             return Some(ready);
@@ -359,7 +459,7 @@ impl Worker {
     }
 
     #[allow(clippy::collapsible_if, reason = "taking in and picking are two steps")]
-    fn find_without_sleep(&'static self, searching: bool) -> Option<Ready> {
+    fn find_without_sleep(&'static self, searching: bool) -> Option<Pick> {
         self.take_inbox();
         if let Some(ready) = self.pick_own() {
             return Some(ready);
@@ -373,7 +473,7 @@ impl Worker {
     }
 
     /// Looks at the others for a moment before sleeping.
-    fn search(&'static self) -> Option<Ready> {
+    fn search(&'static self) -> Option<Pick> {
         for _ in 0..SEARCH_ROUNDS {
             if let Some(ready) = self.find_without_sleep(true) {
                 return Some(ready);
@@ -392,8 +492,10 @@ impl Worker {
             .map(|index| &all[index])
     }
 
-    fn steal(&'static self) -> Option<Ready> {
-        self.victims().find_map(|victim| self.processor.steal(victim))
+    fn steal(&'static self) -> Option<Pick> {
+        self.victims()
+            .find_map(|victim| self.processor.steal(victim))
+            .map(Pick::taken)
     }
 
     /// Sleeps in the driver. Returns whether the worker is a searcher now.
