@@ -1,8 +1,11 @@
 //! The user's park and unpark, as `std::thread` has them.
 
-use crate::coroutine::{Core, Outcome, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};
+use crate::coroutine::{
+    Core, Outcome, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled, raise_if_core_cancelled,
+};
 use crate::driver::timers::{self, deadline_after};
 use crate::loom::static_atomic::Ordering;
+use crate::sched::yield_core;
 use crate::sys::clock;
 use std::time::Duration;
 
@@ -80,8 +83,13 @@ fn take_token(core: &Core) -> bool {
 /// ```
 /// silken::spawn(|| silken::yield_now()).join().unwrap();
 /// ```
-#[inline]
+#[inline(always)]
 pub fn yield_now() {
-    crate::sched::yield_now();
-    raise_if_cancelled();
+    match current_core() {
+        Some(core) => raise_if_core_cancelled(yield_core(core)),
+        None => {
+            crate::sched::yield_now();
+            raise_if_cancelled();
+        }
+    }
 }

@@ -124,6 +124,17 @@ pub unsafe fn switch(from: &Context, to: &Context, message: Message) -> Arrival 
     unsafe { arch::switch(from, to, message) }
 }
 
+/// As [`switch`], for a function that is called and not inlined: all registers that a function keeps over a call are saved by the switch, behind the
+/// write of the identity, which waits for what the function would store before it.
+///
+/// # Safety
+/// As for [`switch`].
+#[inline(always)]
+pub unsafe fn switch_saving_all(from: &Context, to: &Context, message: Message) -> Arrival {
+    // SAFETY: S1, S2, S3: handed through to the caller's contract, which is the same.
+    unsafe { arch::switch_saving_all(from, to, message) }
+}
+
 /// Continues `to` and forgets the running execution for ever (a finished coroutine, an abandoned stack).
 ///
 /// # Safety

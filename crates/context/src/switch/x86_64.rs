@@ -3,9 +3,10 @@
 //! A suspended stack, low address first:
 //!
 //! ```text
-//!   sp ->  r15, r14, r13, r12, rbx, rbp     what the convention lets a function keep over a call
-//!          rip                              where to continue
-//!          ...                              the frame of the function into which `switch` was inlined
+//!   sp ->  rip                              where to continue: there, whoever pushed the rest pops it
+//!          [r15, r14, r13, r12]             only with `switch_saving_all`
+//!          rbx, rbp                         LLVM keeps them for itself, so they cannot be declared clobbered
+//!          ...                              the frame of the function into which the switch was inlined
 //! ```
 //!
 //! All other registers are declared clobbered, so the compiler spills what is live.
@@ -13,9 +14,8 @@
 //! A prepared stack, the first suspension of a coroutine:
 //!
 //! ```text
-//!   sp ->  0, 0, 0, 0, 0                    r15 to rbx
-//!          entry                            becomes rbp
-//!          trampoline
+//!   sp ->  trampoline
+//!          entry
 //!   top -> 0, 0                             a frame-pointer walk ends here as well
 //! ```
 //!
@@ -43,8 +43,8 @@ global_asm!(
     ".cfi_startproc",
     // The return address is undefined: unwinders stop at this frame.
     ".cfi_undefined rip",
-    // rbp holds the entry function (see `prepare`), and its arguments are in place (see `switch`).
-    "mov rax, rbp",
+    // The entry function (see `prepare`); its arguments are in place (see `switch`).
+    "pop rax",
     // A zero frame pointer ends a frame-pointer walk.
     "xor ebp, ebp",
     "call rax",
@@ -60,72 +60,85 @@ unsafe extern "C" {
 }
 
 pub(super) unsafe fn prepare(stack_top: *mut u8, entry: Entry) -> usize {
-    let frame: [usize; 9] = [
-        0,
-        0,
-        0,
-        0,
-        0,
-        entry as usize,
-        silken_coroutine_entry as *const () as usize,
-        0,
-        0,
-    ];
-    // After the seven pops the stack pointer is 16-byte aligned again, as the convention wants it before a `call`.
-    let stack_pointer = stack_top.wrapping_sub(size_of_val(&frame)).cast::<[usize; 9]>();
+    // After the two pops the stack pointer is 16-byte aligned again, as the convention wants it before a `call`.
+    let frame: [usize; 4] = [silken_coroutine_entry as *const () as usize, entry as usize, 0, 0];
+    let stack_pointer = stack_top.wrapping_sub(size_of_val(&frame)).cast::<[usize; 4]>();
     // SAFETY: S1: the memory below `stack_top` is the caller's to give.
     unsafe { stack_pointer.write(frame) };
     stack_pointer as usize
 }
 
+/// The switch. `lowest` is where the last push will write; `save` and `restore` are pushes and pops besides those of rbx and rbp.
+macro_rules! switch {
+    ($from:ident, $to:ident, $message:ident, $lowest:literal, [$($save:literal),*], [$($restore:literal),*], [$($clobbered:tt),*]) => {{
+        let own: *const Context;
+        let (left, by): (usize, usize);
+        let predecessor_identity: usize;
+        // SAFETY: S1: `to` is a suspension written by this macro or by `prepare`, so it finds on its stack what it expects there; every register
+        // that is not restored is declared clobbered. S3: the FS base follows the context, so a thread-local address that the compiler keeps in a
+        // register stays right.
+        unsafe {
+            asm!(
+                "mov rax, [rdi + {id}]",
+                "mov rcx, [r8 + {id}]",
+                "cmp rax, rcx",
+                "je 3f",
+                // See the head of the file.
+                $lowest,
+                "wrfsbase rax",
+                "3:",
+                "push rbp",
+                "push rbx",
+                $($save,)*
+                "lea r9, [rip + 2f]",
+                "push r9",
+                "mov [r8 + {sp}], rsp",
+                "mov rsp, [rdi + {sp}]",
+                "pop r9",
+                "jmp r9",
+                "2:",
+                $($restore,)*
+                "pop rbx",
+                "pop rbp",
+                sp = const offset_of!(Context, stack_pointer),
+                id = const offset_of!(Context, identity),
+                inout("r8") $from => _,
+                inout("rdi") $to => own,
+                inout("rsi") $message.left => left,
+                inout("rdx") $message.by => by,
+                out("rcx") predecessor_identity,
+                $(out($clobbered) _,)*
+                clobber_abi("sysv64"),
+            );
+        }
+        Arrival { own, message: Message { left, by }, predecessor_identity }
+    }};
+}
+
 #[inline(always)]
 pub(super) unsafe fn switch(from: &Context, to: &Context, message: Message) -> Arrival {
-    let own: *const Context;
-    let (left, by): (usize, usize);
-    let predecessor_identity: usize;
-    // SAFETY: S1: `to` is a suspension written by this very block or by `prepare`, so the pops find what was pushed; every register that
-    // is not restored is declared clobbered. S3: the FS base follows the context, so a thread-local address that the compiler keeps in a
-    // register stays right.
-    unsafe {
-        asm!(
-            "mov rax, [rdi + {id}]",
-            "mov rcx, [r8 + {id}]",
-            "cmp rax, rcx",
-            "je 3f",
-            // The lowest word of what is pushed below: see the head of the file.
-            "mov r9, [rsp - 56]",
-            "wrfsbase rax",
-            "3:",
-            "lea r9, [rip + 2f]",
-            "push r9",
-            "push rbp",
-            "push rbx",
-            "push r12",
-            "push r13",
-            "push r14",
-            "push r15",
-            "mov [r8 + {sp}], rsp",
-            "mov rsp, [rdi + {sp}]",
-            "pop r15",
-            "pop r14",
-            "pop r13",
-            "pop r12",
-            "pop rbx",
-            "pop rbp",
-            "pop r9",
-            "jmp r9",
-            "2:",
-            sp = const offset_of!(Context, stack_pointer),
-            id = const offset_of!(Context, identity),
-            inout("r8") from => _,
-            inout("rdi") to => own,
-            inout("rsi") message.left => left,
-            inout("rdx") message.by => by,
-            out("rcx") predecessor_identity,
-            clobber_abi("sysv64"),
-        );
-    }
-    Arrival { own, message: Message { left, by }, predecessor_identity }
+    switch!(
+        from,
+        to,
+        message,
+        "mov r9, [rsp - 24]",
+        [],
+        [],
+        ["r12", "r13", "r14", "r15"]
+    )
+}
+
+#[inline(always)]
+pub(super) unsafe fn switch_saving_all(from: &Context, to: &Context, message: Message) -> Arrival {
+    switch!(
+        from,
+        to,
+        message,
+        "mov r9, [rsp - 56]",
+        ["push r12", "push r13", "push r14", "push r15"],
+        ["pop r15", "pop r14", "pop r13", "pop r12"],
+        []
+    )
 }
 
 /// The thread pointer of the running execution.

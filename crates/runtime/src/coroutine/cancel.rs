@@ -203,6 +203,14 @@ pub(crate) fn raise_if_cancelled() {
     }
 }
 
+/// As [`raise_if_cancelled`], for the running coroutine.
+#[inline]
+pub(crate) fn raise_if_core_cancelled(core: &Core) {
+    if core.lifecycle.is_cancelled() || core.is_in_regime() {
+        raise_if_interrupted(Some(core));
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn raise_if_interrupted(core: Option<&Core>) {

@@ -92,7 +92,9 @@ impl Left {
         if self.0 & Self::REASON != Leaving::Yield as usize {
             return None;
         }
-        NonNull::new(ptr::with_exposed_provenance_mut::<Core>(self.0 & Self::CORE))
+        let core = ptr::with_exposed_provenance_mut::<Core>(self.0 & Self::CORE);
+        // SAFETY: S2: `nobody` does not yield, so `new` made this one of a reference.
+        Some(unsafe { NonNull::new_unchecked(core) })
     }
 
     #[inline(always)]

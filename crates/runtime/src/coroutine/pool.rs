@@ -193,7 +193,9 @@ impl Pools {
     fn fresh_stack(&self, class: u8, kind: Kind, facts: Option<&'static Facts>) -> io::Result<PooledStack> {
         let arena = self.arena(class)?;
         let stack = arena.take()?;
-        let top = stack.top().wrapping_sub(colour_bytes(stack.top() as usize / arena.stride_bytes()));
+        let top = stack
+            .top()
+            .wrapping_sub(colour_bytes(stack.top() as usize / arena.stride_bytes()));
         match (kind, facts) {
             (Kind::Isolated, Some(facts)) => {
                 // SAFETY: S3: a fresh slot is zeroed and ours; the caller runs under a complete identity.

@@ -38,7 +38,7 @@ mod worker;
 
 pub use overflow::OverflowPolicy;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
-pub(crate) use switch::{set_key_destructors, yield_now};
+pub(crate) use switch::{set_key_destructors, yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
 
 use crate::coroutine::{Core, Critical, Kind, Pools, Ready, Schedule, WorkerLink, current_core, current_link, pools};

@@ -37,7 +37,9 @@ impl Pinned {
             self.head.set(core.as_ptr());
         } else {
             // SAFETY: S2: as above; the tail of a queue that is not empty is in it.
-            unsafe { &*self.tail.get() }.next.store(core.as_ptr(), Ordering::Relaxed);
+            unsafe { &*self.tail.get() }
+                .next
+                .store(core.as_ptr(), Ordering::Relaxed);
         }
         self.tail.set(core.as_ptr());
     }
@@ -60,12 +62,36 @@ impl Pinned {
         self.head.set(core.next.load(Ordering::Relaxed));
     }
 
+    /// The first goes on, leaves the queue, and makes way for one behind all others.
+    #[inline(always)]
+    pub(super) fn replace_first(&self, core: &Core, yielder: Ready) {
+        debug_assert!(ptr::eq(self.head.get(), core), "somebody else came first");
+        let yielder = yielder.into_core();
+        // SAFETY: S2: as in `push`.
+        unsafe { yielder.as_ref() }
+            .next
+            .store(ptr::null_mut(), Ordering::Relaxed);
+        let next = core.next.load(Ordering::Relaxed);
+        if next.is_null() {
+            self.head.set(yielder.as_ptr());
+        } else {
+            self.head.set(next);
+            // SAFETY: S2: as in `push`.
+            unsafe { &*self.tail.get() }
+                .next
+                .store(yielder.as_ptr(), Ordering::Relaxed);
+        }
+        self.tail.set(yielder.as_ptr());
+    }
+
     /// Counts what waits, but no further than `limit`.
     pub(super) fn count_up_to(&self, limit: usize) -> usize {
         let mut count = 0;
         let mut next = self.head.get();
         // SAFETY: S2: as in `push`.
-        while count < limit && let Some(core) = unsafe { next.as_ref() } {
+        while count < limit
+            && let Some(core) = unsafe { next.as_ref() }
+        {
             count += 1;
             next = core.next.load(Ordering::Relaxed);
         }

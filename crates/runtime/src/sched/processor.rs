@@ -235,15 +235,9 @@ impl Processor {
     /// Queues at the tail; a full ring gives the coroutine back, with half of the ring in `overflow`.
     #[inline(always)]
     pub(super) fn push(&self, ready: Ready, overflow: impl FnOnce(Vec<Ready>)) {
-        if let Err(ready) = self.try_push(ready) {
+        if let Err(ready) = self.ring.push(ready) {
             self.push_full(ready, overflow);
         }
-    }
-
-    /// Queues at the tail, unless the ring is full.
-    #[inline(always)]
-    pub(super) fn try_push(&self, ready: Ready) -> Result<(), Ready> {
-        self.ring.push(ready)
     }
 
     #[cold]

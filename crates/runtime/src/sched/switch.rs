@@ -55,17 +55,19 @@ fn run_key_destructors() {
 #[inline]
 pub(crate) fn yield_now() {
     match current_core() {
-        Some(core) => yield_core(core),
+        Some(core) => {
+            yield_core(core);
+        }
         None => crate::sys::yield_thread(),
     }
 }
 
-/// The straight way of a yield: somebody waits in a queue of this worker who has run here before.
+/// As [`yield_now`], for the running coroutine, which it returns: what is kept over a switch is stored before it.
 ///
-/// Every other way is a call in tail position, before the switch and after it. So the compiler has nothing to keep over a call, saves no register,
-/// and stores nothing before the identity is written but the two counts: see the head of the file.
-#[inline(never)]
-fn yield_core(core: &'static Core) {
+/// Inlined as far as the straight way goes: somebody waits in a queue of this worker who has run here before, and whoever left before this one
+/// goes on had yielded too. So the compiler saves what is live in the caller and nothing else, and no return is mispredicted.
+#[inline(always)]
+pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     std::mem::forget(Critical::enter(core));
     let worker = Worker::current();
     let Some(next) = worker.pick_at_once() else {
@@ -75,7 +77,7 @@ fn yield_core(core: &'static Core) {
     let Some(next) = next else {
         aside();
         worker.processor().count_pick();
-        return Critical::leave(core);
+        return leave_critical(core);
     };
     if !worker.has_run(next.ready.core()) {
         aside();
@@ -89,7 +91,12 @@ fn yield_core(core: &'static Core) {
     let left = Left::from_word(arrival.message.left);
     let Some(yielder) = left.yielder() else {
         aside();
-        return arrive_slowly(arrival.own, left.into_word(), arrival.message.by, arrival.predecessor_identity);
+        return arrive_slowly(
+            arrival.own,
+            left.into_word(),
+            arrival.message.by,
+            arrival.predecessor_identity,
+        );
     };
     // SAFETY: S2: `Worker::message` put it there; workers live for ever.
     let worker: &'static Worker = unsafe { &*ptr::with_exposed_provenance::<Worker>(arrival.message.by) };
@@ -98,57 +105,69 @@ fn yield_core(core: &'static Core) {
     // SAFETY: S3: nothing was allocated since the switch.
     if !unsafe { carry_at_once(worker, arrival.predecessor_identity, core.context.identity()) } {
         aside();
-        return arrive_slowly(arrival.own, left.into_word(), arrival.message.by, arrival.predecessor_identity);
+        return arrive_slowly(
+            arrival.own,
+            left.into_word(),
+            arrival.message.by,
+            arrival.predecessor_identity,
+        );
     }
     worker.processor().count_pick();
-    if left.successor_is_from_pinned() {
-        worker.pinned.remove_first(core);
-    }
     // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
-    if let Err(yielder) = worker.try_queue_yielded(unsafe { Ready::from_core(yielder) }) {
-        aside();
-        return queue_slowly(worker, yielder, core);
+    let yielder = unsafe { Ready::from_core(yielder) };
+    if left.successor_is_from_pinned() && worker.is_pinned(&yielder) {
+        worker.pinned.replace_first(core, yielder);
+        return leave_critical(core);
     }
-    Critical::leave(core);
+    queue_after_yield(worker, left, yielder, core)
 }
 
 /// Looks outside first, or takes whoever was woken last.
 #[inline(never)]
-fn yield_slowly(worker: &'static Worker, core: &'static Core) {
+fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
     match worker.pick() {
         Some(next) => yield_to(worker, core, next),
         None => {
             worker.processor().count_pick();
-            Critical::leave(core);
+            leave_critical(core)
         }
     }
 }
 
 /// Yields to one who may have to be given a stack, or be taken over from another worker.
 #[inline(never)]
-fn yield_to(worker: &'static Worker, core: &'static Core, next: Pick) {
+fn yield_to(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static Core {
     // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
-    Critical::leave(unsafe { switch_to(worker, core, next, Leaving::Yield) });
+    leave_critical(unsafe { switch_to(worker, core, next, Leaving::Yield) })
 }
 
 /// The end of a yield whose predecessor did not just yield.
 #[inline(never)]
-fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identity: usize) {
+fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> &'static Core {
     let arrival = Arrival {
         own,
         message: Message { left, by },
         predecessor_identity,
     };
     // SAFETY: S1: nothing was done since the switch.
-    Critical::leave(unsafe { arrive(arrival) });
+    leave_critical(unsafe { arrive(arrival) })
 }
 
-/// The end of a yield that found the ring full.
-#[cold]
+/// The end of a yield, with the ring in it.
 #[inline(never)]
-fn queue_slowly(worker: &'static Worker, left: Ready, core: &'static Core) {
-    worker.queue_yielded(left);
+fn queue_after_yield(worker: &'static Worker, left: Left, yielder: Ready, core: &'static Core) -> &'static Core {
+    if left.successor_is_from_pinned() {
+        worker.pinned.remove_first(core);
+    }
+    worker.queue_yielded(yielder);
+    leave_critical(core)
+}
+
+/// Ends the section that the coroutine entered before a switch: the guard stayed behind, since nothing is kept over the switch.
+#[inline(always)]
+fn leave_critical(core: &'static Core) -> &'static Core {
     Critical::leave(core);
+    core
 }
 
 /// Parks the running coroutine.
@@ -176,7 +195,7 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: L
     let next = worker.make_runnable(next.ready);
     let left = Left::new(core, leaving).for_successor(from_pinned);
     // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both identities are complete.
-    let arrival = unsafe { switch::switch(&core.context, &next.context, worker.message(left)) };
+    let arrival = unsafe { switch::switch_saving_all(&core.context, &next.context, worker.message(left)) };
     // SAFETY: S1: this is the arrival, on a coroutine's context.
     unsafe { arrive(arrival) }
 }
@@ -189,7 +208,7 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: L
 unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving) -> &'static Core {
     let message = worker.message(Left::new(core, leaving));
     // SAFETY: S1: the base waits in `run_from_base`; the rest as in `switch_to`.
-    let arrival = unsafe { switch::switch(&core.context, &worker.link.base, message) };
+    let arrival = unsafe { switch::switch_saving_all(&core.context, &worker.link.base, message) };
     // SAFETY: S1: as in `switch_to`.
     unsafe { arrive(arrival) }
 }
@@ -424,10 +443,6 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
         end(core);
         core = succeed(core);
     }
-}
-
-fn leave_critical(core: &Core) {
-    core.critical.set(core.critical.get() - 1);
 }
 
 /// What a thread does at its end, in a thread's order: locals and thread-locals are destroyed, then joiners may go on.

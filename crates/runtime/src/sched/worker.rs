@@ -365,24 +365,20 @@ impl Worker {
         }
     }
 
+    /// Whether this worker keeps to itself the coroutine that just left it.
+    #[inline(always)]
+    pub(super) fn is_pinned(&self, ready: &Ready) -> bool {
+        self.processor.alone || is_bound(ready.core())
+    }
+
     /// A coroutine that gave way goes behind the others.
     #[inline(always)]
     pub(super) fn queue_yielded(&self, ready: Ready) {
-        if is_bound(ready.core()) {
+        if self.is_pinned(&ready) {
             self.pinned.push(ready);
         } else {
             self.queue_tail(ready);
         }
-    }
-
-    /// As [`queue_yielded`](Self::queue_yielded), unless the ring is full. It calls nothing.
-    #[inline(always)]
-    pub(super) fn try_queue_yielded(&self, ready: Ready) -> Result<(), Ready> {
-        if self.processor.alone || is_bound(ready.core()) {
-            self.pinned.push(ready);
-            return Ok(());
-        }
-        self.processor.try_push(ready)
     }
 
     /// A coroutine that code on this worker woke runs next.
