@@ -87,9 +87,14 @@ fn take_token(core: &Core) -> bool {
 pub fn yield_now() {
     match current_core() {
         Some(core) => raise_if_core_cancelled(yield_core(core)),
-        None => {
-            crate::sched::yield_now();
-            raise_if_cancelled();
-        }
+        None => yield_thread(),
     }
+}
+
+/// Not inlined: the compiler would compute ahead what only this way needs, and keep it over the switch of the other.
+#[cold]
+#[inline(never)]
+fn yield_thread() {
+    crate::sys::yield_thread();
+    raise_if_cancelled();
 }

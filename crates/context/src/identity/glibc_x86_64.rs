@@ -272,6 +272,48 @@ fn learn() -> Result<Facts, Unsupported> {
     Ok(facts)
 }
 
+/// Offsets from the FS base of the two words that malloc has with every glibc since 2.26: a loop over any number costs as much as the rest of a
+/// light switch.
+#[derive(Clone, Copy, Debug)]
+pub struct AllocatorPair([isize; 2]);
+
+impl AllocatorPair {
+    /// There are not two, or there are no identities.
+    pub const fn unusual() -> Self {
+        Self([0; 2])
+    }
+
+    /// As [`Facts::carry_allocator`], or `false`, with nothing done, where the number of words is unusual.
+    ///
+    /// # Safety
+    /// As for [`Facts::carry_allocator`].
+    #[inline(always)]
+    pub unsafe fn carry(&self, from: usize, to: usize) -> bool {
+        let [first, second] = self.0;
+        if first == 0 {
+            return false;
+        }
+        // SAFETY: S3: the caller's contract; the offset lies in the C library's segment of every block.
+        unsafe { carry_word(from, to, first) };
+        // SAFETY: S3: as above.
+        unsafe { carry_word(from, to, second) };
+        true
+    }
+}
+
+/// # Safety
+/// `offset` lies in both blocks, and the caller is the one who may write `to` (S3).
+#[inline(always)]
+unsafe fn carry_word(from: usize, to: usize, offset: isize) {
+    // SAFETY: S3: the caller's contract.
+    let (before, word) = unsafe { (read_word(to, offset), read_word(from, offset)) };
+    // As a rule the same worker ran both before: a comparison is cheaper than a store.
+    if before != word {
+        // SAFETY: S3: as above.
+        unsafe { write_word(to, offset, word) };
+    }
+}
+
 impl Facts {
     /// Bytes that a block takes at the top of a stack.
     pub fn block_bytes(&self) -> usize {
@@ -283,49 +325,25 @@ impl Facts {
         self.allocator_word_count
     }
 
+    /// Where malloc's words lie, for whoever carries them often.
+    pub fn allocator_pair(&self) -> AllocatorPair {
+        match self.allocator_words[..self.allocator_word_count] {
+            [first, second] => AllocatorPair([first, second]),
+            _ => AllocatorPair::unusual(),
+        }
+    }
+
     /// The words of `from` continue in `to`: called by the worker that has left block `from` for block `to`.
     ///
     /// # Safety
     /// Both are built blocks, or the identity of an OS thread; the calling worker ran under `from` until just now and runs under `to`, nobody runs
     /// under `from`, and nothing was allocated since the switch (S3).
-    #[inline(always)]
-    pub unsafe fn carry_allocator(&self, from: usize, to: usize) {
-        // SAFETY: S3: the caller's contract.
-        if !unsafe { self.carry_allocator_pair(from, to) } {
-            // SAFETY: S3: as above.
-            unsafe { self.carry_allocator_slow(from, to) };
-        }
-    }
-
-    /// As [`carry_allocator`](Self::carry_allocator), without a call, where there are two words: with every glibc since 2.26. `false`: there are
-    /// others, and none was carried. A loop over any number costs as much as the rest of a light switch.
-    ///
-    /// # Safety
-    /// As for [`carry_allocator`](Self::carry_allocator).
-    #[inline(always)]
-    pub unsafe fn carry_allocator_pair(&self, from: usize, to: usize) -> bool {
-        if self.allocator_word_count != 2 {
-            return false;
-        }
-        let [first, second, ..] = self.allocator_words;
-        // SAFETY: S3: the caller's contract; the offset lies in the C library's segment of every block.
-        let (one, other) = unsafe { (read_word(from, first), read_word(from, second)) };
-        // SAFETY: S3: as above.
-        unsafe { write_word(to, first, one) };
-        // SAFETY: S3: as above.
-        unsafe { write_word(to, second, other) };
-        true
-    }
-
-    /// # Safety
-    /// As for [`carry_allocator`](Self::carry_allocator).
     #[cold]
-    unsafe fn carry_allocator_slow(&self, from: usize, to: usize) {
+    #[inline(never)]
+    pub unsafe fn carry_allocator(&self, from: usize, to: usize) {
         for &offset in &self.allocator_words[..self.allocator_word_count] {
             // SAFETY: S3: the caller's contract; the offset lies in the C library's segment of every block.
-            let word = unsafe { read_word(from, offset) };
-            // SAFETY: S3: as above.
-            unsafe { write_word(to, offset, word) };
+            unsafe { carry_word(from, to, offset) };
         }
     }
 

@@ -26,12 +26,12 @@
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 mod glibc_x86_64;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
-pub use glibc_x86_64::{Facts, Identity, facts};
+pub use glibc_x86_64::{AllocatorPair, Facts, Identity, facts};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
 mod shared;
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
-pub use shared::{Facts, Identity, facts};
+pub use shared::{AllocatorPair, Facts, Identity, facts};
 
 /// Why this process cannot give a coroutine an identity of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,25 @@ pub struct Facts(std::convert::Infallible);
 #[derive(Debug)]
 pub struct Identity(std::convert::Infallible);
 
+/// No words to carry.
+#[derive(Clone, Copy, Debug)]
+pub struct AllocatorPair(());
+
+impl AllocatorPair {
+    /// There are no identities.
+    pub const fn unusual() -> Self {
+        Self(())
+    }
+
+    /// Never has anything to do.
+    ///
+    /// # Safety
+    /// None (S3).
+    pub unsafe fn carry(&self, _from: usize, _to: usize) -> bool {
+        false
+    }
+}
+
 /// Always an error here.
 pub fn facts() -> Result<&'static Facts, &'static Unsupported> {
     static WHY: std::sync::OnceLock<Unsupported> = std::sync::OnceLock::new();

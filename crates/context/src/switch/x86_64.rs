@@ -24,8 +24,8 @@
 //! (measured on Zen 4: 44 cycles alone; five stores just before it add 7, five just after it add 1). So the identity is written first, and the
 //! old stack and context are written *after* it, when the identity is the successor's already. That is sound: until the message is
 //! delivered nobody else may continue `from`, and a signal handler that comes between finds the successor's identity, whose owner
-//! is suspended and in a critical section, on a stack that is still ours. A store to the stack could hit the guard, and the fault
-//! would be put down to the successor: so the lowest word is touched by a load first.
+//! is suspended and in a critical section, on a stack that is still ours. A push that hits the guard is a fault under the successor's identity on
+//! another's stack; whoever handles faults must know that it can be.
 //!
 //! What is handed on travels in the registers of the first arguments, so that the entry function of a new context has them as arguments.
 
@@ -68,9 +68,9 @@ pub(super) unsafe fn prepare(stack_top: *mut u8, entry: Entry) -> usize {
     stack_pointer as usize
 }
 
-/// The switch. `lowest` is where the last push will write; `save` and `restore` are pushes and pops besides those of rbx and rbp.
+/// The switch; `save` and `restore` are pushes and pops besides those of rbx and rbp.
 macro_rules! switch {
-    ($from:ident, $to:ident, $message:ident, $lowest:literal, [$($save:literal),*], [$($restore:literal),*], [$($clobbered:tt),*]) => {{
+    ($from:ident, $to:ident, $message:ident, [$($save:literal),*], [$($restore:literal),*], [$($clobbered:tt),*]) => {{
         let own: *const Context;
         let (left, by): (usize, usize);
         let predecessor_identity: usize;
@@ -83,8 +83,6 @@ macro_rules! switch {
                 "mov rcx, [r8 + {id}]",
                 "cmp rax, rcx",
                 "je 3f",
-                // See the head of the file.
-                $lowest,
                 "wrfsbase rax",
                 "3:",
                 "push rbp",
@@ -121,7 +119,6 @@ pub(super) unsafe fn switch(from: &Context, to: &Context, message: Message) -> A
         from,
         to,
         message,
-        "mov r9, [rsp - 24]",
         [],
         [],
         ["r12", "r13", "r14", "r15"]
@@ -134,7 +131,6 @@ pub(super) unsafe fn switch_saving_all(from: &Context, to: &Context, message: Me
         from,
         to,
         message,
-        "mov r9, [rsp - 56]",
         ["push r12", "push r13", "push r14", "push r15"],
         ["pop r15", "pop r14", "pop r13", "pop r12"],
         []

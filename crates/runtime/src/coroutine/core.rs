@@ -12,6 +12,7 @@ use super::state::{Lifecycle, Wake};
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use crate::sys::Lock;
+use silken_context::identity::AllocatorPair;
 use silken_context::switch::Context;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::offset_of;
@@ -51,9 +52,11 @@ impl Left {
     const REASON: usize = 3;
     /// The successor is still the first of the worker's pinned queue.
     const FROM_PINNED: usize = 4;
-    const CORE: usize = !7;
+    /// A yielder goes into the pinned queue.
+    const TO_PINNED: usize = 8;
+    const BITS: usize = 15;
 
-    /// Nobody left: the worker's base context began to run something. It counts as no yield, so that one test tells a yield.
+    /// Nobody left: the worker's base context began to run something. It counts as no yield.
     pub(crate) const fn nobody() -> Self {
         Self(Leaving::Park as usize)
     }
@@ -62,6 +65,14 @@ impl Left {
     pub(crate) fn new(core: &Core, leaving: Leaving) -> Self {
         Self(ptr::from_ref(core).expose_provenance() | leaving as usize)
     }
+
+    /// It yields, and changes places with the first of the pinned queue.
+    #[inline(always)]
+    pub(crate) fn in_turn(core: &Core) -> Self {
+        Self(ptr::from_ref(core).expose_provenance() | Self::IN_TURN)
+    }
+
+    const IN_TURN: usize = Leaving::Yield as usize | Self::FROM_PINNED | Self::TO_PINNED;
 
     /// Says, besides, how the successor was found.
     #[inline(always)]
@@ -82,18 +93,18 @@ impl Left {
             2 => Leaving::Finished,
             _ => Leaving::Overflowed,
         };
-        let core = ptr::with_exposed_provenance_mut::<Core>(self.0 & Self::CORE);
+        let core = ptr::with_exposed_provenance_mut::<Core>(self.0 & !Self::BITS);
         NonNull::new(core).map(|core| (core, leaving))
     }
 
-    /// Who left, if it just goes to the tail of the queue.
+    /// Who left, if it was [`in_turn`](Self::in_turn).
     #[inline(always)]
-    pub(crate) fn yielder(self) -> Option<NonNull<Core>> {
-        if self.0 & Self::REASON != Leaving::Yield as usize {
+    pub(crate) fn who_in_turn(self) -> Option<NonNull<Core>> {
+        if self.0 & Self::BITS != Self::IN_TURN {
             return None;
         }
-        let core = ptr::with_exposed_provenance_mut::<Core>(self.0 & Self::CORE);
-        // SAFETY: S2: `nobody` does not yield, so `new` made this one of a reference.
+        let core = ptr::with_exposed_provenance_mut::<Core>(self.0 - Self::IN_TURN);
+        // SAFETY: S2: `in_turn` made it of a reference.
         Some(unsafe { NonNull::new_unchecked(core) })
     }
 
@@ -130,6 +141,7 @@ pub(crate) struct WorkerLink {
     pub(crate) base: Context,
     /// Those in the worker's own identity.
     pub(crate) own_slots: *const Slots,
+    pub(crate) allocator_words: AllocatorPair,
     pub(crate) scheduler: &'static dyn Schedule,
     /// The driver of the processor that the worker holds, as an opaque address: `driver` knows what it is.
     pub(crate) driver: Cell<*const ()>,
@@ -153,7 +165,8 @@ pub(crate) struct Core {
     pub(crate) token: AtomicBool,
     /// Link in the injector, an inbox or a pinned queue; who holds the `Ready` owns it.
     pub(crate) next: AtomicPtr<Core>,
-    id: AtomicU64,
+    /// What interrupts its waits; null: its cancellation and nothing else.
+    pub(super) regime: Cell<*const Regime>,
     /// Number of the payload of the unwinding that goes on, if it is an interruption's; else 0 (`cancel.rs`).
     pub(super) interrupt: Cell<u32>,
     /// Stack size class, an index into the pools.
@@ -163,6 +176,7 @@ pub(crate) struct Core {
     /// As the spawner gave it; the smaller, the more urgent. The scheduler does not look at it yet.
     pub(crate) priority: Cell<i16>,
 
+    id: AtomicU64,
     pub(crate) body: Body,
     pub(crate) stack: UnsafeCell<Option<PooledStack>>,
     pub(crate) scheduler: Cell<Option<&'static dyn Schedule>>,
@@ -172,8 +186,6 @@ pub(crate) struct Core {
     pub(crate) group: Cell<*const Group>,
     /// The innermost scope that it has open itself.
     pub(super) scopes: Cell<*const OpenScope>,
-    /// What interrupts its waits; null: its cancellation and nothing else.
-    pub(super) regime: Cell<*const Regime>,
     pub(crate) joiners: Lock<JoinList>,
     /// Coroutine-local and scoped values; most have none.
     pub(crate) locals: UnsafeCell<Option<Box<LocalMap>>>,

@@ -24,6 +24,9 @@
 //! What remains: a lock of safe code that the coroutine held is held for ever, as by a thread that hangs; and a light coroutine that is lost in
 //! the middle of code which keeps a thread-local consistent leaves it so for its worker.
 //!
+//! The switch saves registers on the stack that it leaves when the identity is the successor's already. An overflow there finds another coroutine
+//! named than the one that overflowed; the process ends, as with any overflow inside the runtime, and the report has no name.
+//!
 //! A fault elsewhere than in the guard, or in the guard while the stack pointer is far from it, is memory corruption. It goes to whoever had the
 //! signal before, and the process dies.
 //!
@@ -36,6 +39,7 @@ use super::worker::Worker;
 use crate::coroutine::{Core, Pools, current_core};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_void, siginfo_t};
+use silken_context::stack::locate;
 use silken_context::trap::{self, Interrupted};
 use std::ptr;
 
@@ -148,6 +152,10 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     let address = unsafe { info.si_addr() } as usize;
     // SAFETY: S6: the kernel's context.
     let mut interrupted = unsafe { Interrupted::new(context) };
+    if info.si_code > 0 && is_in_switch(core, address) {
+        crate::sys::report(&["silken: a coroutine has overflowed its stack while it left it; the process ends with it\n"]);
+        std::process::abort();
+    }
     if info.si_code <= 0 || !is_overflow(core, address, interrupted.stack_pointer()) {
         return false;
     }
@@ -167,6 +175,13 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
 fn is_overflow(core: &Core, address: usize, stack_pointer: usize) -> bool {
     core.guard()
         .is_some_and(|guard| guard.contains(&address) && stack_pointer < guard.end + NEAR_BYTES)
+}
+
+/// Whether a push of the switch hit the guard of the stack that is being left: by then the identity is the successor's, which is in a critical
+/// section as every suspended coroutine is, and whose stack is another.
+fn is_in_switch(core: &Core, address: usize) -> bool {
+    let guarded = locate(address).is_some_and(|located| located.in_guard);
+    guarded && core.critical.get() > 0 && core.guard().is_none_or(|guard| !guard.contains(&address))
 }
 
 /// Why the overflow cannot be contained: the table in the head of the file.

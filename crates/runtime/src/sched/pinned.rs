@@ -12,10 +12,11 @@ use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
 /// See the head of the file.
+#[repr(C)]
 pub(super) struct Pinned {
     /// Null: the queue is empty.
     head: Cell<*mut Core>,
-    /// Stale when the queue is empty.
+    /// Stale when the queue is empty. Its link is stale as well: the end is known by the address, and saves a store per turn.
     tail: Cell<*mut Core>,
 }
 
@@ -29,19 +30,13 @@ impl Pinned {
 
     #[inline(always)]
     pub(super) fn push(&self, ready: Ready) {
-        let core = ready.into_core();
-        // SAFETY: S2: cores are type-stable, and a queued one's link belongs to the queue.
-        // Relaxed, here and below: one thread.
-        unsafe { core.as_ref() }.next.store(ptr::null_mut(), Ordering::Relaxed);
+        let core = ready.into_core().as_ptr();
         if self.head.get().is_null() {
-            self.head.set(core.as_ptr());
+            self.head.set(core);
         } else {
-            // SAFETY: S2: as above; the tail of a queue that is not empty is in it.
-            unsafe { &*self.tail.get() }
-                .next
-                .store(core.as_ptr(), Ordering::Relaxed);
+            self.link_tail_to(core);
         }
-        self.tail.set(core.as_ptr());
+        self.tail.set(core);
     }
 
     /// Who comes first; stays in the queue until it takes itself out with [`remove_first`](Self::remove_first), before anything else is done
@@ -49,8 +44,11 @@ impl Pinned {
     #[inline(always)]
     pub(super) fn first(&self) -> Option<Ready> {
         let core = NonNull::new(self.head.get())?;
-        // SAFETY: S2: as in `push`.
-        warm_up(unsafe { core.as_ref() }.next.load(Ordering::Relaxed));
+        // SAFETY: S2: cores are type-stable.
+        if let Some(next) = self.after(unsafe { core.as_ref() }) {
+            // SAFETY: S2: as above.
+            warm_up(unsafe { &*next }, self.after(unsafe { &*next }));
+        }
         // SAFETY: S1: the queue held the one Ready of this core, and is owed its removal.
         Some(unsafe { Ready::from_core(core) })
     }
@@ -59,42 +57,44 @@ impl Pinned {
     #[inline(always)]
     pub(super) fn remove_first(&self, core: &Core) {
         debug_assert!(ptr::eq(self.head.get(), core), "somebody else came first");
-        self.head.set(core.next.load(Ordering::Relaxed));
+        self.head.set(self.after(core).unwrap_or(ptr::null_mut()));
     }
 
     /// The first goes on, leaves the queue, and makes way for one behind all others.
     #[inline(always)]
     pub(super) fn replace_first(&self, core: &Core, yielder: Ready) {
         debug_assert!(ptr::eq(self.head.get(), core), "somebody else came first");
-        let yielder = yielder.into_core();
-        // SAFETY: S2: as in `push`.
-        unsafe { yielder.as_ref() }
-            .next
-            .store(ptr::null_mut(), Ordering::Relaxed);
-        let next = core.next.load(Ordering::Relaxed);
-        if next.is_null() {
-            self.head.set(yielder.as_ptr());
-        } else {
-            self.head.set(next);
-            // SAFETY: S2: as in `push`.
-            unsafe { &*self.tail.get() }
-                .next
-                .store(yielder.as_ptr(), Ordering::Relaxed);
+        let yielder = yielder.into_core().as_ptr();
+        match self.after(core) {
+            None => self.head.set(yielder),
+            Some(next) => {
+                self.head.set(next);
+                self.link_tail_to(yielder);
+            }
         }
-        self.tail.set(yielder.as_ptr());
+        self.tail.set(yielder);
     }
 
     /// Counts what waits, but no further than `limit`.
     pub(super) fn count_up_to(&self, limit: usize) -> usize {
-        let mut count = 0;
-        let mut next = self.head.get();
-        // SAFETY: S2: as in `push`.
-        while count < limit
-            && let Some(core) = unsafe { next.as_ref() }
-        {
-            count += 1;
-            next = core.next.load(Ordering::Relaxed);
-        }
-        count
+        let head = NonNull::new(self.head.get()).map(NonNull::as_ptr);
+        // SAFETY: S2: as in `first`.
+        std::iter::successors(head, |core| self.after(unsafe { &**core }))
+            .take(limit)
+            .count()
+    }
+
+    /// Who comes after a core of the queue.
+    #[inline(always)]
+    fn after(&self, core: &Core) -> Option<*mut Core> {
+        // Relaxed: one thread.
+        (!ptr::eq(self.tail.get(), core)).then(|| core.next.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    fn link_tail_to(&self, core: *mut Core) {
+        // SAFETY: S2: cores are type-stable; the tail of a queue that is not empty is in it, and its link belongs to the queue.
+        // Relaxed: one thread.
+        unsafe { &*self.tail.get() }.next.store(core, Ordering::Relaxed);
     }
 }

@@ -50,11 +50,10 @@ impl Word for Ready {
 ///
 /// Inlined, since a call would make the compiler save registers before the identity is written, which waits for such stores.
 #[inline(always)]
-pub(super) fn warm_up(next: *const Core) {
-    // SAFETY: S2: cores are type-stable.
-    let Some(next) = (unsafe { next.as_ref() }) else { return };
-    // Relaxed: a hint.
-    prefetch(next.next.load(Ordering::Relaxed).addr());
+pub(super) fn warm_up(next: &Core, after_next: Option<*mut Core>) {
+    if let Some(after_next) = after_next {
+        prefetch(after_next.addr());
+    }
     prefetch_context(next);
 }
 
@@ -76,25 +75,30 @@ pub(super) struct Shared {
     /// The coroutine that the running one woke last; it runs next.
     lifo: AtomicPtr<Core>,
     pub(super) driver: Driver,
-    /// Counts picks; a watcher sees by it that one coroutine runs for long.
+    /// The owner's count of picks; a watcher sees by it that one coroutine runs for long.
     tick: AtomicU32,
     pub(super) spawned: AtomicU64,
     pub(super) finished: AtomicU64,
     pub(super) migrations: AtomicU64,
 }
 
-/// The owner's part of a processor.
+/// The owner's part of a processor. What a pick looks at comes first.
+#[repr(C)]
 pub(super) struct Processor {
-    pub(super) index: usize,
-    ring: Owner<Ready>,
+    /// Alone, the LIFO slot; it needs no atomic operation.
+    own_lifo: Cell<*mut Core>,
+    /// Counts picks.
+    ticks: Cell<u32>,
     /// The only processor of its scheduler: there are no thieves, and the ring stays empty; see `pinned.rs`. A worker that loses its processor to
     /// another would have to hand on what may move.
     pub(super) alone: bool,
+    pub(super) shared: &'static Shared,
+    ring: Owner<Ready>,
+    pub(super) index: usize,
     lifo_hops: Cell<u32>,
+    random: Cell<u32>,
     /// Ready coroutines on their way from the driver to the ring.
     pub(super) batch: RefCell<Vec<Ready>>,
-    random: Cell<u32>,
-    pub(super) shared: &'static Shared,
 }
 
 impl Shared {
@@ -143,17 +147,6 @@ impl Shared {
         Some(unsafe { Ready::from_core(core) })
     }
 
-    /// # Safety
-    /// The caller is the owner, and the scheduler has no other worker (S1).
-    #[inline(always)]
-    unsafe fn replace_lifo_alone(&self, core: *mut Core) -> Option<Ready> {
-        // Relaxed, both: one thread.
-        let before = self.lifo.load(Ordering::Relaxed);
-        self.lifo.store(core, Ordering::Relaxed);
-        // SAFETY: S1: the slot held the one Ready of this core.
-        NonNull::new(before).map(|core| unsafe { Ready::from_core(core) })
-    }
-
     #[inline(always)]
     fn swap_lifo(&self, ready: Ready) -> Option<Ready> {
         // Release: pairs with the Acquire in `take_lifo`.
@@ -169,6 +162,8 @@ impl Processor {
             index,
             ring,
             alone,
+            own_lifo: Cell::new(ptr::null_mut()),
+            ticks: Cell::new(index as u32),
             lifo_hops: Cell::new(0),
             batch: RefCell::new(Vec::with_capacity(256)),
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
@@ -179,34 +174,55 @@ impl Processor {
     /// Whether the next pick is one at which it is time to look outside.
     #[inline(always)]
     pub(super) fn is_time_to_look(&self) -> bool {
-        // Relaxed: one writer.
-        let tick = self.shared.tick.load(Ordering::Relaxed).wrapping_add(1);
-        tick.is_multiple_of(LOOK_OUTSIDE_EVERY)
+        self.ticks.get().wrapping_add(1).is_multiple_of(LOOK_OUTSIDE_EVERY)
     }
 
     /// Counts a pick. Whoever is picked does it, behind the switch; and whoever finds nobody.
     #[inline(always)]
     pub(super) fn count_pick(&self) {
-        // Relaxed: one writer.
-        let tick = self.shared.tick.load(Ordering::Relaxed).wrapping_add(1);
-        self.shared.tick.store(tick, Ordering::Relaxed);
+        let ticks = self.ticks.get().wrapping_add(1);
+        self.ticks.set(ticks);
+        if !self.alone {
+            // Relaxed: a hint for watchers.
+            self.shared.tick.store(ticks, Ordering::Relaxed);
+        }
+    }
+
+    /// As [`count_pick`](Self::count_pick), for an owner that is alone: nobody watches.
+    #[inline(always)]
+    pub(super) fn count_pick_alone(&self) {
+        self.ticks.set(self.ticks.get().wrapping_add(1));
     }
 
     /// Whether there may be somebody in the LIFO slot.
     #[inline(always)]
     pub(super) fn has_lifo(&self) -> bool {
+        if self.alone {
+            return self.has_own_lifo();
+        }
         // Relaxed: the owner put it there itself, or misses for a moment what it will see at the next pick.
         !self.shared.lifo.load(Ordering::Relaxed).is_null()
+    }
+
+    /// As [`has_lifo`](Self::has_lifo), for an owner that is alone.
+    #[inline(always)]
+    pub(super) fn has_own_lifo(&self) -> bool {
+        !self.own_lifo.get().is_null()
     }
 
     /// Takes the coroutine in the LIFO slot.
     #[inline(always)]
     pub(super) fn take_lifo(&self) -> Option<Ready> {
         if self.alone {
-            // SAFETY: S1: the one worker of the scheduler: nobody steals.
-            return unsafe { self.shared.replace_lifo_alone(ptr::null_mut()) };
+            return self.replace_own_lifo(ptr::null_mut());
         }
         self.shared.take_lifo()
+    }
+
+    #[inline(always)]
+    fn replace_own_lifo(&self, core: *mut Core) -> Option<Ready> {
+        // SAFETY: S1: the slot held the one Ready of this core.
+        NonNull::new(self.own_lifo.replace(core)).map(|core| unsafe { Ready::from_core(core) })
     }
 
     /// Counts a pick from the LIFO slot; `false` when those in the queues have their turn.
@@ -223,10 +239,10 @@ impl Processor {
     pub(super) fn pop_ring(&self) -> Option<Ready> {
         let ready = self.ring.pop();
         if let Some(after_next) = self.ring.peek(1) {
-            prefetch(after_next.get());
             if let Some(next) = self.ring.peek(0) {
+                let after_next = ptr::with_exposed_provenance_mut(after_next.get());
                 // SAFETY: S2: cores are type-stable; a stale hint costs a useless prefetch.
-                prefetch_context(unsafe { &*ptr::with_exposed_provenance::<Core>(next.get()) });
+                warm_up(unsafe { &*ptr::with_exposed_provenance::<Core>(next.get()) }, Some(after_next));
             }
         }
         ready
@@ -252,8 +268,7 @@ impl Processor {
     #[inline(always)]
     pub(super) fn push_next(&self, ready: Ready) -> Option<Ready> {
         if self.alone {
-            // SAFETY: S1: as in `take_lifo`.
-            return unsafe { self.shared.replace_lifo_alone(ready.into_core().as_ptr()) };
+            return self.replace_own_lifo(ready.into_core().as_ptr());
         }
         self.shared.swap_lifo(ready)
     }

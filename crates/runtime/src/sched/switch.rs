@@ -64,84 +64,54 @@ pub(crate) fn yield_now() {
 
 /// As [`yield_now`], for the running coroutine, which it returns: what is kept over a switch is stored before it.
 ///
-/// Inlined as far as the straight way goes: somebody waits in a queue of this worker who has run here before, and whoever left before this one
-/// goes on had yielded too. So the compiler saves what is live in the caller and nothing else, and no return is mispredicted.
+/// Inlined as far as the straight way goes: the scheduler's one worker continues somebody in its queue who has run before, and whoever leaves when
+/// this one goes on does the same. So the compiler saves what is live in the caller and nothing else, and no return is mispredicted.
 #[inline(always)]
 pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     std::mem::forget(Critical::enter(core));
     let worker = Worker::current();
-    let Some(next) = worker.pick_at_once() else {
+    let Some(next) = worker.pick_in_turn() else {
         aside();
         return yield_slowly(worker, core);
     };
-    let Some(next) = next else {
-        aside();
-        worker.processor().count_pick();
-        return leave_critical(core);
-    };
-    if !worker.has_run(next.ready.core()) {
-        aside();
-        return yield_to(worker, core, next);
-    }
-    let from_pinned = next.from_pinned;
-    let next = worker.announce(next.ready);
-    let left = Left::new(core, Leaving::Yield).for_successor(from_pinned);
+    let next = worker.announce(next);
+    let message = worker.message(Left::in_turn(core));
     // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both identities are complete.
-    let arrival = unsafe { switch::switch(&core.context, &next.context, worker.message(left)) };
-    let left = Left::from_word(arrival.message.left);
-    let Some(yielder) = left.yielder() else {
-        aside();
-        return arrive_slowly(
-            arrival.own,
-            left.into_word(),
-            arrival.message.by,
-            arrival.predecessor_identity,
-        );
-    };
+    let arrival = unsafe { switch::switch(&core.context, &next.context, message) };
     // SAFETY: S2: `Worker::message` put it there; workers live for ever.
     let worker: &'static Worker = unsafe { &*ptr::with_exposed_provenance::<Worker>(arrival.message.by) };
     // SAFETY: S2: this is a coroutine's context.
     let core = unsafe { Core::of_context(arrival.own) };
-    // SAFETY: S3: nothing was allocated since the switch.
-    if !unsafe { carry_at_once(worker, arrival.predecessor_identity, core.context.identity()) } {
+    let Some(yielder) = Left::from_word(arrival.message.left).who_in_turn() else {
         aside();
         return arrive_slowly(
             arrival.own,
-            left.into_word(),
+            arrival.message.left,
             arrival.message.by,
             arrival.predecessor_identity,
         );
-    }
-    worker.processor().count_pick();
+    };
+    worker.processor().count_pick_alone();
     // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
-    let yielder = unsafe { Ready::from_core(yielder) };
-    if left.successor_is_from_pinned() && worker.is_pinned(&yielder) {
-        worker.pinned.replace_first(core, yielder);
-        return leave_critical(core);
-    }
-    queue_after_yield(worker, left, yielder, core)
+    worker.pinned.replace_first(core, unsafe { Ready::from_core(yielder) });
+    // Last, for the stores above wait for what comes before them. Whoever left is not published: nobody else takes from the queue.
+    // SAFETY: S3: nothing was allocated since the switch.
+    unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
+    leave_critical(core)
 }
 
-/// Looks outside first, or takes whoever was woken last.
+/// A yield with all that may be in its way.
 #[inline(never)]
 fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
-    match worker.pick() {
-        Some(next) => yield_to(worker, core, next),
-        None => {
-            worker.processor().count_pick();
-            leave_critical(core)
-        }
-    }
-}
-
-/// Yields to one who may have to be given a stack, or be taken over from another worker.
-#[inline(never)]
-fn yield_to(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static Core {
+    let Some(next) = worker.pick() else {
+        worker.processor().count_pick();
+        return leave_critical(core);
+    };
     // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
     leave_critical(unsafe { switch_to(worker, core, next, Leaving::Yield) })
 }
 
-/// The end of a yield whose predecessor did not just yield.
+/// The end of a yield whose predecessor did not just change places with it.
 #[inline(never)]
 fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> &'static Core {
     let arrival = Arrival {
@@ -151,16 +121,6 @@ fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identi
     };
     // SAFETY: S1: nothing was done since the switch.
     leave_critical(unsafe { arrive(arrival) })
-}
-
-/// The end of a yield, with the ring in it.
-#[inline(never)]
-fn queue_after_yield(worker: &'static Worker, left: Left, yielder: Ready, core: &'static Core) -> &'static Core {
-    if left.successor_is_from_pinned() {
-        worker.pinned.remove_first(core);
-    }
-    worker.queue_yielded(yielder);
-    leave_critical(core)
 }
 
 /// Ends the section that the coroutine entered before a switch: the guard stayed behind, since nothing is kept over the switch.
@@ -213,22 +173,6 @@ unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving)
     unsafe { arrive(arrival) }
 }
 
-/// As [`carry`], but for C libraries whose words are unusual: `false`, and nothing was done.
-///
-/// # Safety
-/// As for [`carry`].
-#[inline(always)]
-unsafe fn carry_at_once(worker: &Worker, from: usize, to: usize) -> bool {
-    if from == to {
-        return true;
-    }
-    match worker.link.caches.facts() {
-        // SAFETY: S3: the caller's contract.
-        Some(facts) => unsafe { facts.carry_allocator_pair(from, to) },
-        None => true,
-    }
-}
-
 /// The worker's own context continues a coroutine, and comes back when a coroutine leaves and finds nobody to succeed it.
 pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
     let from_pinned = next.from_pinned;
@@ -270,12 +214,23 @@ unsafe fn arrive(arrival: Arrival) -> &'static Core {
 /// As for `Facts::carry_allocator` (S3).
 #[inline(always)]
 unsafe fn carry(worker: &Worker, from: usize, to: usize) {
-    if from != to
+    // SAFETY: S3: the caller's contract.
+    if !unsafe { carry_at_once(worker, from, to) }
         && let Some(facts) = worker.link.caches.facts()
     {
-        // SAFETY: S3: the caller's contract.
+        // SAFETY: S3: as above.
         unsafe { facts.carry_allocator(from, to) };
     }
+}
+
+/// As [`carry`], but for C libraries whose words are unusual: `false`, and nothing was done.
+///
+/// # Safety
+/// As for [`carry`].
+#[inline(always)]
+unsafe fn carry_at_once(worker: &Worker, from: usize, to: usize) -> bool {
+    // SAFETY: S3: the caller's contract.
+    from == to || unsafe { worker.link.allocator_words.carry(from, to) }
 }
 
 /// Does what the one who left is owed.
@@ -532,7 +487,7 @@ impl Worker {
 
     /// Whether the coroutine has started and ran here when it ran last: [`announce`](Self::announce) is all it takes to switch to it.
     #[inline(always)]
-    fn has_run(&self, core: &Core) -> bool {
+    pub(super) fn has_run(&self, core: &Core) -> bool {
         ptr::eq(core.link.get(), &raw const self.link)
     }
 

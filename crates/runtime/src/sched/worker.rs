@@ -7,7 +7,7 @@ use super::idle::{Duty, Idle};
 use super::pinned::Pinned;
 use super::processor::{Processor, Shared};
 use super::switch::run_from_base;
-use super::{ID_BLOCK, NEXT_ID, Scheduler, aside, is_bound};
+use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
 use crate::coroutine::{Caches, Core, Ready, WorkerLink, bind_worker_thread, current_link, own_slots};
@@ -15,7 +15,7 @@ use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::Ordering;
 use crate::sys::{self, clock};
-use silken_context::identity;
+use silken_context::identity::{self, AllocatorPair, Facts};
 use silken_context::switch::{self, Context};
 use std::cell::Cell;
 use std::io;
@@ -58,14 +58,16 @@ impl Public {
 }
 
 /// See the head of the file. Lives for ever: coroutines keep its address.
-#[repr(C)]
+///
+/// What every switch writes comes first, in one cache line: stores to one line reach the cache together, and the identity is not written before they
+/// have.
+#[repr(C, align(64))]
 pub(crate) struct Worker {
-    /// First, so that the link's address is the worker's.
-    pub(super) link: WorkerLink,
-    pub(super) scheduler: &'static Scheduler,
-    processor: Processor,
     /// Alone, it holds every ready coroutine: there is nobody to share a ring with.
     pub(super) pinned: Pinned,
+    processor: Processor,
+    pub(super) link: WorkerLink,
+    pub(super) scheduler: &'static Scheduler,
     /// The last pick was from the pinned queue, and the ring has its turn.
     pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
@@ -153,6 +155,7 @@ impl Worker {
             link: WorkerLink {
                 base,
                 own_slots: own_slots(),
+                allocator_words: facts.map_or(AllocatorPair::unusual(), Facts::allocator_pair),
                 scheduler,
                 driver: Cell::new((&raw const shared.driver).cast()),
                 caches: Caches::new(scheduler.class, facts),
@@ -169,8 +172,8 @@ impl Worker {
     /// The worker of a link.
     #[inline(always)]
     pub(super) fn from_link(link: &'static WorkerLink) -> &'static Worker {
-        // SAFETY: S2: every link is the first field of a worker.
-        unsafe { &*ptr::from_ref(link).cast::<Worker>() }
+        // SAFETY: S2: every link is that field of a worker.
+        unsafe { &*ptr::from_ref(link).byte_sub(offset_of!(Worker, link)).cast::<Worker>() }
     }
 
     #[inline(always)]
@@ -227,30 +230,24 @@ impl Worker {
         self.pick_queued()
     }
 
-    /// As [`pick`](Self::pick) when there is nothing to do but to look at the queues; `None`: there is. It calls nothing.
+    /// The first of the pinned queue, if the whole scheduler is this worker, there is nothing else to do before, and it has run before. It stays in the
+    /// queue. This calls nothing and stores nothing.
     #[inline(always)]
-    pub(super) fn pick_at_once(&self) -> Option<Option<Pick>> {
-        if self.processor.is_time_to_look() || self.processor.has_lifo() {
-            aside();
+    pub(super) fn pick_in_turn(&self) -> Option<Ready> {
+        if !self.processor.alone || self.processor.is_time_to_look() || self.processor.has_own_lifo() {
             return None;
         }
-        Some(self.pick_queued())
+        self.pinned.first().filter(|first| self.has_run(first.core()))
     }
 
     /// The pinned queue and the ring in turn, so that neither kind starves the other.
     #[inline(always)]
     fn pick_queued(&self) -> Option<Pick> {
-        let pinned_last = self.pinned_last.get();
+        let pinned_last = self.pinned_last.replace(false);
         if !pinned_last && let Some(first) = self.pinned.first() {
             // Alone, the ring is empty for ever.
-            if !self.processor.alone {
-                self.pinned_last.set(true);
-            }
+            self.pinned_last.set(!self.processor.alone);
             return Some(Pick::first_pinned(first));
-        }
-        if pinned_last {
-            aside();
-            self.pinned_last.set(false);
         }
         match self.processor.pop_ring() {
             Some(ready) => Some(Pick::taken(ready)),
