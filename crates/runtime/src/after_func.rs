@@ -250,7 +250,7 @@ fn keeper() -> std::io::Result<Arc<Keeper>> {
 }
 
 fn with_keepers<R>(look: impl FnOnce(&mut Vec<Arc<Keeper>>) -> R) -> R {
-    let _critical = crate::coroutine::current_core().map(crate::coroutine::Critical::enter);
+    let _critical = crate::coroutine::Critical::enter();
     look(&mut KEEPERS.lock())
 }
 

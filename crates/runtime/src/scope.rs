@@ -139,7 +139,7 @@ fn wait_for_children_on_thread(group: &Group) -> bool {
 /// Runs what was deferred, and what that defers, undisturbed. All of it runs; the first panic is the error.
 fn run_deferred(deferred: &Lock<Vec<Deferred>>) -> Result<(), Box<dyn Any + Send>> {
     let next = || {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         deferred.lock().pop()
     };
     let mut outcome = Ok(());
@@ -197,7 +197,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let f: Box<dyn FnOnce() + Send + 'scope> = Box::new(f);
         // SAFETY: S1: `scope` runs or drops it before 'scope ends; only the lifetime differs.
         let f = unsafe { std::mem::transmute::<Box<dyn FnOnce() + Send + 'scope>, Deferred>(f) };
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         self.deferred.lock().push(f);
     }
 

@@ -14,7 +14,7 @@
 //! A descriptor on an OS thread has no driver to be registered in. There the select looks again every millisecond.
 
 use crate::channel::select::{Arm, Limit, Operation, Order, Ticket, run};
-use crate::coroutine::{Critical, JoinError, Joiner, current_core};
+use crate::coroutine::{Critical, JoinError, Joiner};
 #[cfg(feature = "interpose")]
 use crate::driver::fd_table;
 use crate::driver::monitor::Waiter;
@@ -67,14 +67,14 @@ unsafe impl<T> Arm for JoinArm<'_, T> {
     }
 
     unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         self.joiner.share(ticket.cell());
         // SAFETY: S8: the caller's contract.
         unsafe { self.handle.core().enlist(&self.joiner) }
     }
 
     fn withdraw(&self) {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         self.handle.core().delist(&self.joiner);
     }
 }

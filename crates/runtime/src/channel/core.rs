@@ -27,7 +27,7 @@ use super::queue::{Block, Queue};
 use super::waiter::{SOLE, Ticket, Waiter};
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::collections::list::List;
-use crate::coroutine::{Critical, Outcome, Unparker, WaitReason, current_core, raise_if_cancelled};
+use crate::coroutine::{Critical, Outcome, Unparker, WaitReason, raise_if_cancelled};
 use crate::driver::timers;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::sys::{Lock, clock};
@@ -185,7 +185,7 @@ impl<T> Channel<T> {
     /// Runs `f` under the lock. It is short, and runs nothing foreign.
     #[inline]
     fn locked<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         let mut state = self.state.lock();
         f(&mut state)
     }

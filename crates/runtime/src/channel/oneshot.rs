@@ -27,7 +27,7 @@
 
 use super::select::{Arm, Operation, Ticket};
 pub use super::{RecvError, RecvTimeoutError, SendError, TryRecvError};
-use crate::coroutine::{Critical, Outcome, WaitCell, WaitReason, current_core, raise_if_cancelled};
+use crate::coroutine::{Critical, Outcome, WaitCell, WaitReason, raise_if_cancelled};
 use crate::driver::timers::{self, deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::{Arc, UnsafeCell};
@@ -165,7 +165,7 @@ impl<T> Shared<T> {
     #[cold]
     fn wake_select(&self) {
         let woken = {
-            let _critical = current_core().map(Critical::enter);
+            let _critical = Critical::enter();
             let selecting = self.selecting.lock();
             selecting.0.and_then(|cell| {
                 // SAFETY: S8: the select takes the address back under the lock before its frame goes.
@@ -180,7 +180,7 @@ impl<T> Shared<T> {
     }
 
     fn set_selecting(&self, cell: Option<NonNull<WaitCell>>) {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         self.selecting.lock().0 = cell;
     }
 }

@@ -156,8 +156,6 @@ pub(crate) struct Core {
     pub(crate) context: Context,
     pub(crate) link: Cell<*const WorkerLink>,
     pub(crate) lifecycle: Lifecycle,
-    /// Depth of critical sections: hooks pass through, nobody preempts.
-    pub(crate) critical: Cell<u32>,
     pub(crate) kind: Cell<Kind>,
     pub(crate) started: Cell<bool>,
     reason: AtomicU8,
@@ -218,7 +216,6 @@ impl Core {
             context: Context::new(),
             link: Cell::new(ptr::null()),
             lifecycle: Lifecycle::free(),
-            critical: Cell::new(0),
             kind: Cell::new(Kind::Light),
             started: Cell::new(false),
             reason: AtomicU8::new(0),

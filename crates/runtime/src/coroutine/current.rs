@@ -12,6 +12,7 @@ use super::core::{Core, WorkerLink};
 use crate::loom::static_atomic::{AtomicIsize, Ordering, compiler_fence};
 use silken_context::switch;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ptr;
 
 /// What the runtime keeps in each identity.
@@ -21,11 +22,13 @@ pub(crate) struct Slots {
     /// The worker that runs it; null on other threads. In an isolated coroutine's block it is rewritten by each worker that continues the
     /// coroutine; in a worker's own block it never changes.
     pub(crate) link: Cell<*const WorkerLink>,
+    /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code there.
+    pub(crate) critical: Cell<u32>,
 }
 
 thread_local! {
     static SLOTS: Slots = const {
-        Slots { core: Cell::new(ptr::null()), link: Cell::new(ptr::null()) }
+        Slots { core: Cell::new(ptr::null()), link: Cell::new(ptr::null()), critical: Cell::new(0) }
     };
 }
 
@@ -48,7 +51,7 @@ pub(crate) fn current_link() -> Option<&'static WorkerLink> {
 
 /// The worker, with the caller inside a critical section for as long as the guard-like reference is used.
 pub(super) fn enter_link() -> Option<LinkGuard> {
-    let critical = current_core().map(Critical::enter);
+    let critical = Critical::enter();
     current_link().map(|link| LinkGuard {
         link,
         _critical: critical,
@@ -58,7 +61,7 @@ pub(super) fn enter_link() -> Option<LinkGuard> {
 /// A worker reference that is valid because preemption and migration are off.
 pub(super) struct LinkGuard {
     link: &'static WorkerLink,
-    _critical: Option<Critical>,
+    _critical: Critical,
 }
 
 impl std::ops::Deref for LinkGuard {
@@ -71,7 +74,10 @@ impl std::ops::Deref for LinkGuard {
 
 /// Makes the calling OS thread a worker, or an ordinary thread again (null).
 pub(crate) fn bind_worker_thread(link: *const WorkerLink) {
-    SLOTS.with(|slots| slots.link.set(link));
+    SLOTS.with(|slots| {
+        slots.link.set(link);
+        slots.critical.set(u32::from(!link.is_null()));
+    });
 }
 
 /// The slots of the identity that runs.
@@ -98,24 +104,45 @@ pub(crate) fn slots_offset() -> Option<isize> {
     Some(offset)
 }
 
-/// Runtime code on a coroutine's stack: hooks pass straight through, nobody preempts, the worker does not change.
-/// Sections nest, are short, and end before the coroutine parks, except in the one that parks it.
-pub(crate) struct Critical(&'static Core);
+/// Runtime code: hooks pass straight through, nobody preempts, the worker does not change. Sections nest, are short, and end before the coroutine
+/// parks, except in the one that parks it.
+///
+/// The depth belongs to the identity. Whoever leaves its stack does so at depth 1, and whoever goes on ends that section: its own, which waited
+/// with it, or with light coroutines the one that its predecessor left behind in the identity that they share. Counting in the identity and
+/// not in the control block makes the address of the store known at once, and the write of the next identity need not wait for it.
+pub(crate) struct Critical(PhantomData<*const ()>);
 
 impl Critical {
     #[inline(always)]
-    pub(crate) fn enter(core: &'static Core) -> Self {
-        core.critical.set(core.critical.get() + 1);
+    pub(crate) fn enter() -> Self {
+        SLOTS.with(|slots| slots.critical.set(slots.critical.get() + 1));
         // SeqCst: pairs with the signal handlers on this very thread, which must see the count before what it protects. The processor
         // itself keeps a thread's program order for them.
         compiler_fence(Ordering::SeqCst);
-        Self(core)
+        Self(PhantomData)
     }
 
-    /// Ends the section that the coroutine entered before a switch: the guard stayed behind, since nothing is kept over the switch.
+    /// Enters a section that ends behind a switch, by [`leave`](Self::leave): a guard would be kept over it.
     #[inline(always)]
-    pub(crate) fn leave(core: &'static Core) {
-        drop(Self(core));
+    pub(crate) fn enter_to_leave() {
+        std::mem::forget(Self::enter());
+    }
+
+    /// See [`enter_to_leave`](Self::enter_to_leave).
+    #[inline(always)]
+    pub(crate) fn leave() {
+        drop(Self(PhantomData));
+    }
+
+    /// Whether the caller is in a section.
+    #[inline(always)]
+    pub(crate) fn is_entered() -> bool {
+        Self::depth() != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn depth() -> u32 {
+        SLOTS.with(|slots| slots.critical.get())
     }
 }
 
@@ -124,6 +151,6 @@ impl Drop for Critical {
     fn drop(&mut self) {
         // SeqCst: pairs as in `enter`: what was protected ends before the count falls.
         compiler_fence(Ordering::SeqCst);
-        self.0.critical.set(self.0.critical.get() - 1);
+        SLOTS.with(|slots| slots.critical.set(slots.critical.get() - 1));
     }
 }

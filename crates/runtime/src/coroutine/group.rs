@@ -93,7 +93,7 @@ impl Group {
             child.regime.set(&raw const self.regime);
         }
         {
-            let _critical = Critical::enter(child);
+            let _critical = Critical::enter();
             let mut children = self.children.lock();
             // SAFETY: S8: removed below; the body does not unwind, and a scope's child is never abandoned.
             unsafe { children.push_back(NonNull::from(&node)) };
@@ -104,7 +104,7 @@ impl Group {
         }
         let result = body(child.lifecycle.is_cancelled());
         {
-            let _critical = Critical::enter(child);
+            let _critical = Critical::enter();
             let mut children = self.children.lock();
             // SAFETY: S8: it is in this list.
             unsafe { children.remove(NonNull::from(&node)) };
@@ -119,7 +119,7 @@ impl Group {
         if self.cancelled.load(Ordering::Relaxed) {
             return;
         }
-        let _critical = current::current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         let children = self.children.lock();
         self.cancelled.store(true, Ordering::Relaxed);
         for child in children.iter() {

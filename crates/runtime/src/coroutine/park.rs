@@ -108,7 +108,7 @@ fn park_core(core: &'static Core, reason: WaitReason) {
     if core.lifecycle.take_notification() {
         return;
     }
-    let critical = Critical::enter(core);
+    let critical = Critical::enter();
     core.set_reason(reason);
     let scheduler = core.scheduler.get().expect("a running coroutine has a scheduler");
     // SAFETY: S1: the caller is the running coroutine, in a critical section.

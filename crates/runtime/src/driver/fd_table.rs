@@ -23,7 +23,7 @@
 //! All fields are Relaxed: they describe a number, and whoever hands the number on orders what was stored before.
 
 use super::readiness::{self, Direction, Readiness};
-use crate::coroutine::{Critical, current_core};
+use crate::coroutine::Critical;
 use crate::loom::static_atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::sys::raw::Errno;
 use crate::sys::{Lock, file, socket};
@@ -201,7 +201,7 @@ impl Entry {
 
     #[cold]
     fn reset(&self, fd: RawFd) {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         self.facts.store(0, Ordering::Relaxed);
         self.forget_timeouts();
         self.readiness.reset(|driver| readiness::deregister(driver, fd));

@@ -21,7 +21,7 @@
 
 use super::timers;
 use crate::collections::list::{Link, List, Node};
-use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, current_core, raise_if_cancelled};
+use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, raise_if_cancelled};
 use crate::sys::Lock;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -97,7 +97,7 @@ impl<S> Monitor<S> {
     /// Looks at the state, or changes it in a way that nobody waits for.
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(&mut S) -> R) -> R {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         look(&mut self.inner.lock().state)
     }
 
@@ -107,7 +107,7 @@ impl<S> Monitor<S> {
         let mut batch = [None; BATCH];
         let mut count = 0;
         let (result, end_ticket) = {
-            let _critical = current_core().map(Critical::enter);
+            let _critical = Critical::enter();
             let mut inner = self.inner.lock();
             let (result, wake) = change(&mut inner.state);
             let end_ticket = inner.next_ticket;
@@ -129,7 +129,7 @@ impl<S> Monitor<S> {
         loop {
             let mut batch = [None; BATCH];
             let count = {
-                let _critical = current_core().map(Critical::enter);
+                let _critical = Critical::enter();
                 self.inner.lock().settle_some(&mut batch, end_ticket)
             };
             batch.iter().flatten().for_each(|unparker| unparker.unpark());
@@ -148,7 +148,7 @@ impl<S> Monitor<S> {
         loop {
             let (waiter, cell) = (Waiter::new(), WaitCell::new());
             let deadline_ns = {
-                let _critical = current_core().map(Critical::enter);
+                let _critical = Critical::enter();
                 let mut inner = self.inner.lock();
                 match look(&mut inner.state, expired) {
                     Look::Done(result) => return result,
@@ -175,7 +175,7 @@ impl<S> Monitor<S> {
     /// # Safety
     /// Node and cell stay where they are until [`withdraw`](Self::withdraw) has returned (S8).
     pub(crate) unsafe fn watch(&self, waiter: &Waiter, cell: &WaitCell, is_ready: impl FnOnce(&mut S) -> bool) -> bool {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         let mut inner = self.inner.lock();
         let waits = !is_ready(&mut inner.state);
         if waits {
@@ -187,7 +187,7 @@ impl<S> Monitor<S> {
 
     /// Takes back a node that was not woken. Afterwards nobody refers to it.
     pub(crate) fn withdraw(&self, waiter: &Waiter) {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         let mut inner = self.inner.lock();
         // SAFETY: S8: alive, and in this list or in none.
         unsafe { inner.waiters.remove(NonNull::from(waiter)) };

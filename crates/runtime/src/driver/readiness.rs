@@ -44,7 +44,7 @@
 
 use super::{Driver, fd_table, timers};
 use crate::collections::list::{Link, List, Node};
-use crate::coroutine::{Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, current_link};
+use crate::coroutine::{Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_link};
 use crate::loom::atomic::{AtomicU64, Ordering};
 use crate::sys::Lock;
 use crate::sys::raw::Errno;
@@ -345,7 +345,7 @@ impl Readiness {
         let waiter = Waiter::new();
         waiter.attach(&cell);
         let enlisted = {
-            let _critical = current_core().map(Critical::enter);
+            let _critical = Critical::enter();
             // SAFETY: S8: both stay on this frame, which is left unlisted or settled by a waker.
             unsafe { self.enlist(direction, seen, &waiter, register) }
         };
@@ -360,7 +360,7 @@ impl Readiness {
         };
         let outcome = timers::wait(&cell, reason, deadline_ns, true);
         if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
-            let _critical = current_core().map(Critical::enter);
+            let _critical = Critical::enter();
             self.unlist(direction, &waiter);
         }
         Ok(outcome)
@@ -396,7 +396,7 @@ impl Slot {
     /// # Safety
     /// Slot and cell stay where they are until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn enlist(&self, cell: &WaitCell) -> Enlisted {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         self.waiter.attach(cell);
         let register = |generation| register(self.fd, generation);
         // SAFETY: S8: the caller's contract.
@@ -405,7 +405,7 @@ impl Slot {
 
     /// Ends that.
     pub(crate) fn unlist(&self) {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         self.readiness.unlist(self.direction, &self.waiter);
     }
 }
@@ -414,7 +414,7 @@ impl Slot {
 pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     let cell = WaitCell::new();
     let joined = {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         join_all(slots, &cell)
     };
     let outcome = match joined {
@@ -422,7 +422,7 @@ pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Resu
         Enlisted::Changed => Ok(Outcome::Woken),
         Enlisted::Refused(errno) => Err(errno),
     };
-    let _critical = current_core().map(Critical::enter);
+    let _critical = Critical::enter();
     for slot in slots.iter().flatten() {
         slot.readiness.unlist(slot.direction, &slot.waiter);
     }

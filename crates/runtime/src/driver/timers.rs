@@ -158,7 +158,7 @@ fn with_deadline(core: &'static Core, cell: &WaitCell, limits: Limits, wait: imp
         cell: NonNull::from(cell),
     };
     let driver = {
-        let _critical = Critical::enter(core);
+        let _critical = Critical::enter();
         // SAFETY: S2: a running coroutine has a worker.
         let link = unsafe { &*core.link.get() };
         let driver = Driver::of(link).expect("a worker that runs coroutines holds a processor");
@@ -170,7 +170,7 @@ fn with_deadline(core: &'static Core, cell: &WaitCell, limits: Limits, wait: imp
     if outcome == Outcome::TimedOut {
         return limits.on_time_out();
     }
-    let _critical = Critical::enter(core);
+    let _critical = Critical::enter();
     driver.timers.disarm(&node);
     outcome
 }

@@ -36,7 +36,7 @@ const PAUSE_LONGEST_NS: u64 = 5_000_000;
 /// # Safety
 /// S5, S7: the contract of accept4.
 unsafe fn accept_on_coroutine(
-    core: &'static Core,
+    _core: &'static Core,
     fd: c_int,
     address: *mut sockaddr,
     address_bytes: *mut socklen_t,
@@ -50,7 +50,7 @@ unsafe fn accept_on_coroutine(
     let accepted = take(fd, entry, 0, |how| match how {
         Try::Blocking => accept(),
         Try::Now => {
-            let _critical = Critical::enter(core);
+            let _critical = Critical::enter();
             let _accepting = entry.accepting.lock();
             match look(fd, libc::POLLIN) {
                 0 => Err(Errno::AGAIN),
@@ -93,19 +93,19 @@ unsafe fn connect_on_coroutine(
         _ => return connect(),
     };
     let forgotten = {
-        let _critical = Critical::enter(core);
+        let _critical = Critical::enter();
         entry.readiness.forget_ends()
     };
     let result = connect_and_wait(core, fd, entry, connect);
     if result.is_err() {
-        let _critical = Critical::enter(core);
+        let _critical = Critical::enter();
         entry.readiness.remember_ends(forgotten);
     }
     result
 }
 
 fn connect_and_wait(
-    core: &'static Core,
+    _core: &'static Core,
     fd: c_int,
     entry: &'static Entry,
     connect: impl Fn() -> Result<usize, Errno>,
@@ -115,7 +115,7 @@ fn connect_and_wait(
     loop {
         let mut seen = entry.readiness.look(Direction::Write);
         let started = {
-            let _critical = Critical::enter(core);
+            let _critical = Critical::enter();
             set_nonblocking(fd, true);
             let started = connect();
             set_nonblocking(fd, false);

@@ -3,7 +3,7 @@
 //! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read it: in the
 //! identity that the coroutine has now. It is untouched on success, as C promises nothing and careful callers expect.
 
-use crate::coroutine::{Core, current_core, is_out_of_time};
+use crate::coroutine::{Core, Critical, current_core, is_out_of_time};
 use crate::sched::yield_now;
 use crate::sys::raw::Errno;
 use libc::c_int;
@@ -11,13 +11,13 @@ use libc::c_int;
 /// The running coroutine, if the hooks are to answer it: not in a critical section, where it is the runtime that calls.
 #[inline(always)]
 pub(super) fn caller() -> Option<&'static Core> {
-    current_core().filter(|core| core.critical.get() == 0)
+    current_core().filter(|_| !Critical::is_entered())
 }
 
 /// Whether the runtime itself calls, from a coroutine's stack, perhaps with a lock that bookkeeping would take.
 #[inline(always)]
 pub(super) fn is_runtime() -> bool {
-    current_core().is_some_and(|core| core.critical.get() != 0)
+    current_core().is_some() && Critical::is_entered()
 }
 
 /// The C form of a result.

@@ -58,7 +58,7 @@ mod process;
 mod select;
 mod sleep;
 
-use crate::coroutine::{Core, current_core};
+use crate::coroutine::{Core, Critical, current_core};
 use silken_interpose::Hooks;
 
 /// The answers; what has no entry passes.
@@ -124,7 +124,7 @@ pub(crate) fn install() {
 /// The running coroutine, if the caller may park it.
 #[inline(always)]
 pub(crate) fn on_coroutine() -> Option<&'static Core> {
-    current_core().filter(|core| core.critical.get() == 0)
+    current_core().filter(|_| !Critical::is_entered())
 }
 
 /// Sets the errno of the identity that runs.

@@ -50,7 +50,7 @@ static POOL: Pool = Pool::new(THREADS_MAX, IDLE_NS);
 /// A panic of the call goes on in the caller.
 pub(crate) fn run<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
     match current_core() {
-        Some(core) if core.critical.get() == 0 => POOL.run(call),
+        Some(_) if !Critical::is_entered() => POOL.run(call),
         _ => call(),
     }
 }
@@ -226,6 +226,6 @@ fn settle(cell: &WaitCell) {
 
 /// Runs `section` with hooks and preemption off; for locks and for calls into std.
 fn critically<R>(section: impl FnOnce() -> R) -> R {
-    let _critical = current_core().map(Critical::enter);
+    let _critical = Critical::enter();
     section()
 }

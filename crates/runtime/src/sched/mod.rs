@@ -41,7 +41,7 @@ pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{set_key_destructors, yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
 
-use crate::coroutine::{Core, Critical, Kind, Pools, Ready, Schedule, WorkerLink, current_core, current_link, pools};
+use crate::coroutine::{Core, Critical, Kind, Pools, Ready, Schedule, WorkerLink, current_link, pools};
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::{Lock, barrier};
 use idle::Idle;
@@ -132,7 +132,7 @@ impl Scheduler {
 
     /// The scheduler under which the caller's coroutine runs.
     pub(crate) fn current() -> Option<&'static Scheduler> {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         current_link().map(|link| Worker::from_link(link).scheduler)
     }
 
@@ -211,7 +211,7 @@ fn is_bound(core: &Core) -> bool {
 
 impl Schedule for Scheduler {
     fn schedule(&self, ready: Ready) {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         match self.own_worker(current_link()) {
             Some(worker) => worker.queue_woken(ready),
             None => self.schedule_from_outside(ready),

@@ -36,7 +36,7 @@
 
 use super::switch::abandon;
 use super::worker::Worker;
-use crate::coroutine::{Core, Pools, current_core};
+use crate::coroutine::{Core, Critical, Pools, current_core};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_void, siginfo_t};
 use silken_context::stack::locate;
@@ -165,7 +165,7 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
         std::process::abort();
     }
     // From here on nobody preempts it, and hooks pass straight through.
-    core.critical.set(1);
+    Critical::enter_to_leave();
     let landing_pointer = Worker::of(core).link.base.stack_pointer() - LANDING_DISTANCE_BYTES;
     // SAFETY: S1: the coroutine is never continued; below the worker's suspended frames its stack is free.
     unsafe { interrupted.enter(landing_pointer, landing, ptr::from_ref(core) as usize) };
@@ -181,7 +181,7 @@ fn is_overflow(core: &Core, address: usize, stack_pointer: usize) -> bool {
 /// section as every suspended coroutine is, and whose stack is another.
 fn is_in_switch(core: &Core, address: usize) -> bool {
     let guarded = locate(address).is_some_and(|located| located.in_guard);
-    guarded && core.critical.get() > 0 && core.guard().is_none_or(|guard| !guard.contains(&address))
+    guarded && Critical::is_entered() && core.guard().is_none_or(|guard| !guard.contains(&address))
 }
 
 /// Why the overflow cannot be contained: the table in the head of the file.
@@ -190,7 +190,7 @@ fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
     if ABORTS.load(Ordering::Relaxed) {
         return Some("the overflow policy is to abort");
     }
-    if core.critical.get() > 0 {
+    if Critical::is_entered() {
         return Some("it was inside the runtime");
     }
     if !trap::in_executable(program_counter) {

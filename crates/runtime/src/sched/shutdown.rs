@@ -5,7 +5,7 @@
 //! coroutine is counted as spawned before it can finish.
 
 use super::{Scheduler, processor};
-use crate::coroutine::{CoreRef, Schedule, current_core, pools};
+use crate::coroutine::{CoreRef, Critical, Schedule, current_core, pools};
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::clock;
 use std::sync::Once;
@@ -24,8 +24,8 @@ pub(super) fn prepare_for_forks() {
     extern "C" fn in_the_child() {
         // Relaxed: the only thread.
         FORKED.store(true, Ordering::Relaxed);
-        if let Some(core) = current_core() {
-            core.critical.set(core.critical.get() + 1);
+        if current_core().is_some() {
+            Critical::enter_to_leave();
         }
     }
     static ONCE: Once = Once::new();

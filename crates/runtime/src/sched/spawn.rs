@@ -6,7 +6,7 @@
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler};
 use crate::coroutine::{
-    Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_core, current_link, pass_values_on, pools,
+    Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_link, pass_values_on, pools,
 };
 use crate::loom::static_atomic::Ordering;
 use std::io;
@@ -58,7 +58,7 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     request: SpawnRequest,
     body: F,
 ) -> Result<CoreRef, SpawnError> {
-    let _critical = current_core().map(Critical::enter);
+    let _critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
     if scheduler.refuses_spawns() {
         return Err(SpawnError::Stopped);
@@ -86,7 +86,7 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
     let count = bodies.len();
     let mut queue = Vec::with_capacity(count);
     made.reserve(count);
-    let _critical = current_core().map(Critical::enter);
+    let _critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
     let mut outcome = Ok(());
     if scheduler.refuses_spawns() {
@@ -177,7 +177,6 @@ fn begin(
     core.started.set(false);
     // A worker that finds itself here knows by it that the coroutine has started.
     core.link.set(std::ptr::null());
-    core.critical.set(0);
     core.class.set(class);
     core.scheduler.set(Some(scheduler));
     core.site.set(request.site);

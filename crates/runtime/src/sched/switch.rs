@@ -68,7 +68,7 @@ pub(crate) fn yield_now() {
 /// this one goes on does the same. So the compiler saves what is live in the caller and nothing else, and no return is mispredicted.
 #[inline(always)]
 pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
-    std::mem::forget(Critical::enter(core));
+    Critical::enter_to_leave();
     let worker = Worker::current();
     let Some(next) = worker.pick_in_turn() else {
         aside();
@@ -126,7 +126,7 @@ fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identi
 /// Ends the section that the coroutine entered before a switch: the guard stayed behind, since nothing is kept over the switch.
 #[inline(always)]
 fn leave_critical(core: &'static Core) -> &'static Core {
-    Critical::leave(core);
+    Critical::leave();
     core
 }
 
@@ -154,6 +154,7 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: L
     let from_pinned = next.from_pinned;
     let next = worker.make_runnable(next.ready);
     let left = Left::new(core, leaving).for_successor(from_pinned);
+    debug_assert_eq!(Critical::depth(), 1, "a coroutine leaves in a nested section");
     // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both identities are complete.
     let arrival = unsafe { switch::switch_saving_all(&core.context, &next.context, worker.message(left)) };
     // SAFETY: S1: this is the arrival, on a coroutine's context.
@@ -418,8 +419,8 @@ fn end(core: &'static Core) {
 
 /// The ended coroutine finds a successor: hands it the stack and returns it, or switches away for ever.
 fn succeed(core: &'static Core) -> &'static Core {
-    core.critical.set(1);
-    let worker = Worker::of(core);
+    Critical::enter_to_leave();
+    let worker = Worker::current();
     finish(core);
     match worker.pick() {
         Some(next) if may_inherit(core, next.ready.core()) => inherit(worker, core, next),
@@ -564,8 +565,6 @@ impl Worker {
         *unsafe { &mut *core.stack.get() } = Some(pooled);
         core.link.set(&raw const self.link);
         core.started.set(true);
-        // Ended by `main` once the predecessor is settled.
-        core.critical.set(1);
         core.set_reason(WaitReason::None);
         match core.kind.get() {
             Kind::Light => self.own_slot().set(core),
@@ -574,6 +573,8 @@ impl Worker {
                 let slots = unsafe { slots_in_own_block(core) };
                 slots.core.set(core);
                 slots.link.set(&raw const self.link);
+                // Ended by `main` once the predecessor is settled.
+                slots.critical.set(1);
             }
         }
         debug_assert!(core.kind.get() == Kind::Isolated || is_bound(core));

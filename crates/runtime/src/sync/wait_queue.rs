@@ -19,7 +19,7 @@
 //! is in. *Waking under the lock*: the woken run into it.
 
 use crate::collections::list::{Link, List, Node};
-use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, current_core, raise_if_cancelled};
+use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, raise_if_cancelled};
 use crate::driver::timers;
 use crate::loom::UnsafeCell;
 use crate::sys::Lock;
@@ -278,7 +278,7 @@ impl<S> WaitQueue<S> {
 
     /// Runs `f` under the lock. `f` is short, does not park, and calls no user code.
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut Queue<S>) -> R) -> R {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         let mut queue = self.queue.lock();
         f(&mut queue)
     }

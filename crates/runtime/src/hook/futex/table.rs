@@ -39,7 +39,7 @@
 //! *`membarrier` instead of the fences*: it would burden the waiter, and the waker without waiters pays for a system call anyway.
 
 use crate::collections::list::{Link, List, Node};
-use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, current_core};
+use crate::coroutine::{Critical, Outcome, Unparker, WaitCell};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU32, Ordering, fence};
 use crate::loom::static_atomic;
@@ -201,7 +201,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
     /// # Safety
     /// The waiter stays in place until its cell is `Woken` or [`withdraw`](Self::withdraw) has returned (S8).
     pub(super) unsafe fn enlist(&self, waiter: &Waiter, is_expected: impl FnOnce() -> bool) -> bool {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         let bucket = self.bucket(waiter.address);
         // SeqCst: R of the proof; pairs with the fence in `may_have_waiters`.
         bucket.registered.fetch_add(1, Ordering::SeqCst);
@@ -222,7 +222,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
 
     /// Takes a waiter back that no wake has reached. When it returns nobody refers to the waiter.
     pub(super) fn withdraw(&self, waiter: &Waiter) {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         let bucket = self.bucket(waiter.address);
         let mut queue = bucket.queue.lock();
         // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
@@ -271,7 +271,7 @@ impl Bucket {
         batch: &mut [Option<Unparker>],
         end_ticket: &mut Option<u64>,
     ) -> usize {
-        let _critical = current_core().map(Critical::enter);
+        let _critical = Critical::enter();
         let mut queue = self.queue.lock();
         let end_ticket = *end_ticket.get_or_insert(queue.next_ticket);
         let (mut settled, mut unlinked) = (0, 0);
