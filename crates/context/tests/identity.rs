@@ -74,8 +74,9 @@ unsafe extern "C" fn body(own: *const Context, left: usize, by: usize, predecess
         message: Message { left, by },
         predecessor_identity,
     });
+    let pair = own.wrapping_byte_sub(offset_of!(Pair, side)).cast::<Pair>();
     // SAFETY: S1: the context is part of a Pair that outlives the coroutine.
-    let pair = unsafe { &*own.byte_sub(offset_of!(Pair, side)).cast::<Pair>() };
+    let pair = unsafe { &*pair };
     assert_eq!(by, &raw const pair.main as usize);
     let facts = identity::facts().unwrap();
     VALUE.with(|value| {

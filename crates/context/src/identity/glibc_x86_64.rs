@@ -306,9 +306,10 @@ impl AllocatorPair {
 #[inline(always)]
 unsafe fn carry_word(from: usize, to: usize, offset: isize) {
     // SAFETY: S3: the caller's contract.
-    let (before, word) = unsafe { (read_word(to, offset), read_word(from, offset)) };
+    let word = unsafe { read_word(from, offset) };
     // As a rule the same worker ran both before: a comparison is cheaper than a store.
-    if before != word {
+    // SAFETY: S3: the caller's contract.
+    if unsafe { read_word(to, offset) } != word {
         // SAFETY: S3: as above.
         unsafe { write_word(to, offset, word) };
     }

@@ -17,7 +17,7 @@
 //! # The allocator's words
 //! glibc's malloc keeps two words in the C library's segment: the thread's cache and its arena. Left in the block they would cost each
 //! coroutine a cache of its own. They are found by observation (which words of the segment change when a fresh block allocates for the
-//! first time) and travel with the *worker*: [`Facts::carry_allocator`] moves them to the block that runs next.
+//! first time) and travel with the *worker*: [`Facts::carry_allocator`] moves them to the block that goes on.
 //!
 //! # Rejected
 //! Copying thread-local bytes at a switch: std's channels, parking_lot and many others use the *address* of a thread-local as an identity.

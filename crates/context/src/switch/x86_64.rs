@@ -115,14 +115,7 @@ macro_rules! switch {
 
 #[inline(always)]
 pub(super) unsafe fn switch(from: &Context, to: &Context, message: Message) -> Arrival {
-    switch!(
-        from,
-        to,
-        message,
-        [],
-        [],
-        ["r12", "r13", "r14", "r15"]
-    )
+    switch!(from, to, message, [], [], ["r12", "r13", "r14", "r15"])
 }
 
 #[inline(always)]

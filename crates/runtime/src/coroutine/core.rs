@@ -77,7 +77,7 @@ impl Left {
     /// Says, besides, how the successor was found.
     #[inline(always)]
     pub(crate) fn for_successor(self, from_pinned: bool) -> Self {
-        Self(self.0 | usize::from(from_pinned) * Self::FROM_PINNED)
+        Self(self.0 | (usize::from(from_pinned) * Self::FROM_PINNED))
     }
 
     #[inline(always)]

@@ -438,3 +438,29 @@ impl Caches {
         POOLS.unreserve(self.class, self.reservations.take());
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn neighbours_begin_on_other_cache_lines() {
+        let class = Pools::class_for(64 * 1024).expect("a size that exists");
+        pools().reserve(class, COLOURS).expect("address space");
+        let stacks: Vec<PooledStack> = (0..COLOURS)
+            .map(|_| pools().fresh_stack(class, Kind::Light, None).expect("it was reserved"))
+            .collect();
+        let lines: HashSet<usize> = stacks
+            .iter()
+            .map(|pooled| pooled.frame_top as usize % 4096 / CACHE_LINE_BYTES)
+            .collect();
+        assert_eq!(lines.len(), COLOURS);
+        for pooled in stacks {
+            assert!(pooled.stack.contains(pooled.frame_top as usize - 1));
+            assert!((pooled.frame_top as usize).is_multiple_of(16));
+            pools().arena(class).expect("it exists").give(pooled.stack);
+        }
+        pools().unreserve(class, COLOURS);
+    }
+}

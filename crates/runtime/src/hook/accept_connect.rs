@@ -19,7 +19,7 @@
 use super::errno::{answer, caller, cancelled};
 use super::io::{Try, take};
 use super::patience::{Patience, Stop};
-use crate::coroutine::{Core, Critical, Outcome, WaitReason};
+use crate::coroutine::{Critical, Outcome, WaitReason};
 use crate::driver::fd_table::{self, Entry};
 use crate::driver::readiness::Direction;
 use crate::driver::timers;
@@ -36,7 +36,6 @@ const PAUSE_LONGEST_NS: u64 = 5_000_000;
 /// # Safety
 /// S5, S7: the contract of accept4.
 unsafe fn accept_on_coroutine(
-    _core: &'static Core,
     fd: c_int,
     address: *mut sockaddr,
     address_bytes: *mut socklen_t,
@@ -80,12 +79,7 @@ fn look(fd: c_int, events: i16) -> i16 {
 
 /// # Safety
 /// S5, S7: the contract of connect.
-unsafe fn connect_on_coroutine(
-    core: &'static Core,
-    fd: c_int,
-    address: *const sockaddr,
-    address_bytes: socklen_t,
-) -> Result<usize, Errno> {
+unsafe fn connect_on_coroutine(fd: c_int, address: *const sockaddr, address_bytes: socklen_t) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the address.
     let connect = || unsafe { socket::connect(fd, address, address_bytes) };
     let entry = match fd_table::entry(fd) {
@@ -96,7 +90,7 @@ unsafe fn connect_on_coroutine(
         let _critical = Critical::enter();
         entry.readiness.forget_ends()
     };
-    let result = connect_and_wait(core, fd, entry, connect);
+    let result = connect_and_wait(fd, entry, connect);
     if result.is_err() {
         let _critical = Critical::enter();
         entry.readiness.remember_ends(forgotten);
@@ -105,7 +99,6 @@ unsafe fn connect_on_coroutine(
 }
 
 fn connect_and_wait(
-    _core: &'static Core,
     fd: c_int,
     entry: &'static Entry,
     connect: impl Fn() -> Result<usize, Errno>,
@@ -202,13 +195,13 @@ impl FullBacklog {
 /// # Safety
 /// S7: the contract of the C function.
 pub(crate) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, address_bytes: *mut socklen_t) -> c_int {
-    let Some(core) = caller() else {
+    if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         let accepted = unsafe { next::accept(fd, address, address_bytes) };
         return super::fd::reset_new(accepted);
-    };
+    }
     // SAFETY: S7: as above.
-    answer(unsafe { accept_on_coroutine(core, fd, address, address_bytes, 0) }) as c_int
+    answer(unsafe { accept_on_coroutine(fd, address, address_bytes, 0) }) as c_int
 }
 
 /// `accept4(2)`.
@@ -221,13 +214,13 @@ pub(crate) unsafe extern "C" fn accept4(
     address_bytes: *mut socklen_t,
     flags: c_int,
 ) -> c_int {
-    let Some(core) = caller() else {
+    if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         let accepted = unsafe { next::accept4(fd, address, address_bytes, flags) };
         return super::fd::reset_new(accepted);
-    };
+    }
     // SAFETY: S7: as above.
-    answer(unsafe { accept_on_coroutine(core, fd, address, address_bytes, flags) }) as c_int
+    answer(unsafe { accept_on_coroutine(fd, address, address_bytes, flags) }) as c_int
 }
 
 /// `connect(2)`.
@@ -235,10 +228,10 @@ pub(crate) unsafe extern "C" fn accept4(
 /// # Safety
 /// S7: the contract of the C function.
 pub(crate) unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, address_bytes: socklen_t) -> c_int {
-    let Some(core) = caller() else {
+    if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::connect(fd, address, address_bytes) };
-    };
+    }
     // SAFETY: S7: as above.
-    answer(unsafe { connect_on_coroutine(core, fd, address, address_bytes) }) as c_int
+    answer(unsafe { connect_on_coroutine(fd, address, address_bytes) }) as c_int
 }

@@ -6,13 +6,12 @@
 //! | worker | an OS thread that runs coroutines (`worker.rs`) |
 //! | processor | the right to run: ring, LIFO slot, driver, timers (`processor.rs`) |
 //! | injector | the queue of what has no worker yet (`injector.rs`) |
-//! | pinned queue, inbox | a worker's own queue of started light coroutines, and where others put them |
+//! | pinned queue, inbox | a worker's own queue of started light coroutines (of all, if it is the only worker), and where others put light ones |
 //! | searching | looking for work elsewhere; one worker at a time (`idle.rs`) |
 //!
 //! # Policy
-//! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its ring, its pinned queue (in turn with the
-//! ring); every 64 picks the driver and the injector first. Without any of these it looks into the injector, polls its driver, steals half
-//! of a random victim's ring, polls the victims' drivers, spins for a moment, and sleeps in its driver until an event, a deadline or a wake-up.
+//! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its pinned queue and its ring in turn; every
+//! 64 picks the driver and the injector first. Without any of these it looks into the injector, polls its driver, steals half of a random victim's ring, polls the victims' drivers, spins for a moment, and sleeps in its driver until an event, a deadline or a wake-up.
 //!
 //! A woken coroutine goes into the waker's LIFO slot and nobody else is told: two coroutines that talk stay on one worker. Whom it displaces,
 //! and whatever is spawned, goes to the ring, and one sleeper is woken if none searches.

@@ -153,7 +153,9 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     // SAFETY: S6: the kernel's context.
     let mut interrupted = unsafe { Interrupted::new(context) };
     if info.si_code > 0 && is_in_switch(core, address) {
-        crate::sys::report(&["silken: a coroutine has overflowed its stack while it left it; the process ends with it\n"]);
+        crate::sys::report(&[
+            "silken: a coroutine has overflowed its stack while it left it; the process ends with it\n",
+        ]);
         std::process::abort();
     }
     if info.si_code <= 0 || !is_overflow(core, address, interrupted.stack_pointer()) {
@@ -283,9 +285,49 @@ impl Line {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::coroutine::PooledStack;
+    use silken_context::stack::{Arena, ArenaConfig};
+
+    /// A coroutine with a stack, and an address in that stack's guard.
+    fn with_a_stack() -> (Core, usize) {
+        let arena = Box::leak(Box::new(
+            Arena::new(ArenaConfig {
+                slots_max: 1,
+                ..ArenaConfig::default()
+            })
+            .unwrap(),
+        ));
+        let stack = arena.take().unwrap();
+        let in_guard = stack.guard_range().end - 8;
+        let core = Core::free();
+        // SAFETY: S1: nobody runs this core.
+        unsafe {
+            *core.stack.get() = Some(PooledStack {
+                frame_top: stack.top(),
+                stack,
+                identity: None,
+            })
+        };
+        (core, in_guard)
+    }
+
+    #[test]
+    fn a_push_of_the_switch_is_told_from_an_overflow_of_the_one_who_goes_on() {
+        let (goes_on, own_guard) = with_a_stack();
+        let (_leaves, other_guard) = with_a_stack();
+        assert!(
+            !is_in_switch(&goes_on, other_guard),
+            "its own code writes where it likes"
+        );
+        let _critical = Critical::enter();
+        assert!(is_in_switch(&goes_on, other_guard));
+        assert!(!is_in_switch(&goes_on, own_guard));
+        assert!(is_overflow(&goes_on, own_guard, own_guard + 8));
+        assert!(!is_in_switch(&goes_on, &raw const goes_on as usize), "no guard at all");
+    }
 
     fn text(line: &Line) -> &str {
         std::str::from_utf8(&line.bytes[..line.length]).unwrap()

@@ -238,12 +238,15 @@ impl Processor {
     #[inline(always)]
     pub(super) fn pop_ring(&self) -> Option<Ready> {
         let ready = self.ring.pop();
-        if let Some(after_next) = self.ring.peek(1) {
-            if let Some(next) = self.ring.peek(0) {
-                let after_next = ptr::with_exposed_provenance_mut(after_next.get());
-                // SAFETY: S2: cores are type-stable; a stale hint costs a useless prefetch.
-                warm_up(unsafe { &*ptr::with_exposed_provenance::<Core>(next.get()) }, Some(after_next));
-            }
+        if let Some(after_next) = self.ring.peek(1)
+            && let Some(next) = self.ring.peek(0)
+        {
+            let after_next = ptr::with_exposed_provenance_mut(after_next.get());
+            // SAFETY: S2: cores are type-stable; a stale hint costs a useless prefetch.
+            warm_up(
+                unsafe { &*ptr::with_exposed_provenance::<Core>(next.get()) },
+                Some(after_next),
+            );
         }
         ready
     }

@@ -5,9 +5,7 @@
 
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler};
-use crate::coroutine::{
-    Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_link, pass_values_on, pools,
-};
+use crate::coroutine::{Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_link, pass_values_on, pools};
 use crate::loom::static_atomic::Ordering;
 use std::io;
 use std::panic::Location;

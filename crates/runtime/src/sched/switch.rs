@@ -52,7 +52,6 @@ fn run_key_destructors() {
 }
 
 /// Lets others run; returns at once when nobody is ready. On an OS thread, yields the thread.
-#[inline]
 pub(crate) fn yield_now() {
     match current_core() {
         Some(core) => {

@@ -172,8 +172,9 @@ impl Worker {
     /// The worker of a link.
     #[inline(always)]
     pub(super) fn from_link(link: &'static WorkerLink) -> &'static Worker {
+        let worker = ptr::from_ref(link).wrapping_byte_sub(offset_of!(Worker, link));
         // SAFETY: S2: every link is that field of a worker.
-        unsafe { &*ptr::from_ref(link).byte_sub(offset_of!(Worker, link)).cast::<Worker>() }
+        unsafe { &*worker.cast::<Worker>() }
     }
 
     #[inline(always)]
