@@ -67,6 +67,24 @@ pub(crate) struct PooledStack {
 // SAFETY: S1: the value is the right to the stack's memory, which may move between threads.
 unsafe impl Send for PooledStack {}
 
+#[cfg(all(test, not(loom)))]
+impl PooledStack {
+    /// The one stack of an arena of its own, without an identity.
+    pub(crate) fn of_own_arena() -> Self {
+        let config = ArenaConfig {
+            slots_max: 1,
+            ..ArenaConfig::default()
+        };
+        let arena = Box::leak(Box::new(Arena::new(config).expect("an arena of one stack")));
+        let stack = arena.take().expect("its one stack");
+        Self {
+            frame_top: stack.top(),
+            stack,
+            identity: None,
+        }
+    }
+}
+
 type Shelf = [Vec<PooledStack>; 2];
 
 /// One size class: its arena, and stacks that are ready for use.

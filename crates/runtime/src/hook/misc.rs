@@ -139,7 +139,6 @@ mod tests {
     use crate::coroutine::PooledStack;
     use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
     use libc::pthread_key_t;
-    use silken_context::stack::{Arena, ArenaConfig};
 
     static PLAIN_RAN: AtomicUsize = AtomicUsize::new(0);
     static STUBBORN_KEY: AtomicUsize = AtomicUsize::new(0);
@@ -235,20 +234,9 @@ mod tests {
         // SAFETY: S1: nobody runs this core.
         assert_eq!(unsafe { describe_stack(&core, attributes) }, libc::ENOMEM);
 
-        let arena = Box::leak(Box::new(
-            Arena::new(ArenaConfig {
-                slots_max: 1,
-                ..ArenaConfig::default()
-            })
-            .unwrap(),
-        ));
-        let stack = arena.take().unwrap();
+        let pooled = PooledStack::of_own_arena();
+        let stack = &pooled.stack;
         let (lowest, bytes, guard) = (stack.bottom(), stack.size(), stack.guard_range().len());
-        let pooled = PooledStack {
-            frame_top: stack.top(),
-            stack,
-            identity: None,
-        };
         // SAFETY: S1: as above.
         unsafe { *core.stack.get() = Some(pooled) };
         // SAFETY: S1: as above.

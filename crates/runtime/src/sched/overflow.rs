@@ -289,28 +289,14 @@ impl Line {
 mod tests {
     use super::*;
     use crate::coroutine::PooledStack;
-    use silken_context::stack::{Arena, ArenaConfig};
 
     /// A coroutine with a stack, and an address in that stack's guard.
     fn with_a_stack() -> (Core, usize) {
-        let arena = Box::leak(Box::new(
-            Arena::new(ArenaConfig {
-                slots_max: 1,
-                ..ArenaConfig::default()
-            })
-            .unwrap(),
-        ));
-        let stack = arena.take().unwrap();
-        let in_guard = stack.guard_range().end - 8;
+        let pooled = PooledStack::of_own_arena();
+        let in_guard = pooled.stack.guard_range().end - 8;
         let core = Core::free();
         // SAFETY: S1: nobody runs this core.
-        unsafe {
-            *core.stack.get() = Some(PooledStack {
-                frame_top: stack.top(),
-                stack,
-                identity: None,
-            })
-        };
+        unsafe { *core.stack.get() = Some(pooled) };
         (core, in_guard)
     }
 
