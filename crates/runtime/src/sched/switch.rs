@@ -77,8 +77,7 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     let message = worker.message(Left::in_turn(core));
     // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both identities are complete.
     let arrival = unsafe { switch::switch(&core.context, &next.context, message) };
-    // SAFETY: S2: `Worker::message` put it there; workers live for ever.
-    let worker: &'static Worker = unsafe { &*ptr::with_exposed_provenance::<Worker>(arrival.message.by) };
+    let worker = Worker::of_message(arrival.message);
     // SAFETY: S2: this is a coroutine's context.
     let core = unsafe { Core::of_context(arrival.own) };
     let Some(yielder) = Left::from_word(arrival.message.left).who_in_turn() else {
@@ -192,8 +191,7 @@ pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
 /// Called at once after the switch, with what it returned, on the context of a coroutine (S1).
 #[inline(always)]
 unsafe fn arrive(arrival: Arrival) -> &'static Core {
-    // SAFETY: S2: `Worker::message` put it there; workers live for ever.
-    let worker: &'static Worker = unsafe { &*ptr::with_exposed_provenance::<Worker>(arrival.message.by) };
+    let worker = Worker::of_message(arrival.message);
     // SAFETY: S2: the caller's contract.
     let core = unsafe { Core::of_context(arrival.own) };
     let left = Left::from_word(arrival.message.left);
@@ -215,22 +213,13 @@ unsafe fn arrive(arrival: Arrival) -> &'static Core {
 #[inline(always)]
 unsafe fn carry(worker: &Worker, from: usize, to: usize) {
     // SAFETY: S3: the caller's contract.
-    if !unsafe { carry_at_once(worker, from, to) }
-        && let Some(facts) = worker.link.caches.facts()
-    {
+    if from == to || unsafe { worker.link.allocator_words.carry(from, to) } {
+        return;
+    }
+    if let Some(facts) = worker.link.caches.facts() {
         // SAFETY: S3: as above.
         unsafe { facts.carry_allocator(from, to) };
     }
-}
-
-/// As [`carry`], but for C libraries whose words are unusual: `false`, and nothing was done.
-///
-/// # Safety
-/// As for [`carry`].
-#[inline(always)]
-unsafe fn carry_at_once(worker: &Worker, from: usize, to: usize) -> bool {
-    // SAFETY: S3: the caller's contract.
-    from == to || unsafe { worker.link.allocator_words.carry(from, to) }
 }
 
 /// Does what the one who left is owed.
@@ -475,6 +464,13 @@ impl Worker {
             left: left.into_word(),
             by: ptr::from_ref(self).expose_provenance(),
         }
+    }
+
+    /// The worker that carried out the switch.
+    #[inline(always)]
+    fn of_message(message: Message) -> &'static Worker {
+        // SAFETY: S2: `message` put it there; workers live for ever.
+        unsafe { &*ptr::with_exposed_provenance::<Worker>(message.by) }
     }
 
     /// The worker on which the coroutine runs.
