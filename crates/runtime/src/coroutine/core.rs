@@ -143,6 +143,8 @@ pub(crate) struct WorkerLink {
     pub(crate) own_slots: *const Slots,
     pub(crate) allocator_words: AllocatorPair,
     pub(crate) scheduler: &'static dyn Schedule,
+    /// The number of its scheduler's runtime, which the runtime's drivers have as their owner.
+    pub(crate) runtime: usize,
     /// The driver of the processor that the worker holds, as an opaque address: `driver` knows what it is.
     pub(crate) driver: Cell<*const ()>,
     pub(crate) caches: Caches,
@@ -299,6 +301,13 @@ impl Core {
         scheduler.schedule(ready);
     }
 
+    /// Whether it is this scheduler that queues the coroutine: no other may (S10).
+    #[inline(always)]
+    pub(crate) fn belongs_to<S: Schedule>(&self, scheduler: &S) -> bool {
+        let own = self.scheduler.get().map(|own| ptr::from_ref(own).cast::<()>());
+        own == Some(ptr::from_ref(scheduler).cast())
+    }
+
     /// The guard of the stack that the coroutine has now. For a signal handler that has interrupted it.
     pub(crate) fn guard(&self) -> Option<Range<usize>> {
         // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
@@ -316,6 +325,14 @@ pub(crate) struct Ready(NonNull<Core>);
 unsafe impl Send for Ready {}
 
 impl Ready {
+    /// Has it queued by its own scheduler.
+    pub(crate) fn send_home(self) {
+        let scheduler = self.core().scheduler.get();
+        scheduler
+            .expect("a coroutine that was parked has a scheduler")
+            .schedule(self);
+    }
+
     /// # Safety
     /// The core is active, in no queue and not running, and the caller is the one who may queue it (S1).
     #[inline(always)]

@@ -146,6 +146,20 @@ fn make_chunk(fd: RawFd) -> Option<&'static Entry> {
     existing(fd)
 }
 
+/// Calls `visit` with every entry that has ever been asked for, and those beside it.
+pub(super) fn for_each(mut visit: impl FnMut(RawFd, &'static Entry)) {
+    for (chunk_index, slot) in TABLE.iter().enumerate() {
+        // Acquire: pairs with the Release in `make_chunk`.
+        // SAFETY: S2: null or a chunk that lives for ever.
+        let Some(chunk) = (unsafe { slot.load(Ordering::Acquire).as_ref() }) else {
+            continue;
+        };
+        for (index, entry) in chunk.iter().enumerate() {
+            visit((chunk_index * CHUNK_ENTRIES + index) as RawFd, entry);
+        }
+    }
+}
+
 /// Forgets what is known of a number, because it is about to be closed or has just been handed out.
 #[inline]
 pub(crate) fn reset(fd: RawFd) {

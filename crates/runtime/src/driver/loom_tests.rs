@@ -1,8 +1,9 @@
 //! Loom models of readiness. The kernel is an atomic counter of bytes, a driver is the thread that adds to it and then reports the
 //! event, a coroutine is a thread that turns until its cell is settled: a lost wake-up turns for ever, which loom reports.
 
-use super::readiness::{Direction, Enlisted, Readiness, Seen, Waiter};
+use super::readiness::{Direction, Enlisted, Readiness, Registrar, Seen, Waiter};
 use crate::coroutine::{Core, Outcome, Unparker, WaitCell};
+use crate::sys::raw::Errno;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -228,5 +229,56 @@ fn loom_close_against_wait() {
             seen,
             "an event of the old generation"
         );
+    });
+}
+
+/// A runtime, as a registrar: its number stands for its driver.
+struct Runtime(usize);
+
+impl Registrar<usize> for Runtime {
+    fn is_own(&self, registration: &usize) -> bool {
+        *registration == self.0
+    }
+
+    fn register(self, _: u32) -> Result<usize, Errno> {
+        Ok(self.0)
+    }
+}
+
+/// Two runtimes wait for one descriptor, and the driver of the first retires meanwhile: the second's waiter is reported to by its own driver,
+/// and is in the list when its event comes, or has found the word changed.
+#[test]
+fn loom_a_driver_retires_under_another_runtimes_waiter() {
+    loom::model(|| {
+        let readiness = Arc::new(Readiness::<usize>::new());
+        let first = Waiter::new();
+        let seen = readiness.look(Direction::Read);
+        // SAFETY: S8: unlisted below, and nothing happens in between.
+        let enlisted = unsafe { readiness.enlist(Direction::Read, seen, &first, Runtime(1)) };
+        assert_eq!(enlisted, Enlisted::Yes);
+        readiness.unlist(Direction::Read, &first);
+        let retiring = readiness.clone();
+        let retiring = thread::spawn(move || {
+            let mut deregistered = 0;
+            retiring.retire(|registration| *registration == 1, || deregistered += 1);
+            assert_eq!(deregistered, 1);
+        });
+        let cell = &*Box::leak(Box::new(WaitCell::with_unparker(Unparker::Coroutine(NonNull::from(
+            core(),
+        )))));
+        let waiter = &*Box::leak(Box::new(Waiter::new()));
+        waiter.attach(cell);
+        let mut listed = false;
+        while !listed {
+            let seen = readiness.look(Direction::Read);
+            // SAFETY: S8: the model forgets both.
+            listed = unsafe { readiness.enlist(Direction::Read, seen, waiter, Runtime(2)) } == Enlisted::Yes;
+        }
+        retiring.join().unwrap();
+        let mut left = Vec::new();
+        readiness.event(0, READABLE, &mut Vec::new());
+        assert_eq!(cell.outcome(), Some(Outcome::Woken));
+        readiness.reset(|registration| left.push(registration));
+        assert_eq!(left, [2], "the second runtime's driver, and no other");
     });
 }

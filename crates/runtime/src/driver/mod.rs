@@ -4,6 +4,12 @@
 //! become ready, it never calls the scheduler, so events travel in batches and the scheduler runs at its own pace. Any thread may poll any
 //! driver without waiting: a worker that looks for work looks there too.
 //!
+//! # Whose driver
+//! A driver belongs to one runtime at a time, its *owner*, whose coroutines alone register descriptors and arm deadlines there. It lives for
+//! ever, and so do its descriptors: somebody may wake it late, and must not write into a stranger's file that has the number now. When its
+//! runtime has ended it [retires](Driver::retire): it gives up its registrations, has no deadline left (their nodes lie on stacks of coroutines
+//! that have ended), and lies idle until the next runtime takes it. So a process has as many drivers as it ever had workers at one time.
+//!
 //! * [`readiness`]: descriptors: who waits for which; [`fd_table`]: what is known of each;
 //! * [`timers`]: deadlines, and the wait that every blocker ends in; [`monitor`]: a state with a wait list.
 
@@ -18,7 +24,7 @@ mod loom_tests;
 use crate::coroutine::{Ready, WorkerLink};
 use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use crate::sys::epoll::{Epoll, EventFd};
-use crate::sys::{Lock, clock};
+use crate::sys::{Lock, StaticLock, clock};
 use std::io;
 use timers::Timers;
 
@@ -44,8 +50,16 @@ const EVENTS_MIN: usize = 16;
 
 type Events = Box<[libc::epoll_event; EVENTS_MAX]>;
 
+/// Nobody: the driver lies idle.
+const NOBODY: usize = 0;
+
+/// Drivers whose runtimes have ended.
+static IDLE: StaticLock<Vec<&'static Driver>> = StaticLock::new(Vec::new());
+
 /// See the head of the file. Lives for ever once made.
 pub(crate) struct Driver {
+    /// The number of the runtime that has it.
+    owner: AtomicUsize,
     epoll: Epoll,
     wake: EventFd,
     timers: Timers,
@@ -56,13 +70,47 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// A driver for the runtime of this number, which is not zero.
+    pub(crate) fn take(owner: usize) -> io::Result<&'static Driver> {
+        let idle = IDLE.lock().pop();
+        let driver = match idle {
+            Some(driver) => driver,
+            None => Box::leak(Box::new(Self::new()?)),
+        };
+        // Relaxed: whoever asks is a coroutine of this runtime, or compares with the number of another one.
+        driver.owner.store(owner, Ordering::Relaxed);
+        Ok(driver)
+    }
+
+    /// The runtime has ended: nobody polls the driver, registers or arms anything there. It may still be woken.
+    pub(crate) fn retire(&'static self) {
+        fd_table::for_each(|fd, entry| {
+            entry
+                .readiness
+                .retire(|driver| std::ptr::eq(*driver, self), || readiness::deregister(self, fd));
+        });
+        // Relaxed: the next owner's first poll comes after the lock below.
+        self.registered.store(0, Ordering::Relaxed);
+        self.owner.store(NOBODY, Ordering::Relaxed);
+        self.timers.retire();
+        IDLE.lock().push(self);
+    }
+
+    /// The number of the runtime that has it.
+    #[inline(always)]
+    pub(crate) fn owner(&self) -> usize {
+        // Relaxed: see `take`.
+        self.owner.load(Ordering::Relaxed)
+    }
+
+    fn new() -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let wake = EventFd::new()?;
         // Edge-triggered: each notification is an event of its own and nobody has to read the counter.
         epoll.add(wake.fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, WAKE_DATA)?;
         let events = Box::new([libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX]);
         Ok(Self {
+            owner: AtomicUsize::new(NOBODY),
             epoll,
             wake,
             timers: Timers::new(clock::now_ns()),
@@ -105,6 +153,11 @@ impl Driver {
             self.wake();
         }
         self.poll_timers(out);
+    }
+
+    /// When the next deadline comes, or earlier; a snapshot.
+    pub(crate) fn next_deadline_ns(&self) -> Option<u64> {
+        self.timers.next_wake_ns()
     }
 
     fn poll_timers(&self, out: &mut Vec<Ready>) {

@@ -1,18 +1,19 @@
 //! Who waits for which descriptor, and what is known of each.
 //!
 //! # Protocol
-//! A descriptor is registered once, edge-triggered, for both directions, in the epoll of the processor on which a coroutine first has
-//! to wait for it. A hook *looks* (reads the direction's word), tries the call, and after a would-block waits for the word to change.
+//! A descriptor is registered once in each runtime that waits for it, edge-triggered, for both directions, in the epoll of the processor on
+//! which a coroutine of that runtime first has to wait. A hook *looks* (reads the direction's word), tries the call, and after a would-block
+//! waits for the word to change.
 //! An event changes the word and wakes everybody who waits in that direction. So the word is a version of the kernel's state, not
 //! the state: the call itself is the only test of readiness, and a wake means "try again".
 //!
 //! | field | bits | meaning | who changes it |
 //! |---|---|---|---|
 //! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event, cleared by `reset` and `forget_ends` |
-//! | | 1 `REGISTERED` | events will come | set by the first wait, cleared by `reset` |
+//! | | 1 `REGISTERED` | events will come, from one driver at least | set by the first wait, cleared by `reset` and the last `retire` |
 //! | | 2.. tick | number of events | bumped by an event and by `reset` (never reused) |
 //! | `drained` | as a word | the word that a short read looked at before it emptied the socket | readers, no lock |
-//! | `inner` | | generation, driver, waiters | whoever holds the lock |
+//! | `inner` | | generation, drivers, waiters | whoever holds the lock |
 //!
 //! The words are written under the lock and read without it.
 //!
@@ -38,9 +39,22 @@
 //! something behind, times out, is cancelled, or dies, and every such path is a lost wake-up in waiting. Several coroutines in
 //! one direction of one descriptor are acceptors as a rule, and few.
 //!
+//! # Several runtimes
+//! Entries belong to the process, drivers to runtimes. A waiter depends on the drivers of its own runtime alone: another's may be polled late,
+//! since its coroutines compute, or no more, since it has ended. So each runtime has a registration of its own; all of them report the same
+//! state, and an event, whoever fetches it, wakes the waiters of all. They come back as `Ready`s, and whoever fetched them passes on those that
+//! belong to another scheduler (S10). A driver whose runtime has ended [retires](Readiness::retire): it gives up its registrations. If one was
+//! the last of a descriptor, nobody waits for it (a runtime ends with its last coroutine), and the next wait registers anew.
+//!
+//! Rejected: drivers that belong to the process and are polled by whoever is there: a runtime's end would leave its descriptors to the
+//! others, and a process whose last runtime has ended would have drivers that nobody polls. One registration that moves to whoever waits last:
+//! two runtimes that share a listener would move it at each wait, and the first would depend on the second.
+//!
 //! # Close
 //! `reset` gives the entry a new generation, bumps the words and settles waiters as closed, before the number can be reused. A fetched
 //! event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's) and is dropped if it is old.
+
+mod registrations;
 
 use super::{Driver, fd_table, timers};
 use crate::collections::list::{Link, List, Node};
@@ -51,6 +65,9 @@ use crate::sys::raw::Errno;
 use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
+
+pub(super) use registrations::Registrar;
+use registrations::Registrations;
 
 /// The two ways that data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +157,7 @@ pub(crate) struct Readiness<D = &'static Driver> {
 
 struct Inner<D> {
     generation: u32,
-    registration: Option<D>,
+    registrations: Registrations<D>,
     waiters: [List<Waiter>; 2],
 }
 
@@ -151,7 +168,7 @@ impl<D: Copy> Readiness<D> {
             drained: AtomicU64::new(NEVER),
             inner: Lock::new(Inner {
                 generation: 0,
-                registration: None,
+                registrations: Registrations::new(),
                 waiters: [List::new(), List::new()],
             }),
         }
@@ -190,7 +207,7 @@ impl<D: Copy> Readiness<D> {
         self.words[direction as usize].store(word, Ordering::Release);
     }
 
-    /// Joins the wait list unless something has happened since the look; `register` is called with the generation if this is the first wait.
+    /// Joins the wait list unless something has happened since the look; registers if this is the first wait of its runtime.
     ///
     /// # Safety
     /// The waiter and its cell stay where they are until the waiter has been unlisted or the cell is settled as woken or closed (S8).
@@ -199,15 +216,15 @@ impl<D: Copy> Readiness<D> {
         direction: Direction,
         seen: Seen,
         waiter: &Waiter,
-        register: impl FnOnce(u32) -> Result<D, Errno>,
+        registrar: impl Registrar<D>,
     ) -> Enlisted {
         let mut inner = self.inner.lock();
         if self.word(direction) != seen.0 {
             return Enlisted::Changed;
         }
-        if inner.registration.is_none() {
-            match register(inner.generation) {
-                Ok(registration) => inner.registration = Some(registration),
+        if !inner.registrations.has(|registration| registrar.is_own(registration)) {
+            match registrar.register(inner.generation) {
+                Ok(registration) => inner.registrations.add(registration),
                 Err(errno) => return Enlisted::Refused(errno),
             }
             for direction in [Direction::Read, Direction::Write] {
@@ -285,7 +302,7 @@ impl<D: Copy> Readiness<D> {
 
     /// The number is given up: stale events are dropped from here on, waiters learn that it is closed. `deregister` runs under the lock,
     /// so that a wait that comes too late does not have its registration taken away.
-    pub(super) fn reset(&self, deregister: impl FnOnce(D)) {
+    pub(super) fn reset(&self, deregister: impl FnMut(D)) {
         let mut unparkers = Vec::new();
         {
             let mut inner = self.inner.lock();
@@ -299,11 +316,30 @@ impl<D: Copy> Readiness<D> {
                     &mut |unparker| unparkers.push(unparker),
                 );
             }
-            if let Some(registration) = inner.registration.take() {
-                deregister(registration);
-            }
+            inner.registrations.take_all().for_each(deregister);
         }
         unparkers.into_iter().for_each(Unparker::unpark);
+    }
+
+    /// A driver ends and reports nothing more. Nobody is left who depends on it: a waiter keeps its runtime alive. `deregister` runs under the
+    /// lock, as in [`reset`](Self::reset).
+    pub(super) fn retire(&self, is_meant: impl Fn(&D) -> bool, deregister: impl FnOnce()) {
+        // Without the bit there is no registration, and none of this driver's will come: its runtime has ended.
+        if self.look(Direction::Read).0 & REGISTERED == 0 {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        if !inner.registrations.remove(is_meant) {
+            return;
+        }
+        deregister();
+        if inner.registrations.is_empty() {
+            debug_assert!(inner.waiters.iter().all(List::is_empty), "a waiter without a driver");
+            for direction in [Direction::Read, Direction::Write] {
+                // A new word: what was drained under the old registration is tried again.
+                self.store_word(direction, (self.word(direction) & !REGISTERED).wrapping_add(TICK));
+            }
+        }
     }
 }
 
@@ -331,7 +367,7 @@ impl Readiness {
         seen: Seen,
         deadline_ns: Option<u64>,
     ) -> Result<Outcome, Errno> {
-        self.wait_with(direction, seen, deadline_ns, |generation| register(fd, generation))
+        self.wait_with(direction, seen, deadline_ns, Here(fd))
     }
 
     fn wait_with(
@@ -339,7 +375,7 @@ impl Readiness {
         direction: Direction,
         seen: Seen,
         deadline_ns: Option<u64>,
-        register: impl FnOnce(u32) -> Result<&'static Driver, Errno>,
+        registrar: impl Registrar<&'static Driver>,
     ) -> Result<Outcome, Errno> {
         let cell = WaitCell::new();
         let waiter = Waiter::new();
@@ -347,7 +383,7 @@ impl Readiness {
         let enlisted = {
             let _critical = Critical::enter();
             // SAFETY: S8: both stay on this frame, which is left unlisted or settled by a waker.
-            unsafe { self.enlist(direction, seen, &waiter, register) }
+            unsafe { self.enlist(direction, seen, &waiter, registrar) }
         };
         match enlisted {
             Enlisted::Yes => {}
@@ -398,9 +434,11 @@ impl Slot {
     pub(crate) unsafe fn enlist(&self, cell: &WaitCell) -> Enlisted {
         let _critical = Critical::enter();
         self.waiter.attach(cell);
-        let register = |generation| register(self.fd, generation);
         // SAFETY: S8: the caller's contract.
-        unsafe { self.readiness.enlist(self.direction, self.seen, &self.waiter, register) }
+        unsafe {
+            self.readiness
+                .enlist(self.direction, self.seen, &self.waiter, Here(self.fd))
+        }
     }
 
     /// Ends that.
@@ -412,10 +450,19 @@ impl Slot {
 
 /// Waits until something has happened in any of the slots since it looked.
 pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
+    wait_any_with(slots, deadline_ns, Here)
+}
+
+/// As [`wait_any`], with a registrar for each descriptor.
+fn wait_any_with<R: Registrar<&'static Driver>>(
+    slots: &[Option<Slot>],
+    deadline_ns: Option<u64>,
+    registrar: impl Fn(RawFd) -> R,
+) -> Result<Outcome, Errno> {
     let cell = WaitCell::new();
     let joined = {
         let _critical = Critical::enter();
-        join_all(slots, &cell)
+        join_all(slots, &cell, registrar)
     };
     let outcome = match joined {
         Enlisted::Yes => Ok(timers::wait(&cell, WaitReason::Poll, deadline_ns, true)),
@@ -429,15 +476,17 @@ pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Resu
     outcome
 }
 
-fn join_all(slots: &[Option<Slot>], cell: &WaitCell) -> Enlisted {
+fn join_all<R: Registrar<&'static Driver>>(
+    slots: &[Option<Slot>],
+    cell: &WaitCell,
+    registrar: impl Fn(RawFd) -> R,
+) -> Enlisted {
     for slot in slots.iter().flatten() {
         slot.waiter.attach(cell);
         // SAFETY: S8: the only caller unlists every slot before the cell or the slots go away.
         let enlisted = unsafe {
             slot.readiness
-                .enlist(slot.direction, slot.seen, &slot.waiter, |generation| {
-                    register(slot.fd, generation)
-                })
+                .enlist(slot.direction, slot.seen, &slot.waiter, registrar(slot.fd))
         };
         if enlisted != Enlisted::Yes {
             return enlisted;
@@ -454,10 +503,19 @@ pub(crate) fn dispatch(data: u64, bits: u32, out: &mut Vec<Ready>) {
     }
 }
 
-/// Registers in the driver of the caller's processor; the caller is in a critical section.
-fn register(fd: RawFd, generation: u32) -> Result<&'static Driver, Errno> {
-    let driver = current_link().and_then(Driver::of).ok_or(Errno::NOSYS)?;
-    register_in(driver, fd, generation)
+/// The driver of the caller's processor; the caller is in a critical section.
+struct Here(RawFd);
+
+impl Registrar<&'static Driver> for Here {
+    #[inline(always)]
+    fn is_own(&self, registration: &&'static Driver) -> bool {
+        current_link().is_some_and(|link| registration.owner() == link.runtime)
+    }
+
+    fn register(self, generation: u32) -> Result<&'static Driver, Errno> {
+        let driver = current_link().and_then(Driver::of).ok_or(Errno::NOSYS)?;
+        register_in(driver, self.0, generation)
+    }
 }
 
 fn register_in(driver: &'static Driver, fd: RawFd, generation: u32) -> Result<&'static Driver, Errno> {

@@ -48,6 +48,13 @@ impl Timers {
         }
     }
 
+    /// The runtime has ended, and with it all coroutines that had nodes here.
+    pub(super) fn retire(&self) {
+        let wheel = self.wheel.lock();
+        debug_assert_eq!(wheel.len(), 0, "a deadline outlives its coroutine");
+        self.publish(&wheel);
+    }
+
     /// Whether any deadline is pending; a hint that is exact for the worker that holds the processor.
     #[inline(always)]
     pub(super) fn pending(&self) -> bool {

@@ -13,6 +13,21 @@
 //! is then a compiler barrier only; see [`sys::barrier`](crate::sys::barrier). After the sleeper's barrier every producer has either pushed (and the
 //! sleeper's look sees it) or will see the sleeper.
 //!
+//! # Watching
+//! What a coroutine that computes for long has woken, and the events and deadlines of its processor, wait for its worker. So while somebody is
+//! busy and somebody sleeps, one sleeper is the *watcher*: it sleeps by turns, and between them looks after those who have not picked anybody
+//! since the last one (`worker.rs`). Whoever goes to sleep while others are busy takes the duty if it is free. Whoever becomes busy while
+//! others sleep *appoints* one of them if it is free, and wakes it.
+//!
+//! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and one is asleep, there is a watcher, or the one who
+//! goes to sleep has not asked for its duty yet. Workers become busy in `awake` and `stop_searching` only; the duty ends in `awake`, which
+//! appoints the next, in `wake_one` and its like, whose worker comes by `awake`, and in `duty`, which looks whether anybody is busy. All under the
+//! lock.
+//!
+//! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments must be rare: who is
+//! appointed keeps the duty until it has had a long turn, whoever is idle by then. Turns double from 50 µs to 10 ms, so that is some ten
+//! wake-ups in 20 ms at the most, and as many after the last activity; then all is silent.
+//!
 //! # Rejected
 //! Sleeping with a time limit (may's 10 ms, cogo's 1 s): a hundred wake-ups a second, and a lost wake-up shows as a stall instead of a bug.
 //! Waking a worker per piece of work: on a virtual machine a wake-up costs more than most pieces.
@@ -54,6 +69,21 @@ struct Sleepers {
     stack: Vec<usize>,
     searching: usize,
     watcher: Option<usize>,
+    /// The watcher was appointed and has not had a long turn yet.
+    appointed: bool,
+}
+
+impl Sleepers {
+    /// Somebody has become busy. The sleeper that is to watch from now on, and to be woken for it: the one that has slept longest, since it is woken
+    /// last for other work.
+    fn appoint(&mut self) -> Option<usize> {
+        if self.watcher.is_some() {
+            return None;
+        }
+        self.watcher = self.stack.first().copied();
+        self.appointed = self.watcher.is_some();
+        self.watcher
+    }
 }
 
 /// See the head of the file.
@@ -71,6 +101,7 @@ impl Idle {
                 stack: Vec::with_capacity(workers),
                 searching: 0,
                 watcher: None,
+                appointed: false,
             }),
             workers,
         }
@@ -143,12 +174,19 @@ impl Idle {
         true
     }
 
-    /// A searcher has found work. `true` when it was the last one: it should see to it that another searches, if there may be more work.
-    pub(super) fn stop_searching(&self) -> bool {
+    /// A searcher has found work. `true` when it was the last one: it should see to it that another searches, if there may be more work. And
+    /// the sleeper that is to be woken to watch.
+    #[must_use]
+    pub(super) fn stop_searching(&self) -> (bool, Option<usize>) {
         let mut sleepers = self.sleepers.lock();
         sleepers.searching -= 1;
         self.publish(&sleepers);
-        sleepers.searching == 0
+        (sleepers.searching == 0, sleepers.appoint())
+    }
+
+    /// Whether the worker is among the sleepers: a snapshot.
+    pub(super) fn is_asleep(&self, worker: usize) -> bool {
+        self.sleepers.lock().stack.contains(&worker)
     }
 
     /// Announces a sleep. After this the worker looks everywhere once more, and then sleeps.
@@ -162,34 +200,41 @@ impl Idle {
         barrier::heavy();
     }
 
-    /// The worker is awake, for whatever reason. `true`: somebody had taken it out, so it is a searcher now.
-    pub(super) fn awake(&self, worker: usize) -> bool {
+    /// The worker is awake, for whatever reason. `true`: somebody had taken it out, so it is a searcher now. And the sleeper that is to be woken to
+    /// watch.
+    #[must_use]
+    pub(super) fn awake(&self, worker: usize) -> (bool, Option<usize>) {
         let mut sleepers = self.sleepers.lock();
         if sleepers.watcher == Some(worker) {
             sleepers.watcher = None;
+            sleepers.appointed = false;
         }
-        match sleepers.stack.iter().position(|sleeper| *sleeper == worker) {
-            Some(position) => {
-                sleepers.stack.remove(position);
-                self.publish(&sleepers);
-                false
-            }
-            None => true,
+        let position = sleepers.stack.iter().position(|sleeper| *sleeper == worker);
+        if let Some(position) = position {
+            sleepers.stack.remove(position);
+            self.publish(&sleepers);
         }
+        (position.is_none(), sleepers.appoint())
     }
 
-    /// A sleeper asks, before each turn of sleep, what to do. Watch duty is granted to one, while somebody is busy. The wake-up that ended a
-    /// watcher's turn may be the only one there is: who is not in the stack any more must not lie down again.
-    pub(super) fn duty(&self, worker: usize) -> Duty {
+    /// A sleeper asks, before each turn of sleep, what to do, and says whether its last turn was a long one. Watch duty is granted to one, while
+    /// somebody is busy. The wake-up that ended a watcher's turn may be the only one there is: who is not in the stack any more must not
+    /// lie down again.
+    pub(super) fn duty(&self, worker: usize, had_long_turn: bool) -> Duty {
         let mut sleepers = self.sleepers.lock();
         if !sleepers.stack.contains(&worker) {
             return Duty::GetUp;
+        }
+        let is_watcher = sleepers.watcher == Some(worker);
+        sleepers.appointed &= !(is_watcher && had_long_turn);
+        if is_watcher && sleepers.appointed {
+            return Duty::Watch;
         }
         let somebody_is_busy = sleepers.stack.len() + sleepers.searching < self.workers;
         match sleepers.watcher {
             None if somebody_is_busy => sleepers.watcher = Some(worker),
             // Nobody is left to look after: an idle process makes no wake-ups.
-            Some(watcher) if watcher == worker && !somebody_is_busy => sleepers.watcher = None,
+            Some(_) if is_watcher && !somebody_is_busy => sleepers.watcher = None,
             _ => {}
         }
         if sleepers.watcher == Some(worker) {

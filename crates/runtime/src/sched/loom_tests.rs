@@ -107,15 +107,36 @@ impl Model {
     /// A watcher's first turn may end at any moment, and takes with it an event that has just come; its second one lasts.
     fn lie(&self, worker: usize) {
         let mut turns = 0;
-        while self.idle.duty(worker) == Duty::Watch && turns == 0 {
-            turns += 1;
-            self.events[worker].take();
+        loop {
+            match self.idle.duty(worker, turns > 0) {
+                Duty::GetUp => return,
+                Duty::Watch if turns == 0 => {
+                    turns += 1;
+                    self.events[worker].take();
+                }
+                _ => self.events[worker].wait(),
+            }
             if self.work_is_visible(worker) {
                 return;
             }
         }
-        if self.idle.duty(worker) != Duty::GetUp {
-            self.events[worker].wait();
+    }
+
+    fn stop_searching(&self) -> bool {
+        let (was_last, watcher) = self.idle.stop_searching();
+        self.wake(watcher);
+        was_last
+    }
+
+    fn awake(&self, worker: usize) -> bool {
+        let (searching, watcher) = self.idle.awake(worker);
+        self.wake(watcher);
+        searching
+    }
+
+    fn wake(&self, watcher: Option<usize>) {
+        if let Some(watcher) = watcher {
+            self.events[watcher].notify();
         }
     }
 
@@ -125,7 +146,7 @@ impl Model {
             if take_from(&self.inboxes[worker]) || take_from(&self.queue) {
                 // As a searcher it tells the next. But one that got up by itself, since work had come on its way to bed, was no searcher
                 // any more, while the producer may have seen that it still was: so it tells the next if it leaves something.
-                let last_searcher = searching && self.idle.stop_searching();
+                let last_searcher = searching && self.stop_searching();
                 if last_searcher || self.queue.load(Ordering::Relaxed) > 0 {
                     self.notify();
                 }
@@ -133,7 +154,7 @@ impl Model {
             }
             if self.stopping.load(Ordering::Relaxed) {
                 if searching {
-                    self.idle.stop_searching();
+                    self.stop_searching();
                 }
                 return End::Stopped;
             }
@@ -144,7 +165,7 @@ impl Model {
             if !self.work_is_visible(worker) {
                 self.lie(worker);
             }
-            searching = self.idle.awake(worker);
+            searching = self.awake(worker);
         }
     }
 }
@@ -271,18 +292,67 @@ fn one_watcher_at_a_time() {
             let (model, watching) = (model.clone(), watching.clone());
             thread::spawn(move || {
                 model.idle.sleep(worker, false);
-                if model.idle.duty(worker) == Duty::Watch {
+                if model.idle.duty(worker, false) == Duty::Watch {
                     assert_eq!(watching.fetch_add(1, Ordering::Relaxed), 0, "two watchers");
                     watching.fetch_sub(1, Ordering::Relaxed);
                 }
-                model.idle.awake(worker);
+                let _ = model.idle.awake(worker);
             })
         });
         for sleeper in sleepers {
             sleeper.join().unwrap();
         }
         model.idle.sleep(2, false);
-        assert_eq!(model.idle.duty(2), Duty::Watch, "the duty was not given back");
+        assert_eq!(model.idle.duty(2, false), Duty::Watch, "the duty was not given back");
+    });
+}
+
+/// Two sleep for good; one is woken and becomes busy: the other one watches, also if it was about to give the duty up just then.
+#[test]
+fn who_becomes_busy_is_watched_over() {
+    check(|| {
+        let model = model(2);
+        model.idle.sleep(0, false);
+        model.idle.sleep(1, false);
+        let watcher = thread::spawn({
+            let model = model.clone();
+            // One who ends a turn, or is woken for nothing, asks for its duty.
+            move || model.idle.duty(1, true) == Duty::Watch
+        });
+        let (searching, appointed) = model.idle.awake(0);
+        assert!(!searching);
+        assert!(model.idle.start_searching());
+        let (_, appointed_later) = model.idle.stop_searching();
+        let asked = watcher.join().unwrap();
+        let appointed = appointed.or(appointed_later);
+        assert!(asked || appointed == Some(1), "nobody watches over the busy worker");
+        assert_eq!(model.idle.duty(1, false), Duty::Watch);
+    });
+}
+
+/// An event that one of two sleepers fetches by itself makes it busy for ever; what it leaves behind is seen by the other, which is woken to watch.
+#[test]
+fn a_sleeper_is_woken_to_watch() {
+    check(|| {
+        let model = model(2);
+        model.idle.sleep(0, false);
+        let (watches, event) = (Arc::new(AtomicBool::new(false)), model.clone());
+        let sleeper = thread::spawn({
+            let watches = watches.clone();
+            move || {
+                event.idle.sleep(1, false);
+                loop {
+                    match event.idle.duty(1, false) {
+                        Duty::Watch => break watches.store(true, Ordering::Relaxed),
+                        Duty::Sleep => event.events[1].wait(),
+                        Duty::GetUp => unreachable!("nobody takes it out"),
+                    }
+                }
+            }
+        });
+        model.awake(0);
+        sleeper.join().unwrap();
+        assert!(watches.load(Ordering::Relaxed));
     });
 }
 

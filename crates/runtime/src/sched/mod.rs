@@ -19,6 +19,12 @@
 //! The pick runs on the stack of the coroutine that leaves, in a critical section; the worker's own context is entered only when there is
 //! nothing to pick, and then does what takes time (`switch.rs`).
 //!
+//! # Only its own scheduler queues a coroutine
+//! Descriptors, futex words, channels and joins belong to the process; a scheduler has workers, counts and malloc's words of its own. So whoever
+//! makes a coroutine ready asks the coroutine's scheduler to queue it ([`Schedule`]), and a worker whose driver returns another's coroutine
+//! sends it home (`Worker::queue_batch`). A light one would otherwise run under another thread's identity, and an isolated one where its end is
+//! counted for the wrong runtime (S10).
+//!
 //! # Rejected
 //! *A queue per worker that only its owner may empty* (may): work waits while others sleep. *The LIFO slot out of thieves' reach* (tokio): work
 //! behind a long computation is lost to the others; here a watcher takes it after a moment. *A global queue first* (Go before 1.1): one lock.
@@ -33,6 +39,7 @@ mod processor;
 mod shutdown;
 mod spawn;
 mod switch;
+mod watch;
 mod worker;
 
 pub use overflow::OverflowPolicy;
@@ -40,6 +47,7 @@ pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{set_key_destructors, yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
 
+use crate::collections::ring::Owner;
 use crate::coroutine::{Core, Critical, Kind, Pools, Ready, Schedule, WorkerLink, current_link, pools};
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::{Lock, barrier};
@@ -65,6 +73,8 @@ pub(crate) struct Config {
 /// One runtime's scheduler. Lives for ever once made: a late waker may call it at any time. What it holds of the system (descriptors, threads)
 /// goes at the shutdown.
 pub(crate) struct Scheduler {
+    /// Distinct among the schedulers of the process, and not 0: the owner of the drivers.
+    number: usize,
     processors: Box<[processor::Shared]>,
     workers: Box<[worker::Public]>,
     injector: Injector,
@@ -75,7 +85,7 @@ pub(crate) struct Scheduler {
     stopping: AtomicBool,
     /// Coroutines that OS threads have spawned; workers count in their processors.
     spawned_outside: AtomicU64,
-    /// Workers whose threads have not ended.
+    /// Workers whose threads have not ended; the last one gives up what the scheduler holds of the system.
     running: AtomicUsize,
     threads: Lock<Vec<std::thread::JoinHandle<()>>>,
 }
@@ -94,6 +104,8 @@ fn aside() {}
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+static NEXT_NUMBER: AtomicUsize = AtomicUsize::new(1);
+
 /// Ids are handed to workers in blocks, so that spawning touches no shared line.
 const ID_BLOCK: u64 = 1024;
 
@@ -106,14 +118,11 @@ impl Scheduler {
         let class = Pools::class_for(config.stack_bytes)?;
         // The first stack proves that the class can be had, where an error can still be told.
         pools().reserve(class, 1)?;
-        let mut shares = Vec::new();
-        let mut rings = Vec::new();
-        for index in 0..config.workers {
-            let (shared, ring) = processor::Shared::make(index)?;
-            shares.push(shared);
-            rings.push(ring);
-        }
+        // Relaxed: only distinctness matters.
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+        let (shares, rings) = make_processors(number, config.workers)?;
         let scheduler: &'static Scheduler = Box::leak(Box::new(Scheduler {
+            number,
             processors: shares.into_boxed_slice(),
             workers: (0..config.workers).map(|_| worker::Public::new()).collect(),
             injector: Injector::new(),
@@ -122,7 +131,7 @@ impl Scheduler {
             light: config.light || identity::facts().is_err() || crate::coroutine::slots_offset().is_none(),
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
-            running: AtomicUsize::new(0),
+            running: AtomicUsize::new(config.workers),
             threads: Lock::new(Vec::new()),
         }));
         worker::start_all(scheduler, rings, &config.name)?;
@@ -175,12 +184,21 @@ impl Scheduler {
         }
     }
 
+    /// One was appointed to watch.
+    #[inline]
+    fn wake_watcher(&self, watcher: Option<usize>) {
+        if let Some(watcher) = watcher {
+            self.wake_worker(watcher);
+        }
+    }
+
     fn wake_worker(&self, worker: usize) {
         self.processors[worker].driver.wake();
     }
 
     /// Queues from an OS thread, or from another runtime's worker.
     fn schedule_from_outside(&self, ready: Ready) {
+        debug_assert!(ready.core().belongs_to(self), "queued by another's scheduler");
         if is_bound(ready.core()) {
             self.send_to_its_worker(ready);
         } else {
@@ -200,6 +218,25 @@ impl Scheduler {
             self.wake_worker(id);
         }
     }
+}
+
+/// The processors of the runtime of this number, and the rings of their owners.
+fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::Shared>, Vec<Owner<Ready>>)> {
+    let mut shares: Vec<processor::Shared> = Vec::with_capacity(count);
+    let mut rings = Vec::with_capacity(count);
+    for index in 0..count {
+        match processor::Shared::make(runtime, index) {
+            Ok((shared, ring)) => {
+                shares.push(shared);
+                rings.push(ring);
+            }
+            Err(error) => {
+                shares.iter().for_each(|shared| shared.driver.retire());
+                return Err(error);
+            }
+        }
+    }
+    Ok((shares, rings))
 }
 
 /// Whether the coroutine may continue on one worker only.

@@ -74,7 +74,7 @@ pub(super) struct Shared {
     stealer: Stealer<Ready>,
     /// The coroutine that the running one woke last; it runs next.
     lifo: AtomicPtr<Core>,
-    pub(super) driver: Driver,
+    pub(super) driver: &'static Driver,
     /// The owner's count of picks; a watcher sees by it that one coroutine runs for long.
     tick: AtomicU32,
     pub(super) spawned: AtomicU64,
@@ -102,13 +102,13 @@ pub(super) struct Processor {
 }
 
 impl Shared {
-    /// Makes both halves of the `index`th processor.
-    pub(super) fn make(index: usize) -> io::Result<(Shared, Owner<Ready>)> {
+    /// Makes both halves of the `index`th processor of a runtime.
+    pub(super) fn make(runtime: usize, index: usize) -> io::Result<(Shared, Owner<Ready>)> {
         let (owner, stealer) = ring::ring();
         let shared = Shared {
             stealer,
             lifo: AtomicPtr::new(ptr::null_mut()),
-            driver: Driver::new()?,
+            driver: Driver::take(runtime)?,
             tick: AtomicU32::new(index as u32),
             spawned: AtomicU64::new(0),
             finished: AtomicU64::new(0),
@@ -125,8 +125,8 @@ impl Shared {
     /// Adds one to a counter that only the owner of the processor writes.
     #[inline(always)]
     pub(super) fn count(counter: &AtomicU64) {
-        // Relaxed: one writer; readers sum up at leisure.
-        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        // Relaxed: one writer. Release: pairs with the Acquire in `Scheduler::alive`: who sees a coroutine's end sees its spawn.
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     pub(super) fn tick(&self) -> u32 {

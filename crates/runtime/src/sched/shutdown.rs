@@ -1,11 +1,28 @@
 //! The end of a scheduler: cancel what is left, let it run its destructors, report what would not end, stop the workers.
 //!
-//! Coroutines are counted without a shared counter: each processor counts those it spawned and those it finished, OS threads' spawns
-//! have a counter of their own. The sums are read finished-first: if they are equal then, nothing was alive at that moment, because a
-//! coroutine is counted as spawned before it can finish.
+//! # Protocol
+//! A shutdown first *cancels*, again and again, until nothing is alive or its deadline has come; then it *stops* the scheduler: spawns are refused
+//! from here on. A stopped scheduler is *over* when no coroutine of it is alive. Its workers end then, and not before: a worker that finds
+//! nothing to do looks whether the scheduler is over, and wakes the others when it leaves. The last one gives the drivers back.
+//!
+//! So a coroutine that is left behind at the deadline goes on as a detached thread does: it stays cancelled, and it takes part in what it waits for. It
+//! cannot be left without a worker: it is listed at futex words, channels and descriptors that the living use, whose wakes and messages it
+//! would swallow; and a light one's thread-locals, which others may borrow, would end with the thread.
+//!
+//! # The counts
+//! Coroutines are counted without a shared counter: each processor counts those it spawned and those it finished, OS threads' spawns have a
+//! counter of their own. A coroutine is counted as spawned before it is queued. The sums are read finished-first. Let T be a moment between the two readings.
+//! What was finished by T is at least the first sum, what was spawned by T at most the second: their difference is at least what was
+//! alive at T. If it is zero, nothing was alive at T. That needs the reader to see the spawn of each coroutine whose end it sees: the end is
+//! counted with Release, behind the queues that carried the coroutine from its spawner.
+//!
+//! # The race: a spawn against the stop
+//! A coroutine that spawns is alive itself, so its scheduler is not over. An OS thread counts first and looks for the stop afterwards, and a worker looks
+//! for the stop first and sums up afterwards, all in one order (sequentially consistent): either the thread sees the stop and takes its count back, or the
+//! worker sees the count. Whoever takes a count back wakes the workers, for they may have seen it.
 
 use super::{Scheduler, processor};
-use crate::coroutine::{CoreRef, Critical, Schedule, current_core, pools};
+use crate::coroutine::{CoreRef, Critical, current_core, pools};
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::clock;
 use std::sync::Once;
@@ -36,9 +53,9 @@ pub(super) fn prepare_for_forks() {
 }
 
 impl Scheduler {
-    /// Coroutines that have been spawned and have not ended.
+    /// Coroutines that have been spawned and have not ended. Zero is exact, for a moment during the call: see the head of the file.
     pub(crate) fn alive(&self) -> u64 {
-        // Acquire, all three: pairs with nothing stronger than program order on the other side; the shutdown asks again until the sums agree.
+        // Acquire: pairs with the Release in `Shared::count`.
         let sum_of = |counter: fn(&processor::Shared) -> &AtomicU64| -> u64 {
             self.processors
                 .iter()
@@ -47,15 +64,19 @@ impl Scheduler {
         };
         let finished = sum_of(|shared| &shared.finished);
         let inside = sum_of(|shared| &shared.spawned);
-        // Acquire: pairs as above.
-        let outside = self.spawned_outside.load(Ordering::Acquire);
+        // SeqCst: pairs with `count_spawn_from_outside`.
+        let outside = self.spawned_outside.load(Ordering::SeqCst);
         (inside + outside).saturating_sub(finished)
     }
 
-    /// Whether workers are to end once nothing is alive.
-    pub(super) fn is_stopping(&self) -> bool {
-        // Relaxed: a flag; the wake-ups that follow it order it.
-        self.stopping.load(Ordering::Relaxed)
+    fn is_stopping(&self) -> bool {
+        // SeqCst: pairs with the store in `stop_workers`; see the race in the head of the file.
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Whether the workers are to end: it was stopped, and nothing is alive.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_stopping() && self.alive() == 0
     }
 
     pub(super) fn refuses_spawns(&self) -> bool {
@@ -63,23 +84,56 @@ impl Scheduler {
         self.is_stopping() || FORKED.load(Ordering::Relaxed)
     }
 
-    /// Bookkeeping of a worker that ends.
-    pub(super) fn idle_stop(&self, searching: bool) {
+    /// Counts a coroutine that an OS thread is about to make; `false`, and takes it back, when spawns are refused.
+    pub(super) fn count_spawn_from_outside(&self) -> bool {
+        // SeqCst: pairs with the loads in `is_over`.
+        self.spawned_outside.fetch_add(1, Ordering::SeqCst);
+        if !self.refuses_spawns() {
+            return true;
+        }
+        self.uncount_spawn_from_outside();
+        false
+    }
+
+    /// It was not made after all.
+    #[cold]
+    pub(super) fn uncount_spawn_from_outside(&self) {
+        // SeqCst: pairs with the loads in `is_over`: who saw the count is woken to see that it has gone.
+        self.spawned_outside.fetch_sub(1, Ordering::SeqCst);
+        if self.is_over() {
+            self.wake_all();
+        }
+    }
+
+    /// A worker leaves, since the scheduler is over; so must the others.
+    pub(super) fn leave(&self, searching: bool) {
         if searching {
-            self.idle.stop_searching();
+            // Nobody is busy any more, so nobody is to be watched.
+            let _ = self.idle.stop_searching();
+        }
+        self.wake_all();
+    }
+
+    /// A worker's thread has ended, or could not be made. After the last one nobody polls the drivers.
+    pub(super) fn count_end_of_worker(&self) {
+        // Release: pairs with the Acquire of the last one, which sees what the others did with the drivers.
+        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.processors.iter().for_each(|shared| shared.driver.retire());
+        }
+    }
+
+    fn wake_all(&self) {
+        crate::sys::barrier::heavy();
+        drop(self.idle.wake_all());
+        for shared in &self.processors {
+            shared.driver.wake();
         }
     }
 
     /// Calls `look` with every live coroutine of this scheduler.
     pub(crate) fn for_each(&self, mut look: impl FnMut(CoreRef)) {
         pools().for_each_core(|core| {
-            let own = core.scheduler.get().is_some_and(|scheduler| {
-                std::ptr::eq(
-                    std::ptr::from_ref::<dyn Schedule>(scheduler).cast::<()>(),
-                    std::ptr::from_ref(self).cast(),
-                )
-            });
-            if own && !core.lifecycle.is_done() {
+            if core.belongs_to(self) && !core.lifecycle.is_done() {
                 look(core);
             }
         });
@@ -103,26 +157,18 @@ impl Scheduler {
         Vec::new()
     }
 
-    /// Stops the workers that are idle, and waits for their threads; those that run a coroutine which never ends are left alone.
+    /// Refuses spawns from now on, and ends the workers as soon as nothing is alive. If that is so already, waits for their threads.
     pub(crate) fn stop_workers(&self) {
-        // Relaxed: see `is_stopping`.
-        self.stopping.store(true, Ordering::Relaxed);
-        crate::sys::barrier::heavy();
-        drop(self.idle.wake_all());
-        for shared in &self.processors {
-            shared.driver.wake();
-        }
+        // SeqCst: pairs with the load in `is_stopping`.
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake_all();
         let threads = std::mem::take(&mut *self.threads.lock());
-        // A worker that is stuck in a coroutine would block the caller for ever.
-        let patience = clock::now_ns() + 1_000_000_000;
+        if !self.is_over() {
+            return;
+        }
         for thread in threads {
-            while !thread.is_finished() && clock::now_ns() < patience {
-                std::thread::sleep(LOOK_EVERY);
-            }
-            if thread.is_finished() {
-                // A worker's thread does not panic; if it did, the process would have aborted.
-                let _ = thread.join();
-            }
+            // A worker's thread does not panic; if it did, the process would have aborted.
+            let _ = thread.join();
         }
     }
 }

@@ -12,7 +12,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Why a coroutine could not be made. The closure is dropped, unless the caller kept it.
+/// Why a coroutine could not be made. The closure is dropped, outside of critical sections.
 #[derive(Debug)]
 pub(crate) enum SpawnError {
     /// The runtime is shut down.
@@ -56,13 +56,19 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     request: SpawnRequest,
     body: F,
 ) -> Result<CoreRef, SpawnError> {
-    let _critical = Critical::enter();
+    let critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
-    if scheduler.refuses_spawns() {
-        return Err(SpawnError::Stopped);
-    }
+    let made = match make(scheduler, worker, request) {
+        Ok(made) => made,
+        Err(error) => {
+            // Its destructor is user code, which may wait.
+            drop(critical);
+            drop(body);
+            return Err(error);
+        }
+    };
     // SAFETY: S1: the bounds are the caller's.
-    let (handle, ready) = unsafe { make(scheduler, worker, request, body) }?;
+    let (handle, ready) = unsafe { made.with_body(body) };
     match worker {
         Some(worker) => worker.queue_spawned(ready),
         None => scheduler.schedule_from_outside(ready),
@@ -71,7 +77,7 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
 }
 
 /// Makes a coroutine of each body and queues them all; one worker is woken, which wakes the next if it leaves work behind. The handles go to `made`,
-/// also those that were made before an error; the bodies that are left are dropped.
+/// also those that were made before an error; the bodies that are left stay in `bodies`.
 ///
 /// # Safety
 /// As [`spawn`], for each body.
@@ -87,21 +93,22 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
     let _critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
     let mut outcome = Ok(());
-    if scheduler.refuses_spawns() {
-        return Err(SpawnError::Stopped);
-    }
-    for body in bodies.drain(..) {
+    bodies.reverse();
+    while let Some(body) = bodies.pop() {
         let request = SpawnRequest {
             site: Some(site),
             ..SpawnRequest::default()
         };
-        // SAFETY: S1: the bounds are the caller's.
-        match unsafe { make(scheduler, worker, request, body) } {
-            Ok((handle, ready)) => {
+        match make(scheduler, worker, request) {
+            Ok(fresh) => {
+                // SAFETY: S1: the bounds are the caller's.
+                let (handle, ready) = unsafe { fresh.with_body(body) };
                 made.push(handle);
                 queue.push(ready);
             }
             Err(error) => {
+                // Not dropped here: its destructor is user code, which may wait.
+                bodies.push(body);
                 outcome = Err(error);
                 break;
             }
@@ -117,43 +124,57 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
     outcome
 }
 
-/// A coroutine that nobody has queued yet; counted as spawned.
-///
-/// # Safety
-/// As [`spawn`]; the caller is in a critical section, and `worker` is its own.
+/// A coroutine that has no body yet, and that nobody knows; counted as spawned.
+struct Made(NonNull<Core>);
+
+impl Made {
+    /// Gives it its body, and makes a handle and the duty to queue it.
+    ///
+    /// # Safety
+    /// As [`spawn`].
+    #[inline(always)]
+    unsafe fn with_body<F: FnOnce() -> T, T>(self, body: F) -> (CoreRef, Ready) {
+        // SAFETY: S2: cores are type-stable, and this one is ours.
+        let fresh = unsafe { self.0.as_ref() };
+        // SAFETY: S1: fresh from the pool; the bounds are the caller's.
+        unsafe { fresh.body.put(body) };
+        // SAFETY: S2: one of the two references that `begin` made.
+        let handle = unsafe { CoreRef::adopt(self.0) };
+        // SAFETY: S1: nobody else knows the core.
+        (handle, unsafe { Ready::from_core(self.0) })
+    }
+}
+
+/// Makes a coroutine without its body; the caller is in a critical section, and `worker` is its own.
 #[inline(always)]
-unsafe fn make<F: FnOnce() -> T, T>(
+fn make(
     scheduler: &'static Scheduler,
     worker: Option<&'static Worker>,
     request: SpawnRequest,
-    body: F,
-) -> Result<(CoreRef, Ready), SpawnError> {
+) -> Result<Made, SpawnError> {
     let class = match request.stack_bytes {
         None => scheduler.class,
         Some(bytes) => Pools::class_for(bytes).map_err(SpawnError::NoStack)?,
     };
     match worker {
-        Some(worker) => worker.link.caches.reserve(class),
-        None => pools().reserve(class, 1),
-    }
-    .map_err(SpawnError::NoStack)?;
-    let core = begin(scheduler, worker, class, request);
-    // SAFETY: S2: cores are type-stable, and this one is ours.
-    let fresh = unsafe { core.as_ref() };
-    // SAFETY: S1: fresh from the pool; the bounds are the caller's.
-    unsafe { fresh.body.put(body) };
-    // SAFETY: S2: one of the two references that `begin` made.
-    let handle = unsafe { CoreRef::adopt(core) };
-    // SAFETY: S1: nobody else knows the core.
-    let ready = unsafe { Ready::from_core(core) };
-    match worker {
-        Some(worker) => super::processor::Shared::count(&worker.processor().shared.spawned),
-        // Relaxed: counted before it is queued; the queue's lock orders it for whoever finishes it.
+        Some(worker) => {
+            if scheduler.refuses_spawns() {
+                return Err(SpawnError::Stopped);
+            }
+            worker.link.caches.reserve(class).map_err(SpawnError::NoStack)?;
+            super::processor::Shared::count(&worker.processor().shared.spawned);
+        }
         None => {
-            scheduler.spawned_outside.fetch_add(1, Ordering::Relaxed);
+            if !scheduler.count_spawn_from_outside() {
+                return Err(SpawnError::Stopped);
+            }
+            pools().reserve(class, 1).map_err(|error| {
+                scheduler.uncount_spawn_from_outside();
+                SpawnError::NoStack(error)
+            })?;
         }
     }
-    Ok((handle, ready))
+    Ok(Made(begin(scheduler, worker, class, request)))
 }
 
 /// Takes a core out of the pool and begins its life, with two references: the coroutine's own, and the caller's.

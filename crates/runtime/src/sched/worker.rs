@@ -3,10 +3,11 @@
 //! Its own context does what takes time: looking outside, stealing, sleeping. It runs on the OS thread's stack and identity, where hooks pass
 //! straight through. What runs on a coroutine's stack is the pick from the worker's own queues only, and the regular look outside.
 
-use super::idle::{Duty, Idle};
+use super::idle::Idle;
 use super::pinned::Pinned;
 use super::processor::{Processor, Shared};
 use super::switch::run_from_base;
+use super::watch::Round;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
@@ -14,10 +15,10 @@ use crate::coroutine::{Caches, Core, Ready, WorkerLink, bind_worker_thread, curr
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::Ordering;
-use crate::sys::{self, clock};
+use crate::sys;
 use silken_context::identity::{self, AllocatorPair, Facts};
 use silken_context::switch::{self, Context};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
@@ -31,11 +32,6 @@ const INJECTOR_BATCH_MIN: usize = 4;
 /// Looks for work before a worker sleeps. A wake-up of a sleeping core costs 25 µs and more in a virtual machine; this is a fraction of it.
 /// A guess to be tuned.
 const SEARCH_ROUNDS: u32 = 64;
-
-/// A watcher's first look comes after this, each further one after twice as long, up to the last: a coroutine that computes for long delays
-/// what waits behind it by about as much as it has already run. The limits are those of Go's monitor.
-const WATCH_FIRST_NS: u64 = 50_000;
-const WATCH_LAST_NS: u64 = 10_000_000;
 
 // SAFETY: S8: `next` is a field of the core, which stays where it is for ever; who holds the Ready owns the link.
 unsafe impl Linked for Core {
@@ -65,12 +61,13 @@ impl Public {
 pub(crate) struct Worker {
     /// Alone, it holds every ready coroutine: there is nobody to share a ring with.
     pub(super) pinned: Pinned,
-    processor: Processor,
+    pub(super) processor: Processor,
     pub(super) link: WorkerLink,
     pub(super) scheduler: &'static Scheduler,
     /// The last pick was from the pinned queue, and the ring has its turn.
     pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
+    pub(super) round: RefCell<Round>,
 }
 
 /// Who runs next.
@@ -107,16 +104,14 @@ pub(crate) fn current_worker_id() -> Option<usize> {
 /// Starts the threads of a scheduler.
 pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>, name: &str) -> io::Result<()> {
     for (id, ring) in rings.into_iter().enumerate() {
-        // Relaxed: the shutdown reads it after joining, or asks for a hint.
-        scheduler.running.fetch_add(1, Ordering::Relaxed);
         let started = std::thread::Builder::new()
             .name(format!("{name}-{id}"))
             .spawn(move || run(scheduler, id, ring));
         match started {
             Ok(thread) => scheduler.threads.lock().push(thread),
             Err(error) => {
-                scheduler.running.fetch_sub(1, Ordering::Relaxed);
                 scheduler.stop_workers();
+                (id..scheduler.workers.len()).for_each(|_| scheduler.count_end_of_worker());
                 return Err(error);
             }
         }
@@ -135,7 +130,7 @@ fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
     worker.link.caches.flush();
     bind_worker_thread(ptr::null());
     drop(alternate_stack);
-    scheduler.running.fetch_sub(1, Ordering::Relaxed);
+    scheduler.count_end_of_worker();
 }
 
 /// Room for the handler of a stack overflow, which prints one line.
@@ -157,7 +152,8 @@ impl Worker {
                 own_slots: own_slots(),
                 allocator_words: facts.map_or(AllocatorPair::unusual(), Facts::allocator_pair),
                 scheduler,
-                driver: Cell::new((&raw const shared.driver).cast()),
+                runtime: scheduler.number,
+                driver: Cell::new(ptr::from_ref(shared.driver).cast()),
                 caches: Caches::new(scheduler.class, facts),
                 id,
             },
@@ -166,6 +162,7 @@ impl Worker {
             pinned: Pinned::new(),
             pinned_last: Cell::new(false),
             ids: Cell::new((0, 0)),
+            round: RefCell::new(Round::default()),
         }
     }
 
@@ -275,12 +272,15 @@ impl Worker {
     /// What must not wait until the own queues are empty: events, deadlines, the injector, the inbox.
     #[cold]
     #[inline(never)]
-    fn look_outside(&self) {
+    fn look_outside(&'static self) {
         if self.processor.shared.driver.is_worth_a_look() {
             self.poll(Wait::Not);
         }
         self.take_inbox();
         self.take_injected();
+        if !self.processor.alone {
+            self.make_a_round();
+        }
     }
 
     fn take_inbox(&self) {
@@ -305,7 +305,7 @@ impl Worker {
         self.scheduler.injector.pop_batch(share, |ready| self.queue_tail(ready)) > 0
     }
 
-    fn poll(&self, wait: Wait) -> bool {
+    pub(super) fn poll(&self, wait: Wait) -> bool {
         // Taken out, so that what queues them may poll again.
         let mut batch = self.processor.batch.take();
         self.processor
@@ -317,10 +317,15 @@ impl Worker {
         found
     }
 
-    fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
+    pub(super) fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
         let count = batch.len();
         for ready in batch.drain(..) {
-            self.queue_from_driver(ready);
+            // A descriptor may be registered in several runtimes' drivers, and its event wakes the waiters of all.
+            if ready.core().belongs_to(self.scheduler) {
+                self.queue_from_driver(ready);
+            } else {
+                ready.send_home();
+            }
         }
         if count > 1 {
             self.scheduler.notify();
@@ -347,7 +352,7 @@ impl Worker {
 
     /// Behind the others; half of a full ring goes to the injector.
     #[inline(always)]
-    fn queue_tail(&self, ready: Ready) {
+    pub(super) fn queue_tail(&self, ready: Ready) {
         if self.processor.alone {
             return self.pinned.push(ready);
         }
@@ -426,8 +431,8 @@ impl Worker {
                 self.found(searching);
                 return Some(ready);
             }
-            if self.scheduler.is_stopping() {
-                self.scheduler.idle_stop(searching);
+            if self.scheduler.is_over() {
+                self.scheduler.leave(searching);
                 return None;
             }
             if !searching {
@@ -446,10 +451,17 @@ impl Worker {
     /// The worker has work and searches no more; if it was the last searcher, another one is sent for what else there may be. One that got up by
     /// itself, since work had come on its way to bed, is no searcher; but the producers may have seen that it still was, and told nobody.
     fn found(&self, searching: bool) {
-        let was_last = searching && self.scheduler.idle.stop_searching();
+        let was_last = searching && self.stop_searching();
         if was_last || self.processor.shared.has_work() || self.scheduler.injector.len() > 0 {
             self.scheduler.notify();
         }
+    }
+
+    /// The worker is no searcher any more, but busy; says whether it was the last one.
+    fn stop_searching(&self) -> bool {
+        let (was_last, watcher) = self.scheduler.idle.stop_searching();
+        self.scheduler.wake_watcher(watcher);
+        was_last
     }
 
     #[allow(clippy::collapsible_if, reason = "taking in and picking are two steps")]
@@ -497,52 +509,16 @@ impl Worker {
         let idle: &Idle = &self.scheduler.idle;
         idle.sleep(self.link.id, searching);
         if !self.work_is_visible() {
-            let mut watch_ns = WATCH_FIRST_NS;
-            loop {
-                let wait = match idle.duty(self.link.id) {
-                    Duty::Watch => Wait::Until(clock::now_ns() + watch_ns),
-                    Duty::Sleep => Wait::Forever,
-                    Duty::GetUp => break,
-                };
-                let before = self.ticks();
-                let found = self.poll(wait) || self.work_is_visible();
-                if found || matches!(wait, Wait::Forever) || self.look_after_the_busy(&before) {
-                    break;
-                }
-                watch_ns = (2 * watch_ns).min(WATCH_LAST_NS);
-            }
+            self.sleep_until_needed(idle);
         }
-        idle.awake(self.link.id)
-    }
-
-    fn ticks(&self) -> Vec<u32> {
-        self.scheduler.processors.iter().map(Shared::tick).collect()
-    }
-
-    /// On watch: polls the drivers of those who run one coroutine for long, and takes what it woke.
-    fn look_after_the_busy(&'static self, before: &[u32]) -> bool {
-        let mut found = false;
-        let mut batch = self.processor.batch.take();
-        for victim in self.victims() {
-            let index = self
-                .scheduler
-                .processors
-                .iter()
-                .position(|shared| ptr::eq(shared, victim));
-            if index.is_none_or(|index| before[index] != victim.tick()) {
-                continue;
-            }
-            victim.driver.visit(self.processor.room(), &mut batch);
-            batch.extend(self.processor.steal_lifo(victim));
-        }
-        found |= self.queue_batch(&mut batch);
-        self.processor.batch.replace(batch);
-        found
+        let (searching, watcher) = idle.awake(self.link.id);
+        self.scheduler.wake_watcher(watcher);
+        searching
     }
 
     /// The second look of the idle protocol.
-    fn work_is_visible(&self) -> bool {
-        self.scheduler.is_stopping()
+    pub(super) fn work_is_visible(&self) -> bool {
+        self.scheduler.is_over()
             || self.scheduler.injector.len() > 0
             || !self.scheduler.workers[self.link.id].inbox.is_empty()
             || self.scheduler.processors.iter().any(Shared::has_work)

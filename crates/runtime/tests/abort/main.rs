@@ -4,6 +4,7 @@
 //! returns says so on standard output, so that a child that never ran its case cannot pass for one that did. A child that hangs fails by an
 //! alarm of its own.
 
+mod alone;
 mod crash;
 mod overflow;
 
@@ -115,6 +116,7 @@ fn run_in_child(name: &str) -> ExitCode {
 fn cases() -> Vec<Case> {
     let mut cases = overflow::cases();
     cases.extend(crash::cases());
+    cases.extend(alone::cases());
     cases
 }
 

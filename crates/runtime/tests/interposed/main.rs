@@ -1,4 +1,5 @@
 //! Foreign blocking code on coroutines, through the interposed symbols.
 
 mod io;
+mod runtimes;
 mod waits;

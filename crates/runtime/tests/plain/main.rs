@@ -9,6 +9,7 @@ mod park;
 mod scope;
 mod shutdown;
 mod spawn;
+mod watch;
 
 /// Runs a case on runtimes of one, two and four workers, with isolated and with light coroutines.
 fn on_all(case: impl Fn() + Send + Sync) {

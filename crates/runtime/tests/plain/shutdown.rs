@@ -1,9 +1,11 @@
 //! What is left when main returns.
 
-use silken::{Runtime, spawn};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use silken::{Builder, Runtime, spawn};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Count(Arc<AtomicUsize>);
 impl Drop for Count {
@@ -75,6 +77,114 @@ fn what_does_not_end_is_reported() {
     assert_eq!(report.left.len(), 1);
     assert!(!report.is_clean());
     stop.store(true, Ordering::Relaxed);
+}
+
+/// How many threads of this process have names that begin so.
+fn threads_named(prefix: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "{what} has not come");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What is left behind waits for a lock of std, which is not cancelled: it gets the lock as a detached thread would, and gives it on.
+#[test]
+fn who_is_left_behind_takes_part_in_what_it_waits_for() {
+    for workers in [1, 2] {
+        let lock = Arc::new(Mutex::new(0));
+        let guard = lock.lock().unwrap();
+        let runtime = Runtime::builder().workers(workers).name("behind").build().unwrap();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        for _ in 0..3 {
+            let (lock, waiting) = (lock.clone(), waiting.clone());
+            runtime.spawn(move || {
+                waiting.fetch_add(1, Ordering::SeqCst);
+                *lock.lock().unwrap() += 1;
+            });
+        }
+        wait_until("the coroutines", || waiting.load(Ordering::SeqCst) == 3);
+        let (done, is_done) = mpsc::channel();
+        let thread = std::thread::spawn({
+            let lock = lock.clone();
+            move || {
+                *lock.lock().unwrap() += 1;
+                done.send(()).unwrap();
+            }
+        });
+        // Until it sleeps, behind them.
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(runtime.shutdown(Duration::from_millis(20)).left.len(), 3);
+        drop(guard);
+        is_done.recv_timeout(PATIENCE).expect("the thread gets the lock");
+        thread.join().unwrap();
+        wait_until("the end of the workers", || threads_named("behind-") == 0);
+        assert_eq!(*lock.lock().unwrap(), 4);
+    }
+}
+
+/// A message that goes to one who is left behind is not lost: it is at work still. It spawns nothing more.
+#[test]
+fn who_is_left_behind_goes_on_and_spawns_nothing() {
+    let runtime = Runtime::builder().workers(2).name("message").build().unwrap();
+    let (sender, receiver) = silken::channel::bounded::<u32>(0);
+    let (answers, answer) = mpsc::channel();
+    let begun = Arc::new(AtomicBool::new(false));
+    let mark = begun.clone();
+    runtime.spawn(move || {
+        mark.store(true, Ordering::SeqCst);
+        let message = silken::mask_cancel(|| receiver.recv().unwrap());
+        let spawned = Builder::new().spawn(|| ()).map(drop).map_err(|error| error.to_string());
+        answers.send((message, spawned)).unwrap();
+        silken::park();
+        unreachable!("it is cancelled");
+    });
+    wait_until("the coroutine", || begun.load(Ordering::SeqCst));
+    assert_eq!(runtime.shutdown(Duration::from_millis(20)).left.len(), 1);
+    sender.send(7).unwrap();
+    let (message, spawned) = answer.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(message, 7);
+    assert!(spawned.unwrap_err().contains("shut down"));
+    wait_until("the end of the workers", || threads_named("message-") == 0);
+}
+
+/// OS threads spawn while the runtime ends: each spawn is refused or its coroutine ends, and the workers end in any case.
+#[test]
+fn spawns_race_with_the_end() {
+    for round in 0..100 {
+        let runtime = Arc::new(Runtime::builder().workers(1 + round % 2).name("race").build().unwrap());
+        let ran = Arc::new(AtomicUsize::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (runtime, ran, stop) = (Arc::downgrade(&runtime), ran.clone(), stop.clone());
+                std::thread::spawn(move || {
+                    let mut handles = Vec::new();
+                    while !stop.load(Ordering::SeqCst) {
+                        let Some(runtime) = runtime.upgrade() else { break };
+                        let ran = ran.clone();
+                        handles.push(runtime.spawn(move || ran.fetch_add(1, Ordering::SeqCst)));
+                    }
+                    handles
+                })
+            })
+            .collect();
+        wait_until("the first spawn", || ran.load(Ordering::SeqCst) > 0);
+        stop.store(true, Ordering::SeqCst);
+        // The last owner ends it, on whichever thread that is.
+        drop(runtime);
+        for handle in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+            let outcome = handle.join_timeout(PATIENCE).expect("it ends");
+            assert!(outcome.is_ok() || outcome.unwrap_err().is_cancelled());
+        }
+    }
+    wait_until("the end of the workers", || threads_named("race-") == 0);
 }
 
 #[test]

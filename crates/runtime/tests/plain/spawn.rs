@@ -142,3 +142,31 @@ fn from_os_threads_the_default_runtime_serves() {
     let sum: i32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
     assert_eq!(sum, (0..4).map(|i| (0..100).map(|j| i + j).sum::<i32>()).sum());
 }
+
+/// What a spawn that is refused drops may wait: here for a lock that another coroutine of the only worker holds.
+#[test]
+fn a_refused_closure_is_dropped_where_it_may_wait() {
+    struct Locks(Arc<std::sync::Mutex<u32>>);
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+    let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    let lock = Arc::new(std::sync::Mutex::new(0));
+    let outcome = runtime.run(|| {
+        let held = lock.clone();
+        let holder = silken::spawn(move || {
+            let guard = held.lock().unwrap();
+            silken::sleep(std::time::Duration::from_millis(20));
+            drop(guard);
+        });
+        silken::yield_now();
+        let refused = Locks(lock.clone());
+        let too_large = silken::Builder::new().stack_size(2 << 30).spawn(move || drop(refused));
+        assert!(too_large.is_err());
+        holder.join().unwrap();
+    });
+    outcome.unwrap();
+    assert_eq!(*lock.lock().unwrap(), 1);
+}

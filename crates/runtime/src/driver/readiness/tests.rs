@@ -251,7 +251,8 @@ fn several_descriptors_share_one_wait() {
             let readiness = &fd_table::existing(fd).unwrap().readiness;
             Some(Slot::new(readiness, fd, Direction::Read))
         });
-        wait_any(&slots, Some(clock::now_ns() + LONG_NS))
+        let registrar = |fd| move |generation| register_in(driver, fd, generation);
+        wait_any_with(&slots, Some(clock::now_ns() + LONG_NS), registrar)
     });
     let is_waiting = |fd| !fd_table::existing(fd).unwrap().readiness.inner.lock().waiters[0].is_empty();
     while !fds.into_iter().all(is_waiting) {
@@ -288,5 +289,67 @@ fn a_connect_takes_back_what_was_seen_before_unless_it_fails() {
     assert!(readiness.look(Direction::Read).is_sticky());
     assert!(!readiness.look(Direction::Write).is_sticky());
     assert_eq!(socket::so_error(fd), Ok(0));
+    fd_table::reset(fd);
+}
+
+/// A runtime of the test's own.
+struct In(&'static Driver, RawFd);
+
+impl Registrar<&'static Driver> for In {
+    fn is_own(&self, registration: &&'static Driver) -> bool {
+        registration.owner() == self.0.owner()
+    }
+
+    fn register(self, generation: u32) -> Result<&'static Driver, Errno> {
+        register_in(self.0, self.1, generation)
+    }
+}
+
+/// Two runtimes wait for one descriptor: each driver reports to both waiters, and when one has retired the other goes on.
+#[test]
+fn each_runtime_registers_for_itself() {
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let fd = near.as_raw_fd();
+    let readiness = &entry(fd).readiness;
+    let drivers = [1001, 1002].map(|owner| Driver::take(owner).unwrap());
+    let listed = |driver: &'static Driver| {
+        let seen = readiness.look(Direction::Read);
+        let waiter = Waiter::new();
+        let cell = WaitCell::new();
+        waiter.attach(&cell);
+        // SAFETY: S8: unlisted below.
+        let enlisted = unsafe { readiness.enlist(Direction::Read, seen, &waiter, In(driver, fd)) };
+        readiness.unlist(Direction::Read, &waiter);
+        enlisted
+    };
+    for driver in drivers {
+        while listed(driver) != Enlisted::Yes {
+            poll(driver);
+        }
+        assert_eq!(driver.registered.load(Ordering::Relaxed), 1);
+        assert_eq!(listed(driver), Enlisted::Yes, "once is enough");
+        assert_eq!(driver.registered.load(Ordering::Relaxed), 1);
+    }
+    drivers.iter().for_each(|driver| poll(driver));
+    drivers[0].retire();
+    assert_eq!(drivers[0].owner(), crate::driver::NOBODY);
+    let seen = readiness.look(Direction::Read);
+    assert_ne!(seen.0 & REGISTERED, 0, "the second driver still reports");
+    far.write_all(b"x").unwrap();
+    assert_eq!(
+        drivers[0]
+            .epoll
+            .wait(&mut [libc::epoll_event { events: 0, u64: 0 }; 4], Some(0)),
+        Ok(0)
+    );
+    while readiness.look(Direction::Read) == seen {
+        poll(drivers[1]);
+    }
+    drivers[1].retire();
+    assert_eq!(readiness.look(Direction::Read).0 & REGISTERED, 0);
+    // An idle driver is taken again, with nothing left of its former life.
+    let again = Driver::take(1003).unwrap();
+    assert!(drivers.iter().any(|driver| std::ptr::eq(*driver, again)));
+    assert_eq!((again.owner(), again.is_worth_a_look()), (1003, false));
     fd_table::reset(fd);
 }
