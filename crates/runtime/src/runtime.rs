@@ -202,7 +202,7 @@ impl Runtime {
     }
 
     /// Runs `main` as the first coroutine and returns what comes of it. Then whatever is left is cancelled, runs its destructors, and the workers
-    /// end; what would not end within two seconds is reported on standard error and left behind.
+    /// end; what would not end within two seconds is reported on standard error and left behind, as by [`shutdown`](Self::shutdown).
     ///
     /// # Blocking
     /// The calling OS thread (or coroutine of another runtime) waits for `main`.
@@ -266,6 +266,9 @@ impl Runtime {
     }
 
     /// Cancels all coroutines, waits until they have ended, at most for `deadline`, and stops the workers. New spawns are refused afterwards.
+    ///
+    /// What has not ended by then is *left behind*: it goes on as a detached thread does, cancelled, on workers that end when it has ended. So it
+    /// may still get the lock or the message that it waits for, and must give it on.
     ///
     /// # Blocking
     /// The calling OS thread. Not to be called on one of the runtime's own coroutines, which would wait for itself.
