@@ -28,6 +28,7 @@ mod injector;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod overflow;
+mod panics;
 mod pinned;
 mod processor;
 mod shutdown;
