@@ -4,6 +4,9 @@
 //! reported against the type that the user wrote, in the user's own lines. The closure captures nothing; `move` is
 //! there because the caller runs it on another stack.
 //!
+//! `light = unsafe` calls an unsafe function, in a block that begins with the user's own word: a crate that forbids `unsafe_code` is
+//! told so at that word.
+//!
 //! An error replaces the function by `compile_error!`. For `main` an empty one stays behind, else the compiler would
 //! add its own "`main` function not found" to our message.
 
@@ -70,6 +73,10 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
     let workers = options.workers.map(|count| quote!(.workers(#count)));
     let stack_size = options.stack_size_bytes.map(|bytes| quote!(.stack_size(#bytes)));
     let name = options.name.as_ref().map(|name| quote!(.name(#name)));
+    let mut builder = quote!(#krate::Runtime::builder() #workers #stack_size #name);
+    if let Some(word) = &options.light {
+        builder = quote!(#word { #builder.light() });
+    }
     let test = (kind == Kind::Test).then(|| quote!(#[::core::prelude::v1::test]));
     let run = match kind {
         Kind::Main => format_ident!("run_main"),
@@ -82,7 +89,7 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
         #vis #sig {
             #(#inner)*
             #krate::__macros::#run(
-                #krate::Runtime::builder() #workers #stack_size #name,
+                #builder,
                 move || #returns #block,
             )
         }

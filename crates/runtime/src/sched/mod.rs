@@ -25,6 +25,7 @@
 
 mod idle;
 mod injector;
+mod light;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod overflow;
@@ -36,7 +37,10 @@ mod spawn;
 mod switch;
 mod worker;
 
+pub use light::allow_light;
+pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
 pub use overflow::OverflowPolicy;
+use spawn::SpawnError;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{set_key_destructors, yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
@@ -46,7 +50,6 @@ use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::{Lock, barrier};
 use idle::Idle;
 use injector::Injector;
-use silken_context::identity;
 use std::io;
 use worker::Worker;
 
@@ -56,8 +59,7 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Bytes of address space per stack, unless a spawn says otherwise.
     pub(crate) stack_bytes: usize,
-    /// Every coroutine light, whatever the platform can do.
-    pub(crate) light: bool,
+    pub(crate) kinds: Kinds,
     pub(crate) name: String,
     /// `None`: what another runtime said, else to contain.
     pub(crate) overflow: Option<OverflowPolicy>,
@@ -72,7 +74,7 @@ pub(crate) struct Scheduler {
     idle: Idle,
     /// Size class of default stacks.
     class: u8,
-    light: bool,
+    kinds: Kinds,
     stopping: AtomicBool,
     /// Coroutines that OS threads have spawned; workers count in their processors.
     spawned_outside: AtomicU64,
@@ -120,7 +122,7 @@ impl Scheduler {
             injector: Injector::new(),
             idle: Idle::new(config.workers),
             class,
-            light: config.light || identity::facts().is_err() || crate::coroutine::slots_offset().is_none(),
+            kinds: config.kinds,
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
             running: AtomicUsize::new(0),
@@ -138,7 +140,25 @@ impl Scheduler {
 
     /// Whether coroutines are isolated unless they ask to be light.
     pub(crate) fn isolates(&self) -> bool {
-        !self.light
+        self.kinds == Kinds::Isolated
+    }
+
+    /// What a spawn makes that did or did not ask for a light coroutine; an error where it would have to be a light one and nobody has vouched for it.
+    #[inline(always)]
+    fn kind_of(&self, light: bool) -> Result<Kind, SpawnError> {
+        match self.kinds {
+            Kinds::Isolated if !light => Ok(Kind::Isolated),
+            Kinds::LightOnRequest if !light => Self::kind_without_request(),
+            _ => Ok(Kind::Light),
+        }
+    }
+
+    #[cold]
+    fn kind_without_request() -> Result<Kind, SpawnError> {
+        if is_light_allowed() {
+            return Ok(Kind::Light);
+        }
+        Err(SpawnError::NotIsolated)
     }
 
     pub(crate) fn worker_count(&self) -> usize {

@@ -4,7 +4,7 @@
 //! the ring: no allocation, no lock, no system call. From elsewhere it goes through the shared pools and the injector.
 
 use super::worker::Worker;
-use super::{ID_BLOCK, NEXT_ID, Scheduler};
+use super::{ID_BLOCK, NEXT_ID, Scheduler, not_isolated, why_not_isolated};
 use crate::coroutine::{Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_link, pass_values_on, pools};
 use crate::loom::static_atomic::Ordering;
 use std::io;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(crate) enum SpawnError {
     /// The runtime is shut down.
     Stopped,
+    /// It would have to be a light one, and nobody has vouched for it.
+    NotIsolated,
     /// No stack is to be had.
     NoStack(io::Error),
 }
@@ -25,6 +27,7 @@ impl From<SpawnError> for io::Error {
     fn from(error: SpawnError) -> Self {
         match error {
             SpawnError::Stopped => io::Error::other("the runtime is shut down"),
+            SpawnError::NotIsolated => not_isolated(&why_not_isolated().unwrap_or_default()),
             SpawnError::NoStack(error) => error,
         }
     }
@@ -35,6 +38,7 @@ impl From<SpawnError> for io::Error {
 pub(crate) struct SpawnRequest {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) stack_bytes: Option<usize>,
+    /// A light one; whoever asks has vouched for it.
     pub(crate) light: bool,
     pub(crate) site: Option<&'static Location<'static>>,
     /// The scope that waits for the coroutine.
@@ -128,6 +132,7 @@ unsafe fn make<F: FnOnce() -> T, T>(
     request: SpawnRequest,
     body: F,
 ) -> Result<(CoreRef, Ready), SpawnError> {
+    let kind = scheduler.kind_of(request.light)?;
     let class = match request.stack_bytes {
         None => scheduler.class,
         Some(bytes) => Pools::class_for(bytes).map_err(SpawnError::NoStack)?,
@@ -137,7 +142,7 @@ unsafe fn make<F: FnOnce() -> T, T>(
         None => pools().reserve(class, 1),
     }
     .map_err(SpawnError::NoStack)?;
-    let core = begin(scheduler, worker, class, request);
+    let core = begin(scheduler, worker, kind, class, request);
     // SAFETY: S2: cores are type-stable, and this one is ours.
     let fresh = unsafe { core.as_ref() };
     // SAFETY: S1: fresh from the pool; the bounds are the caller's.
@@ -160,6 +165,7 @@ unsafe fn make<F: FnOnce() -> T, T>(
 fn begin(
     scheduler: &'static Scheduler,
     worker: Option<&'static Worker>,
+    kind: Kind,
     class: u8,
     request: SpawnRequest,
 ) -> NonNull<Core> {
@@ -170,8 +176,7 @@ fn begin(
     };
     // SAFETY: S2: cores are type-stable, and this one is ours.
     let core = unsafe { pooled.as_ref() };
-    let light = request.light || scheduler.light;
-    core.kind.set(if light { Kind::Light } else { Kind::Isolated });
+    core.kind.set(kind);
     core.started.set(false);
     // A worker that finds itself here knows by it that the coroutine has started.
     core.link.set(std::ptr::null());
