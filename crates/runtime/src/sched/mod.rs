@@ -9,6 +9,11 @@
 //! | pinned queue, inbox | a worker's own queue of started light coroutines (of all, if it is the only worker), and where others put light ones |
 //! | searching | looking for work elsewhere; one worker at a time (`idle.rs`) |
 //!
+//! # Kinds
+//! A scheduler makes isolated coroutines. It makes a light one where somebody has vouched for it by an unsafe call, and never in place of an isolated
+//! one that cannot be had (`light.rs`). What light coroutines share is their worker's thread-locals; of these std's panic count is each one's own
+//! (`panics.rs`).
+//!
 //! # Policy
 //! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its pinned queue and its ring in turn; every
 //! 64 picks the driver and the injector first. Without any of these it looks into the injector, polls its driver, steals half of a random victim's ring, polls the victims' drivers, spins for a moment, and sleeps in its driver until an event, a deadline or a wake-up.
