@@ -96,7 +96,11 @@ fn without_identities_nothing_is_built_or_spawned() {
         begin_on_old_kernel();
         assert_not_built(&REASON);
         assert_not_spawned(&REASON);
-        assert!(catch_unwind(|| silken::Scheduler::new().run(|| ())).is_err());
+        let payload = catch_unwind(|| silken::Scheduler::new().run(|| ())).unwrap_err();
+        assert_says(payload.downcast_ref::<String>().expect("a text"), &REASON);
+        let builder = silken::Runtime::builder().workers(1);
+        let payload = catch_unwind(|| silken::__macros::run_main(builder, || ())).unwrap_err();
+        assert_says(payload.downcast_ref::<String>().expect("a text"), &REASON);
     });
 }
 
