@@ -78,7 +78,12 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
         let mut block = Group::new(Delimiter::Brace, quote!(#builder.light()));
         // A lint does not look at what comes from another crate's macro: the whole block is the user's, from the word to the brace.
         block.set_span(word.span);
-        builder = quote!(#word #block);
+        // The user's note stands above the attribute, where clippy does not look.
+        builder = quote!({
+            #[allow(clippy::undocumented_unsafe_blocks)]
+            let light = #word #block;
+            light
+        });
     }
     let test = (kind == Kind::Test).then(|| quote!(#[::core::prelude::v1::test]));
     let run = match kind {

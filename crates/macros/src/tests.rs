@@ -79,7 +79,11 @@ fn light_is_an_unsafe_call() {
             fn main() {
                 ::silken::__macros::run_main(
                     // SAFETY: S12 is the user's to answer for: here the words are compared, and nothing is called.
-                    unsafe { ::silken::Runtime::builder().workers(2usize).name("ingest").light() },
+                    {
+                        #[allow(clippy::undocumented_unsafe_blocks)]
+                        let light = unsafe { ::silken::Runtime::builder().workers(2usize).name("ingest").light() };
+                        light
+                    },
                     move || -> () {},
                 )
             }
@@ -95,7 +99,14 @@ fn light_is_an_unsafe_call() {
             #[::core::prelude::v1::test]
             fn shares() {
                 // SAFETY: S12: as above.
-                ::silken::__macros::run_test(unsafe { ::silken::Runtime::builder().light() }, move || -> () {},)
+                ::silken::__macros::run_test(
+                    {
+                        #[allow(clippy::undocumented_unsafe_blocks)]
+                        let light = unsafe { ::silken::Runtime::builder().light() };
+                        light
+                    },
+                    move || -> () {},
+                )
             }
         },
     );

@@ -179,6 +179,7 @@ fn the_variable_may_say_no() {
     });
 }
 
+// SAFETY: S12: its coroutines do not wait, and the thread-local that they share is what is tested.
 #[silken::test(workers = 1, light = unsafe)]
 fn the_attribute_makes_a_light_runtime() {
     std::thread_local! {
