@@ -70,7 +70,7 @@ pub fn builder(ex: &dyn Executor) -> silken::Builder {
 
 /// The builder of a light coroutine, for cases that the table marks as independent of thread identity.
 pub fn light() -> silken::Builder {
-    // SAFETY: S12: the suite leaves out, for light executors, every case of the groups that keep an identity in a thread-local over a wait
-    // (`table.rs`); what is left waits in silken's types, std's locks, sleeps and sockets.
+    // SAFETY: S12: the suite leaves out, for light executors, every case of the groups that keep an identity in a
+    // thread-local over a wait (`table.rs`); what is left waits in silken's types, std's locks, sleeps and sockets.
     unsafe { silken::Builder::new().light() }
 }

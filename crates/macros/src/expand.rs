@@ -4,8 +4,8 @@
 //! reported against the type that the user wrote, in the user's own lines. The closure captures nothing; `move` is
 //! there because the caller runs it on another stack.
 //!
-//! `light = unsafe` calls an unsafe function, in a block that stands where the user wrote the word: a crate that forbids `unsafe_code` is
-//! told so at that word.
+//! `light = unsafe` calls an unsafe function, in a block that stands where the user wrote the word: a crate that
+//! forbids `unsafe_code` is told so at that word.
 //!
 //! An error replaces the function by `compile_error!`. For `main` an empty one stays behind, else the compiler would
 //! add its own "`main` function not found" to our message.
@@ -76,7 +76,8 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
     let mut builder = quote!(#krate::Runtime::builder() #workers #stack_size #name);
     if let Some(word) = &options.light {
         let mut block = Group::new(Delimiter::Brace, quote!(#builder.light()));
-        // A lint does not look at what comes from another crate's macro: the whole block is the user's, from the word to the brace.
+        // A lint does not look at what comes from another crate's macro: the whole block is the user's, from the word
+        // to the brace.
         block.set_span(word.span);
         // The user's note stands above the attribute, where clippy does not look.
         builder = quote!({

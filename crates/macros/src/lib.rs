@@ -18,9 +18,9 @@
 //!
 //! The work is done over `proc_macro2` streams in `expand.rs`, which unit tests can call; this file only converts.
 //!
-//! Rejected: an `async fn` that is driven by `block_on` (a silken function blocks by just blocking; the word `async`
-//! in front of it is a misunderstanding, and the error says so), the options of `Builder` that are not plain
-//! numbers or names (policies are values, and values belong in the call), and `light` without the word `unsafe` (what must be
+//! Rejected: an `async fn` that is driven by `block_on` (a silken function blocks by just blocking; the word `async` in
+//! front of it is a misunderstanding, and the error says so), the options of `Builder` that are not plain numbers or
+//! names (policies are values, and values belong in the call), and `light` without the word `unsafe` (what must be
 //! vouched for is not to be had by a flag).
 
 mod expand;

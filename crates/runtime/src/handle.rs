@@ -167,8 +167,9 @@ impl<T> JoinHandle<T> {
     /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds the caller; the coroutine that was waited for goes on, detached. Where the caller cannot be unwound (in a destructor that runs
-    /// because it unwinds already, or inside [`mask_cancel`](crate::mask_cancel)) it waits to the coroutine's end.
+    /// Unwinds the caller; the coroutine that was waited for goes on, detached. Where the caller cannot be unwound (in
+    /// a destructor that runs because it unwinds already, or inside [`mask_cancel`](crate::mask_cancel)) it waits to
+    /// the coroutine's end.
     ///
     /// # Errors
     /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.
@@ -249,13 +250,15 @@ impl<T> JoinHandle<T> {
         let mut outcome = self.wait_for_end(deadline_ns, cancellable);
         if outcome == Outcome::Cancelled {
             raise_if_cancelled();
-            // It does not unwind everywhere. Whoever is told "not ended" here would take a result that is not there, so the caller stays.
+            // It does not unwind everywhere. Whoever is told "not ended" here would take a result that is not there, so
+            // the caller stays.
             outcome = self.wait_for_end(deadline_ns, false);
         }
         outcome != Outcome::TimedOut
     }
 
-    /// One wait. `Cancelled` only if `cancellable`; `TimedOut` only at the caller's own deadline; else the coroutine has ended.
+    /// One wait. `Cancelled` only if `cancellable`; `TimedOut` only at the caller's own deadline; else the coroutine
+    /// has ended.
     fn wait_for_end(&self, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
         if self.is_finished() {
             return Outcome::Woken;

@@ -96,11 +96,13 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Makes all coroutines of the runtime light: they share their worker's thread-locals, and stay on that worker once they have started.
+    /// Makes all coroutines of the runtime light: they share their worker's thread-locals, and stay on that worker once
+    /// they have started.
     ///
     /// # Safety
-    /// To all code that runs on these coroutines, the worker is the thread; and it is shared. The caller vouches, for each runtime that is built by this
-    /// builder or by a clone of it, and for everything that is spawned there (by whomever, in whatever crate), that no code
+    /// To all code that runs on these coroutines, the worker is the thread; and it is shared. The caller vouches, for
+    /// each runtime that is built by this builder or by a clone of it, and for everything that is spawned there (by
+    /// whomever, in whatever crate), that no code
     ///
     /// - relies on being alone on its thread while it waits, or
     /// - relies on a thread-local, or on the thread's identity, being its own over a wait, or
@@ -117,8 +119,8 @@ impl RuntimeBuilder {
     /// | `crossbeam-epoch`, and all pinning per thread, over a wait | another coroutine's guard unpins, or never unpins, the shared record |
     /// | `thread::scope` and others that lend thread-locals | a worker's thread-locals are destroyed when the worker ends, whoever borrows them |
     ///
-    /// Silken's own [locks](crate::sync), [channels](crate::channel), [timers](crate::time), scopes and coroutine-locals rely on none of that, nor do
-    /// std's `Mutex`, `RwLock`, `Condvar`, sockets and sleeps.
+    /// Silken's own [locks](crate::sync), [channels](crate::channel), [timers](crate::time), scopes and
+    /// coroutine-locals rely on none of that, nor do std's `Mutex`, `RwLock`, `Condvar`, sockets and sleeps.
     ///
     /// # Examples
     /// ```
@@ -156,9 +158,10 @@ impl RuntimeBuilder {
     /// Starts the workers.
     ///
     /// # Errors
-    /// When a thread, a descriptor or the stacks' address space cannot be had, or a variable of the environment is not understood.
-    /// [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot have thread-locals of their own in this
-    /// process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
+    /// When a thread, a descriptor or the stacks' address space cannot be had, or a variable of the environment is not
+    /// understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
+    /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
+    /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
         crate::install_hooks();
@@ -216,8 +219,8 @@ impl RuntimeBuilder {
     }
 }
 
-/// Whether the environment wants light coroutines. An error if it does and nobody has vouched for them: who sets a variable must not be left to
-/// believe that it acts.
+/// Whether the environment wants light coroutines. An error if it does and nobody has vouched for them: who sets a
+/// variable must not be left to believe that it acts.
 fn light_from_environment() -> io::Result<bool> {
     const VARIABLE: &str = "SILKEN_LIGHT";
     let wanted = from_environment(VARIABLE, |text| match text {

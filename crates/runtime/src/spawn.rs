@@ -142,12 +142,13 @@ impl Builder {
         self
     }
 
-    /// A light coroutine: it shares its worker's thread-locals, stays on that worker once it has started, and costs a page less.
+    /// A light coroutine: it shares its worker's thread-locals, stays on that worker once it has started, and costs a
+    /// page less.
     ///
     /// # Safety
-    /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for what is spawned by this builder or a clone of it: that code neither relies
-    /// on being alone on its thread while it waits, nor on thread-locals being its own over a wait, nor lends them to other threads. What
-    /// *it* spawns is of its runtime's kind.
+    /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for what is spawned by this builder or
+    /// a clone of it: that code neither relies on being alone on its thread while it waits, nor on thread-locals being
+    /// its own over a wait, nor lends them to other threads. What *it* spawns is of its runtime's kind.
     ///
     /// # Examples
     /// ```
@@ -188,9 +189,10 @@ impl Builder {
     /// Makes the coroutine.
     ///
     /// # Errors
-    /// When there is no address space or no guard for its stack, the stack size is out of range, or the runtime is shut down. In the default runtime,
-    /// besides, where a [`Runtime`](crate::Runtime) could not be [built](crate::RuntimeBuilder::build):
-    /// [`Unsupported`](io::ErrorKind::Unsupported) where coroutines can only be light and nobody has vouched for that. The closure is dropped then.
+    /// When there is no address space or no guard for its stack, the stack size is out of range, or the runtime is shut
+    /// down. In the default runtime, besides, where a [`Runtime`](crate::Runtime) could not be
+    /// [built](crate::RuntimeBuilder::build): [`Unsupported`](io::ErrorKind::Unsupported) where coroutines can only be
+    /// light and nobody has vouched for that. The closure is dropped then.
     #[track_caller]
     pub fn spawn<T, F>(self, body: F) -> io::Result<JoinHandle<T>>
     where

@@ -1,19 +1,22 @@
 //! Where std keeps a thread's count of panics.
 //!
-//! std has no interface for it but [`std::thread::panicking`], which answers for the identity that runs. The word lies in a thread-local segment, at
-//! the same distance from the FS base in every thread, since std is linked into a module whose segment is in the static block.
+//! std has no interface for it but [`std::thread::panicking`], which answers for the identity that runs. The word lies
+//! in a thread-local segment, at the same distance from the FS base in every thread, since std is linked into a module
+//! whose segment is in the static block.
 //!
 //! # Protocol
-//! [`learn_panic_count`] copies all such segments but the C library's, unwinds by `resume_unwind` (which calls no panic hook), and copies them again in a
-//! destructor on the way. A *candidate* is a word that is greater by one then. Allocators count in thread-locals too, so the destructor *proves* the
-//! candidates: it sets each to 0, asks `panicking()`, and restores it. The one that makes the answer "no" is the count. After the unwinding it must have its
-//! old value. With none, with two, or where panics abort, the answer is that nobody knows.
+//! [`learn_panic_count`] copies all such segments but the C library's, unwinds by `resume_unwind` (which calls no panic
+//! hook), and copies them again in a destructor on the way. A *candidate* is a word that is greater by one then.
+//! Allocators count in thread-locals too, so the destructor *proves* the candidates: it sets each to 0, asks
+//! `panicking()`, and restores it. The one that makes the answer "no" is the count. After the unwinding it must have
+//! its old value. With none, with two, or where panics abort, the answer is that nobody knows.
 //!
-//! Between writing a candidate and restoring it nothing runs but `panicking()`, which allocates nothing; so a word that was something else has its value
-//! whenever its owner looks.
+//! Between writing a candidate and restoring it nothing runs but `panicking()`, which allocates nothing; so a word that
+//! was something else has its value whenever its owner looks.
 //!
 //! # Rejected
-//! *Offsets by version of std*: a wrong one writes into somebody's thread-local. *Symbols*: the word has none in a stripped executable.
+//! *Offsets by version of std*: a wrong one writes into somebody's thread-local. *Symbols*: the word has none in a
+//! stripped executable.
 
 use super::glibc_x86_64::{Module, is_c_library, is_loader, modules, read_word, write_word};
 use crate::switch;
@@ -24,7 +27,8 @@ use std::thread::panicking;
 
 const WORD: usize = size_of::<usize>();
 
-/// Programs with more thread-local words than this are not looked at: the copies are made on the heap, and this is a quarter of a megabyte.
+/// Programs with more thread-local words than this are not looked at: the copies are made on the heap, and this is a
+/// quarter of a megabyte.
 const WORDS_MAX: usize = 1 << 15;
 
 /// Below the FS base the static block ends somewhere; a module that was loaded later has its segment on the heap.
@@ -32,12 +36,14 @@ const STATIC_BLOCK_BYTES_MAX: usize = 1 << 20;
 
 static OFFSET: OnceLock<Option<isize>> = OnceLock::new();
 
-/// Observes where the count lies, at the first call. It allocates and unwinds (not through its caller), and prints nothing.
+/// Observes where the count lies, at the first call. It allocates and unwinds (not through its caller), and prints
+/// nothing.
 pub fn learn_panic_count() {
     OFFSET.get_or_init(observe);
 }
 
-/// Place of the count from the FS base, in every identity; `None` when it is not known, or [`learn_panic_count`] was not called yet.
+/// Place of the count from the FS base, in every identity; `None` when it is not known, or [`learn_panic_count`] was
+/// not called yet.
 pub fn panic_count_offset() -> Option<isize> {
     OFFSET.get().copied().flatten()
 }

@@ -163,7 +163,8 @@ pub(crate) struct Core {
     reason: AtomicU8,
     /// `unpark`'s token, apart from the lifecycle's notification: an internal wait must not swallow it.
     pub(crate) token: AtomicBool,
-    /// std's count of panics, of a light coroutine that is suspended; 0 while it runs, and of all others (`sched/panics.rs`).
+    /// std's count of panics, of a light coroutine that is suspended; 0 while it runs, and of all others
+    /// (`sched/panics.rs`).
     pub(crate) panics: Cell<u32>,
     /// Link in the injector, an inbox or a pinned queue; who holds the `Ready` owns it.
     pub(crate) next: AtomicPtr<Core>,

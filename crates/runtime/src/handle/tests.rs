@@ -19,7 +19,8 @@ fn slow() -> JoinHandle<u64> {
     })
 }
 
-/// Joins in a destructor, by a wait that lets itself be interrupted: the raise after it finds the caller unwinding and returns.
+/// Joins in a destructor, by a wait that lets itself be interrupted: the raise after it finds the caller unwinding and
+/// returns.
 struct JoinsInterruptibly(Option<JoinHandle<u64>>);
 
 impl Drop for JoinsInterruptibly {

@@ -1,19 +1,21 @@
 //! Which kinds of coroutine a scheduler makes, and who has vouched for light ones.
 //!
 //! # Vocabulary
-//! A program *vouches* for light coroutines by an `unsafe` call: for one coroutine (`Builder::light`), for one runtime (`RuntimeBuilder::light`), or
-//! once for the process ([`allow_light`]). What it vouches for is obligation S12 of SAFETY.md.
+//! A program *vouches* for light coroutines by an `unsafe` call: for one coroutine (`Builder::light`), for one runtime
+//! (`RuntimeBuilder::light`), or once for the process ([`allow_light`]). What it vouches for is obligation S12 of
+//! SAFETY.md.
 //!
 //! # Protocol
-//! A scheduler learns its [`Kinds`] at the start and asks them at each spawn. No way leads to a light coroutine that nobody has vouched for: where
-//! identities cannot be had a runtime is not built, and the default runtime, which must answer a spawn that is vouched for all
-//! the same, refuses each that is not. What can be done to make light coroutines like threads is prepared by the same calls
-//! (`identity::learn_panic_count`), so it is ready before the first of them starts.
+//! A scheduler learns its [`Kinds`] at the start and asks them at each spawn. No way leads to a light coroutine that
+//! nobody has vouched for: where identities cannot be had a runtime is not built, and the default runtime, which must
+//! answer a spawn that is vouched for all the same, refuses each that is not. What can be done to make light coroutines
+//! like threads is prepared by the same calls (`identity::learn_panic_count`), so it is ready before the first of them
+//! starts.
 //!
 //! # Rejected
-//! *To fall back in silence*, as it was: a program that is sound on the developer's machine shares thread-locals on the customer's, whose kernel is
-//! older. *To warn and go on*: nobody reads it, and memory is lost all the same. *To let `SILKEN_LIGHT` alone decide*: whoever starts a program is
-//! not who knows what its code relies on.
+//! *To fall back in silence*, as it was: a program that is sound on the developer's machine shares thread-locals on the
+//! customer's, whose kernel is older. *To warn and go on*: nobody reads it, and memory is lost all the same. *To let
+//! `SILKEN_LIGHT` alone decide*: whoever starts a program is not who knows what its code relies on.
 
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use silken_context::identity;
@@ -33,11 +35,13 @@ pub(crate) enum Kinds {
     LightOnRequest,
 }
 
-/// Vouches once for every light coroutine of the process: from now on `SILKEN_LIGHT=1` is obeyed, and where coroutines cannot have thread-locals
-/// of their own a runtime makes light ones, which share their worker's. Without this call both are errors of
-/// [`RuntimeBuilder::build`](crate::RuntimeBuilder::build), and of each spawn in the default runtime.
+/// Vouches once for every light coroutine of the process: from now on `SILKEN_LIGHT=1` is obeyed, and where coroutines
+/// cannot have thread-locals of their own a runtime makes light ones, which share their worker's. Without this call
+/// both are errors of [`RuntimeBuilder::build`](crate::RuntimeBuilder::build), and of each spawn in the default
+/// runtime.
 ///
-/// To be called first in `main`, before the first spawn. [`Runtime::is_isolated`](crate::Runtime::is_isolated) tells what came of it.
+/// To be called first in `main`, before the first spawn. [`Runtime::is_isolated`](crate::Runtime::is_isolated) tells
+/// what came of it.
 ///
 /// # Safety
 /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for every coroutine of the process.

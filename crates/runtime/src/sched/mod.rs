@@ -10,9 +10,9 @@
 //! | searching | looking for work elsewhere; one worker at a time (`idle.rs`) |
 //!
 //! # Kinds
-//! A scheduler makes isolated coroutines. It makes a light one where somebody has vouched for it by an unsafe call, and never in place of an isolated
-//! one that cannot be had (`light.rs`). What light coroutines share is their worker's thread-locals; of these std's panic count is each one's own
-//! (`panics.rs`).
+//! A scheduler makes isolated coroutines. It makes a light one where somebody has vouched for it by an unsafe call, and
+//! never in place of an isolated one that cannot be had (`light.rs`). What light coroutines share is their worker's
+//! thread-locals; of these std's panic count is each one's own (`panics.rs`).
 //!
 //! # Policy
 //! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its pinned queue and its ring in turn; every
@@ -148,7 +148,8 @@ impl Scheduler {
         self.kinds == Kinds::Isolated
     }
 
-    /// What a spawn makes that did or did not ask for a light coroutine; an error where it would have to be a light one and nobody has vouched for it.
+    /// What a spawn makes that did or did not ask for a light coroutine; an error where it would have to be a light one
+    /// and nobody has vouched for it.
     #[inline(always)]
     fn kind_of(&self, light: bool) -> Result<Kind, SpawnError> {
         match self.kinds {

@@ -2,7 +2,8 @@
 
 /// The builder of a light runtime.
 fn light(builder: silken::RuntimeBuilder) -> silken::RuntimeBuilder {
-    // SAFETY: S12: the cases that come here wait in silken's types, std's locks, sleeps and sockets, and keep nothing in thread-locals.
+    // SAFETY: S12: the cases that come here wait in silken's types, std's locks, sleeps and sockets, and keep nothing
+    // in thread-locals.
     unsafe { builder.light() }
 }
 

@@ -8,8 +8,8 @@ use std::process::Command;
 /// Names the case that a child is to run.
 const VARIABLE: &str = "SILKEN_LIGHT_CASE";
 
-/// Runs `case` in a child of its own, since it changes what holds for the whole process: this binary again, with only the calling test and these
-/// variables.
+/// Runs `case` in a child of its own, since it changes what holds for the whole process: this binary again, with only
+/// the calling test and these variables.
 fn alone(test: &str, environment: &[(&str, &str)], case: fn()) {
     if std::env::var_os(VARIABLE).is_some() {
         return case();

@@ -1,7 +1,8 @@
 //! Nothing light is to be had without an unsafe call, and what refuses says why and what to do.
 //!
-//! A process in which isolation is missing is made as it happens: the kernel says that it has no FSGSBASE. This program's `getauxval` answers for the
-//! kernel, since an executable's symbol wins over the C library's; the runtime has no switch for tests.
+//! A process in which isolation is missing is made as it happens: the kernel says that it has no FSGSBASE. This
+//! program's `getauxval` answers for the kernel, since an executable's symbol wins over the C library's; the runtime
+//! has no switch for tests.
 
 use super::alone;
 use std::io::ErrorKind;

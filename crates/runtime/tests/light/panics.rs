@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::panicking;
 
 fn light_runtime(workers: usize) -> silken::Runtime {
-    // SAFETY: S12: the cases wait in silken's types, and use no thread-local but std's panic count, which is what is tested.
+    // SAFETY: S12: the cases wait in silken's types, and use no thread-local but std's panic count, which is what is
+    // tested.
     let builder = unsafe { silken::Runtime::builder().workers(workers).light() };
     builder.build().unwrap()
 }
@@ -194,7 +195,8 @@ fn a_join_waits_to_the_end_where_the_joiner_cannot_unwind() {
                 7
             })
         };
-        // Cancelled, in a destructor of the unwinding; cancelled, in a destructor without one, masked; and in a panic's.
+        // Cancelled, in a destructor of the unwinding; cancelled, in a destructor without one, masked; and in a
+        // panic's.
         let cancelled = silken::spawn(move || {
             let _joins = Joins(Some(slow()));
             silken::current().cancel();
