@@ -6,11 +6,13 @@
 //! | `waits/` | the kinds of waits, and what must hold at each |
 //! | `round` | how they are started, interrupted, released and reckoned up |
 //! | `ledger` | the tokens and flows that must balance |
+//! | `light` | the one unsafe call, for light runtimes |
 //! | `watch` | memory, descriptors, and the watchdog |
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod ledger;
+mod light;
 pub mod plan;
 pub mod round;
 pub mod waits;
@@ -97,7 +99,7 @@ pub fn run(options: &Options) -> Result<Summary, String> {
         builder = builder.workers(workers);
     }
     if options.light {
-        builder = builder.light();
+        builder = light::of(builder);
     }
     let runtime = builder
         .build()

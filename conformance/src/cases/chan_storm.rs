@@ -174,10 +174,7 @@ pub fn across_kinds(ex: &dyn Executor) {
     let (to_second, second) = bounded(0);
     let (to_third, rx) = bounded(0);
     let isolated = silken::spawn(move || pass_on(first, to_second));
-    let light = silken::Builder::new()
-        .light()
-        .spawn(move || pass_on(second, to_third))
-        .unwrap();
+    let light = crate::probe::light().spawn(move || pass_on(second, to_third)).unwrap();
     let feeder = ex.start(move || (0..100).for_each(|number| tx.send(number).unwrap()));
     assert!((2..102).eq(rx.iter()));
     feeder.join();

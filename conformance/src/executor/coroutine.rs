@@ -48,12 +48,10 @@ impl Executor for Coroutines {
 
     fn spawn(&self, f: Box<dyn FnOnce() + Send>) -> Box<dyn Join> {
         match self.kind {
-            Kind::Light { .. } => Box::new(CoroutineUnit(
-                silken::Builder::new()
-                    .light()
-                    .spawn(f)
-                    .expect("a light coroutine starts"),
-            )),
+            Kind::Light { .. } => {
+                let builder = crate::probe::light();
+                Box::new(CoroutineUnit(builder.spawn(f).expect("a light coroutine starts")))
+            }
             // Relaxed: only the alternation matters, not the order with other data.
             Kind::Mixed { .. }
                 if !silken::is_coroutine() || self.turn.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) =>

@@ -161,3 +161,34 @@ fn a_block_is_rebuilt_after_use() {
 fn two_words_of_malloc_are_found() {
     assert_eq!(identity::facts().unwrap().allocator_words(), 2);
 }
+
+#[test]
+fn the_panic_count_is_found_and_is_the_threads() {
+    struct Reads(&'static std::thread::LocalKey<Cell<usize>>, isize);
+    impl Drop for Reads {
+        fn drop(&mut self) {
+            self.0.set(count_at(self.1));
+        }
+    }
+    fn count_at(offset: isize) -> usize {
+        let word = switch::identity_base().wrapping_add_signed(offset) as *const usize;
+        // SAFETY: S12: the observed word of the calling thread.
+        unsafe { word.read_volatile() }
+    }
+    thread_local! {
+        static DURING: Cell<usize> = const { Cell::new(99) };
+    }
+    identity::learn_panic_count();
+    let offset = identity::panic_count_offset().expect("std counts somewhere");
+    let look = move || {
+        assert_eq!(count_at(offset), 0);
+        let unwound = std::panic::catch_unwind(|| {
+            let _outer = Reads(&DURING, offset);
+            std::panic::resume_unwind(Box::new(()))
+        });
+        assert!(unwound.map(|(): ()| ()).is_err());
+        (DURING.get(), count_at(offset))
+    };
+    assert_eq!(look(), (1, 0));
+    assert_eq!(std::thread::spawn(look).join().unwrap(), (1, 0));
+}

@@ -4,11 +4,14 @@
 //! reported against the type that the user wrote, in the user's own lines. The closure captures nothing; `move` is
 //! there because the caller runs it on another stack.
 //!
+//! `light = unsafe` calls an unsafe function, in a block that stands where the user wrote the word: a crate that
+//! forbids `unsafe_code` is told so at that word.
+//!
 //! An error replaces the function by `compile_error!`. For `main` an empty one stays behind, else the compiler would
 //! add its own "`main` function not found" to our message.
 
 use crate::options::Options;
-use proc_macro2::TokenStream;
+use proc_macro2::{Delimiter, Group, TokenStream};
 use quote::{format_ident, quote};
 use syn::spanned::Spanned;
 use syn::{AttrStyle, Attribute, ItemFn, ReturnType, Signature, Type};
@@ -70,6 +73,19 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
     let workers = options.workers.map(|count| quote!(.workers(#count)));
     let stack_size = options.stack_size_bytes.map(|bytes| quote!(.stack_size(#bytes)));
     let name = options.name.as_ref().map(|name| quote!(.name(#name)));
+    let mut builder = quote!(#krate::Runtime::builder() #workers #stack_size #name);
+    if let Some(word) = &options.light {
+        let mut block = Group::new(Delimiter::Brace, quote!(#builder.light()));
+        // A lint does not look at what comes from another crate's macro: the whole block is the user's, from the word
+        // to the brace.
+        block.set_span(word.span);
+        // The user's note stands above the attribute, where clippy does not look.
+        builder = quote!({
+            #[allow(clippy::undocumented_unsafe_blocks)]
+            let light = #word #block;
+            light
+        });
+    }
     let test = (kind == Kind::Test).then(|| quote!(#[::core::prelude::v1::test]));
     let run = match kind {
         Kind::Main => format_ident!("run_main"),
@@ -82,7 +98,7 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
         #vis #sig {
             #(#inner)*
             #krate::__macros::#run(
-                #krate::Runtime::builder() #workers #stack_size #name,
+                #builder,
                 move || #returns #block,
             )
         }

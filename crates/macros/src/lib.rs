@@ -18,9 +18,10 @@
 //!
 //! The work is done over `proc_macro2` streams in `expand.rs`, which unit tests can call; this file only converts.
 //!
-//! Rejected: an `async fn` that is driven by `block_on` (a silken function blocks by just blocking; the word `async`
-//! in front of it is a misunderstanding, and the error says so), and the options of `Builder` that are not plain
-//! numbers or names (policies are values, and values belong in the call).
+//! Rejected: an `async fn` that is driven by `block_on` (a silken function blocks by just blocking; the word `async` in
+//! front of it is a misunderstanding, and the error says so), the options of `Builder` that are not plain numbers or
+//! names (policies are values, and values belong in the call), and `light` without the word `unsafe` (what must be
+//! vouched for is not to be had by a flag).
 
 mod expand;
 mod options;
@@ -56,11 +57,16 @@ use proc_macro::TokenStream;
 /// |---|---|---|
 /// | `workers` | an integer ≥ 1 | how many OS threads run coroutines |
 /// | `stack_size` | bytes as an integer, or with a unit: `"256KiB"`, `"256k"`, `"1MiB"`, `"1m"` (units are powers of two) | the stack reserved for each coroutine |
+/// | `light` | the word `unsafe` | light coroutines, which share their worker's thread-locals; you vouch for the contract of `RuntimeBuilder::light` |
 /// | `name` | a string | the runtime's name, as thread names and the inspector show it |
 /// | `crate` | a path, plain or as a string | where the `silken` crate is found, for crates that re-export it |
 ///
 /// ```text
 /// #[silken::main(workers = 4, stack_size = "256KiB", name = "ingest")]
+/// fn main() {}
+///
+/// // SAFETY: this program's coroutines run its own code, which keeps nothing in thread-locals over a wait.
+/// #[silken::main(light = unsafe)]
 /// fn main() {}
 /// ```
 ///
@@ -99,7 +105,7 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Options
 ///
-/// Those of [`main`](macro@main): `workers`, `stack_size`, `name`, `crate`.
+/// Those of [`main`](macro@main): `workers`, `stack_size`, `light`, `name`, `crate`.
 ///
 /// # Errors
 ///

@@ -11,13 +11,15 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Lit, LitInt, LitStr, Path, Token};
 
 /// Every option that exists, as the error about an unknown one lists them.
-const KNOWN: &str = "`workers`, `stack_size`, `name`, `crate`";
+const KNOWN: &str = "`workers`, `stack_size`, `light`, `name`, `crate`";
 
 /// What the user asked for; `None` leaves the choice to `Builder`.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) workers: Option<usize>,
     pub(crate) stack_size_bytes: Option<usize>,
+    /// The user's word `unsafe`, where it stands: what it allows is reported there.
+    pub(crate) light: Option<Token![unsafe]>,
     pub(crate) name: Option<LitStr>,
     pub(crate) krate: Option<Path>,
 }
@@ -43,6 +45,7 @@ impl Options {
         match key.to_string().as_str() {
             "workers" => set(&mut self.workers, key, value(input, parse_workers)?),
             "stack_size" => set(&mut self.stack_size_bytes, key, value(input, parse_stack_size)?),
+            "light" => set(&mut self.light, key, parse_light(key, input)?),
             "name" => set(&mut self.name, key, value(input, parse_name)?),
             "crate" => set(&mut self.krate, key, value(input, parse_crate)?),
             unknown => Err(syn::Error::new(
@@ -89,6 +92,18 @@ fn parse_stack_size(input: ParseStream) -> syn::Result<usize> {
         Some(bytes) if bytes > 0 => Ok(bytes),
         _ => Err(syn::Error::new(literal.span(), message)),
     }
+}
+
+/// `light = unsafe`, and nothing shorter: the word is the vow.
+fn parse_light(key: &Ident, input: ParseStream) -> syn::Result<Token![unsafe]> {
+    let message = "`light` is written `light = unsafe`: light coroutines share their worker's thread-locals, so whoever asks for them \
+        vouches for all code that runs on them; the contract is that of `RuntimeBuilder::light`";
+    if !input.peek(Token![=]) {
+        return Err(syn::Error::new(key.span(), message));
+    }
+    input.parse::<Token![=]>()?;
+    let span = if input.is_empty() { key.span() } else { input.span() };
+    input.parse().map_err(|_| syn::Error::new(span, message))
 }
 
 fn parse_name(input: ParseStream) -> syn::Result<LitStr> {

@@ -68,6 +68,69 @@ fn main_with_every_option_in_the_order_of_the_builder() {
 }
 
 #[test]
+fn light_is_an_unsafe_call() {
+    assert_expands(
+        Kind::Main,
+        quote!(workers = 2, light = unsafe, name = "ingest"),
+        quote!(
+            fn main() {}
+        ),
+        quote! {
+            fn main() {
+                ::silken::__macros::run_main(
+                    // SAFETY: S12 is the user's to answer for: here the words are compared, and nothing is called.
+                    {
+                        #[allow(clippy::undocumented_unsafe_blocks)]
+                        let light = unsafe { ::silken::Runtime::builder().workers(2usize).name("ingest").light() };
+                        light
+                    },
+                    move || -> () {},
+                )
+            }
+        },
+    );
+    assert_expands(
+        Kind::Test,
+        quote!(light = unsafe),
+        quote!(
+            fn shares() {}
+        ),
+        quote! {
+            #[::core::prelude::v1::test]
+            fn shares() {
+                // SAFETY: S12: as above.
+                ::silken::__macros::run_test(
+                    {
+                        #[allow(clippy::undocumented_unsafe_blocks)]
+                        let light = unsafe { ::silken::Runtime::builder().light() };
+                        light
+                    },
+                    move || -> () {},
+                )
+            }
+        },
+    );
+}
+
+#[test]
+fn light_without_the_word_is_refused() {
+    for option in [
+        "light",
+        "light =",
+        "light = true",
+        "light = \"unsafe\"",
+        "light(unsafe)",
+        "light, workers = 1",
+    ] {
+        assert_option_error(
+            option,
+            &["`light` is written `light = unsafe`", "RuntimeBuilder::light"],
+        );
+    }
+    assert_option_error("light = unsafe, light = unsafe", &["option `light` is given twice"]);
+}
+
+#[test]
 fn return_type_visibility_and_attributes_stay() {
     assert_expands(
         Kind::Main,
@@ -232,7 +295,10 @@ fn names_refused() {
 fn unknown_and_repeated_options_are_named() {
     assert_option_error(
         "worker = 4",
-        &["unknown option `worker`", "`workers`, `stack_size`, `name`, `crate`"],
+        &[
+            "unknown option `worker`",
+            "`workers`, `stack_size`, `light`, `name`, `crate`",
+        ],
     );
     assert_option_error("multi_thread", &["unknown option `multi_thread`"]);
     assert_option_error("workers = 1, workers = 2", &["option `workers` is given twice"]);

@@ -167,7 +167,9 @@ impl<T> JoinHandle<T> {
     /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds the caller; the coroutine that was waited for goes on, detached.
+    /// Unwinds the caller; the coroutine that was waited for goes on, detached. Where the caller cannot be unwound (in
+    /// a destructor that runs because it unwinds already, or inside [`mask_cancel`](crate::mask_cancel)) it waits to
+    /// the coroutine's end.
     ///
     /// # Errors
     /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.
@@ -243,32 +245,40 @@ impl<T> JoinHandle<T> {
         self.wait_with(deadline_ns, !std::thread::panicking())
     }
 
+    /// As [`wait_until`](Self::wait_until); the caller says whether its own interruption may unwind it from here.
     pub(crate) fn wait_with(&self, deadline_ns: Option<u64>, cancellable: bool) -> bool {
+        let mut outcome = self.wait_for_end(deadline_ns, cancellable);
+        if outcome == Outcome::Cancelled {
+            raise_if_cancelled();
+            // It does not unwind everywhere. Whoever is told "not ended" here would take a result that is not there, so
+            // the caller stays.
+            outcome = self.wait_for_end(deadline_ns, false);
+        }
+        outcome != Outcome::TimedOut
+    }
+
+    /// One wait. `Cancelled` only if `cancellable`; `TimedOut` only at the caller's own deadline; else the coroutine
+    /// has ended.
+    fn wait_for_end(&self, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
         if self.is_finished() {
-            return true;
+            return Outcome::Woken;
         }
         let joiner = Joiner::new();
         // SAFETY: S8: this frame stays until the cell is settled by the coroutine's end, or the node is delisted below.
         if !unsafe { self.core.enlist(&joiner) } {
-            return true;
+            return Outcome::Woken;
         }
-        match timers::wait(&joiner.cell, WaitReason::Join, deadline_ns, cancellable) {
-            Outcome::TimedOut => {
-                self.core.delist(&joiner);
-                false
-            }
-            Outcome::Cancelled => {
-                self.core.delist(&joiner);
-                raise_if_cancelled();
-                false
-            }
-            Outcome::Woken | Outcome::Closed => true,
+        let outcome = timers::wait(&joiner.cell, WaitReason::Join, deadline_ns, cancellable);
+        if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
+            self.core.delist(&joiner);
         }
+        outcome
     }
 
     pub(crate) fn take(&mut self) -> Result<T, JoinError> {
+        // A load; the alternative to a panic is a value that somebody is about to write.
+        assert!(self.is_finished(), "a result is taken before the coroutine's end");
         self.taken = true;
-        debug_assert!(self.is_finished());
         // SAFETY: S1: by the contract of `new`; the coroutine has ended.
         unsafe { self.core.body.take::<T>() }.expect("a result is taken once")
     }
@@ -317,3 +327,6 @@ pub fn current() -> Coroutine {
 pub fn is_coroutine() -> bool {
     current_core().is_some()
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -80,7 +80,7 @@ pub use park::{park, park_timeout, yield_now};
 pub use pool::{Pool, PoolHandle, SubmitError};
 pub use promise::{Promise, PromiseError, Resolver};
 pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
-pub use sched::OverflowPolicy;
+pub use sched::{OverflowPolicy, allow_light};
 pub use scheduler::{Options, Scheduler, sched, spawn_opts};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use select::{JoinArm, TickArm, join_any, join_any_timeout};

@@ -3,7 +3,7 @@
 use crate::coroutine::{JoinError, WaitReason};
 use crate::driver::timers::deadline_after;
 use crate::handle::{Coroutine, JoinHandle};
-use crate::sched::{self, Config, OverflowPolicy, Scheduler, SpawnRequest};
+use crate::sched::{self, Config, Kinds, OverflowPolicy, Scheduler, SpawnRequest};
 use crate::sys;
 use std::io;
 use std::panic::Location;
@@ -39,13 +39,15 @@ pub struct Runtime {
 /// |---|---|---|
 /// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
 /// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`) | 256 KiB of address space |
-/// | [`light`](Self::light) | `SILKEN_LIGHT=1` | isolated where the platform can |
+/// | [`light`](Self::light), `unsafe` | `SILKEN_LIGHT=1`, after [`allow_light`](crate::allow_light) | isolated |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_bytes: Option<usize>,
-    light: Option<bool>,
+    light: bool,
+    /// Where coroutines can only be light and nobody has vouched for that: it starts all the same, and the spawns fail.
+    refuses_each_spawn: bool,
     name: Option<String>,
     overflow: Option<OverflowPolicy>,
 }
@@ -94,10 +96,48 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Makes all coroutines light: they share their worker's thread-locals and stay on it. See [`Builder::light`](crate::Builder::light).
+    /// Makes all coroutines of the runtime light: they share their worker's thread-locals, and stay on that worker once
+    /// they have started.
+    ///
+    /// # Safety
+    /// To all code that runs on these coroutines, the worker is the thread; and it is shared. The caller vouches, for
+    /// each runtime that is built by this builder or by a clone of it, and for everything that is spawned there (by
+    /// whomever, in whatever crate), that no code
+    ///
+    /// - relies on being alone on its thread while it waits, or
+    /// - relies on a thread-local, or on the thread's identity, being its own over a wait.
+    ///
+    /// What it may rely on: the worker's thread, and what is in its thread-locals, outlives the coroutines that run there.
+    ///
+    /// Much safe code does, and some of it is unsound then, rather than wrong. Known to be:
+    ///
+    /// | what | why |
+    /// |---|---|
+    /// | a lazy `thread_local!` whose initialiser waits | the second coroutine to come initialises it too, and drops the value that the first one borrows |
+    /// | `scoped-tls`, and all that puts a reference in a thread-local and takes it back later | it takes back another coroutine's, whose frame is gone |
+    /// | `parking_lot`, `crossbeam-channel`, std's `mpsc`, `thread::park` | the thread's one parking place stands in two queues at a time, or another coroutine takes the wake-up |
+    /// | reentrant locks (`stdout().lock()`, `ReentrantMutex`, recursive pthread mutexes) held over a wait | a second coroutine enters: it is the owner |
+    /// | `crossbeam-epoch`, and all pinning per thread, over a wait | another coroutine's guard unpins, or never unpins, the shared record |
+    ///
+    /// Silken's own [locks](crate::sync), [channels](crate::channel), [timers](crate::time), scopes and
+    /// coroutine-locals rely on none of that, nor do std's `Mutex`, `RwLock`, `Condvar`, sockets and sleeps.
+    ///
+    /// # Examples
+    /// ```
+    /// // SAFETY: what runs there waits in silken's own types only, and uses no thread-local.
+    /// let builder = unsafe { silken::Runtime::builder().workers(1).light() };
+    /// let runtime = builder.build().unwrap();
+    /// assert!(!runtime.is_isolated());
+    /// ```
+    ///
+    /// It is not a safe call:
+    /// ```compile_fail,E0133
+    /// let builder = silken::Runtime::builder().light();
+    /// ```
     #[must_use]
-    pub fn light(mut self) -> Self {
-        self.light = Some(true);
+    pub unsafe fn light(mut self) -> Self {
+        sched::prepare_for_light();
+        self.light = true;
         self
     }
 
@@ -118,7 +158,10 @@ impl RuntimeBuilder {
     /// Starts the workers.
     ///
     /// # Errors
-    /// When a thread, a descriptor or the stacks' address space cannot be had, or a variable of the environment is not understood.
+    /// When a thread, a descriptor or the stacks' address space cannot be had, or a variable of the environment is not
+    /// understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
+    /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
+    /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
         crate::install_hooks();
@@ -129,6 +172,7 @@ impl RuntimeBuilder {
     }
 
     fn config(self) -> io::Result<Config> {
+        let kinds = self.kinds()?;
         let workers = match self.workers {
             Some(workers) => Some(workers),
             None => from_environment("SILKEN_WORKERS", |text| {
@@ -138,14 +182,6 @@ impl RuntimeBuilder {
         let stack_bytes = match self.stack_bytes {
             Some(bytes) => Some(bytes),
             None => from_environment("SILKEN_STACK_SIZE", parse_bytes)?,
-        };
-        let light = match self.light {
-            Some(light) => Some(light),
-            None => from_environment("SILKEN_LIGHT", |text| match text {
-                "1" | "true" | "yes" => Some(true),
-                "0" | "false" | "no" | "" => Some(false),
-                _ => None,
-            })?,
         };
         let overflow = match self.overflow {
             Some(policy) => Some(policy),
@@ -159,10 +195,44 @@ impl RuntimeBuilder {
             overflow,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
-            light: light.unwrap_or(false),
+            kinds,
             name: self.name.unwrap_or_else(|| "silken".to_string()),
         })
     }
+}
+
+impl RuntimeBuilder {
+    fn kinds(&self) -> io::Result<Kinds> {
+        if self.light || light_from_environment()? {
+            return Ok(Kinds::Light);
+        }
+        let Some(reason) = sched::why_not_isolated() else {
+            return Ok(Kinds::Isolated);
+        };
+        if sched::is_light_allowed() {
+            return Ok(Kinds::Light);
+        }
+        if self.refuses_each_spawn {
+            return Ok(Kinds::LightOnRequest);
+        }
+        Err(sched::not_isolated(&reason))
+    }
+}
+
+/// Whether the environment wants light coroutines. An error if it does and nobody has vouched for them: who sets a
+/// variable must not be left to believe that it acts.
+fn light_from_environment() -> io::Result<bool> {
+    const VARIABLE: &str = "SILKEN_LIGHT";
+    let wanted = from_environment(VARIABLE, |text| match text {
+        "1" | "true" | "yes" => Some(true),
+        "0" | "false" | "no" | "" => Some(false),
+        _ => None,
+    })?;
+    if wanted == Some(true) && !sched::is_light_allowed() {
+        let value = std::env::var(VARIABLE).unwrap_or_default();
+        return Err(sched::not_allowed(&format!("{VARIABLE}={value}")));
+    }
+    Ok(wanted == Some(true))
 }
 
 /// What a shutdown could not end.
@@ -321,17 +391,21 @@ pub(crate) fn ambient() -> io::Result<&'static Scheduler> {
     if let Some(scheduler) = Scheduler::current() {
         return Ok(scheduler);
     }
-    static DEFAULT: OnceLock<Result<&'static Scheduler, String>> = OnceLock::new();
+    static DEFAULT: OnceLock<Result<&'static Scheduler, (io::ErrorKind, String)>> = OnceLock::new();
+    let start = || {
+        // Light coroutines that somebody vouches for can be had in any case, so it starts in any case.
+        let builder = RuntimeBuilder {
+            refuses_each_spawn: true,
+            ..crate::config::default_runtime()
+        };
+        let config = builder.config()?;
+        crate::install_hooks();
+        Scheduler::start(&config)
+    };
     DEFAULT
-        .get_or_init(|| {
-            let config = crate::config::default_runtime()
-                .config()
-                .map_err(|error| error.to_string())?;
-            crate::install_hooks();
-            Scheduler::start(&config).map_err(|error| error.to_string())
-        })
+        .get_or_init(|| start().map_err(|error| (error.kind(), error.to_string())))
         .clone()
-        .map_err(io::Error::other)
+        .map_err(|(kind, text)| io::Error::new(kind, text))
 }
 
 #[doc(hidden)]

@@ -142,9 +142,28 @@ impl Builder {
         self
     }
 
-    /// A light coroutine: it shares its worker's thread-locals, stays on that worker once it has started, and costs a page less. Code that keeps
-    /// an identity in a thread-local across waits (`std::thread::park`, std's channels, reentrant locks, …) does not work on it; silken's own types do.
-    pub fn light(mut self) -> Self {
+    /// A light coroutine: it shares its worker's thread-locals, stays on that worker once it has started, and costs a
+    /// page less.
+    ///
+    /// # Safety
+    /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for what is spawned by this builder or
+    /// a clone of it: that code neither relies on being alone on its thread while it waits, nor on thread-locals being
+    /// its own over a wait, nor lends them to other threads. What *it* spawns is of its runtime's kind.
+    ///
+    /// # Examples
+    /// ```
+    /// // SAFETY: the closure waits in silken's own sleep, and uses no thread-local.
+    /// let builder = unsafe { silken::Builder::new().light() };
+    /// let handle = builder.spawn(|| silken::sleep_ms(1)).unwrap();
+    /// handle.join().unwrap();
+    /// ```
+    ///
+    /// It is not a safe call:
+    /// ```compile_fail,E0133
+    /// let builder = silken::Builder::new().light();
+    /// ```
+    pub unsafe fn light(mut self) -> Self {
+        sched::prepare_for_light();
         self.light = true;
         self
     }
@@ -170,8 +189,10 @@ impl Builder {
     /// Makes the coroutine.
     ///
     /// # Errors
-    /// When there is no address space or no guard for its stack, the stack size is out of range, or the runtime is shut down. The closure is
-    /// dropped then.
+    /// When there is no address space or no guard for its stack, the stack size is out of range, or the runtime is shut
+    /// down. In the default runtime, besides, where a [`Runtime`](crate::Runtime) could not be
+    /// [built](crate::RuntimeBuilder::build): [`Unsupported`](io::ErrorKind::Unsupported) where coroutines can only be
+    /// light and nobody has vouched for that. The closure is dropped then.
     #[track_caller]
     pub fn spawn<T, F>(self, body: F) -> io::Result<JoinHandle<T>>
     where

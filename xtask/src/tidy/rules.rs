@@ -116,7 +116,7 @@ pub fn unsafe_notes(source: &Source) -> Vec<Finding> {
         let message = match notes.iter().rposition(|note| note.contains("SAFETY:")) {
             None => format!("no `// SAFETY:` within {SAFETY_LINES} lines above"),
             Some(start) if !cites_obligation(&notes[start..].join(" ")) => {
-                "the `// SAFETY:` note cites none of S1..S9 (SAFETY.md)".to_string()
+                format!("the `// SAFETY:` note cites none of S1..S{OBLIGATIONS} (SAFETY.md)")
             }
             Some(_) => continue,
         };
@@ -136,8 +136,11 @@ fn opens_unsafe(source: &Source, index: usize) -> bool {
     })
 }
 
+/// The last one in SAFETY.md.
+const OBLIGATIONS: u32 = 12;
+
 fn cites_obligation(note: &str) -> bool {
-    ('1'..='9').any(|digit| !find_words(note, &format!("S{digit}")).is_empty())
+    (1..=OBLIGATIONS).any(|number| !find_words(note, &format!("S{number}")).is_empty())
 }
 
 const STRONG: [&str; 4] = ["Acquire", "Release", "AcqRel", "SeqCst"];

@@ -169,7 +169,7 @@ fn unsafe_notes_cite_an_obligation() {
     );
     assert_eq!(lines(rules::unsafe_notes, path, "\nlet x = unsafe { f() };"), [2]);
     assert_eq!(
-        lines(rules::unsafe_notes, path, "// SAFETY: fine, S10, SS1.\nunsafe { f() }"),
+        lines(rules::unsafe_notes, path, "// SAFETY: fine, S99, SS1.\nunsafe { f() }"),
         [2]
     );
     assert_eq!(lines(rules::unsafe_notes, path, "unsafe impl<T> Send for X<T> {}"), [1]);

@@ -47,12 +47,12 @@ type VoidFunction = unsafe extern "C" fn();
 
 /// One module's thread-local segment within a block.
 #[derive(Clone, Copy, Debug)]
-struct Segment {
+pub(super) struct Segment {
     /// Of its first byte, from the FS base (negative).
-    offset: isize,
+    pub(super) offset: isize,
     image: *const u8,
     image_bytes: usize,
-    total_bytes: usize,
+    pub(super) total_bytes: usize,
 }
 
 /// What this process's C library was found to do.
@@ -115,25 +115,25 @@ fn word_at(base: usize, offset: isize) -> *mut usize {
 
 /// # Safety
 /// The word lies in a block that the caller owns, or under which it runs (S3).
-unsafe fn read_word(base: usize, offset: isize) -> usize {
+pub(super) unsafe fn read_word(base: usize, offset: isize) -> usize {
     // SAFETY: S3: the caller's contract.
     unsafe { word_at(base, offset).read() }
 }
 
 /// # Safety
 /// As for [`read_word`].
-unsafe fn write_word(base: usize, offset: isize, value: usize) {
+pub(super) unsafe fn write_word(base: usize, offset: isize, value: usize) {
     // SAFETY: S3: the caller's contract.
     unsafe { word_at(base, offset).write(value) }
 }
 
-struct Module {
-    name: String,
-    segment: Segment,
+pub(super) struct Module {
+    pub(super) name: String,
+    pub(super) segment: Segment,
 }
 
 /// The thread-local segments of all loaded modules, as the calling thread has them.
-fn modules() -> Vec<Module> {
+pub(super) fn modules() -> Vec<Module> {
     unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
         // SAFETY: S7: dl_iterate_phdr hands a valid record.
         let info = unsafe { &*info };
@@ -167,12 +167,12 @@ fn modules() -> Vec<Module> {
     found
 }
 
-fn is_c_library(name: &str) -> bool {
+pub(super) fn is_c_library(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
     file.starts_with("libc.so") || file.starts_with("libc-")
 }
 
-fn is_loader(name: &str) -> bool {
+pub(super) fn is_loader(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
     file.starts_with("ld-linux") || file.starts_with("ld-") || file.starts_with("ld.so")
 }

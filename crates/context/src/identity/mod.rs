@@ -8,16 +8,22 @@
 //! address stays right, because the block moves with the code.
 //!
 //! # Protocol
-//! [`facts`] learns the layout once per process, from what glibc exports for its own thread library and for debuggers, and proves it by a
-//! self-test on a scratch block; where anything is missing, [`Unsupported`] says what, and only light coroutines can be had. A block is
-//! built at the top of a coroutine's stack ([`Identity::build`]), as `pthread_create` does, so that the control block and the first frames
-//! share a page. When a coroutine ends its block is *recycled* ([`Identity::reset`]): destructors have run, every module's segment gets
-//! its initial image again, the C library's own segment stays warm.
+//! [`facts`] learns the layout once per process, from what glibc exports for its own thread library and for debuggers,
+//! and proves it by a self-test on a scratch block; where anything is missing, [`Unsupported`] says what, and the
+//! runtime makes no coroutine but those light ones that somebody has vouched for. A block is built at the top of a
+//! coroutine's stack ([`Identity::build`]), as `pthread_create` does, so that the control block and the first frames
+//! share a page. When a coroutine ends its block is *recycled* ([`Identity::reset`]): destructors have run, every
+//! module's segment gets its initial image again, the C library's own segment stays warm.
 //!
 //! # The allocator's words
 //! glibc's malloc keeps two words in the C library's segment: the thread's cache and its arena. Left in the block they would cost each
 //! coroutine a cache of its own. They are found by observation (which words of the segment change when a fresh block allocates for the
 //! first time) and travel with the *worker*: [`Facts::carry_allocator`] moves them to the block that goes on.
+//!
+//! # std's count of panics
+//! Light coroutines run under one identity, so std's count of a thread's panics would be theirs together. It is a plain
+//! word of a thread-local segment, and is found by observation too: [`learn_panic_count`] unwinds once and looks which
+//! word has grown by one meanwhile.
 //!
 //! # Rejected
 //! Copying thread-local bytes at a switch: std's channels, parking_lot and many others use the *address* of a thread-local as an identity.
@@ -26,12 +32,16 @@
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 mod glibc_x86_64;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+mod panic_count;
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 pub use glibc_x86_64::{AllocatorPair, Facts, Identity, facts};
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+pub use panic_count::{learn_panic_count, panic_count_offset};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
 mod shared;
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
-pub use shared::{AllocatorPair, Facts, Identity, facts};
+pub use shared::{AllocatorPair, Facts, Identity, facts, learn_panic_count, panic_count_offset};
 
 /// Why this process cannot give a coroutine an identity of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

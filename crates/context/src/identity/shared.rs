@@ -1,4 +1,4 @@
-//! Platforms without identity blocks: every coroutine is light and shares its worker's thread-locals.
+//! Platforms without identity blocks: a coroutine can only be light, and share its worker's thread-locals.
 
 use super::Unsupported;
 
@@ -33,4 +33,12 @@ impl AllocatorPair {
 pub fn facts() -> Result<&'static Facts, &'static Unsupported> {
     static WHY: std::sync::OnceLock<Unsupported> = std::sync::OnceLock::new();
     Err(WHY.get_or_init(|| Unsupported("not Linux with glibc on x86_64".to_string())))
+}
+
+/// Nothing is observed here.
+pub fn learn_panic_count() {}
+
+/// Never known here.
+pub fn panic_count_offset() -> Option<isize> {
+    None
 }

@@ -141,6 +141,8 @@ pub(crate) struct WorkerLink {
     pub(crate) base: Context,
     /// Those in the worker's own identity.
     pub(crate) own_slots: *const Slots,
+    /// std's count of panics in the worker's own identity; a word that is always 0 while nobody knows where that lies.
+    pub(crate) panic_count: Cell<*const Cell<usize>>,
     pub(crate) allocator_words: AllocatorPair,
     pub(crate) scheduler: &'static dyn Schedule,
     /// The number of its scheduler's runtime, which the runtime's drivers have as their owner.
@@ -163,6 +165,9 @@ pub(crate) struct Core {
     reason: AtomicU8,
     /// `unpark`'s token, apart from the lifecycle's notification: an internal wait must not swallow it.
     pub(crate) token: AtomicBool,
+    /// std's count of panics, of a light coroutine that is suspended; 0 while it runs, and of all others
+    /// (`sched/panics.rs`).
+    pub(crate) panics: Cell<u32>,
     /// Link in the injector, an inbox or a pinned queue; who holds the `Ready` owns it.
     pub(crate) next: AtomicPtr<Core>,
     /// What interrupts its waits; null: its cancellation and nothing else.
@@ -222,6 +227,7 @@ impl Core {
             started: Cell::new(false),
             reason: AtomicU8::new(0),
             token: AtomicBool::new(false),
+            panics: Cell::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
             id: AtomicU64::new(0),
             body: Body::empty(),

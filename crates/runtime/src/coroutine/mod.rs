@@ -8,7 +8,7 @@
 //! | [`CoreRef`] | a counted reference: keeps the control block from being recycled |
 //! | [`Unparker`] | an uncounted address that may only wake: stale ones are harmless, because the memory is type-stable |
 //! | *isolated* | a coroutine with an identity block of its own: may continue on any worker |
-//! | *light* | a coroutine that shares its worker's thread-locals: bound to that worker once started |
+//! | *light* | a coroutine that shares its worker's thread-locals: bound to that worker once started. Somebody has vouched for it (`sched/light.rs`) |
 //!
 //! # States, as reports print them
 //! | state | word (`state.rs`) | where the coroutine is |

@@ -209,13 +209,21 @@ impl Pools {
     }
 
     fn fresh_stack(&self, class: u8, kind: Kind, facts: Option<&'static Facts>) -> io::Result<PooledStack> {
+        let facts = match (kind, facts) {
+            (Kind::Isolated, None) => {
+                let error = "an isolated coroutine on a worker that knows no identities";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, error));
+            }
+            (Kind::Isolated, facts) => facts,
+            (Kind::Light, _) => None,
+        };
         let arena = self.arena(class)?;
         let stack = arena.take()?;
         let top = stack
             .top()
             .wrapping_sub(colour_bytes(stack.top() as usize / arena.stride_bytes()));
-        match (kind, facts) {
-            (Kind::Isolated, Some(facts)) => {
+        match facts {
+            Some(facts) => {
                 // SAFETY: S3: a fresh slot is zeroed and ours; the caller runs under a complete identity.
                 match unsafe { Identity::build(facts, top) } {
                     Some((identity, frame_top)) => Ok(PooledStack {
@@ -229,7 +237,7 @@ impl Pools {
                     )),
                 }
             }
-            _ => Ok(PooledStack {
+            None => Ok(PooledStack {
                 stack,
                 identity: None,
                 frame_top: top,

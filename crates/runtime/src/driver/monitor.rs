@@ -145,6 +145,7 @@ impl<S> Monitor<S> {
     #[inline]
     pub(crate) fn wait<R>(&self, reason: WaitReason, mut look: impl FnMut(&mut S, bool) -> Look<R>) -> R {
         let mut expired = false;
+        let mut cancellable = !std::thread::panicking();
         loop {
             let (waiter, cell) = (Waiter::new(), WaitCell::new());
             let deadline_ns = {
@@ -159,13 +160,15 @@ impl<S> Monitor<S> {
                     }
                 }
             };
-            let outcome = timers::wait(&cell, reason, deadline_ns, !std::thread::panicking());
+            let outcome = timers::wait(&cell, reason, deadline_ns, cancellable);
             expired = outcome == Outcome::TimedOut;
             if !matches!(outcome, Outcome::Woken | Outcome::Closed) {
                 self.withdraw(&waiter);
             }
             if outcome == Outcome::Cancelled {
                 raise_if_cancelled();
+                // It does not unwind everywhere: then the wait goes on, and is not interrupted again at once.
+                cancellable = false;
             }
         }
     }

@@ -9,6 +9,11 @@
 //! | pinned queue, inbox | a worker's own queue of started light coroutines (of all, if it is the only worker), and where others put light ones |
 //! | searching | looking for work elsewhere; one worker at a time (`idle.rs`) |
 //!
+//! # Kinds
+//! A scheduler makes isolated coroutines. It makes a light one where somebody has vouched for it by an unsafe call, and
+//! never in place of an isolated one that cannot be had (`light.rs`). What light coroutines share is their worker's
+//! thread-locals; of these std's panic count is each one's own (`panics.rs`).
+//!
 //! # Policy
 //! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its pinned queue and its ring in turn; every
 //! 64 picks the driver and the injector first. Without any of these it looks into the injector, polls its driver, steals half of a random victim's ring, polls the victims' drivers, spins for a moment, and sleeps in its driver until an event, a deadline or a wake-up.
@@ -31,9 +36,11 @@
 
 mod idle;
 mod injector;
+mod light;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod overflow;
+mod panics;
 mod pinned;
 mod processor;
 mod shutdown;
@@ -42,7 +49,10 @@ mod switch;
 mod watch;
 mod worker;
 
+pub use light::allow_light;
+pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
 pub use overflow::OverflowPolicy;
+use spawn::SpawnError;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{set_key_destructors, yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
@@ -53,7 +63,6 @@ use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::{Lock, barrier};
 use idle::Idle;
 use injector::Injector;
-use silken_context::identity;
 use std::io;
 use worker::Worker;
 
@@ -63,8 +72,7 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Bytes of address space per stack, unless a spawn says otherwise.
     pub(crate) stack_bytes: usize,
-    /// Every coroutine light, whatever the platform can do.
-    pub(crate) light: bool,
+    pub(crate) kinds: Kinds,
     pub(crate) name: String,
     /// `None`: what another runtime said, else to contain.
     pub(crate) overflow: Option<OverflowPolicy>,
@@ -81,7 +89,7 @@ pub(crate) struct Scheduler {
     idle: Idle,
     /// Size class of default stacks.
     class: u8,
-    light: bool,
+    kinds: Kinds,
     stopping: AtomicBool,
     /// Coroutines that OS threads have spawned; workers count in their processors.
     spawned_outside: AtomicU64,
@@ -128,7 +136,7 @@ impl Scheduler {
             injector: Injector::new(),
             idle: Idle::new(config.workers),
             class,
-            light: config.light || identity::facts().is_err() || crate::coroutine::slots_offset().is_none(),
+            kinds: config.kinds,
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
             running: AtomicUsize::new(config.workers),
@@ -146,7 +154,26 @@ impl Scheduler {
 
     /// Whether coroutines are isolated unless they ask to be light.
     pub(crate) fn isolates(&self) -> bool {
-        !self.light
+        self.kinds == Kinds::Isolated
+    }
+
+    /// What a spawn makes that did or did not ask for a light coroutine; an error where it would have to be a light one
+    /// and nobody has vouched for it.
+    #[inline(always)]
+    fn kind_of(&self, light: bool) -> Result<Kind, SpawnError> {
+        match self.kinds {
+            Kinds::Isolated if !light => Ok(Kind::Isolated),
+            Kinds::LightOnRequest if !light => Self::kind_without_request(),
+            _ => Ok(Kind::Light),
+        }
+    }
+
+    #[cold]
+    fn kind_without_request() -> Result<Kind, SpawnError> {
+        if is_light_allowed() {
+            return Ok(Kind::Light);
+        }
+        Err(SpawnError::NotIsolated)
     }
 
     pub(crate) fn worker_count(&self) -> usize {

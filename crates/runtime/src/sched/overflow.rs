@@ -17,7 +17,7 @@
 //! | the coroutine *borrows* (a scope's child, the closure of `Runtime::run`) | its frames may have lent to others (`std::thread::scope`, rayon) what the parent owns; the parent would go on and free it |
 //! | it was inside the runtime (a critical section) | queues of the worker may be half changed |
 //! | it was outside the executable's own text | a C library may hold a lock that all need: malloc's arena. memcpy holds none and is not told apart |
-//! | it was panicking | the panic hook, standard error and the unwinder have locks of the whole process; in a light one the count is the worker's |
+//! | it was panicking | the panic hook, standard error and the unwinder have locks of the whole process |
 //! | its result was stored already | it runs thread-local destructors; in a thread no failure there is survived either |
 //! | the policy says so | [`OverflowPolicy`] |
 //!

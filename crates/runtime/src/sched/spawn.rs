@@ -4,7 +4,7 @@
 //! the ring: no allocation, no lock, no system call. From elsewhere it goes through the shared pools and the injector.
 
 use super::worker::Worker;
-use super::{ID_BLOCK, NEXT_ID, Scheduler};
+use super::{ID_BLOCK, NEXT_ID, Scheduler, not_isolated, why_not_isolated};
 use crate::coroutine::{Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_link, pass_values_on, pools};
 use crate::loom::static_atomic::Ordering;
 use std::io;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub(crate) enum SpawnError {
     /// The runtime is shut down.
     Stopped,
+    /// It would have to be a light one, and nobody has vouched for it.
+    NotIsolated,
     /// No stack is to be had.
     NoStack(io::Error),
 }
@@ -25,6 +27,7 @@ impl From<SpawnError> for io::Error {
     fn from(error: SpawnError) -> Self {
         match error {
             SpawnError::Stopped => io::Error::other("the runtime is shut down"),
+            SpawnError::NotIsolated => not_isolated(&why_not_isolated().unwrap_or_default()),
             SpawnError::NoStack(error) => error,
         }
     }
@@ -35,6 +38,7 @@ impl From<SpawnError> for io::Error {
 pub(crate) struct SpawnRequest {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) stack_bytes: Option<usize>,
+    /// A light one; whoever asks has vouched for it.
     pub(crate) light: bool,
     pub(crate) site: Option<&'static Location<'static>>,
     /// The scope that waits for the coroutine.
@@ -152,6 +156,7 @@ fn make(
     worker: Option<&'static Worker>,
     request: SpawnRequest,
 ) -> Result<Made, SpawnError> {
+    let kind = scheduler.kind_of(request.light)?;
     let class = match request.stack_bytes {
         None => scheduler.class,
         Some(bytes) => Pools::class_for(bytes).map_err(SpawnError::NoStack)?,
@@ -174,13 +179,14 @@ fn make(
             })?;
         }
     }
-    Ok(Made(begin(scheduler, worker, class, request)))
+    Ok(Made(begin(scheduler, worker, kind, class, request)))
 }
 
 /// Takes a core out of the pool and begins its life, with two references: the coroutine's own, and the caller's.
 fn begin(
     scheduler: &'static Scheduler,
     worker: Option<&'static Worker>,
+    kind: Kind,
     class: u8,
     request: SpawnRequest,
 ) -> NonNull<Core> {
@@ -191,8 +197,7 @@ fn begin(
     };
     // SAFETY: S2: cores are type-stable, and this one is ours.
     let core = unsafe { pooled.as_ref() };
-    let light = request.light || scheduler.light;
-    core.kind.set(if light { Kind::Light } else { Kind::Isolated });
+    core.kind.set(kind);
     core.started.set(false);
     // A worker that finds itself here knows by it that the coroutine has started.
     core.link.set(std::ptr::null());

@@ -179,7 +179,7 @@ pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
     let message = worker.message(Left::nobody().for_successor(from_pinned));
     // SAFETY: S1: `next` is suspended and ours. S3: the worker's own identity and the coroutine's.
     let arrival = unsafe { switch::switch(&worker.link.base, &next.context, message) };
-    worker.own_slot().set(ptr::null());
+    worker.name_nobody();
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, worker.link.base.identity()) };
     settle(worker, Left::from_word(arrival.message.left));
@@ -310,6 +310,7 @@ fn bury_overflowed(worker: &'static Worker, core: &Core) {
     // SAFETY: S1: the coroutine's values lie on in the heap, unreachable, as its frames do.
     std::mem::forget(unsafe { &mut *core.locals.get() }.take());
     core.forget_frames();
+    core.panics.set(0);
     finish(core);
     retire(worker, core);
 }
@@ -493,7 +494,7 @@ impl Worker {
         // SAFETY: S2: cores are type-stable; the Ready is the right to run this one.
         let core: &'static Core = unsafe { ready.into_core().as_ref() };
         if core.kind.get() == Kind::Light {
-            self.own_slot().set(core);
+            self.name_light(core);
         }
         core
     }
@@ -562,7 +563,10 @@ impl Worker {
         core.started.set(true);
         core.set_reason(WaitReason::None);
         match core.kind.get() {
-            Kind::Light => self.own_slot().set(core),
+            Kind::Light => {
+                self.find_panic_count();
+                self.name_light(core);
+            }
             Kind::Isolated => {
                 // SAFETY: S3: as above.
                 let slots = unsafe { slots_in_own_block(core) };

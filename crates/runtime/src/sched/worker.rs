@@ -4,6 +4,7 @@
 //! straight through. What runs on a coroutine's stack is the pick from the worker's own queues only, and the regular look outside.
 
 use super::idle::Idle;
+use super::panics::no_panic_count;
 use super::pinned::Pinned;
 use super::processor::{Processor, Shared};
 use super::switch::run_from_base;
@@ -150,6 +151,7 @@ impl Worker {
             link: WorkerLink {
                 base,
                 own_slots: own_slots(),
+                panic_count: Cell::new(no_panic_count()),
                 allocator_words: facts.map_or(AllocatorPair::unusual(), Facts::allocator_pair),
                 scheduler,
                 runtime: scheduler.number,

@@ -86,7 +86,8 @@ fn wild_write() {
 
 fn wild_on_coroutine(light: bool) {
     let builder = silken::Builder::new();
-    let builder = if light { builder.light() } else { builder };
+    // SAFETY: S12: it does not wait.
+    let builder = if light { unsafe { builder.light() } } else { builder };
     let _ = builder.spawn(wild_write).unwrap().join();
 }
 

@@ -293,7 +293,8 @@ fn a_mixed_family_is_cancelled_from_an_os_thread() {
         silken::scope(|s| {
             for light in [false, true] {
                 let builder = silken::Builder::new();
-                let builder = if light { builder.light() } else { builder };
+                // SAFETY: S12: it waits in silken's sleep and scope, and uses no thread-local.
+                let builder = if light { unsafe { builder.light() } } else { builder };
                 let member = move || {
                     let _guest = Guest::of(alive);
                     if depth > 0 {

@@ -1,0 +1,130 @@
+//! Where std keeps a thread's count of panics.
+//!
+//! std has no interface for it but [`std::thread::panicking`], which answers for the identity that runs. The word lies
+//! in a thread-local segment, at the same distance from the FS base in every thread, since std is linked into a module
+//! whose segment is in the static block.
+//!
+//! # Protocol
+//! [`learn_panic_count`] copies all such segments but the C library's, unwinds by `resume_unwind` (which calls no panic
+//! hook), and copies them again in a destructor on the way. A *candidate* is a word that is greater by one then.
+//! Allocators count in thread-locals too, so the destructor *proves* the candidates: it sets each to 0, asks
+//! `panicking()`, and restores it. The one that makes the answer "no" is the count. After the unwinding it must have
+//! its old value. With none, with two, or where panics abort, the answer is that nobody knows.
+//!
+//! Between writing a candidate and restoring it nothing runs but `panicking()`, which allocates nothing; so a word that
+//! was something else has its value whenever its owner looks.
+//!
+//! # Rejected
+//! *Offsets by version of std*: a wrong one writes into somebody's thread-local. *Symbols*: the word has none in a
+//! stripped executable.
+
+use super::glibc_x86_64::{Module, is_c_library, is_loader, modules, read_word, write_word};
+use crate::switch;
+use std::hint::black_box;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::OnceLock;
+use std::thread::panicking;
+
+const WORD: usize = size_of::<usize>();
+
+/// Programs with more thread-local words than this are not looked at: the copies are made on the heap, and this is a
+/// quarter of a megabyte.
+const WORDS_MAX: usize = 1 << 15;
+
+/// Below the FS base the static block ends somewhere; a module that was loaded later has its segment on the heap.
+const STATIC_BLOCK_BYTES_MAX: usize = 1 << 20;
+
+static OFFSET: OnceLock<Option<isize>> = OnceLock::new();
+
+/// Observes where the count lies, at the first call. It allocates and unwinds (not through its caller), and prints
+/// nothing.
+pub fn learn_panic_count() {
+    OFFSET.get_or_init(observe);
+}
+
+/// Place of the count from the FS base, in every identity; `None` when it is not known, or [`learn_panic_count`] was
+/// not called yet.
+pub fn panic_count_offset() -> Option<isize> {
+    OFFSET.get().copied().flatten()
+}
+
+/// A word of a thread-local segment of the identity that runs.
+struct Place {
+    offset: isize,
+    before: usize,
+    /// Greater by one while the observer unwinds, and the reason of it.
+    proved: bool,
+}
+
+/// Looks while it is dropped by an unwinding.
+struct Observer<'a>(&'a mut [Place]);
+
+impl Drop for Observer<'_> {
+    fn drop(&mut self) {
+        let base = switch::identity_base();
+        for place in &mut *self.0 {
+            // SAFETY: S12: a word of a segment of the identity that runs.
+            let during = unsafe { read_word(base, place.offset) };
+            if during != place.before.wrapping_add(1) {
+                continue;
+            }
+            // SAFETY: S12: restored below, and only `panicking` runs meanwhile, which reads it or does not.
+            unsafe { write_word(black_box(base), place.offset, 0) };
+            let hidden = !black_box(panicking());
+            // SAFETY: S12: its own value again.
+            unsafe { write_word(black_box(base), place.offset, during) };
+            place.proved = hidden && black_box(panicking());
+        }
+    }
+}
+
+fn observe() -> Option<isize> {
+    if !cfg!(panic = "unwind") {
+        return None;
+    }
+    let mut places = Vec::new();
+    for offset in offsets()? {
+        // SAFETY: S12: a word of a segment of the identity that runs.
+        let before = unsafe { read_word(switch::identity_base(), offset) };
+        places.push(Place {
+            offset,
+            before,
+            proved: false,
+        });
+    }
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let _observer = Observer(&mut places);
+        resume_unwind(Box::new(()))
+    }));
+    drop(unwound.map(|never: std::convert::Infallible| match never {}));
+    let mut proved = places.iter().filter(|place| place.proved);
+    let count = proved.next()?;
+    // SAFETY: S12: as above.
+    let after = unsafe { read_word(switch::identity_base(), count.offset) };
+    (proved.next().is_none() && after == count.before).then_some(count.offset)
+}
+
+/// All words of the segments in the static block, the C library's and the loader's left out. `None`: too many.
+fn offsets() -> Option<Vec<isize>> {
+    let in_static_block =
+        |module: &Module| module.segment.offset < 0 && module.segment.offset.unsigned_abs() <= STATIC_BLOCK_BYTES_MAX;
+    let mut offsets = Vec::new();
+    for module in modules() {
+        if is_c_library(&module.name) || is_loader(&module.name) || !in_static_block(&module) {
+            continue;
+        }
+        let segment = module.segment;
+        let end = segment.offset + segment.total_bytes as isize;
+        // The FS base is aligned to more than a word.
+        let first = -((-segment.offset) / WORD as isize * WORD as isize);
+        offsets.extend(
+            (first..end)
+                .step_by(WORD)
+                .take_while(|offset| offset + WORD as isize <= end),
+        );
+        if offsets.len() > WORDS_MAX {
+            return None;
+        }
+    }
+    Some(offsets)
+}
