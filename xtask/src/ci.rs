@@ -66,7 +66,7 @@ const LOOM: &[&str] = &["test", "-p", "silken", "--profile", PROFILE, "--lib", "
 /// Deep enough for every bug that the literature on bounded search reports, shallow enough for each commit.
 const LOOM_PREEMPTIONS_MAX: &str = "2";
 /// The budget when none is given, in seconds.
-const BUDGET_S: u64 = 1440;
+const BUDGET_S: u64 = 2400;
 
 /// What a leg works with.
 struct Context<'a> {
@@ -112,6 +112,10 @@ const LEGS: &[Leg] = &[
     Leg {
         name: "bench",
         run: bench,
+    },
+    Leg {
+        name: "asan",
+        run: asan,
     },
     Leg {
         name: "loom",
@@ -252,6 +256,11 @@ fn loom(context: &Context) -> Outcome {
         .env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS_MAX)
         .env("CARGO_TARGET_DIR", &target.to_string_lossy());
     at_least_one(passed(&cargo.run(context.deadline)?), "models passed")
+}
+
+fn asan(context: &Context) -> Outcome {
+    let output = crate::asan::leg(context.root, &target_folder(context.root), PROFILE, context.deadline)?;
+    at_least_one(passed(&output), "tests passed under AddressSanitizer")
 }
 
 fn demo(context: &Context) -> Outcome {

@@ -4,6 +4,7 @@
 //! nothing is a failure rather than a green line. No dependencies: these tools build in a second, and they judge the
 //! dependencies of everything else.
 
+mod asan;
 mod ci;
 mod run;
 mod samples;
