@@ -6,8 +6,8 @@
 
 use super::{Scheduler, processor};
 use crate::coroutine::{CoreRef, Critical, Schedule, current_core, pools};
-use crate::loom::static_atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sys::clock;
+use crate::loom::static_atomic::{AtomicU64, Ordering};
+use crate::sys::{clock, process};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -15,19 +15,16 @@ use std::time::Duration;
 /// hot path of a coroutine's end, and a shutdown is rare.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
-/// This process is the child of a fork: the workers are in the parent.
-static FORKED: AtomicBool = AtomicBool::new(false);
-
 /// Makes a forked child an ordinary one-threaded process: its spawns fail, and the coroutine that forked goes on as if it were the thread, in an
 /// endless critical section, so that every hook passes straight through.
 pub(super) fn prepare_for_forks() {
     extern "C" fn in_the_child() {
-        // Relaxed: the only thread.
-        FORKED.store(true, Ordering::Relaxed);
+        process::set_forked();
         if current_core().is_some() {
             Critical::enter_to_leave();
         }
     }
+    process::remember();
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: S7: the handler only sets a flag and a counter. The one error is ENOMEM; then a forked child has live hooks.
@@ -59,8 +56,7 @@ impl Scheduler {
     }
 
     pub(super) fn refuses_spawns(&self) -> bool {
-        // Relaxed: set by the only thread that a forked process has.
-        self.is_stopping() || FORKED.load(Ordering::Relaxed)
+        self.is_stopping() || process::is_forked()
     }
 
     /// Bookkeeping of a worker that ends.
