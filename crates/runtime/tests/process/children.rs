@@ -124,10 +124,8 @@ fn vfork(fd: RawFd) {
         reads: 0,
     };
     // SAFETY: S7: the errand outlives the child's use of it.
-    assert_eq!(
-        reap(unsafe { silken_test_vfork((&raw const errand).expose_provenance()) }),
-        0
-    );
+    let pid = unsafe { silken_test_vfork((&raw const errand).expose_provenance()) };
+    assert_eq!(reap(pid), 0);
 }
 
 /// As a daemon does it: the grandchild goes on when its parent has ended.
@@ -168,12 +166,15 @@ fn commands(fd: RawFd) {
 }
 
 /// How a case is run somewhere.
-type Run = fn(&silken::Runtime, fn(RawFd), RawFd);
+type Run = fn(&silken::Runtime, Make, RawFd);
+
+/// Makes children of which some have closed the descriptor.
+type Make = fn(RawFd);
 
 /// A reader that is parked while children are made is woken by what is written after.
 fn from(run: Run) {
     let _alone = alone();
-    let ways: [(&str, fn(RawFd)); 4] = [
+    let ways: [(&str, Make); 4] = [
         ("fork", forks),
         ("vfork", vfork),
         ("double fork", double_fork),

@@ -119,10 +119,8 @@ fn epoll(make: fn() -> c_int) -> Make {
             u64: 0,
         };
         // SAFETY: S7: live descriptors and a valid event.
-        assert_eq!(
-            unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, near.as_raw_fd(), &mut event) },
-            0
-        );
+        let added = unsafe { libc::epoll_ctl(fd, libc::EPOLL_CTL_ADD, near.as_raw_fd(), &mut event) };
+        assert_eq!(added, 0);
         let feed = move || {
             far.write_all(b"x").unwrap();
             // Both stay until the process ends: the epoll is still to be asked.
@@ -175,8 +173,10 @@ fn passed(receive: fn(RawFd, *mut libc::msghdr) -> isize) -> Make {
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control);
         assert_eq!(receive(carrier.as_raw_fd(), &mut message), 1);
+        // SAFETY: S7: a message that has been received.
+        let header = unsafe { libc::CMSG_FIRSTHDR(&message) };
         // SAFETY: S7: one header has been received.
-        let data = unsafe { libc::CMSG_DATA(libc::CMSG_FIRSTHDR(&message)) };
+        let data = unsafe { libc::CMSG_DATA(header) };
         // SAFETY: S7: one number has been received.
         let fd = unsafe { data.cast::<c_int>().read_unaligned() };
         let feed = move || {
@@ -201,8 +201,10 @@ fn send_descriptor(socket: RawFd, fd: RawFd) {
     message.msg_control = control.as_mut_ptr().cast();
     // SAFETY: S7: arithmetic.
     message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<c_int>() as u32) } as usize;
-    // SAFETY: S7: there is room for a header.
-    let header = unsafe { &mut *libc::CMSG_FIRSTHDR(&message) };
+    // SAFETY: S7: a message with room for a header.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&message) };
+    // SAFETY: S7: as above.
+    let header = unsafe { &mut *header };
     header.cmsg_level = libc::SOL_SOCKET;
     header.cmsg_type = libc::SCM_RIGHTS;
     // SAFETY: S7: arithmetic.
@@ -271,148 +273,119 @@ fn ended_child(make: fn(libc::pid_t) -> c_int) -> Make {
 const READ_WRITE: c_int = libc::O_RDWR | libc::O_CLOEXEC;
 const HERE: c_int = libc::AT_FDCWD;
 
+/// A call of the C library.
+macro_rules! c {
+    ($call:expr) => {
+        // SAFETY: S7: paths with their NUL, places with room, or no pointer.
+        unsafe { $call }
+    };
+}
+
 const MAKERS: &[Maker] = &[
-    // SAFETY: S7: paths with their NUL; so in all of these.
-    ("open", Wait::Read, || {
-        fifo(|path| unsafe { libc::open(path, READ_WRITE) })
-    }),
-    // SAFETY: S7: as above.
-    ("open64", Wait::Read, || {
-        fifo(|path| unsafe { libc::open64(path, READ_WRITE) })
-    }),
-    // SAFETY: S7: as above.
+    ("open", Wait::Read, || fifo(|path| c!(libc::open(path, READ_WRITE)))),
+    ("open64", Wait::Read, || fifo(|path| c!(libc::open64(path, READ_WRITE)))),
     ("openat", Wait::Read, || {
-        fifo(|path| unsafe { libc::openat(HERE, path, READ_WRITE) })
+        fifo(|path| c!(libc::openat(HERE, path, READ_WRITE)))
     }),
-    // SAFETY: S7: as above.
     ("openat64", Wait::Read, || {
-        fifo(|path| unsafe { libc::openat64(HERE, path, READ_WRITE) })
+        fifo(|path| c!(libc::openat64(HERE, path, READ_WRITE)))
     }),
-    // SAFETY: S7: as above.
-    ("__open_2", Wait::Read, || {
-        fifo(|path| unsafe { __open_2(path, READ_WRITE) })
-    }),
-    // SAFETY: S7: as above.
+    ("__open_2", Wait::Read, || fifo(|path| c!(__open_2(path, READ_WRITE)))),
     ("__open64_2", Wait::Read, || {
-        fifo(|path| unsafe { __open64_2(path, READ_WRITE) })
+        fifo(|path| c!(__open64_2(path, READ_WRITE)))
     }),
-    // SAFETY: S7: as above.
     ("__openat_2", Wait::Read, || {
-        fifo(|path| unsafe { __openat_2(HERE, path, READ_WRITE) })
+        fifo(|path| c!(__openat_2(HERE, path, READ_WRITE)))
     }),
-    // SAFETY: S7: as above.
     ("__openat64_2", Wait::Read, || {
-        fifo(|path| unsafe { __openat64_2(HERE, path, READ_WRITE) })
+        fifo(|path| c!(__openat64_2(HERE, path, READ_WRITE)))
     }),
     ("syscall(openat)", Wait::Read, || {
-        // SAFETY: S7: as above.
-        fifo(|path| unsafe { libc::syscall(libc::SYS_openat, HERE, path, READ_WRITE, 0) } as c_int)
+        fifo(|path| c!(libc::syscall(libc::SYS_openat, HERE, path, READ_WRITE, 0)) as c_int)
     }),
     ("fopen", Wait::Read, || {
-        // SAFETY: S7: as above.
-        let open = |path| unsafe { libc::fopen(path, c"r+".as_ptr()) };
-        // SAFETY: S7: just opened; the stream is left to the process.
-        fifo(move |path| unsafe { libc::fileno(open(path)) })
+        let open = |path| c!(libc::fopen(path, c"r+".as_ptr()));
+        fifo(move |path| c!(libc::fileno(open(path))))
     }),
     ("freopen", Wait::Read, || {
-        // SAFETY: S7: a path and a mode.
-        let stream = unsafe { libc::fopen(c"/dev/null".as_ptr(), c"r".as_ptr()) };
+        let stream = c!(libc::fopen(c"/dev/null".as_ptr(), c"r".as_ptr()));
         let stream = stream.expose_provenance();
         fifo(move |path| {
-            // SAFETY: S7: the stream is open.
-            let stream = unsafe { libc::freopen(path, c"r+".as_ptr(), ptr::with_exposed_provenance_mut(stream)) };
-            // SAFETY: S7: just opened.
-            unsafe { libc::dup(libc::fileno(stream)) }
+            let stream = c!(libc::freopen(
+                path,
+                c"r+".as_ptr(),
+                ptr::with_exposed_provenance_mut(stream)
+            ));
+            c!(libc::dup(libc::fileno(stream)))
         })
     }),
-    // SAFETY: S7: no pointer; so in all of these.
     ("timerfd_create", Wait::Read, || {
-        timer(|| unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, 0) })
+        timer(|| c!(libc::timerfd_create(libc::CLOCK_MONOTONIC, 0)))
     }),
     ("syscall(timerfd_create)", Wait::Read, || {
-        // SAFETY: S7: as above.
-        timer(|| unsafe { libc::syscall(libc::SYS_timerfd_create, libc::CLOCK_MONOTONIC, 0) } as c_int)
+        timer(|| c!(libc::syscall(libc::SYS_timerfd_create, libc::CLOCK_MONOTONIC, 0)) as c_int)
     }),
-    // SAFETY: S7: as above.
-    ("inotify_init", Wait::Read, || watch(|| unsafe { inotify_init() })),
-    // SAFETY: S7: as above.
-    ("inotify_init1", Wait::Read, || {
-        watch(|| unsafe { libc::inotify_init1(0) })
-    }),
-    // SAFETY: S7: as above.
-    ("epoll_create", Wait::Poll, || {
-        epoll(|| unsafe { libc::epoll_create(1) })
-    }),
-    // SAFETY: S7: as above.
-    ("epoll_create1", Wait::Poll, || {
-        epoll(|| unsafe { libc::epoll_create1(0) })
-    }),
-    // SAFETY: S7: as above.
+    ("inotify_init", Wait::Read, || watch(|| c!(inotify_init()))),
+    ("inotify_init1", Wait::Read, || watch(|| c!(libc::inotify_init1(0)))),
+    ("epoll_create", Wait::Poll, || epoll(|| c!(libc::epoll_create(1)))),
+    ("epoll_create1", Wait::Poll, || epoll(|| c!(libc::epoll_create1(0)))),
     ("posix_openpt", Wait::Read, || {
-        terminal(|| (unsafe { libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY) }, None))
+        terminal(|| (c!(libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY)), None))
     }),
-    // SAFETY: S7: as above.
-    ("getpt", Wait::Read, || terminal(|| (unsafe { getpt() }, None))),
+    ("getpt", Wait::Read, || terminal(|| (c!(getpt()), None))),
     ("openpty", Wait::Read, || {
         terminal(|| {
             let (mut fd, mut other) = (0, 0);
-            // SAFETY: S7: places for two numbers.
-            let made = unsafe { libc::openpty(&mut fd, &mut other, ptr::null_mut(), ptr::null_mut(), ptr::null_mut()) };
+            let made = c!(libc::openpty(
+                &mut fd,
+                &mut other,
+                ptr::null_mut(),
+                ptr::null_mut(),
+                ptr::null_mut()
+            ));
             assert_eq!(made, 0);
             (fd, Some(other))
         })
     }),
-    // SAFETY: S7: a message with room; so in all of these.
     ("recvmsg", Wait::Read, || {
-        passed(|fd, message| unsafe { libc::recvmsg(fd, message, 0) })
+        passed(|fd, message| c!(libc::recvmsg(fd, message, 0)))
     }),
     ("syscall(recvmsg)", Wait::Read, || {
-        // SAFETY: S7: as above.
-        passed(|fd, message| unsafe { libc::syscall(libc::SYS_recvmsg, fd, message, 0) } as isize)
+        passed(|fd, message| c!(libc::syscall(libc::SYS_recvmsg, fd, message, 0)) as isize)
     }),
     ("recvmmsg", Wait::Read, || {
         passed(|fd, message| {
-            // SAFETY: S7: moved into a batch of one, and back.
             let mut batch = libc::mmsghdr {
-                msg_hdr: unsafe { message.read() },
+                msg_hdr: c!(message.read()),
                 msg_len: 0,
             };
-            // SAFETY: S7: as above.
-            let count = unsafe { libc::recvmmsg(fd, &mut batch, 1, 0, ptr::null_mut()) };
-            // SAFETY: S7: as above.
-            unsafe { message.write(batch.msg_hdr) };
+            let count = c!(libc::recvmmsg(fd, &mut batch, 1, 0, ptr::null_mut()));
+            c!(message.write(batch.msg_hdr));
             count as isize
         })
     }),
     ("syscall(accept)", Wait::Read, || {
-        // SAFETY: S7: no address is asked for.
-        accepted(|fd| unsafe { libc::syscall(libc::SYS_accept, fd, 0, 0) } as c_int)
+        accepted(|fd| c!(libc::syscall(libc::SYS_accept, fd, 0, 0)) as c_int)
     }),
     ("syscall(pipe2)", Wait::Read, || {
-        // SAFETY: S7: room for two numbers.
-        pair(|fds| unsafe { libc::syscall(libc::SYS_pipe2, fds.as_mut_ptr(), libc::O_CLOEXEC) } as c_int)
+        pair(|fds| c!(libc::syscall(libc::SYS_pipe2, fds.as_mut_ptr(), libc::O_CLOEXEC)) as c_int)
     }),
     ("syscall(socketpair)", Wait::Read, || {
         pair(|fds| {
             let (domain, kind) = (libc::AF_UNIX, libc::SOCK_STREAM);
-            // SAFETY: S7: room for two numbers.
-            unsafe { libc::syscall(libc::SYS_socketpair, domain, kind, 0, fds.as_mut_ptr()) as c_int }
+            c!(libc::syscall(libc::SYS_socketpair, domain, kind, 0, fds.as_mut_ptr()) as c_int)
         })
     }),
-    // SAFETY: S7: no pointer.
     ("syscall(eventfd2)", Wait::Read, || {
-        counter(|| unsafe { libc::syscall(libc::SYS_eventfd2, 0, 0) } as c_int)
+        counter(|| c!(libc::syscall(libc::SYS_eventfd2, 0, 0)) as c_int)
     }),
-    // SAFETY: S7: no pointer.
     ("pidfd_open", Wait::Poll, || {
-        ended_child(|pid| unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as c_int)
+        ended_child(|pid| c!(libc::syscall(libc::SYS_pidfd_open, pid, 0)) as c_int)
     }),
     ("popen", Wait::Read, || {
         Box::new(|| {
-            // SAFETY: S7: a command and a mode.
-            let stream = unsafe { libc::popen(c"sleep 0.1; echo 1234567".as_ptr(), c"r".as_ptr()) };
-            // SAFETY: S7: just opened; the stream is left to the process.
-            (unsafe { libc::fileno(stream) }, Box::new(|| ()))
+            let stream = c!(libc::popen(c"sleep 0.1; echo 1234567".as_ptr(), c"r".as_ptr()));
+            (c!(libc::fileno(stream)), Box::new(|| ()))
         })
     }),
 ];

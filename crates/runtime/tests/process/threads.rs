@@ -132,10 +132,8 @@ fn of_a_coroutine_get_what_its_worker_has() {
         // SAFETY: S7: sixteen bytes.
         assert_eq!(unsafe { pthread_getname_np(own(), name.as_mut_ptr().cast(), 16) }, 0);
         // SAFETY: S7: sixteen bytes, of which one is told.
-        assert_eq!(
-            unsafe { pthread_getname_np(own(), name.as_mut_ptr().cast(), 1) },
-            libc::ERANGE
-        );
+        let result = unsafe { pthread_getname_np(own(), name.as_mut_ptr().cast(), 1) };
+        assert_eq!(result, libc::ERANGE);
         String::from_utf8(name.split(|byte| *byte == 0).next().unwrap().to_vec()).unwrap()
     });
     assert_eq!(name.join().unwrap(), "attributes-0");
@@ -143,10 +141,8 @@ fn of_a_coroutine_get_what_its_worker_has() {
         let mut sets = [MaybeUninit::<libc::cpu_set_t>::zeroed(); 2];
         let bytes = size_of::<libc::cpu_set_t>();
         // SAFETY: S7: a place for a set, which is filled whole.
-        assert_eq!(
-            unsafe { libc::pthread_getaffinity_np(own(), bytes, sets[0].as_mut_ptr()) },
-            0
-        );
+        let result = unsafe { libc::pthread_getaffinity_np(own(), bytes, sets[0].as_mut_ptr()) };
+        assert_eq!(result, 0);
         // SAFETY: S7: a place for a set.
         assert_eq!(unsafe { libc::sched_getaffinity(0, bytes, sets[1].as_mut_ptr()) }, 0);
         // SAFETY: S7: zeroed, then filled.
