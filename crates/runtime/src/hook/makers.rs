@@ -11,6 +11,10 @@
 //! All of them work on OS threads too, may be called in signal handlers where the C function may, and leave errno as the C function does.
 //! A call of the runtime's own (a critical section) is not looked at: see `fd`.
 //!
+//! Several of these are cancellation points: `pthread_cancel` unwinds an OS thread from inside the C function, through the hook's frame. Rust's
+//! personality ends the process in a frame that has landing pads, none of them for this call. So what may panic is kept out of these frames, in
+//! `extern "C"` functions that are not inlined.
+//!
 //! # Not followed
 //! Numbers that only an inline system call makes after an inline `close`; that arrive in a structure (`ioctl` of a device, `bpf`, `clone3` with
 //! CLONE_PIDFD, `pidfd_spawn`); and descriptors that libc uses for itself. `close_range` with CLOSE_RANGE_UNSHARE gives the calling thread a
@@ -27,8 +31,8 @@ use silken_interpose::next;
 use std::ptr;
 
 /// A number that has just been handed out, or -1.
-#[inline]
-pub(super) fn made(fd: c_int) -> c_int {
+#[inline(never)]
+pub(super) extern "C" fn made(fd: c_int) -> c_int {
     if !is_runtime() {
         fd_table::reset(fd);
     }
@@ -36,7 +40,8 @@ pub(super) fn made(fd: c_int) -> c_int {
 }
 
 /// The number is about to be free.
-fn closing(fd: c_int) {
+#[inline(never)]
+extern "C" fn closing(fd: c_int) {
     if !is_runtime() {
         fd_table::reset(fd);
     }
@@ -46,7 +51,8 @@ fn closing(fd: c_int) {
 ///
 /// # Safety
 /// S7: an open stream.
-unsafe fn fd_of(stream: *mut FILE) -> c_int {
+#[inline(never)]
+unsafe extern "C" fn fd_of(stream: *mut FILE) -> c_int {
     let before = errno();
     // SAFETY: S7: the caller's contract.
     let fd = unsafe { libc::fileno(stream) };
@@ -58,7 +64,8 @@ unsafe fn fd_of(stream: *mut FILE) -> c_int {
 
 /// # Safety
 /// S7: null, or a stream that has just been opened.
-unsafe fn made_stream(stream: *mut FILE) -> *mut FILE {
+#[inline(never)]
+unsafe extern "C" fn made_stream(stream: *mut FILE) -> *mut FILE {
     if !stream.is_null() {
         // SAFETY: S7: the caller's contract.
         made(unsafe { fd_of(stream) });
@@ -221,7 +228,9 @@ pub(super) unsafe extern "C" fn login_tty(fd: c_int) -> c_int {
     // SAFETY: S7: the caller's argument under the caller's contract.
     let result = unsafe { next::login_tty(fd) };
     if result == 0 {
-        (libc::STDIN_FILENO..=libc::STDERR_FILENO).for_each(closing);
+        for fd in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+            closing(fd);
+        }
     }
     result
 }
@@ -316,7 +325,8 @@ pub(super) unsafe extern "C" fn recvmmsg(
 
 /// # Safety
 /// S7: the first `received` messages have been received.
-pub(super) unsafe fn received_batch(messages: *mut mmsghdr, received: c_int) {
+#[inline(never)]
+pub(super) unsafe extern "C" fn received_batch(messages: *mut mmsghdr, received: c_int) {
     for index in 0..received.max(0) as usize {
         // The header is the first field.
         let message = messages.wrapping_add(index).cast::<msghdr>();
@@ -329,7 +339,8 @@ pub(super) unsafe fn received_batch(messages: *mut mmsghdr, received: c_int) {
 ///
 /// # Safety
 /// S7: the message has been received.
-pub(super) unsafe fn received_descriptors(message: *const msghdr) {
+#[inline(never)]
+pub(super) unsafe extern "C" fn received_descriptors(message: *const msghdr) {
     // SAFETY: S7: the caller's contract.
     let mut part: *const cmsghdr = unsafe { libc::CMSG_FIRSTHDR(message) };
     // SAFETY: S7: null or a header within the control bytes that the kernel has written.

@@ -228,3 +228,39 @@ fn of_a_thread_are_the_c_librarys() {
     drop(end);
     thread.join().unwrap();
 }
+
+/// Where `opens` waits: a FIFO that nobody writes to.
+const PATH: *const libc::c_char = c"/tmp/silken-cancelled-fifo".as_ptr();
+
+// Frames through which a cancellation unwinds: nothing to drop, and no call of Rust's.
+extern "C" fn opens(_: *mut c_void) -> *mut c_void {
+    // SAFETY: S7: a path with its NUL.
+    unsafe { libc::open(PATH, libc::O_RDONLY) };
+    NOTHING
+}
+
+const NOTHING: *mut c_void = ptr::null_mut();
+
+/// The hook of a maker is left by an unwinding that is none of Rust's.
+#[test]
+fn of_a_thread_that_is_cancelled_in_a_maker_end_it() {
+    let _alone = alone();
+    let runtime = runtime(1);
+    runtime.spawn(|| ()).join().unwrap();
+    let _ = std::fs::remove_file("/tmp/silken-cancelled-fifo");
+    // SAFETY: S7: a path with its NUL.
+    assert_eq!(unsafe { libc::mkfifo(PATH, 0o600) }, 0);
+    let mut thread = 0;
+    // SAFETY: S7: a place for the thread, default attributes, a body that waits.
+    let error = unsafe { libc::pthread_create(&mut thread, ptr::null(), opens, ptr::null_mut()) };
+    assert_eq!(error, 0);
+    std::thread::sleep(super::SOON);
+    // SAFETY: S7: a live thread.
+    assert_eq!(unsafe { libc::pthread_cancel(thread) }, 0);
+    let mut value = ptr::null_mut();
+    // SAFETY: S7: made above, joined once.
+    assert_eq!(unsafe { libc::pthread_join(thread, &mut value) }, 0);
+    // PTHREAD_CANCELED is -1.
+    assert_eq!(value.addr(), usize::MAX);
+    std::fs::remove_file("/tmp/silken-cancelled-fifo").unwrap();
+}
