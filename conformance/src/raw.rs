@@ -7,6 +7,8 @@
 use libc::{c_int, c_void};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -104,6 +106,41 @@ pub fn recvmsg(fd: RawFd, slices: &mut [IoSliceMut<'_>]) -> io::Result<(usize, c
 pub fn close(fd: RawFd) -> io::Result<()> {
     // SAFETY: S7: an integer argument; the caller gives up the descriptor.
     check_int(unsafe { libc::close(fd) }).map(drop)
+}
+
+/// fork(2): the child runs `body`, which makes async-signal-safe calls only, and leaves. Returns whether it came to its end.
+pub fn fork(body: impl FnOnce()) -> io::Result<bool> {
+    // SAFETY: S7: the caller's body keeps to what a child of a process with threads may do.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        body();
+        // SAFETY: S7: leaves at once, without the parent's exit handlers.
+        unsafe { libc::_exit(3) };
+    }
+    check_int(pid)?;
+    let mut status = 0;
+    // SAFETY: S7: our child, and a place for the status.
+    check_int(unsafe { libc::waitpid(pid, &mut status, 0) })?;
+    Ok(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 3)
+}
+
+/// Lets the command's child call `body` before exec: async-signal-safe calls only.
+pub fn before_exec(command: &mut Command, mut body: impl FnMut() + Send + Sync + 'static) {
+    let body = move || {
+        body();
+        Ok(())
+    };
+    // SAFETY: S7: the caller's body keeps to the rules.
+    unsafe { command.pre_exec(body) };
+}
+
+/// setresuid(2) and setresgid(2), changing nothing.
+pub fn set_ids_unchanged() -> io::Result<()> {
+    let same = u32::MAX;
+    // SAFETY: S7: integer arguments.
+    check_int(unsafe { libc::setresuid(same, same, same) })?;
+    // SAFETY: S7: integer arguments.
+    check_int(unsafe { libc::setresgid(same, same, same) }).map(drop)
 }
 
 /// dup2(2)

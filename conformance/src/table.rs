@@ -236,6 +236,9 @@ macro_rules! for_each_case {
                     any wait_lets_others_run;
                     any through_a_child;
                     any kill;
+                    any forked_child_closes;
+                    any child_closes_before_exec;
+                    any ids_are_set;
                 }
                 stdio {
                     identity stderr_lock_excludes;

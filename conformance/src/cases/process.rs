@@ -1,7 +1,9 @@
-//! std::process from a unit: wait, output, pipes to a child, kill.
+//! Processes from a unit: std::process (wait, output, pipes to a child, kill), children that close what the parent waits for, and ids.
 
-use crate::{Executor, join_all};
+use crate::{Executor, join_all, raw};
 use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -62,4 +64,63 @@ pub fn kill(ex: &dyn Executor) {
         assert!(!child.wait().unwrap().success());
     })
     .join();
+}
+
+/// A unit waits for a socket, a child of another closes its copy and puts another file in its place, data come: the reader has them.
+fn reader_survives(ex: &dyn Executor, child: impl FnOnce(RawFd) + Send + 'static) {
+    let (mut near, mut far) = UnixStream::pair().unwrap();
+    let fd = far.as_raw_fd();
+    let reader = ex.start(move || {
+        let mut bytes = [0; 3];
+        far.read_exact(&mut bytes).unwrap();
+        bytes
+    });
+    let parent = ex.start(move || {
+        sleep(Duration::from_millis(20));
+        child(fd);
+        near.write_all(b"abc").unwrap();
+        near
+    });
+    let _near = parent.join();
+    assert_eq!(reader.join(), *b"abc");
+}
+
+fn close_and_replace(fd: RawFd) {
+    let _ = raw::close(fd);
+    let _ = raw::dup2(2, fd);
+    let _ = raw::close(fd);
+}
+
+/// What the child of a fork closes stays open in the parent.
+pub fn forked_child_closes(ex: &dyn Executor) {
+    reader_survives(ex, |fd| assert!(raw::fork(|| close_and_replace(fd)).unwrap()));
+}
+
+/// The same between fork and exec.
+pub fn child_closes_before_exec(ex: &dyn Executor) {
+    reader_survives(ex, |fd| {
+        let mut command = Command::new("true");
+        raw::before_exec(&mut command, move || close_and_replace(fd));
+        assert!(command.status().unwrap().success());
+    });
+}
+
+/// The ids of the process are set by a unit while others compute and wait.
+pub fn ids_are_set(ex: &dyn Executor) {
+    let others = ex.start_each(8, |unit| {
+        for round in 0..50u64 {
+            (0..10_000).for_each(|_| std::hint::spin_loop());
+            if (round + unit as u64).is_multiple_of(5) {
+                sleep(Duration::from_micros(100));
+            } else {
+                std::thread::yield_now();
+            }
+        }
+    });
+    join_all(ex.start_each(2, |_| {
+        for _ in 0..10 {
+            raw::set_ids_unchanged().unwrap();
+        }
+    }));
+    join_all(others);
 }

@@ -1,6 +1,6 @@
 //! The C library symbols that silken answers, over a table of function pointers.
 //!
-//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some fifty more. This crate
+//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some hundred more. This crate
 //! exports definitions of its own under those names; from an rlib they bind std's references and, through the
 //! executable's dynamic symbols, those of every shared library. It knows nothing of coroutines.
 //!
@@ -20,13 +20,24 @@
 //! Rejected: a `Vec` of hooks or a trait object (a second load and a heap that may not exist yet); `LD_PRELOAD` as the
 //! only form (nothing to do for the user of an rlib is better); patching the GOT (breaks with full RELRO, misses std).
 
+// One of the C library's names is `_Fork`.
+#![allow(non_snake_case)]
+
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
 compile_error!("silken-interpose knows Linux with glibc on x86_64 only; turn the feature `interpose` off elsewhere");
+
+// A static link has one definition of each name, and libc.a brings its own.
+#[cfg(target_feature = "crt-static")]
+compile_error!(
+    "silken-interpose cannot be linked statically: build without `-C target-feature=+crt-static`, or turn silken's \
+     default features off (`default-features = false`), which leaves out the hooks"
+);
 
 #[macro_use]
 mod table;
 
 pub mod fault;
+mod frameless;
 mod keys;
 pub mod next;
 mod raw;
@@ -37,12 +48,14 @@ use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{
-    addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec,
-    msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t,
-    ssize_t, stack_t, timespec, timeval,
+    DIR, FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, cpu_set_t, epoll_event, fd_set,
+    id_t, idtype_t, iovec, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_t,
+    rusage, sched_param, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t, ssize_t, stack_t, termios, timespec,
+    timeval, winsize,
 };
 
 pub use fault::{FaultHandler, rearm_fault_handler, set_fault_handler};
+pub use frameless::{Frameless, install_frameless};
 pub use keys::{Destructor, for_each_key};
 
 macro_rules! define_hooks {

@@ -14,12 +14,14 @@
 
 use core::ffi::CStr;
 use core::mem;
+use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 use libc::{
-    addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec,
-    msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_key_t, pthread_t, rusage, siginfo_t, sigset_t, size_t,
-    sockaddr, socklen_t, ssize_t, stack_t, timespec, timeval,
+    DIR, FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, cpu_set_t, epoll_event, fd_set,
+    id_t, idtype_t, iovec, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, nfds_t, pid_t, pollfd, pthread_attr_t,
+    pthread_key_t, pthread_t, rusage, sched_param, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t, ssize_t,
+    stack_t, termios, timespec, timeval, winsize,
 };
 
 use crate::keys::Destructor;
@@ -87,15 +89,27 @@ macro_rules! pselect_in_kernel {
     };
 }
 
+/// What a C function that is no system call answers while definitions are looked up: a failure that may pass.
+macro_rules! unavailable {
+    ($($argument:ident),*; $value:expr) => {{
+        let _ = ($($argument),*);
+        raw::set_errno(libc::EAGAIN);
+        $value
+    }};
+}
+
+/// `thrd_error` of C11's threads.
+const THRD_ERROR: c_int = 2;
+
 /// One module per lookup state for a list of symbols; `$finish` is the function that fills the list's slots.
 macro_rules! define {
     ($finish:ident, $slot:ident, $early:ident, $kernel:ident; $(
         $(#[$meta:meta])* fn $name:ident($($p:ident: $t:ty),*) -> $r:ty, called $real:ty => $body:block
     )*) => {
         #[allow(non_upper_case_globals)]
-        mod $slot {
+        pub(crate) mod $slot {
             use super::*;
-            $( pub(super) static $name: AtomicPtr<c_void> = AtomicPtr::new($early::$name as *mut c_void); )*
+            $( pub(crate) static $name: AtomicPtr<c_void> = AtomicPtr::new($early::$name as *mut c_void); )*
         }
 
         mod $early {
@@ -196,6 +210,12 @@ define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
     /// `pthread_key_delete(3)`, not recorded. It has no kernel form and fails while definitions are looked up.
     fn pthread_key_delete(key: pthread_key_t) -> c_int,
     called unsafe extern "C" fn(pthread_key_t) -> c_int => { let _ = key; libc::EINVAL }
+    /// `pthread_exit(3)`. While definitions are looked up the thread ends without its destructors.
+    fn pthread_exit(value: *mut c_void) -> c_int, called unsafe extern "C" fn(*mut c_void) -> c_int
+        => { let _ = value; kernel!(libc::SYS_exit, 0) }
+    /// `thrd_exit(3)`: the same.
+    fn thrd_exit(result: c_int) -> c_int, called unsafe extern "C" fn(c_int) -> c_int
+        => { let _ = result; kernel!(libc::SYS_exit, 0) }
     /// Fortified `read`, called only to report the overflow.
     fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, buffer_bytes: size_t) -> ssize_t,
     called unsafe extern "C" fn(c_int, *mut c_void, size_t, size_t) -> ssize_t
@@ -228,7 +248,6 @@ define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::ptr;
 
     /// The C library behind the slots and the kernel behind the kernel forms must answer alike.
     #[test]

@@ -11,12 +11,13 @@
 use core::mem::size_of;
 
 use libc::{
-    addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, epoll_event, fd_set, id_t, idtype_t, iovec,
-    msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_t, rusage, siginfo_t, sigset_t, size_t, sockaddr, socklen_t,
-    ssize_t, stack_t, timespec, timeval,
+    DIR, FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, cpu_set_t, epoll_event, fd_set,
+    id_t, idtype_t, iovec, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_t,
+    rusage, sched_param, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t, ssize_t, stack_t, termios, timespec,
+    timeval, winsize,
 };
 
-use crate::{hooks, keys, next};
+use crate::{frameless, hooks, keys, next};
 
 macro_rules! export {
     (
@@ -39,6 +40,10 @@ macro_rules! export {
             Address(__recvfrom_chk as *const ()),
             Address(__poll_chk as *const ()),
             Address(__ppoll_chk as *const ()),
+            Address(frameless::vfork as *const ()),
+            Address(frameless::__vfork as *const ()),
+            Address(frameless::pthread_exit as *const ()),
+            Address(frameless::thrd_exit as *const ()),
             Address(keys::pthread_key_create as *const ()),
             Address(keys::pthread_key_delete as *const ()),
         ];

@@ -16,8 +16,11 @@
 //! The block after `=>` is the *kernel* form, used only while the next definition is being looked up (see `next.rs`).
 //! It must not call anything but the kernel and must keep the contract of the C function, errno included.
 //!
-//! Not here: `pthread_key_create` and `pthread_key_delete` (`keys.rs` records, nothing is left to hook) and the second
-//! names that forward to a hook of this list: `fcntl64` and the fortified `__*_chk` (`symbols.rs`).
+//! A function that is no system call has no kernel form: it fails with EAGAIN (`unavailable!`) while the lookup lasts.
+//!
+//! Not here: `pthread_key_create` and `pthread_key_delete` (`keys.rs` records, nothing is left to hook); `vfork`,
+//! `pthread_exit` and `thrd_exit`, which bear no frame of ours (`frameless.rs`); and the second names that forward to a
+//! hook of this list: `fcntl64` and the fortified `__*_chk` (`symbols.rs`).
 
 macro_rules! for_each_symbol {
     ($callback:ident) => {
@@ -204,6 +207,206 @@ macro_rules! for_each_symbol {
                         let _ = (address, address_bytes, host, host_bytes, service, service_bytes, flags);
                         libc::EAI_AGAIN
                     }
+                /// `fclose(3)`. No kernel form exists: the stream stays open.
+                fn fclose(stream: *mut FILE) -> c_int
+                    => { unavailable!(stream; libc::EOF) }
+                /// `pclose(3)`. No kernel form exists: the stream stays open.
+                fn pclose(stream: *mut FILE) -> c_int
+                    => { unavailable!(stream; -1) }
+                /// `closedir(3)`. No kernel form exists: the stream stays open.
+                fn closedir(directory: *mut DIR) -> c_int
+                    => { unavailable!(directory; -1) }
+                /// `mq_close(3)`.
+                fn mq_close(queue: mqd_t) -> c_int
+                    => { kernel!(libc::SYS_close, queue) }
+                /// `close_range(2)`; glibc has it since 2.34.
+                fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_close_range, first, last, flags) }
+                /// `closefrom(3)`; glibc has it since 2.34.
+                fn closefrom(first: c_int) -> ()
+                    => { let _: c_int = kernel!(libc::SYS_close_range, first.max(0), c_uint::MAX, 0); }
+                /// `login_tty(3)`. No kernel form exists.
+                fn login_tty(fd: c_int) -> c_int
+                    => { unavailable!(fd; -1) }
+                /// `fopen(3)`. No kernel form exists.
+                fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE
+                    => { unavailable!(path, mode; ptr::null_mut()) }
+                /// `fopen64(3)`. No kernel form exists.
+                fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE
+                    => { unavailable!(path, mode; ptr::null_mut()) }
+                /// `freopen(3)`. No kernel form exists.
+                fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE
+                    => { unavailable!(path, mode, stream; ptr::null_mut()) }
+                /// `freopen64(3)`. No kernel form exists.
+                fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE
+                    => { unavailable!(path, mode, stream; ptr::null_mut()) }
+                /// `popen(3)`. No kernel form exists.
+                fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE
+                    => { unavailable!(command, mode; ptr::null_mut()) }
+                /// `tmpfile(3)`. No kernel form exists.
+                fn tmpfile() -> *mut FILE
+                    => { unavailable!(; ptr::null_mut()) }
+                /// `tmpfile64(3)`. No kernel form exists.
+                fn tmpfile64() -> *mut FILE
+                    => { unavailable!(; ptr::null_mut()) }
+                /// `opendir(3)`. No kernel form exists.
+                fn opendir(path: *const c_char) -> *mut DIR
+                    => { unavailable!(path; ptr::null_mut()) }
+                /// `creat(2)`.
+                fn creat(path: *const c_char, mode: mode_t) -> c_int
+                    => { kernel!(libc::SYS_creat, path, mode) }
+                /// `creat64(2)`.
+                fn creat64(path: *const c_char, mode: mode_t) -> c_int
+                    => { kernel!(libc::SYS_creat, path, mode) }
+                /// Fortified `open` without a mode.
+                fn __open_2(path: *const c_char, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_open, path, flags) }
+                /// Fortified `open` without a mode.
+                fn __open64_2(path: *const c_char, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_open, path, flags) }
+                /// Fortified `openat` without a mode.
+                fn __openat_2(directory: c_int, path: *const c_char, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_openat, directory, path, flags) }
+                /// Fortified `openat` without a mode.
+                fn __openat64_2(directory: c_int, path: *const c_char, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_openat, directory, path, flags) }
+                /// `timerfd_create(2)`.
+                fn timerfd_create(clock: c_int, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_timerfd_create, clock, flags) }
+                /// `inotify_init(2)`.
+                fn inotify_init() -> c_int
+                    => { kernel!(libc::SYS_inotify_init) }
+                /// `inotify_init1(2)`.
+                fn inotify_init1(flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_inotify_init1, flags) }
+                /// `fanotify_init(2)`.
+                fn fanotify_init(flags: c_uint, event_flags: c_uint) -> c_int
+                    => { kernel!(libc::SYS_fanotify_init, flags, event_flags) }
+                /// `signalfd(2)`.
+                fn signalfd(fd: c_int, mask: *const sigset_t, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_signalfd4, fd, mask, raw::KERNEL_SIGSET_BYTES, flags) }
+                /// `memfd_create(2)`; glibc has it since 2.27.
+                fn memfd_create(name: *const c_char, flags: c_uint) -> c_int
+                    => { kernel!(libc::SYS_memfd_create, name, flags) }
+                /// `epoll_create(2)`.
+                fn epoll_create(size: c_int) -> c_int
+                    => { kernel!(libc::SYS_epoll_create, size) }
+                /// `epoll_create1(2)`.
+                fn epoll_create1(flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_epoll_create1, flags) }
+                /// `pidfd_open(2)`; glibc has it since 2.36.
+                fn pidfd_open(pid: pid_t, flags: c_uint) -> c_int
+                    => { kernel!(libc::SYS_pidfd_open, pid, flags) }
+                /// `pidfd_getfd(2)`; glibc has it since 2.36.
+                fn pidfd_getfd(pid_fd: c_int, target: c_int, flags: c_uint) -> c_int
+                    => { kernel!(libc::SYS_pidfd_getfd, pid_fd, target, flags) }
+                /// `open_by_handle_at(2)`.
+                fn open_by_handle_at(mount: c_int, handle: *mut c_void, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_open_by_handle_at, mount, handle, flags) }
+                /// `posix_openpt(3)`.
+                fn posix_openpt(flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/ptmx".as_ptr(), flags) }
+                /// `getpt(3)`.
+                fn getpt() -> c_int
+                    => { kernel!(libc::SYS_openat, libc::AT_FDCWD, c"/dev/ptmx".as_ptr(), libc::O_RDWR) }
+                /// `openpty(3)`. No kernel form exists.
+                fn openpty(
+                    main: *mut c_int, subordinate: *mut c_int, name: *mut c_char, mode: *const termios, size: *const winsize
+                ) -> c_int
+                    => { unavailable!(main, subordinate, name, mode, size; -1) }
+                /// `forkpty(3)`. No kernel form exists.
+                fn forkpty(
+                    main: *mut c_int, name: *mut c_char, mode: *const termios, size: *const winsize
+                ) -> pid_t
+                    => { unavailable!(main, name, mode, size; -1) }
+                /// `shm_open(3)`. No kernel form exists.
+                fn shm_open(name: *const c_char, flags: c_int, mode: mode_t) -> c_int
+                    => { unavailable!(name, flags, mode; -1) }
+                /// `mkstemp(3)`. No kernel form exists.
+                fn mkstemp(template: *mut c_char) -> c_int
+                    => { unavailable!(template; -1) }
+                /// `mkstemp64(3)`. No kernel form exists.
+                fn mkstemp64(template: *mut c_char) -> c_int
+                    => { unavailable!(template; -1) }
+                /// `mkostemp(3)`. No kernel form exists.
+                fn mkostemp(template: *mut c_char, flags: c_int) -> c_int
+                    => { unavailable!(template, flags; -1) }
+                /// `mkostemp64(3)`. No kernel form exists.
+                fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int
+                    => { unavailable!(template, flags; -1) }
+                /// `mkstemps(3)`. No kernel form exists.
+                fn mkstemps(template: *mut c_char, suffix_bytes: c_int) -> c_int
+                    => { unavailable!(template, suffix_bytes; -1) }
+                /// `mkstemps64(3)`. No kernel form exists.
+                fn mkstemps64(template: *mut c_char, suffix_bytes: c_int) -> c_int
+                    => { unavailable!(template, suffix_bytes; -1) }
+                /// `mkostemps(3)`. No kernel form exists.
+                fn mkostemps(template: *mut c_char, suffix_bytes: c_int, flags: c_int) -> c_int
+                    => { unavailable!(template, suffix_bytes, flags; -1) }
+                /// `mkostemps64(3)`. No kernel form exists.
+                fn mkostemps64(template: *mut c_char, suffix_bytes: c_int, flags: c_int) -> c_int
+                    => { unavailable!(template, suffix_bytes, flags; -1) }
+                /// `recvmmsg(2)`.
+                fn recvmmsg(
+                    fd: c_int, messages: *mut mmsghdr, message_count: c_uint, flags: c_int, timeout: *mut timespec
+                ) -> c_int
+                    => { kernel!(libc::SYS_recvmmsg, fd, messages, message_count, flags, timeout) }
+                /// `_Fork(3)`: `fork` without the handlers of `pthread_atfork`; glibc has it since 2.34.
+                fn _Fork() -> pid_t
+                    => { kernel!(libc::SYS_fork) }
+                /// `pthread_kill(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int
+                    => { let _ = (thread, signal); libc::EAGAIN }
+                /// `pthread_sigqueue(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) -> c_int
+                    => { let _ = (thread, signal, value); libc::EAGAIN }
+                /// `pthread_setaffinity_np(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_setaffinity_np(thread: pthread_t, set_bytes: size_t, set: *const cpu_set_t) -> c_int
+                    => { let _ = (thread, set_bytes, set); libc::EAGAIN }
+                /// `pthread_getaffinity_np(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_getaffinity_np(thread: pthread_t, set_bytes: size_t, set: *mut cpu_set_t) -> c_int
+                    => { let _ = (thread, set_bytes, set); libc::EAGAIN }
+                /// `pthread_getcpuclockid(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) -> c_int
+                    => { let _ = (thread, clock); libc::EAGAIN }
+                /// `pthread_setschedparam(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_setschedparam(thread: pthread_t, policy: c_int, parameters: *const sched_param) -> c_int
+                    => { let _ = (thread, policy, parameters); libc::EAGAIN }
+                /// `pthread_getschedparam(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_getschedparam(thread: pthread_t, policy: *mut c_int, parameters: *mut sched_param) -> c_int
+                    => { let _ = (thread, policy, parameters); libc::EAGAIN }
+                /// `pthread_setschedprio(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int
+                    => { let _ = (thread, priority); libc::EAGAIN }
+                /// `pthread_setname_np(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int
+                    => { let _ = (thread, name); libc::EAGAIN }
+                /// `pthread_getname_np(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_getname_np(thread: pthread_t, name: *mut c_char, name_bytes: size_t) -> c_int
+                    => { let _ = (thread, name, name_bytes); libc::EAGAIN }
+                /// `pthread_cancel(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_cancel(thread: pthread_t) -> c_int
+                    => { let _ = thread; libc::EAGAIN }
+                /// `pthread_detach(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_detach(thread: pthread_t) -> c_int
+                    => { let _ = thread; libc::EAGAIN }
+                /// `pthread_tryjoin_np(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) -> c_int
+                    => { let _ = (thread, value); libc::EAGAIN }
+                /// `pthread_timedjoin_np(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, deadline: *const timespec) -> c_int
+                    => { let _ = (thread, value, deadline); libc::EAGAIN }
+                /// `pthread_clockjoin_np(3)`; glibc has it since 2.31. No kernel form exists.
+                fn pthread_clockjoin_np(
+                    thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, deadline: *const timespec
+                ) -> c_int
+                    => { let _ = (thread, value, clock, deadline); libc::EAGAIN }
+                /// `thrd_join(3)`. No kernel form exists.
+                fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int
+                    => { let _ = (thread, result); THRD_ERROR }
+                /// `thrd_detach(3)`. No kernel form exists.
+                fn thrd_detach(thread: pthread_t) -> c_int
+                    => { let _ = thread; THRD_ERROR }
             }
             variadic {
                 /// `fcntl(2)`, which is `fcntl64` too: they are one function where `off_t` has 64 bits.
@@ -217,6 +420,21 @@ macro_rules! for_each_symbol {
                     number: c_long; a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long
                 ) -> c_long
                     => { kernel!(number, a, b, c, d, e, f) }
+                /// `open(2)`.
+                fn open(path: *const c_char, flags: c_int; mode: mode_t) -> c_int
+                    => { kernel!(libc::SYS_open, path, flags, mode) }
+                /// `open64(2)`.
+                fn open64(path: *const c_char, flags: c_int; mode: mode_t) -> c_int
+                    => { kernel!(libc::SYS_open, path, flags, mode) }
+                /// `openat(2)`.
+                fn openat(directory: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int
+                    => { kernel!(libc::SYS_openat, directory, path, flags, mode) }
+                /// `openat64(2)`.
+                fn openat64(directory: c_int, path: *const c_char, flags: c_int; mode: mode_t) -> c_int
+                    => { kernel!(libc::SYS_openat, directory, path, flags, mode) }
+                /// `mq_open(3)`. No kernel form exists.
+                fn mq_open(name: *const c_char, flags: c_int; mode: mode_t, attributes: *mut mq_attr) -> mqd_t
+                    => { unavailable!(name, flags, mode, attributes; -1) }
             }
         }
     };

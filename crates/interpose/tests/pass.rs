@@ -85,6 +85,55 @@ fn keys_are_recorded() {
     assert_eq!(unsafe { libc::pthread_key_delete(1_000_000) }, libc::EINVAL);
 }
 
+/// `pthread_exit` unwinds through its caller, and `vfork` returns twice: neither may meet a frame of ours.
+fn frameless_symbols_pass() {
+    extern "C-unwind" fn body(_: *mut c_void) -> *mut c_void {
+        // SAFETY: S7: a raw thread, with nothing to drop.
+        unsafe { pthread_exit(std::ptr::without_provenance_mut(9)) }
+    }
+    unsafe extern "C-unwind" {
+        fn pthread_exit(value: *mut c_void) -> !;
+        fn pthread_create(
+            thread: *mut libc::pthread_t,
+            attributes: *const c_void,
+            body: extern "C-unwind" fn(*mut c_void) -> *mut c_void,
+            argument: *mut c_void,
+        ) -> c_int;
+    }
+    let mut thread = 0;
+    // SAFETY: S7: a place for the thread, default attributes, a body that ends.
+    let error = unsafe { pthread_create(&mut thread, std::ptr::null(), body, std::ptr::null_mut()) };
+    assert_eq!(error, 0);
+    let mut value = std::ptr::null_mut();
+    // SAFETY: S7: made above, joined once.
+    assert_eq!(unsafe { libc::pthread_join(thread, &mut value) }, 0);
+    assert_eq!(value.addr(), 9);
+
+    unsafe extern "C" {
+        fn silken_test_vfork() -> libc::pid_t;
+    }
+    // SAFETY: S7: the child exits with 5 in the same piece of assembly.
+    let child = unsafe { silken_test_vfork() };
+    assert!(child > 0);
+    let mut status = 0;
+    // SAFETY: S7: our child, a valid place.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(libc::WEXITSTATUS(status), 5);
+}
+
+std::arch::global_asm!(
+    ".globl silken_test_vfork",
+    "silken_test_vfork:",
+    "sub rsp, 8",
+    "call vfork@PLT",
+    "test eax, eax",
+    "jne 2f",
+    "mov edi, 5",
+    "call _exit@PLT",
+    "2: add rsp, 8",
+    "ret",
+);
+
 #[test]
 fn everything_passes_without_a_table() {
     link();
@@ -92,5 +141,6 @@ fn everything_passes_without_a_table() {
     sockets_and_channels_work();
     sleeps_sleep();
     keys_are_recorded();
+    frameless_symbols_pass();
     assert!(!installed());
 }

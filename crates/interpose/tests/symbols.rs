@@ -170,7 +170,15 @@ fn shared_libraries_see_our_definitions() {
     let names = "read write readv writev recv send recvfrom sendto recvmsg sendmsg accept accept4 connect poll ppoll \
         clock_nanosleep nanosleep usleep sleep close dup dup2 dup3 fcntl fcntl64 ioctl setsockopt syscall shutdown \
         pthread_key_create pthread_key_delete pthread_getattr_np sched_yield sigaltstack socket socketpair pipe pipe2 \
-        eventfd __read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk";
+        eventfd fclose pclose closedir mq_close close_range closefrom login_tty fopen fopen64 freopen freopen64 popen tmpfile \
+        tmpfile64 opendir creat creat64 __open_2 __open64_2 __openat_2 __openat64_2 timerfd_create inotify_init \
+        inotify_init1 fanotify_init signalfd memfd_create epoll_create epoll_create1 pidfd_open pidfd_getfd \
+        open_by_handle_at posix_openpt getpt openpty forkpty shm_open mkstemp mkstemp64 mkostemp mkostemp64 mkstemps \
+        mkstemps64 mkostemps mkostemps64 recvmmsg open open64 openat openat64 mq_open _Fork vfork __vfork pthread_exit \
+        thrd_exit pthread_kill pthread_sigqueue pthread_setaffinity_np pthread_getaffinity_np pthread_getcpuclockid \
+        pthread_setschedparam pthread_getschedparam pthread_setschedprio pthread_setname_np pthread_getname_np \
+        pthread_cancel pthread_detach pthread_tryjoin_np pthread_timedjoin_np pthread_clockjoin_np thrd_join thrd_detach \
+        __read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk";
     for name in names.split_whitespace() {
         let name = CString::new(name).unwrap();
         // SAFETY: S7: a name with its NUL; this is the search that the dynamic linker does for a library.

@@ -20,13 +20,21 @@
 //! one number of a shared description moves [`SHARED_EPOCH`] instead, and shared entries that find it moved ask again. Descriptors 0 to 2 are
 //! shared with strangers (the shell), whose changes nobody tells us: these are asked each time.
 //!
+//! # Children of this process
+//! A child has a copy of the table (`fork`) or the table itself (`vfork`), and shares the epolls in which its entries are registered:
+//! to forget a number there would take the parent's registration away, and the entry's lock may have been held by a thread that the child
+//! does not have. So in another process than the runtime's an entry that knows something is left as it is, and nothing
+//! is noted of shared descriptions (`sys::process`). The question is a system call for whoever is no fork's child, so it is asked after the
+//! entry was found not to be virgin.
+//!
 //! All fields are Relaxed: they describe a number, and whoever hands the number on orders what was stored before.
 
 use super::readiness::{self, Direction, Readiness};
 use crate::coroutine::Critical;
 use crate::loom::static_atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::sys::raw::Errno;
-use crate::sys::{Lock, file, socket};
+use crate::sys::{Lock, file, process, socket};
+use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::ptr;
 
@@ -163,15 +171,38 @@ pub(super) fn for_each(mut visit: impl FnMut(RawFd, &'static Entry)) {
 /// Forgets what is known of a number, because it is about to be closed or has just been handed out.
 #[inline]
 pub(crate) fn reset(fd: RawFd) {
-    if let Some(entry) = existing(fd)
-        && !entry.is_virgin()
-    {
+    if let Some(entry) = known(fd) {
         entry.reset(fd);
     }
 }
 
+/// As [`reset`], for all numbers of a range.
+pub(crate) fn reset_range(numbers: RangeInclusive<u32>) {
+    let (first, last) = (*numbers.start() as usize, *numbers.end() as usize);
+    let last = last.min(CHUNKS * CHUNK_ENTRIES - 1);
+    for (index, slot) in TABLE.iter().enumerate() {
+        // Relaxed: `existing` asks again.
+        if slot.load(Ordering::Relaxed).is_null() {
+            continue;
+        }
+        let start = index * CHUNK_ENTRIES;
+        for number in first.max(start)..(last + 1).min(start + CHUNK_ENTRIES) {
+            reset(number as RawFd);
+        }
+    }
+}
+
+/// The entry of a number, if it knows something that the caller may change: not in a child of the runtime's process.
+#[inline]
+pub(crate) fn known(fd: RawFd) -> Option<&'static Entry> {
+    existing(fd).filter(|entry| !entry.is_virgin() && !process::is_foreign())
+}
+
 /// Two numbers refer to one description.
 pub(crate) fn share(original: RawFd, copy: RawFd) {
+    if process::is_foreign() {
+        return;
+    }
     for fd in [original, copy] {
         if let Some(entry) = entry(fd) {
             // The epoch is behind, so that the next wait asks.
@@ -224,6 +255,9 @@ impl Entry {
     /// A descriptor that has just been made, with a description of its own.
     pub(crate) fn begin(&self, fd: RawFd, kind: Kind, nonblocking: bool) {
         if !self.is_virgin() {
+            if process::is_foreign() {
+                return;
+            }
             self.reset(fd);
         }
         let mode = if nonblocking { NONBLOCK } else { 0 };

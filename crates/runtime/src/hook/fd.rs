@@ -4,15 +4,18 @@
 //! in order: the table forgets the number *before* the kernel frees it, since another thread may have it again at once. A call of the runtime's
 //! own (a critical section) is not looked at: it may hold the lock that forgetting takes, and the runtime closes its descriptors by itself.
 //!
-//! A creator forgets what is left in the table of a number that was closed out of sight (by libc itself, by `close_range`). On a coroutine it
-//! also notes kind and mode of what it made, which saves the first wait from asking.
+//! A creator forgets what is left in the table of a number that was closed out of sight (by an inline system call). On a coroutine it
+//! also notes kind and mode of what it made, which saves the first wait from asking. The creators of which nothing is known but the number, and the
+//! calls that close one inside libc, are in `makers`.
 //!
-//! Not followed: flags that another process changes on a description which it shares with us, numbers that arrive by SCM_RIGHTS over a stale
-//! entry, and inline system calls.
+//! In a child of the runtime's process these calls pass, as far as they would change what the parent shares: `fd_table` says why and how
+//! it is known. So `close` is async-signal-safe there.
+//!
+//! Not followed: flags that another process changes on a description which it shares with us, and inline system calls.
 
 use super::errno::{answer, caller, is_runtime};
-use super::file_lock;
-use crate::driver::fd_table::{self, Entry, Kind};
+use super::{file_lock, makers};
+use crate::driver::fd_table::{self, Kind};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use silken_interpose::next;
 
@@ -40,11 +43,6 @@ fn begin(fd: c_int, kind: Kind, flags: c_int) {
     if let Some(entry) = entry {
         entry.begin(fd, kind, nonblocking);
     }
-}
-
-/// An entry that knows something.
-fn known(fd: c_int) -> Option<&'static Entry> {
-    fd_table::existing(fd).filter(|entry| !entry.is_virgin())
 }
 
 /// A second number for the description of `fd`.
@@ -126,7 +124,7 @@ pub(crate) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize
 }
 
 fn set_nonblocking(fd: c_int, nonblocking: bool) {
-    if let Some(entry) = known(fd) {
+    if let Some(entry) = fd_table::known(fd) {
         entry.set_nonblocking(nonblocking);
     }
 }
@@ -137,6 +135,9 @@ pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usi
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::ioctl(fd, request, argument) };
     // The kernel looks at the low half only.
+    if request as u32 == libc::TIOCGPTPEER as u32 {
+        return makers::made(result);
+    }
     if request as u32 == libc::FIONBIO as u32 && result == 0 && !is_runtime() {
         // SAFETY: S7: the kernel has just read an int there.
         let value = unsafe { (argument as *const c_int).read_unaligned() };
@@ -156,13 +157,16 @@ pub(crate) unsafe extern "C" fn setsockopt(
 ) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::setsockopt(fd, level, name, value, value_bytes) };
-    if result == 0
+    let is_timeout = level == libc::SOL_SOCKET && TIMEOUT_OPTIONS.contains(&name);
+    let is_layer = level == libc::IPPROTO_TCP && name == libc::TCP_ULP;
+    if (is_timeout || is_layer)
+        && result == 0
         && !is_runtime()
-        && let Some(entry) = known(fd)
+        && let Some(entry) = fd_table::known(fd)
     {
-        if level == libc::SOL_SOCKET && TIMEOUT_OPTIONS.contains(&name) {
+        if is_timeout {
             entry.timeouts_changed();
-        } else if level == libc::IPPROTO_TCP && name == libc::TCP_ULP {
+        } else {
             // TLS in the kernel: a read ends with its record, so a short one does not mean empty.
             entry.set_kind(Kind::Stream);
         }

@@ -37,13 +37,13 @@ mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use super::{on_coroutine, set_errno};
+use super::{on_coroutine, raw_calls, set_errno};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers;
 use crate::offload;
 use crate::sched::yield_now;
-use crate::sys::clock;
 use crate::sys::raw::{self, Errno};
+use crate::sys::{clock, process};
 use libc::{c_int, c_long, timespec};
 use silken_interpose::next;
 use table::{ANY, Table, Waiter, load};
@@ -79,7 +79,7 @@ pub(super) unsafe extern "C" fn syscall(
         return unsafe { Call([a, b, c, d, e, f]).answer() };
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.
-    unsafe { next::syscall(number, a, b, c, d, e, f) }
+    unsafe { raw_calls::answer(number, [a, b, c, d, e, f]) }
 }
 
 /// The six arguments of futex(2). An `int` may have rubbish in its upper half, hence the narrowing of all but addresses.
@@ -117,7 +117,8 @@ impl Call {
     /// That of futex(2).
     unsafe fn answer(self) -> c_long {
         let (operation, flags) = self.operation();
-        let private = flags == libc::FUTEX_PRIVATE_FLAG;
+        // In the child of a fork nobody waits in the table, and the lock of a bucket may have been held by a thread of the parent.
+        let private = flags == libc::FUTEX_PRIVATE_FLAG && !process::is_forked();
         match operation {
             libc::FUTEX_WAKE if private => self.wake(ANY),
             libc::FUTEX_WAKE_BITSET if private => self.wake(self.value3()),

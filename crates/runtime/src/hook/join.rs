@@ -8,7 +8,7 @@
 //!
 //! `pthread_tryjoin_np` passes: it does not wait. So does `pthread_timedjoin_np`, which std does not use: it blocks the worker.
 
-use super::on_coroutine;
+use super::{on_coroutine, thread};
 use crate::offload;
 use libc::{c_int, c_void, pthread_t};
 use silken_interpose::next;
@@ -23,6 +23,9 @@ unsafe extern "C" {
 /// # Safety
 /// That of the C function.
 pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
+    if thread::is_coroutine(thread) {
+        return thread::refuse_join(thread);
+    }
     if on_coroutine().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::pthread_join(thread, value) };

@@ -2,7 +2,8 @@
 //!
 //! * `sched_yield`: spin loops of std, parking_lot and crossbeam end in it, and wait for one who may be in the same run queue: the coroutine yields.
 //! * `pthread_getattr_np` of oneself: an isolated coroutine is its own `pthread_self()`, of which the C library knows no stack. It
-//!   is told the coroutine's. A light coroutine has its worker's identity and gets the worker's answer.
+//!   is told the coroutine's. A light coroutine has its worker's identity and gets the worker's answer. Of another coroutine nothing is
+//!   told (ESRCH). The other functions that take a `pthread_t` are in `thread`.
 //! * `sigaltstack`: the kernel keeps one alternate stack per OS thread, and the worker's is what a stack overflow is reported on. A coroutine that
 //!   changed it would change it for all, and would leave without it. So on a coroutine nothing is set, and "none" is what was set. A
 //!   handler that was registered with `SA_ONSTACK` still runs on an alternate stack, the worker's; whoever wants room in one of its own
@@ -11,7 +12,7 @@
 //!
 //! The two questions are answered inside critical sections too: next would read a thread block of which we made only the parts that are used.
 
-use super::on_coroutine;
+use super::{on_coroutine, thread};
 use crate::coroutine::{Core, Kind, current_core};
 use crate::sched;
 use libc::{c_int, c_void, pthread_attr_t, pthread_t, size_t, stack_t};
@@ -48,6 +49,10 @@ pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes
     {
         // SAFETY: S7: a place for attributes, says the contract.
         return unsafe { describe_stack(core, attributes) };
+    }
+    if thread::is_coroutine(thread) {
+        // Its stack may be given away before the caller looks at the answer.
+        return libc::ESRCH;
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.
     unsafe { next::pthread_getattr_np(thread, attributes) }

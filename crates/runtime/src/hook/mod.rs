@@ -19,8 +19,9 @@
 //!
 //! # After a fork
 //! The child has the coroutine that forked and no worker to switch to. Its critical section is entered there and never left, so every wait passes. Wakes
-//! still look at the copied table of waiters, where nobody is left to wake; as after every fork of a process with threads, only
-//! what a signal handler may call is sure to work.
+//! and what changes descriptors pass as well: the epolls are shared with the parent, locks may be held by threads that the child does not have.
+//! As after every fork of a process with threads, only what a signal handler may call is sure to work. Children made otherwise:
+//! `process`, `sys/linux/process.rs`.
 //!
 //! # The files
 //! | file | symbols |
@@ -32,10 +33,13 @@
 //! | `poll` | several descriptors at once |
 //! | `select`, `epoll` | the same, asked otherwise |
 //! | `join` | `pthread_join` |
-//! | `process` | waiting for child processes |
+//! | `process` | waiting for child processes; `_Fork`, `vfork` |
 //! | `names` | `getaddrinfo`, `getnameinfo` |
 //! | `file_lock` | `flock` and the locks of `fcntl` |
 //! | `fd` | calls that make, change and close descriptors |
+//! | `makers` | the many that make one of which nothing is known but its number, and those that close one inside libc |
+//! | `raw_calls` | what of all this is called through `syscall` |
+//! | `thread` | functions that take a `pthread_t`, and the end of a thread |
 //! | `misc` | `sched_yield`, and what a thread may ask about its own stacks and keys |
 //!
 //! # Rejected
@@ -50,16 +54,19 @@ mod file_lock;
 mod futex;
 mod io;
 mod join;
+mod makers;
 mod misc;
 mod names;
 mod patience;
 mod poll;
 mod process;
+mod raw_calls;
 mod select;
 mod sleep;
+mod thread;
 
 use crate::coroutine::{Core, Critical, current_core};
-use silken_interpose::Hooks;
+use silken_interpose::{Frameless, Hooks};
 
 /// The answers; what has no entry passes.
 static HOOKS: Hooks = Hooks {
@@ -76,7 +83,7 @@ static HOOKS: Hooks = Hooks {
     send: io::send,
     recvfrom: io::recvfrom,
     sendto: io::sendto,
-    recvmsg: io::recvmsg,
+    recvmsg: makers::recvmsg,
     sendmsg: io::sendmsg,
     accept: accept_connect::accept,
     accept4: accept_connect::accept4,
@@ -111,13 +118,90 @@ static HOOKS: Hooks = Hooks {
     sched_yield: misc::sched_yield,
     pthread_getattr_np: misc::pthread_getattr_np,
     sigaltstack: misc::sigaltstack,
+    fclose: makers::fclose,
+    pclose: makers::pclose,
+    closedir: makers::closedir,
+    mq_close: makers::mq_close,
+    close_range: makers::close_range,
+    closefrom: makers::closefrom,
+    login_tty: makers::login_tty,
+    fopen: makers::fopen,
+    fopen64: makers::fopen64,
+    freopen: makers::freopen,
+    freopen64: makers::freopen64,
+    popen: makers::popen,
+    tmpfile: makers::tmpfile,
+    tmpfile64: makers::tmpfile64,
+    opendir: makers::opendir,
+    creat: makers::creat,
+    creat64: makers::creat64,
+    __open_2: makers::__open_2,
+    __open64_2: makers::__open64_2,
+    __openat_2: makers::__openat_2,
+    __openat64_2: makers::__openat64_2,
+    timerfd_create: makers::timerfd_create,
+    inotify_init: makers::inotify_init,
+    inotify_init1: makers::inotify_init1,
+    fanotify_init: makers::fanotify_init,
+    signalfd: makers::signalfd,
+    memfd_create: makers::memfd_create,
+    epoll_create: makers::epoll_create,
+    epoll_create1: makers::epoll_create1,
+    pidfd_open: makers::pidfd_open,
+    pidfd_getfd: makers::pidfd_getfd,
+    open_by_handle_at: makers::open_by_handle_at,
+    posix_openpt: makers::posix_openpt,
+    getpt: makers::getpt,
+    openpty: makers::openpty,
+    forkpty: makers::forkpty,
+    shm_open: makers::shm_open,
+    mkstemp: makers::mkstemp,
+    mkstemp64: makers::mkstemp64,
+    mkostemp: makers::mkostemp,
+    mkostemp64: makers::mkostemp64,
+    mkstemps: makers::mkstemps,
+    mkstemps64: makers::mkstemps64,
+    mkostemps: makers::mkostemps,
+    mkostemps64: makers::mkostemps64,
+    recvmmsg: makers::recvmmsg,
+    open: makers::open,
+    open64: makers::open64,
+    openat: makers::openat,
+    openat64: makers::openat64,
+    mq_open: makers::mq_open,
+    _Fork: process::_Fork,
+    pthread_kill: thread::pthread_kill,
+    pthread_sigqueue: thread::pthread_sigqueue,
+    pthread_setaffinity_np: thread::pthread_setaffinity_np,
+    pthread_getaffinity_np: thread::pthread_getaffinity_np,
+    pthread_getcpuclockid: thread::pthread_getcpuclockid,
+    pthread_setschedparam: thread::pthread_setschedparam,
+    pthread_getschedparam: thread::pthread_getschedparam,
+    pthread_setschedprio: thread::pthread_setschedprio,
+    pthread_setname_np: thread::pthread_setname_np,
+    pthread_getname_np: thread::pthread_getname_np,
+    pthread_cancel: thread::pthread_cancel,
+    pthread_detach: thread::pthread_detach,
+    pthread_tryjoin_np: thread::pthread_tryjoin_np,
+    pthread_timedjoin_np: thread::pthread_timedjoin_np,
+    pthread_clockjoin_np: thread::pthread_clockjoin_np,
+    thrd_join: thread::thrd_join,
+    thrd_detach: thread::thrd_detach,
     ..Hooks::PASS
+};
+
+/// What is done around the symbols that bear no frame of ours.
+static FRAMELESS: Frameless = Frameless {
+    before_vfork: process::before_vfork,
+    after_vfork: process::after_vfork,
+    before_thread_exit: thread::before_thread_exit,
 };
 
 /// From now on the C library's symbols know of coroutines. Idempotent.
 pub(crate) fn install() {
     silken_interpose::link();
     crate::sched::set_key_destructors(misc::run_key_destructors);
+    silken_interpose::install_frameless(&FRAMELESS);
     silken_interpose::install(&HOOKS);
 }
 

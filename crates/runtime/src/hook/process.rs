@@ -1,4 +1,4 @@
-//! Waiting for child processes: `wait`, `waitpid`, `wait4`, `waitid`.
+//! Child processes: what waits for them, `wait`, `waitpid`, `wait4`, `waitid`, and what becomes of the runtime in one.
 //!
 //! # Protocol
 //! Ask with WNOHANG. If nothing has happened and the end of one process is what is waited for, wait until a descriptor of that process (pidfd) is
@@ -10,23 +10,71 @@
 //! Between the question and the pidfd only a thread that reaps the same child can intervene: there is no process then, the last
 //! question answers ECHILD. Its number would have to be used again within these microseconds to be mistaken for a stranger's.
 //!
+//! # In a child
+//! `fork` runs the handlers of `pthread_atfork`, and ours does what is needed (`sched/shutdown.rs`). `_Fork`, and `fork` or `clone` by `syscall`,
+//! run none, so their hooks do it. A child of `vfork` runs in the parent's memory, on the parent's stack, until it
+//! calls `exec`. A coroutine makes it in a critical section, which the child never leaves and the parent leaves when it comes back: the child's
+//! calls pass, and it cannot park the coroutine, whose stack it stands on.
+//!
 //! # Not kept
 //! A tracer that waits for stops of its tracee by number, without WUNTRACED, is not woken by them. Tracing binds to an OS thread anyway, and no
 //! coroutine can do it. What `system` and `popen`'s `pclose` wait for is called inside the C library and out of sight: they block the worker.
 
 use super::errno::{answer, caller, cancelled};
 use super::io::hooks;
-use crate::coroutine::Outcome;
+use crate::coroutine::{Critical, Outcome, current_core};
 use crate::driver::fd_table::{self, Kind};
 use crate::driver::readiness::Direction;
 use crate::offload;
 use crate::sys::file::Descriptor;
+use crate::sys::process;
 use crate::sys::raw::{self, Errno};
 use libc::{c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use silken_interpose::next;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
+
+/// The child of a fork that ran no handlers.
+fn become_child() {
+    process::set_forked();
+    if current_core().is_some() {
+        Critical::enter_to_leave();
+    }
+}
+
+/// `_Fork(3)`.
+///
+/// # Safety
+/// S7: the contract of the C function.
+#[allow(non_snake_case)]
+pub(super) unsafe extern "C" fn _Fork() -> pid_t {
+    // SAFETY: S7: as the caller asked.
+    let pid = unsafe { next::_Fork() };
+    if pid == 0 {
+        become_child();
+    }
+    pid
+}
+
+/// A system call has had this result, in parent or child, that makes a child with memory of its own.
+pub(super) fn forked(result: libc::c_long) {
+    if result == 0 && process::is_foreign() {
+        become_child();
+    }
+}
+
+pub(super) extern "C" fn before_vfork() {
+    if current_core().is_some() {
+        Critical::enter_to_leave();
+    }
+}
+
+pub(super) extern "C" fn after_vfork() {
+    if current_core().is_some() {
+        Critical::leave();
+    }
+}
 
 /// A descriptor of a process, known to nobody else.
 struct PidFd(Descriptor);

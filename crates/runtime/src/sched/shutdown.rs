@@ -22,9 +22,10 @@
 //! worker sees the count. Whoever takes a count back wakes the workers, for they may have seen it.
 
 use super::{Scheduler, processor};
-use crate::coroutine::{CoreRef, Critical, current_core, pools};
-use crate::loom::static_atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sys::clock;
+use crate::coroutine::{CoreRef, Critical, WaitCell, WaitReason, current_core, pools};
+use crate::driver::timers;
+use crate::loom::static_atomic::{AtomicU64, Ordering};
+use crate::sys::{clock, process};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -32,24 +33,27 @@ use std::time::Duration;
 /// hot path of a coroutine's end, and a shutdown is rare.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
-/// This process is the child of a fork: the workers are in the parent.
-static FORKED: AtomicBool = AtomicBool::new(false);
-
 /// Makes a forked child an ordinary one-threaded process: its spawns fail, and the coroutine that forked goes on as if it were the thread, in an
 /// endless critical section, so that every hook passes straight through.
 pub(super) fn prepare_for_forks() {
     extern "C" fn in_the_child() {
-        // Relaxed: the only thread.
-        FORKED.store(true, Ordering::Relaxed);
+        process::set_forked();
         if current_core().is_some() {
             Critical::enter_to_leave();
         }
     }
+    process::remember();
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: S7: the handler only sets a flag and a counter. The one error is ENOMEM; then a forked child has live hooks.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
     });
+}
+
+/// Until a point in time and not for a time, since a thread that signals interrupt again and again would sleep for ever.
+fn pause() {
+    let end_ns = timers::deadline_after(LOOK_EVERY);
+    let _ = timers::wait(&WaitCell::new(), WaitReason::Sleep, Some(end_ns), false);
 }
 
 impl Scheduler {
@@ -80,15 +84,18 @@ impl Scheduler {
     }
 
     pub(super) fn refuses_spawns(&self) -> bool {
-        // Relaxed: set by the only thread that a forked process has.
-        self.is_stopping() || FORKED.load(Ordering::Relaxed)
+        self.is_stopping() || process::is_forked()
     }
 
     /// Counts a coroutine that an OS thread is about to make; `false`, and takes it back, when spawns are refused.
     pub(super) fn count_spawn_from_outside(&self) -> bool {
+        // In a child of a fork the locks that taking back needs may be held for ever.
+        if process::is_forked() {
+            return false;
+        }
         // SeqCst: pairs with the loads in `is_over`.
         self.spawned_outside.fetch_add(1, Ordering::SeqCst);
-        if !self.refuses_spawns() {
+        if !self.is_stopping() {
             return true;
         }
         self.uncount_spawn_from_outside();
@@ -152,7 +159,7 @@ impl Scheduler {
                 self.for_each(|core| left.push(core));
                 return left;
             }
-            std::thread::sleep(LOOK_EVERY);
+            pause();
         }
         Vec::new()
     }

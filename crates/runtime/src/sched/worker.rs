@@ -127,8 +127,10 @@ fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
     let alternate_stack = sys::signal::AltStack::new(ALTERNATE_STACK_BYTES);
     let worker: &'static Worker = Box::leak(Box::new(Worker::new(scheduler, id, ring)));
     bind_worker_thread(&raw const worker.link);
+    let registration = sys::set_id::register_worker_thread();
     worker.work();
     worker.link.caches.flush();
+    drop(registration);
     bind_worker_thread(ptr::null());
     drop(alternate_stack);
     scheduler.count_end_of_worker();

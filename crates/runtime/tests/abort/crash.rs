@@ -13,6 +13,17 @@ const SENT_SIGNAL: End = if cfg!(feature = "interpose") {
 } else {
     End::Returns
 };
+/// Without interposed symbols nobody is asked, and the C library unwinds what it takes for a thread.
+const THREAD_EXIT: End = if cfg!(feature = "interpose") {
+    ABORTS
+} else {
+    End::Returns
+};
+const THREAD_EXIT_SAYS: &[&str] = if cfg!(feature = "interpose") {
+    &["silken: fatal: pthread_exit was called on a coroutine"]
+} else {
+    &[]
+};
 const FOREIGN: &str = "the program's own handler\n";
 const FOREIGN_CODE: i32 = 42;
 
@@ -56,6 +67,7 @@ pub(super) fn cases() -> Vec<Case> {
             || drop(silken::spawn(|| std::process::abort()).join()),
             ABORTS,
         ),
+        Case::new("pthread_exit_on_a_coroutine", thread_exit, THREAD_EXIT).says(THREAD_EXIT_SAYS),
         Case::new("main_returns_while_coroutines_run", return_early, End::Returns).says_not(&["panicked"]),
         Case::new(
             "a_handler_from_before_gets_foreign_faults",
@@ -188,6 +200,15 @@ fn handler_before() {
     assert_overflow_is_contained(&runtime);
     let _ = runtime.spawn(wild_write).join();
 }
+
+#[cfg(feature = "interpose")]
+fn thread_exit() {
+    // SAFETY: S7: ends the process with a reason.
+    drop(silken::spawn(|| unsafe { libc::pthread_exit(std::ptr::null_mut()) }).join());
+}
+
+#[cfg(not(feature = "interpose"))]
+fn thread_exit() {}
 
 fn handler_after() {
     let runtime = Runtime::builder().workers(1).build().unwrap();

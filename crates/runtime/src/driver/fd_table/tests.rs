@@ -170,6 +170,19 @@ fn timeouts_are_kept_until_told() {
 }
 
 #[test]
+fn a_range_is_forgotten_whole_and_no_more() {
+    // Beyond what this process opens, and over the seam of two chunks.
+    let seam = (8 * CHUNK_ENTRIES) as RawFd;
+    let entries: Vec<_> = (seam - 3..seam + 3).map(|fd| entry(fd).unwrap()).collect();
+    entries.iter().for_each(|entry| entry.touch());
+    reset_range(seam as u32 - 2..=seam as u32 + 1);
+    let virgin: Vec<_> = entries.iter().map(|entry| entry.is_virgin()).collect();
+    assert_eq!(virgin, [false, true, true, true, true, false]);
+    reset_range(seam as u32..=u32::MAX);
+    assert!(entries[5].is_virgin() && !entries[0].is_virgin());
+}
+
+#[test]
 fn only_tcp_is_a_stream_that_a_short_read_empties() {
     let of = Kind::of_socket;
     assert_eq!(

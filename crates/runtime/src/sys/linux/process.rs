@@ -1,0 +1,100 @@
+//! Is this the process that started the runtime?
+//!
+//! A child has a copy of the runtime's memory (`fork`), or for a while the very same memory (`vfork`, `clone` with CLONE_VM),
+//! but none of its workers. It shares the epoll instances, and a change that it makes there is a change in the parent; a lock
+//! that another thread held at the fork is never released in the copy. So what changes shared state asks here first.
+//!
+//! | child of | told by |
+//! |---|---|
+//! | `fork` | [`set_forked`], from the handler of `pthread_atfork` |
+//! | `_Fork`, through its hook | the same |
+//! | `vfork`, `clone`, inline system calls | its process number, which [`is_foreign`] compares |
+//!
+//! [`is_forked`] is one load and serves where a system call would cost too much. [`is_foreign`] asks the kernel for the
+//! number, so it stands on slow ways only. Both may be called in a signal handler.
+//!
+//! Not told apart: a child in a PID namespace of its own (CLONE_NEWPID without `fork`) that has the parent's number there, 1.
+//!
+//! Rejected: a page that the kernel wipes in a child (MADV_WIPEONFORK): it says nothing about one that shares the memory.
+
+use super::raw;
+use crate::loom::static_atomic::{AtomicBool, AtomicI32, Ordering};
+use libc::pid_t;
+
+/// The process of the first runtime; 0 before.
+static OWNER: AtomicI32 = AtomicI32::new(0);
+
+/// This process is the child of a fork: the workers are in the parent.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+fn getpid() -> pid_t {
+    // SAFETY: S5: names no memory. It cannot fail.
+    unsafe { raw::syscall0(libc::SYS_getpid) }.unwrap_or(0) as pid_t
+}
+
+/// A runtime starts here. The first one decides.
+pub(crate) fn remember() {
+    // Relaxed: a child is made after it by the thread that did it, or by one that was told of the runtime.
+    let _ = OWNER.compare_exchange(0, getpid(), Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// The caller is in the child of a fork, with no other thread.
+pub(crate) fn set_forked() {
+    // Relaxed: the only thread.
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// Whether the process is known to be a fork's child.
+#[inline(always)]
+pub(crate) fn is_forked() -> bool {
+    // Relaxed: set before the child's only thread could look.
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// Whether the runtime belongs to another process. A system call.
+pub(crate) fn is_foreign() -> bool {
+    if is_forked() {
+        return true;
+    }
+    // Relaxed: as in `remember`.
+    let owner = OWNER.load(Ordering::Relaxed);
+    owner != 0 && owner != getpid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The exit status of a child that shares no memory and of which no handler hears.
+    fn in_a_child(look: impl FnOnce() -> bool) -> bool {
+        // SAFETY: S5: fork names no memory.
+        match unsafe { raw::syscall0(libc::SYS_fork) }.unwrap() as pid_t {
+            0 => {
+                let status = usize::from(look());
+                // SAFETY: S5: ends the child at once.
+                let _ = unsafe { raw::syscall1(libc::SYS_exit_group, status) };
+                unreachable!("exit_group does not return")
+            }
+            child => {
+                let mut status = 0;
+                let place = (&raw mut status) as usize;
+                // SAFETY: S5: a live place for the status.
+                unsafe { raw::syscall4(libc::SYS_wait4, child as usize, place, 0, 0) }.unwrap();
+                assert!(libc::WIFEXITED(status));
+                libc::WEXITSTATUS(status) == 1
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_is_foreign_and_the_parent_is_not() {
+        remember();
+        assert!(!is_foreign());
+        assert!(in_a_child(|| !is_forked() && is_foreign()));
+        assert!(in_a_child(|| {
+            set_forked();
+            is_forked() && is_foreign()
+        }));
+        assert!(!is_forked() && !is_foreign());
+    }
+}
