@@ -1,6 +1,6 @@
 //! Starting and ending a runtime.
 
-use crate::coroutine::{JoinError, WaitReason};
+use crate::coroutine::{GuardSize, JoinError, WaitReason};
 use crate::driver::timers::deadline_after;
 use crate::handle::{Coroutine, JoinHandle};
 use crate::sched::{self, Config, OverflowPolicy, Scheduler, SpawnRequest};
@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Stack of a coroutine unless it is told otherwise, in bytes of address space.
+/// Stack of a coroutine unless it is told otherwise.
 pub(crate) const STACK_BYTES_DEFAULT: usize = 256 * 1024;
 
 /// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines.
@@ -39,12 +39,14 @@ pub struct Runtime {
 /// |---|---|---|
 /// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
 /// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`) | 256 KiB of address space |
+/// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
 /// | [`light`](Self::light) | `SILKEN_LIGHT=1` | isolated where the platform can |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_bytes: Option<usize>,
+    guard_bytes: Option<usize>,
     light: Option<bool>,
     name: Option<String>,
     overflow: Option<OverflowPolicy>,
@@ -87,10 +89,25 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two of at least 16 KiB. Memory is used only where touched.
+    /// Address space of each coroutine's stack in bytes, rounded up to a power of two of at least 16 KiB. Memory is used only where touched. The
+    /// [guard](Self::guard_size) comes on top.
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// Bytes without access below each stack, 16 KiB to 1 GiB, rounded up to pages: address space, two bytes of page tables per KiB for each stack
+    /// that was ever in use, and 5 ns per KiB when a stack is used for the first time.
+    ///
+    /// A stack frame of up to this size cannot reach the memory of another coroutine without running into the guard. Rust's frames never can, of whatever
+    /// size; this is for C without stack probes (`char buffer[300 * 1024]`). Programs that run no such code and have very many coroutines
+    /// may ask for less.
+    ///
+    /// Stacks belong to the process. The first runtime decides; [`build`](Self::build) fails when stacks of another guard are there already.
+    #[must_use]
+    pub fn guard_size(mut self, bytes: usize) -> Self {
+        self.guard_bytes = Some(bytes);
         self
     }
 
@@ -118,7 +135,8 @@ impl RuntimeBuilder {
     /// Starts the workers.
     ///
     /// # Errors
-    /// When a thread, a descriptor or the stacks' address space cannot be had, or a variable of the environment is not understood.
+    /// When a thread, a descriptor or the stacks' address space cannot be had, a variable of the environment is not understood, or
+    /// [`guard_size`](Self::guard_size) asks for what the process's stacks do not have.
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
         crate::install_hooks();
@@ -138,6 +156,11 @@ impl RuntimeBuilder {
         let stack_bytes = match self.stack_bytes {
             Some(bytes) => Some(bytes),
             None => from_environment("SILKEN_STACK_SIZE", parse_bytes)?,
+        };
+        let guard = match self.guard_bytes {
+            Some(bytes) => Some(GuardSize { bytes, insists: true }),
+            // It is meant for the process, so it is no error when a builder has said otherwise.
+            None => from_environment("SILKEN_GUARD_SIZE", parse_bytes)?.map(|bytes| GuardSize { bytes, insists: false }),
         };
         let light = match self.light {
             Some(light) => Some(light),
@@ -159,6 +182,7 @@ impl RuntimeBuilder {
             overflow,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
+            guard,
             light: light.unwrap_or(false),
             name: self.name.unwrap_or_else(|| "silken".to_string()),
         })
