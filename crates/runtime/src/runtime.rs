@@ -160,7 +160,9 @@ impl RuntimeBuilder {
         let guard = match self.guard_bytes {
             Some(bytes) => Some(GuardSize { bytes, insists: true }),
             // It is meant for the process, so it is no error when a builder has said otherwise.
-            None => from_environment("SILKEN_GUARD_SIZE", parse_bytes)?.map(|bytes| GuardSize { bytes, insists: false }),
+            None => {
+                from_environment("SILKEN_GUARD_SIZE", parse_bytes)?.map(|bytes| GuardSize { bytes, insists: false })
+            }
         };
         let light = match self.light {
             Some(light) => Some(light),
