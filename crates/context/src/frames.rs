@@ -192,7 +192,8 @@ fn imports(address: usize, symbol: &[u8]) -> bool {
         }
         let dynamic = headers.iter().find(|header| header.p_type == libc::PT_DYNAMIC);
         // SAFETY: S7: the segment of a loaded module, and no module goes while the loader calls us.
-        let names = dynamic.and_then(|header| unsafe { dynamic_names(base, base + header.p_vaddr as usize) });
+        let names =
+            dynamic.and_then(|header| unsafe { dynamic_names(base, base.wrapping_add(header.p_vaddr as usize)) });
         question.answer = names.is_some_and(|names| names.split(|byte| *byte == 0).any(|name| name == question.symbol));
         1
     }
@@ -229,7 +230,7 @@ unsafe fn dynamic_names(base: usize, dynamic: usize) -> Option<&'static [u8]> {
     }
     let (start, bytes) = (start?, bytes?);
     // glibc has added the base already; the kernel's vDSO, for one, has not.
-    let start = if start < base { base + start } else { start };
+    let start = if start < base { base.wrapping_add(start) } else { start };
     // SAFETY: S7: what the module says of itself, mapped and never written.
     Some(unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(start), bytes) })
 }

@@ -363,6 +363,21 @@ mod tests {
         assert!(!is_in_switch(&goes_on, &raw const goes_on as usize), "no guard at all");
     }
 
+    /// A C frame without probes moves the pointer far down before it touches anything.
+    #[test]
+    fn a_stack_pointer_in_the_guard_is_an_overflow_whatever_was_touched() {
+        let (core, own_guard) = with_a_stack();
+        let guard = core.guard().expect("it has a stack");
+        assert!(is_overflow(&core, own_guard, guard.start + 8));
+        assert!(is_overflow(&core, 8, guard.start + 8));
+        assert!(is_overflow(&core, own_guard, guard.end + 8));
+        assert!(!is_overflow(&core, 8, guard.end + 8), "a null pointer near the end");
+        assert!(
+            !is_overflow(&core, own_guard, guard.end + 2 * NEAR_BYTES),
+            "a wild write"
+        );
+    }
+
     fn text(line: &Line) -> &str {
         std::str::from_utf8(&line.bytes[..line.length]).unwrap()
     }
