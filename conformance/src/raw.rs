@@ -355,3 +355,49 @@ pub fn futex_cmp_requeue(
     // SAFETY: S7: both words outlive the call, and the arguments have the types of futex(2).
     check(unsafe { libc::syscall(libc::SYS_futex, from.as_ptr(), op, wake, requeue, to.as_ptr(), expected) } as isize)
 }
+
+/// futex(2) through libc's `syscall` with addresses that may be anything: the word, the timeout (or second count), the second word.
+pub fn futex_at(word: usize, op: c_int, value: u32, third: usize, second: usize, value3: u32) -> io::Result<usize> {
+    // SAFETY: S7: the call checks its addresses; that is what the cases are about.
+    check(unsafe { libc::syscall(libc::SYS_futex, word, op, value, third, second, value3) } as isize)
+}
+
+/// A page of memory whose protection can be changed, kept for the life of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Page(usize);
+
+impl Page {
+    const BYTES: usize = 4096;
+
+    /// A page of zeros; `behind_the_end` makes it one of a file that is not there (SIGBUS).
+    pub fn new(behind_the_end: bool) -> Self {
+        let (flags, file) = if behind_the_end {
+            // SAFETY: S7: a name and no flags.
+            (libc::MAP_SHARED, unsafe { libc::memfd_create(c"empty".as_ptr(), 0) })
+        } else {
+            (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+        };
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: S8: a fresh mapping at an address of the kernel's choice replaces nothing.
+        let start = unsafe { libc::mmap(ptr::null_mut(), Self::BYTES, access, flags, file, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        Self(start as usize)
+    }
+
+    /// Forbids or allows all access.
+    pub fn set_accessible(self, accessible: bool) {
+        let access = if accessible {
+            libc::PROT_READ | libc::PROT_WRITE
+        } else {
+            libc::PROT_NONE
+        };
+        // SAFETY: S8: a page of our own, to which nobody holds a reference.
+        let result = unsafe { libc::mprotect(ptr::with_exposed_provenance_mut(self.0), Self::BYTES, access) };
+        assert_eq!(result, 0);
+    }
+
+    /// Where it is.
+    pub fn address(self) -> usize {
+        self.0
+    }
+}

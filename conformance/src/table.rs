@@ -228,6 +228,8 @@ macro_rules! for_each_case {
                     any timed_out_is_gone;
                     any bitset_selects;
                     any empty_bitset;
+                    any bad_addresses;
+                    any requeue_of_a_bad_address;
                     any cmp_requeue;
                     any handmade_mutex;
                 }

@@ -3,11 +3,11 @@
 //! A waiter is known to sleep when a wake reports it; the cases wake in a loop until the count is reached, since no
 //! call tells from outside that somebody waits.
 
-use crate::raw::{clock, futex_cmp_requeue, futex_wait, futex_wait_bitset, futex_wake};
+use crate::raw::{Page, clock, futex_at, futex_cmp_requeue, futex_wait, futex_wait_bitset, futex_wake};
 use crate::{Executor, Kind, Unit, join_all};
 use libc::{
-    EAGAIN, ETIMEDOUT, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET,
-    FUTEX_WAKE, FUTEX_WAKE_BITSET, c_int,
+    EAGAIN, EFAULT, ETIMEDOUT, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE, FUTEX_PRIVATE_FLAG, FUTEX_WAIT,
+    FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET, c_int,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -150,6 +150,84 @@ pub fn empty_bitset(ex: &dyn Executor) {
         [wait.raw_os_error(), wake.raw_os_error()]
     });
     assert_eq!(error.join(), [Some(libc::EINVAL); 2]);
+}
+
+/// A bad address is an error number, for words and for timeouts, and nothing else is the worse for it.
+pub fn bad_addresses(ex: &dyn Executor) {
+    const WAIT: c_int = FUTEX_WAIT | FUTEX_PRIVATE_FLAG;
+    const WAKE: c_int = FUTEX_WAKE | FUTEX_PRIVATE_FLAG;
+    join_all(ex.start_each(4, |_| {
+        let error = |result: std::io::Result<usize>| result.unwrap_err().raw_os_error();
+        let wait = |word, op, timeout| error(futex_at(word, op, 0, timeout, 0, ANY));
+        let good = AtomicU32::new(0);
+        let good = good.as_ptr().expose_provenance();
+        let (forbidden, behind_the_end) = (Page::new(false), Page::new(true));
+        forbidden.set_accessible(false);
+        for bad in [
+            forbidden.address(),
+            behind_the_end.address(),
+            8,
+            1 << 50,
+            usize::MAX - 3,
+        ] {
+            assert_eq!(wait(bad, WAIT, 0), Some(EFAULT), "{bad:#x}");
+            assert_eq!(wait(bad, FUTEX_WAIT, 0), Some(EFAULT), "shared, {bad:#x}");
+            assert_eq!(wait(bad, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, 0), Some(EFAULT));
+            assert_eq!(wait(good, WAIT, bad & !7), Some(EFAULT), "a timeout at {bad:#x}");
+            // The word is not looked at.
+            let woken = futex_at(bad, WAKE, 1, 0, 0, 0);
+            assert!(matches!(woken, Ok(0)) || error(woken) == Some(EFAULT));
+        }
+        assert_eq!(futex_at(forbidden.address(), WAKE, 1, 0, 0, 0).unwrap(), 0);
+        assert_eq!(wait(good + 2, WAIT, 0), Some(libc::EINVAL));
+        assert_eq!(error(futex_at(good + 2, WAKE, 1, 0, 0, 0)), Some(libc::EINVAL));
+        assert_eq!(
+            error(futex_at(
+                good,
+                FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG,
+                0,
+                1,
+                good + 2,
+                0
+            )),
+            Some(libc::EINVAL)
+        );
+    }));
+}
+
+/// FUTEX_CMP_REQUEUE on a word that has become inaccessible is EFAULT, and who waits there can be woken afterwards.
+pub fn requeue_of_a_bad_address(ex: &dyn Executor) {
+    const OP: c_int = FUTEX_CMP_REQUEUE | FUTEX_PRIVATE_FLAG;
+    let (from, to) = (Page::new(false), Page::new(false));
+    let units = ex.start_each(3, move |_| {
+        // Nothing tells that a waiter sleeps: a late one finds the page inaccessible, and tries again.
+        while let Err(error) = futex_at(from.address(), FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0, 0, 0) {
+            assert_eq!(error.raw_os_error(), Some(EFAULT));
+            sleep(Duration::from_micros(100));
+        }
+    });
+    ex.start(move || {
+        // One has woken, so the others wait or are about to.
+        while futex_at(from.address(), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0).unwrap() == 0 {
+            sleep(Duration::from_micros(100));
+        }
+        let bad = Page::new(false);
+        bad.set_accessible(false);
+        let waiting = futex_at(bad.address(), OP, 1, 1, to.address(), 0);
+        assert_eq!(waiting.unwrap_err().raw_os_error(), Some(EFAULT));
+        sleep(SHORT);
+        from.set_accessible(false);
+        let requeued = futex_at(from.address(), OP, 1, 1, to.address(), 0);
+        assert_eq!(requeued.unwrap_err().raw_os_error(), Some(EFAULT));
+        from.set_accessible(true);
+        let mut woken = 0;
+        while woken < 2 {
+            woken += futex_at(from.address(), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 2, 0, 0, 0).unwrap();
+            sleep(Duration::from_micros(100));
+        }
+    })
+    .join();
+    join_all(units);
 }
 
 /// FUTEX_CMP_REQUEUE moves waiters to another word, where a wake finds them, or wakes them; a wrong value is EAGAIN.

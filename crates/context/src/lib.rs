@@ -6,9 +6,12 @@
 //! * [`switch`]: leave one stack and continue on another, one file per processor architecture;
 //! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one file per C library;
 //! * [`stack`]: arenas of guarded stacks;
-//! * [`trap`]: what a fault handler may do about a stack that ran into its guard.
+//! * [`trap`]: what a fault handler may do about a stack that ran into its guard;
+//! * [`frames`]: whose frames lie on an interrupted stack, by the unwind tables and the executable's symbols.
 
+pub mod frames;
 pub mod identity;
 pub mod stack;
 pub mod switch;
+mod symbols;
 pub mod trap;

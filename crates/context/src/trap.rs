@@ -4,16 +4,68 @@
 //! stack, therefore rewrites the saved registers so that the return from the signal enters a function of the runtime on *another* stack (the
 //! worker's own). The FS base is not among the saved registers, so the identity is still that of the interrupted code there.
 
+//!
+//! # A read that may fault
+//! [`read_word_or_fault`] reads foreign memory as the kernel does: by one load whose address is known, with a place to go on when it faults (the kernel's exception
+//! tables are the model). The fault handler must call [`Interrupted::recover_read`] first; without a handler the fault is what it always was. A
+//! system call that checks the address would cost more than the read by two orders of magnitude, and the answer would be old when it is used.
+
+use std::arch::global_asm;
 use std::ffi::c_void;
+use std::sync::OnceLock;
+
+use crate::symbols;
 
 #[cfg(target_arch = "x86_64")]
 const STACK_POINTER: usize = libc::REG_RSP as usize;
 #[cfg(target_arch = "x86_64")]
 const PROGRAM_COUNTER: usize = libc::REG_RIP as usize;
 #[cfg(target_arch = "x86_64")]
+const TRAP_NUMBER: usize = libc::REG_TRAPNO as usize;
+#[cfg(target_arch = "x86_64")]
 const FIRST_ARGUMENT: usize = libc::REG_RDI as usize;
 #[cfg(target_arch = "x86_64")]
 const FRAME_POINTER: usize = libc::REG_RBP as usize;
+
+#[cfg(target_arch = "x86_64")]
+global_asm!(
+    ".pushsection .text.silken_read_word,\"ax\",@progbits",
+    ".p2align 4",
+    ".globl silken_read_word",
+    ".hidden silken_read_word",
+    ".type silken_read_word,@function",
+    "silken_read_word:",
+    ".cfi_startproc",
+    // The first instruction is the load, so the function's address is the load's. Its high half is zero then.
+    "mov eax, [rdi]",
+    "ret",
+    ".globl silken_read_word_failed",
+    ".hidden silken_read_word_failed",
+    "silken_read_word_failed:",
+    "mov rax, -1",
+    "ret",
+    ".cfi_endproc",
+    ".size silken_read_word, . - silken_read_word",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    fn silken_read_word(address: usize) -> u64;
+    fn silken_read_word_failed();
+}
+
+/// Reads the word at an address that may be anything, in one load that other threads may race with; `None` when it faults. On x86_64 each such load is
+/// sequentially consistent with the stores of others that are, and the compiler moves nothing over the call.
+///
+/// # Safety
+/// A fault handler that calls [`Interrupted::recover_read`] has the signals SIGSEGV and SIGBUS, or the address is readable (S7). Reading has no side
+/// effect there (no device memory).
+#[inline]
+pub unsafe fn read_word_or_fault(address: usize) -> Option<u32> {
+    // SAFETY: S7: it reads a word or fails; the caller's contract has the rest.
+    let answer = unsafe { silken_read_word(address) };
+    u32::try_from(answer).ok()
+}
 
 /// The registers of the interrupted execution, as the kernel saved them.
 #[derive(Debug)]
@@ -38,6 +90,21 @@ impl Interrupted {
         self.registers()[PROGRAM_COUNTER] as usize
     }
 
+    /// When the fault is that of [`read_word_or_fault`]'s load: lets it answer `None`. Async-signal-safe.
+    pub fn recover_read(&mut self) -> bool {
+        let is_read = self.program_counter() == silken_read_word as *const () as usize;
+        if is_read {
+            self.registers()[PROGRAM_COUNTER] = silken_read_word_failed as *const () as libc::greg_t;
+        }
+        is_read
+    }
+
+    /// Whether the last trap of the thread was a general protection fault: an address that is not canonical. It has no address in the signal's record.
+    pub fn is_protection_fault(&mut self) -> bool {
+        const GENERAL_PROTECTION: libc::greg_t = 13;
+        self.registers()[TRAP_NUMBER] == GENERAL_PROTECTION
+    }
+
     /// The stack pointer at the interruption.
     pub fn stack_pointer(&mut self) -> usize {
         self.registers()[STACK_POINTER] as usize
@@ -48,9 +115,12 @@ impl Interrupted {
     /// # Safety
     /// The interrupted execution is never continued; below `stack_pointer` there is room for `function` (S1).
     pub unsafe fn enter(&mut self, stack_pointer: usize, function: unsafe extern "C" fn(usize) -> !, argument: usize) {
+        // As after a call: the return address lies at a 16-byte boundary minus 8. It is null, which ends an unwinder's way.
+        let stack_pointer = (stack_pointer & !15) - size_of::<usize>();
+        // SAFETY: S1: the room that the caller promises.
+        unsafe { std::ptr::with_exposed_provenance_mut::<usize>(stack_pointer).write(0) };
         let registers = self.registers();
-        // As after a call: the return address (there is none) lies at a 16-byte boundary minus 8.
-        registers[STACK_POINTER] = ((stack_pointer & !15) - 8) as libc::greg_t;
+        registers[STACK_POINTER] = stack_pointer as libc::greg_t;
         registers[PROGRAM_COUNTER] = function as usize as libc::greg_t;
         registers[FIRST_ARGUMENT] = argument as libc::greg_t;
         registers[FRAME_POINTER] = 0;
@@ -58,14 +128,27 @@ impl Interrupted {
 }
 
 /// Whether `address` lies in the executable's own text (not in a shared library, whose locks the interrupted code may hold).
-/// Learnt at the first call, which must not be in a handler.
+/// Learnt at the first call, which must not be in a handler; it maps the executable's symbols too.
 pub fn in_executable(address: usize) -> bool {
-    static TEXT: std::sync::OnceLock<(usize, usize)> = std::sync::OnceLock::new();
-    let (start, end) = *TEXT.get_or_init(executable_text);
-    (start..end).contains(&address)
+    static TEXT: OnceLock<Text> = OnceLock::new();
+    let text = TEXT.get_or_init(|| {
+        let text = executable_text();
+        symbols::prepare(text.load_base);
+        text
+    });
+    (text.start..text.end).contains(&address)
 }
 
-fn executable_text() -> (usize, usize) {
+/// Where the executable's code is.
+#[derive(Clone, Copy, Default)]
+struct Text {
+    start: usize,
+    end: usize,
+    /// What the loader added to the addresses in the file.
+    load_base: usize,
+}
+
+fn executable_text() -> Text {
     unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> i32 {
         // SAFETY: S7: dl_iterate_phdr hands a valid record.
         let info = unsafe { &*info };
@@ -75,17 +158,20 @@ fn executable_text() -> (usize, usize) {
             .iter()
             .find(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
         if let Some(text) = text {
-            let start = info.dlpi_addr as usize + text.p_vaddr as usize;
-            // SAFETY: S7: `data` is the pair that `executable_text` passed.
-            unsafe {
-                data.cast::<(usize, usize)>()
-                    .write((start, start + text.p_memsz as usize))
+            let load_base = info.dlpi_addr as usize;
+            let start = load_base + text.p_vaddr as usize;
+            let text = Text {
+                start,
+                end: start + text.p_memsz as usize,
+                load_base,
             };
+            // SAFETY: S7: `data` is what `executable_text` passed.
+            unsafe { data.cast::<Text>().write(text) };
         }
         // The executable comes first.
         1
     }
-    let mut text = (0usize, 0usize);
+    let mut text = Text::default();
     // SAFETY: S7: the visitor keeps to the callback's contract.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut text).cast()) };
     text

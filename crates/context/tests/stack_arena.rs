@@ -81,10 +81,10 @@ fn resident_bytes() -> usize {
 }
 
 #[test]
-fn default_geometry_has_an_odd_stride_and_a_guard_of_16_kib() {
+fn default_geometry_has_an_odd_stride_and_a_guard_of_768_kib() {
     let arena = arena(ArenaConfig::default());
-    assert_eq!(arena.stack_bytes(), 240 * 1024);
-    assert!(arena.guard_bytes() >= 16 * 1024);
+    assert_eq!(arena.stack_bytes(), 256 * 1024);
+    assert!(arena.guard_bytes() >= 768 * 1024);
     assert_eq!(arena.stride_bytes(), arena.stack_bytes() + arena.guard_bytes());
     assert_eq!(arena.stride_bytes() / PAGE_BYTES % 2, 1);
     let first = arena.take().unwrap();
@@ -341,7 +341,7 @@ fn twenty_thousand_guarded_stacks_fit_in_a_hundred_maps() {
 }
 
 #[test]
-#[ignore = "a second of system calls and half a gigabyte of page tables"]
+#[ignore = "seconds of system calls and two gigabytes of page tables"]
 fn a_million_guarded_stacks_fit_in_a_hundred_maps() {
     passes_in_child("a_million_guarded_stacks_fit_in_a_hundred_maps", || {
         guarded_stacks_in_few_maps(1_000_000)

@@ -44,21 +44,6 @@ fn take_all(arena: &'static Arena, count: usize) -> Vec<Stack> {
 #[test]
 #[ignore = "a measurement"]
 fn guards_and_hand_out() {
-    const COUNT: usize = 20_000;
-    for pages in [1, 4, 16] {
-        let config = ArenaConfig {
-            guard_bytes: pages * PAGE_BYTES,
-            ..ArenaConfig::default()
-        };
-        let arena = arena(config);
-        report(
-            &format!("fresh stack, guard of {} KiB", arena.guard_bytes() / 1024),
-            COUNT,
-            || {
-                take_all(arena, COUNT).into_iter().for_each(Stack::leak);
-            },
-        );
-    }
     let mprotect = arena(ArenaConfig {
         guard: GuardChoice::Mprotect,
         ..ArenaConfig::default()
@@ -82,6 +67,55 @@ fn guards_and_hand_out() {
             arena.give_batch(black_box(&mut cache), 32);
         }
     });
+}
+
+/// A line of `/proc/self/status`, in KiB.
+fn status_kib(line: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let found = status.lines().find(|text| text.starts_with(line)).expect("the line");
+    found
+        .split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .expect("a number")
+}
+
+/// The guard's price by its size: once when the slot is fresh, and in page tables for as long as the process lives. The least of many small
+/// batches, for the larger part of a mean is the kernel's luck with free pages.
+#[test]
+#[ignore = "a measurement"]
+fn guard_sizes() {
+    const BATCH: usize = 200;
+    const BATCHES: usize = 40;
+    let ns_each = |start: Instant| start.elapsed().as_nanos() as f64 / BATCH as f64;
+    for (stack_kib, guard_kib) in [16, 64, 256]
+        .into_iter()
+        .flat_map(|stack| [4, 16, 64, 128, 256, 384, 512, 768, 1024, 2048, 4096].map(|guard| (stack, guard)))
+    {
+        let arena = arena(ArenaConfig {
+            stack_bytes: stack_kib * 1024,
+            guard_bytes: guard_kib * 1024,
+            ..ArenaConfig::default()
+        });
+        let tables_before = status_kib("VmPTE");
+        let (mut fresh_ns, mut touch_ns) = (f64::MAX, f64::MAX);
+        for _ in 0..BATCHES {
+            let start = Instant::now();
+            let stacks = take_all(arena, BATCH);
+            fresh_ns = fresh_ns.min(ns_each(start));
+            let start = Instant::now();
+            stacks.iter().for_each(|s| write_byte(s.top() as usize - 1));
+            touch_ns = touch_ns.min(ns_each(start));
+            stacks.into_iter().for_each(Stack::leak);
+        }
+        let tables = (status_kib("VmPTE") - tables_before) * 1024 / (BATCH * BATCHES);
+        println!(
+            "stack {stack_kib:>4} KiB, guard {:>4} KiB, spacing {:>4} KiB: fresh {fresh_ns:>7.0} ns, first touch {touch_ns:>6.0} ns, \
+             page tables {tables:>5} bytes",
+            arena.guard_bytes() / 1024,
+            arena.stride_bytes() / 1024,
+        );
+    }
 }
 
 #[test]
@@ -122,7 +156,7 @@ fn deep_use_and_trim() {
 #[ignore = "a measurement"]
 fn odd_stride() {
     for count in [64, 256, 1024, 4096] {
-        for stride_pages in [64, 65] {
+        for stride_pages in [64, 65, 257] {
             let stride_bytes = stride_pages * PAGE_BYTES;
             // SAFETY: S8: a fresh mapping, never undone.
             let base = unsafe {

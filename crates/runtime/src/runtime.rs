@@ -1,6 +1,6 @@
 //! Starting and ending a runtime.
 
-use crate::coroutine::{JoinError, WaitReason};
+use crate::coroutine::{GuardSize, JoinError, WaitReason};
 use crate::driver::timers::deadline_after;
 use crate::handle::{Coroutine, JoinHandle};
 use crate::sched::{self, Config, Kinds, OverflowPolicy, Scheduler, SpawnRequest};
@@ -10,7 +10,7 @@ use std::panic::Location;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Stack of a coroutine unless it is told otherwise, in bytes of address space.
+/// Stack of a coroutine unless it is told otherwise.
 pub(crate) const STACK_BYTES_DEFAULT: usize = 256 * 1024;
 
 /// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines.
@@ -40,11 +40,13 @@ pub struct Runtime {
 /// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
 /// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`) | 256 KiB of address space |
 /// | [`light`](Self::light), `unsafe` | `SILKEN_LIGHT=1`, after [`allow_light`](crate::allow_light) | isolated |
+/// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_bytes: Option<usize>,
+    guard_bytes: Option<usize>,
     light: bool,
     /// Where coroutines can only be light and nobody has vouched for that: it starts all the same, and the spawns fail.
     refuses_each_spawn: bool,
@@ -89,10 +91,25 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two of at least 16 KiB. Memory is used only where touched.
+    /// Address space of each coroutine's stack in bytes, rounded up to a power of two of at least 16 KiB. Memory is used only where touched. The
+    /// [guard](Self::guard_size) comes on top.
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// Bytes without access below each stack, 16 KiB to 1 GiB, rounded up to pages: address space, two bytes of page tables per KiB for each stack
+    /// that was ever in use, and 5 ns per KiB when a stack is used for the first time.
+    ///
+    /// A stack frame of up to this size cannot reach the memory of another coroutine without running into the guard. Rust's frames never can, of whatever
+    /// size; this is for C without stack probes (`char buffer[300 * 1024]`). Programs that run no such code and have very many coroutines
+    /// may ask for less.
+    ///
+    /// Stacks belong to the process. The first runtime decides; [`build`](Self::build) fails when stacks of another guard are there already.
+    #[must_use]
+    pub fn guard_size(mut self, bytes: usize) -> Self {
+        self.guard_bytes = Some(bytes);
         self
     }
 
@@ -162,6 +179,7 @@ impl RuntimeBuilder {
     /// understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
     /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
     /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when [`guard_size`](Self::guard_size) asks for what the process's stacks do not have.
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
         crate::install_hooks();
@@ -183,6 +201,13 @@ impl RuntimeBuilder {
             Some(bytes) => Some(bytes),
             None => from_environment("SILKEN_STACK_SIZE", parse_bytes)?,
         };
+        let guard = match self.guard_bytes {
+            Some(bytes) => Some(GuardSize { bytes, insists: true }),
+            // It is meant for the process, so it is no error when a builder has said otherwise.
+            None => {
+                from_environment("SILKEN_GUARD_SIZE", parse_bytes)?.map(|bytes| GuardSize { bytes, insists: false })
+            }
+        };
         let overflow = match self.overflow {
             Some(policy) => Some(policy),
             None => from_environment("SILKEN_OVERFLOW", |text| match text {
@@ -195,6 +220,7 @@ impl RuntimeBuilder {
             overflow,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
+            guard,
             kinds,
             name: self.name.unwrap_or_else(|| "silken".to_string()),
         })

@@ -33,12 +33,12 @@ use super::{ArenaConfig, Slot, Stack, Stats, mapping, registry};
 /// Bounds the time under the lock and the guards installed in one call. A guess: a worker's cache is of this order.
 const BATCH_MAX: usize = 128;
 
-/// Chunks of one arena. With 16 GiB each this is 2 TiB; only an address space in shreds meets the limit.
+/// Chunks of one arena. With 64 GiB each this is 8 TiB; only an address space in shreds meets the limit.
 const CHUNKS_MAX: usize = 128;
 
 /// The first chunk, and the largest. Growth doubles in between, so that small programs show a small VIRT and large ones have few chunks.
 const CHUNK_BYTES_MIN: usize = 1 << 30;
-const CHUNK_BYTES_MAX: usize = 16 << 30;
+const CHUNK_BYTES_MAX: usize = 64 << 30;
 
 /// When a chunk does not fit, the next try is this much smaller. Not 2: the program needs room beside the stacks.
 const SHRINK_FACTOR: usize = 4;

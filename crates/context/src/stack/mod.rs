@@ -16,9 +16,24 @@
 //! aligned, so they do share L1 sets: whoever lays out the first frame may stagger it by [`Stack::index`].)
 //! `tests/stack_measure.rs` measures it.
 //!
-//! *Guard of 16 KiB or more.* One page is enough for Rust, whose frames probe every page, but C in shared libraries is often built without
-//! stack-clash protection and has buffers of 4 to 8 KiB in a frame: such a frame jumps over one page. The larger guard is one system call as the
-//! small one is, some 20 ns per page once in a slot's life, and virtual only.
+//! # How large a guard?
+//! One page is enough for Rust, whose frames probe every page. C is often built without stack-clash protection (Debian's and Fedora's own packages
+//! mostly have it, a `cc` in a build script does not): a frame with `char buffer[300 * 1024]` moves the stack pointer by all of it and touches its low
+//! end first. A frame that is not larger than the guard cannot step over it, wherever on the stack it begins: its first touch below the stack is a touch
+//! of the guard. So **the guard's size is the promise**: frames of up to that size, and any chain of calls of such frames, fault before
+//! they write another slot. A frame that is larger can land in the neighbour's stack, if it never touches what lies between.
+//!
+//! The default is 768 KiB, below stacks of all sizes: a frame of 700 KiB is caught even if the stack has 16 KiB. With 256 KiB of stack the stride is 257 pages,
+//! odd as it should be. A fresh stack costs 3.7 µs more than with the 16 KiB that Rust alone needs, to which the faults of its first pages add 9 to 14 µs.
+//!
+//! *The price* is paid per slot and not per use. Markers are entries of page tables: 5 ns per KiB once, when the slot is fresh (recycled slots keep
+//! them), and two bytes of page tables per KiB of spacing for as long as the process lives. A hole in place of the markers would cost the same
+//! tables, because tables come by 2 MiB of address space and each stack touches its own part. The figures are below, and programs that run no such C can have
+//! less: `guard_bytes`.
+//!
+//! *Rejected: markers close to the stack only, and a hole below them that belongs to the slot.* One such frame would land in nobody's memory; but the next
+//! call goes on from there, and a recursion of such frames crosses the hole into the neighbour. *One inaccessible map per guard*: two memory
+//! maps each, which is the limit that this arena exists to avoid (and what it falls back to on kernels without markers).
 //!
 //! # How deep did it go?
 //! At release the runtime wants to know, without a system call, whether a coroutine touched memory far below its top, to give it back. [`Stack::deep_use`]
@@ -43,13 +58,21 @@
 //!
 //! | what | ns |
 //! |---|---|
-//! | fresh stack with its guard of 4 / 20 / 68 KiB | 856 / 943 / 1,186 |
-//! | the same, mprotect guard of 20 KiB | 3,090 |
+//! | fresh stack with an mprotect guard | 3,090 |
 //! | take + give of a recycled stack; per stack in batches of 32 | 6.2; 0.4 |
 //! | `deep_use`: first look; later, 20,000 stacks in turn; later, 32 stacks | 877; 172; 61 |
 //! | `trim`: nothing there; 56 pages | 639; 13,500 |
 //! | write to the tops of 64 / 256 / 1,024 / 4,096 stacks in turn, stride 64 pages | 0.3 / 3.1 / 3.5 / 5.0 |
 //! | the same, stride 65 pages | 0.3 / 0.5 / 0.7 / 3.7 |
+//! | the same, stride 257 pages; the last as 65 pages in the same noisy run | 0.3 / 0.5 / 0.7 / 10 |
+//!
+//! By guard (`guard_sizes`, least of 40 batches of 200, on a machine that was not idle; stacks of 256 KiB, those of other sizes differ by their spacing):
+//!
+//! | guard, KiB | fresh stack, ns | page tables per stack, bytes |
+//! |---|---|---|
+//! | 4 / 20 / 68 | 878 / 815 / 1,034 | 521 / 554 / 650 |
+//! | 260 / 516 / 772 | 1,982 / 3,246 / 4,519 | 1,034 / 1,548 / 2,061 |
+//! | 1,028 / 2,052 / 4,100 | 5,781 / 10,995 / 20,978 | 2,574 / 4,627 / 8,730 |
 //!
 //! # Who may use a stack
 //! The value [`Stack`] is the right to its memory: exactly one exists per slot that is out. Whoever lays frames on it keeps the value until the
@@ -73,7 +96,8 @@ pub use registry::{Located, locate};
 pub struct ArenaConfig {
     /// Usable bytes of each stack; rounded up to pages.
     pub stack_bytes: usize,
-    /// Bytes of the guard; rounded up to pages, at least one, and one more where the stride would be even.
+    /// Bytes of the guard; rounded up to pages, at least one, and one more where the stride would be even. No frame of up to this size can step
+    /// over it.
     pub guard_bytes: usize,
     /// Stacks this arena may ever have; at most 2^28, less where the guards or the address space allow less.
     pub slots_max: usize,
@@ -84,11 +108,11 @@ pub struct ArenaConfig {
 }
 
 impl Default for ArenaConfig {
-    /// 240 KiB of stack and 16 KiB of guard (20 KiB with the odd page), four million slots.
+    /// 256 KiB of stack and 768 KiB of guard (772 KiB with the odd page), four million slots.
     fn default() -> Self {
         ArenaConfig {
-            stack_bytes: 240 * 1024,
-            guard_bytes: 16 * 1024,
+            stack_bytes: 256 * 1024,
+            guard_bytes: 768 * 1024,
             slots_max: 4 << 20,
             guard: GuardChoice::Probe,
             map_budget: None,

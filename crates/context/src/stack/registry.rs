@@ -12,7 +12,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// A million default stacks take 18 chunks; a process whose address space is in shreds takes more. 512 rows are 20 KiB of zero pages.
+/// A million default stacks take 22 chunks; a process whose address space is in shreds takes more. 512 rows are 20 KiB of zero pages.
 const ROWS_MAX: usize = 512;
 
 struct Row {

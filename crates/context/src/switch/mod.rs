@@ -37,6 +37,7 @@ compile_error!("silken-context has no switch for this processor yet: add one fil
 
 use std::cell::Cell;
 
+pub(crate) use arch::entry_code;
 pub use arch::{identity_base, identity_switch_supported, prefetch, with_identity};
 
 /// A suspended execution: where its registers lie and under which identity it runs.

@@ -27,11 +27,21 @@
 //! owner is suspended and in a critical section, on a stack that is still ours. A push that hits the guard is a fault under the successor's
 //! identity on another's stack; whoever handles faults must know that it can be.
 //!
+//! # Unwinding
+//! A signal handler may unwind the stack that it has interrupted, as sampling profilers do, at any instruction of this file. The compiler, which
+//! writes the unwind tables, does not know that the switch pushes and pops, and while `rsp` is the other stack's no rule about the function around it
+//! is true. So the return address is declared undefined from the first push to the last pop, which lie side by side in one `asm!` block: an
+//! unwinder takes that frame for the outermost one. The tables grow; no instruction is added. *Rejected*: exact rules for each push; they would be right for
+//! the side that leaves, but between the change of `rsp` and the jump they would need the other function's.
+//!
+//! `with_identity` and the writes of the FS base before the first push leave `rsp` alone, so the compiler's rules are right there.
+//!
 //! What is handed on travels in the registers of the first arguments, so that the entry function of a new context has them as arguments.
 
 use super::{Arrival, Context, Entry, Message};
 use std::arch::{asm, global_asm};
 use std::mem::offset_of;
+use std::ops::Range;
 
 global_asm!(
     ".pushsection .text.silken_coroutine_entry,\"ax\",@progbits",
@@ -52,11 +62,20 @@ global_asm!(
     "ud2",
     ".cfi_endproc",
     ".size silken_coroutine_entry, . - silken_coroutine_entry",
+    ".globl silken_coroutine_entry_end",
+    ".hidden silken_coroutine_entry_end",
+    "silken_coroutine_entry_end:",
     ".popsection",
 );
 
 unsafe extern "C" {
     fn silken_coroutine_entry();
+    fn silken_coroutine_entry_end();
+}
+
+/// Where the outermost frame of every coroutine has its code.
+pub(crate) fn entry_code() -> Range<usize> {
+    silken_coroutine_entry as *const () as usize..silken_coroutine_entry_end as *const () as usize
 }
 
 pub(super) unsafe fn prepare(stack_top: *mut u8, entry: Entry) -> usize {
@@ -85,6 +104,9 @@ macro_rules! switch {
                 "je 3f",
                 "wrfsbase rax",
                 "3:",
+                // No return address can be found from here to the last pop: see "Unwinding" in the head of the file.
+                ".cfi_remember_state",
+                ".cfi_undefined rip",
                 "push rbp",
                 "push rbx",
                 $($save,)*
@@ -98,6 +120,7 @@ macro_rules! switch {
                 $($restore,)*
                 "pop rbx",
                 "pop rbp",
+                ".cfi_restore_state",
                 sp = const offset_of!(Context, stack_pointer),
                 id = const offset_of!(Context, identity),
                 inout("r8") $from => _,

@@ -53,5 +53,5 @@ pub(crate) use join::Joiner;
 pub use local::{AccessError, LocalKey};
 pub use park::WaitReason;
 pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until};
-pub(crate) use pool::{Caches, PooledStack, Pools, pools};
+pub(crate) use pool::{Caches, GuardSize, PooledStack, Pools, pools};
 pub(crate) use state::{Finished, Published, ResultOwner};

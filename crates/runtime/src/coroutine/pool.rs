@@ -3,7 +3,10 @@
 //! A stack travels with the identity block that is built at its top, so an isolated coroutine finds both warm. Stacks of light coroutines are
 //! kept apart: their first frame lies in the topmost page, and they would cost a page more on a slot that ever held a block.
 //!
-//! A *size class* is a power of two of virtual memory per stack, 16 KiB to 1 GiB; each has one arena for the whole process, made when first asked for.
+//! A *size class* is a power of two of usable stack, 16 KiB to 1 GiB; each has one arena for the whole process, made when first asked for. The guard
+//! lies below it and is no part of that size. How large it is (`silken_context::stack` says what that buys) is decided once in a process, since runtimes share
+//! stacks: by the first runtime that asks for a size before there is any stack, else it is the default of the class.
+//!
 //! Address space is reserved when a coroutine is spawned, so that the stack it takes at its first run cannot be refused for lack of it; workers
 //! hold small stocks of such reservations.
 //!
@@ -25,8 +28,14 @@ const CLASSES: usize = (CLASS_MAX_BITS - CLASS_MIN_BITS + 1) as usize;
 /// Address space that one class may take, so that several sizes fit beside each other in 47 bits.
 const CLASS_BYTES_MAX: usize = 1 << 43;
 
-/// Guard bytes of a slot; see `silken_context::stack`.
-const GUARD_BYTES: usize = 16 * 1024;
+/// Guard below a stack unless the program asks for another: larger than the frames of ordinary C (`silken_context::stack` has the price).
+const GUARD_BYTES_DEFAULT: usize = 768 * 1024;
+/// The same for stacks of that size and more: who asks for such a stack expects large frames.
+const GUARD_BYTES_OF_LARGE: usize = 1 << 20;
+
+/// What a program may ask for. A smaller guard is stepped over by a C frame with an ordinary buffer of 4 or 8 KiB.
+const GUARD_BYTES_MIN: usize = 16 * 1024;
+const GUARD_BYTES_MAX: usize = 1 << 30;
 
 /// How many stacks or cores a worker keeps for itself, and how many it moves at once. Guesses: a few times the deepest burst that a
 /// worker can run without another worker's help is wasted beyond this, and a lock per 64 is noise.
@@ -99,7 +108,23 @@ pub(crate) struct Pools {
     cores: StaticLock<Vec<NonNull<Core>>>,
     /// First core of each chunk ever made, for those who look at all coroutines.
     chunks: StaticLock<Vec<NonNull<Core>>>,
-    growing: StaticLock<()>,
+    growing: StaticLock<Growing>,
+}
+
+/// What the one who makes an arena must know.
+struct Growing {
+    /// The guard that a program has asked for.
+    guard_bytes: Option<usize>,
+    /// There is an arena, so the guard is decided.
+    is_decided: bool,
+}
+
+/// A guard that a runtime asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GuardSize {
+    pub(crate) bytes: usize,
+    /// The runtime does not start when the process has another one already.
+    pub(crate) insists: bool,
 }
 
 // SAFETY: S2: cores in the pool belong to nobody; the locks hand them over.
@@ -114,7 +139,10 @@ static POOLS: Pools = Pools {
     }; CLASSES],
     cores: StaticLock::new(Vec::new()),
     chunks: StaticLock::new(Vec::new()),
-    growing: StaticLock::new(()),
+    growing: StaticLock::new(Growing {
+        guard_bytes: None,
+        is_decided: false,
+    }),
 };
 
 /// The pools of this process.
@@ -125,7 +153,7 @@ pub(crate) fn pools() -> &'static Pools {
 const CHUNK_CORES: usize = 256;
 
 impl Pools {
-    /// The class whose stacks have at least `bytes` of address space.
+    /// The class whose stacks have at least `bytes`.
     pub(crate) fn class_for(bytes: usize) -> io::Result<u8> {
         let bits = bytes
             .max(1)
@@ -141,9 +169,32 @@ impl Pools {
         Ok((bits - CLASS_MIN_BITS) as u8)
     }
 
-    /// Bytes of address space of a class's stacks.
+    /// Usable bytes of a class's stacks.
     pub(crate) fn class_bytes(class: u8) -> usize {
         1 << (CLASS_MIN_BITS + u32::from(class))
+    }
+
+    /// Decides the guard of all stacks of the process, if that is still open.
+    pub(crate) fn ask_for_guard(&self, asked: GuardSize) -> io::Result<()> {
+        let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let bytes = asked.bytes;
+        if bytes > GUARD_BYTES_MAX {
+            return invalid(format!("a stack guard of {bytes} bytes: at most 1 GiB"));
+        }
+        let bytes = bytes.max(GUARD_BYTES_MIN);
+        let mut growing = self.growing.lock();
+        if !growing.is_decided && (growing.guard_bytes.is_none() || asked.insists) {
+            growing.guard_bytes = Some(bytes);
+        }
+        match growing.guard_bytes {
+            Some(present) if present == bytes => Ok(()),
+            _ if !asked.insists => Ok(()),
+            present => invalid(format!(
+                "a stack guard of {bytes} bytes: the stacks of this process have {} already, and all its runtimes share them; \
+                 ask for it in the first one",
+                present.map_or("the default".to_string(), |bytes| format!("{bytes} bytes")),
+            )),
+        }
     }
 
     /// The arena of a class.
@@ -159,26 +210,26 @@ impl Pools {
 
     #[cold]
     fn make_arena(&self, class: u8) -> io::Result<&'static Arena> {
-        let _growing = self.growing.lock();
+        let mut growing = self.growing.lock();
         let slot = &self.classes[usize::from(class)].arena;
         // Relaxed: the lock orders the makers.
         // SAFETY: S1: arenas are leaked when made.
         if let Some(arena) = unsafe { slot.load(Ordering::Relaxed).as_ref() } {
             return Ok(arena);
         }
-        let bytes = Self::class_bytes(class);
-        // Small stacks keep their size and get the guard on top; large ones give the guard a part of theirs.
-        let stack_bytes = if bytes > 4 * GUARD_BYTES {
-            bytes - GUARD_BYTES
+        let stack_bytes = Self::class_bytes(class);
+        let guard_bytes = growing.guard_bytes.unwrap_or(if stack_bytes < GUARD_BYTES_OF_LARGE {
+            GUARD_BYTES_DEFAULT
         } else {
-            bytes
-        };
+            GUARD_BYTES_OF_LARGE
+        });
         let arena: &'static Arena = Box::leak(Box::new(Arena::new(ArenaConfig {
             stack_bytes,
-            guard_bytes: GUARD_BYTES,
-            slots_max: (CLASS_BYTES_MAX / bytes).min(16 << 20),
+            guard_bytes,
+            slots_max: (CLASS_BYTES_MAX / (stack_bytes + guard_bytes)).min(16 << 20),
             ..ArenaConfig::default()
         })?));
+        growing.is_decided = true;
         // Release: pairs with the Acquire in `arena`.
         slot.store(ptr::from_ref(arena).cast_mut(), Ordering::Release);
         Ok(arena)

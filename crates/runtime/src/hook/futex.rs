@@ -28,7 +28,8 @@
 //! noticed only at the guessed time.
 //!
 //! # Limits
-//! `EFAULT`: an address that no program can own goes to the kernel; any other bad one faults here instead. A signal handler that wakes a word must not
+//! `EFAULT`: the word and the timeout are read by loads that may fault and then fail (`silken_context::trap`), also under the bucket's lock. That
+//! needs the runtime's handler of SIGSEGV and SIGBUS: a program that lays its own over it and does not hand faults on gets the fault. A signal handler that wakes a word must not
 //! have interrupted a wake or a wait of a word in the same bucket: as with every lock that is not made for handlers.
 //! Waits are not cancellable (`hook/mod.rs`).
 
@@ -156,13 +157,18 @@ impl Call {
     /// That of futex(2).
     unsafe fn requeue(mut self) -> c_long {
         let (wake, requeue) = (self.value() as c_int, self.second_count());
-        if wake < 0 || requeue < 0 || !is_word(self.address()) || !TABLE.may_have_waiters(self.address()) {
+        let are_words = is_word(self.address()) && is_word(self.0[4] as usize);
+        if wake < 0 || requeue < 0 || !are_words || !TABLE.may_have_waiters(self.address()) {
             return self.pass();
         }
         let compares = self.operation().0 == libc::FUTEX_CMP_REQUEUE;
-        // SAFETY: S7: the caller names a word of its own, aligned as checked.
-        if compares && unsafe { load(self.address()) } != self.value3() {
-            return fail(Errno::AGAIN);
+        if compares {
+            // SAFETY: S7: aligned as checked; somebody waits there, so the runtime has its fault handler.
+            match unsafe { load(self.address()) } {
+                None => return fail(Errno::FAULT),
+                Some(word) if word != self.value3() => return fail(Errno::AGAIN),
+                Some(_) => {}
+            }
         }
         let woken = TABLE.wake(self.address(), ANY, wake.saturating_add(requeue) as usize) as c_long;
         let woken_not_requeued = woken.min(c_long::from(wake));
@@ -235,6 +241,22 @@ fn is_word(address: usize) -> bool {
     address.is_multiple_of(align_of::<u32>()) && address as isize >= ADDRESS_MIN
 }
 
+/// Reads a timeout of foreign code; `None` where it cannot be read.
+///
+/// # Safety
+/// The runtime's fault handler is in place, or the timespec is readable (S7).
+unsafe fn load_timespec(address: usize) -> Option<timespec> {
+    let half = |offset: usize| {
+        // SAFETY: S7: the caller's contract.
+        let word = |at: usize| unsafe { load(address.wrapping_add(at)) };
+        Some(u64::from(word(offset)?) | u64::from(word(offset + 4)?) << 32)
+    };
+    Some(timespec {
+        tv_sec: half(0)? as libc::time_t,
+        tv_nsec: half(8)? as c_long,
+    })
+}
+
 /// A wait as it was asked for.
 struct Wait {
     address: usize,
@@ -265,12 +287,13 @@ impl Wait {
             deadline_ns: None,
             realtime_ns: None,
         };
-        let timeout = std::ptr::with_exposed_provenance::<timespec>(call.0[3] as usize);
-        // SAFETY: S7: null or a valid timespec, says the contract.
-        let Some(timeout) = (unsafe { timeout.as_ref() }) else {
+        let timeout = call.0[3] as usize;
+        if timeout == 0 {
             return Some(wait);
-        };
-        let timeout_ns = clock::timespec_to_ns(timeout)?;
+        }
+        // SAFETY: S7: the caller is a coroutine, so the runtime has its fault handler.
+        let timeout = unsafe { load_timespec(timeout) }?;
+        let timeout_ns = clock::timespec_to_ns(&timeout)?;
         let now_ns = clock::now_ns();
         Some(match (absolute, flags & libc::FUTEX_CLOCK_REALTIME != 0) {
             (false, _) => Self {
@@ -292,16 +315,18 @@ impl Wait {
         })
     }
 
-    fn is_expected(&self) -> bool {
-        // SAFETY: S7: checked by `parse`; the caller's word lives as long as the caller waits on it.
-        unsafe { load(self.address) == self.expected }
+    fn compare(&self) -> Result<(), Errno> {
+        // SAFETY: S7: aligned, as `parse` checked; the caller is a coroutine, so the runtime has its fault handler.
+        match unsafe { load(self.address) } {
+            None => Err(Errno::FAULT),
+            Some(word) if word != self.expected => Err(Errno::AGAIN),
+            Some(_) => Ok(()),
+        }
     }
 
     fn park(&self) -> Result<(), Errno> {
         // Outside the lock as well: a mismatch is what a lost race of user space looks like, and the page is there afterwards.
-        if !self.is_expected() {
-            return Err(Errno::AGAIN);
-        }
+        self.compare()?;
         if self
             .deadline_ns
             .is_some_and(|deadline_ns| deadline_ns <= clock::now_ns())
@@ -311,10 +336,14 @@ impl Wait {
             return Err(Errno::TIMEDOUT);
         }
         let waiter = Waiter::new(self.address, self.bitset, WaitCell::new());
+        let mut compared = Ok(());
+        let is_expected = || {
+            compared = self.compare();
+            compared.is_ok()
+        };
         // SAFETY: S8: this frame stays until the wait below is over; if it timed out the waiter is withdrawn.
-        if !unsafe { TABLE.enlist(&waiter, || self.is_expected()) } {
-            return Err(Errno::AGAIN);
-        }
+        let _listed = unsafe { TABLE.enlist(&waiter, is_expected) };
+        compared?;
         // The end of time is no deadline.
         let deadline_ns = self.deadline_ns.filter(|deadline_ns| *deadline_ns != u64::MAX);
         if timers::wait(waiter.cell(), WaitReason::Futex, deadline_ns, false) != Outcome::TimedOut {

@@ -58,7 +58,7 @@ pub(crate) use switch::{set_key_destructors, yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
 
 use crate::collections::ring::Owner;
-use crate::coroutine::{Core, Critical, Kind, Pools, Ready, Schedule, WorkerLink, current_link, pools};
+use crate::coroutine::{Core, Critical, GuardSize, Kind, Pools, Ready, Schedule, WorkerLink, current_link, pools};
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::{Lock, barrier};
 use idle::Idle;
@@ -74,6 +74,8 @@ pub(crate) struct Config {
     pub(crate) stack_bytes: usize,
     pub(crate) kinds: Kinds,
     pub(crate) name: String,
+    /// `None`: what another runtime said, else the default.
+    pub(crate) guard: Option<GuardSize>,
     /// `None`: what another runtime said, else to contain.
     pub(crate) overflow: Option<OverflowPolicy>,
 }
@@ -124,6 +126,9 @@ impl Scheduler {
         overflow::install(config.overflow);
         shutdown::prepare_for_forks();
         let class = Pools::class_for(config.stack_bytes)?;
+        if let Some(guard) = config.guard {
+            pools().ask_for_guard(guard)?;
+        }
         // The first stack proves that the class can be had, where an error can still be told.
         pools().reserve(class, 1)?;
         // Relaxed: only distinctness matters.

@@ -16,10 +16,16 @@
 //! |---|---|
 //! | the coroutine *borrows* (a scope's child, the closure of `Runtime::run`) | its frames may have lent to others (`std::thread::scope`, rayon) what the parent owns; the parent would go on and free it |
 //! | it was inside the runtime (a critical section) | queues of the worker may be half changed |
-//! | it was outside the executable's own text | a C library may hold a lock that all need: malloc's arena. memcpy holds none and is not told apart |
 //! | it was panicking | the panic hook, standard error and the unwinder have locks of the whole process |
 //! | its result was stored already | it runs thread-local destructors; in a thread no failure there is survived either |
+//! | a frame between the fault and the coroutine's entry lies outside the executable's text | a C library may hold a lock that all need: malloc's arena; the loader's, around a callback of `dl_iterate_phdr`. memcpy holds none and is not told apart |
+//! | such a frame belongs to a function of the executable that is not Rust's by its name | C that was linked in (a static jemalloc, a `cc` build script) has locks too. A `#[no_mangle]` function of Rust is not told apart |
+//! | the executable has no symbol table (`strip = true`) | the frames cannot be told apart |
+//! | the chain of frames cannot be followed to the entry | code without unwind tables may be part of it; or libgcc would need the loader's lock to follow it (built for a glibc before 2.35) |
 //! | the policy says so | [`OverflowPolicy`] |
+//!
+//! So a coroutine that is lost was in Rust code of this program, and nowhere else. The chain is looked at last, since it costs most: the unwinder of libgcc walks
+//! it in the handler, and the names come from the executable's file (`silken_context::frames`).
 //!
 //! What remains: a lock of safe code that the coroutine held is held for ever, as by a thread that hangs; and a light coroutine that is lost in
 //! the middle of code which keeps a thread-local consistent leaves it so for its worker.
@@ -27,8 +33,16 @@
 //! The switch saves registers on the stack that it leaves when the identity is the successor's already. An overflow there finds another coroutine
 //! named than the one that overflowed; the process ends, as with any overflow inside the runtime, and the report has no name.
 //!
-//! A fault elsewhere than in the guard, or in the guard while the stack pointer is far from it, is memory corruption. It goes to whoever had the
-//! signal before, and the process dies.
+//! # What is an overflow
+//! An access to the guard while the stack pointer is in the guard, below it, or at most a page above: Rust probes each page of a frame as it moves the pointer.
+//! And any fault with the stack pointer *in* the guard: a C frame without probes puts it there by hundreds of KiB before it touches anything. A signal whose handler
+//! has no SA_ONSTACK and whose frame does not fit above the guard is one too: the kernel forces SIGSEGV without an address then. The process ends with the name, since the
+//! signal is lost. A fault
+//! elsewhere, or in the guard while the stack pointer is well above it, is memory corruption. It goes to whoever had the signal before, and the process dies.
+//!
+//! # Reads that may fault
+//! The futex hook compares words of foreign code, at addresses that may be bad (`trap::read_word_or_fault`). Its load is recognised by the program counter
+//! before anything else, on workers as on other threads; the hook answers EFAULT then.
 //!
 //! # Rejected
 //! *Unwinding the overflowed stack*: not every call can unwind, and destructors need stack. *longjmp from the handler*: skips the kernel's return,
@@ -39,8 +53,10 @@ use super::worker::Worker;
 use crate::coroutine::{Core, Critical, Pools, current_core};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_void, siginfo_t};
+use silken_context::frames::{self, Frames};
 use silken_context::stack::locate;
-use silken_context::trap::{self, Interrupted};
+use silken_context::trap::Interrupted;
+use std::ops::Range;
 use std::ptr;
 
 /// What happens when a coroutine runs out of stack. One for the process: the runtime that was told last decides.
@@ -49,7 +65,8 @@ use std::ptr;
 pub enum OverflowPolicy {
     /// The coroutine ends with [`JoinError::StackOverflow`](crate::JoinError::StackOverflow) and the others go on, where that is sound. Its frames
     /// are not unwound: what they hold, locks too, is held for ever. The process ends when the coroutine may borrow (a scope's child, the
-    /// closure of [`Runtime::run`](crate::Runtime::run)), was panicking, had stored its result, or was inside the runtime or a shared library.
+    /// closure of [`Runtime::run`](crate::Runtime::run)), was panicking, had stored its result, or was inside the runtime; and when anything but Rust code of
+    /// this program is on its stack, or cannot be ruled out: a shared library, linked C, or an executable without symbols (`strip = true`).
     #[default]
     Contain,
     /// The process ends, as when a thread overflows.
@@ -65,14 +82,17 @@ const LANDING_DISTANCE_BYTES: usize = 512;
 /// function may use its red zone. A page leaves room for frames that are touched before the pointer is moved.
 const NEAR_BYTES: usize = 4096;
 
+/// The kernel's own reason, without an address (include/uapi/asm-generic/siginfo.h).
+const SI_KERNEL: c_int = 0x80;
+
 /// Takes the signals; to be called by each scheduler that starts, so that a handler that was installed since the last one comes behind ours.
 pub(super) fn install(policy: Option<OverflowPolicy>) {
     if let Some(policy) = policy {
         // Relaxed: a flag of its own.
         ABORTS.store(policy == OverflowPolicy::Abort, Ordering::Relaxed);
     }
-    // It must not learn in the handler where the executable lies.
-    trap::in_executable(0);
+    // It must not learn in the handler where the executable lies, nor how stacks are walked.
+    frames::prepare();
     signals::take();
 }
 
@@ -145,17 +165,25 @@ mod signals {
 /// # Safety
 /// The arguments are those of a SIGSEGV or SIGBUS handler (S6).
 unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mut c_void) -> bool {
-    let Some(core) = current_core() else { return false };
     // SAFETY: S6: the kernel's record, valid while the handler runs.
     let info = unsafe { &*info };
-    // SAFETY: S6: a fault's record has an address; one that was sent is refused by the code.
-    let address = unsafe { info.si_addr() } as usize;
     // SAFETY: S6: the kernel's context.
     let mut interrupted = unsafe { Interrupted::new(context) };
+    if info.si_code > 0 && interrupted.recover_read() {
+        return true;
+    }
+    let Some(core) = current_core() else { return false };
+    // SAFETY: S6: a fault's record has an address; one that was sent is refused by the code.
+    let address = unsafe { info.si_addr() } as usize;
     if info.si_code > 0 && is_in_switch(core, address) {
         crate::sys::report(&[
             "silken: a coroutine has overflowed its stack while it left it; the process ends with it\n",
         ]);
+        std::process::abort();
+    }
+    if info.si_code == SI_KERNEL && is_frame_refused(core, &mut interrupted) {
+        report(core);
+        crate::sys::report(&["silken: the process ends with it: a signal's frame did not fit\n"]);
         std::process::abort();
     }
     if info.si_code <= 0 || !is_overflow(core, address, interrupted.stack_pointer()) {
@@ -175,8 +203,18 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
 }
 
 fn is_overflow(core: &Core, address: usize, stack_pointer: usize) -> bool {
-    core.guard()
-        .is_some_and(|guard| guard.contains(&address) && stack_pointer < guard.end + NEAR_BYTES)
+    core.guard().is_some_and(|guard| {
+        guard.contains(&stack_pointer) || guard.contains(&address) && stack_pointer < guard.end + NEAR_BYTES
+    })
+}
+
+/// Whether the kernel forced the signal because it could not lay the frame of another one's handler on the stack.
+fn is_frame_refused(core: &Core, interrupted: &mut Interrupted) -> bool {
+    // SAFETY: S6: reads the auxiliary vector, which is constant.
+    let frame_bytes = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize + NEAR_BYTES;
+    let stack_pointer = interrupted.stack_pointer();
+    let is_at_end = |guard: Range<usize>| (guard.start..guard.end + frame_bytes).contains(&stack_pointer);
+    !interrupted.is_protection_fault() && core.guard().is_some_and(is_at_end)
 }
 
 /// Whether a push of the switch hit the guard of the stack that is being left: by then the identity is the successor's, which is in a critical
@@ -195,9 +233,6 @@ fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
     if Critical::is_entered() {
         return Some("it was inside the runtime");
     }
-    if !trap::in_executable(program_counter) {
-        return Some("it was inside a shared library, which may hold a lock");
-    }
     if std::thread::panicking() {
         return Some("it was panicking");
     }
@@ -207,7 +242,20 @@ fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
     if core.borrows.get() {
         return Some("it may have lent to others what its parent owns");
     }
-    None
+    match frames::look(program_counter, stack_with_guard(core)) {
+        Frames::Rust => None,
+        Frames::Library => Some("it was inside a shared library, which may hold a lock"),
+        Frames::Foreign => Some("it was inside a function that is not known to be Rust, which may hold a lock"),
+        Frames::NoSymbols => {
+            Some("the executable has no symbols (strip) to tell whether it was inside C, which may hold a lock")
+        }
+        Frames::Unknown => Some("its stack cannot be walked to tell whether it was inside C, which may hold a lock"),
+    }
+}
+
+fn stack_with_guard(core: &Core) -> Range<usize> {
+    let guard = core.guard().unwrap_or_default();
+    guard.start..guard.end + Pools::class_bytes(core.class.get())
 }
 
 /// On the worker's own stack, still under the coroutine's identity.
@@ -313,6 +361,21 @@ mod tests {
         assert!(!is_in_switch(&goes_on, own_guard));
         assert!(is_overflow(&goes_on, own_guard, own_guard + 8));
         assert!(!is_in_switch(&goes_on, &raw const goes_on as usize), "no guard at all");
+    }
+
+    /// A C frame without probes moves the pointer far down before it touches anything.
+    #[test]
+    fn a_stack_pointer_in_the_guard_is_an_overflow_whatever_was_touched() {
+        let (core, own_guard) = with_a_stack();
+        let guard = core.guard().expect("it has a stack");
+        assert!(is_overflow(&core, own_guard, guard.start + 8));
+        assert!(is_overflow(&core, 8, guard.start + 8));
+        assert!(is_overflow(&core, own_guard, guard.end + 8));
+        assert!(!is_overflow(&core, 8, guard.end + 8), "a null pointer near the end");
+        assert!(
+            !is_overflow(&core, own_guard, guard.end + 2 * NEAR_BYTES),
+            "a wild write"
+        );
     }
 
     fn text(line: &Line) -> &str {

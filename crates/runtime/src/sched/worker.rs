@@ -136,7 +136,8 @@ fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
     scheduler.count_end_of_worker();
 }
 
-/// Room for the handler of a stack overflow, which prints one line.
+/// Room for the handler of a stack overflow, which walks the stack with libgcc's unwinder and prints a line: 8 KiB suffice in a debug build, 4 KiB do not.
+/// The rest is for handlers that interrupt it.
 const ALTERNATE_STACK_BYTES: usize = 32 * 1024;
 
 impl Worker {

@@ -68,6 +68,12 @@ pub(super) fn cases() -> Vec<Case> {
             ABORTS,
         ),
         Case::new("pthread_exit_on_a_coroutine", thread_exit, THREAD_EXIT).says(THREAD_EXIT_SAYS),
+        Case::new("a_profiler_unwinds_switches", || profile(0), End::Returns),
+        Case::new(
+            "a_profiler_on_the_alternate_stack",
+            || profile(libc::SA_ONSTACK),
+            End::Returns,
+        ),
         Case::new("main_returns_while_coroutines_run", return_early, End::Returns).says_not(&["panicked"]),
         Case::new(
             "a_handler_from_before_gets_foreign_faults",
@@ -108,7 +114,7 @@ fn into_own_guard() {
     let handle = silken::spawn(|| {
         let local = 0u8;
         let top = (&raw const local as usize).next_multiple_of(4096);
-        let address = (top - 248 * 1024) as *mut u8;
+        let address = (top - 264 * 1024) as *mut u8;
         // SAFETY: S9 is what is tested: the fault ends the process.
         unsafe { std::hint::black_box(address).write_volatile(1) };
     });
@@ -169,6 +175,71 @@ fn return_early() {
     while rounds.load(Ordering::Relaxed) < 1_000 {
         std::thread::yield_now();
     }
+}
+
+static SAMPLES: AtomicU64 = AtomicU64::new(0);
+
+/// What a sampling profiler does in its handler.
+extern "C" fn sample(_signal: libc::c_int) {
+    const FRAMES_MAX: usize = 64;
+    let mut frames = [std::ptr::null_mut(); FRAMES_MAX];
+    // SAFETY: S6: glibc's walk takes no lock after its first call, which `profile` has made.
+    let count = unsafe { libc::backtrace(frames.as_mut_ptr(), FRAMES_MAX as libc::c_int) };
+    assert!(count > 1);
+    SAMPLES.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A signal each 100 microseconds to one of the workers, while coroutines do nothing but switch.
+fn profile(flags: libc::c_int) {
+    const ENOUGH: u64 = 3_000;
+    const INTERVAL_NS: i64 = 100_000;
+    sample(0);
+    // SAFETY: S6: all zeros is an action with an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = sample as *const () as usize;
+    action.sa_flags = libc::SA_RESTART | flags;
+    // SAFETY: S6: the handler does only what it may.
+    let error = unsafe { libc::sigaction(libc::SIGPROF, &action, std::ptr::null_mut()) };
+    assert_eq!(error, 0);
+    let runtime = Runtime::builder().workers(2).build().unwrap();
+    let mut signals = std::mem::MaybeUninit::uninit();
+    // SAFETY: S7: initialises the set.
+    unsafe { libc::sigemptyset(signals.as_mut_ptr()) };
+    // SAFETY: S7: initialised above.
+    unsafe { libc::sigaddset(signals.as_mut_ptr(), libc::SIGPROF) };
+    // SAFETY: S7: the same set. The workers have started and do not inherit it.
+    let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, signals.as_ptr(), std::ptr::null_mut()) };
+    assert_eq!(error, 0);
+    // SAFETY: S7: all zeros notifies nobody, until the next lines.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGPROF;
+    let mut timer = std::ptr::null_mut();
+    // SAFETY: S7: live places.
+    let error = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) };
+    assert_eq!(error, 0);
+    let nanoseconds = |tv_nsec| libc::timespec { tv_sec: 0, tv_nsec };
+    let interval = libc::itimerspec {
+        it_interval: nanoseconds(INTERVAL_NS),
+        it_value: nanoseconds(INTERVAL_NS),
+    };
+    // SAFETY: S7: the timer that was just made.
+    let error = unsafe { libc::timer_settime(timer, 0, &interval, std::ptr::null_mut()) };
+    assert_eq!(error, 0);
+    let switching: Vec<_> = (0..16)
+        .map(|_| {
+            runtime.spawn(|| {
+                while SAMPLES.load(Ordering::Relaxed) < ENOUGH {
+                    silken::yield_now();
+                }
+            })
+        })
+        .collect();
+    for handle in switching {
+        handle.join().unwrap();
+    }
+    // SAFETY: S7: the same timer.
+    assert_eq!(unsafe { libc::timer_delete(timer) }, 0);
 }
 
 extern "C" fn say_and_exit(_signal: libc::c_int) {

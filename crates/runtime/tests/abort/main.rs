@@ -6,9 +6,11 @@
 
 mod alone;
 mod crash;
+mod foreign;
 mod overflow;
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Output};
 
 /// Names the case that the child is to run.
@@ -38,6 +40,8 @@ struct Case {
     /// None of these is.
     says_not: &'static [&'static str],
     environment: &'static [(&'static str, &'static str)],
+    /// The child has no symbol table.
+    is_stripped: bool,
 }
 
 impl Case {
@@ -49,6 +53,7 @@ impl Case {
             says: &[],
             says_not: &[],
             environment: &[],
+            is_stripped: false,
         }
     }
 
@@ -67,10 +72,29 @@ impl Case {
         self
     }
 
+    const fn stripped(mut self) -> Self {
+        self.is_stripped = true;
+        self
+    }
+
     fn spawn(&self) -> Output {
-        let mut command = Command::new(std::env::current_exe().expect("this binary has a path"));
+        let executable = std::env::current_exe().expect("this binary has a path");
+        if !self.is_stripped {
+            return self.spawn_of(&executable);
+        }
+        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stripped-{}", std::process::id()));
+        let status = Command::new("strip").arg("-o").args([&copy, &executable]).status();
+        assert!(status.expect("strip comes with the linker").success());
+        let output = self.spawn_of(&copy);
+        let _ = std::fs::remove_file(copy);
+        output
+    }
+
+    fn spawn_of(&self, executable: &Path) -> Output {
+        let mut command = Command::new(executable);
         command
             .env_remove("SILKEN_OVERFLOW")
+            .env_remove("SILKEN_GUARD_SIZE")
             .env("RUST_BACKTRACE", "0")
             .env(VARIABLE, self.name);
         command
@@ -117,6 +141,7 @@ fn cases() -> Vec<Case> {
     let mut cases = overflow::cases();
     cases.extend(crash::cases());
     cases.extend(alone::cases());
+    cases.extend(foreign::cases());
     cases
 }
 

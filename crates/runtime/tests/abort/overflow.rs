@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-const ABORTS: End = End::Signals(&[libc::SIGABRT]);
+pub(super) const ABORTS: End = End::Signals(&[libc::SIGABRT]);
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -27,6 +27,16 @@ pub(super) fn cases() -> Vec<Case> {
                 ") has overflowed its stack of 262144 bytes\n",
             ])
             .says_not(&["the process ends"]),
+        Case::new(
+            "without_symbols_nothing_is_contained",
+            || overflow_and_go_on(false),
+            ABORTS,
+        )
+        .stripped()
+        .says(&[
+            "coroutine 'deep' (id ",
+            "the process ends with it: the executable has no symbols",
+        ]),
         Case::new("one_huge_frame", huge_frame, End::Returns).says(&["coroutine 'unnamed' (id "]),
         Case::new("many_overflow_on_one_worker", || many_overflow(1), End::Returns),
         Case::new("many_overflow_on_two_workers", || many_overflow(2), End::Returns),
@@ -125,7 +135,7 @@ fn overflow_and_go_on(light: bool) {
                 .join(),
             );
             let lost = first_frame.load(Ordering::Relaxed);
-            for i in 0..1_000 {
+            for i in 0..200 {
                 let handle = spawn("after", light, move || {
                     silken::yield_now();
                     assert!(allocate(i) > 0);

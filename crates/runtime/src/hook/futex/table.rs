@@ -42,9 +42,9 @@ use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Unparker, WaitCell};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU32, Ordering, fence};
-use crate::loom::static_atomic;
 use crate::sys::Lock;
-use std::ptr::{self, NonNull};
+use silken_context::trap;
+use std::ptr::NonNull;
 
 /// Matches every waiter.
 pub(super) const ANY: u32 = u32::MAX;
@@ -95,16 +95,15 @@ impl Waiter {
     }
 }
 
-/// Reads a word of foreign code as `enlist` asks it.
+/// Reads a word of foreign code as `enlist` asks it: L of the proof, which pairs with the fence in `may_have_waiters`. A plain load is sequentially consistent on
+/// x86_64, where it compiles to the same instruction, and the compiler moves nothing over the call. `None`: the address is bad.
 ///
 /// # Safety
-/// A readable, aligned word.
+/// The runtime's fault handler is in place, or the word is readable (S7).
 #[inline(always)]
-pub(super) unsafe fn load(address: usize) -> u32 {
+pub(super) unsafe fn load(address: usize) -> Option<u32> {
     // SAFETY: S7: the caller's contract; others access it atomically, as futex words are.
-    let word = unsafe { static_atomic::AtomicU32::from_ptr(ptr::with_exposed_provenance_mut(address)) };
-    // SeqCst: L of the proof; pairs with the fence in `may_have_waiters`.
-    word.load(Ordering::SeqCst)
+    unsafe { trap::read_word_or_fault(address) }
 }
 
 struct Queue {
@@ -196,7 +195,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
 
     /// Puts the waiter in the list, if the word is still what it should be. Returns whether it did.
     ///
-    /// `is_expected` loads the word with `SeqCst`.
+    /// `is_expected` loads the word with `SeqCst`. It runs under the bucket's lock, so a load that faults must return.
     ///
     /// # Safety
     /// The waiter stays in place until its cell is `Woken` or [`withdraw`](Self::withdraw) has returned (S8).

@@ -1,0 +1,298 @@
+//! What is on an interrupted stack: only Rust of this executable, from the fault to the coroutine's entry, or something else?
+//!
+//! A coroutine whose stack has run out can be left for good only if nothing on the stack holds what all need. Rust code of the program may hold locks of
+//! the program; a C library may hold its own, and the loader's or malloc's stop everybody. The frame that faulted says little: a callback of
+//! `dl_iterate_phdr` is Rust, and its caller holds the loader's lock. So the whole chain is looked at, in the signal handler.
+//!
+//! # The walk
+//! `_Unwind_Backtrace` of libgcc_s, which std links, steps from the handler through the signal's frame into the interrupted ones. Frames count from the interrupted
+//! program counter on. The walk ends at the coroutine's entry; if it ends elsewhere (code without unwind tables), or a frame lies outside the stack or not
+//! above the one before it, nothing is known. The last two bound the walk by the stack's size, whatever the tables say. It takes about a microsecond a frame, so some
+//! milliseconds for a default stack.
+//!
+//! # May that be done in a handler?
+//! To find the unwind table of an address, libgcc asks the loader. `_dl_find_object` (glibc 2.35, used by GCC 12 and newer) takes no lock. Older ones use
+//! `dl_iterate_phdr`, which takes the loader's lock, and the interrupted coroutine may be the one that holds it. So [`prepare`] looks whether the library that has
+//! `_Unwind_Backtrace` imports `_dl_find_object`; if not, nothing is known, ever. Programs that register tables of generated code (`__register_frame`) make
+//! GCC 12 take a lock of libgcc's first; it is never held by somebody who waits, except inside libgcc, and a fault there is not walked: the fault's own address is
+//! looked at before the walk.
+//!
+//! The first call of libgcc sets up tables and lets the loader bind symbols; `prepare` makes one for that reason. The unwinder uses a few KiB of the
+//! alternate stack.
+
+use crate::symbols::{self, BATCH, Owner};
+use crate::{switch, trap};
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// What lies on a stack between its entry and an interruption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// Functions of Rust in the executable, and nothing else.
+    Rust,
+    /// A function outside the executable's text: a shared library.
+    Library,
+    /// A function of the executable that is not known to be Rust.
+    Foreign,
+    /// The executable has no symbol table to tell Rust from the rest.
+    NoSymbols,
+    /// The stack cannot be walked.
+    Unknown,
+}
+
+/// Opaque: libgcc's.
+#[repr(C)]
+struct UnwindContext {
+    _private: [u8; 0],
+}
+
+type Visit = unsafe extern "C" fn(*mut UnwindContext, *mut c_void) -> c_int;
+
+unsafe extern "C" {
+    fn _Unwind_Backtrace(visit: Visit, argument: *mut c_void) -> c_int;
+    fn _Unwind_GetIPInfo(context: *mut UnwindContext, ip_before_instruction: *mut c_int) -> usize;
+    fn _Unwind_GetCFA(context: *mut UnwindContext) -> usize;
+}
+
+/// `_URC_NO_REASON`: go on. Anything else ends the walk.
+const GO_ON: c_int = 0;
+const STOP: c_int = 4;
+
+/// Learns what [`look`] needs. Not for signal handlers.
+pub fn prepare() {
+    trap::in_executable(0);
+    is_lock_free();
+}
+
+fn is_lock_free() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        unsafe extern "C" fn count(_: *mut UnwindContext, frames: *mut c_void) -> c_int {
+            // SAFETY: S7: the counter that is passed below.
+            unsafe { *frames.cast::<usize>() += 1 };
+            GO_ON
+        }
+        let mut frames = 0usize;
+        // SAFETY: S7: the visitor keeps to the callback's contract.
+        unsafe { _Unwind_Backtrace(count, (&raw mut frames).cast()) };
+        frames > 0 && imports(_Unwind_Backtrace as *const () as usize, b"_dl_find_object")
+    })
+}
+
+/// What is on a stack that was interrupted at `program_counter`. `stack` is all of it with its guard. For the handler of the signal that interrupted it;
+/// async-signal-safe after [`prepare`].
+pub fn look(program_counter: usize, stack: Range<usize>) -> Frames {
+    if !trap::in_executable(program_counter) {
+        return Frames::Library;
+    }
+    if !is_lock_free() {
+        return Frames::Unknown;
+    }
+    let mut walk = Walk {
+        begins_at: Some(program_counter),
+        stack,
+        last_address: 0,
+        addresses: [0; BATCH],
+        count: 0,
+        found: None,
+    };
+    // SAFETY: S6: async-signal-safe, as the head of the file says; the visitor keeps to the callback's contract.
+    unsafe { _Unwind_Backtrace(visit, (&raw mut walk).cast()) };
+    walk.found.unwrap_or(Frames::Unknown)
+}
+
+unsafe extern "C" fn visit(context: *mut UnwindContext, walk: *mut c_void) -> c_int {
+    // SAFETY: S7: the walk that `look` passed, of which this is the only reference meanwhile.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    let mut is_exact = 0;
+    // SAFETY: S7: libgcc's own context, during its callback.
+    let program_counter = unsafe { _Unwind_GetIPInfo(context, &raw mut is_exact) };
+    // SAFETY: S7: as for the program counter.
+    let stack_pointer = unsafe { _Unwind_GetCFA(context) };
+    walk.found = walk.frame(program_counter, is_exact != 0, stack_pointer);
+    if walk.found.is_some() { STOP } else { GO_ON }
+}
+
+struct Walk {
+    /// Until it is met, frames are the handler's.
+    begins_at: Option<usize>,
+    /// Where the next stack pointer must lie.
+    stack: Range<usize>,
+    last_address: usize,
+    /// Addresses that nobody has asked the symbols for yet, each once.
+    addresses: [usize; BATCH],
+    count: usize,
+    found: Option<Frames>,
+}
+
+impl Walk {
+    /// Looks at a frame; the answer, when it is known.
+    fn frame(&mut self, program_counter: usize, is_exact: bool, stack_pointer: usize) -> Option<Frames> {
+        if self.begins_at.is_some_and(|begin| begin != program_counter) {
+            return None;
+        }
+        self.begins_at = None;
+        if !self.stack.contains(&stack_pointer) {
+            return Some(Frames::Unknown);
+        }
+        self.stack.start = stack_pointer + 1;
+        // A return address may lie behind the function, when its last instruction is the call.
+        let address = program_counter.wrapping_sub(usize::from(!is_exact));
+        if switch::entry_code().contains(&address) {
+            return Some(self.judge().unwrap_or(Frames::Rust));
+        }
+        if !trap::in_executable(address) {
+            return Some(Frames::Library);
+        }
+        // Recursion: the same few addresses, thousands of times.
+        if address == self.last_address || self.addresses[..self.count].contains(&address) {
+            return None;
+        }
+        self.last_address = address;
+        self.addresses[self.count] = address;
+        self.count += 1;
+        if self.count == BATCH { self.judge() } else { None }
+    }
+
+    /// Asks the symbols for what has been gathered; `None` when all of it is Rust.
+    fn judge(&mut self) -> Option<Frames> {
+        let gathered = std::mem::take(&mut self.count);
+        match symbols::owner(&self.addresses[..gathered]) {
+            Owner::Rust => None,
+            Owner::Other => Some(Frames::Foreign),
+            Owner::Unknown => Some(Frames::NoSymbols),
+        }
+    }
+}
+
+/// Whether the module that `address` lies in imports (or has) a dynamic symbol of this name.
+fn imports(address: usize, symbol: &[u8]) -> bool {
+    struct Question<'a> {
+        address: usize,
+        symbol: &'a [u8],
+        answer: bool,
+    }
+    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, question: *mut c_void) -> c_int {
+        // SAFETY: S7: the question that `imports` passed.
+        let question = unsafe { &mut *question.cast::<Question>() };
+        // SAFETY: S7: dl_iterate_phdr hands a valid record.
+        let info = unsafe { &*info };
+        // SAFETY: S7: the loader keeps `dlpi_phnum` headers there.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
+        let base = info.dlpi_addr as usize;
+        let has_address = headers.iter().any(|header| {
+            let offset = question
+                .address
+                .wrapping_sub(base.wrapping_add(header.p_vaddr as usize));
+            header.p_type == libc::PT_LOAD && offset < header.p_memsz as usize
+        });
+        if !has_address {
+            return 0;
+        }
+        let dynamic = headers.iter().find(|header| header.p_type == libc::PT_DYNAMIC);
+        // SAFETY: S7: the segment of a loaded module, and no module goes while the loader calls us.
+        let names =
+            dynamic.and_then(|header| unsafe { dynamic_names(base, base.wrapping_add(header.p_vaddr as usize)) });
+        question.answer = names.is_some_and(|names| names.split(|byte| *byte == 0).any(|name| name == question.symbol));
+        1
+    }
+    let mut question = Question {
+        address,
+        symbol,
+        answer: false,
+    };
+    // SAFETY: S7: the visitor keeps to the callback's contract.
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut question).cast()) };
+    question.answer
+}
+
+/// The names of a module's dynamic symbols.
+///
+/// # Safety
+/// `dynamic` is the address of the `PT_DYNAMIC` segment of a loaded module with load address `base`, which stays loaded (S7).
+unsafe fn dynamic_names(base: usize, dynamic: usize) -> Option<&'static [u8]> {
+    const END: usize = 0;
+    const NAMES: usize = 5;
+    const NAMES_BYTES: usize = 10;
+    let mut entry = std::ptr::with_exposed_provenance::<[usize; 2]>(dynamic);
+    let (mut start, mut bytes) = (None, None);
+    loop {
+        // SAFETY: S7: the array is ended by an entry with the tag 0.
+        let [tag, value] = unsafe { *entry };
+        match tag {
+            END => break,
+            NAMES => start = Some(value),
+            NAMES_BYTES => bytes = Some(value),
+            _ => {}
+        }
+        entry = entry.wrapping_add(1);
+    }
+    let (start, bytes) = (start?, bytes?);
+    // glibc has added the base already; the kernel's vDSO, for one, has not.
+    let start = if start < base { base.wrapping_add(start) } else { start };
+    // SAFETY: S7: what the module says of itself, mapped and never written.
+    Some(unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(start), bytes) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_platform_finds_tables_without_a_lock() {
+        // glibc 2.35 has the symbol; whoever builds libgcc beside it uses it.
+        let backtrace = _Unwind_Backtrace as *const () as usize;
+        assert!(imports(backtrace, b"_Unwind_Backtrace"));
+        assert!(!imports(backtrace, b"_dl_find_no_object"));
+        // SAFETY: S7: a name with its end.
+        let has_symbol = unsafe { !libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr()).is_null() };
+        assert_eq!(is_lock_free(), has_symbol);
+    }
+
+    fn walk() -> Walk {
+        trap::in_executable(0);
+        Walk {
+            begins_at: Some(10),
+            stack: 1000..2000,
+            last_address: 0,
+            addresses: [0; BATCH],
+            count: 0,
+            found: None,
+        }
+    }
+
+    #[test]
+    fn frames_must_ascend_and_lie_on_the_stack() {
+        let rust = walk as *const () as usize;
+        let mut walk = walk();
+        assert_eq!(walk.frame(7, false, 5), None, "a frame of the handler");
+        walk.begins_at = Some(rust);
+        assert_eq!(walk.frame(rust, true, 1000), None);
+        assert_eq!(walk.frame(rust + 1, false, 1008), None);
+        assert_eq!(walk.count, 1, "one address once");
+        assert_eq!(
+            walk.frame(rust, true, 1008),
+            Some(Frames::Unknown),
+            "not above the one before"
+        );
+        assert_eq!(walk.frame(rust, true, 2000), Some(Frames::Unknown), "not on the stack");
+    }
+
+    #[test]
+    fn the_chain_ends_at_the_entry() {
+        let rust = walk as *const () as usize;
+        let entry = switch::entry_code().start + 1;
+        let mut all_rust = walk();
+        all_rust.begins_at = Some(rust);
+        assert_eq!(all_rust.frame(rust, true, 1000), None);
+        assert_eq!(all_rust.frame(entry, false, 1100), Some(Frames::Rust));
+        let mut library = walk();
+        library.begins_at = Some(rust);
+        assert_eq!(library.frame(rust, true, 1000), None);
+        assert_eq!(
+            library.frame(libc::qsort as *const () as usize, false, 1100),
+            Some(Frames::Library)
+        );
+    }
+}

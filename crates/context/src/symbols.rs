@@ -1,0 +1,304 @@
+//! Whose code an address of the executable is: Rust's, or somebody else's that was linked in.
+//!
+//! The linker puts C (a `cc` build script, a static jemalloc or SQLite) between the Rust code of the executable. What tells them apart is the *name* of the
+//! function, in the executable's own symbol table (`.symtab`, which is not loaded with the program). rustc mangles the names of functions:
+//!
+//! | name | whose |
+//! |---|---|
+//! | `_RNv…`, `_RI…` | Rust, mangling v0 |
+//! | `_ZN…17h` 16 hexadecimal digits `E`, perhaps with a suffix like `.llvm.12` | Rust, the legacy mangling |
+//! | `__rust_…`, `__rdl_…`, `__rg_…` | made by rustc: `__rust_try` is in the chain of every caught panic |
+//! | anything else, also a `#[no_mangle]` function of Rust | not known to be Rust |
+//!
+//! The question is asked in a signal handler, so nothing here locks, allocates or panics. The file is mapped when the runtime starts and read when it is asked:
+//! a linear pass over the symbols for a batch of addresses, some milliseconds in a large program, on the way from a stack overflow. An address must
+//! lie in a function of Rust and in none that is not (a linker may fold equal functions into one).
+//!
+//! What it cannot tell: C that was inlined into Rust functions by link-time optimisation across languages. Without `.symtab` (`strip = true`) it says so.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
+
+/// Addresses that one pass looks for.
+pub(crate) const BATCH: usize = 256;
+
+/// The symbol table in the mapped file, and where the file's addresses are in memory.
+struct Table {
+    symbols: &'static [u8],
+    names: &'static [u8],
+    load_base: usize,
+}
+
+/// `None` inside: it cannot be had.
+static TABLE: OnceLock<Option<Table>> = OnceLock::new();
+
+/// Maps the executable's file. `load_base` is what the loader added to the addresses in the file. Not for signal handlers.
+pub(crate) fn prepare(load_base: usize) {
+    TABLE.get_or_init(|| {
+        let (symbols, names) = tables(map_executable()?)?;
+        Some(Table {
+            symbols,
+            names,
+            load_base,
+        })
+    });
+}
+
+/// Whose code some addresses are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Rust,
+    /// One of them at least belongs to something else, or to nothing that has a name.
+    Other,
+    /// There is no symbol table.
+    Unknown,
+}
+
+/// Whose code `addresses` are, at most [`BATCH`] of them. Async-signal-safe after [`prepare`].
+pub(crate) fn owner(addresses: &[usize]) -> Owner {
+    let Some(Some(table)) = TABLE.get() else {
+        return Owner::Unknown;
+    };
+    owner_in(table, addresses)
+}
+
+fn owner_in(table: &Table, addresses: &[usize]) -> Owner {
+    let mut is_rust = [false; BATCH];
+    let (Some(lowest), Some(highest)) = (addresses.iter().min(), addresses.iter().max()) else {
+        return Owner::Rust;
+    };
+    for symbol in table.symbols.chunks_exact(SYMBOL_BYTES).filter_map(Symbol::of_code) {
+        let start = table.load_base.wrapping_add(symbol.start);
+        let code = start..start.wrapping_add(symbol.bytes);
+        if code.start > *highest || code.end <= *lowest {
+            continue;
+        }
+        for (address, is_rust) in addresses.iter().zip(&mut is_rust) {
+            if code.contains(address) {
+                if !is_name_of_rust(name_at(table.names, symbol.name)) {
+                    return Owner::Other;
+                }
+                *is_rust = true;
+            }
+        }
+    }
+    if addresses.len() <= BATCH && is_rust[..addresses.len()].iter().all(|is_rust| *is_rust) {
+        Owner::Rust
+    } else {
+        Owner::Other
+    }
+}
+
+/// The parts of an ELF symbol (`Elf64_Sym`) that matter.
+struct Symbol {
+    name: usize,
+    start: usize,
+    bytes: usize,
+}
+
+const SYMBOL_BYTES: usize = 24;
+
+impl Symbol {
+    /// The symbol, if it is defined and may be a function.
+    fn of_code(entry: &[u8]) -> Option<Self> {
+        const NO_TYPE: u8 = 0;
+        const FUNCTION: u8 = 2;
+        const INDIRECT_FUNCTION: u8 = 10;
+        let kind = entry.get(4)? & 15;
+        let is_defined = number(entry, 6, 2)? != 0;
+        let symbol = Self {
+            name: number(entry, 0, 4)?,
+            start: number(entry, 8, 8)?,
+            bytes: number(entry, 16, 8)?,
+        };
+        let is_code = matches!(kind, NO_TYPE | FUNCTION | INDIRECT_FUNCTION) && symbol.bytes > 0;
+        (is_defined && is_code).then_some(symbol)
+    }
+}
+
+/// A little-endian number of up to eight bytes.
+fn number(bytes: &[u8], at: usize, length: usize) -> Option<usize> {
+    let mut word = [0; 8];
+    word.get_mut(..length)?
+        .copy_from_slice(bytes.get(at..at.checked_add(length)?)?);
+    Some(u64::from_le_bytes(word) as usize)
+}
+
+fn name_at(names: &[u8], at: usize) -> &[u8] {
+    let rest = names.get(at..).unwrap_or_default();
+    rest.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+/// See the table in the head of the file.
+fn is_name_of_rust(name: &[u8]) -> bool {
+    let is_of_rustc = [&b"__rust_"[..], b"__rdl_", b"__rg_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    is_of_rustc || is_mangled_v0(name) || is_mangled_legacy(name)
+}
+
+fn is_mangled_v0(name: &[u8]) -> bool {
+    // `N`: an item in a path; `I`: one with type arguments. No function's name begins otherwise.
+    matches!(name, [b'_', b'R', b'N' | b'I', next, ..] if next.is_ascii_alphabetic())
+}
+
+fn is_mangled_legacy(name: &[u8]) -> bool {
+    const HASH: &[u8] = b"17h";
+    const DIGITS: usize = 16;
+    let is_hash = |part: &[u8]| {
+        part.strip_prefix(HASH)
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    // The hash, the `E`, and then nothing or a suffix.
+    name.starts_with(b"_ZN")
+        && name.windows(HASH.len() + DIGITS + 1).enumerate().any(|(at, window)| {
+            let (hash, end) = window.split_at(HASH.len() + DIGITS);
+            let after = name.get(at + window.len());
+            is_hash(hash) && end == b"E" && after.is_none_or(|byte| *byte == b'.')
+        })
+}
+
+/// The executable's file in memory, for the life of the process.
+fn map_executable() -> Option<&'static [u8]> {
+    let file = File::open("/proc/self/exe").ok()?;
+    let bytes = usize::try_from(file.metadata().ok()?.len())
+        .ok()
+        .filter(|bytes| *bytes > 0)?;
+    // SAFETY: S8: a fresh mapping at an address of the kernel's choice replaces nothing.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ,
+            libc::MAP_PRIVATE,
+            file.as_raw_fd(),
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    // SAFETY: S8: the mapping is never undone; the kernel refuses to write to a file that is being executed.
+    Some(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), bytes) })
+}
+
+/// Finds `.symtab` and its names in a 64-bit ELF file.
+fn tables(file: &'static [u8]) -> Option<(&'static [u8], &'static [u8])> {
+    const SYMBOL_TABLE: usize = 2;
+    const LINK: usize = 40;
+    if !file.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let (headers, header_bytes, count) = (number(file, 40, 8)?, number(file, 58, 2)?, number(file, 60, 2)?);
+    let header = |index: usize| {
+        let start = headers.checked_add(index.checked_mul(header_bytes)?)?;
+        file.get(start..start.checked_add(header_bytes)?)
+    };
+    let content = |header: &[u8]| {
+        let (start, bytes) = (number(header, 24, 8)?, number(header, 32, 8)?);
+        file.get(Range {
+            start,
+            end: start.checked_add(bytes)?,
+        })
+    };
+    let symbols = (0..count)
+        .filter_map(header)
+        .find(|header| number(header, 4, 4) == Some(SYMBOL_TABLE))?;
+    let names = header(number(symbols, LINK, 4)?)?;
+    Some((content(symbols)?, content(names)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart() {
+        for name in [
+            "_ZN3std2io5stdio6_print17h0123456789abcdefE",
+            "_ZN63_$LT$alloc..vec..Vec$u20$as$u20$core..ops..Drop$GT$4drop17hfedcba9876543210E",
+            "_ZN4core3fmt5write17h0123456789abcdefE.llvm.1234567890",
+            "_RNvCs1234_7mycrate3foo",
+            "_RINvNtC4core3mem7swappedyE",
+            "_RNvNtCs5678_4core9panicking5panic.llvm.77",
+            "__rust_try",
+            "__rdl_alloc",
+        ] {
+            assert!(is_name_of_rust(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "qsort",
+            "main",
+            "",
+            "_ZN3foo3barEv",
+            "_ZNSt6vectorIiE4growEv",
+            "_ZN3foo17h0123456789abcdefEv",
+            "_ZN3foo17h0123456789abcdeE",
+            "_RC4_set_key",
+            "_R",
+            "_RN",
+            "__rustic",
+            "je_malloc",
+        ] {
+            assert!(!is_name_of_rust(name.as_bytes()), "{name}");
+        }
+    }
+
+    fn table_of(entries: &[(&str, usize, usize)]) -> Table {
+        let (mut symbols, mut names) = (Vec::new(), vec![0]);
+        for (name, start, bytes) in entries {
+            symbols.extend((names.len() as u32).to_le_bytes());
+            symbols.extend([0x12, 0, 1, 0]);
+            symbols.extend(start.to_le_bytes());
+            symbols.extend(bytes.to_le_bytes());
+            names.extend(name.as_bytes());
+            names.push(0);
+        }
+        Table {
+            symbols: symbols.leak(),
+            names: names.leak(),
+            load_base: 0x1000,
+        }
+    }
+
+    #[test]
+    fn an_address_is_rust_when_all_that_cover_it_are() {
+        let table = table_of(&[
+            ("_RNvC1a1f", 0x100, 0x10),
+            ("plain", 0x110, 0x10),
+            ("_RNvC1a1g", 0x120, 0x10),
+            ("folded", 0x128, 0x8),
+        ]);
+        let is = |addresses: &[usize]| owner_in(&table, addresses);
+        assert_eq!(is(&[]), Owner::Rust);
+        assert_eq!(is(&[0x1100, 0x110f, 0x1120]), Owner::Rust);
+        assert_eq!(is(&[0x1100, 0x1110]), Owner::Other, "C");
+        assert_eq!(is(&[0x1128]), Owner::Other, "folded with C");
+        assert_eq!(is(&[0x1100, 0x2000]), Owner::Other, "no name");
+    }
+
+    extern "C" fn is_mangled(value: usize) -> usize {
+        value
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn silken_test_not_mangled(value: usize) -> usize {
+        value + 1
+    }
+
+    #[test]
+    fn this_executable_is_read() {
+        crate::trap::in_executable(0);
+        assert_eq!(owner(&[is_mangled as *const () as usize]), Owner::Rust);
+        assert_eq!(owner(&[silken_test_not_mangled as *const () as usize]), Owner::Other);
+        assert_eq!(owner(&[crate::switch::entry_code().start]), Owner::Other);
+    }
+
+    #[test]
+    fn a_file_without_the_table_has_none() {
+        assert!(tables(b"#!/bin/sh\n").is_none());
+        assert!(tables(b"\x7fELF\x02\x01 and no more").is_none());
+    }
+}
