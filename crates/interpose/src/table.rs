@@ -16,8 +16,9 @@
 //! The block after `=>` is the *kernel* form, used only while the next definition is being looked up (see `next.rs`).
 //! It must not call anything but the kernel and must keep the contract of the C function, errno included.
 //!
-//! Not here: `pthread_key_create` and `pthread_key_delete` (`keys.rs` records, nothing is left to hook) and the second
-//! names that forward to a hook of this list: `fcntl64` and the fortified `__*_chk` (`symbols.rs`).
+//! Not here: what makes and deletes keys (`keys.rs` records, nothing is left to hook), `dlopen` and `dlmopen`
+//! (`library.rs` tells of the load), `pthread_mutexattr_setprotocol` (refuses from the start) and the second names
+//! that forward to a hook of this list: `fcntl64` and the fortified `__*_chk` (`symbols.rs`).
 
 macro_rules! for_each_symbol {
     ($callback:ident) => {

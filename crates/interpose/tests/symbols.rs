@@ -170,7 +170,8 @@ fn shared_libraries_see_our_definitions() {
     let names = "read write readv writev recv send recvfrom sendto recvmsg sendmsg accept accept4 connect poll ppoll \
         clock_nanosleep nanosleep usleep sleep close dup dup2 dup3 fcntl fcntl64 ioctl setsockopt syscall shutdown \
         pthread_key_create pthread_key_delete pthread_getattr_np sched_yield sigaltstack socket socketpair pipe pipe2 \
-        eventfd __read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk";
+        eventfd __read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk __pthread_key_create tss_create tss_delete \
+        dlopen dlmopen pthread_mutexattr_setprotocol";
     for name in names.split_whitespace() {
         let name = CString::new(name).unwrap();
         // SAFETY: S7: a name with its NUL; this is the search that the dynamic linker does for a library.
