@@ -36,7 +36,7 @@
 //! | `names` | `getaddrinfo`, `getnameinfo` |
 //! | `file_lock` | `flock` and the locks of `fcntl` |
 //! | `fd` | calls that make, change and close descriptors |
-//! | `misc` | `sched_yield`, and what a thread may ask about its own stacks and keys |
+//! | `misc` | `sched_yield`, what a thread may ask about stacks and keys, libraries that are loaded |
 //!
 //! # Rejected
 //! *Passing when the wait would be short* (a spin, a poll): whoever calls has spun already. *A per-thread switch that turns hooks off*: the
@@ -118,6 +118,7 @@ static HOOKS: Hooks = Hooks {
 pub(crate) fn install() {
     silken_interpose::link();
     crate::sched::set_key_destructors(misc::run_key_destructors);
+    silken_interpose::set_library_hook(misc::library_loaded);
     silken_interpose::install(&HOOKS);
 }
 
