@@ -1,4 +1,6 @@
 //! Foreign blocking code on coroutines, through the interposed symbols.
 
 mod io;
+mod libraries;
+mod recycling;
 mod waits;
