@@ -401,3 +401,168 @@ impl Page {
         self.0
     }
 }
+
+/// What runs on a key's value when its unit ends.
+pub type KeyDestructor = extern "C" fn(*mut c_void);
+
+unsafe extern "C" {
+    fn tss_create(key: *mut libc::pthread_key_t, destructor: Option<KeyDestructor>) -> c_int;
+    fn tss_set(key: libc::pthread_key_t, value: *mut c_void) -> c_int;
+    fn tss_get(key: libc::pthread_key_t) -> *mut c_void;
+    fn __h_errno_location() -> *mut c_int;
+    fn pthread_mutexattr_setrobust(attributes: *mut libc::pthread_mutexattr_t, robust: c_int) -> c_int;
+    fn pthread_mutex_consistent(mutex: *mut libc::pthread_mutex_t) -> c_int;
+}
+
+/// pthread_key_create(3)
+pub fn key_create(destructor: KeyDestructor) -> libc::pthread_key_t {
+    let mut key = 0;
+    // SAFETY: S7: a place for the key, and a destructor that any value of the suite may be given to.
+    let destructor = unsafe { std::mem::transmute::<KeyDestructor, unsafe extern "C" fn(*mut c_void)>(destructor) };
+    // SAFETY: S7: a place for the key.
+    assert_eq!(unsafe { libc::pthread_key_create(&mut key, Some(destructor)) }, 0);
+    key
+}
+
+/// pthread_setspecific(3)
+pub fn key_set(key: libc::pthread_key_t, value: usize) {
+    assert_eq!(
+        // SAFETY: S7: the value is not a pointer that anybody follows.
+        unsafe { libc::pthread_setspecific(key, ptr::without_provenance(value)) },
+        0
+    );
+}
+
+/// pthread_getspecific(3)
+pub fn key_get(key: libc::pthread_key_t) -> usize {
+    // SAFETY: S7: any key may be asked for.
+    unsafe { libc::pthread_getspecific(key) }.addr()
+}
+
+/// C11's tss_create
+pub fn c11_key_create(destructor: KeyDestructor) -> libc::pthread_key_t {
+    let mut key = 0;
+    // SAFETY: S7: a place for the key.
+    assert_eq!(unsafe { tss_create(&mut key, Some(destructor)) }, 0);
+    key
+}
+
+/// C11's tss_set
+pub fn c11_key_set(key: libc::pthread_key_t, value: usize) {
+    // SAFETY: S7: the value is not a pointer that anybody follows.
+    assert_eq!(unsafe { tss_set(key, ptr::without_provenance_mut(value)) }, 0);
+}
+
+/// C11's tss_get
+pub fn c11_key_get(key: libc::pthread_key_t) -> usize {
+    // SAFETY: S7: a key that exists.
+    unsafe { tss_get(key) }.addr()
+}
+
+/// The locale that the unit has set for itself; `None`: the process's.
+pub fn own_locale() -> Option<usize> {
+    // SAFETY: S7: asks only.
+    let locale = unsafe { libc::uselocale(ptr::null_mut()) };
+    (locale as usize != usize::MAX).then_some(locale as usize)
+}
+
+/// newlocale(3) and uselocale(3), with a locale that is not the process's.
+pub fn use_a_locale() -> usize {
+    // SAFETY: S7: a name that every glibc knows.
+    let locale = unsafe { libc::newlocale(libc::LC_ALL_MASK, c"C.UTF-8".as_ptr(), ptr::null_mut()) };
+    assert!(!locale.is_null());
+    // SAFETY: S7: a locale, which the caller frees when its unit has ended.
+    unsafe { libc::uselocale(locale) };
+    locale as usize
+}
+
+/// freelocale(3), once no unit uses it.
+pub fn free_locale(locale: usize) {
+    // SAFETY: S7: made by `use_a_locale`, and its unit has ended.
+    unsafe { libc::freelocale(locale as libc::locale_t) };
+}
+
+/// What snprintf(3) makes of a float, by the unit's locale.
+pub fn format_float(value: f64) -> String {
+    let mut text = [0_u8; 64];
+    // SAFETY: S7: a buffer with its length, and one double for one format.
+    let length = unsafe { libc::snprintf(text.as_mut_ptr().cast(), text.len(), c"%.3f".as_ptr(), value) };
+    String::from_utf8_lossy(&text[..length as usize]).into_owned()
+}
+
+/// A dlopen(3) that fails.
+pub fn dlopen_fails() {
+    // SAFETY: S7: a name with its end.
+    assert!(unsafe { libc::dlopen(c"/nonexistent/library.so".as_ptr(), libc::RTLD_NOW) }.is_null());
+}
+
+/// Whether dlerror(3) has something to tell.
+pub fn dlerror_is_pending() -> bool {
+    // SAFETY: S7: takes nothing.
+    !unsafe { libc::dlerror() }.is_null()
+}
+
+/// Changes the unit's h_errno and gives what it was.
+pub fn replace_h_errno(value: c_int) -> c_int {
+    // SAFETY: S7: takes nothing.
+    let place = unsafe { __h_errno_location() };
+    // SAFETY: S3: the unit's own, asked for just now.
+    unsafe { place.replace(value) }
+}
+
+/// A robust pthread mutex.
+pub struct RobustMutex(Box<std::cell::UnsafeCell<libc::pthread_mutex_t>>);
+
+// SAFETY: S7: a mutex is there to be shared; its address does not change.
+unsafe impl Sync for RobustMutex {}
+// SAFETY: S7: likewise; the suite moves the box, not the mutex.
+unsafe impl Send for RobustMutex {}
+
+impl RobustMutex {
+    /// pthread_mutex_init(3) with PTHREAD_MUTEX_ROBUST.
+    pub fn new() -> Self {
+        let mutex = Self(Box::new(std::cell::UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER)));
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: S7: a place for attributes.
+        assert_eq!(unsafe { libc::pthread_mutexattr_init(attributes) }, 0);
+        assert_eq!(
+            // SAFETY: S7: initialised above.
+            unsafe { pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST) },
+            0
+        );
+        // SAFETY: S7: a place for a mutex that nobody uses yet.
+        assert_eq!(unsafe { libc::pthread_mutex_init(mutex.0.get(), attributes) }, 0);
+        mutex
+    }
+
+    /// pthread_mutex_lock(3)
+    pub fn lock(&self) -> c_int {
+        // SAFETY: S7: an initialised mutex.
+        unsafe { libc::pthread_mutex_lock(self.0.get()) }
+    }
+
+    /// pthread_mutex_trylock(3)
+    pub fn try_lock(&self) -> c_int {
+        // SAFETY: S7: an initialised mutex.
+        unsafe { libc::pthread_mutex_trylock(self.0.get()) }
+    }
+
+    /// pthread_mutex_unlock(3)
+    pub fn unlock(&self) -> c_int {
+        // SAFETY: S7: an initialised mutex.
+        unsafe { libc::pthread_mutex_unlock(self.0.get()) }
+    }
+
+    /// pthread_mutex_consistent(3)
+    pub fn make_consistent(&self) -> c_int {
+        // SAFETY: S7: an initialised mutex.
+        unsafe { pthread_mutex_consistent(self.0.get()) }
+    }
+}
+
+impl Default for RobustMutex {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -116,6 +116,18 @@ macro_rules! for_each_case {
                     identity id_is_stable;
                     identity errno_is_own;
                 }
+                ends {
+                    identity thread_locals_go_before_keys;
+                    identity keys_have_four_rounds;
+                    identity key_destructor_uses_a_thread_local;
+                    identity c11_keys;
+                    identity locale_is_fresh;
+                    identity locale_may_be_freed;
+                    identity dlerror_is_fresh;
+                    identity h_errno_is_fresh;
+                    identity robust_mutex_excludes;
+                    identity robust_mutex_outlives_its_owner;
+                }
                 panics {
                     any payload_str;
                     any payload_any;

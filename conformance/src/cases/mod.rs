@@ -10,6 +10,7 @@ pub mod chan_storm;
 pub mod condvar;
 pub mod crossbeam;
 pub mod deadline;
+pub mod ends;
 pub mod fd;
 pub mod foreign;
 pub mod futex;

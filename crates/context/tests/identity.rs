@@ -106,9 +106,7 @@ fn what_a_thread_owns_follows_the_context() {
     let facts = identity::facts().expect("this platform has identities");
     let memory = map(256 * 1024);
     // SAFETY: S3: fresh memory.
-    let (block, stack_top) = unsafe { Identity::build(facts, memory.top()) }.unwrap();
-    // SAFETY: S3: nobody runs there.
-    unsafe { block.set_tid(facts, 1) };
+    let (block, stack_top) = unsafe { Identity::build(facts, memory.0, memory.top()) }.unwrap();
     for round in 0..3 {
         let pair = Pair {
             main: Context::new(),
@@ -144,7 +142,7 @@ fn a_block_is_rebuilt_after_use() {
     let facts = identity::facts().expect("this platform has identities");
     let memory = map(64 * 1024);
     // SAFETY: S3: fresh memory.
-    let (block, _) = unsafe { Identity::build(facts, memory.top()) }.unwrap();
+    let (block, _) = unsafe { Identity::build(facts, memory.0, memory.top()) }.unwrap();
     unsafe extern "C" fn touch(_: *mut u8) {
         assert_eq!(VALUE.get(), 7);
         VALUE.set(9);
@@ -191,4 +189,143 @@ fn the_panic_count_is_found_and_is_the_threads() {
     };
     assert_eq!(look(), (1, 0));
     assert_eq!(std::thread::spawn(look).join().unwrap(), (1, 0));
+}
+
+/// Runs `body` under the block.
+fn under(block: Identity, body: unsafe extern "C" fn(*mut u8)) {
+    // SAFETY: S3: the block is complete, nobody runs there, and the bodies of this file do not unwind unless the test
+    // fails.
+    unsafe { switch::with_identity(block.base(), body, std::ptr::null_mut()) };
+}
+
+fn block() -> (Identity, Mapped) {
+    let memory = map(64 * 1024);
+    // SAFETY: S3: fresh memory.
+    let (block, _) = unsafe { Identity::build(identity::facts().unwrap(), memory.0, memory.top()) }.unwrap();
+    (block, memory)
+}
+
+unsafe extern "C" {
+    fn __cxa_thread_atexit_impl(
+        run: unsafe extern "C" fn(*mut libc::c_void),
+        object: *mut libc::c_void,
+        library: *const libc::c_void,
+    ) -> libc::c_int;
+    fn __h_errno_location() -> *mut libc::c_int;
+    fn __ctype_b_loc() -> *const usize;
+    fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+}
+
+#[test]
+fn a_list_of_destructors_does_not_survive() {
+    static RAN: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    unsafe extern "C" fn count(_: *mut libc::c_void) {
+        RAN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    unsafe extern "C" fn register(_: *mut u8) {
+        let library = count as *const libc::c_void;
+        assert_eq!(
+            // SAFETY: S7: a destructor that asks for nothing.
+            unsafe { __cxa_thread_atexit_impl(count, std::ptr::null_mut(), library) },
+            0
+        );
+    }
+    unsafe extern "C" fn run(_: *mut u8) {
+        assert!(identity::facts().unwrap().run_destructors());
+        assert!(!identity::facts().unwrap().run_destructors());
+    }
+    unsafe extern "C" fn run_none(_: *mut u8) {
+        assert!(!identity::facts().unwrap().run_destructors());
+    }
+    let (block, _memory) = block();
+    under(block, register);
+    under(block, run);
+    assert_eq!(RAN.load(std::sync::atomic::Ordering::Relaxed), 1);
+    under(block, register);
+    // SAFETY: S3: nobody runs there.
+    assert!(unsafe { block.reset(identity::facts().unwrap()) });
+    under(block, run_none);
+    assert_eq!(RAN.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
+fn what_the_c_library_keeps_is_as_in_a_new_thread() {
+    unsafe extern "C" fn soil(_: *mut u8) {
+        // SAFETY: S7: a locale that every glibc knows.
+        let locale = unsafe { libc::newlocale(libc::LC_ALL_MASK, c"C.UTF-8".as_ptr(), std::ptr::null_mut()) };
+        // SAFETY: S7: made above.
+        assert_eq!(unsafe { libc::uselocale(locale) } as isize, -1);
+        // SAFETY: S7: takes nothing.
+        let place = unsafe { __h_errno_location() };
+        // SAFETY: S3: the block's own.
+        unsafe { place.write(7) };
+        // SAFETY: S7: a name with its end.
+        unsafe { libc::dlopen(c"/nonexistent.so".as_ptr(), libc::RTLD_NOW) };
+        let mut old = -1;
+        // SAFETY: S7: "disable", and a place for the old state.
+        assert_eq!(unsafe { pthread_setcancelstate(1, &mut old) }, 0);
+        assert_eq!(old, 0);
+        identity::facts().unwrap().end_life();
+    }
+    unsafe extern "C" fn look(_: *mut u8) {
+        // SAFETY: S7: asks only.
+        assert_eq!(unsafe { libc::uselocale(std::ptr::null_mut()) } as isize, -1);
+        // SAFETY: S7: takes nothing.
+        let place = unsafe { __h_errno_location() };
+        // SAFETY: S3: the block's own.
+        assert_eq!(unsafe { place.read() }, 0);
+        // SAFETY: S7: takes nothing.
+        assert!(unsafe { libc::dlerror() }.is_null());
+        let mut old = -1;
+        // SAFETY: S7: "enable", and a place for the old state.
+        assert_eq!(unsafe { pthread_setcancelstate(0, &mut old) }, 0);
+        assert_eq!(old, 0);
+    }
+    let (block, _memory) = block();
+    for _ in 0..3 {
+        under(block, soil);
+        // SAFETY: S3: nobody runs there.
+        assert!(unsafe { block.reset(identity::facts().unwrap()) });
+        under(block, look);
+    }
+}
+
+/// A new thread's tables are those of the locale that the process has set meanwhile.
+#[test]
+fn ctype_tables_follow_the_process() {
+    static TABLE: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    unsafe extern "C" fn note(_: *mut u8) {
+        // SAFETY: S7: takes nothing.
+        let table = unsafe { __ctype_b_loc() };
+        // SAFETY: S3: a word of the running identity.
+        TABLE.store(unsafe { table.read() }, std::sync::atomic::Ordering::Relaxed);
+    }
+    fn of_a_new_thread() -> usize {
+        // SAFETY: S3: the thread's own word.
+        std::thread::spawn(|| unsafe { note(std::ptr::null_mut()) })
+            .join()
+            .unwrap();
+        TABLE.load(std::sync::atomic::Ordering::Relaxed)
+    }
+    let (block, _memory) = block();
+    let before = of_a_new_thread();
+    // SAFETY: S7: a locale that every glibc knows; the other tests of this process do not care.
+    assert!(!unsafe { libc::setlocale(libc::LC_CTYPE, c"C.UTF-8".as_ptr()) }.is_null());
+    let after = of_a_new_thread();
+    assert_ne!(before, after);
+    // SAFETY: S3: nobody runs there.
+    assert!(unsafe { block.reset(identity::facts().unwrap()) });
+    under(block, note);
+    assert_eq!(TABLE.load(std::sync::atomic::Ordering::Relaxed), after);
+}
+
+#[test]
+fn a_block_tells_its_stack_and_a_thread_is_no_block() {
+    let (block, memory) = block();
+    // SAFETY: S7: a live block.
+    let stack = unsafe { identity::stack_of(block.base()) }.expect("the C library notes it");
+    assert_eq!(stack.bottom, memory.0 as usize);
+    assert!(stack.bytes <= memory.1 && stack.bottom + stack.bytes > block.base());
+    // SAFETY: S7: the running thread, whose block's address is its handle.
+    assert_eq!(unsafe { identity::stack_of(switch::identity_base()) }, None);
 }

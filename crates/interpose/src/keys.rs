@@ -12,7 +12,9 @@
 //! would wipe the newcomer's record. A destructor read just before its key is deleted may still be called after; the
 //! C library's own loop at thread exit has the same window, and POSIX leaves that to the program.
 //!
-//! Not seen: C11 `tss_create`, which reaches the key table inside libc.so.
+//! The C library has one table of keys and three names for making one: POSIX's, its own for libstdc++
+//! (`__pthread_key_create`), and C11's `tss_create`. All are recorded. A key that libc.so makes for itself is not
+//! seen.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -67,6 +69,13 @@ fn record(key: pthread_key_t, destructor: Destructor) {
     END.fetch_max(key as usize + 1, Ordering::Release);
 }
 
+fn forget(key: pthread_key_t) {
+    if let Some(word) = KEYS.get(key as usize) {
+        // Relaxed: whoever still sees the old word is in the window that the head of this file describes.
+        word.store(FREE, Ordering::Relaxed);
+    }
+}
+
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -80,10 +89,33 @@ pub(crate) unsafe extern "C" fn pthread_key_create(key: *mut pthread_key_t, dest
 
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn pthread_key_delete(key: pthread_key_t) -> c_int {
-    if let Some(word) = KEYS.get(key as usize) {
-        // Relaxed: whoever still sees the old word is in the window that the head of this file describes.
-        word.store(FREE, Ordering::Relaxed);
-    }
+    forget(key);
     // SAFETY: S7: the caller's argument under the caller's contract.
     unsafe { next::pthread_key_delete(key) }
+}
+
+/// `pthread_key_create` under the name that libstdc++ uses.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn __pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int {
+    // SAFETY: S7: the same function.
+    unsafe { pthread_key_create(key, destructor) }
+}
+
+/// C11's form: a `tss_t` is a key, and success is 0 here too.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn tss_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let error = unsafe { next::tss_create(key, destructor) };
+    if error == 0 {
+        // SAFETY: S7: the C library has just written it.
+        record(unsafe { key.read() }, destructor);
+    }
+    error
+}
+
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn tss_delete(key: pthread_key_t) {
+    forget(key);
+    // SAFETY: S7: the caller's argument under the caller's contract.
+    unsafe { next::tss_delete(key) }
 }

@@ -10,8 +10,8 @@
 //!   caller is a coroutine is the hook's question. The price of a symbol is one load, one test, one jump.
 //! - Symbols run before `main`, in signal handlers, in the child of a fork and while thread-locals are torn down. So
 //!   nothing on their way allocates, locks, or uses a thread-local of Rust.
-//! - pthread keys are recorded from the first constructor on ([`for_each_key`]), and the memory-fault signals are taken
-//!   before std could ([`fault`]).
+//! - pthread keys are recorded from the first constructor on ([`for_each_key`]), who asks to hear of libraries that
+//!   are loaded does ([`set_library_hook`]), and the memory-fault signals are taken before std could ([`fault`]).
 //!
 //! A dependent calls [`link`] somewhere reachable: an archive member that nobody names is not linked, and its symbols
 //! would silently not be there. Calls inside libc.so (`FILE*`, `system`, `popen`, glibc's own futexes), the vDSO and inline
@@ -39,6 +39,7 @@ mod table;
 pub mod fault;
 mod frameless;
 mod keys;
+mod library;
 pub mod next;
 mod raw;
 mod start;
@@ -57,6 +58,7 @@ use libc::{
 pub use fault::{FaultHandler, rearm_fault_handler, set_fault_handler};
 pub use frameless::{Frameless, install_frameless};
 pub use keys::{Destructor, for_each_key};
+pub use library::set_library_hook;
 
 macro_rules! define_hooks {
     (

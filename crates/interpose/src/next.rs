@@ -20,8 +20,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use libc::{
     DIR, FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, cpu_set_t, epoll_event, fd_set,
     id_t, idtype_t, iovec, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, nfds_t, pid_t, pollfd, pthread_attr_t,
-    pthread_key_t, pthread_t, rusage, sched_param, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t, ssize_t,
-    stack_t, termios, timespec, timeval, winsize,
+    pthread_key_t, pthread_mutexattr_t, pthread_t, rusage, sched_param, siginfo_t, sigset_t, sigval, size_t, sockaddr,
+    socklen_t, ssize_t, stack_t, termios, timespec, timeval, winsize,
 };
 
 use crate::keys::Destructor;
@@ -39,8 +39,9 @@ pub(crate) fn resolve() -> bool {
     // Acquire on failure: pairs with the Release below: who sees `RESOLVED` sees slots that have left `early`.
     match STATE.compare_exchange(UNRESOLVED, RESOLVING, Ordering::Relaxed, Ordering::Acquire) {
         Ok(_) => {
-            resolve_hooked();
+            // First those without a kernel form, which an allocator that dlsym calls may need: pthread keys.
             resolve_unhooked();
+            resolve_hooked();
             // Release: pairs with the Acquire above.
             STATE.store(RESOLVED, Ordering::Release);
             true
@@ -185,8 +186,6 @@ macro_rules! define_hooked {
 for_each_symbol!(define_hooked);
 
 unsafe extern "C" {
-    /// glibc's own name for `pthread_key_create`, exported for libstdc++; we do not interpose it.
-    fn __pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int;
     /// What the fortified functions call when the buffer is too small; it ends the process.
     fn __chk_fail() -> !;
 }
@@ -201,12 +200,10 @@ macro_rules! overflow {
 }
 
 define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
-    /// `pthread_key_create(3)`, not recorded.
+    /// `pthread_key_create(3)`, not recorded. It has no kernel form and fails while definitions are looked up: it is
+    /// the first to be found.
     fn pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int,
-    called unsafe extern "C" fn(*mut pthread_key_t, Destructor) -> c_int => {
-        // SAFETY: S7: the same function under its other name.
-        unsafe { __pthread_key_create(key, destructor) }
-    }
+    called unsafe extern "C" fn(*mut pthread_key_t, Destructor) -> c_int => { let _ = (key, destructor); libc::EAGAIN }
     /// `pthread_key_delete(3)`, not recorded. It has no kernel form and fails while definitions are looked up.
     fn pthread_key_delete(key: pthread_key_t) -> c_int,
     called unsafe extern "C" fn(pthread_key_t) -> c_int => { let _ = key; libc::EINVAL }
@@ -243,6 +240,37 @@ define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
     ) -> c_int,
     called unsafe extern "C" fn(*mut pollfd, nfds_t, *const timespec, *const sigset_t, size_t) -> c_int
         => { overflow!(entries, entry_count, timeout, mask, entries_bytes) }
+    /// `tss_create(3)`, not recorded. As `pthread_key_create`; 2 is `thrd_error`.
+    fn tss_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int,
+    called unsafe extern "C" fn(*mut pthread_key_t, Destructor) -> c_int => { let _ = (key, destructor); 2 }
+    /// `tss_delete(3)`, not recorded. It has no kernel form and does nothing while definitions are looked up.
+    fn tss_delete(key: pthread_key_t) -> (),
+    called unsafe extern "C" fn(pthread_key_t) -> () => { let _ = key; }
+    /// `pthread_mutexattr_setprotocol(3)`, which refuses nothing. It has no kernel form and fails while definitions
+    /// are looked up.
+    fn pthread_mutexattr_setprotocol(attributes: *mut pthread_mutexattr_t, protocol: c_int) -> c_int,
+    called unsafe extern "C" fn(*mut pthread_mutexattr_t, c_int) -> c_int
+        => { let _ = (attributes, protocol); libc::EAGAIN }
+    /// `dlopen(3)`, of which nobody is told. It has no kernel form and fails while definitions are looked up.
+    fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void,
+    called unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void
+        => { let _ = (name, flags); core::ptr::null_mut() }
+    /// `dlmopen(3)`, of which nobody is told. It has no kernel form and fails while definitions are looked up.
+    fn dlmopen(namespace: c_long, name: *const c_char, flags: c_int) -> *mut c_void,
+    called unsafe extern "C" fn(c_long, *const c_char, c_int) -> *mut c_void
+        => { let _ = (namespace, name, flags); core::ptr::null_mut() }
+}
+
+/// The address of the next `dlopen`, for those who jump there.
+pub(crate) fn dlopen_address() -> *mut c_void {
+    resolve();
+    unhooked_slot::dlopen.load(Ordering::Relaxed)
+}
+
+/// The address of the next `dlmopen`, for those who jump there.
+pub(crate) fn dlmopen_address() -> *mut c_void {
+    resolve();
+    unhooked_slot::dlmopen.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]

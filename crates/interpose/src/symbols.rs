@@ -12,12 +12,12 @@ use core::mem::size_of;
 
 use libc::{
     DIR, FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, cpu_set_t, epoll_event, fd_set,
-    id_t, idtype_t, iovec, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, nfds_t, pid_t, pollfd, pthread_attr_t, pthread_t,
-    rusage, sched_param, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t, ssize_t, stack_t, termios, timespec,
-    timeval, winsize,
+    id_t, idtype_t, iovec, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, nfds_t, pid_t, pollfd, pthread_attr_t,
+    pthread_mutexattr_t, pthread_t, rusage, sched_param, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t,
+    ssize_t, stack_t, termios, timespec, timeval, winsize,
 };
 
-use crate::{frameless, hooks, keys, next};
+use crate::{frameless, hooks, keys, library, next};
 
 macro_rules! export {
     (
@@ -46,6 +46,12 @@ macro_rules! export {
             Address(frameless::thrd_exit as *const ()),
             Address(keys::pthread_key_create as *const ()),
             Address(keys::pthread_key_delete as *const ()),
+            Address(keys::__pthread_key_create as *const ()),
+            Address(keys::tss_create as *const ()),
+            Address(keys::tss_delete as *const ()),
+            Address(library::dlopen as *const ()),
+            Address(library::dlmopen as *const ()),
+            Address(pthread_mutexattr_setprotocol as *const ()),
         ];
     };
     (@one fn $name:ident($($p:ident: $t:ty),*) -> $r:ty) => {
@@ -154,4 +160,16 @@ unsafe extern "C" fn __ppoll_chk(
     }
     // SAFETY: S7: checked, so it is `ppoll`.
     unsafe { ppoll(entries, entry_count, timeout, mask) }
+}
+
+/// A mutex with priority inheritance names its owner to the kernel by tid, and a coroutine's is not the kernel's: the
+/// lock would answer ESRCH, or leave threads asleep for ever. POSIX lets an implementation refuse. So it does from
+/// the start, for a mutex may be older than the runtime.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_mutexattr_setprotocol(attributes: *mut pthread_mutexattr_t, protocol: c_int) -> c_int {
+    if protocol == libc::PTHREAD_PRIO_INHERIT {
+        return libc::ENOTSUP;
+    }
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    unsafe { next::pthread_mutexattr_setprotocol(attributes, protocol) }
 }

@@ -18,9 +18,10 @@
 //!
 //! A function that is no system call has no kernel form: it fails with EAGAIN (`unavailable!`) while the lookup lasts.
 //!
-//! Not here: `pthread_key_create` and `pthread_key_delete` (`keys.rs` records, nothing is left to hook); `vfork`,
-//! `pthread_exit` and `thrd_exit`, which bear no frame of ours (`frameless.rs`); and the second names that forward to a
-//! hook of this list: `fcntl64` and the fortified `__*_chk` (`symbols.rs`).
+//! Not here: what makes and deletes keys (`keys.rs` records, nothing is left to hook); `dlopen` and `dlmopen`
+//! (`library.rs` tells of the load); `pthread_mutexattr_setprotocol` (refuses from the start); `vfork`, `pthread_exit`
+//! and `thrd_exit`, which bear no frame of ours (`frameless.rs`); and the second names that forward to a hook of this
+//! list: `fcntl64` and the fortified `__*_chk` (`symbols.rs`).
 
 macro_rules! for_each_symbol {
     ($callback:ident) => {

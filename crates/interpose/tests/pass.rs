@@ -80,6 +80,7 @@ fn keys_are_recorded() {
         // SAFETY: S7: a key of ours.
         assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
     }
+    keys_of_other_names_are_recorded();
     assert_eq!(keys().len(), before.len());
     // SAFETY: S7: an unused key is an error, not a fault.
     assert_eq!(unsafe { libc::pthread_key_delete(1_000_000) }, libc::EINVAL);
@@ -133,6 +134,29 @@ std::arch::global_asm!(
     "2: add rsp, 8",
     "ret",
 );
+
+unsafe extern "C" {
+    fn __pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int;
+    fn tss_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int;
+    fn tss_delete(key: pthread_key_t);
+}
+
+fn keys_of_other_names_are_recorded() {
+    let before = keys().len();
+    let (mut first, mut second) = (0, 0);
+    // SAFETY: S7: a valid place for the key.
+    assert_eq!(unsafe { __pthread_key_create(&mut first, Some(destructor)) }, 0);
+    // SAFETY: S7: a valid place for the key.
+    assert_eq!(unsafe { tss_create(&mut second, Some(destructor)) }, 0);
+    let during = keys();
+    assert_ne!(first, second);
+    assert!(during[&first].is_some() && during[&second].is_some());
+    // SAFETY: S7: a key of ours.
+    assert_eq!(unsafe { libc::pthread_key_delete(first) }, 0);
+    // SAFETY: S7: a key of ours.
+    unsafe { tss_delete(second) };
+    assert_eq!(keys().len(), before);
+}
 
 #[test]
 fn everything_passes_without_a_table() {

@@ -178,7 +178,8 @@ fn shared_libraries_see_our_definitions() {
         thrd_exit pthread_kill pthread_sigqueue pthread_setaffinity_np pthread_getaffinity_np pthread_getcpuclockid \
         pthread_setschedparam pthread_getschedparam pthread_setschedprio pthread_setname_np pthread_getname_np \
         pthread_cancel pthread_detach pthread_tryjoin_np pthread_timedjoin_np pthread_clockjoin_np thrd_join thrd_detach \
-        __read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk";
+        __read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk \
+        __pthread_key_create tss_create tss_delete dlopen dlmopen pthread_mutexattr_setprotocol";
     for name in names.split_whitespace() {
         let name = CString::new(name).unwrap();
         // SAFETY: S7: a name with its NUL; this is the search that the dynamic linker does for a library.

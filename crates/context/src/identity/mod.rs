@@ -8,12 +8,17 @@
 //! address stays right, because the block moves with the code.
 //!
 //! # Protocol
-//! [`facts`] learns the layout once per process, from what glibc exports for its own thread library and for debuggers,
-//! and proves it by a self-test on a scratch block; where anything is missing, [`Unsupported`] says what, and the
-//! runtime makes no coroutine but those light ones that somebody has vouched for. A block is built at the top of a
-//! coroutine's stack ([`Identity::build`]), as `pthread_create` does, so that the control block and the first frames
-//! share a page. When a coroutine ends its block is *recycled* ([`Identity::reset`]): destructors have run, every
-//! module's segment gets its initial image again, the C library's own segment stays warm.
+//! [`facts`] learns the layout once per process, from what glibc exports for its own thread library and for debuggers, and proves it by a
+//! self-test on a scratch block; where anything is missing, [`Unsupported`] says what, and the runtime makes no
+//! coroutine but those light ones that somebody has vouched for. A block is built at the top of a coroutine's stack ([`Identity::build`]), as `pthread_create` does, so that the control block and the first frames
+//! share a page. When a coroutine ends, destructors run, the C library's own part of a thread's end follows
+//! ([`Facts::end_life`]), and the block is *recycled* ([`Identity::reset`]): every module's segment gets its initial
+//! image again, segments on the heap are freed, and the words that the C library keeps per thread become what a new
+//! thread finds.
+//!
+//! A block is for ever: it has a number, and a tid above the kernel's made of it, which no other block of the process
+//! ever has. A library that takes a place in the static block after the start reaches all blocks through their list
+//! ([`Facts::synchronise`]).
 //!
 //! # The allocator's words
 //! glibc's malloc keeps two words in the C library's segment: the thread's cache and its arena. Left in the block they would cost each
@@ -34,7 +39,7 @@ mod glibc_x86_64;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 mod panic_count;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
-pub use glibc_x86_64::{AllocatorPair, Facts, Identity, facts};
+pub use glibc_x86_64::{AllocatorPair, Facts, Identity, StackOf, facts, known_facts, stack_of};
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 pub use panic_count::{learn_panic_count, panic_count_offset};
 

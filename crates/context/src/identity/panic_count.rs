@@ -18,7 +18,7 @@
 //! *Offsets by version of std*: a wrong one writes into somebody's thread-local. *Symbols*: the word has none in a
 //! stripped executable.
 
-use super::glibc_x86_64::{Module, is_c_library, is_loader, modules, read_word, write_word};
+use super::glibc_x86_64::{read_word, segments_of_caller, write_word};
 use crate::switch;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -106,17 +106,15 @@ fn observe() -> Option<isize> {
 
 /// All words of the segments in the static block, the C library's and the loader's left out. `None`: too many.
 fn offsets() -> Option<Vec<isize>> {
-    let in_static_block =
-        |module: &Module| module.segment.offset < 0 && module.segment.offset.unsigned_abs() <= STATIC_BLOCK_BYTES_MAX;
+    let in_static_block = |offset: isize| offset < 0 && offset.unsigned_abs() <= STATIC_BLOCK_BYTES_MAX;
     let mut offsets = Vec::new();
-    for module in modules() {
-        if is_c_library(&module.name) || is_loader(&module.name) || !in_static_block(&module) {
+    for (offset, bytes) in segments_of_caller() {
+        if !in_static_block(offset) {
             continue;
         }
-        let segment = module.segment;
-        let end = segment.offset + segment.total_bytes as isize;
+        let end = offset + bytes as isize;
         // The FS base is aligned to more than a word.
-        let first = -((-segment.offset) / WORD as isize * WORD as isize);
+        let first = -((-offset) / WORD as isize * WORD as isize);
         offsets.extend(
             (first..end)
                 .step_by(WORD)

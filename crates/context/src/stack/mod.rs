@@ -90,6 +90,8 @@ use std::io;
 pub use arena::Arena;
 pub use guard::{GuardChoice, GuardKind};
 pub use registry::{Located, locate};
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+pub(crate) use spin::SpinLock;
 
 /// What an [`Arena`] is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]

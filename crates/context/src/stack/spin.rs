@@ -8,6 +8,9 @@
 //! once per 512 recycled slots. If the kernel takes the core away from a holder, waiters burn at most their own time slice; a parking
 //! lock would save that and cost every other acquisition.
 //!
+//! *Another user.* The identities' list of late libraries (`identity`): a section there is longer, allocates, and is
+//! entered once per load of a library.
+//!
 //! *The rule that comes with it.* Whoever locks must not be suspended inside by the runtime: callers hold a runtime critical section (or
 //! run on a plain thread), and a signal handler never locks.
 
@@ -17,7 +20,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A value behind a spin lock; on a cache line of its own, so that spinning does not slow readers of its neighbours.
 #[repr(align(128))]
-pub(super) struct SpinLock<T> {
+pub(crate) struct SpinLock<T> {
     locked: AtomicBool,
     value: UnsafeCell<T>,
 }
@@ -33,7 +36,7 @@ impl<T> core::fmt::Debug for SpinLock<T> {
 }
 
 impl<T> SpinLock<T> {
-    pub(super) const fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self {
             locked: AtomicBool::new(false),
             value: UnsafeCell::new(value),
@@ -41,7 +44,7 @@ impl<T> SpinLock<T> {
     }
 
     /// Runs `section` with the value. A panic in `section` leaves the lock taken for good; sections do not panic.
-    pub(super) fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> R {
+    pub(crate) fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> R {
         // Acquire: pairs with the Release below. Relaxed on failure: nothing is read before a later success.
         while self
             .locked

@@ -6,7 +6,9 @@
 //! # Destruction
 //! At the end of the coroutine, after its result is stored and before joiners go on, newest first, as std destroys its own. Meanwhile a destructor may
 //! use values that are older, and make values that were never made; those go next. A value whose destructor has begun is gone for good
-//! ([`AccessError`]). So each key's value is destroyed once, and the round ends.
+//! ([`AccessError`]). So each key's value is destroyed once, and the round ends. Destructors of thread-locals and of
+//! pthread keys may make values too, so rounds go on until nothing of either kind is left (`sched/switch.rs`); until
+//! then the marks stay.
 
 use super::Core;
 use super::current;
@@ -262,26 +264,27 @@ pub(super) fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> R {
     }
 }
 
-/// Destroys the running coroutine's values.
-fn destroy(core: &Core) {
+/// Destroys the running coroutine's values; tells whether there were any.
+fn destroy(core: &Core) -> bool {
+    let mut any = false;
     loop {
         // SAFETY: S1: the running coroutine owns the field; the borrow ends before the destructor runs.
         let map = unsafe { &mut *core.locals.get() };
         match map.as_mut().and_then(|map| map.take_newest()) {
             Some(value) => drop(value),
-            None => break,
+            None => return any,
         }
+        any = true;
     }
 }
 
 impl Core {
-    /// Destroys the coroutine-local values of the coroutine that runs and ends.
+    /// Destroys the coroutine-local values of the coroutine that runs and ends; tells whether there were any.
     #[inline]
-    pub(crate) fn destroy_locals(&self) {
+    pub(crate) fn destroy_locals(&self) -> bool {
         // SAFETY: S1: the running coroutine owns the field.
-        if unsafe { &*self.locals.get() }.is_some() {
-            destroy(self);
-        }
+        let has_map = unsafe { &*self.locals.get() }.is_some();
+        has_map && destroy(self)
     }
 
     /// The map of a coroutine that is being made, with what it inherits.
@@ -294,14 +297,12 @@ impl Core {
         *unsafe { &mut *self.locals.get() } = Some(Box::new(map));
     }
 
-    /// Forgets which values there were; the last act of the coroutine's end.
+    /// Forgets which values there were; the last act of the coroutine's end, when all are destroyed.
     #[inline]
-    pub(crate) fn drop_locals(&self) {
-        // SAFETY: S1: the running coroutine owns the field.
+    pub(crate) fn forget_locals(&self) {
+        // SAFETY: S1: the running coroutine owns the field, and no user code runs any more.
         let locals = unsafe { &mut *self.locals.get() };
         if locals.is_some() {
-            // Values that thread-locals' destructors made since.
-            destroy(self);
             *locals = None;
         }
     }

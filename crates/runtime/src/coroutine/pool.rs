@@ -276,7 +276,7 @@ impl Pools {
         match facts {
             Some(facts) => {
                 // SAFETY: S3: a fresh slot is zeroed and ours; the caller runs under a complete identity.
-                match unsafe { Identity::build(facts, top) } {
+                match unsafe { Identity::build(facts, stack.bottom(), top) } {
                     Some((identity, frame_top)) => Ok(PooledStack {
                         stack,
                         identity: Some(identity),

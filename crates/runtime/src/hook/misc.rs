@@ -1,21 +1,23 @@
 //! What a thread may ask about itself, and giving way.
 //!
 //! * `sched_yield`: spin loops of std, parking_lot and crossbeam end in it, and wait for one who may be in the same run queue: the coroutine yields.
-//! * `pthread_getattr_np` of oneself: an isolated coroutine is its own `pthread_self()`, of which the C library knows no stack. It
-//!   is told the coroutine's. A light coroutine has its worker's identity and gets the worker's answer. Of another coroutine nothing is
-//!   told (ESRCH). The other functions that take a `pthread_t` are in `thread`.
+//! * `pthread_getattr_np` of a coroutine, be it the caller: the C library would ask the kernel about the coroutine's
+//!   tid, and fail. The answer is the coroutine's stack. A light coroutine has its worker's identity and gets the
+//!   worker's answer. The other functions that take a `pthread_t` are in `thread`.
 //! * `sigaltstack`: the kernel keeps one alternate stack per OS thread, and the worker's is what a stack overflow is reported on. A coroutine that
 //!   changed it would change it for all, and would leave without it. So on a coroutine nothing is set, and "none" is what was set. A
 //!   handler that was registered with `SA_ONSTACK` still runs on an alternate stack, the worker's; whoever wants room in one of its own
 //!   does not get it. To refuse (`EPERM`) would be more honest, but programs abort on it.
 //! * pthread keys: [`run_key_destructors`] does at a coroutine's end what the C library does at a thread's.
+//! * libraries that are loaded: [`library_loaded`] tells the identities.
 //!
 //! The two questions are answered inside critical sections too: next would read a thread block of which we made only the parts that are used.
 
-use super::{on_coroutine, thread};
-use crate::coroutine::{Core, Kind, current_core};
+use super::on_coroutine;
+use crate::coroutine::{Core, Critical, Kind, current_core};
 use crate::sched;
 use libc::{c_int, c_void, pthread_attr_t, pthread_t, size_t, stack_t};
+use silken_context::identity;
 use silken_interpose::{for_each_key, next};
 use std::ptr;
 
@@ -50,9 +52,11 @@ pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes
         // SAFETY: S7: a place for attributes, says the contract.
         return unsafe { describe_stack(core, attributes) };
     }
-    if thread::is_coroutine(thread) {
-        // Its stack may be given away before the caller looks at the answer.
-        return libc::ESRCH;
+    // SAFETY: S7: a thread that has not ended, says the contract.
+    if let Some(stack) = unsafe { identity::stack_of(thread as usize) } {
+        let bottom = ptr::with_exposed_provenance_mut(stack.bottom);
+        // SAFETY: S7: a place for attributes, says the contract. The size of another's guard is not known here.
+        return unsafe { describe(bottom, stack.bytes, 0, attributes) };
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.
     unsafe { next::pthread_getattr_np(thread, attributes) }
@@ -66,18 +70,26 @@ unsafe fn describe_stack(core: &Core, attributes: *mut pthread_attr_t) -> c_int 
     let Some(stack) = stack.as_ref().map(|pooled| &pooled.stack) else {
         return libc::ENOMEM;
     };
+    let (bottom, bytes, guard_bytes) = (stack.bottom(), stack.size(), stack.guard_range().len());
+    // SAFETY: S7: the caller's contract.
+    unsafe { describe(bottom.cast(), bytes, guard_bytes, attributes) }
+}
+
+/// # Safety
+/// `attributes` is a place for attributes (S7).
+unsafe fn describe(bottom: *mut c_void, bytes: usize, guard_bytes: usize, attributes: *mut pthread_attr_t) -> c_int {
     // SAFETY: S7: a place for attributes.
     let error = unsafe { libc::pthread_attr_init(attributes) };
     if error != 0 {
         return error;
     }
     // SAFETY: S7: just initialised; the range is the stack's.
-    let error = unsafe { pthread_attr_setstack(attributes, stack.bottom().cast(), stack.size()) };
+    let error = unsafe { pthread_attr_setstack(attributes, bottom, bytes) };
     if error != 0 {
         return error;
     }
     // SAFETY: S7: just initialised.
-    unsafe { libc::pthread_attr_setguardsize(attributes, stack.guard_range().len()) }
+    unsafe { libc::pthread_attr_setguardsize(attributes, guard_bytes) }
 }
 
 /// The hook of `sigaltstack(2)`.
@@ -104,28 +116,36 @@ pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *m
 /// POSIX's `PTHREAD_DESTRUCTOR_ITERATIONS`: a destructor may set values again, but not for ever.
 const ROUNDS: usize = 4;
 
-/// Runs the destructors of all pthread keys that have a value in the identity that runs, as at the end of a thread. Afterwards no key has a value, so that
-/// the next life of the identity finds none. Costs one look per key.
-pub(crate) fn run_key_destructors() {
-    for _ in 0..ROUNDS {
-        let mut ran = false;
-        for_each_key(|key, destructor| {
-            let value = take_value(key);
-            if let Some(destructor) = destructor
-                && !value.is_null()
-            {
-                // SAFETY: S7: the key's maker gave it for the key's values.
-                unsafe { destructor(value) };
-                ran = true;
-            }
-        });
-        if !ran {
-            return;
+/// Runs the destructors of all pthread keys that have a value in the identity that runs, as one round at the end of a
+/// thread; tells whether there was one. After the last round values are taken away without their destructor, as a
+/// thread's would be, so that the next life of the identity finds none. Costs one look per key.
+pub(super) fn run_key_destructors(round: usize) -> bool {
+    let mut ran = false;
+    for_each_key(|key, destructor| {
+        let value = take_value(key);
+        if let Some(destructor) = destructor
+            && !value.is_null()
+            && round < ROUNDS
+        {
+            // SAFETY: S7: the key's maker gave it for the key's values.
+            unsafe { destructor(value) };
+            ran = true;
         }
-    }
-    for_each_key(|key, _| {
-        take_value(key);
     });
+    ran
+}
+
+/// A library was loaded: if its thread-locals have a fixed place in every identity, they get it in coroutines' too.
+pub(super) fn library_loaded() {
+    let Some(facts) = identity::known_facts() else {
+        return;
+    };
+    let found = {
+        let _critical = Critical::enter();
+        facts.synchronise()
+    };
+    // Outside: this waits for the loader's lock, which a coroutine may hold that waits in a constructor.
+    facts.pin(found);
 }
 
 fn take_value(key: libc::pthread_key_t) -> *mut c_void {
@@ -161,6 +181,13 @@ mod tests {
         assert_eq!(unsafe { libc::pthread_setspecific(key, value) }, 0);
     }
 
+    fn run_rounds() {
+        let mut round = 0;
+        while run_key_destructors(round) {
+            round += 1;
+        }
+    }
+
     fn make_key(destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> pthread_key_t {
         let mut key = 0;
         // SAFETY: S7: a place for the key.
@@ -186,14 +213,14 @@ mod tests {
         let (with, without) = (make_key(Some(plain)), make_key(None));
         let again = make_key(Some(stubborn));
         STUBBORN_KEY.store(again as usize, SeqCst);
-        run_key_destructors();
+        run_rounds();
         assert_eq!((PLAIN_RAN.load(SeqCst), STUBBORN_RAN.load(SeqCst)), (0, 0));
         set(with, 40);
         set(without, 50);
-        run_key_destructors();
+        run_rounds();
         assert_eq!((PLAIN_RAN.load(SeqCst), get(with), get(without)), (40, 0, 0));
         set(again, 1);
-        run_key_destructors();
+        run_rounds();
         assert_eq!((STUBBORN_RAN.load(SeqCst), get(again)), (ROUNDS, 0));
         for key in [with, without, again] {
             // SAFETY: S7: the key exists.

@@ -40,7 +40,7 @@
 //! | `makers` | the many that make one of which nothing is known but its number, and those that close one inside libc |
 //! | `raw_calls` | what of all this is called through `syscall` |
 //! | `thread` | functions that take a `pthread_t`, and the end of a thread |
-//! | `misc` | `sched_yield`, and what a thread may ask about its own stacks and keys |
+//! | `misc` | `sched_yield`, what a thread may ask about stacks and keys, libraries that are loaded |
 //!
 //! # Rejected
 //! *Passing when the wait would be short* (a spin, a poll): whoever calls has spun already. *A per-thread switch that turns hooks off*: the
@@ -202,6 +202,7 @@ pub(crate) fn install() {
     silken_interpose::link();
     crate::sched::set_key_destructors(misc::run_key_destructors);
     silken_interpose::install_frameless(&FRAMELESS);
+    silken_interpose::set_library_hook(misc::library_loaded);
     silken_interpose::install(&HOOKS);
 }
 

@@ -29,26 +29,29 @@ use crate::coroutine::{
     current_core, release, slots_offset,
 };
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
+use silken_context::identity::{Facts, Identity};
 use silken_context::switch::{self, Arrival, Context, Message};
 use std::ptr::{self, NonNull};
 
 /// Runs the destructors of C libraries' keys; set by the hooks, which know them.
 static KEY_DESTRUCTORS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Registers what runs the destructors of pthread keys at an isolated coroutine's end.
-pub(crate) fn set_key_destructors(run: fn()) {
+/// Registers what runs one round of the destructors of pthread keys at an isolated coroutine's end; it is told which
+/// round, from 0, and tells whether a destructor ran. It must end that.
+pub(crate) fn set_key_destructors(run: fn(usize) -> bool) {
     // Release: pairs with the Acquire in `run_key_destructors`.
     KEY_DESTRUCTORS.store(run as *mut (), Ordering::Release);
 }
 
-fn run_key_destructors() {
+fn run_key_destructors(round: usize) -> bool {
     // Acquire: pairs with the Release in `set_key_destructors`.
     let run = KEY_DESTRUCTORS.load(Ordering::Acquire);
-    if !run.is_null() {
-        // SAFETY: S7: only `set_key_destructors` writes the word.
-        let run = unsafe { std::mem::transmute::<*mut (), fn()>(run) };
-        run();
+    if run.is_null() {
+        return false;
     }
+    // SAFETY: S7: only `set_key_destructors` writes the word.
+    let run = unsafe { std::mem::transmute::<*mut (), fn(usize) -> bool>(run) };
+    run(round)
 }
 
 /// Lets others run; returns at once when nobody is ready. On an OS thread, yields the thread.
@@ -263,7 +266,8 @@ fn bury(worker: &'static Worker, core: &Core) {
     retire(worker, core);
 }
 
-/// Makes the identity block as new. `false`: the C library has no memory to rebuild it.
+/// Makes the identity block as new. `false`: its table of modules is not as it should be, and it must be rebuilt, for
+/// which the C library has no memory, or which the caller cannot do.
 fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
     let (Some(identity), Some(facts)) = (pooled.identity, worker.link.caches.facts()) else {
         return true;
@@ -390,20 +394,32 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
     }
 }
 
-/// What a thread does at its end, in a thread's order: locals and thread-locals are destroyed, then joiners may go on.
+/// What a thread does at its end, in a thread's order: its values are destroyed, then joiners may go on.
 fn end(core: &'static Core) {
     if core.lifecycle.store_result() == ResultOwner::Caller {
         // A panic in its destructor ends the process, as in a thread.
         discard_result(core);
     }
-    core.destroy_locals();
-    if core.kind.get() == Kind::Isolated
-        && let Ok(facts) = silken_context::identity::facts()
-    {
-        facts.run_destructors();
-        run_key_destructors();
+    match silken_context::identity::known_facts() {
+        Some(facts) if core.kind.get() == Kind::Isolated => destroy_values(core, facts),
+        _ => while core.destroy_locals() {},
     }
-    core.drop_locals();
+    core.forget_locals();
+}
+
+/// Destroys what belongs to an isolated coroutine until nothing is left (S11). Each kind of destructor may make
+/// values of the other kinds; those of keys run in a bounded number of rounds, as POSIX has it, so all of it ends
+/// where a thread's end would.
+fn destroy_values(core: &Core, facts: &Facts) {
+    let mut round = 0;
+    loop {
+        while core.destroy_locals() | facts.run_destructors() {}
+        if !run_key_destructors(round) {
+            break;
+        }
+        round += 1;
+    }
+    facts.end_life();
 }
 
 /// The ended coroutine finds a successor: hands it the stack and returns it, or switches away for ever.
@@ -548,15 +564,9 @@ impl Worker {
 
     /// Binds a stack to a coroutine that starts.
     fn start(&'static self, core: &'static Core, pooled: PooledStack) {
-        let identity = match (pooled.identity, self.link.caches.facts()) {
-            (Some(identity), Some(facts)) => {
-                // SAFETY: S3: nobody runs under the block, or the caller itself does and has ended.
-                unsafe { identity.set_tid(facts, core.id() as u32) };
-                identity.base()
-            }
-            _ => self.link.base.identity(),
-        };
-        core.context.set_identity(identity);
+        let own = pooled.identity.map(Identity::base);
+        core.context
+            .set_identity(own.unwrap_or_else(|| self.link.base.identity()));
         // SAFETY: S1: the caller owns the core.
         *unsafe { &mut *core.stack.get() } = Some(pooled);
         core.link.set(&raw const self.link);

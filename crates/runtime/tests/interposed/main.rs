@@ -1,5 +1,7 @@
 //! Foreign blocking code on coroutines, through the interposed symbols.
 
 mod io;
+mod libraries;
+mod recycling;
 mod runtimes;
 mod waits;

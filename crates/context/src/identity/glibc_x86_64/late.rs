@@ -1,0 +1,229 @@
+//! Libraries with a place in the static block that were loaded after the facts were learnt.
+//!
+//! Their code finds its thread-locals at a fixed distance from the FS base, without asking anybody. The C library
+//! copies the image into the blocks of all threads while it loads the library, and into blocks that it makes later.
+//! Of our blocks it does not know. So after a load [`Facts::synchronise`] copies the image into them, and enters the
+//! segment among those that recycling resets.
+//!
+//! # Protocol
+//! One at a time, under a lock: find what is static in a fresh block and not known; copy; publish the new list; let
+//! go. Whoever comes second with the same library waits, so a caller that returns may use the library. The fresh
+//! block's bytes *are* the images, and the list keeps a copy of them.
+//!
+//! What a block holds in the place of a new segment decides whether it is written. All zero: nobody has told this
+//! block. Otherwise: the C library has (it was built meanwhile), or the library's constructors have stored there, and
+//! it is left alone. An image without a byte but zero needs nothing. Others may run under the block meanwhile, but
+//! until the load is announced to them they do not run the library's code.
+//!
+//! The library is then kept for ever (`RTLD_NODELETE`): its place must not go to another one. That takes the loader's
+//! lock, so the caller does it, where no section of the runtime is entered.
+//!
+//! # What remains
+//! * Constructors that run *inside* `dlopen`, on a coroutine or in coroutines that they start, find zeros in such
+//!   variables of their own library.
+//! * A library that was loaded by a way that nobody tells us of (a bare name asked for by another library; the C
+//!   library itself) is found at the next chance: the next load that we hear of, or the next block that is built or
+//!   recycled and knows it. Until then coroutines that run find zeros.
+//! * In a namespace of its own (`dlmopen`) a library's image reaches all blocks; but its size is not known, so it is
+//!   not reset at recycling.
+//!
+//! # Rejected
+//! To refuse such a load: glibc's own libraries are of this kind (libgomp, libm of some versions), and a database
+//! driver may pull one in. To enter our blocks in the C library's list of threads: `setuid` and others signal whoever
+//! is on it.
+
+use super::dtv::Dtv;
+use super::modules::{self, Module, static_offset};
+use super::{Facts, Fresh, registry};
+use crate::stack::SpinLock;
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use std::ffi::CString;
+use std::ptr;
+
+/// A segment in the static block, with its image.
+struct LateSegment {
+    module: usize,
+    offset: isize,
+    /// As long as the segment.
+    image: Vec<u8>,
+    /// Its size is known.
+    is_reset: bool,
+}
+
+/// What [`Facts`] knows of late libraries.
+#[derive(Debug)]
+pub(super) struct Late {
+    /// Null until there is one; then a list that lives for ever.
+    list: AtomicPtr<Vec<LateSegment>>,
+    /// Newest table of modules that was looked at.
+    generation: AtomicUsize,
+    state: SpinLock<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Modules whose place was known when the facts were learnt, and the place.
+    at_start: Vec<(usize, isize)>,
+    pinned: Vec<CString>,
+}
+
+impl Late {
+    /// `fresh` is the scratch block's table.
+    pub(super) fn new(fresh: Dtv, at_start: Vec<(usize, isize)>) -> Self {
+        Self {
+            list: AtomicPtr::new(ptr::null_mut()),
+            generation: AtomicUsize::new(fresh.generation()),
+            state: SpinLock::new(State {
+                at_start,
+                pinned: Vec::new(),
+            }),
+        }
+    }
+
+    #[inline(always)]
+    fn list(&self) -> Option<&'static Vec<LateSegment>> {
+        // Acquire: pairs with the Release in `publish`.
+        let list = self.list.load(Ordering::Acquire);
+        // SAFETY: S3: null or a list that was leaked.
+        unsafe { list.as_ref() }
+    }
+
+    fn publish(&self, list: Vec<LateSegment>) {
+        // Release: pairs with the Acquire in `list`. The old list is leaked: somebody may be reading it.
+        self.list.store(Box::into_raw(Box::new(list)), Ordering::Release);
+    }
+
+    /// Whether a table of modules is newer than all that were looked at.
+    #[inline]
+    pub(super) fn is_news(&self, generation: usize) -> bool {
+        // Relaxed: a stale value costs one more look.
+        generation > self.generation.load(Ordering::Relaxed)
+    }
+
+    /// Gives late segments of a block their image again.
+    ///
+    /// # Safety
+    /// As for `Identity::reset` (S3).
+    #[inline(always)]
+    pub(super) unsafe fn reset(&self, base: usize) {
+        if let Some(list) = self.list() {
+            for segment in list.iter().filter(|segment| segment.is_reset) {
+                let start = base.wrapping_add_signed(segment.offset) as *mut u8;
+                // SAFETY: S3: the segment lies in the static part of every block.
+                unsafe { ptr::copy_nonoverlapping(segment.image.as_ptr(), start, segment.image.len()) };
+            }
+        }
+    }
+}
+
+impl LateSegment {
+    /// Stores the image where nobody has stored anything.
+    fn tell(&self, base: usize) {
+        let start = base.wrapping_add_signed(self.offset) as *const AtomicU8;
+        // SAFETY: S3: the segment lies in the static part of every block, and blocks are never unmapped.
+        let place = unsafe { std::slice::from_raw_parts(start, self.image.len()) };
+        // Relaxed: whoever runs under the block learns of the library from the caller of `synchronise`, after this.
+        if place.iter().all(|byte| byte.load(Ordering::Relaxed) == 0) {
+            for (byte, &value) in place.iter().zip(&self.image) {
+                byte.store(value, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Facts {
+    /// A library may have been loaded: whatever took a place in the static block gets it in our blocks too. Costs a
+    /// fresh block, some microseconds.
+    ///
+    /// The answer is to be given to [`Facts::pin`], by the same caller. The runtime's section that covers this call
+    /// must have ended by then.
+    #[must_use]
+    pub fn synchronise(&self) -> Vec<CString> {
+        // The loader's count of loads would tell cheaply that there was none. But it rises when a file is mapped,
+        // long before its thread-locals have a place: whoever looks in between takes note of a load that it has not
+        // seen.
+        self.late.state.with(|state| self.look(state))
+    }
+
+    /// As [`synchronise`](Self::synchronise), where the loader's lock must not be taken; libraries are pinned at the
+    /// next load that is announced.
+    #[cold]
+    pub(super) fn catch_up(&self, generation: usize) {
+        let _ = self.late.state.with(|state| {
+            let found = self.look(state);
+            // They are not pinned yet, and must be offered again.
+            state.pinned.retain(|name| !found.contains(name));
+            found
+        });
+        // Relaxed: a hint.
+        self.late.generation.fetch_max(generation, Ordering::Relaxed);
+    }
+
+    /// Keeps libraries for the life of the process.
+    pub fn pin(&self, names: Vec<CString>) {
+        for name in names {
+            modules::pin(&name);
+        }
+    }
+
+    fn look(&self, state: &mut State) -> Vec<CString> {
+        let Some(fresh) = Fresh::allocate(self) else {
+            // Without memory for a table nobody else gets a block either; the next load tries again.
+            return Vec::new();
+        };
+        // After the block: what it knows of is in the loader's list since before.
+        let modules = modules::all();
+        let known = self.late.list().map_or(&[][..], Vec::as_slice);
+        let below = self.static_bytes - self.tcb_bytes;
+        let mut placed: Vec<(usize, isize)> = (1..=fresh.dtv.length())
+            .filter(|&module| !state.at_start.iter().any(|&(known, _)| known == module))
+            .filter_map(|module| Some((module, static_offset(fresh.dtv, fresh.base, below, module)?)))
+            .collect();
+        placed.sort_by_key(|&(_, offset)| offset);
+        let is_known = |&(module, offset): &(usize, isize)| {
+            known
+                .iter()
+                .any(|segment| segment.module == module && segment.offset == offset)
+        };
+        if placed.iter().any(|place| !is_known(place)) {
+            let lowest_at_start = state.at_start.iter().map(|&(_, offset)| offset).min().unwrap_or(0);
+            let mut list: Vec<LateSegment> = Vec::new();
+            for (index, &(module, offset)) in placed.iter().enumerate() {
+                let next = placed.get(index + 1).map(|&(_, next)| next);
+                let end = next.unwrap_or(lowest_at_start);
+                let info = modules.iter().find(|info| info.id == module);
+                let bytes = info.map_or((end - offset).max(0) as usize, |info: &Module| info.total_bytes);
+                list.push(LateSegment {
+                    module,
+                    offset,
+                    image: fresh.copy(offset, bytes),
+                    is_reset: info.is_some(),
+                });
+            }
+            for segment in list
+                .iter()
+                .filter(|segment| !is_known(&(segment.module, segment.offset)))
+            {
+                if segment.image.iter().any(|&byte| byte != 0) {
+                    registry::for_each(|base| segment.tell(base));
+                }
+            }
+            self.late.publish(list);
+        }
+        let mut to_pin = Vec::new();
+        for module in modules
+            .iter()
+            .filter(|module| placed.iter().any(|&(id, _)| id == module.id))
+        {
+            if !state.pinned.contains(&module.name) {
+                state.pinned.push(module.name.clone());
+                to_pin.push(module.name.clone());
+            }
+        }
+        // Relaxed: a hint.
+        self.late
+            .generation
+            .fetch_max(fresh.dtv.generation(), Ordering::Relaxed);
+        to_pin
+    }
+}
