@@ -11,7 +11,6 @@
 use super::idle::{Duty, Idle};
 use super::processor::Shared;
 use super::worker::Worker;
-use crate::coroutine::Ready;
 use crate::driver::Wait;
 use crate::sys::clock;
 
@@ -27,13 +26,30 @@ pub(super) struct Round {
     ticks: Vec<u32>,
 }
 
+impl Round {
+    /// Has its memory from the beginning: neither a round nor a watch allocates.
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            next_ns: 0,
+            ticks: Vec::with_capacity(workers),
+        }
+    }
+}
+
 impl Worker {
     /// Ends when there is something to do, or somebody has taken the worker out of the sleepers. Any other wake-up (it was appointed to watch, or
     /// for nothing) leads to the next turn.
     pub(super) fn sleep_until_needed(&'static self, idle: &Idle) {
+        let mut before = self.round.take();
+        before.ticks.clear();
+        self.sleep_by_turns(idle, &mut before.ticks);
+        // What a watcher saw is as good for a round, which will not come soon.
+        self.round.replace(before);
+    }
+
+    fn sleep_by_turns(&'static self, idle: &Idle, before: &mut Vec<u32>) {
         let mut turn_ns = WATCH_FIRST_NS;
         let mut had_long_turn = false;
-        let mut before = Vec::new();
         loop {
             match idle.duty(self.link.id, had_long_turn) {
                 Duty::GetUp => return,
@@ -45,9 +61,9 @@ impl Worker {
                     before.clear();
                 }
                 Duty::Watch => {
-                    let end_ns = self.end_of_turn(clock::now_ns() + turn_ns, &before);
-                    before = self.ticks();
-                    if self.poll(Wait::Until(end_ns)) || self.work_is_visible() || self.look_after_the_busy(&before) {
+                    let end_ns = self.end_of_turn(clock::now_ns() + turn_ns, before);
+                    self.read_ticks(before);
+                    if self.poll(Wait::Until(end_ns)) || self.work_is_visible() || self.look_after_the_busy(before) {
                         return;
                     }
                     had_long_turn = turn_ns == WATCH_LAST_NS;
@@ -67,8 +83,9 @@ impl Worker {
             .fold(end_ns, u64::min)
     }
 
-    fn ticks(&self) -> Vec<u32> {
-        self.scheduler.processors.iter().map(Shared::tick).collect()
+    fn read_ticks(&self, ticks: &mut Vec<u32>) {
+        ticks.clear();
+        ticks.extend(self.scheduler.processors.iter().map(Shared::tick));
     }
 
     /// Polls the drivers of those who have run one coroutine since `before`, and takes what that one woke.
@@ -101,15 +118,13 @@ impl Worker {
         let mut round = self.round.take();
         if now_ns >= round.next_ns {
             round.next_ns = now_ns + WATCH_LAST_NS;
-            let before = std::mem::replace(&mut round.ticks, self.ticks());
-            self.look_after_the_busy(&before);
-            let stolen: Vec<Ready> = self
-                .stuck(&before)
-                .filter_map(|victim| self.processor.steal(victim))
-                .collect();
-            for ready in stolen {
-                self.queue_tail(ready);
+            self.look_after_the_busy(&round.ticks);
+            for victim in self.stuck(&round.ticks) {
+                if let Some(ready) = self.processor.steal(victim) {
+                    self.queue_tail(ready);
+                }
             }
+            self.read_ticks(&mut round.ticks);
         }
         self.round.replace(round);
     }

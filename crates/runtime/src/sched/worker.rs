@@ -167,7 +167,7 @@ impl Worker {
             pinned: Pinned::new(),
             pinned_last: Cell::new(false),
             ids: Cell::new((0, 0)),
-            round: RefCell::new(Round::default()),
+            round: RefCell::new(Round::new(scheduler.workers.len())),
         }
     }
 
