@@ -6,9 +6,11 @@
 //! * [`switch`]: leave one stack and continue on another, one file per processor architecture;
 //! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one file per C library;
 //! * [`stack`]: arenas of guarded stacks;
-//! * [`trap`]: what a fault handler may do about a stack that ran into its guard.
+//! * [`trap`]: what a fault handler may do about a stack that ran into its guard;
+//! * [`unwind`]: whether an unwinding would get to the frame that is to catch it.
 
 pub mod identity;
 pub mod stack;
 pub mod switch;
 pub mod trap;
+pub mod unwind;
