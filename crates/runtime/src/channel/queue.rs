@@ -74,12 +74,15 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Takes the first message, and perhaps a block to free.
+    /// Takes the first message to `place`, and perhaps a block to free.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<(T, Option<Box<Block<T>>>)> {
+    pub(super) fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         match self {
-            Queue::Ring(ring) => ring.pop_front().map(|message| (message, None)),
-            Queue::Chain(chain) => chain.pop(),
+            Queue::Ring(ring) => {
+                place.write(ring.pop_front()?);
+                Some(None)
+            }
+            Queue::Chain(chain) => chain.pop_into(place),
         }
     }
 }
@@ -91,11 +94,13 @@ pub(super) struct Block<T> {
 }
 
 impl<T> Block<T> {
+    /// In the heap from the start: a block of large messages would not fit on a stack.
     pub(super) fn new() -> Box<Self> {
-        Box::new(Self {
-            next: None,
-            slots: [const { MaybeUninit::uninit() }; BLOCK_LEN],
-        })
+        let mut block = Box::<Self>::new_uninit();
+        // SAFETY: S2: the field of a block that is ours and lies in memory.
+        unsafe { (&raw mut (*block.as_mut_ptr()).next).write(None) };
+        // SAFETY: S2: the rest are slots that may be uninitialised.
+        unsafe { block.assume_init() }
     }
 }
 
@@ -164,22 +169,30 @@ impl<T> Chain<T> {
 
     #[inline]
     fn pop(&mut self) -> Option<(T, Option<Box<Block<T>>>)> {
+        let mut message = MaybeUninit::uninit();
+        let drained = self.pop_into(&mut message)?;
+        // SAFETY: S2: filled in.
+        Some((unsafe { message.assume_init() }, drained))
+    }
+
+    /// As [`pop`](Self::pop); the message comes to `place`.
+    #[inline]
+    fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         if self.len == 0 {
             return None;
         }
         let first = self.first.expect("messages lie in blocks");
         // SAFETY: S2: as in `push`.
         let slot = unsafe { first.as_ref() }.slots[self.head].as_ptr();
-        // SAFETY: S2: written by `push`, and read once: the head moves past it.
-        let message = unsafe { ptr::read(slot) };
+        // SAFETY: S2: written by `push`, and moved once: the head goes past it.
+        unsafe { ptr::copy_nonoverlapping(slot, place.as_mut_ptr(), 1) };
         self.head += 1;
         self.len -= 1;
-        let drained = if self.head == BLOCK_LEN {
+        Some(if self.head == BLOCK_LEN {
             self.unlink_first()
         } else {
             None
-        };
-        Some((message, drained))
+        })
     }
 
     /// Takes the drained first block out: into the spare's place if there is none, else to the caller.
@@ -203,9 +216,18 @@ impl<T> Chain<T> {
 
 impl<T> Drop for Chain<T> {
     fn drop(&mut self) {
-        while let Some((message, _)) = self.pop() {
-            drop(message);
+        /// Goes on if a message's destructor panics.
+        struct Rest<'a, T>(&'a mut Chain<T>);
+
+        impl<T> Drop for Rest<'_, T> {
+            fn drop(&mut self) {
+                while self.0.pop().is_some() {}
+            }
         }
+
+        let rest = Rest(self);
+        while rest.0.pop().is_some() {}
+        drop(rest);
         // The block that has been begun.
         if let Some(first) = self.first {
             // SAFETY: S2: leaked in `append_spare`; the last one, and nothing is in it.
@@ -227,6 +249,13 @@ mod tests {
         queue.push(message);
     }
 
+    fn pop<T>(queue: &mut Queue<T>) -> Option<(T, bool)> {
+        let mut place = MaybeUninit::uninit();
+        let drained = queue.pop_into(&mut place)?;
+        // SAFETY: S2: filled in.
+        Some((unsafe { place.assume_init() }, drained.is_some()))
+    }
+
     proptest! {
         #[test]
         fn behaves_as_a_deque(steps in prop::collection::vec((any::<bool>(), 0..80usize), 0..40), ring in any::<bool>()) {
@@ -240,7 +269,7 @@ mod tests {
                         oracle.push_back(next);
                         next += 1;
                     } else {
-                        prop_assert_eq!(queue.pop().map(|(message, _)| message), oracle.pop_front());
+                        prop_assert_eq!(pop(&mut queue).map(|(message, _)| message), oracle.pop_front());
                     }
                     prop_assert_eq!(queue.len(), oracle.len());
                 }
@@ -257,7 +286,7 @@ mod tests {
                 push(&mut queue, message.clone());
             }
             for _ in 0..popped {
-                queue.pop().unwrap();
+                pop(&mut queue).unwrap();
             }
             assert_eq!(Rc::strong_count(&message), 1 + pushed - popped);
             drop(queue);
@@ -271,8 +300,8 @@ mod tests {
         for number in 0..BLOCK_LEN * 10 {
             push(&mut queue, number);
         }
-        let freed = std::iter::from_fn(|| queue.pop())
-            .filter(|(_, block)| block.is_some())
+        let freed = std::iter::from_fn(|| pop(&mut queue))
+            .filter(|(_, freed)| *freed)
             .count();
         assert_eq!(freed, 9);
         assert!(!queue.needs_block());
