@@ -23,10 +23,10 @@
 
 use super::processor::Shared;
 use super::worker::{Pick, Worker};
-use super::{aside, broken, is_bound};
+use super::{SpawnRequest, aside, broken, is_bound};
 use crate::coroutine::{
-    Core, Critical, Finished, Kind, Leaving, Left, PooledStack, Published, Ready, ResultOwner, Slots, WaitReason,
-    current_core, release, slots_offset,
+    Core, Critical, Finished, Kind, Leaving, Left, OnLost, PooledStack, Published, Ready, ResultOwner, Slots,
+    WaitReason, current_core, release, slots_offset,
 };
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use silken_context::switch::{self, Arrival, Context, Message};
@@ -307,11 +307,41 @@ fn bury_overflowed(worker: &'static Worker, core: &Core) {
     if let Some(pooled) = unsafe { &mut *core.stack.get() }.take() {
         pooled.stack.leak();
     }
-    // SAFETY: S1: the coroutine's values lie on in the heap, unreachable, as its frames do.
-    std::mem::forget(unsafe { &mut *core.locals.get() }.take());
+    // SAFETY: S1: it is never continued. Its values lie on in the heap, unreachable, as its frames do.
+    if let Some(on_lost) = unsafe { core.lose_locals() } {
+        tell_of_loss(worker, on_lost);
+    }
     core.forget_frames();
     finish(core);
     retire(worker, core);
+}
+
+/// Calls, on a coroutine of its own, what a lost one has left for that case: it is code that may wait.
+fn tell_of_loss(worker: &'static Worker, on_lost: OnLost) {
+    /// Calls the function even if its coroutine is cancelled before it begins, as all are in a runtime that ends.
+    struct Tell(Option<OnLost>);
+
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            let Some(on_lost) = self.0.take() else { return };
+            if Critical::is_entered() {
+                // The spawn below was refused. Nothing of the user's runs here: what waits for the lost one ends with the runtime.
+                std::mem::forget(on_lost);
+            } else {
+                on_lost();
+            }
+        }
+    }
+
+    let _critical = Critical::enter();
+    let tell = Tell(Some(on_lost));
+    // SAFETY: S1: nothing is borrowed for less than 'static. S2: the function is Send.
+    let spawned = unsafe { super::spawn(worker.scheduler, SpawnRequest::default(), move || drop(tell)) };
+    if let Ok(core) = spawned
+        && core.lifecycle.detach() == ResultOwner::Caller
+    {
+        core.body.clear();
+    }
 }
 
 /// The coroutine's last act as itself: joiners and the scope may go on.
@@ -389,8 +419,16 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
     }
 }
 
-/// What a thread does at its end, in a thread's order: locals and thread-locals are destroyed, then joiners may go on.
+/// What a thread does at its end, in a thread's order: locals and thread-locals are destroyed, then joiners may go on. Destructors are not cut short.
 fn end(core: &'static Core) {
+    core.mask_end();
+    end_masked(core);
+    core.unmask_end();
+}
+
+/// Runs the destructors. Nothing that they wait for is interrupted: an unwinding would end the process, or skip what joiners are owed.
+#[inline(always)]
+fn end_masked(core: &'static Core) {
     if core.lifecycle.store_result() == ResultOwner::Caller {
         // A panic in its destructor ends the process, as in a thread.
         discard_result(core);
