@@ -322,9 +322,12 @@ where
                     waits && *missing == 0
                 });
                 if decides {
-                    resolver.fill_later(scheduler, site, due, move || match source.shared.outcome() {
-                        Err(error) => Err(error),
-                        Ok(_) => promises.iter().map(|one| one.shared.outcome()).collect(),
+                    resolver.fill_later(scheduler, site, due, move || {
+                        if failed {
+                            source.shared.outcome().map(|_| Vec::new())
+                        } else {
+                            promises.iter().map(|one| one.shared.outcome()).collect()
+                        }
                     });
                 }
             }));
