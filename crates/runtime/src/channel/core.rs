@@ -23,7 +23,7 @@
 //! *Lock-free rings* (crossbeam's array and list flavours): faster where many cores meet at one channel, but a hand-off to a parked receiver, the exact bound,
 //! close and select then each need a protocol of their own around the ring. Here they are one state. *Two locks* (head and tail): a rendezvous needs both.
 
-use super::queue::{Block, Queue};
+use super::queue::{Block, Queue, move_out};
 use super::waiter::{SOLE, Ticket, Waiter};
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::collections::list::List;
@@ -103,14 +103,14 @@ impl<T> State<T> {
                 None => return Sent::NeedsBlock,
             }
         }
-        self.queue.push(offer.take().expect("a send offers a message"));
+        self.queue.push(offer);
         Sent::Done(None)
     }
 
     /// Gives the message to the first receiver that still waits.
     #[inline]
     fn hand_over(&mut self, offer: &mut Option<T>) -> Option<Option<Unparker>> {
-        take_waiter(&mut self.receivers, |slot| *slot = offer.take())
+        take_waiter(&mut self.receivers, |slot| std::mem::swap(slot, offer))
     }
 
     #[inline]
@@ -129,14 +129,12 @@ impl<T> State<T> {
         }
         if let Some(drained) = self.queue.pop_into(place) {
             let queue = &mut self.queue;
-            let wake = take_waiter(&mut self.senders, |slot| {
-                queue.push(slot.take().expect("a waiting sender offers a message"));
-            });
+            let wake = take_waiter(&mut self.senders, |slot| queue.push(slot));
             let wake = wake.flatten();
             return Received::Message { wake, drained };
         }
         let to_place = |slot: &mut Option<T>| {
-            place.write(slot.take().expect("a waiting sender offers a message"));
+            assert!(move_out(slot, place), "a waiting sender offers a message");
         };
         if let Some(wake) = take_waiter(&mut self.senders, to_place) {
             let drained = None;
@@ -301,16 +299,8 @@ impl<T> Channel<T> {
     /// Sends, and waits for room until the deadline.
     pub(super) fn send(&self, message: T, deadline_ns: Option<u64>) -> Result<(), SendTimeoutError<T>> {
         let mut offer = Some(message);
-        match self.send_from(&mut offer, deadline_ns) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                let message = offer.take().expect("what was not sent is still there");
-                Err(match error {
-                    SendTimeoutError::Timeout(()) => SendTimeoutError::Timeout(message),
-                    SendTimeoutError::Disconnected(()) => SendTimeoutError::Disconnected(message),
-                })
-            }
-        }
+        self.send_from(&mut offer, deadline_ns)
+            .map_err(|error| not_sent(&mut offer, error))
     }
 
     /// As [`send`](Self::send), of what is in `offer`.
@@ -396,13 +386,8 @@ impl<T> Channel<T> {
         let outcome = wait(&ticket, WaitReason::Receive, deadline_ns);
         if self.receiver_has_ended(&waiter, outcome) {
             // SAFETY: S8: in no list: the waiter's own.
-            return Some(match unsafe { waiter.with_slot(Option::take) } {
-                Some(message) => {
-                    place.write(message);
-                    Ok(())
-                }
-                None => Err(RecvTimeoutError::Disconnected),
-            });
+            let received = unsafe { waiter.with_slot(|slot| move_out(slot, place)) };
+            return Some(received.then_some(()).ok_or(RecvTimeoutError::Disconnected));
         }
         raise_if_outcome_cancelled(outcome);
         None
@@ -501,6 +486,16 @@ impl<T> Channel<T> {
         if self.receivers.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.abandon();
         }
+    }
+}
+
+/// Gives back what was not sent.
+#[cold]
+fn not_sent<T>(offer: &mut Option<T>, error: SendTimeoutError<()>) -> SendTimeoutError<T> {
+    let message = offer.take().expect("what was not sent is still there");
+    match error {
+        SendTimeoutError::Timeout(()) => SendTimeoutError::Timeout(message),
+        SendTimeoutError::Disconnected(()) => SendTimeoutError::Disconnected(message),
     }
 }
 

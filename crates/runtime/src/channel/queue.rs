@@ -3,13 +3,14 @@
 //! # Memory
 //! A push never allocates, for it happens under the channel's lock. The ring has all its room from the start. The chain says when it
 //! [`needs_block`](Queue::needs_block); the sender then leaves the lock, allocates, and comes back with one. A drained block is given back
-//! to the caller of `pop`, who frees it outside the lock; one is kept as a spare, so that a channel that swings around a block's edge does not
+//! to the caller of `pop_into`, who frees it outside the lock; one is kept as a spare, so that a channel that swings around a block's edge does not
 //! allocate at each swing.
+//!
+//! Blocks and rings are made in the heap, and a message goes from place to place by [`move_out`], not through values: a message may have many kilobytes, and a stack 256.
 //!
 //! # Rejected
 //! *A growing ring*: it would copy a million messages under the lock, and never shrink. *A node per message*: an allocation per send.
 
-use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
@@ -19,16 +20,27 @@ const RING_LIMIT: usize = 1024;
 /// Messages in a block.
 const BLOCK_LEN: usize = if cfg!(loom) { 1 } else { 31 };
 
+/// Moves a value out of its place, if it is there, and nowhere else on the way: in a build without optimisation each move takes its size of stack.
+#[inline]
+pub(super) fn move_out<T>(from: &mut Option<T>, to: &mut MaybeUninit<T>) -> bool {
+    let Some(value) = from else { return false };
+    // SAFETY: S2: two places; the value is forgotten in the first one below.
+    unsafe { ptr::copy_nonoverlapping(value, to.as_mut_ptr(), 1) };
+    // SAFETY: S2: nothing is dropped: the value has gone to `to`.
+    unsafe { ptr::write(from, None) };
+    true
+}
+
 pub(super) enum Queue<T> {
     /// All room allocated.
-    Ring(VecDeque<T>),
+    Ring(Ring<T>),
     Chain(Chain<T>),
 }
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
         if capacity <= RING_LIMIT {
-            Queue::Ring(VecDeque::with_capacity(capacity))
+            Queue::Ring(Ring::new(capacity))
         } else {
             Queue::Chain(Chain::new())
         }
@@ -42,7 +54,7 @@ impl<T> Queue<T> {
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
-            Queue::Ring(ring) => ring.len(),
+            Queue::Ring(ring) => ring.len,
             Queue::Chain(chain) => chain.len,
         }
     }
@@ -62,29 +74,101 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Appends. There is room, and no block is needed.
+    /// Appends what is in `offer`. There is room, and no block is needed.
     #[inline]
-    pub(super) fn push(&mut self, message: T) {
-        match self {
-            Queue::Ring(ring) => {
-                debug_assert!(ring.len() < ring.capacity(), "a push must not allocate");
-                ring.push_back(message);
-            }
-            Queue::Chain(chain) => chain.push(message),
-        }
+    pub(super) fn push(&mut self, offer: &mut Option<T>) {
+        let moved = match self {
+            Queue::Ring(ring) => ring.push(offer),
+            Queue::Chain(chain) => chain.push(offer),
+        };
+        assert!(moved, "a send offers a message");
     }
 
     /// Takes the first message to `place`, and perhaps a block to free.
     #[inline]
     pub(super) fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         match self {
-            Queue::Ring(ring) => {
-                place.write(ring.pop_front()?);
-                Some(None)
-            }
+            Queue::Ring(ring) => ring.pop_into(place).then_some(None),
             Queue::Chain(chain) => chain.pop_into(place),
         }
     }
+}
+
+/// Messages lie in `len` slots from `head` on, round the end.
+pub(super) struct Ring<T> {
+    slots: Box<[MaybeUninit<T>]>,
+    head: usize,
+    len: usize,
+}
+
+impl<T> Ring<T> {
+    fn new(capacity: usize) -> Self {
+        Self {
+            slots: Box::new_uninit_slice(capacity),
+            head: 0,
+            len: 0,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, offer: &mut Option<T>) -> bool {
+        let tail = self.head + self.len;
+        let tail = if tail >= self.slots.len() {
+            tail - self.slots.len()
+        } else {
+            tail
+        };
+        debug_assert!(self.len < self.slots.len(), "there is room");
+        let moved = move_out(offer, &mut self.slots[tail]);
+        self.len += usize::from(moved);
+        moved
+    }
+
+    #[inline]
+    fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> bool {
+        if self.len == 0 {
+            return false;
+        }
+        let slot = self.slots[self.head].as_ptr();
+        // SAFETY: S2: written by `push`, and moved once: the head goes past it.
+        unsafe { ptr::copy_nonoverlapping(slot, place.as_mut_ptr(), 1) };
+        self.head = if self.head + 1 == self.slots.len() {
+            0
+        } else {
+            self.head + 1
+        };
+        self.len -= 1;
+        true
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        drop_all(self, |ring, place| ring.pop_into(place));
+    }
+}
+
+/// Drops all messages, also if one's destructor panics.
+fn drop_all<T, Q>(queue: &mut Q, pop_into: fn(&mut Q, &mut MaybeUninit<T>) -> bool) {
+    struct Rest<'a, T, Q>(&'a mut Q, fn(&mut Q, &mut MaybeUninit<T>) -> bool);
+
+    impl<T, Q> Rest<'_, T, Q> {
+        fn drop_rest(&mut self) {
+            let mut place = MaybeUninit::uninit();
+            while (self.1)(self.0, &mut place) {
+                // SAFETY: S2: filled in just now.
+                unsafe { place.assume_init_drop() };
+            }
+        }
+    }
+
+    impl<T, Q> Drop for Rest<'_, T, Q> {
+        fn drop(&mut self) {
+            self.drop_rest();
+        }
+    }
+
+    Rest(queue, pop_into).drop_rest();
 }
 
 /// Room for some messages, and the way to the next block.
@@ -141,15 +225,16 @@ impl<T> Chain<T> {
     }
 
     #[inline]
-    fn push(&mut self, message: T) {
+    fn push(&mut self, offer: &mut Option<T>) -> bool {
         if self.tail == BLOCK_LEN {
             self.append_spare();
         }
         let mut last = self.last.expect("append_spare leaves a last block");
         // SAFETY: S2: the chain owns the block, and is borrowed exclusively.
-        unsafe { last.as_mut() }.slots[self.tail].write(message);
-        self.tail += 1;
-        self.len += 1;
+        let moved = move_out(offer, &mut unsafe { last.as_mut() }.slots[self.tail]);
+        self.tail += usize::from(moved);
+        self.len += usize::from(moved);
+        moved
     }
 
     fn append_spare(&mut self) {
@@ -167,15 +252,7 @@ impl<T> Chain<T> {
         self.tail = 0;
     }
 
-    #[inline]
-    fn pop(&mut self) -> Option<(T, Option<Box<Block<T>>>)> {
-        let mut message = MaybeUninit::uninit();
-        let drained = self.pop_into(&mut message)?;
-        // SAFETY: S2: filled in.
-        Some((unsafe { message.assume_init() }, drained))
-    }
-
-    /// As [`pop`](Self::pop); the message comes to `place`.
+    /// Takes the first message to `place`, and perhaps a block to free.
     #[inline]
     fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         if self.len == 0 {
@@ -216,18 +293,7 @@ impl<T> Chain<T> {
 
 impl<T> Drop for Chain<T> {
     fn drop(&mut self) {
-        /// Goes on if a message's destructor panics.
-        struct Rest<'a, T>(&'a mut Chain<T>);
-
-        impl<T> Drop for Rest<'_, T> {
-            fn drop(&mut self) {
-                while self.0.pop().is_some() {}
-            }
-        }
-
-        let rest = Rest(self);
-        while rest.0.pop().is_some() {}
-        drop(rest);
+        drop_all(self, |chain, place| chain.pop_into(place).is_some());
         // The block that has been begun.
         if let Some(first) = self.first {
             // SAFETY: S2: leaked in `append_spare`; the last one, and nothing is in it.
@@ -240,13 +306,14 @@ impl<T> Drop for Chain<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::VecDeque;
     use std::rc::Rc;
 
     fn push<T>(queue: &mut Queue<T>, message: T) {
         if queue.needs_block() {
             queue.add_block(Block::new());
         }
-        queue.push(message);
+        queue.push(&mut Some(message));
     }
 
     fn pop<T>(queue: &mut Queue<T>) -> Option<(T, bool)> {

@@ -123,7 +123,9 @@ fn a_wait_in_a_callback_goes_on_and_the_next_one_unwinds() {
             silken::park_timeout(BRIEF);
             assert!(begun.elapsed() >= BRIEF);
         });
-        completes(through, || assert_eq!(silken::spawn(|| silken::sleep(BRIEF)).join().ok(), Some(())));
+        completes(through, || {
+            assert_eq!(silken::spawn(|| silken::sleep(BRIEF)).join().ok(), Some(()))
+        });
         completes(through, || {
             let handle = silken::spawn(|| silken::sleep(FAR));
             let handle = handle.join_timeout(BRIEF).unwrap_err().0;
@@ -220,7 +222,10 @@ fn a_timeout_outside_waits_and_one_inside_ends() {
         assert!(came_out.load(Ordering::SeqCst));
         // Where cancellation must wait, a timeout that was set there need not.
         completes(through, || {
-            assert_eq!(silken::timeout(Duration::from_millis(2), || silken::sleep(FAR)), Err(Elapsed));
+            assert_eq!(
+                silken::timeout(Duration::from_millis(2), || silken::sleep(FAR)),
+                Err(Elapsed)
+            );
         });
     });
 }

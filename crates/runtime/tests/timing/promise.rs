@@ -199,13 +199,20 @@ fn a_lost_coroutine_abandons_its_promise_and_gives_its_slot_back() {
     #[inline(never)]
     fn deep(depth: u64) -> u64 {
         let frame = std::hint::black_box([depth; 64]);
-        if depth == 0 { frame[0] } else { deep(depth - 1) + std::hint::black_box(frame)[1] }
+        if depth == 0 {
+            frame[0]
+        } else {
+            deep(depth - 1) + std::hint::black_box(frame)[1]
+        }
     }
 
     let overflow = || deep(std::hint::black_box(u64::MAX)) as u32;
     for workers in [1, 2] {
         super::common::run_on(workers, false, || {
-            assert_eq!(Number::spawn(move || Ok(overflow())).wait(), Err(PromiseError::Abandoned));
+            assert_eq!(
+                Number::spawn(move || Ok(overflow())).wait(),
+                Err(PromiseError::Abandoned)
+            );
             let step = Number::resolved(1).then(move |_| overflow()).then(|number| number + 1);
             assert_eq!(step.wait(), Err(PromiseError::Abandoned));
             let pool = silken::Pool::new(1);
