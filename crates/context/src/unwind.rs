@@ -12,13 +12,15 @@
 //!
 //! C that is linked into the executable has frames without tables of handlers, as Rust functions without destructors have, so the two are not told apart. It is the
 //! Rust function that it calls back which is the obstacle, if that is `extern "C"`. One that is `extern "C-unwind"` says that the C below may be unwound; it is believed.
+//! An `extern "C"` function that has something to drop at the call has a cleanup there, which ends the process when it is through: the tables do not tell it from any
+//! other cleanup. With a C library below it is told by that; else it is not (SAFETY.md, "what is not promised").
 //!
 //! # The tables
 //! A function with something to do in an unwinding has a *language-specific data area* (LSDA), found through the unwinder: a table of *call sites*, ranges of its
 //! code, each with a landing pad and an *action*. Rust's personality routine (`library/std/src/sys/personality/dwarf/eh.rs`) reads the first record of an action: a
 //! type index of 0 is a cleanup, one above is a catch, one below is a *filter*. rustc makes a filter of one kind only: nothing passes, the landing pad ends the
 //! process. A call in no range of the table is one that cannot unwind; the personality ends the process there, too. The format is that of GCC
-//! (Itanium C++ ABI, "Exception Handling Tables"); `tests/unwind.rs` proves on hardware that our reading agrees with what an unwinding does.
+//! (Itanium C++ ABI, "Exception Handling Tables"); `tests/unwind.rs` asks in real frames.
 //!
 //! # The walk
 //! `_Unwind_Backtrace` steps through the frames by the tables that a raise uses. A frame is judged when the next one is reached, so the target's own frame never is:

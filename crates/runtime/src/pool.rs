@@ -26,7 +26,7 @@
 use crate::coroutine::{JoinError, WaitReason, mask, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
-use crate::handle::{Coroutine, JoinHandle};
+use crate::handle::JoinHandle;
 use crate::runtime::ambient;
 use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
@@ -413,7 +413,9 @@ impl<T> Task<T> {
             }
         });
         let (unwanted, unclaimed) = unwanted;
-        unwanted.as_ref().map(Coroutine::cancel);
+        if let Some(coroutine) = unwanted {
+            coroutine.cancel();
+        }
         // It may have ended by now, and its result goes here.
         if let Some(handle) = unclaimed
             && let Err(payload) = contained(|| drop(handle))
@@ -431,7 +433,9 @@ impl<T> Task<T> {
             state.stage = Stage::Dropped(panic);
             (None, Wake::All)
         });
-        unclaimed.map(discard);
+        if let Some(payload) = unclaimed {
+            discard(payload);
+        }
     }
 }
 
@@ -527,7 +531,9 @@ impl<T> PoolHandle<T> {
             }
             Stage::Dropping | Stage::Dropped(_) | Stage::Detached => (None, None),
         });
-        running.as_ref().map(Coroutine::cancel);
+        if let Some(coroutine) = running {
+            coroutine.cancel();
+        }
         if let Some(body) = body {
             self.task.dropped(contained(|| drop(body)).err());
         }

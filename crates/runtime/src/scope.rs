@@ -105,7 +105,9 @@ where
         (Ok(value), None) => value,
         (Ok(_), Some(payload)) => resume(payload),
         (Err(payload), displaced) => {
-            displaced.map(discard);
+            if let Some(displaced) = displaced {
+                discard(displaced);
+            }
             resume(payload)
         }
     };

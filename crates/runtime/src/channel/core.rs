@@ -336,7 +336,9 @@ impl<T> Channel<T> {
         if has_ended {
             return Some(if offer.is_none() { Ok(()) } else { Err(()) });
         }
-        outcome.map(raise_if_outcome_cancelled);
+        if let Some(outcome) = outcome {
+            raise_if_outcome_cancelled(outcome);
+        }
         None
     }
 

@@ -182,7 +182,9 @@ impl<T> Block<T> {
     pub(super) fn new() -> Box<Self> {
         let mut block = Box::<Self>::new_uninit();
         // SAFETY: S2: the field of a block that is ours and lies in memory.
-        unsafe { (&raw mut (*block.as_mut_ptr()).next).write(None) };
+        let next = unsafe { &raw mut (*block.as_mut_ptr()).next };
+        // SAFETY: S2: as above; nothing is there to be dropped.
+        unsafe { next.write(None) };
         // SAFETY: S2: the rest are slots that may be uninitialised.
         unsafe { block.assume_init() }
     }

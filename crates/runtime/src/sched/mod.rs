@@ -27,6 +27,7 @@ mod idle;
 mod injector;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod loss;
 mod overflow;
 mod pinned;
 mod processor;

@@ -23,10 +23,10 @@
 
 use super::processor::Shared;
 use super::worker::{Pick, Worker};
-use super::{SpawnRequest, aside, broken, is_bound};
+use super::{aside, broken, is_bound};
 use crate::coroutine::{
-    Core, Critical, Finished, Kind, Leaving, Left, OnLost, PooledStack, Published, Ready, ResultOwner, Slots,
-    WaitReason, current_core, release, slots_offset,
+    Core, Critical, Finished, Kind, Leaving, Left, PooledStack, Published, Ready, ResultOwner, Slots, WaitReason,
+    current_core, release, slots_offset,
 };
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use silken_context::switch::{self, Arrival, Context, Message};
@@ -247,7 +247,7 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: Leaving) {
             Published::Notified => worker.queue_yielded(unsafe { Ready::from_core(left) }),
         },
         Leaving::Finished => bury(worker, core),
-        Leaving::Yield | Leaving::Overflowed => bury_overflowed(worker, core),
+        Leaving::Yield | Leaving::Overflowed => super::loss::bury_overflowed(worker, core),
     }
 }
 
@@ -278,7 +278,7 @@ fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
 
 /// The running coroutine's reference and reservation go.
 #[inline(always)]
-fn retire(worker: &'static Worker, core: &Core) {
+pub(super) fn retire(worker: &'static Worker, core: &Core) {
     worker.link.caches.unreserve(core.class.get());
     Shared::count(&worker.processor().shared.finished);
     release(core);
@@ -295,58 +295,9 @@ pub(super) unsafe fn abandon(worker: &'static Worker, core: &Core) -> ! {
     unsafe { switch::switch_final(&worker.link.base, message) }
 }
 
-/// A coroutine that ran into its guard: its stack is lost, its joiners learn why.
-#[cold]
-fn bury_overflowed(worker: &'static Worker, core: &Core) {
-    core.body.fail(crate::coroutine::JoinError::StackOverflow);
-    // Nobody else drops it: the handle's drop, if it came first, left it to the coroutine.
-    if core.lifecycle.store_result() == ResultOwner::Caller {
-        discard_result(core);
-    }
-    // SAFETY: S1: nobody runs on the stack, and nobody will.
-    if let Some(pooled) = unsafe { &mut *core.stack.get() }.take() {
-        pooled.stack.leak();
-    }
-    // SAFETY: S1: it is never continued. Its values lie on in the heap, unreachable, as its frames do.
-    if let Some(on_lost) = unsafe { core.lose_locals() } {
-        tell_of_loss(worker, on_lost);
-    }
-    core.forget_frames();
-    finish(core);
-    retire(worker, core);
-}
-
-/// Calls, on a coroutine of its own, what a lost one has left for that case: it is code that may wait.
-fn tell_of_loss(worker: &'static Worker, on_lost: OnLost) {
-    /// Calls the function even if its coroutine is cancelled before it begins, as all are in a runtime that ends.
-    struct Tell(Option<OnLost>);
-
-    impl Drop for Tell {
-        fn drop(&mut self) {
-            let Some(on_lost) = self.0.take() else { return };
-            if Critical::is_entered() {
-                // The spawn below was refused. Nothing of the user's runs here: what waits for the lost one ends with the runtime.
-                std::mem::forget(on_lost);
-            } else {
-                on_lost();
-            }
-        }
-    }
-
-    let _critical = Critical::enter();
-    let tell = Tell(Some(on_lost));
-    // SAFETY: S1: nothing is borrowed for less than 'static. S2: the function is Send.
-    let spawned = unsafe { super::spawn(worker.scheduler, SpawnRequest::default(), move || drop(tell)) };
-    if let Ok(core) = spawned
-        && core.lifecycle.detach() == ResultOwner::Caller
-    {
-        core.body.clear();
-    }
-}
-
 /// The coroutine's last act as itself: joiners and the scope may go on.
 #[inline(always)]
-fn finish(core: &Core) {
+pub(super) fn finish(core: &Core) {
     let group = core.group.replace(ptr::null());
     let Finished { joining } = core.lifecycle.finish();
     if joining {
@@ -372,7 +323,7 @@ fn run_body(core: &'static Core) {
 }
 
 /// Drops a result that nobody will take.
-fn discard_result(core: &Core) {
+pub(super) fn discard_result(core: &Core) {
     // SAFETY: S8: as in `finish`.
     let group = unsafe { core.group.get().as_ref() };
     if core.body.clear()

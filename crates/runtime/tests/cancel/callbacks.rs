@@ -26,9 +26,10 @@ fn call_back() {
 
 extern "C" fn compare(one: *const c_void, other: *const c_void) -> c_int {
     call_back();
-    // SAFETY: S7: elements of the array.
-    let (one, other) = unsafe { (*one.cast::<i32>(), *other.cast::<i32>()) };
-    one - other
+    // SAFETY: S7: an element of the array.
+    let one = unsafe { *one.cast::<i32>() };
+    // SAFETY: S7: as above.
+    one - unsafe { *other.cast::<i32>() }
 }
 
 extern "C-unwind" fn compare_unwind(one: *const c_void, other: *const c_void) -> c_int {
