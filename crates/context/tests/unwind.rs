@@ -39,16 +39,26 @@ fn with_cleanup(call: impl FnOnce()) {
     call();
 }
 
+/// Something to call, behind a pointer that C could carry.
+#[repr(C)]
+struct Call<'a>(Box<dyn FnMut() + 'a>);
+
+impl<'a> Call<'a> {
+    fn of(call: impl FnMut() + 'a) -> Self {
+        Self(Box::new(call))
+    }
+}
+
 #[inline(never)]
-extern "C" fn ends_the_process(call: &mut dyn FnMut()) {
-    call();
+extern "C" fn ends_the_process(call: &mut Call<'_>) {
+    (call.0)();
     black_box(2);
 }
 
 #[inline(never)]
-extern "C-unwind" fn passes(call: &mut dyn FnMut()) {
+extern "C-unwind" fn passes(call: &mut Call<'_>) {
     let _guard = Guard(3);
-    call();
+    (call.0)();
 }
 
 extern "C" fn compare(_: *const libc::c_void, _: *const libc::c_void) -> libc::c_int {
@@ -61,24 +71,25 @@ extern "C-unwind" fn compare_unwind(_: *const libc::c_void, _: *const libc::c_vo
     0
 }
 
+type Compare = extern "C" fn(*const libc::c_void, *const libc::c_void) -> libc::c_int;
 type CompareUnwind = extern "C-unwind" fn(*const libc::c_void, *const libc::c_void) -> libc::c_int;
 
 unsafe extern "C-unwind" {
-    #[link_name = "qsort"]
-    fn qsort_unwind(base: *mut libc::c_void, count: usize, size: usize, compare: CompareUnwind);
+    /// One of the two, as an address.
+    fn qsort(base: *mut libc::c_void, count: usize, size: usize, compare: *const ());
 }
 
 #[test]
 fn frames_of_rust_are_passed() {
     assert!(answer(ask));
     assert!(answer(|| with_cleanup(ask)));
-    assert!(answer(|| with_cleanup(|| with_cleanup(|| vec![1, 2]
+    assert!(answer(|| with_cleanup(|| with_cleanup(|| [1, 2]
         .iter()
         .for_each(|_| ask())))));
-    assert!(answer(|| passes(&mut ask)));
+    assert!(answer(|| passes(&mut Call::of(ask))));
     // An unwinding agrees.
     let caught = catch_unwind(AssertUnwindSafe(|| {
-        with_cleanup(|| passes(&mut || resume_unwind(Box::new(7))))
+        with_cleanup(|| passes(&mut Call::of(|| resume_unwind(Box::new(7)))))
     }));
     assert_eq!(caught.unwrap_err().downcast_ref(), Some(&7));
 }
@@ -94,34 +105,29 @@ fn a_catch_is_passed() {
 
 #[test]
 fn rust_functions_of_c_end_the_process() {
-    assert!(!answer(|| ends_the_process(&mut ask)));
-    assert!(!answer(|| with_cleanup(|| ends_the_process(&mut || with_cleanup(ask)))));
+    assert!(!answer(|| ends_the_process(&mut Call::of(ask))));
+    assert!(!answer(|| with_cleanup(|| ends_the_process(&mut Call::of(|| {
+        with_cleanup(ask)
+    })))));
 }
 
 #[test]
 fn a_target_within_is_reached() {
     let mut within = false;
-    let mut call = || within = answer(ask);
-    ends_the_process(&mut call);
+    ends_the_process(&mut Call::of(|| within = answer(ask)));
     assert!(within);
 }
 
 #[test]
 fn the_c_library_is_not_passed() {
-    let mut numbers = [3, 1, 2];
-    // SAFETY: S7: an array of that many elements of that size.
-    assert!(!answer(|| unsafe {
-        libc::qsort(
-            numbers.as_mut_ptr().cast(),
-            3,
-            4,
-            Some(std::mem::transmute::<*const (), _>(compare as *const ())),
-        );
-    }));
-    // SAFETY: S7: as above.
-    assert!(!answer(|| unsafe {
-        qsort_unwind(numbers.as_mut_ptr().cast(), 3, 4, compare_unwind);
-    }));
+    for compare in [
+        compare as Compare as *const (),
+        compare_unwind as CompareUnwind as *const (),
+    ] {
+        let mut numbers = [3, 1, 2];
+        // SAFETY: S7: an array of that many elements of that size.
+        assert!(!answer(|| unsafe { qsort(numbers.as_mut_ptr().cast(), 3, 4, compare) }));
+    }
 }
 
 #[test]
