@@ -56,6 +56,12 @@ extern "C" fn ends_the_process(call: &mut Call<'_>) {
 }
 
 #[inline(never)]
+extern "C" fn ends_the_process_after_a_cleanup(call: &mut Call<'_>) {
+    let _guard = Guard(2);
+    (call.0)();
+}
+
+#[inline(never)]
 extern "C-unwind" fn passes(call: &mut Call<'_>) {
     let _guard = Guard(3);
     (call.0)();
@@ -106,6 +112,7 @@ fn a_catch_is_passed() {
 #[test]
 fn rust_functions_of_c_end_the_process() {
     assert!(!answer(|| ends_the_process(&mut Call::of(ask))));
+    assert!(!answer(|| ends_the_process_after_a_cleanup(&mut Call::of(ask))));
     assert!(!answer(|| with_cleanup(|| ends_the_process(&mut Call::of(|| {
         with_cleanup(ask)
     })))));

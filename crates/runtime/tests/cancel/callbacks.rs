@@ -49,13 +49,27 @@ enum Through {
     Qsort,
     QsortUnwind,
     RustOfC,
+    RustOfCWithCleanup,
 }
 
-const ALL: [Through; 3] = [Through::Qsort, Through::QsortUnwind, Through::RustOfC];
+const ALL: [Through; 4] = [
+    Through::Qsort,
+    Through::QsortUnwind,
+    Through::RustOfC,
+    Through::RustOfCWithCleanup,
+];
 
 #[inline(never)]
 extern "C" fn rust_of_c() {
     call_back();
+}
+
+/// Has something to drop while it waits: an unwinding would do that, and then end the process.
+#[inline(never)]
+extern "C" fn rust_of_c_with_cleanup() {
+    let held = std::hint::black_box(vec![1, 2]);
+    call_back();
+    assert_eq!(held.len(), 2);
 }
 
 impl Through {
@@ -69,9 +83,13 @@ impl Through {
             Through::Qsort => unsafe { qsort(base, 4, 4, compare as Compare as *const ()) },
             // SAFETY: S7: as above.
             Through::QsortUnwind => unsafe { qsort(base, 4, 4, compare_unwind as CompareUnwind as *const ()) },
-            Through::RustOfC => {
-                rust_of_c();
-                rust_of_c();
+            Through::RustOfC | Through::RustOfCWithCleanup => {
+                let function = match self {
+                    Through::RustOfC => rust_of_c,
+                    _ => rust_of_c_with_cleanup,
+                };
+                function();
+                function();
                 numbers.reverse();
             }
         }
