@@ -222,6 +222,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ("crates/runtime/src/sched/worker.rs", "resumes coroutines"),
     ("crates/runtime/src/sched/switch.rs", "jumps from stack to stack"),
     (
+        "crates/runtime/src/sched/loss.rs",
+        "takes over the fields of a coroutine that is lost",
+    ),
+    (
         "crates/runtime/src/sched/overflow.rs",
         "a signal handler: the kernel's records, and the way out of a lost stack",
     ),

@@ -20,6 +20,7 @@
 //! The first call of libgcc sets up tables and lets the loader bind symbols; `prepare` makes one for that reason. The unwinder uses a few KiB of the
 //! alternate stack.
 
+use crate::backtrace::{_Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, Frame, GO_ON, STOP};
 use crate::symbols::{self, BATCH, Owner};
 use crate::{switch, trap};
 use std::ffi::{c_int, c_void};
@@ -41,24 +42,6 @@ pub enum Frames {
     Unknown,
 }
 
-/// Opaque: libgcc's.
-#[repr(C)]
-struct UnwindContext {
-    _private: [u8; 0],
-}
-
-type Visit = unsafe extern "C" fn(*mut UnwindContext, *mut c_void) -> c_int;
-
-unsafe extern "C" {
-    fn _Unwind_Backtrace(visit: Visit, argument: *mut c_void) -> c_int;
-    fn _Unwind_GetIPInfo(context: *mut UnwindContext, ip_before_instruction: *mut c_int) -> usize;
-    fn _Unwind_GetCFA(context: *mut UnwindContext) -> usize;
-}
-
-/// `_URC_NO_REASON`: go on. Anything else ends the walk.
-const GO_ON: c_int = 0;
-const STOP: c_int = 4;
-
 /// Learns what [`look`] needs. Not for signal handlers.
 pub fn prepare() {
     trap::in_executable(0);
@@ -68,7 +51,7 @@ pub fn prepare() {
 fn is_lock_free() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
-        unsafe extern "C" fn count(_: *mut UnwindContext, frames: *mut c_void) -> c_int {
+        unsafe extern "C" fn count(_: *mut Frame, frames: *mut c_void) -> c_int {
             // SAFETY: S7: the counter that is passed below.
             unsafe { *frames.cast::<usize>() += 1 };
             GO_ON
@@ -102,7 +85,7 @@ pub fn look(program_counter: usize, stack: Range<usize>) -> Frames {
     walk.found.unwrap_or(Frames::Unknown)
 }
 
-unsafe extern "C" fn visit(context: *mut UnwindContext, walk: *mut c_void) -> c_int {
+unsafe extern "C" fn visit(context: *mut Frame, walk: *mut c_void) -> c_int {
     // SAFETY: S7: the walk that `look` passed, of which this is the only reference meanwhile.
     let walk = unsafe { &mut *walk.cast::<Walk>() };
     let mut is_exact = 0;

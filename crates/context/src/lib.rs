@@ -8,10 +8,13 @@
 //! * [`stack`]: arenas of guarded stacks;
 //! * [`trap`]: what a fault handler may do about a stack that ran into its guard;
 //! * [`frames`]: whose frames lie on an interrupted stack, by the unwind tables and the executable's symbols.
+//! * [`unwind`]: whether an unwinding would get to the frame that is to catch it.
 
+mod backtrace;
 pub mod frames;
 pub mod identity;
 pub mod stack;
 pub mod switch;
 mod symbols;
 pub mod trap;
+pub mod unwind;

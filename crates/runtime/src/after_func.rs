@@ -21,7 +21,7 @@
 //! A node in the wheel is kept by the count that the wheel owns: taken by `Arc::into_raw` when it is armed, given back by who takes it out.
 
 use crate::collections::wheel::{Entry, Wheel};
-use crate::coroutine::WaitReason;
+use crate::coroutine::{WaitReason, mask};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::park::yield_now;
@@ -30,7 +30,7 @@ use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
 use crate::sys::{StaticLock, clock};
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,8 +195,8 @@ impl Timer {
         });
         let Some(call) = call else { return };
         let (scheduler, request) = (self.keeper.scheduler, SpawnRequest::at(self.site));
-        // Without memory for a stack, or in a runtime that ends, there is no one to tell: the function is dropped.
-        let _ = spawn_on(scheduler, request, move || self.run(call));
+        // Without memory for a stack, or in a runtime that ends, there is no one to tell: the function is dropped, and the keeper lives on.
+        contained(|| drop(spawn_on(scheduler, request, move || self.run(call))));
     }
 
     fn run(&self, mut call: Call) {
@@ -215,6 +215,13 @@ impl Timer {
                 None => return,
             }
         }
+    }
+}
+
+/// Calls what may run a function's destructor, in the keeper's name. A panic in it was reported by the hook and ends here; what its payload's destructor would panic with is leaked.
+fn contained(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| mask(f))) {
+        std::mem::forget(payload);
     }
 }
 
@@ -265,8 +272,9 @@ impl Drop for End {
         });
         drop(keeper);
         self.0.wheel.with(|pending| pending.ended = true);
+        // This may be an unwinding: what the functions' destructors do is contained, and the rest is returned all the same.
         while let Some(timer) = self.0.take_due(u64::MAX) {
-            drop(timer);
+            contained(|| drop(timer));
         }
     }
 }

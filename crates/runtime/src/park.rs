@@ -59,7 +59,8 @@ fn wait_for_token(core: &'static Core, deadline_ns: Option<u64>) {
 /// The token of an OS thread is std's.
 fn park_thread(timeout: Option<Duration>) {
     raise_if_cancelled();
-    let left = effective_deadline_ns().map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
+    // One that has passed and has not unwound the caller, for C is in the way, does not count.
+    let left = effective_deadline_ns().and_then(|deadline_ns| deadline_ns.checked_sub(clock::now_ns()));
     let left = left.map(Duration::from_nanos);
     match timeout.into_iter().chain(left).min() {
         None => std::thread::park(),

@@ -12,29 +12,42 @@
 //! |---|---|---|
 //! | `Queued` | submit | waits |
 //! | `Started` | the dispatcher | takes the coroutine's handle, and waits for its end |
-//! | `Unwanted` | the handle's `cancel` | is told `Cancelled`; the dispatcher drops the function |
+//! | `Dropping` | whoever takes the function out unrun: `cancel`, `shutdown_now` | waits |
+//! | `Dropped` | the same, afterwards; the dispatcher, if the runtime refuses | is told `Cancelled`, or the panic of a destructor |
 //! | `Detached` | the handle's drop | is gone; the function runs all the same |
-//! | `Dropped` | the entry's drop, if it was not started | is told `Cancelled` |
 //!
-//! A coroutine that runs out of stack is not unwound and keeps its slot: the pool is smaller by one from then on.
+//! # Destructors
+//! The dispatcher is whoever happened to come by, in another's name: a submitter, or a function that has just ended. What others submitted must not unwind there, or
+//! nothing would be started any more. So a function that will not run is taken out of its [`Task`] and dropped by who gave it up; the dispatcher finds the task empty.
+//! Destructors of functions run caught and masked, and a panic in one is the outcome of that very function: its handle is told `Panicked`, nobody else.
+//!
+//! A coroutine that runs out of stack is not unwound; its slot is given back by [`on_lost`].
 
-use crate::coroutine::{JoinError, WaitReason};
+use crate::coroutine::{JoinError, WaitReason, mask, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::handle::JoinHandle;
 use crate::runtime::ambient;
 use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-type Job = Box<dyn FnOnce(Slot) + Send>;
+/// A function of any type, as the pool has it.
+trait Job: Send + Sync {
+    /// Starts it, unless it was given up. Runs no code of the user's that could unwind.
+    fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: Slot);
+
+    /// Drops it uncalled, if it has not started.
+    fn give_up(&self);
+}
 
 struct Queue {
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<Arc<dyn Job>>,
     /// Places promised to those who are about to add a job.
     reserved: usize,
     running: usize,
@@ -129,7 +142,7 @@ impl Shared {
             });
             let Some(job) = job else { return };
             continues = true;
-            job(Slot(self.clone()));
+            job.start(self.scheduler, Slot(self.clone()));
         }
     }
 
@@ -241,16 +254,22 @@ impl Pool {
             Err(SubmitError::Closed(())) => return Err(SubmitError::Closed(body)),
             Err(SubmitError::Full(())) => return Err(SubmitError::Full(body)),
         }
-        let stage = Arc::new(Monitor::new(Stage::Queued));
-        let entry = Entry(stage.clone());
-        let scheduler = self.shared.scheduler;
-        let job: Job = Box::new(move |slot| entry.start(scheduler, site, slot, body));
+        let state = State {
+            body: Some(Box::new(body) as Body<T>),
+            stage: Stage::Queued,
+            is_cancelled: false,
+        };
+        let task = Arc::new(Task {
+            site,
+            state: Monitor::new(state),
+        });
+        let job = task.clone();
         self.shared.queue.with(|queue| {
             queue.reserved -= 1;
             queue.jobs.push_back(job);
         });
         self.shared.dispatch();
-        Ok(PoolHandle { stage })
+        Ok(PoolHandle { task })
     }
 
     /// Waits until nothing runs and nothing is queued.
@@ -288,13 +307,14 @@ impl Pool {
         self.wait();
     }
 
-    /// [Closes](Self::close) the pool, drops what is queued (its handles are told [`JoinError::Cancelled`]), and [waits](Self::wait) for what runs.
+    /// [Closes](Self::close) the pool, drops what is queued (its handles are told [`JoinError::Cancelled`], or of a panic in its own destructor), and
+    /// [waits](Self::wait) for what runs.
     pub fn shutdown_now(&self) {
         let dropped = self.shared.queue.update(|queue| {
             queue.closed = true;
             (std::mem::take(&mut queue.jobs), Wake::All)
         });
-        drop(dropped);
+        dropped.iter().for_each(|job| job.give_up());
         self.wait();
     }
 
@@ -322,72 +342,131 @@ impl fmt::Debug for Pool {
     }
 }
 
+type Body<T> = Box<dyn FnOnce() -> T + Send>;
+type Payload = Box<dyn Any + Send>;
+
 /// See the head of the file.
 enum Stage<T> {
     Queued,
     Started(JoinHandle<T>),
-    Unwanted,
+    Dropping,
+    Dropped(Option<Payload>),
     Detached,
-    Dropped,
 }
 
-/// A function's side of its stage.
-struct Entry<T>(Arc<Monitor<Stage<T>>>);
+struct State<T> {
+    /// The function, until somebody starts it or gives it up.
+    body: Option<Body<T>>,
+    stage: Stage<T>,
+    /// It was cancelled while it was being started.
+    is_cancelled: bool,
+}
 
-impl<T: Send + 'static> Entry<T> {
-    fn start<F>(self, scheduler: &'static Scheduler, site: &'static Location<'static>, slot: Slot, body: F)
-    where
-        F: FnOnce() -> T + Send + 'static,
-    {
-        if self.0.with(|stage| matches!(stage, Stage::Unwanted)) {
+/// A function: what the queue and the handle share.
+struct Task<T> {
+    site: &'static Location<'static>,
+    state: Monitor<State<T>>,
+}
+
+impl<T: Send + 'static> Job for Task<T> {
+    fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: Slot) {
+        let Some(body) = self.state.with(|state| state.body.take()) else {
             return;
-        }
+        };
         let run = move || {
+            let pool = slot.0.clone();
+            on_lost(move || drop(Slot(pool)));
             let _slot = slot;
             body()
         };
-        // In a runtime that ends nothing can be started: the handle is told when the entry is dropped.
-        let Ok(handle) = spawn_on(scheduler, SpawnRequest::at(site), run) else {
-            return;
-        };
-        let unclaimed = self.0.update(|stage| match stage {
-            Stage::Queued => {
-                *stage = Stage::Started(handle);
-                (None, Wake::All)
+        // In a runtime that ends nothing can be started, and the function is dropped.
+        match contained(|| spawn_on(scheduler, SpawnRequest::at(self.site), run)) {
+            Ok(Ok(handle)) => self.started(handle),
+            Ok(Err(_)) => self.dropped(None),
+            Err(payload) => self.dropped(Some(payload)),
+        }
+    }
+
+    fn give_up(&self) {
+        let body = self.state.with(|state| {
+            let body = state.body.take();
+            if body.is_some() && matches!(state.stage, Stage::Queued) {
+                state.stage = Stage::Dropping;
             }
-            other => (Some((handle, matches!(other, Stage::Unwanted))), Wake::None),
+            body
         });
-        if let Some((handle, true)) = unclaimed {
-            handle.cancel();
+        if let Some(body) = body {
+            self.dropped(contained(|| drop(body)).err());
         }
     }
 }
 
-impl<T> Drop for Entry<T> {
-    fn drop(&mut self) {
-        self.0.update(|stage| {
-            if matches!(stage, Stage::Queued) {
-                *stage = Stage::Dropped;
+impl<T> Task<T> {
+    fn started(&self, handle: JoinHandle<T>) {
+        let unwanted = self.state.update(|state| {
+            let unwanted = state.is_cancelled.then(|| handle.coroutine());
+            if matches!(state.stage, Stage::Queued) {
+                state.stage = Stage::Started(handle);
+                ((unwanted, None), Wake::All)
+            } else {
+                ((unwanted, Some(handle)), Wake::None)
             }
-            ((), Wake::All)
         });
+        let (unwanted, unclaimed) = unwanted;
+        if let Some(coroutine) = unwanted {
+            coroutine.cancel();
+        }
+        // It may have ended by now, and its result goes here.
+        if let Some(handle) = unclaimed
+            && let Err(payload) = contained(|| drop(handle))
+        {
+            discard(payload);
+        }
     }
+
+    /// The function is gone, uncalled; its destructor may have panicked.
+    fn dropped(&self, panic: Option<Payload>) {
+        let unclaimed = self.state.update(|state| {
+            if matches!(state.stage, Stage::Detached) {
+                return (panic, Wake::None);
+            }
+            state.stage = Stage::Dropped(panic);
+            (None, Wake::All)
+        });
+        if let Some(payload) = unclaimed {
+            discard(payload);
+        }
+    }
+}
+
+/// Drops a panic that nobody asks for. What its payload's destructor panics with is leaked.
+fn discard(payload: Payload) {
+    if let Err(second) = contained(|| drop(payload)) {
+        std::mem::forget(second);
+    }
+}
+
+/// Calls what runs destructors of a function: nothing unwinds out of it, and no wait in it is cut short.
+fn contained<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
+    catch_unwind(AssertUnwindSafe(|| mask(f)))
 }
 
 /// The right to wait for a function of a pool and to take its result. Dropping it lets the function run without.
 pub struct PoolHandle<T> {
-    stage: Arc<Monitor<Stage<T>>>,
+    task: Arc<Task<T>>,
 }
 
 impl<T> PoolHandle<T> {
     /// Waits for the function's end and takes its result. Blocking and cancellation as [`JoinHandle::join`].
     ///
     /// # Errors
-    /// [`JoinError`] when the function panicked, was cancelled or dropped before it ended, or ran out of stack.
+    /// [`JoinError`] when the function panicked, was cancelled or dropped before it ended, or ran out of stack. If it was dropped without having run and a
+    /// destructor in it panicked, that is its panic.
     pub fn join(self) -> Result<T, JoinError> {
         match self.take_started(None) {
-            Some(Some(handle)) => handle.join(),
-            _ => Err(JoinError::Cancelled),
+            Some(Ok(handle)) => handle.join(),
+            Some(Err(error)) => Err(error),
+            None => Err(JoinError::Cancelled),
         }
     }
 
@@ -399,61 +478,75 @@ impl<T> PoolHandle<T> {
         let deadline_ns = deadline_after(timeout);
         match self.take_started(Some(deadline_ns)) {
             None => Err(self),
-            Some(None) => Ok(Err(JoinError::Cancelled)),
-            Some(Some(mut handle)) => {
+            Some(Err(error)) => Ok(Err(error)),
+            Some(Ok(mut handle)) => {
                 if handle.wait_until(Some(deadline_ns)) {
                     return Ok(handle.take());
                 }
-                self.stage.with(|stage| *stage = Stage::Started(handle));
+                self.task.state.with(|state| state.stage = Stage::Started(handle));
                 Err(self)
             }
         }
     }
 
-    /// The coroutine's handle, once it has one; `Some(None)` if it never will, `None` at the deadline.
-    fn take_started(&self, deadline_ns: Option<u64>) -> Option<Option<JoinHandle<T>>> {
-        self.stage.wait(WaitReason::Join, |stage, expired| match stage {
-            Stage::Queued if expired => Look::Done(None),
-            Stage::Queued => Look::Wait(deadline_ns),
-            Stage::Started(_) => match std::mem::replace(stage, Stage::Detached) {
-                Stage::Started(handle) => Look::Done(Some(Some(handle))),
-                _ => Look::Done(Some(None)),
-            },
-            Stage::Unwanted | Stage::Detached | Stage::Dropped => Look::Done(Some(None)),
-        })
+    /// The coroutine's handle once it has one, or why it never will; `None` at the deadline.
+    fn take_started(&self, deadline_ns: Option<u64>) -> Option<Result<JoinHandle<T>, JoinError>> {
+        self.task
+            .state
+            .wait(WaitReason::Join, |state, expired| match state.stage {
+                Stage::Queued | Stage::Dropping if expired => Look::Done(None),
+                Stage::Queued | Stage::Dropping => Look::Wait(deadline_ns),
+                Stage::Started(_) | Stage::Dropped(_) | Stage::Detached => {
+                    Look::Done(Some(match std::mem::replace(&mut state.stage, Stage::Detached) {
+                        Stage::Started(handle) => Ok(handle),
+                        Stage::Dropped(Some(payload)) => Err(JoinError::Panicked(payload)),
+                        _ => Err(JoinError::Cancelled),
+                    }))
+                }
+            })
     }
 
     /// Whether the function has ended, or never will run: a [`join`](Self::join) would not wait.
     pub fn is_finished(&self) -> bool {
-        self.stage.with(|stage| match stage {
+        self.task.state.with(|state| match &state.stage {
             Stage::Started(handle) => handle.is_finished(),
-            Stage::Queued | Stage::Detached => false,
-            Stage::Unwanted | Stage::Dropped => true,
+            Stage::Queued | Stage::Dropping | Stage::Detached => false,
+            Stage::Dropped(_) => true,
         })
     }
 
-    /// Asks the function to end: one that waits for its turn is dropped, one that runs is cancelled as by [`JoinHandle::cancel`].
+    /// Asks the function to end: one that waits for its turn is dropped, here and now; one that runs is cancelled as by [`JoinHandle::cancel`].
+    ///
+    /// A panic in a destructor of one that is dropped is [its outcome](Self::join), and does not come out of here; a wait in one is not cut short.
     pub fn cancel(&self) {
-        let running = self.stage.update(|stage| match stage {
-            Stage::Started(handle) => (Some(handle.coroutine()), Wake::None),
+        let (running, body) = self.task.state.with(|state| match &state.stage {
+            Stage::Started(handle) => (Some(handle.coroutine()), None),
             Stage::Queued => {
-                *stage = Stage::Unwanted;
-                (None, Wake::All)
+                let body = state.body.take();
+                if body.is_some() {
+                    state.stage = Stage::Dropping;
+                }
+                state.is_cancelled = true;
+                (None, body)
             }
-            Stage::Unwanted | Stage::Detached | Stage::Dropped => (None, Wake::None),
+            Stage::Dropping | Stage::Dropped(_) | Stage::Detached => (None, None),
         });
-        if let Some(running) = running {
-            running.cancel();
+        if let Some(coroutine) = running {
+            coroutine.cancel();
+        }
+        if let Some(body) = body {
+            self.task.dropped(contained(|| drop(body)).err());
         }
     }
 }
 
 impl<T> Drop for PoolHandle<T> {
     fn drop(&mut self) {
-        let _handle = self.stage.with(|stage| match stage {
-            Stage::Queued | Stage::Started(_) => Some(std::mem::replace(stage, Stage::Detached)),
-            Stage::Unwanted | Stage::Detached | Stage::Dropped => None,
-        });
+        // A handle, or a payload, whose destructor runs outside the lock.
+        let _stage = self
+            .task
+            .state
+            .with(|state| std::mem::replace(&mut state.stage, Stage::Detached));
     }
 }
 

@@ -5,25 +5,32 @@
 //! wins. If all resolvers are gone the promise is abandoned, which is an outcome as well: nobody waits for ever.
 //!
 //! The winner is decided under the lock (`claimed`), the outcome is written without it (moving a value is no user code, but its drop may be), and announced under the
-//! lock again (`settled`): then those who wait are woken and the steps are taken out. The outcome never changes afterwards, so it is read without a lock.
+//! lock again (`settled`): then those who wait are woken and the steps are taken out. The outcome never changes afterwards, so it is read without a lock. It is counted, so that
+//! several promises may have the same.
 //!
 //! The steps hold the promise that holds them; being settled, which happens at the latest when the last resolver goes, breaks the circle.
 //!
 //! # Steps
 //! A step ([`then`](Promise::then), [`fail`](Promise::fail), …) costs its closure as long as it waits; when the outcome is there it runs on a coroutine of its own, in the
-//! runtime of who added it. Not on the resolver's stack: that may be any thread, holding any lock. (Only `all` and `race` clone there.) Steps take clones, for
+//! runtime of who added it. Not on the resolver's stack: that may be any thread, holding any lock, and no code of the user's runs there, not even a `Clone`. Steps take clones, for
 //! a promise has many readers.
 //!
-//! A step that panics, is cancelled, or cannot be started drops the resolver of the promise that it was to fill: that one is abandoned, and says so.
+//! What runs on the resolver's stack is the beginning of a step: it spawns the coroutine, or, in [`race`](Promise::race), settles the next promise with the same outcome. Then
+//! that one's steps are due. They go to the end of one list ([`Due`]) that the first settler works off, so promises that hang on one another in a chain of any length need no
+//! more stack than one.
+//!
+//! A step that panics, is cancelled, or cannot be started drops the resolver of the promise that it was to fill: that one is abandoned, and says so. One that runs out of stack
+//! drops nothing; it is abandoned by [`on_lost`].
 
-use crate::coroutine::WaitReason;
+use crate::coroutine::{WaitReason, mask, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::runtime::ambient;
 use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
+use std::collections::VecDeque;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -65,7 +72,13 @@ impl<E: std::error::Error + 'static> std::error::Error for PromiseError<E> {
 }
 
 type Outcome<T, E> = Result<T, PromiseError<E>>;
-type Step = Box<dyn FnOnce() + Send>;
+
+/// Begins what is to be done with an outcome; what becomes due by that is added to the list.
+type Step = Box<dyn FnOnce(&mut Due) + Send>;
+
+/// The steps that are due: see the head of the file.
+#[derive(Default)]
+struct Due(VecDeque<Step>);
 
 struct State {
     resolvers: usize,
@@ -77,7 +90,7 @@ struct State {
 }
 
 struct Shared<T, E> {
-    outcome: OnceLock<Outcome<T, E>>,
+    outcome: OnceLock<Arc<Outcome<T, E>>>,
     state: Monitor<State>,
 }
 
@@ -139,7 +152,7 @@ impl<T, E> Promise<T, E> {
 
     /// The outcome, if it is there.
     pub fn get(&self) -> Option<Result<&T, PromiseError<&E>>> {
-        self.shared.outcome.get().map(borrowed)
+        self.shared.outcome.get().map(|outcome| borrowed(outcome))
     }
 
     /// Waits for the outcome, and lends it.
@@ -177,7 +190,7 @@ impl<T, E> Promise<T, E> {
         E: Clone,
     {
         self.shared.wait(Some(deadline_after(timeout)));
-        self.shared.outcome.get().cloned()
+        self.shared.outcome.get().map(|outcome| Outcome::clone(outcome))
     }
 }
 
@@ -200,11 +213,7 @@ where
     #[track_caller]
     pub fn spawn(body: impl FnOnce() -> Result<T, E> + Send + 'static) -> Self {
         let (promise, resolver) = Self::new();
-        let run = move || {
-            // The body had no resolver to decide it with.
-            let _ = resolver.settle(body().map_err(PromiseError::Rejected));
-        };
-        crate::spawn::spawn(run);
+        crate::spawn::spawn(move || resolver.fill(|| body().map_err(PromiseError::Rejected)));
         promise
     }
 
@@ -235,15 +244,14 @@ where
         U: Send + Sync + 'static,
         F: Send + Sync + 'static,
     {
-        let scheduler = ambient().unwrap_or_else(|error| panic!("the runtime does not start: {error}"));
+        let scheduler = expect_ambient();
         let (promise, resolver) = Promise::new();
         let source = self.clone();
-        self.shared.add_step(Box::new(move || {
-            run_step(scheduler, site, move || {
+        self.shared.add_step(Box::new(move |due| {
+            resolver.fill_later(scheduler, site, due, || {
                 let outcome = source.shared.outcome();
                 drop(source);
-                // The new promise has no other resolver, so nobody has decided it.
-                let _ = resolver.settle(step(outcome));
+                step(outcome)
             });
         }));
         promise
@@ -289,29 +297,39 @@ where
         })
     }
 
-    /// All values, in the order of the promises, or the first error that comes.
+    /// All values, in the order of the promises, or the first error that comes. The values are cloned on a coroutine.
+    ///
+    /// # Panics
+    /// When the default runtime does not start.
     #[track_caller]
     pub fn all(promises: impl IntoIterator<Item = Self>) -> Promise<Vec<T>, E> {
+        let (scheduler, site) = (expect_ambient(), Location::caller());
         let promises: Arc<[Self]> = promises.into_iter().collect();
         let (all, resolver) = Promise::new();
         if promises.is_empty() {
+            // Nobody else can have decided it.
             let _ = resolver.settle(Ok(Vec::new()));
         }
         let missing = Arc::new(Monitor::new(promises.len()));
         for promise in promises.iter() {
             let (source, promises) = (promise.clone(), promises.clone());
             let (missing, resolver) = (missing.clone(), resolver.clone());
-            promise.shared.add_step(Box::new(move || {
-                let left = missing.with(|missing| {
-                    *missing -= 1;
-                    *missing
+            promise.shared.add_step(Box::new(move |due| {
+                let failed = source.shared.has_failed();
+                let decides = missing.with(|missing| {
+                    let waits = *missing > 0;
+                    *missing = if failed { 0 } else { missing.saturating_sub(1) };
+                    waits && *missing == 0
                 });
-                // An earlier error may have decided already.
-                let _ = match source.shared.outcome() {
-                    Err(error) => resolver.settle(Err(error)),
-                    Ok(_) if left > 0 => Ok(()),
-                    Ok(_) => resolver.settle(promises.iter().map(|one| one.shared.outcome()).collect()),
-                };
+                if decides {
+                    resolver.fill_later(scheduler, site, due, move || {
+                        if failed {
+                            source.shared.outcome().map(|_| Vec::new())
+                        } else {
+                            promises.iter().map(|one| one.shared.outcome()).collect()
+                        }
+                    });
+                }
             }));
         }
         all
@@ -323,19 +341,19 @@ where
         let (first, resolver) = Self::new();
         for promise in promises {
             let resolver = resolver.clone();
-            let source = promise.clone();
-            promise.shared.add_step(Box::new(move || {
-                // Another may have been first.
-                let _ = resolver.settle(source.shared.outcome());
+            let source = promise.shared.clone();
+            promise.shared.add_step(Box::new(move |due| {
+                if let Some(outcome) = source.outcome.get() {
+                    resolver.settle_with(outcome.clone(), due);
+                }
             }));
         }
         first
     }
 }
 
-/// Runs a step on a coroutine. In a runtime that ends it cannot: its drop tells whoever waits for the promise that it was to fill.
-fn run_step(scheduler: &'static Scheduler, site: &'static Location<'static>, step: impl FnOnce() + Send + 'static) {
-    drop(spawn_on(scheduler, SpawnRequest::at(site), step));
+fn expect_ambient() -> &'static Scheduler {
+    ambient().unwrap_or_else(|error| panic!("the runtime does not start: {error}"))
 }
 
 impl<T, E> Shared<T, E> {
@@ -355,7 +373,12 @@ impl<T, E> Shared<T, E> {
         T: Clone,
         E: Clone,
     {
-        self.outcome.get().cloned().unwrap_or(Err(PromiseError::Abandoned))
+        let outcome = self.outcome.get().map(|outcome| Outcome::clone(outcome));
+        outcome.unwrap_or(Err(PromiseError::Abandoned))
+    }
+
+    fn has_failed(&self) -> bool {
+        self.outcome.get().is_none_or(|outcome| outcome.is_err())
     }
 
     /// Runs the step once the promise is settled: by who settles it, or now.
@@ -367,9 +390,57 @@ impl<T, E> Shared<T, E> {
             state.steps.push(step);
             None
         });
-        if let Some(step) = due {
-            step();
+        work_off(Due(due.into_iter().collect()));
+    }
+}
+
+/// Begins the steps that are due, and those that become due by it. Each may drop what a user gave it, if it cannot be started: the others come all the same, and the first
+/// panic goes on afterwards, unless there is one already.
+fn work_off(mut due: Due) {
+    let mut panic = None;
+    while let Some(step) = due.0.pop_front() {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| mask(|| step(&mut due)))) {
+            match panic {
+                None => panic = Some(payload),
+                // What its destructor would panic with is nobody's.
+                Some(_) => std::mem::forget(payload),
+            }
         }
+    }
+    match panic {
+        Some(payload) if !std::thread::panicking() => resume_unwind(payload),
+        payload => std::mem::forget(payload),
+    }
+}
+
+impl<T, E> Resolver<T, E>
+where
+    T: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    /// Gives the promise the outcome of `f`, on a coroutine. In a runtime that ends there is none to be had, and the promise is abandoned.
+    fn fill_later(
+        self,
+        scheduler: &'static Scheduler,
+        site: &'static Location<'static>,
+        due: &mut Due,
+        f: impl FnOnce() -> Outcome<T, E> + Send + 'static,
+    ) {
+        // So that the one in the closure is not the last: its drop would begin what is due in a frame above this.
+        let resolver = self.clone();
+        let spawned = spawn_on(scheduler, SpawnRequest::at(site), move || resolver.fill(f));
+        if spawned.is_err() {
+            self.settle_with(Arc::new(Err(PromiseError::Abandoned)), due);
+        }
+    }
+
+    /// Gives the promise, which no other resolver decides, the outcome of `f`. If the coroutine is lost in it, the promise is abandoned.
+    fn fill(self, f: impl FnOnce() -> Outcome<T, E>) {
+        let other = self.clone();
+        on_lost(move || {
+            let _ = other.settle(Err(PromiseError::Abandoned));
+        });
+        let _ = self.settle(f());
     }
 }
 
@@ -409,20 +480,39 @@ impl<T, E> Resolver<T, E> {
     }
 
     fn settle(&self, outcome: Outcome<T, E>) -> Result<(), Outcome<T, E>> {
-        let claimed = self
+        let mut due = Due::default();
+        if self.claim() {
+            self.announce(Arc::new(outcome), &mut due);
+            work_off(due);
+            Ok(())
+        } else {
+            Err(outcome)
+        }
+    }
+
+    /// As [`settle`](Self::settle), with the outcome of another promise perhaps, and unless it is decided already; the steps are left to the caller.
+    fn settle_with(&self, outcome: Arc<Outcome<T, E>>, due: &mut Due) {
+        if self.claim() {
+            self.announce(outcome, due);
+        }
+    }
+
+    fn claim(&self) -> bool {
+        !self
             .shared
             .state
-            .with(|state| std::mem::replace(&mut state.claimed, true));
-        if claimed {
-            return Err(outcome);
-        }
-        self.shared.outcome.set(outcome)?;
+            .with(|state| std::mem::replace(&mut state.claimed, true))
+    }
+
+    /// The outcome is this; the caller has claimed it.
+    fn announce(&self, outcome: Arc<Outcome<T, E>>, due: &mut Due) {
+        // Only who has claimed it comes here, so it is not there yet.
+        let _ = self.shared.outcome.set(outcome);
         let steps = self.shared.state.update(|state| {
             state.settled = true;
             (std::mem::take(&mut state.steps), Wake::All)
         });
-        steps.into_iter().for_each(|step| step());
-        Ok(())
+        due.0.extend(steps);
     }
 }
 

@@ -6,10 +6,20 @@
 //! # Order of the end
 //! The closure ends; the children are waited for; what was deferred runs, newest first; the scope returns, or goes on unwinding. So what is deferred
 //! may use, alone, what the children borrowed. While the scope waits it holds the closure's panic, if any, caught.
+//!
+//! # Who may still spawn
+//! A function that is deferred has the scope in reach: it may spawn, and defer. So there is no moment after which nobody spawns, but one at which nobody is left who could:
+//! *no child is alive and nothing is deferred*. Children are waited for again after each deferred function, and the scope ends at that moment ([`finish`]). Then it is
+//! for good. A child that a deferred function leaves behind is cancelled first: what is deferred is the end of the scope, and nobody who is left would ask it to stop. Whoever spawns or defers does so from code that borrows the scope for `'scope`, and such code runs in the closure (ended), in a child (none is alive: it leaves the
+//! group after its captures, its result, and its locals are gone), or in a deferred function (none is left). A value that borrows the scope is in a frame of these, in a
+//! child's core (its result, dropped before it leaves, or taken by a handle, which again is such a value), or leaked: a leaked value's destructor does not run. What the
+//! scope itself holds at its end, the closure's value and caught panics, cannot name `'scope`.
+//!
+//! Nothing may unwind out of [`finish`] meanwhile: deferred functions run caught, and so does the destructor of a panic's payload that another panic displaces.
 
 use crate::coroutine::{
-    Critical, Group, JoinError, OpenScope, Outcome, WaitReason, caught, current_core, effective_deadline_ns, mask,
-    park, park_thread_until, raise_if_cancelled, resume,
+    Critical, Group, JoinError, OpenScope, Outcome, WaitReason, caught, current_core, effective_deadline_ns,
+    is_interrupted, mask, park, park_thread_until, raise_if_cancelled, resume,
 };
 use crate::driver::timers;
 use crate::handle::{Coroutine, JoinHandle};
@@ -83,25 +93,74 @@ where
         scope: PhantomData,
         env: PhantomData,
     };
-    let (outcome, interrupted) = OpenScope::during(&scope.group, || {
+    let (outcome, ended) = OpenScope::during(&scope.group, || {
         let outcome = catch_unwind(AssertUnwindSafe(|| body(&scope)));
         if outcome.is_err() {
             caught();
             scope.group.on_panic();
         }
-        (outcome, wait_for_children(&scope.group))
+        (outcome, finish(&scope.group, &scope.deferred))
     });
-    let deferred = run_deferred(&scope.deferred);
-    match (outcome, deferred) {
-        (Err(payload), _) | (Ok(_), Err(payload)) => resume(payload),
-        (Ok(_), Ok(())) if scope.group.has_panicked() => panic!("a scoped coroutine panicked"),
-        (Ok(value), Ok(())) => {
-            // A child may have noticed first that the time is up.
-            if interrupted || scope.group.is_cancelled() {
-                raise_if_cancelled();
+    let value = match (outcome, ended.panic) {
+        (Ok(value), None) => value,
+        (Ok(_), Some(payload)) => resume(payload),
+        (Err(payload), displaced) => {
+            if let Some(displaced) = displaced {
+                discard(displaced);
             }
-            value
+            resume(payload)
         }
+    };
+    assert!(!scope.group.has_panicked(), "a scoped coroutine panicked");
+    // A child may have noticed first that the time is up.
+    if ended.interrupted || scope.group.is_cancelled() {
+        raise_if_cancelled();
+    }
+    value
+}
+
+/// How the scope's end went.
+struct Ended {
+    /// The caller was cancelled, or its time was up.
+    interrupted: bool,
+    /// The first panic of a deferred function.
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+/// Waits for the children and runs what is deferred, until there is neither. See the head of the file. Does not unwind.
+fn finish(group: &Group, deferred: &Lock<Vec<Deferred>>) -> Ended {
+    let mut ended = Ended {
+        interrupted: wait_for_children(group),
+        panic: None,
+    };
+    loop {
+        let newest = {
+            let _critical = Critical::enter();
+            deferred.lock().pop()
+        };
+        let Some(f) = newest else { return ended };
+        let was_cancelled = group.is_cancelled();
+        // Undisturbed; all of it runs, whatever comes of one.
+        match catch_unwind(AssertUnwindSafe(|| mask(f))) {
+            Ok(()) => {}
+            Err(payload) if ended.panic.is_none() => ended.panic = Some(payload),
+            Err(payload) => discard(payload),
+        }
+        if !group.is_empty() {
+            group.cancel_children();
+            ended.interrupted |= wait_for_children(group);
+        }
+        if !was_cancelled {
+            // The next one may have children of its own.
+            group.forget_cancel();
+        }
+    }
+}
+
+/// Drops a panic's payload where nothing may unwind. What its destructor panics with is leaked.
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| mask(|| drop(payload)))) {
+        std::mem::forget(second);
     }
 }
 
@@ -126,7 +185,7 @@ fn wait_for_children_on_thread(group: &Group) -> bool {
     while !group.is_empty() {
         match effective_deadline_ns() {
             Some(deadline_ns) if !interrupted && clock::now_ns() < deadline_ns => park_thread_until(deadline_ns),
-            Some(_) if !interrupted && !std::thread::panicking() => {
+            Some(_) if !interrupted && is_interrupted() => {
                 group.cancel_children();
                 interrupted = true;
             }
@@ -134,20 +193,6 @@ fn wait_for_children_on_thread(group: &Group) -> bool {
         }
     }
     interrupted
-}
-
-/// Runs what was deferred, and what that defers, undisturbed. All of it runs; the first panic is the error.
-fn run_deferred(deferred: &Lock<Vec<Deferred>>) -> Result<(), Box<dyn Any + Send>> {
-    let next = || {
-        let _critical = Critical::enter();
-        deferred.lock().pop()
-    };
-    let mut outcome = Ok(());
-    while let Some(f) = next() {
-        let run = catch_unwind(AssertUnwindSafe(|| mask(f)));
-        outcome = outcome.and(run);
-    }
-    outcome
 }
 
 impl std::fmt::Debug for Scope<'_, '_> {
@@ -174,7 +219,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Has `f` run at the end of the scope, whether that is reached by returning, by a panic or by cancellation: after the closure and all
-    /// children have ended, the last deferred first.
+    /// children have ended, the last deferred first. What it spawns, and has not ended when it returns, is cancelled, and waited for before the next deferred function runs; what
+    /// it defers is that next one.
     ///
     /// # Cancellation
     /// Masked in `f`, as by [`mask_cancel`](crate::mask_cancel).

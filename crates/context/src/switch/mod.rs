@@ -112,6 +112,11 @@ pub unsafe fn prepare(context: &Context, stack_top: *mut u8, entry: Entry) {
     context.stack_pointer.set(stack_pointer);
 }
 
+/// Whether a function that begins at this address is the one below the entry function of every [`prepare`]d context: an unwinder's last frame.
+pub fn is_entry(function: usize) -> bool {
+    arch::is_entry(function)
+}
+
 /// Suspends the running execution in `from` and continues `to`. Returns when somebody switches to `from`, possibly on another OS thread.
 ///
 /// # Safety

@@ -78,6 +78,11 @@ pub(crate) fn entry_code() -> Range<usize> {
     silken_coroutine_entry as *const () as usize..silken_coroutine_entry_end as *const () as usize
 }
 
+/// Whether a function that begins at this address is the one below every context's entry function.
+pub(super) fn is_entry(function: usize) -> bool {
+    function == silken_coroutine_entry as *const () as usize
+}
+
 pub(super) unsafe fn prepare(stack_top: *mut u8, entry: Entry) -> usize {
     // After the two pops the stack pointer is 16-byte aligned again, as the convention wants it before a `call`.
     let frame: [usize; 4] = [silken_coroutine_entry as *const () as usize, entry as usize, 0, 0];

@@ -23,7 +23,7 @@
 //! *Lock-free rings* (crossbeam's array and list flavours): faster where many cores meet at one channel, but a hand-off to a parked receiver, the exact bound,
 //! close and select then each need a protocol of their own around the ring. Here they are one state. *Two locks* (head and tail): a rendezvous needs both.
 
-use super::queue::{Block, Queue};
+use super::queue::{Block, Queue, move_out};
 use super::waiter::{SOLE, Ticket, Waiter};
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::collections::list::List;
@@ -31,6 +31,7 @@ use crate::coroutine::{Critical, Outcome, Unparker, WaitReason, raise_if_cancell
 use crate::driver::timers;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::sys::{Lock, clock};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 /// Wakes gathered under one hold of the lock; a guess, as the futex table's.
@@ -65,8 +66,8 @@ enum Sent {
 
 /// What came of an attempt to receive.
 enum Received<T> {
+    /// The message is in its place.
     Message {
-        message: T,
         wake: Option<Unparker>,
         drained: Option<Box<Block<T>>>,
     },
@@ -102,18 +103,23 @@ impl<T> State<T> {
                 None => return Sent::NeedsBlock,
             }
         }
-        self.queue.push(offer.take().expect("a send offers a message"));
+        self.queue.push(offer);
         Sent::Done(None)
     }
 
     /// Gives the message to the first receiver that still waits.
     #[inline]
     fn hand_over(&mut self, offer: &mut Option<T>) -> Option<Option<Unparker>> {
-        take_waiter(&mut self.receivers, |slot| *slot = offer.take())
+        take_waiter(&mut self.receivers, |slot| std::mem::swap(slot, offer))
     }
 
     #[inline]
-    fn receive(&mut self, capacity: usize, block: &mut Option<Box<Block<T>>>) -> Received<T> {
+    fn receive(
+        &mut self,
+        place: &mut MaybeUninit<T>,
+        capacity: usize,
+        block: &mut Option<Box<Block<T>>>,
+    ) -> Received<T> {
         // For the sender whose message moves up. Room comes from the pop below, a block does not.
         if !self.senders.is_empty() && capacity > 0 && self.queue.needs_block() {
             match block.take() {
@@ -121,19 +127,18 @@ impl<T> State<T> {
                 None => return Received::NeedsBlock,
             }
         }
-        if let Some((message, drained)) = self.queue.pop() {
+        if let Some(drained) = self.queue.pop_into(place) {
             let queue = &mut self.queue;
-            let wake = take_waiter(&mut self.senders, |slot| {
-                queue.push(slot.take().expect("a waiting sender offers a message"));
-            });
+            let wake = take_waiter(&mut self.senders, |slot| queue.push(slot));
             let wake = wake.flatten();
-            return Received::Message { message, wake, drained };
+            return Received::Message { wake, drained };
         }
-        let mut message = None;
-        if let Some(wake) = take_waiter(&mut self.senders, |slot| message = slot.take()) {
-            let message = message.expect("a waiting sender offers a message");
+        let to_place = |slot: &mut Option<T>| {
+            assert!(move_out(slot, place), "a waiting sender offers a message");
+        };
+        if let Some(wake) = take_waiter(&mut self.senders, to_place) {
             let drained = None;
-            return Received::Message { message, wake, drained };
+            return Received::Message { wake, drained };
         }
         if self.closed { Received::Closed } else { Received::Empty }
     }
@@ -221,13 +226,22 @@ impl<T> Channel<T> {
 
     #[inline]
     pub(super) fn try_recv(&self) -> Result<T, TryRecvError> {
+        let mut place = MaybeUninit::uninit();
+        self.try_recv_into(&mut place)?;
+        // SAFETY: S2: filled in.
+        Ok(unsafe { place.assume_init() })
+    }
+
+    /// As [`try_recv`](Self::try_recv); the message comes to `place`. A large one is moved as seldom as may be.
+    #[inline]
+    fn try_recv_into(&self, place: &mut MaybeUninit<T>) -> Result<(), TryRecvError> {
         let mut block = None;
         loop {
-            match self.locked(|state| state.receive(self.capacity, &mut block)) {
-                Received::Message { message, wake, drained } => {
+            match self.locked(|state| state.receive(place, self.capacity, &mut block)) {
+                Received::Message { wake, drained } => {
                     wake_one(wake);
                     drop(drained);
-                    return Ok(message);
+                    return Ok(());
                 }
                 Received::Empty => return Err(TryRecvError::Empty),
                 Received::Closed => return Err(TryRecvError::Disconnected),
@@ -284,34 +298,48 @@ impl<T> Channel<T> {
 
     /// Sends, and waits for room until the deadline.
     pub(super) fn send(&self, message: T, deadline_ns: Option<u64>) -> Result<(), SendTimeoutError<T>> {
-        let mut message = message;
+        let mut offer = Some(message);
+        self.send_from(&mut offer, deadline_ns)
+            .map_err(|error| not_sent(&mut offer, error))
+    }
+
+    /// As [`send`](Self::send), of what is in `offer`.
+    #[inline]
+    fn send_from(&self, offer: &mut Option<T>, deadline_ns: Option<u64>) -> Result<(), SendTimeoutError<()>> {
         loop {
-            message = match self.try_send(message) {
+            match self.offer(offer) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Disconnected(message)) => return Err(SendTimeoutError::Disconnected(message)),
-                Err(TrySendError::Full(message)) if is_past(deadline_ns) => {
-                    return Err(SendTimeoutError::Timeout(message));
-                }
-                Err(TrySendError::Full(message)) => message,
-            };
-            raise_if_cancelled();
-            let waiter = Waiter::new(Some(message));
-            let ticket = Ticket::new();
-            // SAFETY: S8: withdrawn below, unless the waiter was claimed and the wait is over.
-            if let Listed::Waits = unsafe { self.list_sender(&waiter, &ticket, SOLE) } {
-                let outcome = wait(&ticket, WaitReason::Send, deadline_ns);
-                if self.sender_has_ended(&waiter, outcome) {
-                    // SAFETY: S8: in no list: the waiter's own.
-                    return match unsafe { waiter.with_slot(Option::take) } {
-                        None => Ok(()),
-                        Some(message) => Err(SendTimeoutError::Disconnected(message)),
-                    };
-                }
-                raise_if_outcome_cancelled(outcome);
+                Err(TrySendError::Disconnected(())) => return Err(SendTimeoutError::Disconnected(())),
+                Err(TrySendError::Full(())) if is_past(deadline_ns) => return Err(SendTimeoutError::Timeout(())),
+                Err(TrySendError::Full(())) => {}
             }
-            // SAFETY: S8: as above.
-            message = unsafe { waiter.with_slot(Option::take) }.expect("a sender that nobody claimed has its message");
+            raise_if_cancelled();
+            if let Some(outcome) = self.wait_to_send(offer, deadline_ns) {
+                return outcome.map_err(SendTimeoutError::Disconnected);
+            }
         }
+    }
+
+    /// Waits for somebody to take the message. `None`: nobody did, and it is in `offer` again.
+    #[inline(never)]
+    fn wait_to_send(&self, offer: &mut Option<T>, deadline_ns: Option<u64>) -> Option<Result<(), ()>> {
+        let waiter = Waiter::new(offer.take());
+        let ticket = Ticket::new();
+        let mut outcome = None;
+        // SAFETY: S8: withdrawn below, unless the waiter was claimed and the wait is over.
+        if let Listed::Waits = unsafe { self.list_sender(&waiter, &ticket, SOLE) } {
+            outcome = Some(wait(&ticket, WaitReason::Send, deadline_ns));
+        }
+        let has_ended = outcome.is_some_and(|outcome| self.sender_has_ended(&waiter, outcome));
+        // SAFETY: S8: in no list: the waiter's own.
+        unsafe { waiter.with_slot(|slot| std::mem::swap(slot, offer)) };
+        if has_ended {
+            return Some(if offer.is_none() { Ok(()) } else { Err(()) });
+        }
+        if let Some(outcome) = outcome {
+            raise_if_outcome_cancelled(outcome);
+        }
+        None
     }
 
     /// Whether a sender whose wait is over was claimed. It is in no list after this.
@@ -321,26 +349,50 @@ impl<T> Channel<T> {
 
     /// Receives, and waits for a message until the deadline.
     pub(super) fn recv(&self, deadline_ns: Option<u64>) -> Result<T, RecvTimeoutError> {
+        let mut place = MaybeUninit::uninit();
+        self.recv_into(&mut place, deadline_ns)?;
+        // SAFETY: S2: filled in.
+        Ok(unsafe { place.assume_init() })
+    }
+
+    /// As [`recv`](Self::recv); the message comes to `place`.
+    #[inline]
+    fn recv_into(&self, place: &mut MaybeUninit<T>, deadline_ns: Option<u64>) -> Result<(), RecvTimeoutError> {
         loop {
-            match self.try_recv() {
-                Ok(message) => return Ok(message),
+            match self.try_recv_into(place) {
+                Ok(()) => return Ok(()),
                 Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
                 Err(TryRecvError::Empty) if is_past(deadline_ns) => return Err(RecvTimeoutError::Timeout),
                 Err(TryRecvError::Empty) => {}
             }
             raise_if_cancelled();
-            let waiter = Waiter::new(None);
-            let ticket = Ticket::new();
-            // SAFETY: S8: withdrawn below, unless the waiter was claimed and the wait is over.
-            if let Listed::Waits = unsafe { self.list_receiver(&waiter, &ticket, SOLE) } {
-                let outcome = wait(&ticket, WaitReason::Receive, deadline_ns);
-                if self.receiver_has_ended(&waiter, outcome) {
-                    // SAFETY: S8: in no list: the waiter's own.
-                    return unsafe { waiter.with_slot(Option::take) }.ok_or(RecvTimeoutError::Disconnected);
-                }
-                raise_if_outcome_cancelled(outcome);
+            if let Some(outcome) = self.wait_to_receive(place, deadline_ns) {
+                return outcome;
             }
         }
+    }
+
+    /// Waits for somebody to bring a message. `None`: nobody did.
+    #[inline(never)]
+    fn wait_to_receive(
+        &self,
+        place: &mut MaybeUninit<T>,
+        deadline_ns: Option<u64>,
+    ) -> Option<Result<(), RecvTimeoutError>> {
+        let waiter = Waiter::new(None);
+        let ticket = Ticket::new();
+        // SAFETY: S8: withdrawn below, unless the waiter was claimed and the wait is over.
+        let Listed::Waits = (unsafe { self.list_receiver(&waiter, &ticket, SOLE) }) else {
+            return None;
+        };
+        let outcome = wait(&ticket, WaitReason::Receive, deadline_ns);
+        if self.receiver_has_ended(&waiter, outcome) {
+            // SAFETY: S8: in no list: the waiter's own.
+            let received = unsafe { waiter.with_slot(|slot| move_out(slot, place)) };
+            return Some(received.then_some(()).ok_or(RecvTimeoutError::Disconnected));
+        }
+        raise_if_outcome_cancelled(outcome);
+        None
     }
 
     /// Whether a receiver whose wait is over was claimed. It is in no list after this.
@@ -436,6 +488,16 @@ impl<T> Channel<T> {
         if self.receivers.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.abandon();
         }
+    }
+}
+
+/// Gives back what was not sent.
+#[cold]
+fn not_sent<T>(offer: &mut Option<T>, error: SendTimeoutError<()>) -> SendTimeoutError<T> {
+    let message = offer.take().expect("what was not sent is still there");
+    match error {
+        SendTimeoutError::Timeout(()) => SendTimeoutError::Timeout(message),
+        SendTimeoutError::Disconnected(()) => SendTimeoutError::Disconnected(message),
     }
 }
 

@@ -116,9 +116,15 @@ impl<T> Sender<T> {
                 Err(now) => word = now,
             }
         }
+        Err(SendError(self.take_back()))
+    }
+
+    /// The value that was not sent.
+    #[cold]
+    fn take_back(&self) -> T {
         // SAFETY: S2: VALUE was not set, so the place is still the sender's.
-        let value = shared.value.with_mut(|place| unsafe { (*place).take() });
-        Err(SendError(value.expect("put there above")))
+        let value = self.shared.value.with_mut(|place| unsafe { (*place).take() });
+        value.expect("put there before")
     }
 
     /// Whether a [`send`](Self::send) would give the value back.

@@ -3,13 +3,14 @@
 //! # Memory
 //! A push never allocates, for it happens under the channel's lock. The ring has all its room from the start. The chain says when it
 //! [`needs_block`](Queue::needs_block); the sender then leaves the lock, allocates, and comes back with one. A drained block is given back
-//! to the caller of `pop`, who frees it outside the lock; one is kept as a spare, so that a channel that swings around a block's edge does not
+//! to the caller of `pop_into`, who frees it outside the lock; one is kept as a spare, so that a channel that swings around a block's edge does not
 //! allocate at each swing.
+//!
+//! Blocks and rings are made in the heap, and a message goes from place to place by [`move_out`], not through values: a message may have many kilobytes, and a stack 256.
 //!
 //! # Rejected
 //! *A growing ring*: it would copy a million messages under the lock, and never shrink. *A node per message*: an allocation per send.
 
-use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
@@ -19,16 +20,27 @@ const RING_LIMIT: usize = 1024;
 /// Messages in a block.
 const BLOCK_LEN: usize = if cfg!(loom) { 1 } else { 31 };
 
+/// Moves a value out of its place, if it is there, and nowhere else on the way: in a build without optimisation each move takes its size of stack.
+#[inline]
+pub(super) fn move_out<T>(from: &mut Option<T>, to: &mut MaybeUninit<T>) -> bool {
+    let Some(value) = from else { return false };
+    // SAFETY: S2: two places; the value is forgotten in the first one below.
+    unsafe { ptr::copy_nonoverlapping(value, to.as_mut_ptr(), 1) };
+    // SAFETY: S2: nothing is dropped: the value has gone to `to`.
+    unsafe { ptr::write(from, None) };
+    true
+}
+
 pub(super) enum Queue<T> {
     /// All room allocated.
-    Ring(VecDeque<T>),
+    Ring(Ring<T>),
     Chain(Chain<T>),
 }
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
         if capacity <= RING_LIMIT {
-            Queue::Ring(VecDeque::with_capacity(capacity))
+            Queue::Ring(Ring::new(capacity))
         } else {
             Queue::Chain(Chain::new())
         }
@@ -42,7 +54,7 @@ impl<T> Queue<T> {
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
-            Queue::Ring(ring) => ring.len(),
+            Queue::Ring(ring) => ring.len,
             Queue::Chain(chain) => chain.len,
         }
     }
@@ -62,26 +74,101 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Appends. There is room, and no block is needed.
+    /// Appends what is in `offer`. There is room, and no block is needed.
     #[inline]
-    pub(super) fn push(&mut self, message: T) {
+    pub(super) fn push(&mut self, offer: &mut Option<T>) {
+        let moved = match self {
+            Queue::Ring(ring) => ring.push(offer),
+            Queue::Chain(chain) => chain.push(offer),
+        };
+        assert!(moved, "a send offers a message");
+    }
+
+    /// Takes the first message to `place`, and perhaps a block to free.
+    #[inline]
+    pub(super) fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         match self {
-            Queue::Ring(ring) => {
-                debug_assert!(ring.len() < ring.capacity(), "a push must not allocate");
-                ring.push_back(message);
-            }
-            Queue::Chain(chain) => chain.push(message),
+            Queue::Ring(ring) => ring.pop_into(place).then_some(None),
+            Queue::Chain(chain) => chain.pop_into(place),
+        }
+    }
+}
+
+/// Messages lie in `len` slots from `head` on, round the end.
+pub(super) struct Ring<T> {
+    slots: Box<[MaybeUninit<T>]>,
+    head: usize,
+    len: usize,
+}
+
+impl<T> Ring<T> {
+    fn new(capacity: usize) -> Self {
+        Self {
+            slots: Box::new_uninit_slice(capacity),
+            head: 0,
+            len: 0,
         }
     }
 
-    /// Takes the first message, and perhaps a block to free.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<(T, Option<Box<Block<T>>>)> {
-        match self {
-            Queue::Ring(ring) => ring.pop_front().map(|message| (message, None)),
-            Queue::Chain(chain) => chain.pop(),
+    fn push(&mut self, offer: &mut Option<T>) -> bool {
+        let tail = self.head + self.len;
+        let tail = if tail >= self.slots.len() {
+            tail - self.slots.len()
+        } else {
+            tail
+        };
+        debug_assert!(self.len < self.slots.len(), "there is room");
+        let moved = move_out(offer, &mut self.slots[tail]);
+        self.len += usize::from(moved);
+        moved
+    }
+
+    #[inline]
+    fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> bool {
+        if self.len == 0 {
+            return false;
+        }
+        let slot = self.slots[self.head].as_ptr();
+        // SAFETY: S2: written by `push`, and moved once: the head goes past it.
+        unsafe { ptr::copy_nonoverlapping(slot, place.as_mut_ptr(), 1) };
+        self.head = if self.head + 1 == self.slots.len() {
+            0
+        } else {
+            self.head + 1
+        };
+        self.len -= 1;
+        true
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        drop_all(self, |ring, place| ring.pop_into(place));
+    }
+}
+
+/// Drops all messages, also if one's destructor panics.
+fn drop_all<T, Q>(queue: &mut Q, pop_into: fn(&mut Q, &mut MaybeUninit<T>) -> bool) {
+    struct Rest<'a, T, Q>(&'a mut Q, fn(&mut Q, &mut MaybeUninit<T>) -> bool);
+
+    impl<T, Q> Rest<'_, T, Q> {
+        fn drop_rest(&mut self) {
+            let mut place = MaybeUninit::uninit();
+            while (self.1)(self.0, &mut place) {
+                // SAFETY: S2: filled in just now.
+                unsafe { place.assume_init_drop() };
+            }
         }
     }
+
+    impl<T, Q> Drop for Rest<'_, T, Q> {
+        fn drop(&mut self) {
+            self.drop_rest();
+        }
+    }
+
+    Rest(queue, pop_into).drop_rest();
 }
 
 /// Room for some messages, and the way to the next block.
@@ -91,11 +178,15 @@ pub(super) struct Block<T> {
 }
 
 impl<T> Block<T> {
+    /// In the heap from the start: a block of large messages would not fit on a stack.
     pub(super) fn new() -> Box<Self> {
-        Box::new(Self {
-            next: None,
-            slots: [const { MaybeUninit::uninit() }; BLOCK_LEN],
-        })
+        let mut block = Box::<Self>::new_uninit();
+        // SAFETY: S2: the field of a block that is ours and lies in memory.
+        let next = unsafe { &raw mut (*block.as_mut_ptr()).next };
+        // SAFETY: S2: as above; nothing is there to be dropped.
+        unsafe { next.write(None) };
+        // SAFETY: S2: the rest are slots that may be uninitialised.
+        unsafe { block.assume_init() }
     }
 }
 
@@ -136,15 +227,16 @@ impl<T> Chain<T> {
     }
 
     #[inline]
-    fn push(&mut self, message: T) {
+    fn push(&mut self, offer: &mut Option<T>) -> bool {
         if self.tail == BLOCK_LEN {
             self.append_spare();
         }
         let mut last = self.last.expect("append_spare leaves a last block");
         // SAFETY: S2: the chain owns the block, and is borrowed exclusively.
-        unsafe { last.as_mut() }.slots[self.tail].write(message);
-        self.tail += 1;
-        self.len += 1;
+        let moved = move_out(offer, &mut unsafe { last.as_mut() }.slots[self.tail]);
+        self.tail += usize::from(moved);
+        self.len += usize::from(moved);
+        moved
     }
 
     fn append_spare(&mut self) {
@@ -162,24 +254,24 @@ impl<T> Chain<T> {
         self.tail = 0;
     }
 
+    /// Takes the first message to `place`, and perhaps a block to free.
     #[inline]
-    fn pop(&mut self) -> Option<(T, Option<Box<Block<T>>>)> {
+    fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         if self.len == 0 {
             return None;
         }
         let first = self.first.expect("messages lie in blocks");
         // SAFETY: S2: as in `push`.
         let slot = unsafe { first.as_ref() }.slots[self.head].as_ptr();
-        // SAFETY: S2: written by `push`, and read once: the head moves past it.
-        let message = unsafe { ptr::read(slot) };
+        // SAFETY: S2: written by `push`, and moved once: the head goes past it.
+        unsafe { ptr::copy_nonoverlapping(slot, place.as_mut_ptr(), 1) };
         self.head += 1;
         self.len -= 1;
-        let drained = if self.head == BLOCK_LEN {
+        Some(if self.head == BLOCK_LEN {
             self.unlink_first()
         } else {
             None
-        };
-        Some((message, drained))
+        })
     }
 
     /// Takes the drained first block out: into the spare's place if there is none, else to the caller.
@@ -203,9 +295,7 @@ impl<T> Chain<T> {
 
 impl<T> Drop for Chain<T> {
     fn drop(&mut self) {
-        while let Some((message, _)) = self.pop() {
-            drop(message);
-        }
+        drop_all(self, |chain, place| chain.pop_into(place).is_some());
         // The block that has been begun.
         if let Some(first) = self.first {
             // SAFETY: S2: leaked in `append_spare`; the last one, and nothing is in it.
@@ -218,13 +308,21 @@ impl<T> Drop for Chain<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::VecDeque;
     use std::rc::Rc;
 
     fn push<T>(queue: &mut Queue<T>, message: T) {
         if queue.needs_block() {
             queue.add_block(Block::new());
         }
-        queue.push(message);
+        queue.push(&mut Some(message));
+    }
+
+    fn pop<T>(queue: &mut Queue<T>) -> Option<(T, bool)> {
+        let mut place = MaybeUninit::uninit();
+        let drained = queue.pop_into(&mut place)?;
+        // SAFETY: S2: filled in.
+        Some((unsafe { place.assume_init() }, drained.is_some()))
     }
 
     proptest! {
@@ -240,7 +338,7 @@ mod tests {
                         oracle.push_back(next);
                         next += 1;
                     } else {
-                        prop_assert_eq!(queue.pop().map(|(message, _)| message), oracle.pop_front());
+                        prop_assert_eq!(pop(&mut queue).map(|(message, _)| message), oracle.pop_front());
                     }
                     prop_assert_eq!(queue.len(), oracle.len());
                 }
@@ -257,7 +355,7 @@ mod tests {
                 push(&mut queue, message.clone());
             }
             for _ in 0..popped {
-                queue.pop().unwrap();
+                pop(&mut queue).unwrap();
             }
             assert_eq!(Rc::strong_count(&message), 1 + pushed - popped);
             drop(queue);
@@ -271,8 +369,8 @@ mod tests {
         for number in 0..BLOCK_LEN * 10 {
             push(&mut queue, number);
         }
-        let freed = std::iter::from_fn(|| queue.pop())
-            .filter(|(_, block)| block.is_some())
+        let freed = std::iter::from_fn(|| pop(&mut queue))
+            .filter(|(_, freed)| *freed)
             .count();
         assert_eq!(freed, 9);
         assert!(!queue.needs_block());

@@ -263,17 +263,23 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// Gives the new value back when there are no receivers; see [`send_replace`](Self::send_replace) for a send that does not mind.
-    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+    pub fn send(&self, mut value: T) -> Result<(), SendError<T>> {
         if self.is_closed() {
             return Err(SendError(value));
         }
-        drop(self.send_replace(value));
+        // The old one is dropped with the argument.
+        self.swap(&mut value);
         Ok(())
     }
 
     /// Replaces the value, with or without receivers, and gives the old one. Otherwise as [`send`](Self::send).
-    pub fn send_replace(&self, value: T) -> T {
-        self.shared.change(|current| (std::mem::replace(current, value), true))
+    pub fn send_replace(&self, mut value: T) -> T {
+        self.swap(&mut value);
+        value
+    }
+
+    fn swap(&self, value: &mut T) {
+        self.shared.change(|current| (std::mem::swap(current, value), true));
     }
 
     /// Changes the value in place, and tells the receivers. If `change` panics, the value stays as it left it and nobody is told. Otherwise as

@@ -4,7 +4,7 @@
 //! taken only when the coroutine first runs, so a coroutine that waits to start costs its core and no more, and a batch of short
 //! ones that run one after the other all use the one stack that is warm in the cache.
 
-use super::cancel::Interrupt;
+use super::cancel::{Interrupt, mask};
 use super::join::JoinError;
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -114,7 +114,8 @@ impl<F: FnOnce() -> T, T> Typed<F, T> {
     unsafe fn skip(storage: *mut Storage) -> bool {
         // SAFETY: S1: `Body::run` checked the content.
         let closure = unsafe { Slot::<F>::take(storage) };
-        let outcome = call(|| drop(closure));
+        // A destructor is not cut short by the cancellation that is the cause of it.
+        let outcome = call(|| mask(|| drop(closure)));
         let outcome: Result<T, JoinError> = Err(outcome.err().unwrap_or(JoinError::Cancelled));
         let panicked = matches!(outcome, Err(JoinError::Panicked(_)));
         // SAFETY: S1: the closure has left the storage.

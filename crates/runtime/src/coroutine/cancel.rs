@@ -22,12 +22,27 @@
 //! and [`resume`].
 //!
 //! While the caller unwinds nothing is raised, for a destructor's second panic would end the process.
+//!
+//! # Callbacks of C
+//! An unwinding that a wait begins must not pass a C function that has called back (`qsort` and its comparator), nor a Rust function with C's convention: it would skip
+//! what C has to do, or end the process. So a wait there is not interrupted: it goes on as if it were masked, and the next one outside is. Whether a reason to
+//! unwind *gets to its target* is asked of the stack itself (`silken_context::unwind`), for each reason alone: a [`until`] that was entered in the callback catches there,
+//! although the coroutine's cancellation, which is to reach its entry, has to wait.
+//!
+//! It is asked when the reason is there and not before, for a walk costs microseconds; and *before the wait is settled* as interrupted. So whoever is told `Cancelled` by
+//! such a wait can unwind, and [`raise_if_cancelled`] does. Rejected: settling first and not raising then. Each blocker would have to take up a wait that its
+//! waker takes for ended. Waits of hooks (`timers::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
+//!
+//! # The end
+//! Destructors that run when the body is over (thread-locals, coroutine-locals, a result that nobody takes, a closure that was not called) have no frame above them that
+//! could catch, and what follows them is the runtime's duty to joiners. A coroutine ends in a regime of its own that masks everything ([`Core::mask_end`]).
 
 use super::core::Core;
-use super::current;
-use super::park::Outcome;
+use super::current::{self, Critical};
 use crate::loom::static_atomic::{AtomicU32, Ordering};
 use crate::sys::clock;
+#[cfg(not(loom))]
+use silken_context::unwind::{self, Target};
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -39,6 +54,13 @@ const NEVER: u64 = u64::MAX;
 
 /// The owner of a deadline that is no [`until`]'s on this stack, and of a cancellation.
 const ITSELF: usize = 0;
+
+/// In which a coroutine ends; see the head of the file.
+static END: Regime = Regime {
+    deadline_ns: NEVER,
+    owner: ITSELF,
+    masked: true,
+};
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -181,19 +203,52 @@ impl Regime {
     }
 }
 
-/// Why the caller must not wait, if so: the owner of the deadline that has passed, or [`ITSELF`] when it is cancelled.
-fn interruption(core: Option<&Core>) -> Option<usize> {
-    let regime = innermost(core);
-    if core.is_some_and(|core| core.lifecycle.is_cancelled()) && !regime.is_some_and(|regime| regime.masked) {
-        return Some(ITSELF);
-    }
-    regime
+/// Whether the caller's cancellation was asked for, and no mask hides it.
+fn is_to_end(core: Option<&Core>) -> bool {
+    core.is_some_and(|core| core.lifecycle.is_cancelled()) && !innermost(core).is_some_and(|regime| regime.masked)
+}
+
+/// The owner of the caller's deadline, if that has passed.
+fn owner_out_of_time(core: Option<&Core>) -> Option<usize> {
+    innermost(core)
         .filter(|regime| regime.has_deadline() && regime.deadline_ns <= clock::now_ns())
         .map(|regime| regime.owner)
 }
 
+/// Whether an unwinding that begins here gets to the owner: see "Callbacks of C".
+#[cfg(not(loom))]
+fn gets_to(owner: usize) -> bool {
+    let target = match owner {
+        ITSELF => Target::Entry,
+        place => Target::Frame(place),
+    };
+    // What the walk waits for, blocks the thread.
+    let _critical = Critical::enter();
+    unwind::reaches(target)
+}
+
+/// Models have no C between, and threads for coroutines.
+#[cfg(loom)]
+fn gets_to(_: usize) -> bool {
+    true
+}
+
+/// Why the caller must not wait, if so, and can unwind for it: the owner of the deadline that has passed, or [`ITSELF`] when it is cancelled.
+fn interruption(core: Option<&Core>) -> Option<usize> {
+    if is_to_end(core) && gets_to(ITSELF) {
+        return Some(ITSELF);
+    }
+    owner_out_of_time(core).filter(|owner| gets_to(*owner))
+}
+
+/// Whether a wait of the caller's would be cut short now by an unwinding.
+#[cold]
+pub(crate) fn is_interrupted() -> bool {
+    !panicking() && interruption(current::current_core()).is_some()
+}
+
 /// Unwinds the caller if it was cancelled, or if a deadline that it inherited has passed. Not while it unwinds already: a destructor's waits run to
-/// their end; nor where a [`mask`] hides it.
+/// their end; nor where a [`mask`] hides it, or C is in the way.
 #[inline]
 pub(crate) fn raise_if_cancelled() {
     let core = current::current_core();
@@ -233,12 +288,24 @@ impl Core {
         !self.regime.get().is_null()
     }
 
+    /// The running coroutine's body is over: what still runs of it is not interrupted (see "The end"). Until [`unmask_end`](Self::unmask_end).
+    #[inline]
+    pub(crate) fn mask_end(&self) {
+        self.regime.set(&raw const END);
+    }
+
+    /// Nothing of the coroutine is left to run.
+    #[inline]
+    pub(crate) fn unmask_end(&self) {
+        self.regime.set(ptr::null());
+    }
+
     /// The running coroutine was cancelled and is about to wait: the children of its open scopes are cancelled too, unless it masks that, or unwinds: then
     /// it is the scopes in its destructors that are open, and they run to their end.
     #[cold]
     #[inline(never)]
     pub(crate) fn pass_cancellation_on(&self) {
-        if !self.scopes.get().is_null() && !panicking() && interruption(Some(self)) == Some(ITSELF) {
+        if !self.scopes.get().is_null() && !panicking() && is_to_end(Some(self)) {
             self.cancel_children();
         }
     }
@@ -273,24 +340,47 @@ pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
     resume_unwind(payload)
 }
 
+/// What becomes of a caller whose wait is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupted {
+    /// It unwinds, if it can.
+    Unwinds,
+    /// It says so to C.
+    Fails,
+}
+
 /// What holds for one wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The wait's own deadline or the inherited one, whichever is first.
-    pub(crate) deadline_ns: Option<u64>,
+    /// The wait's own deadline.
+    own_ns: Option<u64>,
+    /// The inherited one, if it comes first.
+    inherited_ns: Option<u64>,
+    /// Who the inherited one is of.
+    owner: usize,
     /// Whether the caller's cancellation interrupts it.
-    pub(crate) cancellable: bool,
-    inherited: bool,
+    cancellable: bool,
+    /// C has turned out to be in the way of the cancellation.
+    held: bool,
+    interrupted: Interrupted,
 }
 
 impl Limits {
     /// The limits of a wait that asks for these; what is not cancellable inherits nothing.
     #[inline]
-    pub(crate) fn of_wait(core: Option<&Core>, deadline_ns: Option<u64>, cancellable: bool) -> Self {
+    pub(crate) fn of_wait(
+        core: Option<&Core>,
+        deadline_ns: Option<u64>,
+        cancellable: bool,
+        interrupted: Interrupted,
+    ) -> Self {
         let own = Self {
-            deadline_ns,
+            own_ns: deadline_ns,
+            inherited_ns: None,
+            owner: ITSELF,
             cancellable,
-            inherited: false,
+            held: false,
+            interrupted,
         };
         match innermost(core) {
             Some(regime) if cancellable => own.within(regime),
@@ -300,25 +390,46 @@ impl Limits {
 
     #[inline(never)]
     fn within(self, regime: &Regime) -> Self {
-        let inherited = regime.has_deadline() && self.deadline_ns.is_none_or(|own| regime.deadline_ns < own);
+        let is_first = regime.has_deadline() && self.own_ns.is_none_or(|own| regime.deadline_ns < own);
         Self {
-            deadline_ns: if inherited {
-                Some(regime.deadline_ns)
-            } else {
-                self.deadline_ns
-            },
+            inherited_ns: is_first.then_some(regime.deadline_ns),
+            owner: regime.owner,
             cancellable: !regime.masked,
-            inherited,
+            ..self
         }
     }
 
-    /// How a wait ended whose deadline has passed: interrupted, if that is not its own.
+    /// The wait's own deadline.
     #[inline]
-    pub(crate) fn on_time_out(self) -> Outcome {
-        if self.inherited {
-            Outcome::Cancelled
-        } else {
-            Outcome::TimedOut
+    pub(crate) fn own_ns(self) -> Option<u64> {
+        self.own_ns
+    }
+
+    /// The inherited deadline that may interrupt the wait.
+    #[inline]
+    pub(crate) fn inherited_ns(self) -> Option<u64> {
+        self.inherited_ns
+    }
+
+    /// The inherited deadline has passed. Whether that interrupts the wait; if not, it counts no longer.
+    #[cold]
+    pub(crate) fn is_out_of_time(&mut self) -> bool {
+        let ends = self.interrupted == Interrupted::Fails || gets_to(self.owner);
+        if !ends {
+            self.inherited_ns = None;
         }
+        ends
+    }
+
+    /// The caller was cancelled. Whether that interrupts the wait. The request is passed on to the children of open scopes even by a wait that it does not
+    /// interrupt, for what it waits for may be theirs to give; unless C is in the way: then it is as if it were masked.
+    #[cold]
+    pub(crate) fn is_given_up(&mut self, core: &Core) -> bool {
+        self.held = self.held || self.cancellable && self.interrupted == Interrupted::Unwinds && !gets_to(ITSELF);
+        if self.held {
+            return false;
+        }
+        core.pass_cancellation_on();
+        self.cancellable
     }
 }

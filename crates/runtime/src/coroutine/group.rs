@@ -130,6 +130,13 @@ impl Group {
         }
     }
 
+    /// Children to come are not cancelled any more. There are none.
+    pub(crate) fn forget_cancel(&self) {
+        debug_assert!(self.is_empty());
+        // Relaxed: whoever spawns the next child is the caller.
+        self.cancelled.store(false, Ordering::Relaxed);
+    }
+
     /// Whether its children were cancelled as a whole.
     pub(crate) fn is_cancelled(&self) -> bool {
         // Relaxed: asked about children that have ended, which `is_empty` orders.

@@ -9,6 +9,10 @@
 //! ([`AccessError`]). So each key's value is destroyed once, and the round ends. Destructors of thread-locals and of
 //! pthread keys may make values too, so rounds go on until nothing of either kind is left (`sched/switch.rs`); until
 //! then the marks stay.
+//!
+//! # Loss
+//! A coroutine that overflows its stack runs no destructors. Who promised something to others and would keep the promise in a destructor leaves a function here by
+//! [`on_lost`]; the runtime calls it on a fresh coroutine (`sched/switch.rs`). In every other end it is dropped, uncalled, after the values.
 
 use super::Core;
 use super::current;
@@ -25,13 +29,18 @@ pub(crate) struct LocalMap {
     values: Vec<(usize, Option<Box<dyn Any>>)>,
     /// The innermost scoped value (`inherited.rs`). Here, since one pointer in the core is enough for both.
     pub(super) bindings: Option<Arc<Binding>>,
+    on_lost: Option<OnLost>,
 }
+
+/// What is to be done when a coroutine is lost.
+pub(crate) type OnLost = Box<dyn FnOnce() + Send>;
 
 /// What is to be destroyed next; dropped where no map is borrowed.
 #[expect(dead_code, reason = "it is there to be dropped")]
 enum Taken {
     Value(Box<dyn Any>),
     Bindings(Arc<Binding>),
+    OnLost(OnLost),
 }
 
 /// What a map knows of a key.
@@ -50,13 +59,13 @@ impl LocalMap {
         }
     }
 
-    /// Takes the newest value out and leaves a mark that it was there; after all values, the scoped ones.
+    /// Takes the newest value out and leaves a mark that it was there; after all values, the scoped ones; last, what a loss would have called.
     fn take_newest(&mut self) -> Option<Taken> {
         let newest = self.values.iter_mut().rev().find_map(|(_, value)| value.take());
-        match newest {
-            Some(value) => Some(Taken::Value(value)),
-            None => self.bindings.take().map(Taken::Bindings),
-        }
+        newest
+            .map(Taken::Value)
+            .or_else(|| self.bindings.take().map(Taken::Bindings))
+            .or_else(|| self.on_lost.take().map(Taken::OnLost))
     }
 }
 
@@ -264,6 +273,14 @@ pub(super) fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> R {
     }
 }
 
+/// Has `f` called, on another coroutine, if the running one is lost. One at a time; on an OS thread, which is never lost, it is dropped.
+pub(crate) fn on_lost(f: impl FnOnce() + Send + 'static) {
+    if current::current_core().is_some() {
+        let f: OnLost = Box::new(f);
+        drop(access(|map| map.on_lost.replace(f)));
+    }
+}
+
 /// Destroys the running coroutine's values; tells whether there were any.
 fn destroy(core: &Core) -> bool {
     let mut any = false;
@@ -290,11 +307,22 @@ impl Core {
     /// The map of a coroutine that is being made, with what it inherits.
     pub(super) fn start_with(&self, bindings: Arc<Binding>) {
         let map = LocalMap {
-            values: Vec::new(),
             bindings: Some(bindings),
+            ..LocalMap::default()
         };
         // SAFETY: S1: the caller owns the core, and the last life left none.
         *unsafe { &mut *self.locals.get() } = Some(Box::new(map));
+    }
+
+    /// The coroutine is lost: its values stay as they are, unreachable. Returns what is to be done about it.
+    ///
+    /// # Safety
+    /// Nobody runs as this coroutine, and nobody will (S1).
+    pub(crate) unsafe fn lose_locals(&self) -> Option<OnLost> {
+        // SAFETY: S1: the caller's contract.
+        let locals = unsafe { &mut *self.locals.get() }.take();
+        let mut map = ManuallyDrop::new(locals?);
+        map.on_lost.take()
     }
 
     /// Forgets which values there were; the last act of the coroutine's end, when all are destroyed.

@@ -40,8 +40,8 @@ mod state;
 mod loom_tests;
 
 pub(crate) use cancel::{
-    Limits, caught, effective_deadline_ns, is_out_of_time, is_panicking, mask, raise_if_cancelled,
-    raise_if_core_cancelled, resume, until,
+    Interrupted, Limits, caught, effective_deadline_ns, is_interrupted, is_out_of_time, is_panicking, mask,
+    raise_if_cancelled, raise_if_core_cancelled, resume, until,
 };
 pub(crate) use core::{Core, CoreRef, Kind, Leaving, Left, Ready, Schedule, WorkerLink, release};
 pub(crate) use current::{Critical, Slots, bind_worker_thread, current_core, current_link, own_slots, slots_offset};
@@ -51,6 +51,7 @@ pub(crate) use inherited::pass_values_on;
 pub use join::JoinError;
 pub(crate) use join::Joiner;
 pub use local::{AccessError, LocalKey};
+pub(crate) use local::{OnLost, on_lost};
 pub use park::WaitReason;
 pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until};
 pub(crate) use pool::{Caches, GuardSize, PooledStack, Pools, pools};

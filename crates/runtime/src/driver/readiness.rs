@@ -394,7 +394,7 @@ impl Readiness {
             Direction::Read => WaitReason::Read,
             Direction::Write => WaitReason::Write,
         };
-        let outcome = timers::wait(&cell, reason, deadline_ns, true);
+        let outcome = timers::wait_or_fail(&cell, reason, deadline_ns, true);
         if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
             let _critical = Critical::enter();
             self.unlist(direction, &waiter);
@@ -465,7 +465,7 @@ fn wait_any_with<R: Registrar<&'static Driver>>(
         join_all(slots, &cell, registrar)
     };
     let outcome = match joined {
-        Enlisted::Yes => Ok(timers::wait(&cell, WaitReason::Poll, deadline_ns, true)),
+        Enlisted::Yes => Ok(timers::wait_or_fail(&cell, WaitReason::Poll, deadline_ns, true)),
         Enlisted::Changed => Ok(Outcome::Woken),
         Enlisted::Refused(errno) => Err(errno),
     };

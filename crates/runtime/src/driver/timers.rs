@@ -10,14 +10,18 @@
 //! disarms under the lock as well, unless the cell says `TimedOut`: then the node is unlinked, and settling was the last touch.
 //!
 //! # Interruption
-//! What else ends a wait, the caller's cancellation and a deadline that it inherited, is in its regime (`coroutine/cancel.rs`). A wait has one timer, for
-//! the earlier deadline; if that is not its own, `TimedOut` becomes `Cancelled` on the way out. A cancelled caller passes the request on to the
-//! children of its open scopes even in a wait that it does not interrupt: what it waits for may be theirs to give.
+//! What else ends a wait, the caller's cancellation and a deadline that it inherited, is in its regime (`coroutine/cancel.rs`). Neither settles the wait: it wakes the
+//! waiter, who finds out whether it may be interrupted where it stands, and only then settles its own cell as `Cancelled`. So a wait that must not be interrupted, since
+//! C is below it on the stack, is still the one that its wakers know, and goes on.
+//!
+//! A wait has one timer at a time, for the earlier deadline. If that is its own, the timer settles the wait's cell; if it is inherited, a cell beside it, the *alarm*. After
+//! an alarm that does not interrupt, the wait arms its own deadline and goes on.
 
 use super::Driver;
 use crate::collections::wheel::{Entry, Wheel};
 use crate::coroutine::{
-    Core, Critical, Limits, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, park, park_thread_until,
+    Core, Critical, Interrupted, Limits, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, park,
+    park_thread_until,
 };
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{Lock, clock};
@@ -121,45 +125,97 @@ impl Timers {
     }
 }
 
-/// Waits until the cell is settled: by a waker, by the deadline (of the monotonic clock), or, if `cancellable`, by the caller's own interruption.
-/// Every blocker's sleep ends here. The caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
+/// Waits until the cell is settled: by a waker, by the deadline (of the monotonic clock), or, if `cancellable`, by the caller's own interruption; who is then
+/// told `Cancelled` unwinds, and can. Every blocker's sleep ends here. The caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
 pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
+    wait_by(cell, reason, deadline_ns, cancellable, Interrupted::Unwinds)
+}
+
+/// As [`wait`], for those who answer C: who is told `Cancelled` fails with an error number.
+pub(crate) fn wait_or_fail(
+    cell: &WaitCell,
+    reason: WaitReason,
+    deadline_ns: Option<u64>,
+    cancellable: bool,
+) -> Outcome {
+    wait_by(cell, reason, deadline_ns, cancellable, Interrupted::Fails)
+}
+
+#[inline(always)]
+fn wait_by(
+    cell: &WaitCell,
+    reason: WaitReason,
+    deadline_ns: Option<u64>,
+    cancellable: bool,
+    interrupted: Interrupted,
+) -> Outcome {
     let core = current_core();
-    let limits = Limits::of_wait(core, deadline_ns, cancellable);
+    let limits = Limits::of_wait(core, deadline_ns, cancellable, interrupted);
     match core {
         None => wait_on_thread(cell, reason, limits),
-        Some(core) => with_deadline(core, cell, limits, |core| {
-            park_until_settled(core, cell, reason, limits)
-        }),
+        Some(core) => wait_within(core, cell, reason, limits, || ()),
     }
 }
 
+/// A coroutine's wait. `look` may settle the cell; it is called before each park.
 #[inline]
-fn park_until_settled(core: &Core, cell: &WaitCell, reason: WaitReason, limits: Limits) -> Outcome {
-    loop {
-        if let Some(outcome) = cell.outcome() {
+fn wait_within(
+    core: &'static Core,
+    cell: &WaitCell,
+    reason: WaitReason,
+    mut limits: Limits,
+    mut look: impl FnMut(),
+) -> Outcome {
+    if let Some(inherited_ns) = limits.inherited_ns() {
+        let alarm = WaitCell::new();
+        let ended = with_timer(core, &alarm, inherited_ns, || {
+            park_until_settled(core, cell, reason, &mut limits, &mut look, Some(&alarm))
+        });
+        if let Some(outcome) = ended {
             return outcome;
         }
-        if core.lifecycle.is_cancelled() && gives_up(core, cell, limits) {
-            return Outcome::Cancelled;
-        }
-        park(reason);
     }
+    let own_ns = limits.own_ns();
+    let mut wait = || park_until_settled(core, cell, reason, &mut limits, &mut look, None);
+    let ended = match own_ns {
+        None => wait(),
+        Some(deadline_ns) => with_timer(core, cell, deadline_ns, wait),
+    };
+    ended.expect("without an alarm it ends when it is settled")
 }
 
-/// The caller was cancelled. Whether that ends its wait.
-#[cold]
-fn gives_up(core: &Core, cell: &WaitCell, limits: Limits) -> bool {
-    core.pass_cancellation_on();
-    limits.cancellable && cell.settle(Outcome::Cancelled)
+/// How the wait ended; `None`: the alarm has gone off, and does not interrupt it.
+#[inline(always)]
+fn park_until_settled(
+    core: &Core,
+    cell: &WaitCell,
+    reason: WaitReason,
+    limits: &mut Limits,
+    look: &mut impl FnMut(),
+    alarm: Option<&WaitCell>,
+) -> Option<Outcome> {
+    loop {
+        look();
+        if let Some(outcome) = cell.outcome() {
+            return Some(outcome);
+        }
+        let is_late = alarm.is_some_and(|alarm| alarm.outcome().is_some());
+        if is_late && !limits.is_out_of_time() {
+            return None;
+        }
+        let gives_up = is_late || core.lifecycle.is_cancelled() && limits.is_given_up(core);
+        if gives_up && cell.settle(Outcome::Cancelled) {
+            return Some(Outcome::Cancelled);
+        }
+        if !gives_up {
+            park(reason);
+        }
+    }
 }
 
 /// Runs a wait with a timer armed that settles the cell at the deadline.
 #[inline]
-fn with_deadline(core: &'static Core, cell: &WaitCell, limits: Limits, wait: impl FnOnce(&Core) -> Outcome) -> Outcome {
-    let Some(deadline_ns) = limits.deadline_ns else {
-        return wait(core);
-    };
+fn with_timer<R>(core: &'static Core, cell: &WaitCell, deadline_ns: u64, wait: impl FnOnce() -> R) -> R {
     let node = Node {
         entry: Entry::new(),
         cell: NonNull::from(cell),
@@ -169,33 +225,38 @@ fn with_deadline(core: &'static Core, cell: &WaitCell, limits: Limits, wait: imp
         // SAFETY: S2: a running coroutine has a worker.
         let link = unsafe { &*core.link.get() };
         let driver = Driver::of(link).expect("a worker that runs coroutines holds a processor");
-        // SAFETY: S8: this frame stays until the wait is settled and, below, the node is out of the wheel.
+        // SAFETY: S8: this frame stays until the cell is settled by the timer or, below, the node is out of the wheel.
         unsafe { driver.timers.arm(&node, deadline_ns) };
         driver
     };
-    let outcome = wait(core);
-    if outcome == Outcome::TimedOut {
-        return limits.on_time_out();
+    let result = wait();
+    if cell.outcome() != Some(Outcome::TimedOut) {
+        let _critical = Critical::enter();
+        driver.timers.disarm(&node);
     }
-    let _critical = Critical::enter();
-    driver.timers.disarm(&node);
-    outcome
+    result
 }
 
-fn wait_on_thread(cell: &WaitCell, reason: WaitReason, limits: Limits) -> Outcome {
+fn wait_on_thread(cell: &WaitCell, reason: WaitReason, mut limits: Limits) -> Outcome {
     loop {
         if let Some(outcome) = cell.outcome() {
             return outcome;
         }
-        match limits.deadline_ns {
+        let inherited_ns = limits.inherited_ns();
+        match inherited_ns.or(limits.own_ns()) {
             None => park(reason),
-            Some(deadline_ns) if clock::now_ns() >= deadline_ns => {
-                let outcome = limits.on_time_out();
+            Some(deadline_ns) if clock::now_ns() < deadline_ns => park_thread_until(deadline_ns),
+            Some(_) if inherited_ns.is_some() && !limits.is_out_of_time() => {}
+            Some(_) => {
+                let outcome = if inherited_ns.is_some() {
+                    Outcome::Cancelled
+                } else {
+                    Outcome::TimedOut
+                };
                 if cell.settle(outcome) {
                     return outcome;
                 }
             }
-            Some(deadline_ns) => park_thread_until(deadline_ns),
         }
     }
 }
@@ -210,26 +271,18 @@ pub(crate) fn wait_until(
     cancellable: bool,
 ) -> Outcome {
     let cell = WaitCell::new();
-    let limits = Limits::of_wait(Some(core), deadline_ns, cancellable);
-    let until_ready = |core: &Core| loop {
+    let limits = Limits::of_wait(Some(core), deadline_ns, cancellable, Interrupted::Unwinds);
+    wait_within(core, &cell, reason, limits, || {
         if ready() {
             // A deadline that comes now finds the cell settled.
             let _ = cell.settle(Outcome::Woken);
         }
-        if let Some(outcome) = cell.outcome() {
-            return outcome;
-        }
-        if core.lifecycle.is_cancelled() && gives_up(core, &cell, limits) {
-            return Outcome::Cancelled;
-        }
-        park(reason);
-    };
-    with_deadline(core, &cell, limits, until_ready)
+    })
 }
 
-/// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is interrupted.
+/// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is interrupted, of which it tells C.
 pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
-    wait(&WaitCell::new(), reason, Some(deadline_ns), true)
+    wait_or_fail(&WaitCell::new(), reason, Some(deadline_ns), true)
 }
 
 /// The monotonic time that is `timeout` from now.

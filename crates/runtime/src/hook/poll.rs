@@ -89,7 +89,7 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
 }
 
 fn sleep(deadline_ns: Option<u64>) -> Result<usize, Errno> {
-    match timers::wait(&WaitCell::new(), WaitReason::Poll, deadline_ns, true) {
+    match timers::wait_or_fail(&WaitCell::new(), WaitReason::Poll, deadline_ns, true) {
         Outcome::Cancelled => Err(cancelled()),
         _ => Ok(0),
     }

@@ -39,6 +39,7 @@ mod injector;
 mod light;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod loss;
 mod overflow;
 mod panics;
 mod pinned;

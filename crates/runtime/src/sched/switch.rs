@@ -250,7 +250,7 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: Leaving) {
             Published::Notified => worker.queue_yielded(unsafe { Ready::from_core(left) }),
         },
         Leaving::Finished => bury(worker, core),
-        Leaving::Yield | Leaving::Overflowed => bury_overflowed(worker, core),
+        Leaving::Yield | Leaving::Overflowed => super::loss::bury_overflowed(worker, core),
     }
 }
 
@@ -282,7 +282,7 @@ fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
 
 /// The running coroutine's reference and reservation go.
 #[inline(always)]
-fn retire(worker: &'static Worker, core: &Core) {
+pub(super) fn retire(worker: &'static Worker, core: &Core) {
     worker.link.caches.unreserve(core.class.get());
     Shared::count(&worker.processor().shared.finished);
     release(core);
@@ -299,29 +299,9 @@ pub(super) unsafe fn abandon(worker: &'static Worker, core: &Core) -> ! {
     unsafe { switch::switch_final(&worker.link.base, message) }
 }
 
-/// A coroutine that ran into its guard: its stack is lost, its joiners learn why.
-#[cold]
-fn bury_overflowed(worker: &'static Worker, core: &Core) {
-    core.body.fail(crate::coroutine::JoinError::StackOverflow);
-    // Nobody else drops it: the handle's drop, if it came first, left it to the coroutine.
-    if core.lifecycle.store_result() == ResultOwner::Caller {
-        discard_result(core);
-    }
-    // SAFETY: S1: nobody runs on the stack, and nobody will.
-    if let Some(pooled) = unsafe { &mut *core.stack.get() }.take() {
-        pooled.stack.leak();
-    }
-    // SAFETY: S1: the coroutine's values lie on in the heap, unreachable, as its frames do.
-    std::mem::forget(unsafe { &mut *core.locals.get() }.take());
-    core.forget_frames();
-    core.panics.set(0);
-    finish(core);
-    retire(worker, core);
-}
-
 /// The coroutine's last act as itself: joiners and the scope may go on.
 #[inline(always)]
-fn finish(core: &Core) {
+pub(super) fn finish(core: &Core) {
     let group = core.group.replace(ptr::null());
     let Finished { joining } = core.lifecycle.finish();
     if joining {
@@ -347,7 +327,7 @@ fn run_body(core: &'static Core) {
 }
 
 /// Drops a result that nobody will take.
-fn discard_result(core: &Core) {
+pub(super) fn discard_result(core: &Core) {
     // SAFETY: S8: as in `finish`.
     let group = unsafe { core.group.get().as_ref() };
     if core.body.clear()
@@ -394,8 +374,16 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
     }
 }
 
-/// What a thread does at its end, in a thread's order: its values are destroyed, then joiners may go on.
+/// What a thread does at its end, in a thread's order: its values are destroyed, then joiners may go on. Destructors are not cut short.
 fn end(core: &'static Core) {
+    core.mask_end();
+    end_masked(core);
+    core.unmask_end();
+}
+
+/// Runs the destructors. Nothing that they wait for is interrupted: an unwinding would end the process, or skip what joiners are owed.
+#[inline(always)]
+fn end_masked(core: &'static Core) {
     if core.lifecycle.store_result() == ResultOwner::Caller {
         // A panic in its destructor ends the process, as in a thread.
         discard_result(core);

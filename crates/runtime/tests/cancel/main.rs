@@ -1,8 +1,10 @@
 //! Cancellation, deadlines, scopes and the values of a coroutine. `docs/guide/cancellation.md` has a table whose rows name these tests.
 
-#[cfg(feature = "interpose")]
+mod callbacks;
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
+#[cfg(feature = "interpose")]
 mod hooked;
 mod mask;
 mod native;

@@ -4,6 +4,7 @@ mod allocation;
 mod basics;
 mod blocking;
 mod cancel;
+mod large;
 mod select;
 mod select_dynamic;
 mod std_names;

@@ -332,3 +332,53 @@ fn exactly_one_operation_happens() {
         assert!(ends.iter().all(|(_, rx)| rx.try_recv().is_err()));
     });
 }
+
+#[test]
+fn an_arm_that_is_given_twice_is_one() {
+    use silken::channel::select::{Arm, Limit, Operation, Order, run};
+
+    everywhere(|cast| {
+        let (tx, rx) = unbounded::<Box<u32>>();
+        let (go, goes) = unbounded();
+        let sender = cast.spawn(move || {
+            while let Ok(n) = goes.recv() {
+                tx.send(Box::new(n)).unwrap();
+            }
+        });
+        let other = never::<()>();
+        for repeats in [1, 2, 7, 8, 9, 20] {
+            for n in 0..20 {
+                let (arm, never) = (rx.recv_arm(), other.recv_arm());
+                let mut arms: Vec<&dyn Arm> = vec![&never; repeats];
+                arms.resize(repeats * 2, &arm);
+                go.send(n).unwrap();
+                let order = if n % 2 == 0 { Order::Fair } else { Order::Biased };
+                assert_eq!(run(&arms, order, Limit::Until(None)), Some(repeats));
+                assert_eq!(arm.finish(), Ok(Box::new(n)));
+            }
+        }
+        // One that has been chosen and not finished has nothing left for the next.
+        let arm = rx.recv_arm();
+        go.send(1).unwrap();
+        assert_eq!(run(&[&arm, &arm], Order::Fair, Limit::Until(None)), Some(0));
+        drop(go);
+        sender.join();
+        assert_eq!(run(&[&arm, &arm], Order::Biased, Limit::Until(None)), Some(0));
+        assert_eq!(arm.finish(), Err(RecvError));
+
+        let (tx, rx) = bounded(1);
+        let arm = tx.send_arm(7);
+        assert_eq!(run(&[&arm, &arm], Order::Biased, Limit::Until(None)), Some(0));
+        assert_eq!(rx.recv(), Ok(7));
+        // It has no message any more.
+        assert_eq!(
+            run(
+                &[&arm],
+                Order::Biased,
+                Limit::within(std::time::Duration::from_millis(1))
+            ),
+            None
+        );
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    });
+}

@@ -113,3 +113,48 @@ fn misuse_panics() {
         let _ = select.select().recv(&other);
     });
 }
+
+#[test]
+fn a_leaked_operation_is_over() {
+    everywhere(|_| {
+        let (tx, rx) = unbounded();
+        let ((other_tx, other_rx), never) = (bounded(1), never::<()>());
+        tx.send(Box::new(1)).unwrap();
+        let mut select = Select::new();
+        let receives = select.recv(&rx);
+        std::mem::forget(select.select());
+        // What it received is gone, and is no message of a channel that has been closed.
+        drop(tx);
+        let operation = select.select();
+        assert_eq!(operation.index(), receives);
+        assert_eq!(operation.recv(&rx), Err(RecvError));
+        select.remove(receives);
+
+        let sends = select.send(&other_tx, Box::new(2));
+        std::mem::forget(select.select());
+        assert_eq!(other_rx.try_recv().map(|message| *message), Ok(2));
+        // The arm went with its message: nobody gets a second one, or an empty one.
+        assert!(select.try_select().is_err());
+        select.recv(&never);
+        assert!(select.select_timeout(Duration::from_millis(2)).is_err());
+        assert!(other_rx.try_recv().is_err());
+        drop(other_rx);
+        assert!(select.select_timeout(Duration::from_millis(2)).is_err());
+        assert_eq!(select.take(sends, &other_tx), None);
+    });
+}
+
+#[test]
+fn a_leaked_operation_of_a_closed_channel_keeps_nothing_back() {
+    everywhere(|_| {
+        let dropped = AtomicUsize::new(0);
+        let (tx, rx) = bounded(1);
+        drop(rx);
+        let mut select = Select::new();
+        select.send(&tx, Counted(&dropped));
+        std::mem::forget(select.select());
+        assert_eq!(dropped.load(Ordering::SeqCst), 0);
+        assert!(select.try_select().is_err());
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    });
+}

@@ -134,3 +134,106 @@ fn a_running_function_is_cancelled_and_its_slot_is_free_again() {
         pool.wait();
     });
 }
+
+/// Panics when it is dropped, unless an unwinding goes on.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            std::panic::resume_unwind(Box::new("a bomb"));
+        }
+    }
+}
+
+fn is_bomb<T>(outcome: Result<T, silken::JoinError>) -> bool {
+    matches!(outcome, Err(error) if error.message() == Some("a bomb"))
+}
+
+#[test]
+fn a_destructors_panic_is_the_functions_own_outcome() {
+    everywhere(|_| {
+        let pool = Pool::new(1);
+        let (go, may_go) = oneshot::channel();
+        let first = pool.submit(move || may_go.recv()).unwrap();
+        let bomb = Bomb;
+        let cancelled = pool.submit(move || drop(bomb)).unwrap();
+        let bomb = Bomb;
+        let forgotten = pool.submit(move || drop(bomb)).unwrap();
+        let later = pool.submit(|| 7).unwrap();
+        cancelled.cancel();
+        forgotten.cancel();
+        drop(forgotten);
+        assert!(cancelled.is_finished());
+        go.send(1).unwrap();
+        assert_eq!(first.join().unwrap(), Ok(1));
+        assert!(is_bomb(cancelled.join()));
+        assert_eq!(later.join().unwrap(), 7);
+
+        let (go, may_go) = oneshot::channel::<()>();
+        let running = pool.submit(move || may_go.recv()).unwrap();
+        let bomb = Bomb;
+        let dropped = pool.submit(move || drop(bomb)).unwrap();
+        drop(go);
+        pool.shutdown_now();
+        assert!(running.join().unwrap().is_err());
+        // Started by now, or given up: a bomb in both cases.
+        assert!(is_bomb(dropped.join()));
+        assert_eq!((pool.running(), pool.waiting()), (0, 0));
+    });
+}
+
+#[test]
+fn a_thousand_functions_with_bombs() {
+    let seed: u64 = std::env::var("SILKEN_SEED").map_or(1, |seed| seed.parse().unwrap());
+    everywhere(|world| {
+        let pool = Pool::new(3);
+        let parts: Vec<_> = (0..4)
+            .map(|part| {
+                let pool = pool.clone();
+                world.spawn(move || {
+                    let mut random = seed * 4 + part;
+                    let mut next = move || {
+                        random = random
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1_442_695_040_888_963_407);
+                        (random >> 33) % 100
+                    };
+                    let mut outcomes = [0; 3];
+                    for _ in 0..250 {
+                        let bomb = (next() < 50).then(|| Bomb);
+                        let handle = pool
+                            .submit(move || {
+                                silken::yield_now();
+                                drop(bomb);
+                            })
+                            .unwrap();
+                        match next() {
+                            0..30 => handle.cancel(),
+                            30..50 => {
+                                drop(handle);
+                                continue;
+                            }
+                            _ => {}
+                        }
+                        match handle.join() {
+                            Ok(()) => outcomes[0] += 1,
+                            Err(error) if error.is_cancelled() => outcomes[1] += 1,
+                            Err(error) => {
+                                assert_eq!(error.message(), Some("a bomb"));
+                                outcomes[2] += 1;
+                            }
+                        }
+                    }
+                    outcomes
+                })
+            })
+            .collect();
+        for part in parts {
+            assert!(part.join().iter().all(|count| *count > 0), "seed {seed}");
+        }
+        pool.shutdown();
+        assert_eq!((pool.running(), pool.waiting()), (0, 0), "seed {seed}");
+        assert!(matches!(pool.submit(|| ()), Err(SubmitError::Closed(_))));
+    });
+}

@@ -142,3 +142,84 @@ fn a_cancelled_wait_leaves_the_promise() {
         assert_eq!(promise.wait(), Ok(1));
     });
 }
+
+#[test]
+fn chains_of_any_length_take_no_stack() {
+    everywhere(|_| {
+        let (first, resolver) = Number::new();
+        let last = (0..100_000).fold(first, |promise, _| Promise::race([promise]));
+        resolver.resolve(1).unwrap();
+        assert_eq!(last.wait(), Ok(1));
+        let (first, resolver) = Number::new();
+        let last = (0..100_000).fold(first, |promise, _| Promise::race([promise]));
+        drop(resolver);
+        assert_eq!(last.wait(), Err(PromiseError::Abandoned));
+    });
+    // The steps of `all` run on coroutines.
+    on_coroutines(|| {
+        let (first, resolver) = Promise::<u8, ()>::new();
+        let last = (0..10_000).fold(first, |promise, _| Promise::all([promise]).then(|values| values[0]));
+        resolver.resolve(1).unwrap();
+        assert_eq!(last.wait(), Ok(1));
+    });
+}
+
+#[test]
+fn no_clone_runs_on_the_resolvers_stack() {
+    use std::sync::Mutex;
+    use std::thread::{ThreadId, current};
+
+    /// Tells where it was cloned.
+    struct Cloned(Arc<Mutex<Vec<ThreadId>>>);
+
+    impl Clone for Cloned {
+        fn clone(&self) -> Self {
+            self.0.lock().unwrap().push(current().id());
+            Self(self.0.clone())
+        }
+    }
+
+    let clones = Arc::new(Mutex::new(Vec::new()));
+    let (one, resolver) = Promise::<Cloned, ()>::new();
+    let settled = [
+        Promise::race([one.clone()]).then(drop),
+        Promise::all([one.clone(), one.clone()]).then(drop),
+        one.then(drop),
+    ];
+    resolver.resolve(Cloned(clones.clone())).ok().unwrap();
+    settled.iter().for_each(|promise| assert!(promise.wait_ref().is_ok()));
+    let clones = clones.lock().unwrap();
+    // Each `then` takes what its promise has: one, two, one; and `all` two.
+    assert_eq!(clones.len(), 6);
+    assert!(clones.iter().all(|id| *id != current().id()));
+}
+
+#[test]
+fn a_lost_coroutine_abandons_its_promise_and_gives_its_slot_back() {
+    #[inline(never)]
+    fn deep(depth: u64) -> u64 {
+        let frame = std::hint::black_box([depth; 64]);
+        if depth == 0 {
+            frame[0]
+        } else {
+            deep(depth - 1) + std::hint::black_box(frame)[1]
+        }
+    }
+
+    let overflow = || deep(std::hint::black_box(u64::MAX)) as u32;
+    for workers in [1, 2] {
+        super::common::run_on(workers, false, || {
+            assert_eq!(
+                Number::spawn(move || Ok(overflow())).wait(),
+                Err(PromiseError::Abandoned)
+            );
+            let step = Number::resolved(1).then(move |_| overflow()).then(|number| number + 1);
+            assert_eq!(step.wait(), Err(PromiseError::Abandoned));
+            let pool = silken::Pool::new(1);
+            let lost = pool.submit(overflow).unwrap();
+            assert!(matches!(lost.join(), Err(silken::JoinError::StackOverflow)));
+            assert_eq!(pool.submit(|| 7).unwrap().join().unwrap(), 7);
+            pool.shutdown();
+        });
+    }
+}

@@ -28,8 +28,9 @@ impl<'a, T> RecvArm<'a, T> {
     }
 
     fn set(&self, message: T) {
+        // One that was received before and not asked for is dropped outside.
         // SAFETY: S8: in no list: the arm's own.
-        unsafe { self.waiter.with_slot(|slot| *slot = Some(message)) };
+        drop(unsafe { self.waiter.with_slot(|slot| slot.replace(message)) });
     }
 
     fn channel(&self) -> Option<&Channel<T>> {
@@ -48,7 +49,10 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
                 self.set(message);
                 true
             }
-            Err(TryRecvError::Disconnected) => true,
+            Err(TryRecvError::Disconnected) => {
+                self.discard();
+                true
+            }
             Err(TryRecvError::Empty) => false,
         }
     }
@@ -58,6 +62,8 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
             // Due in this moment: the deadline has come, and says so.
             return true;
         };
+        // An empty slot will say that the channel was closed.
+        self.discard();
         // SAFETY: S8: the caller's contract.
         let listed = unsafe { channel.list_receiver(&self.waiter, ticket, index) };
         matches!(listed, Listed::Waits)
@@ -120,11 +126,21 @@ impl<'a, T> SendArm<'a, T> {
 unsafe impl<T> Arm for SendArm<'_, T> {
     fn try_now(&self) -> bool {
         // SAFETY: S8: in no list: the arm's own.
-        let sent = unsafe { self.waiter.with_slot(|slot| self.channel.offer(slot)) };
+        let sent = unsafe {
+            self.waiter.with_slot(|slot| match slot {
+                Some(_) => self.channel.offer(slot),
+                None => Err(TrySendError::Full(())),
+            })
+        };
         !matches!(sent, Err(TrySendError::Full(())))
     }
 
     unsafe fn enlist(&self, ticket: &Ticket, index: u32) -> bool {
+        // SAFETY: S8: in no list: the arm's own.
+        if unsafe { self.waiter.with_slot(|slot| slot.is_none()) } {
+            // It has sent its message, and never sends again.
+            return true;
+        }
         // SAFETY: S8: the caller's contract.
         let listed = unsafe { self.channel.list_sender(&self.waiter, ticket, index) };
         matches!(listed, Listed::Waits)

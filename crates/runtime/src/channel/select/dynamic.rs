@@ -158,6 +158,8 @@ pub struct Select<'a> {
     more: Vec<Option<Entry<'a>>>,
     count: usize,
     order: Order,
+    /// The arm of the last operation, until that is dropped.
+    selected: Option<usize>,
 }
 
 impl<'a> Select<'a> {
@@ -177,6 +179,7 @@ impl<'a> Select<'a> {
             more: Vec::new(),
             count: 0,
             order,
+            selected: None,
         }
     }
 
@@ -268,6 +271,7 @@ impl<'a> Select<'a> {
     /// If there are no arms.
     #[track_caller]
     pub fn select(&mut self) -> SelectedOperation<'_, 'a> {
+        self.finish_selected();
         assert!(
             (0..self.count).any(|index| self.entry(index).is_some()),
             "a select without arms waits for ever"
@@ -292,7 +296,19 @@ impl<'a> Select<'a> {
         self.run(Limit::Until(deadline_at(deadline))).ok_or(SelectTimeoutError)
     }
 
+    /// Ends the last operation, if it has not ended: forgets what came of it, and the arm with it if that was to send.
+    fn finish_selected(&mut self) {
+        let Some(index) = self.selected.take() else { return };
+        let Some(entry) = self.entry(index) else { return };
+        match entry.source {
+            Source::Sender(_) => self.remove(index),
+            Source::Receiver(_) => entry.arm().discard(),
+        }
+    }
+
     fn run(&mut self, limit: Limit) -> Option<SelectedOperation<'_, 'a>> {
+        // It was leaked.
+        self.finish_selected();
         let this = &*self;
         let index = run_with(
             this.count,
@@ -300,6 +316,7 @@ impl<'a> Select<'a> {
             self.order,
             limit,
         )?;
+        self.selected = Some(index);
         Some(SelectedOperation { select: self, index })
     }
 }
@@ -319,7 +336,8 @@ impl fmt::Debug for Select<'_> {
 }
 
 /// An operation that a [`Select`] has carried out; [`recv`](Self::recv) or [`send`](Self::send) says what came of it. Dropped instead, it drops
-/// the message that was received.
+/// the message that was received, or that nobody will receive. Leaked ([`std::mem::forget`]), it does so when the next selection begins. (crossbeam's panics when it
+/// is dropped, for there the operation is still to be carried out.)
 #[must_use]
 pub struct SelectedOperation<'s, 'a> {
     select: &'s mut Select<'a>,
@@ -369,11 +387,7 @@ impl<'a> SelectedOperation<'_, 'a> {
 
 impl Drop for SelectedOperation<'_, '_> {
     fn drop(&mut self) {
-        match self.entry().source {
-            Source::Sender(_) => self.select.remove(self.index),
-            // What it received and nobody asked for.
-            Source::Receiver(_) => self.entry().arm().discard(),
-        }
+        self.select.finish_selected();
     }
 }
 

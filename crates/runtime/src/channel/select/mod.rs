@@ -133,10 +133,31 @@ impl Limit {
     }
 }
 
-/// Selects among the arms; `None` when the limit came first. Not for users.
+/// Selects among the arms; `None` when the limit came first. Not for users. An arm that is given several times counts where it stands first: it has one node, which can be in one
+/// list once.
 #[doc(hidden)]
 pub fn run(arms: &[&dyn Arm], order: Order, limit: Limit) -> Option<usize> {
+    if has_repeats(arms) {
+        let arm = |index: usize| (!arms[..index].iter().any(|arm| is_same(*arm, arms[index]))).then_some(arms[index]);
+        return run_with(arms.len(), arm, order, limit);
+    }
     run_with(arms.len(), |index| Some(arms[index]), order, limit)
+}
+
+fn is_same(one: &dyn Arm, other: &dyn Arm) -> bool {
+    std::ptr::addr_eq(one, other)
+}
+
+/// Whether an arm is given more than once.
+fn has_repeats(arms: &[&dyn Arm]) -> bool {
+    /// So many are compared each with each.
+    const FEW: usize = 8;
+    if arms.len() <= FEW {
+        return (1..arms.len()).any(|index| arms[..index].iter().any(|arm| is_same(*arm, arms[index])));
+    }
+    let mut addresses: Vec<_> = arms.iter().map(|arm| std::ptr::from_ref(*arm).addr()).collect();
+    addresses.sort_unstable();
+    addresses.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// As [`run`], over the arms that `arm` gives for the numbers below `count`; some may be missing.

@@ -1,0 +1,165 @@
+//! Whether a function that cleans up goes on with the unwinding afterwards.
+//!
+//! It does so by a call of `_Unwind_Resume`. So the function's code is searched for that call, in the two forms that compilers and linkers give it: through the word that holds the
+//! address, and by way of the linker's stub that jumps through such a word. The word is learnt from a function of our own that is known to make the call. Four bytes that are
+//! right by chance are as good as impossible. One who calls `_Unwind_Resume` anywhere counts as one whose cleanups lead on, for a function of C's convention that
+//! was inlined into one of Rust's is no obstacle to the other calls there.
+//!
+//! What is unknown counts as leading on, and then an obstacle is missed: code in another object than our own function, functions whose extent is not found, a linker that makes
+//! the call in a third way.
+
+use crate::trap::in_executable;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// `call *(distance)(%rip)`, and `call` with a distance.
+const CALL_THROUGH: &[u8] = &[0xff, 0x15];
+const CALL: &[u8] = &[0xe8];
+
+/// Words through which one object calls are not further apart than this.
+const WORDS_SPAN: usize = 1 << 20;
+
+/// `jmp *(distance)(%rip)`, and the same behind a landing mark for indirect jumps.
+const JUMP_THROUGH: [&[u8]; 3] = [
+    &[0xff, 0x25],
+    &[0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25],
+    &[0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25],
+];
+
+/// What the unwinder says of a function besides its tables.
+#[repr(C)]
+struct Bases {
+    _text: usize,
+    _data: usize,
+    function: usize,
+}
+
+unsafe extern "C" {
+    fn _Unwind_Find_FDE(pc: *const c_void, bases: *mut Bases) -> *const u8;
+    fn _Unwind_Resume(exception: *mut c_void) -> !;
+}
+
+/// Functions of the executable that were found to lead on, each in the place that its begin is hashed to: a search takes a microsecond, and is made for each frame. The number is
+/// a guess.
+static LEADING_ON: [AtomicUsize; 509] = [const { AtomicUsize::new(0) }; 509];
+
+/// Whether a cleanup of the function that begins at `start` and contains `pc` leads on.
+pub(super) fn resumes(start: usize, pc: usize) -> bool {
+    static WORD: OnceLock<Option<usize>> = OnceLock::new();
+    let Some(known) = *WORD.get_or_init(learn_word) else {
+        return true;
+    };
+    if !in_executable(pc) {
+        return true;
+    }
+    // Relaxed: each word says all that it says by itself, and what it says stays true.
+    let place = &LEADING_ON[start % LEADING_ON.len()];
+    if place.load(Ordering::Relaxed) == start {
+        return true;
+    }
+    let is_resume = |word: usize| word == known || word.abs_diff(known) < WORDS_SPAN && holds_resume(word);
+    let leads_on = extent_of(pc).is_none_or(|extent| calls_through(extent).any(is_resume));
+    if leads_on {
+        place.store(start, Ordering::Relaxed);
+    }
+    leads_on
+}
+
+/// The word through which our own function goes on; only if that is in the executable.
+fn learn_word() -> Option<usize> {
+    let function = cleans_up as *const () as usize;
+    if !in_executable(function) {
+        return None;
+    }
+    calls_through(extent_of(function)?).find(|word| holds_resume(*word))
+}
+
+/// Whether the address of `_Unwind_Resume` is in a word through which the executable calls.
+fn holds_resume(word: usize) -> bool {
+    let resume: unsafe extern "C" fn(*mut c_void) -> ! = _Unwind_Resume;
+    // SAFETY: S7: an instruction of the executable's names the word, which is in its data.
+    word.is_multiple_of(size_of::<usize>()) && unsafe { (word as *const usize).read() } == resume as *const () as usize
+}
+
+/// Has something to drop when it is unwound.
+#[inline(never)]
+fn cleans_up(call: fn(), dropped: fn()) {
+    struct Calls(fn());
+
+    impl Drop for Calls {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+
+    let _calls = Calls(dropped);
+    call();
+}
+
+/// Where a function of ours begins and ends. The record of its frame says so: a length, a distance, where it begins as a distance from there, how long it is; four bytes
+/// each in the only encoding that compilers use here, which is checked by the begin.
+fn extent_of(pc: usize) -> Option<Range<usize>> {
+    let mut bases = Bases {
+        _text: 0,
+        _data: 0,
+        function: 0,
+    };
+    // SAFETY: S7: any address may be asked for; the record is ours.
+    let record = unsafe { _Unwind_Find_FDE(pc as *const c_void, &raw mut bases) };
+    if record.is_null() {
+        return None;
+    }
+    // SAFETY: S7: such a record has at least four words of four bytes, aligned or not.
+    let [_, _, begin, length] = unsafe { record.cast::<[c_int; 4]>().read_unaligned() };
+    let begins = (record as usize + 8).wrapping_add_signed(begin as isize);
+    let extent = begins..begins + length as u32 as usize;
+    (begins == bases.function && in_executable(begins) && in_executable(extent.end)).then_some(extent)
+}
+
+/// The words through which the code calls, at once or by way of a stub; and what looks so and is not.
+fn calls_through(code: Range<usize>) -> impl Iterator<Item = usize> {
+    // SAFETY: S7: the executable's own code, which is mapped as a whole and never changes.
+    let bytes = unsafe { std::slice::from_raw_parts(code.start as *const u8, code.len()) };
+    let may_begin = |(_, byte): &(usize, &u8)| **byte == CALL_THROUGH[0] || **byte == CALL[0];
+    bytes
+        .iter()
+        .enumerate()
+        .filter(may_begin)
+        .filter_map(move |(offset, _)| {
+            let address = code.start + offset;
+            operand(address, CALL_THROUGH, code.end).or_else(|| {
+                let stub = operand(address, CALL, code.end)?;
+                JUMP_THROUGH.iter().find_map(|form| operand(stub, form, usize::MAX))
+            })
+        })
+}
+
+/// The address that an instruction of this form names, if one is there, and ends before `end`.
+fn operand(address: usize, form: &[u8], end: usize) -> Option<usize> {
+    let next = address + form.len() + size_of::<i32>();
+    if next > end || !in_executable(address) || !in_executable(next) {
+        return None;
+    }
+    // SAFETY: S7: the executable's own code, which is mapped as a whole and never changes.
+    let code = unsafe { std::slice::from_raw_parts(address as *const u8, next - address) };
+    let distance = code.strip_prefix(form)?.first_chunk()?;
+    Some(next.wrapping_add_signed(i32::from_le_bytes(*distance) as isize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_function_teaches_the_call() {
+        assert!(holds_resume(learn_word().expect("linked in the usual way")));
+        let ours = cleans_up as *const () as usize;
+        // The second time it is known.
+        assert!(resumes(ours, ours + 1) && resumes(ours, ours + 1));
+        // One that cleans nothing up has no such call.
+        let other = extent_of as *const () as usize;
+        assert!(!resumes(other, other + 1) && !resumes(other, other + 1));
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether an unwinding that began here would get where it is to go.
+//!
+//! # Vocabulary
+//! A *raise* is an unwinding that the runtime begins by itself; nobody on the stack has made a mistake. Its *target* is the frame that catches it. An *obstacle* is a
+//! frame between the two that an unwinding must not pass: it would end the process, or skip what a C function still has to do.
+//!
+//! # What an obstacle is
+//! * *Foreign text.* The frame's code lies in another object than this code and the executable: a C library between. What it holds (a lock, a half-sorted array, a
+//!   handle of its own) it would never give back. Rust's own library, where it is linked dynamically, is passed.
+//! * *A frame that ends the process.* `extern "C"` functions of Rust do, and functions that the compiler takes to never unwind. The tables say so: see below.
+//! * *The end of the tables.* Who unwinds does not get past a frame that has none, and then the process ends.
+//!
+//! C that is linked into the executable has frames without tables of handlers, as Rust functions without destructors have, so the two are not told apart. It is the
+//! Rust function that it calls back which is the obstacle, if that is `extern "C"`. One that is `extern "C-unwind"` says that the C below may be unwound; it is believed.
+//! An `extern "C"` function that has something to drop at the call has a cleanup there, which ends the process when it is through: the tables do not tell it from any
+//! other cleanup, but its code does. A cleanup goes on with the unwinding by a call of `_Unwind_Resume`, and in such a function there is none (`cleanup.rs`).
+//!
+//! # The tables
+//! A function with something to do in an unwinding has a *language-specific data area* (LSDA), found through the unwinder: a table of *call sites*, ranges of its
+//! code, each with a landing pad and an *action*. Rust's personality routine (`library/std/src/sys/personality/dwarf/eh.rs`) reads the first record of an action: a
+//! type index of 0 is a cleanup, one above is a catch, one below is a *filter*. rustc makes a filter of one kind only: nothing passes, the landing pad ends the
+//! process. A call in no range of the table is one that cannot unwind; the personality ends the process there, too. The format is that of GCC
+//! (Itanium C++ ABI, "Exception Handling Tables"); `tests/unwind.rs` asks in real frames.
+//!
+//! # The walk
+//! `_Unwind_Backtrace` steps through the frames by the tables that a raise uses. A frame is judged when the next one is reached, so the target's own frame never is:
+//! that of a coroutine's first function is `extern "C"`, and catches before. It costs about what the search phase of an unwinding costs; it is made when a raise is due.
+//!
+//! # Rejected
+//! *A mark that the callback sets*: whoever writes a comparator for `qsort` knows nothing of silken. *Raising in any case, as a panic is*: a panic is the callback's own
+//! mistake, and the process ends for it; a cancellation comes from outside, and has time. *Walking by frame pointers*: Rust and C are compiled without.
+
+mod cleanup;
+mod lsda;
+
+use crate::backtrace::{
+    _Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, _Unwind_GetLanguageSpecificData, _Unwind_GetRegionStart,
+    Frame, GO_ON, STOP,
+};
+use crate::switch::is_entry;
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+/// The frame that a raise is to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The first frame of the coroutine that runs.
+    Entry,
+    /// The frame in which this address lies, further up on this stack.
+    Frame(usize),
+}
+
+/// Whether a raise that begins in the caller reaches the target.
+#[inline(never)]
+pub fn reaches(target: Target) -> bool {
+    let mut walk = Walk {
+        target,
+        is_obstacle: false,
+        reached: false,
+    };
+    // SAFETY: S4: the callback keeps to its contract, and the walk lives over the call.
+    unsafe { _Unwind_Backtrace(step, (&raw mut walk).cast()) };
+    walk.reached
+}
+
+struct Walk {
+    target: Target,
+    /// The verdict on the frame before.
+    is_obstacle: bool,
+    reached: bool,
+}
+
+unsafe extern "C" fn step(frame: *mut Frame, walk: *mut c_void) -> c_int {
+    // SAFETY: S4: what `reaches` passed, which nobody else uses meanwhile.
+    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    // SAFETY: S4: the unwinder's own frame, for the time of this call.
+    let start = unsafe { _Unwind_GetRegionStart(frame) };
+    walk.reached = match walk.target {
+        Target::Entry => is_entry(start),
+        Target::Frame(address) => {
+            // In a backtrace it is the frame's lower end: the address behind its callee's frame.
+            // SAFETY: S4: as above.
+            let lower_end = unsafe { _Unwind_GetCFA(frame) };
+            lower_end > address
+        }
+    };
+    if walk.reached || walk.is_obstacle {
+        // The frame before is the target's, which is not judged; or it is in the way.
+        return STOP;
+    }
+    let mut before_instruction = 0;
+    // SAFETY: S4: as above.
+    let address = unsafe { _Unwind_GetIPInfo(frame, &raw mut before_instruction) };
+    // A return address lies behind the call, which may be the last instruction of its range.
+    let pc = address.wrapping_sub(usize::from(before_instruction == 0));
+    // SAFETY: S4: as above.
+    let table = unsafe { _Unwind_GetLanguageSpecificData(frame) };
+    // SAFETY: S4: the unwinder found the table by the frame's own tables, so it is the function's.
+    let action = unsafe { lsda::action(table, start, pc) };
+    walk.is_obstacle = is_foreign(pc)
+        || match action {
+            lsda::Action::Pass | lsda::Action::Catch => false,
+            lsda::Action::Cleanup => !cleanup::resumes(start, pc),
+            lsda::Action::End => true,
+        };
+    GO_ON
+}
+
+/// Whether the code belongs to neither the executable, nor the object that this code is in, nor Rust's own library.
+fn is_foreign(pc: usize) -> bool {
+    static OWN: OnceLock<usize> = OnceLock::new();
+    if crate::trap::in_executable(pc) {
+        return false;
+    }
+    let Some((base, name)) = object_of(pc) else { return true };
+    let own = *OWN.get_or_init(|| object_of(reaches as *const () as usize).map_or(0, |(base, _)| base));
+    base != own && !is_rust_library(name)
+}
+
+/// Where the object that contains an address begins, and its file's path.
+fn object_of(address: usize) -> Option<(usize, &'static [u8])> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: S7: any address is allowed; the record is ours.
+    if unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: S7: filled in, says the result.
+    let info = unsafe { info.assume_init() };
+    // SAFETY: S7: the loader's name of an object that has a frame on this stack, so it is not unloaded.
+    let name = unsafe { std::ffi::CStr::from_ptr(info.dli_fname) };
+    Some((info.dli_fbase as usize, name.to_bytes()))
+}
+
+fn is_rust_library(path: &[u8]) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    name.starts_with(b"libstd-") && name.ends_with(b".so")
+}
