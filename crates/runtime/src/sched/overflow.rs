@@ -183,23 +183,28 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     }
     if info.si_code == SI_KERNEL && is_frame_refused(core, &mut interrupted) {
         report(core);
-        crate::sys::report(&["silken: the process ends with it: a signal's frame did not fit\n"]);
-        std::process::abort();
+        end_process("a signal's frame did not fit");
     }
     if info.si_code <= 0 || !is_overflow(core, address, interrupted.stack_pointer()) {
         return false;
     }
     report(core);
     if let Some(reason) = why_not(core, interrupted.program_counter()) {
-        crate::sys::report(&["silken: the process ends with it: ", reason, "\n"]);
-        std::process::abort();
+        end_process(reason);
     }
+    crate::sys::report(&["\n"]);
     // From here on nobody preempts it, and hooks pass straight through.
     Critical::enter_to_leave();
     let landing_pointer = Worker::of(core).link.base.stack_pointer() - LANDING_DISTANCE_BYTES;
     // SAFETY: S1: the coroutine is never continued; below the worker's suspended frames its stack is free.
     unsafe { interrupted.enter(landing_pointer, landing, ptr::from_ref(core) as usize) };
     true
+}
+
+/// Ends the line that [`report`] has begun, and the process.
+fn end_process(reason: &str) -> ! {
+    crate::sys::report(&["; the process ends with it: ", reason, "\n"]);
+    std::process::abort();
 }
 
 fn is_overflow(core: &Core, address: usize, stack_pointer: usize) -> bool {
@@ -266,7 +271,7 @@ unsafe extern "C" fn landing(core: usize) -> ! {
     unsafe { abandon(Worker::of(core), core) }
 }
 
-/// One line on standard error, in one write, without allocating.
+/// Begins a line on standard error, before anything that could fail: what becomes of it is known only after a walk over the stack.
 fn report(core: &Core) {
     let mut line = Line::new();
     line.text("silken: coroutine '");
@@ -282,7 +287,7 @@ fn report(core: &Core) {
     line.text(") has overflowed its stack of ");
     line.number(Pools::class_bytes(core.class.get()) as u64);
     line.text(" bytes");
-    line.end();
+    line.write();
 }
 
 /// A line of text in fixed memory; what does not fit is cut off.
@@ -303,8 +308,7 @@ impl Line {
     }
 
     fn text(&mut self, text: &str) {
-        // One byte is kept for the end of the line.
-        let room = text.len().min(Self::BYTES_MAX - 1 - self.length);
+        let room = text.len().min(Self::BYTES_MAX - self.length);
         let fits = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         self.bytes[self.length..self.length + fits].copy_from_slice(&text.as_bytes()[..fits]);
         self.length += fits;
@@ -325,10 +329,9 @@ impl Line {
         self.text(std::str::from_utf8(&digits[start..]).unwrap_or("?"));
     }
 
-    fn end(mut self) {
-        self.bytes[self.length] = b'\n';
-        let line = std::str::from_utf8(&self.bytes[..=self.length])
-            .unwrap_or("silken: a coroutine has overflowed its stack\n");
+    fn write(&self) {
+        let line =
+            std::str::from_utf8(&self.bytes[..self.length]).unwrap_or("silken: a coroutine has overflowed its stack");
         crate::sys::report(&[line]);
     }
 }
@@ -395,11 +398,11 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_at_a_character() {
         let mut line = Line::new();
-        line.text(&"x".repeat(Line::BYTES_MAX - 2));
+        line.text(&"x".repeat(Line::BYTES_MAX - 1));
         line.text("ü");
         line.text("y");
         line.text("z");
-        assert_eq!(line.length, Line::BYTES_MAX - 1);
+        assert_eq!(line.length, Line::BYTES_MAX);
         assert!(text(&line).ends_with("xy"));
     }
 }
