@@ -130,6 +130,8 @@ fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
     let registration = sys::set_id::register_worker_thread();
     worker.work();
     worker.link.caches.flush();
+    // The worker stays, since others may have its address; its memory for batches need not.
+    drop(worker.processor.batch.take());
     drop(registration);
     bind_worker_thread(ptr::null());
     drop(alternate_stack);
