@@ -1,6 +1,6 @@
 //! What is on an interrupted stack: only Rust of this executable, from the fault to the coroutine's entry, or something else?
 //!
-//! A coroutine whose stack has run out can be left for good only if nothing on the stack holds what all need. Rust code of the program may hold locks of
+//! After an overflow a coroutine never runs again. That is sound only if no frame on its stack holds a lock that the whole process needs. Rust code of the program may hold locks of
 //! the program; a C library may hold its own, and the loader's or malloc's stop everybody. The frame that faulted says little: a callback of
 //! `dl_iterate_phdr` is Rust, and its caller holds the loader's lock. So the whole chain is looked at, in the signal handler.
 //!

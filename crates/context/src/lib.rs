@@ -4,7 +4,7 @@
 //! the memory map. It knows nothing of coroutines, queues or events; the runtime above it decides who runs and when.
 //!
 //! * [`switch`]: leave one stack and continue on another, one file per processor architecture;
-//! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one file per C library;
+//! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one folder per C library;
 //! * [`stack`]: arenas of guarded stacks;
 //! * [`trap`]: what a fault handler may do about a stack that ran into its guard;
 //! * [`frames`]: whose frames lie on an interrupted stack, by the unwind tables and the executable's symbols.

@@ -3,7 +3,6 @@
 //! A stack that has run into its guard cannot be used for one more call, and cannot be unwound. The handler, which runs on the worker's alternate
 //! stack, therefore rewrites the saved registers so that the return from the signal enters a function of the runtime on *another* stack (the
 //! worker's own). The FS base is not among the saved registers, so the identity is still that of the interrupted code there.
-
 //!
 //! # A read that may fault
 //! [`read_word_or_fault`] reads foreign memory as the kernel does: by one load whose address is known, with a place to go on when it faults (the kernel's exception

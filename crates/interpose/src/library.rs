@@ -1,7 +1,7 @@
 //! `dlopen` and `dlmopen`: the same calls, and somebody is told that a library may have come.
 //!
-//! glibc looks at the return address: the object that calls decides where a bare name is searched (its RUNPATH), what
-//! `$ORIGIN` means, and which namespace is meant. A wrapper that calls the next definition is taken for the caller.
+//! glibc uses the return address of `dlopen` to learn which object calls. That object's RUNPATH tells where a bare name is searched, and it
+//! decides what `$ORIGIN` and the namespace are. If a wrapper of ours calls the next definition, glibc takes our object for the caller.
 //! So the entry is a naked function that looks first, with the caller's registers put aside:
 //!
 //! - A call from *our own object* (the executable, as a rule), or for a path with a `/` and without `$`: the wrapper.

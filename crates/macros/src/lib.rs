@@ -1,6 +1,6 @@
 //! `#[silken::main]` and `#[silken::test]`: a function body, run as the first coroutine of a runtime.
 //!
-//! Both are thin. They expand to a `Builder` call that a user could write by hand, so a program that outgrows the
+//! Both are thin. They expand to a `RuntimeBuilder` call that a user could write by hand, so a program that outgrows the
 //! options here replaces one line and loses nothing:
 //!
 //! ```text
@@ -14,12 +14,12 @@
 //!
 //! Whatever can be told wrong from the text alone (an unknown option, a size that is no size, a function that takes
 //! arguments) is told here, at the token that is wrong. All else (how many workers are sensible, what happens when
-//! the runtime cannot start) is decided by `Builder`, once, for the attribute and for the call.
+//! the runtime cannot start) is decided by `RuntimeBuilder`, once, for the attribute and for the call.
 //!
 //! The work is done over `proc_macro2` streams in `expand.rs`, which unit tests can call; this file only converts.
 //!
 //! Rejected: an `async fn` that is driven by `block_on` (a silken function blocks by just blocking; the word `async` in
-//! front of it is a misunderstanding, and the error says so), the options of `Builder` that are not plain numbers or
+//! front of it is a misunderstanding, and the error says so), the options of `RuntimeBuilder` that are not plain numbers or
 //! names (policies are values, and values belong in the call), and `light` without the word `unsafe` (what must be
 //! vouched for is not to be had by a flag).
 
@@ -34,7 +34,7 @@ use proc_macro::TokenStream;
 /// Runs the body of `main` as the first coroutine of a new runtime.
 ///
 /// The program starts a runtime, runs the body on a coroutine, and ends when the body returns: what is still running
-/// then is cancelled and its destructors run, as `Runtime::shutdown` describes. The body's value is the value of
+/// then is cancelled and its destructors run; what does not end within two seconds is reported and left behind, as by `Runtime::run`. The body's value is the value of
 /// `main`, so `Result` and `ExitCode` work as they do without the attribute.
 ///
 /// ```text
@@ -51,14 +51,14 @@ use proc_macro::TokenStream;
 ///
 /// # Options
 ///
-/// All are optional; what is absent keeps the default of `Builder`.
+/// All are optional. What is absent comes from the environment, else from the default, as with `RuntimeBuilder`.
 ///
 /// | option | value | meaning |
 /// |---|---|---|
 /// | `workers` | an integer ≥ 1 | how many OS threads run coroutines |
 /// | `stack_size` | bytes as an integer, or with a unit: `"256KiB"`, `"256k"`, `"1MiB"`, `"1m"` (units are powers of two) | the stack reserved for each coroutine |
 /// | `light` | the word `unsafe` | light coroutines, which share their worker's thread-locals; you vouch for the contract of `RuntimeBuilder::light` |
-/// | `name` | a string | the runtime's name, as thread names and the inspector show it |
+/// | `name` | a string | the prefix of the workers' thread names |
 /// | `crate` | a path, plain or as a string | where the `silken` crate is found, for crates that re-export it |
 ///
 /// ```text

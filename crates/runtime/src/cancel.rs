@@ -35,7 +35,8 @@ impl From<Elapsed> for std::io::Error {
 /// # Blocking
 /// As `f` does. Nothing interrupts a computation: call [`check_cancelled`] in it. Hooked I/O fails with [`TimedOut`](std::io::ErrorKind::TimedOut) once
 /// the time is up, so `timeout(d, || stream.read(buffer))` answers `Ok(Err(error))`; std's sleeps return early; std's locks and channels (all
-/// futex waits) are waited for to their end. The next wait of silken's then unwinds. When `f` returns all the same, its
+/// futex waits) are waited for to their end; so are silken's waits in a function that C has called, if `timeout` was called outside it. The next wait of
+/// silken's then unwinds. When `f` returns all the same, its
 /// value is the answer, however late.
 ///
 /// On an OS thread silken's own waits keep to it; the hooks, which answer coroutines only, do not.
@@ -118,7 +119,8 @@ pub fn mask_cancel<R>(f: impl FnOnce() -> R) -> R {
 
 /// A blocking point that does not block: unwinds the caller if it was cancelled, or if the time is up that a [`timeout`] gave it. For loops that compute.
 ///
-/// Does nothing inside [`mask_cancel`], and while the caller unwinds already.
+/// Does nothing inside [`mask_cancel`], while the caller unwinds already, and where a C function or an `extern "C"` one lies between it and
+/// the frame that is to catch.
 ///
 /// # Examples
 /// ```

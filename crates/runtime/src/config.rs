@@ -20,7 +20,8 @@ pub struct Config {
 /// The settings of the default runtime.
 ///
 /// They take effect when it starts, which the first [`spawn`](crate::spawn) on an OS thread causes; afterwards setting them changes nothing that
-/// runs. What is set here goes before the environment (`SILKEN_WORKERS`, `SILKEN_STACK_SIZE`). Other runtimes have
+/// runs. What is set here goes before the environment (`SILKEN_WORKERS`, `SILKEN_STACK_SIZE`). The default runtime has its guards, its kind of coroutines and its overflow policy from
+/// the environment only (`SILKEN_GUARD_SIZE`, `SILKEN_LIGHT`, `SILKEN_OVERFLOW`). Other runtimes have
 /// [`Runtime::builder`](crate::Runtime::builder).
 ///
 /// # Examples

@@ -168,8 +168,8 @@ impl<T> JoinHandle<T> {
     ///
     /// # Cancellation
     /// Unwinds the caller; the coroutine that was waited for goes on, detached. Where the caller cannot be unwound (in
-    /// a destructor that runs because it unwinds already, or inside [`mask_cancel`](crate::mask_cancel)) it waits to
-    /// the coroutine's end.
+    /// a destructor that runs because it unwinds already, inside [`mask_cancel`](crate::mask_cancel), or in a function
+    /// that C has called) it waits to the coroutine's end.
     ///
     /// # Errors
     /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.

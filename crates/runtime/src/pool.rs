@@ -18,7 +18,7 @@
 //!
 //! # Destructors
 //! The dispatcher is whoever happened to come by, in another's name: a submitter, or a function that has just ended. What others submitted must not unwind there, or
-//! nothing would be started any more. So a function that will not run is taken out of its [`Task`] and dropped by who gave it up; the dispatcher finds the task empty.
+//! nothing would be started any more. So the one who gives a function up (`cancel`, `shutdown_now`) takes it out of its [`Task`] and drops it; the dispatcher then finds the task empty.
 //! Destructors of functions run caught and masked, and a panic in one is the outcome of that very function: its handle is told `Panicked`, nobody else.
 //!
 //! A coroutine that runs out of stack is not unwound; its slot is given back by [`on_lost`].
@@ -275,7 +275,7 @@ impl Pool {
     /// Waits until nothing runs and nothing is queued.
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread. Called by a function of the pool it waits for itself.
+    /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread. A function of the pool must not call it: it would wait for itself, for ever.
     ///
     /// # Cancellation
     /// Unwinds.
@@ -301,7 +301,7 @@ impl Pool {
         self.shared.queue.with(|queue| queue.closed)
     }
 
-    /// [Closes](Self::close) the pool and [waits](Self::wait) for what it has.
+    /// [Closes](Self::close) the pool and [waits](Self::wait) for what it has. Blocking and cancellation as [`wait`](Self::wait).
     pub fn shutdown(&self) {
         self.close();
         self.wait();

@@ -39,7 +39,7 @@ use std::time::Duration;
 pub enum PromiseError<E> {
     /// It was rejected with this.
     Rejected(E),
-    /// All its resolvers are gone, by a panic perhaps.
+    /// Nobody can decide it any more: its resolvers were dropped, or the coroutine that was to fill it panicked, was cancelled, could not be started, or ran out of stack.
     Abandoned,
 }
 
@@ -206,7 +206,8 @@ where
     T: Clone + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
-    /// Runs `body` on a coroutine; what it returns is the outcome.
+    /// Runs `body` on a coroutine; what it returns is the outcome. If it panics, is cancelled or runs out of stack, the promise is
+    /// [abandoned](PromiseError::Abandoned).
     ///
     /// # Panics
     /// When the coroutine cannot be made: see [`spawn`](crate::spawn).
@@ -257,7 +258,7 @@ where
         promise
     }
 
-    /// Does something with the value; an error passes.
+    /// Does something with the value; a rejection or an abandonment passes. Runs as [`chain`](Self::chain) says, and panics as it does.
     #[track_caller]
     pub fn then<U>(&self, step: impl FnOnce(T) -> U + Send + 'static) -> Promise<U, E>
     where
@@ -335,7 +336,7 @@ where
         all
     }
 
-    /// The outcome of the promise that is settled first.
+    /// The outcome of the promise that is settled first; [abandoned](PromiseError::Abandoned) if there is none.
     #[track_caller]
     pub fn race(promises: impl IntoIterator<Item = Self>) -> Self {
         let (first, resolver) = Self::new();

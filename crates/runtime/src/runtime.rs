@@ -38,9 +38,9 @@ pub struct Runtime {
 /// | method | variable | default |
 /// |---|---|---|
 /// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
-/// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`) | 256 KiB of address space |
+/// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`, `g`) | 256 KiB of address space |
 /// | [`light`](Self::light), `unsafe` | `SILKEN_LIGHT=1`, after [`allow_light`](crate::allow_light) | isolated |
-/// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
+/// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`, `g`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
@@ -91,7 +91,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two of at least 16 KiB. Memory is used only where touched. The
+    /// Address space of each coroutine's stack in bytes, rounded up to a power of two from 16 KiB to 1 GiB; more is an error of [`build`](Self::build). Memory is used only where touched. The
     /// [guard](Self::guard_size) comes on top.
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
@@ -106,7 +106,17 @@ impl RuntimeBuilder {
     /// size; this is for C without stack probes (`char buffer[300 * 1024]`). Programs that run no such code and have very many coroutines
     /// may ask for less.
     ///
-    /// Stacks belong to the process. The first runtime decides; [`build`](Self::build) fails when stacks of another guard are there already.
+    /// Fewer than 16 KiB count as 16 KiB. All runtimes of a process share the stacks, so the first runtime decides, be it by saying nothing.
+    ///
+    /// # Errors
+    /// [`build`](Self::build) fails with [`InvalidInput`](io::ErrorKind::InvalidInput) when `bytes` is more than 1 GiB, or the process's stacks have another guard
+    /// (or the default) already.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).guard_size(4 << 20).build().unwrap();
+    /// runtime.run(|| ()).unwrap(); // what it runs may call C with frames of up to 4 MiB
+    /// ```
     #[must_use]
     pub fn guard_size(mut self, bytes: usize) -> Self {
         self.guard_bytes = Some(bytes);
@@ -158,7 +168,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// What happens when a coroutine runs out of stack. It holds for the whole process, from now on.
+    /// What happens when a coroutine runs out of stack. The policy holds for the whole process, from [`build`](Self::build) on; the last runtime that
+    /// was built with a policy decides.
     #[must_use]
     pub fn overflow(mut self, policy: OverflowPolicy) -> Self {
         self.overflow = Some(policy);
@@ -179,7 +190,8 @@ impl RuntimeBuilder {
     /// understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
     /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
     /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when [`guard_size`](Self::guard_size) asks for what the process's stacks do not have.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, a variable is not understood, or [`guard_size`](Self::guard_size) asks for
+    /// another guard than the process's stacks have.
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
         crate::install_hooks();
@@ -361,13 +373,27 @@ impl Runtime {
         self.scheduler.migrations()
     }
 
-    /// Cancels all coroutines, waits until they have ended, at most for `deadline`, and stops the workers. New spawns are refused afterwards.
+    /// Cancels all coroutines and waits until they have ended, at most for `deadline`. From then on spawns are refused. The workers stop when no
+    /// coroutine is left.
     ///
     /// What has not ended by then is *left behind*: it goes on as a detached thread does, cancelled, on workers that end when it has ended. So it
     /// may still get the lock or the message that it waits for, and must give it on.
     ///
     /// # Blocking
-    /// The calling OS thread. Not to be called on one of the runtime's own coroutines, which would wait for itself.
+    /// The calling OS thread, or the calling coroutine of another runtime. Not to be called on one of the runtime's own coroutines: it would be cancelled, wait for
+    /// itself until `deadline`, and be in the list.
+    ///
+    /// # Cancellation
+    /// Does not interrupt it.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    /// let sleeper = runtime.spawn(silken::park);
+    /// assert!(runtime.shutdown(Duration::from_secs(2)).is_clean());
+    /// assert!(sleeper.join().unwrap_err().is_cancelled());
+    /// ```
     pub fn shutdown(mut self, deadline: Duration) -> Shutdown {
         self.stop(deadline)
     }

@@ -8,8 +8,8 @@
 //! may use, alone, what the children borrowed. While the scope waits it holds the closure's panic, if any, caught.
 //!
 //! # Who may still spawn
-//! A function that is deferred has the scope in reach: it may spawn, and defer. So there is no moment after which nobody spawns, but one at which nobody is left who could:
-//! *no child is alive and nothing is deferred*. Children are waited for again after each deferred function, and the scope ends at that moment ([`finish`]). Then it is
+//! A function that is deferred has the scope in reach: it may spawn, and defer. So "all children have ended" is not the end of the scope. The end is the first moment after the closure at which
+//! *no child is alive and nothing is deferred*: then no code is left that could spawn. Children are waited for again after each deferred function, and the scope ends at that moment ([`finish`]). Then it is
 //! for good. A child that a deferred function leaves behind is cancelled first: what is deferred is the end of the scope, and nobody who is left would ask it to stop. Whoever spawns or defers does so from code that borrows the scope for `'scope`, and such code runs in the closure (ended), in a child (none is alive: it leaves the
 //! group after its captures, its result, and its locals are gone), or in a deferred function (none is left). A value that borrows the scope is in a frame of these, in a
 //! child's core (its result, dropped before it leaves, or taken by a handle, which again is such a value), or leaked: a leaked value's destructor does not run. What the
@@ -219,8 +219,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     /// Has `f` run at the end of the scope, whether that is reached by returning, by a panic or by cancellation: after the closure and all
-    /// children have ended, the last deferred first. What it spawns, and has not ended when it returns, is cancelled, and waited for before the next deferred function runs; what
-    /// it defers is that next one.
+    /// children have ended, the last deferred first. If `f` spawns children that have not ended when it returns, they are cancelled and waited for; then the next
+    /// deferred function runs. If `f` defers a function, that is the next one.
     ///
     /// # Cancellation
     /// Masked in `f`, as by [`mask_cancel`](crate::mask_cancel).

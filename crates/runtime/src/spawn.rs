@@ -148,7 +148,7 @@ impl Builder {
     /// # Safety
     /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for what is spawned by this builder or
     /// a clone of it: that code neither relies on being alone on its thread while it waits, nor on thread-locals being
-    /// its own over a wait, nor lends them to other threads. What *it* spawns is of its runtime's kind.
+    /// its own over a wait. What the coroutine spawns is of its runtime's kind.
     ///
     /// # Examples
     /// ```

@@ -32,7 +32,7 @@
 //!
 //! # Rejected
 //! Copying thread-local bytes at a switch: std's channels, parking_lot and many others use the *address* of a thread-local as an identity.
-//! Never migrating: keeps two coroutines of one worker from sharing a lock correctly no better.
+//! Never migrating: the coroutines of one worker would still share its thread-locals, so a reentrant lock would take each of them for its owner.
 
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 mod glibc_x86_64;

@@ -28,8 +28,8 @@
 //! identity on another's stack; whoever handles faults must know that it can be.
 //!
 //! # Unwinding
-//! A signal handler may unwind the stack that it has interrupted, as sampling profilers do, at any instruction of this file. The compiler, which
-//! writes the unwind tables, does not know that the switch pushes and pops, and while `rsp` is the other stack's no rule about the function around it
+//! A signal handler may unwind the stack that it has interrupted, as sampling profilers do, at any instruction of this file. The compiler
+//! writes the unwind tables and does not know that the switch pushes and pops. While `rsp` points to the other stack, no rule of the surrounding function
 //! is true. So the return address is declared undefined from the first push to the last pop, which lie side by side in one `asm!` block: an
 //! unwinder takes that frame for the outermost one. The tables grow; no instruction is added. *Rejected*: exact rules for each push; they would be right for
 //! the side that leaves, but between the change of `rsp` and the jump they would need the other function's.

@@ -23,8 +23,8 @@
 //! (Itanium C++ ABI, "Exception Handling Tables"); `tests/unwind.rs` asks in real frames.
 //!
 //! # The walk
-//! `_Unwind_Backtrace` steps through the frames by the tables that a raise uses. A frame is judged when the next one is reached, so the target's own frame never is:
-//! that of a coroutine's first function is `extern "C"`, and catches before. It costs about what the search phase of an unwinding costs; it is made when a raise is due.
+//! `_Unwind_Backtrace` steps through the frames by the tables that a raise uses. The verdict on a frame counts only when the walk goes past it. So the target's own frame never
+//! counts as an obstacle: a coroutine's first function is `extern "C"`, but it catches the unwinding inside. It costs about what the search phase of an unwinding costs; it is made when a raise is due.
 //!
 //! # Rejected
 //! *A mark that the callback sets*: whoever writes a comparator for `qsort` knows nothing of silken. *Raising in any case, as a panic is*: a panic is the callback's own

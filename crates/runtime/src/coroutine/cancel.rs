@@ -17,21 +17,21 @@
 //! point. But from there on a panic is a panic again, and must poison what it should. There is no event for "caught". There is one for
 //! "the payload is gone": it is owned by the unwinding, then by who caught it. So the core holds the payload's number while the unwinding
 //! goes on, and the payload's destructor clears it there, if it is still its own: an older payload that lies on the stack of a newer unwinding
-//! changes nothing. Who catches a payload and resumes it keeps it alive, rightly. Who keeps one aside for good, or sends it to
-//! another thread, has until the next unwinding panics that poison nothing of silken's. silken's own catches (`scope.rs`) use [`caught`]
+//! changes nothing. Code that catches a payload and resumes it keeps it alive, which is right. If code stores a caught payload, or sends it to
+//! another thread, later panics of the coroutine poison none of silken's locks until its next cancellation unwinds. silken's own catches (`scope.rs`) use [`caught`]
 //! and [`resume`].
 //!
 //! While the caller unwinds nothing is raised, for a destructor's second panic would end the process.
 //!
 //! # Callbacks of C
 //! An unwinding that a wait begins must not pass a C function that has called back (`qsort` and its comparator), nor a Rust function with C's convention: it would skip
-//! what C has to do, or end the process. So a wait there is not interrupted: it goes on as if it were masked, and the next one outside is. Whether a reason to
-//! unwind *gets to its target* is asked of the stack itself (`silken_context::unwind`), for each reason alone: a [`until`] that was entered in the callback catches there,
-//! although the coroutine's cancellation, which is to reach its entry, has to wait.
+//! what C has to do, or end the process. So a wait there is not interrupted: it goes on as if it were masked, and the next one outside is. `silken_context::unwind` walks the stack to see
+//! whether an unwinding *gets to its target*. Each reason has its own target: an [`until`] inside the callback catches there, so it fires;
+//! the coroutine's cancellation targets the coroutine's entry, so it waits.
 //!
 //! It is asked when the reason is there and not before, for a walk costs microseconds; and *before the wait is settled* as interrupted. So whoever is told `Cancelled` by
-//! such a wait can unwind, and [`raise_if_cancelled`] does. Rejected: settling first and not raising then. Each blocker would have to take up a wait that its
-//! waker takes for ended. Waits of hooks (`timers::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
+//! such a wait can unwind, and [`raise_if_cancelled`] does. Rejected: to settle first and then not to unwind. Each blocker would have to resume a wait that its waker
+//! believes to be over. Waits of hooks (`timers::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
 //!
 //! # The end
 //! Destructors that run when the body is over (thread-locals, coroutine-locals, a result that nobody takes, a closure that was not called) have no frame above them that

@@ -12,7 +12,7 @@
 //!
 //! # Loss
 //! A coroutine that overflows its stack runs no destructors. Who promised something to others and would keep the promise in a destructor leaves a function here by
-//! [`on_lost`]; the runtime calls it on a fresh coroutine (`sched/switch.rs`). In every other end it is dropped, uncalled, after the values.
+//! [`on_lost`]; the runtime calls it on a fresh coroutine (`sched/loss.rs`). In every other end it is dropped, uncalled, after the values.
 
 use super::Core;
 use super::current;

@@ -55,7 +55,7 @@ fn looks(release: u32) -> bool {
     release.wrapping_mul(GOLDEN_RATIO) < u32::MAX / DEEP_LOOK_EVERY
 }
 
-/// Stacks lie at distances of a power of two, so the same frames of all of them would compete for the same sets of the first cache, and a load
+/// Stacks lie at distances of whole pages, so the same frames of all of them would compete for the same sets of the first cache, and a load
 /// from one stack would wait for a store to the other whose low twelve bits are equal (4 ns of a yield on Zen 4; "store to load forwarding" in
 /// AMD's optimization guides). So the tops of neighbours are a cache line apart, in as many colours as cost no page more.
 const COLOURS: usize = 16;

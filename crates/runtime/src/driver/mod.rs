@@ -5,8 +5,8 @@
 //! driver without waiting: a worker that looks for work looks there too.
 //!
 //! # Whose driver
-//! A driver belongs to one runtime at a time, its *owner*, whose coroutines alone register descriptors and arm deadlines there. It lives for
-//! ever, and so do its descriptors: somebody may wake it late, and must not write into a stranger's file that has the number now. When its
+//! A driver belongs to one runtime at a time, its *owner*, whose coroutines alone register descriptors and arm deadlines there. A driver and
+//! its epoll and eventfd are never freed or closed. A late waker may still write to the eventfd; if that were closed, the number might be another file's. When its
 //! runtime has ended it [retires](Driver::retire): it gives up its registrations, has no deadline left (their nodes lie on stacks of coroutines
 //! that have ended), and lies idle until the next runtime takes it. So a process has as many drivers as it ever had workers at one time.
 //!

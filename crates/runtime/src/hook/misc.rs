@@ -11,7 +11,8 @@
 //! * pthread keys: [`run_key_destructors`] does at a coroutine's end what the C library does at a thread's.
 //! * libraries that are loaded: [`library_loaded`] tells the identities.
 //!
-//! The two questions are answered inside critical sections too: next would read a thread block of which we made only the parts that are used.
+//! `pthread_getattr_np` and `sigaltstack` are answered inside critical sections too: the next definition would read fields of the control block that silken
+//! does not fill.
 
 use super::on_coroutine;
 use crate::coroutine::{Core, Critical, Kind, current_core};

@@ -12,7 +12,8 @@
 //! | `pthread_getcpuclockid` | ENOENT: it has no clock of its own | ENOENT |
 //! | `pthread_join` and kin | EDEADLK | EINVAL: it cannot be joined |
 //! | `pthread_detach` | EINVAL | EINVAL |
-//! | `pthread_cancel` | ENOTSUP | ENOTSUP |
+//! | `pthread_getattr_np` (`misc.rs`) | its own stack | its stack |
+//! | `pthread_cancel` | ENOTSUP | ENOTSUP; of a worker too |
 //! | `pthread_exit` | ends the process | |
 //!
 //! A setter would bind to the OS thread, and stay there when the coroutine has left it; a getter is of use as it is. POSIX's own error is

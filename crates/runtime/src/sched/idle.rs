@@ -20,13 +20,13 @@
 //! others sleep *appoints* one of them if it is free, and wakes it.
 //!
 //! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and one is asleep, there is a watcher, or the one who
-//! goes to sleep has not asked for its duty yet. Workers become busy in `awake` and `stop_searching` only; the duty ends in `awake`, which
-//! appoints the next, in `wake_one` and its like, whose worker comes by `awake`, and in `duty`, which looks whether anybody is busy. All under the
+//! goes to sleep has not asked for its duty yet. Workers become busy in `awake` and `stop_searching` only; the duty ends in three places.
+//! `awake` appoints the next watcher. `wake_one` and its like wake a worker that then calls `awake`. `duty` ends it if nobody is busy. All of them hold the
 //! lock.
 //!
-//! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments must be rare: who is
-//! appointed keeps the duty until it has had a long turn, whoever is idle by then. Turns double from 50 µs to 10 ms, so that is some ten
-//! wake-ups in 20 ms at the most, and as many after the last activity; then all is silent.
+//! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments must be rare. An
+//! appointed watcher keeps the duty until it has slept a turn of 10 ms, even if nobody is busy meanwhile. Turns double from 50 µs to 10 ms: at most some ten
+//! wake-ups in 20 ms, and as many after the last activity. Then the process is silent.
 //!
 //! # Rejected
 //! Sleeping with a time limit (may's 10 ms, cogo's 1 s): a hundred wake-ups a second, and a lost wake-up shows as a stall instead of a bug.

@@ -1,9 +1,9 @@
 //! A coroutine that overflowed its stack: what it owes, done by its successor, and by a coroutine of its own where it is code that may wait.
 //!
 //! Its frames are never unwound, so what it would have done in destructors is not done. Joiners are told by its outcome. Who counts on it otherwise (a promise
-//! that it was to fill, a pool whose slot it holds) left a function in the core (`coroutine/local.rs`, `on_lost`). It may run code of the user's, settle promises,
-//! wait: nothing for a worker's own context, where the successor's duties are done. So it gets a fresh coroutine. That one may be cancelled before
-//! it begins, in a runtime that ends; the function is called by a destructor, and so in that case too.
+//! that it was to fill, a pool whose slot it holds) left a function in the core (`coroutine/local.rs`, `on_lost`). That function may run user code
+//! and wait, which is forbidden in a worker's own context. So it runs on a fresh coroutine. In a runtime that ends, that coroutine may be cancelled before
+//! it begins. A destructor calls the function, so it runs in that case too.
 
 use super::SpawnRequest;
 use super::switch::{discard_result, finish, retire};

@@ -66,7 +66,8 @@ pub enum OverflowPolicy {
     /// The coroutine ends with [`JoinError::StackOverflow`](crate::JoinError::StackOverflow) and the others go on, where that is sound. Its frames
     /// are not unwound: what they hold, locks too, is held for ever. The process ends when the coroutine may borrow (a scope's child, the
     /// closure of [`Runtime::run`](crate::Runtime::run)), was panicking, had stored its result, or was inside the runtime; and when anything but Rust code of
-    /// this program is on its stack, or cannot be ruled out: a shared library, linked C, or an executable without symbols (`strip = true`).
+    /// this program is on its stack, or cannot be ruled out: a shared library, linked C, an executable without symbols (`strip = true`), a stack that
+    /// cannot be walked (glibc before 2.35, libgcc before GCC 12).
     #[default]
     Contain,
     /// The process ends, as when a thread overflows.

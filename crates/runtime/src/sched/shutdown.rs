@@ -1,9 +1,9 @@
-//! The end of a scheduler: cancel what is left, let it run its destructors, report what would not end, stop the workers.
+//! The end of a scheduler: cancel what is left, let it run its destructors, report what would not end. The workers stop when the last coroutine has ended.
 //!
 //! # Protocol
 //! A shutdown first *cancels*, again and again, until nothing is alive or its deadline has come; then it *stops* the scheduler: spawns are refused
-//! from here on. A stopped scheduler is *over* when no coroutine of it is alive. Its workers end then, and not before: a worker that finds
-//! nothing to do looks whether the scheduler is over, and wakes the others when it leaves. The last one gives the drivers back.
+//! from here on. A stopped scheduler is *over* when no coroutine of it is alive. Only then do its workers end. A worker that finds
+//! nothing to do checks whether the scheduler is over; if so it wakes the others and ends. The last worker gives the drivers back.
 //!
 //! So a coroutine that is left behind at the deadline goes on as a detached thread does: it stays cancelled, and it takes part in what it waits for. It
 //! cannot be left without a worker: it is listed at futex words, channels and descriptors that the living use, whose wakes and messages it

@@ -1,7 +1,7 @@
 //! Who looks after those who run one coroutine for long: what it has woken, its processor's events and deadlines, and (for those who are
 //! never idle) what waits in its ring.
 //!
-//! A processor *stands still* when its count of picks does not change while its worker is awake. There are two who look:
+//! A processor *stands still* when its worker is awake but its count of picks does not change: a coroutine computes, or a call blocks the worker. Two kinds of workers look for that:
 //! * the *watcher*, an idle worker that sleeps by turns (`idle.rs` says who that is, and when). A deadline on a processor that stood still in the last
 //!   turn ends the turn, so that it is served in time; an event of the kernel waits for the end of the turn;
 //! * where nobody is idle, each worker that picks makes a *round* every ten milliseconds.

@@ -1,9 +1,9 @@
 //! Identity blocks of glibc on x86_64 (thread-local storage variant II: the segments lie *below* the control block).
 //!
 //! ```text
-//!   block start                                   FS base                    block end (16-byte aligned, top of the
-//!   stack slot) | surplus | segments of the modules ....... | struct pthread ........... | |<--------- static_size -
-//!   tcb_size -------->|<-------- tcb_size -------->|
+//!   block start                                   FS base                    block end: 16-byte aligned, top of the slot
+//!   | surplus | segments of the modules ....... | struct pthread ........... |
+//!   |<--------- static_size - tcb_size -------->|<-------- tcb_size -------->|
 //! ```
 //!
 //! What is used of glibc, all looked up with dlsym so that a missing piece is an answer and not a link error:

@@ -9,7 +9,7 @@
 //! C library for the images. Whoever has a new image to spread walks the claimed numbers after the C library knows
 //! the module. Both take the C library's lock of its list of modules: the builder while it copies, the loader while
 //! it adds. Either the builder's copy comes later and has the module's image, or its store came before the addition,
-//! and the walk sees the block. So no lock of ours is held over anything.
+//! and the walk sees the block. So claiming and building need no lock of ours.
 //!
 //! The walk may meet a block that is being built. It writes the bytes that the builder writes, or bytes that the
 //! builder leaves alone.

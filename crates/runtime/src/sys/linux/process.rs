@@ -7,8 +7,8 @@
 //! | child of | told by |
 //! |---|---|
 //! | `fork` | [`set_forked`], from the handler of `pthread_atfork` |
-//! | `_Fork`, through its hook | the same |
-//! | `vfork`, `clone`, inline system calls | its process number, which [`is_foreign`] compares |
+//! | `_Fork`; `fork`, `clone`, `clone3` by `syscall` without CLONE_VM: through their hooks | [`set_forked`] |
+//! | `vfork`, `clone` with CLONE_VM, inline system calls | its process number, which [`is_foreign`] compares |
 //!
 //! [`is_forked`] is one load and serves where a system call would cost too much. [`is_foreign`] asks the kernel for the
 //! number, so it stands on slow ways only. Both may be called in a signal handler.

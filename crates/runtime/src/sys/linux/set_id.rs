@@ -4,8 +4,8 @@
 //! User and group ids belong to a thread in the kernel and to the process in POSIX. So glibc, in such a call, marks every
 //! thread in its list, sends each a signal (SIGSETXID, 33), and its handler makes the system call on that thread and clears
 //! the mark **in the control block that the thread pointer designates**. Then the caller counts the answers, and signals again
-//! whoever is still marked. A worker that runs an isolated coroutine has the coroutine's thread pointer: the handler cleared
-//! a mark in the coroutine's block, which is in no list, and the caller signalled for ever.
+//! whoever is still marked. A worker that runs an isolated coroutine has the coroutine's thread pointer. So glibc's handler alone would clear
+//! the mark in the coroutine's block, not in the worker's, and the caller would signal for ever.
 //!
 //! # Protocol
 //! The signal gets a handler of ours, which loads the thread pointer of the worker that it interrupts, calls glibc's handler,
