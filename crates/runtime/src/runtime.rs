@@ -383,6 +383,8 @@ impl Runtime {
     /// The calling OS thread, or the calling coroutine of another runtime. Not to be called on one of the runtime's own coroutines: it would be cancelled, wait for
     /// itself until `deadline`, and be in the list.
     ///
+    /// In a child that `fork` made there is nothing to stop: it returns at once.
+    ///
     /// # Cancellation
     /// Does not interrupt it.
     ///
@@ -400,6 +402,13 @@ impl Runtime {
 
     fn stop(&mut self, patience: Duration) -> Shutdown {
         self.stopped = true;
+        if sys::process::is_forked() {
+            // The workers and the coroutines are the parent's, and the locks may be held for ever.
+            return Shutdown {
+                left: Vec::new(),
+                reasons: Vec::new(),
+            };
+        }
         let left = self.scheduler.cancel_all(deadline_after(patience));
         self.scheduler.stop_workers();
         let reasons = left.iter().map(|core| core.reason()).collect();

@@ -247,3 +247,31 @@ fn a_wait_in_a_vfork_child_of_a_coroutine_blocks_the_child() {
     assert_eq!(result.unwrap(), (3, 5));
     feeder.join().unwrap();
 }
+
+/// A child that leaves `main`, or drops what it has, does not wait for workers that only the parent has.
+#[test]
+fn a_child_drops_its_runtime() {
+    let _alone = alone();
+    for parked in [0, 3] {
+        let mut kept = Some(runtime(2));
+        let coroutines: Vec<_> = (0..parked)
+            .map(|_| kept.as_ref().unwrap().spawn(silken::park))
+            .collect();
+        std::thread::sleep(SOON);
+        // SAFETY: S7: the child ends here; what it calls besides is what the case is about.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: S7: a number.
+            unsafe { libc::alarm(PATIENCE.as_secs() as u32) };
+            drop(kept.take());
+            // SAFETY: S7: leaves at once.
+            unsafe { libc::_exit(4) };
+        }
+        assert_eq!(reap(pid), 4);
+        coroutines.iter().for_each(|coroutine| coroutine.coroutine().unpark());
+        for coroutine in coroutines {
+            coroutine.join_timeout(PATIENCE).expect("the parent's goes on").unwrap();
+        }
+        drop(kept.take());
+    }
+}
