@@ -26,6 +26,9 @@ fn a_sender_waits_for_room() {
     everywhere(|cast| {
         let (tx, rx) = bounded(2);
         let sender = cast.spawn(move || (0..100).for_each(|n| tx.send(n).unwrap()));
+        while rx.len() < 2 {
+            pause();
+        }
         pause();
         assert_eq!(rx.len(), 2);
         assert_eq!(rx.iter().collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
