@@ -129,49 +129,73 @@ impl Interrupted {
 /// Whether `address` lies in the executable's own text (not in a shared library, whose locks the interrupted code may hold).
 /// Learnt at the first call, which must not be in a handler; it maps the executable's symbols too.
 pub fn in_executable(address: usize) -> bool {
-    static TEXT: OnceLock<Text> = OnceLock::new();
-    let text = TEXT.get_or_init(|| {
-        let text = executable_text();
-        symbols::prepare(text.load_base);
-        text
-    });
+    let text = executable();
     (text.start..text.end).contains(&address)
 }
 
-/// Where the executable's code is.
+/// Whether a word at `address` lies in the executable's data, and so can be read. As [`in_executable`].
+pub(crate) fn is_word_of_executable(address: usize) -> bool {
+    let end = address.saturating_add(size_of::<usize>());
+    let lies_in = |(start, after): &(usize, usize)| *start <= address && end <= *after;
+    address.is_multiple_of(size_of::<usize>()) && executable().data.iter().any(lies_in)
+}
+
+fn executable() -> &'static Executable {
+    static EXECUTABLE: OnceLock<Executable> = OnceLock::new();
+    EXECUTABLE.get_or_init(|| {
+        let executable = executable_segments();
+        symbols::prepare(executable.load_base);
+        executable
+    })
+}
+
+/// Linkers make one or two, where a part of the data is write-protected after the start.
+const DATA_SEGMENTS_MAX: usize = 4;
+
+/// Where the executable's code and data are.
 #[derive(Clone, Copy, Default)]
-struct Text {
+struct Executable {
     start: usize,
     end: usize,
+    /// What was loaded to be written: begin and end of each segment.
+    data: [(usize, usize); DATA_SEGMENTS_MAX],
     /// What the loader added to the addresses in the file.
     load_base: usize,
 }
 
-fn executable_text() -> Text {
+fn executable_segments() -> Executable {
     unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> i32 {
         // SAFETY: S7: dl_iterate_phdr hands a valid record.
         let info = unsafe { &*info };
         // SAFETY: S7: the loader keeps `dlpi_phnum` headers there.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
-        let text = headers
-            .iter()
-            .find(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_X != 0);
-        if let Some(text) = text {
-            let load_base = info.dlpi_addr as usize;
-            let start = load_base + text.p_vaddr as usize;
-            let text = Text {
+        let load_base = info.dlpi_addr as usize;
+        let segments = |flag| {
+            let has_flag =
+                move |header: &&libc::Elf64_Phdr| header.p_type == libc::PT_LOAD && header.p_flags & flag != 0;
+            headers.iter().filter(has_flag).map(move |header| {
+                let start = load_base + header.p_vaddr as usize;
+                (start, start + header.p_memsz as usize)
+            })
+        };
+        if let Some((start, end)) = segments(libc::PF_X).next() {
+            let mut executable = Executable {
                 start,
-                end: start + text.p_memsz as usize,
+                end,
                 load_base,
+                ..Executable::default()
             };
-            // SAFETY: S7: `data` is what `executable_text` passed.
-            unsafe { data.cast::<Text>().write(text) };
+            for (place, segment) in executable.data.iter_mut().zip(segments(libc::PF_W)) {
+                *place = segment;
+            }
+            // SAFETY: S7: `data` is what `executable_segments` passed.
+            unsafe { data.cast::<Executable>().write(executable) };
         }
         // The executable comes first.
         1
     }
-    let mut text = Text::default();
+    let mut executable = Executable::default();
     // SAFETY: S7: the visitor keeps to the callback's contract.
-    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut text).cast()) };
-    text
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut executable).cast()) };
+    executable
 }

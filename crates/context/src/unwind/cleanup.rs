@@ -8,7 +8,7 @@
 //! What is unknown counts as leading on, and then an obstacle is missed: code in another object than our own function, functions whose extent is not found, a linker that makes
 //! the call in a third way.
 
-use crate::trap::in_executable;
+use crate::trap::{in_executable, is_word_of_executable};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -17,9 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// `call *(distance)(%rip)`, and `call` with a distance.
 const CALL_THROUGH: &[u8] = &[0xff, 0x15];
 const CALL: &[u8] = &[0xe8];
-
-/// Words through which one object calls are not further apart than this.
-const WORDS_SPAN: usize = 1 << 20;
 
 /// `jmp *(distance)(%rip)`, and the same behind a landing mark for indirect jumps.
 const JUMP_THROUGH: [&[u8]; 3] = [
@@ -59,7 +56,7 @@ pub(super) fn resumes(start: usize, pc: usize) -> bool {
     if place.load(Ordering::Relaxed) == start {
         return true;
     }
-    let is_resume = |word: usize| word == known || word.abs_diff(known) < WORDS_SPAN && holds_resume(word);
+    let is_resume = |word: usize| word == known || holds_resume(word);
     let leads_on = extent_of(pc).is_none_or(|extent| calls_through(extent).any(is_resume));
     if leads_on {
         place.store(start, Ordering::Relaxed);
@@ -76,11 +73,12 @@ fn learn_word() -> Option<usize> {
     calls_through(extent_of(function)?).find(|word| holds_resume(*word))
 }
 
-/// Whether the address of `_Unwind_Resume` is in a word through which the executable calls.
+/// Whether the address of `_Unwind_Resume` is in a word through which the executable calls. The word is perhaps none: bytes that only look like an
+/// instruction name any address.
 fn holds_resume(word: usize) -> bool {
     let resume: unsafe extern "C" fn(*mut c_void) -> ! = _Unwind_Resume;
-    // SAFETY: S7: an instruction of the executable's names the word, which is in its data.
-    word.is_multiple_of(size_of::<usize>()) && unsafe { (word as *const usize).read() } == resume as *const () as usize
+    // SAFETY: S7: a word of the executable's data, which is mapped as a whole for the life of the process.
+    is_word_of_executable(word) && unsafe { (word as *const usize).read_volatile() } == resume as *const () as usize
 }
 
 /// Has something to drop when it is unwound.
@@ -138,7 +136,8 @@ fn calls_through(code: Range<usize>) -> impl Iterator<Item = usize> {
 
 /// The address that an instruction of this form names, if one is there, and ends before `end`.
 fn operand(address: usize, form: &[u8], end: usize) -> Option<usize> {
-    let next = address + form.len() + size_of::<i32>();
+    // Bytes that only look like a call lead anywhere.
+    let next = address.checked_add(form.len() + size_of::<i32>())?;
     if next > end || !in_executable(address) || !in_executable(next) {
         return None;
     }
@@ -155,6 +154,8 @@ mod tests {
     #[test]
     fn our_own_function_teaches_the_call() {
         assert!(holds_resume(learn_word().expect("linked in the usual way")));
+        // What is no word of the executable's is not read.
+        assert!(!holds_resume(8) && !holds_resume(usize::MAX - 7) && !holds_resume(learn_word().unwrap() + 1));
         let ours = cleans_up as *const () as usize;
         // The second time it is known.
         assert!(resumes(ours, ours + 1) && resumes(ours, ours + 1));
