@@ -63,6 +63,8 @@ const RELEASE_TESTS: &[&str] = &[
     "silken-conformance",
 ];
 const LOOM: &[&str] = &["test", "-p", "silken", "--profile", PROFILE, "--lib", "loom"];
+/// What unwinds, with the optimisation of the release profile, which every other leg goes without: it sees declarations of all crates at a time.
+const LTO: &[&str] = &["test", "-p", "silken", "--release", "--test", "cancel"];
 /// Deep enough for every bug that the literature on bounded search reports, shallow enough for each commit.
 const LOOM_PREEMPTIONS_MAX: &str = "2";
 /// The budget when none is given, in seconds.
@@ -113,6 +115,7 @@ const LEGS: &[Leg] = &[
         name: "bench",
         run: bench,
     },
+    Leg { name: "lto", run: lto },
     Leg {
         name: "asan",
         run: asan,
@@ -256,6 +259,13 @@ fn loom(context: &Context) -> Outcome {
         .env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS_MAX)
         .env("CARGO_TARGET_DIR", &target.to_string_lossy());
     at_least_one(passed(&cargo.run(context.deadline)?), "models passed")
+}
+
+fn lto(context: &Context) -> Outcome {
+    at_least_one(
+        passed(&Cargo::new(context.root, LTO).run(context.deadline)?),
+        "tests passed with link-time optimisation",
+    )
 }
 
 fn asan(context: &Context) -> Outcome {

@@ -164,10 +164,11 @@ unsafe extern "C" fn __ppoll_chk(
 
 /// A mutex with priority inheritance names its owner to the kernel by tid, and a coroutine's is not the kernel's: the
 /// lock would answer ESRCH, or leave threads asleep for ever. POSIX lets an implementation refuse. So it does from
-/// the start, for a mutex may be older than the runtime.
+/// the start, for a mutex may be older than the runtime. One with a priority ceiling changes the priority of the tid that it finds in its
+/// thread's block: the same.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_mutexattr_setprotocol(attributes: *mut pthread_mutexattr_t, protocol: c_int) -> c_int {
-    if protocol == libc::PTHREAD_PRIO_INHERIT {
+    if protocol == libc::PTHREAD_PRIO_INHERIT || protocol == libc::PTHREAD_PRIO_PROTECT {
         return libc::ENOTSUP;
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.

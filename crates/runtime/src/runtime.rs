@@ -83,8 +83,23 @@ fn parse_bytes(text: &str) -> Option<usize> {
         .filter(|bytes| *bytes > 0)
 }
 
+/// Far more OS threads than any machine runs at one time; beyond it their number is a mistake of the caller's.
+const WORKERS_MAX: usize = 1 << 14;
+
+/// What threads cannot be made of.
+fn check_size(workers: Option<usize>, name: Option<&str>) -> io::Result<()> {
+    let refuse = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if workers.is_some_and(|workers| workers > WORKERS_MAX) {
+        return refuse(format!("more than {WORKERS_MAX} workers"));
+    }
+    if name.is_some_and(|name| name.contains('\0')) {
+        return refuse("a NUL in the name of a runtime".to_string());
+    }
+    Ok(())
+}
+
 impl RuntimeBuilder {
-    /// How many workers, at least one.
+    /// How many workers, at least one, and at most 16,384.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
@@ -190,7 +205,7 @@ impl RuntimeBuilder {
     /// understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
     /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
     /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, a variable is not understood, or [`guard_size`](Self::guard_size) asks for
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is not understood, or [`guard_size`](Self::guard_size) asks for
     /// another guard than the process's stacks have.
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
@@ -209,6 +224,7 @@ impl RuntimeBuilder {
                 text.parse().ok().filter(|workers| *workers > 0)
             })?,
         };
+        check_size(workers, self.name.as_deref())?;
         let stack_bytes = match self.stack_bytes {
             Some(bytes) => Some(bytes),
             None => from_environment("SILKEN_STACK_SIZE", parse_bytes)?,
@@ -409,8 +425,7 @@ impl Runtime {
                 reasons: Vec::new(),
             };
         }
-        let left = self.scheduler.cancel_all(deadline_after(patience));
-        self.scheduler.stop_workers();
+        let left = self.scheduler.end(deadline_after(patience));
         let reasons = left.iter().map(|core| core.reason()).collect();
         Shutdown {
             left: left.into_iter().map(Coroutine::new).collect(),

@@ -35,6 +35,10 @@ struct Bases {
 
 unsafe extern "C" {
     fn _Unwind_Find_FDE(pc: *const c_void, bases: *mut Bases) -> *const u8;
+}
+
+unsafe extern "C-unwind" {
+    /// Unwinds, as its convention must say: link-time optimisation takes this declaration for the one that every cleanup calls.
     fn _Unwind_Resume(exception: *mut c_void) -> !;
 }
 
@@ -76,7 +80,7 @@ fn learn_word() -> Option<usize> {
 /// Whether the address of `_Unwind_Resume` is in a word through which the executable calls. The word is perhaps none: bytes that only look like an
 /// instruction name any address.
 fn holds_resume(word: usize) -> bool {
-    let resume: unsafe extern "C" fn(*mut c_void) -> ! = _Unwind_Resume;
+    let resume: unsafe extern "C-unwind" fn(*mut c_void) -> ! = _Unwind_Resume;
     // SAFETY: S7: a word of the executable's data, which is mapped as a whole for the life of the process.
     is_word_of_executable(word) && unsafe { (word as *const usize).read_volatile() } == resume as *const () as usize
 }

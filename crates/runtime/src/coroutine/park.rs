@@ -234,30 +234,29 @@ impl ThreadParker {
         static IDLE_PARKERS: sys::StaticLock<Vec<&'static ThreadParker>> = sys::StaticLock::new(Vec::new());
 
         /// Gives the parker back when the thread ends.
-        struct OwnParker(Cell<Option<&'static ThreadParker>>);
+        struct GiveBack;
 
-        impl Drop for OwnParker {
+        impl Drop for GiveBack {
             fn drop(&mut self) {
-                if let Some(parker) = self.0.get() {
+                if let Some(parker) = OWN.take() {
                     IDLE_PARKERS.lock().push(parker);
                 }
             }
         }
 
         thread_local! {
-            static OWN: OwnParker = const { OwnParker(Cell::new(None)) };
+            /// Has no destructor, so that there is one parker at any time, also for who waits in a later destructor of the thread's.
+            static OWN: Cell<Option<&'static ThreadParker>> = const { Cell::new(None) };
+            static GIVE_BACK: GiveBack = const { GiveBack };
         }
-        let take = || IDLE_PARKERS.lock().pop();
-        // A thread that waits in a destructor of its thread-locals gets a parker that is never handed on.
-        OWN.try_with(|own| match own.0.get() {
-            Some(parker) => parker,
-            None => {
-                let parker = take().unwrap_or_else(Self::leak);
-                own.0.set(Some(parker));
-                parker
-            }
+        OWN.get().unwrap_or_else(|| {
+            // One that is asked for after the giving back is kept for ever: nobody gives it on.
+            let gives_back = GIVE_BACK.try_with(|_| ()).is_ok();
+            let idle = gives_back.then(|| IDLE_PARKERS.lock().pop()).flatten();
+            let parker = idle.unwrap_or_else(Self::leak);
+            OWN.set(Some(parker));
+            parker
         })
-        .unwrap_or_else(|_| Self::leak())
     }
 
     /// The calling thread's, as loom has threads; never handed on, since a model's objects end with its execution.

@@ -15,7 +15,7 @@
 use super::core::{Core, CoreRef, Kind};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use crate::sys::StaticLock;
-use silken_context::identity::{Facts, Identity};
+use silken_context::identity::{Facts, Identity, known_facts};
 use silken_context::stack::{Arena, ArenaConfig, Stack};
 use std::cell::{Cell, UnsafeCell};
 use std::io;
@@ -153,9 +153,11 @@ pub(crate) fn pools() -> &'static Pools {
 const CHUNK_CORES: usize = 256;
 
 impl Pools {
-    /// The class whose stacks have at least `bytes`.
+    /// The class whose stacks have at least `bytes`, of which thread-locals take at most the half.
     pub(crate) fn class_for(bytes: usize) -> io::Result<u8> {
+        let block_bytes = known_facts().map_or(0, Facts::block_bytes);
         let bits = bytes
+            .max(2 * block_bytes)
             .max(1)
             .checked_next_power_of_two()
             .map_or(usize::BITS, usize::trailing_zeros)
@@ -163,7 +165,7 @@ impl Pools {
         if bits > CLASS_MAX_BITS {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("a stack of {bytes} bytes: at most 1 GiB"),
+                format!("a stack of {bytes} bytes with {block_bytes} bytes of thread-locals: at most 1 GiB"),
             ));
         }
         Ok((bits - CLASS_MIN_BITS) as u8)

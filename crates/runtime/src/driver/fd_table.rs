@@ -33,7 +33,7 @@ use super::readiness::{self, Direction, Readiness};
 use crate::coroutine::Critical;
 use crate::loom::static_atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::sys::raw::Errno;
-use crate::sys::{Lock, file, process, socket};
+use crate::sys::{self, Lock, file, process, socket};
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -129,7 +129,7 @@ pub(crate) fn existing(fd: RawFd) -> Option<&'static Entry> {
     Some(&chunk[index % CHUNK_ENTRIES])
 }
 
-/// The entry of a number; `None` beyond the table.
+/// The entry of a number; `None` beyond the table, or without memory for its chunk: such a descriptor blocks the worker. Async-signal-safe.
 #[inline(always)]
 pub(crate) fn entry(fd: RawFd) -> Option<&'static Entry> {
     match existing(fd) {
@@ -141,15 +141,21 @@ pub(crate) fn entry(fd: RawFd) -> Option<&'static Entry> {
 #[cold]
 fn make_chunk(fd: RawFd) -> Option<&'static Entry> {
     let slot = TABLE.get(fd as u32 as usize / CHUNK_ENTRIES)?;
-    let entries: Box<[Entry]> = (0..CHUNK_ENTRIES).map(|_| Entry::new()).collect();
-    let chunk = Box::into_raw(entries).cast::<Chunk>();
+    // Not from malloc: a signal handler may write to a pipe while the code that it interrupted holds malloc's lock (S6), and an allocator of the
+    // program's may read a file.
+    let memory = sys::memory::map(size_of::<Chunk>()).ok()?;
+    let entries = memory.as_ptr().cast::<Entry>();
+    for index in 0..CHUNK_ENTRIES {
+        // SAFETY: S2: the mapping is a chunk long, page-aligned, and nobody has seen it.
+        unsafe { entries.add(index).write(Entry::new()) };
+    }
     // Release: pairs with the Acquire in `existing`. Relaxed on failure: the loser reads it again there.
     if slot
-        .compare_exchange(ptr::null_mut(), chunk, Ordering::Release, Ordering::Relaxed)
+        .compare_exchange(ptr::null_mut(), entries.cast(), Ordering::Release, Ordering::Relaxed)
         .is_err()
     {
-        // SAFETY: S2: made just above, as a slice of this length, and nobody has seen it.
-        drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(chunk.cast::<Entry>(), CHUNK_ENTRIES)) });
+        // SAFETY: S2: mapped just above with this length, and nobody has seen it. An entry owns nothing.
+        unsafe { sys::memory::unmap(memory, size_of::<Chunk>()) };
     }
     existing(fd)
 }

@@ -2,7 +2,7 @@
 //!
 //! # Protocol
 //! A shutdown first *cancels*, again and again, until nothing is alive or its deadline has come; then it *stops* the scheduler: spawns are refused
-//! from here on. A stopped scheduler is *over* when no coroutine of it is alive. Only then do its workers end. A worker that finds
+//! from here on. It looks once more, for an OS thread may have spawned in between. A stopped scheduler is *over* when no coroutine of it is alive. Only then do its workers end. A worker that finds
 //! nothing to do checks whether the scheduler is over; if so it wakes the others and ends. The last worker gives the drivers back.
 //!
 //! So a coroutine that is left behind at the deadline goes on as a detached thread does: it stays cancelled, and it takes part in what it waits for. It
@@ -146,9 +146,21 @@ impl Scheduler {
         });
     }
 
-    /// Cancels every coroutine and waits until they have ended or the deadline has come. Returns those that have not ended.
-    /// On an OS thread that is none of this scheduler's workers.
-    pub(crate) fn cancel_all(&self, deadline_ns: u64) -> Vec<CoreRef> {
+    /// Cancels every coroutine, waits until they have ended or the deadline has come, and stops. Returns those that have not ended. Not on one of
+    /// this scheduler's coroutines.
+    pub(crate) fn end(&self, deadline_ns: u64) -> Vec<CoreRef> {
+        let mut left = self.cancel_all(deadline_ns);
+        self.stop();
+        if left.is_empty() {
+            // An OS thread may have spawned between the last look and the stop. Nobody does so any more.
+            left = self.cancel_all(deadline_ns);
+        }
+        self.join_workers();
+        left
+    }
+
+    /// Returns those that have not ended at the deadline.
+    fn cancel_all(&self, deadline_ns: u64) -> Vec<CoreRef> {
         while self.alive() > 0 {
             self.for_each(|core| core.cancel());
             if self.alive() == 0 {
@@ -164,11 +176,15 @@ impl Scheduler {
         Vec::new()
     }
 
-    /// Refuses spawns from now on, and ends the workers as soon as nothing is alive. If that is so already, waits for their threads.
-    pub(crate) fn stop_workers(&self) {
+    /// Refuses spawns from now on, and ends the workers as soon as nothing is alive.
+    pub(super) fn stop(&self) {
         // SeqCst: pairs with the load in `is_stopping`.
         self.stopping.store(true, Ordering::SeqCst);
         self.wake_all();
+    }
+
+    /// Waits for the workers' threads, if they end: nothing is alive. Else they are left to themselves.
+    pub(super) fn join_workers(&self) {
         let threads = std::mem::take(&mut *self.threads.lock());
         if !self.is_over() {
             return;

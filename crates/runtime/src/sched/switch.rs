@@ -29,8 +29,10 @@ use crate::coroutine::{
     current_core, release, slots_offset,
 };
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
+use crate::sys::process;
 use silken_context::identity::{Facts, Identity};
 use silken_context::switch::{self, Arrival, Context, Message};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
 /// Runs the destructors of C libraries' keys; set by the hooks, which know them.
@@ -326,15 +328,18 @@ fn run_body(core: &'static Core) {
     }
 }
 
-/// Drops a result that nobody will take.
+/// Drops a result that nobody will take. A panic of its destructor was told by the panic hook and goes no further: there is nobody to whom it
+/// could go, and the coroutine's end must not be cut short.
 pub(super) fn discard_result(core: &Core) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| core.body.clear()));
     // SAFETY: S8: as in `finish`.
-    let group = unsafe { core.group.get().as_ref() };
-    if core.body.clear()
-        && let Some(group) = group
+    if let Some(group) = unsafe { core.group.get().as_ref() }
+        && *dropped.as_ref().unwrap_or(&true)
     {
         group.note_panic();
     }
+    // Its payload may panic when it is dropped, too.
+    std::mem::forget(dropped);
 }
 
 /// Lays out the first frame of a coroutine that starts.
@@ -370,6 +375,11 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
         leave_critical(core);
         run_body(core);
         end(core);
+        if process::is_forked() {
+            // The child's only thread has come to its end, so the child ends, as it does where `fork` was called on a thread. The others here are
+            // copies: they run in the parent.
+            process::exit();
+        }
         core = succeed(core);
     }
 }
@@ -385,7 +395,6 @@ fn end(core: &'static Core) {
 #[inline(always)]
 fn end_masked(core: &'static Core) {
     if core.lifecycle.store_result() == ResultOwner::Caller {
-        // A panic in its destructor ends the process, as in a thread.
         discard_result(core);
     }
     match silken_context::identity::known_facts() {

@@ -111,8 +111,9 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
         match started {
             Ok(thread) => scheduler.threads.lock().push(thread),
             Err(error) => {
-                scheduler.stop_workers();
+                scheduler.stop();
                 (id..scheduler.workers.len()).for_each(|_| scheduler.count_end_of_worker());
+                scheduler.join_workers();
                 return Err(error);
             }
         }

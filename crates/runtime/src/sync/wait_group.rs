@@ -74,9 +74,8 @@ impl WaitGroup {
     /// # Panics
     /// If there is none: handles leave by being dropped.
     pub fn done(&self) {
-        let before = self.inner.leave();
         // This handle is a member, so the other is the one that leaves.
-        assert!(before >= 2, "WaitGroup::done without add");
+        assert!(self.inner.leave_if(2), "WaitGroup::done without add");
     }
 
     /// Leaves the group, and waits until all others have.
@@ -145,15 +144,16 @@ impl WaitGroup {
 }
 
 impl Inner {
-    /// How many there were before.
-    fn leave(&self) -> usize {
+    /// One member less, if there are so many at least; says whether there were.
+    fn leave_if(&self, at_least: usize) -> bool {
+        let one_less = |members: usize| (members >= at_least).then(|| members - 1);
         // AcqRel: Release pairs with the Acquire in `is_down_to`, so that who waits sees what members did; Acquire pairs with the other
-        // members' Release.
-        let before = self.members.fetch_sub(1, Ordering::AcqRel);
-        if before <= 2 {
+        // members' Release. Relaxed on failure: nothing has changed.
+        let left = self.members.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_less);
+        if left.is_ok_and(|before| before <= 2) {
             self.queue.wake_all(Outcome::Woken);
         }
-        before
+        left.is_ok()
     }
 
     fn is_down_to(&self, members: usize) -> bool {
@@ -184,7 +184,8 @@ impl Clone for WaitGroup {
 
 impl Drop for WaitGroup {
     fn drop(&mut self) {
-        self.inner.leave();
+        // A member always has itself to leave.
+        let _ = self.inner.leave_if(1);
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `socket` | the socket calls, and what kind of socket this is |
 //! | `file` | reads, writes, close; what kind of file this is |
 //! | `signal` | handlers, alternate stacks, directed signals |
+//! | `memory` | fresh pages, where malloc may be locked |
 //! | `process` | is this the process that started the runtime, or a child |
 //! | `set_id` | workers' threads, for what the C library does to each thread of the process |
 //! | `topology` | how many workers this process may usefully run |
@@ -36,7 +37,7 @@ pub(crate) use lock::{FutexWord, Lock, StaticLock, Word};
 mod linux;
 #[cfg(target_os = "linux")]
 #[allow(unused_imports)]
-pub(crate) use linux::{barrier, clock, epoll, file, futex, process, raw, set_id, signal, socket, topology};
+pub(crate) use linux::{barrier, clock, epoll, file, futex, memory, process, raw, set_id, signal, socket, topology};
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("silken has one kernel backend so far: sys/linux");

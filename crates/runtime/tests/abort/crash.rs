@@ -4,7 +4,7 @@ use super::overflow::recurse;
 use super::{Case, End};
 use silken::{JoinError, Runtime};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 const ABORTS: End = End::Signals(&[libc::SIGABRT]);
 /// Without interposed symbols std's handler comes next, and swallows a SIGSEGV that was sent.
@@ -47,6 +47,7 @@ pub(super) fn cases() -> Vec<Case> {
             End::Signals(&[libc::SIGSEGV]),
         )
         .says_not(&["overflowed"]),
+        Case::new("a_handler_writes_while_malloc_is_locked", handler_writes, End::Returns),
         Case::new("a_sent_signal_is_no_overflow", sent_signal, SENT_SIGNAL).says_not(&["overflowed"]),
         Case::new("a_panic_is_reported_and_joined", panic_is_reported, End::Returns)
             .says(&["panicked at", "an ordinary failure"]),
@@ -305,4 +306,56 @@ fn later_runtime() {
     let again = Runtime::builder().workers(1).build().unwrap();
     assert_overflow_is_contained(&runtime);
     let _ = again.spawn(wild_write).join();
+}
+
+/// The self-pipe trick: a handler, which interrupts a coroutine in malloc as a rule, writes to a descriptor that nobody has used before.
+fn handler_writes() {
+    static PIPE: AtomicI32 = AtomicI32::new(-1);
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+    extern "C" fn on_signal(_: libc::c_int) {
+        // SAFETY: S7: the byte outlives the call.
+        if unsafe { libc::write(PIPE.load(Ordering::SeqCst), b"x".as_ptr().cast(), 1) } == 1 {
+            WRITTEN.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    // SAFETY: S7: ends the process if the handler never returns; a handler that only writes.
+    unsafe {
+        libc::alarm(30);
+        libc::signal(libc::SIGUSR1, on_signal as *const () as usize);
+    }
+    let mut ends = [0; 2];
+    // SAFETY: S7: a place for two numbers.
+    assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK) }, 0);
+    PIPE.store(ends[1], Ordering::SeqCst);
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    let (worker, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (tells, ends) = (worker.clone(), is_over.clone());
+    let allocates = runtime.spawn(move || {
+        // SAFETY: S7: names the calling thread, the worker's: `syscall` asks the kernel.
+        tells.store(unsafe { libc::syscall(libc::SYS_gettid) } as u64, Ordering::SeqCst);
+        while !ends.load(Ordering::SeqCst) {
+            let blocks: Vec<Vec<u8>> = (0..64).map(|i| Vec::with_capacity(2_000 + i * 37)).collect();
+            std::hint::black_box(blocks);
+        }
+    });
+    let thread = loop {
+        if let id @ 1.. = worker.load(Ordering::SeqCst) {
+            break id;
+        }
+        std::thread::yield_now();
+    };
+    for round in 0..20 {
+        // SAFETY: S7: a directed signal to the worker's thread, which lives.
+        assert_eq!(
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) },
+            0
+        );
+        while WRITTEN.load(Ordering::SeqCst) == round {
+            std::hint::spin_loop();
+        }
+    }
+    is_over.store(true, Ordering::SeqCst);
+    allocates.join().unwrap();
 }

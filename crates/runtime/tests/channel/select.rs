@@ -382,3 +382,49 @@ fn an_arm_that_is_given_twice_is_one() {
         assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
     });
 }
+
+/// An arm that is used again drops the message of its first use before any arm is listed: its destructor may unwind, wait or select.
+#[test]
+fn an_arm_that_is_used_again() {
+    use silken::channel::select::{Arm, Limit, Order, run};
+
+    /// Panics, or sends, when it is dropped.
+    enum Message {
+        Plain,
+        Panics,
+        Sends(Sender<Message>),
+    }
+
+    impl Drop for Message {
+        fn drop(&mut self) {
+            match self {
+                Message::Plain => {}
+                Message::Panics => std::panic::resume_unwind(Box::new(())),
+                Message::Sends(tx) => tx.send(Message::Plain).unwrap(),
+            }
+        }
+    }
+
+    /// The first arm would wait; the second one has been used, and holds a message.
+    fn twice(message: Message, rx1: &Receiver<Message>) -> Option<usize> {
+        let (tx2, rx2) = unbounded();
+        tx2.send(message).unwrap();
+        let used = rx2.recv_arm();
+        assert_eq!(run(&[&used as &dyn Arm], Order::Biased, Limit::Try), Some(0));
+        let first = rx1.recv_arm();
+        run(&[&first as &dyn Arm, &used], Order::Biased, Limit::within(LONG))
+    }
+
+    everywhere(|cast| {
+        let (tx1, rx1) = unbounded();
+        let player = cast.spawn(move || {
+            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| twice(Message::Panics, &rx1)));
+            assert!(unwound.is_err());
+            // Would go to an arm that is not there any more.
+            tx1.send(Message::Plain).unwrap();
+            assert!(rx1.try_recv().is_ok());
+            assert_eq!(twice(Message::Sends(tx1), &rx1), Some(0));
+        });
+        player.join();
+    });
+}

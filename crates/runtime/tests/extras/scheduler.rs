@@ -97,3 +97,16 @@ fn spawning_works_from_an_os_thread() {
     let handle = Scheduler::spawn(silken::is_coroutine);
     assert!(handle.join().unwrap());
 }
+
+#[test]
+fn what_no_runtime_can_be_made_of() {
+    for builder in [
+        silken::Runtime::builder().workers(usize::MAX),
+        silken::Runtime::builder().workers(1 << 40),
+        silken::Runtime::builder().workers(16_385),
+        silken::Runtime::builder().name("a\0b"),
+    ] {
+        let error = builder.build().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+    }
+}

@@ -268,13 +268,14 @@ fn tids_of_live_coroutines_are_unique() {
 
 /// A mutex of this kind would name its owner to the kernel, which knows no coroutines.
 #[test]
-fn priority_inheritance_is_refused() {
+fn protocols_that_need_the_kernels_tid_are_refused() {
     let mut attributes = std::mem::MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
     let attributes = attributes.as_mut_ptr();
     // SAFETY: S7: a place for attributes.
     assert_eq!(unsafe { libc::pthread_mutexattr_init(attributes) }, 0);
     for (protocol, answer) in [
         (libc::PTHREAD_PRIO_INHERIT, libc::ENOTSUP),
+        (libc::PTHREAD_PRIO_PROTECT, libc::ENOTSUP),
         (libc::PTHREAD_PRIO_NONE, 0),
         (77, libc::EINVAL),
     ] {

@@ -41,3 +41,35 @@ fn in_the_child_waits_block_the_thread_and_spawns_fail() {
         assert_eq!(silken::spawn(|| 5).join().unwrap(), 5);
     });
 }
+
+/// The coroutine that forks returns in the child as well, where it is the last one: the others are the parent's.
+#[test]
+fn a_child_that_returns_from_its_coroutine_ends() {
+    on_all(|| {
+        let (mut reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = is_over.clone();
+        let other = silken::spawn(move || {
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                silken::yield_now();
+            }
+            std::io::Write::write_all(&mut &writer, &std::process::id().to_ne_bytes()).unwrap();
+        });
+        // SAFETY: S7: the child returns at once.
+        let pid = silken::spawn(|| unsafe { libc::fork() }).join().unwrap();
+        assert!(pid > 0);
+        let mut status = 0;
+        // SAFETY: S7: waits for our own child.
+        assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status}");
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        other.join().unwrap();
+        let mut told = Vec::new();
+        std::io::Read::read_to_end(&mut reader, &mut told).unwrap();
+        assert_eq!(
+            told,
+            std::process::id().to_ne_bytes(),
+            "nobody but the parent ran the other"
+        );
+    });
+}

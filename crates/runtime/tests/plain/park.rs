@@ -124,3 +124,59 @@ fn those_who_yield_do_not_starve_sleepers() {
         }
     });
 }
+
+/// A thread that has given its parker back may wait in the destructors that come later, and so may whoever gets that parker meanwhile.
+#[test]
+fn late_destructors_of_thread_locals_wait() {
+    type Wait = fn();
+
+    /// Waits when it is dropped.
+    struct Waits(Wait, std::sync::mpsc::Sender<()>);
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            (self.0)();
+            self.1.send(()).unwrap();
+        }
+    }
+
+    thread_local! {
+        static LATE: std::cell::RefCell<Option<Waits>> = const { std::cell::RefCell::new(None) };
+    }
+
+    fn other() {
+        silken::sleep(Duration::from_millis(10));
+    }
+
+    let waits: [Wait; 5] = [
+        || spawn(other).join().unwrap(),
+        || silken::scope(|s| drop(s.spawn(other))),
+        || silken::park_timeout(Duration::from_millis(10)),
+        || {
+            let (tx, rx) = silken::channel::bounded(0);
+            spawn(move || tx.send(7).unwrap());
+            assert_eq!(rx.recv(), Ok(7));
+        },
+        || {
+            let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+            runtime.run(other).unwrap();
+        },
+    ];
+    let (tx, rx) = std::sync::mpsc::channel();
+    let threads: Vec<_> = (0..20)
+        .map(|number| {
+            let waits = Waits(waits[number % waits.len()], tx.clone());
+            std::thread::spawn(move || {
+                // First here, so that the parker, which the next line makes, is given back before.
+                LATE.set(Some(waits));
+                spawn(other).join().unwrap();
+            })
+        })
+        .collect();
+    for _ in &threads {
+        rx.recv_timeout(Duration::from_secs(30)).expect("the wait ends");
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}

@@ -187,6 +187,49 @@ fn spawns_race_with_the_end() {
     wait_until("the end of the workers", || threads_named("race-") == 0);
 }
 
+/// A job that was submitted between the last look for coroutines and the first refusal is cancelled or reported. The moment of the submission is
+/// steered towards that boundary.
+#[test]
+fn a_clean_end_leaves_no_job_behind() {
+    let (mut spins, mut made) = (2_000_u32, 0);
+    for round in 0..400 {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let pool = runtime.spawn(|| silken::Pool::new(4)).join().unwrap();
+        let [go, is_over, was_left] = std::array::from_fn(|_| Arc::new(AtomicBool::new(false)));
+        let submitter = {
+            let (go, is_over, was_left) = (go.clone(), is_over.clone(), was_left.clone());
+            std::thread::spawn(move || {
+                while !go.load(Ordering::SeqCst) {
+                    std::hint::spin_loop();
+                }
+                pool.submit(move || {
+                    silken::sleep(Duration::from_millis(2));
+                    was_left.store(is_over.load(Ordering::SeqCst), Ordering::SeqCst);
+                })
+            })
+        };
+        go.store(true, Ordering::SeqCst);
+        for spin in 0..spins + round % 64 {
+            std::hint::black_box(spin);
+        }
+        let end = runtime.shutdown(PATIENCE);
+        is_over.store(true, Ordering::SeqCst);
+        assert!(end.is_clean());
+        let outcome = submitter.join().unwrap().map(|job| job.join());
+        assert!(
+            !was_left.load(Ordering::SeqCst),
+            "round {round}: a job ran on after a clean end"
+        );
+        if outcome.is_ok() {
+            made += 1;
+            spins = spins.saturating_sub(50);
+        } else {
+            spins += 50;
+        }
+    }
+    assert!(made > 0);
+}
+
 #[test]
 fn mains_panic_is_returned() {
     let runtime = Runtime::builder().workers(2).build().unwrap();

@@ -70,6 +70,51 @@ fn a_dropped_handle_detaches() {
     });
 }
 
+/// A panics in a destructor goes to whoever drops the value. Where nobody does, it ends there, and the process goes on.
+#[test]
+fn a_result_that_nobody_takes_may_panic_when_it_is_dropped() {
+    /// Says that it was dropped, and panics.
+    struct Panics(std::sync::mpsc::Sender<()>);
+
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            self.0.send(()).unwrap();
+            std::panic::resume_unwind(Box::new("dropped"));
+        }
+    }
+
+    on_all(|| {
+        let (tx, rx) = std::sync::mpsc::channel();
+        let told = || {
+            while rx.try_recv().is_err() {
+                silken::yield_now();
+            }
+        };
+        let result = Panics(tx.clone());
+        drop(spawn(move || result));
+        told();
+        // The same of a panic's payload.
+        let payload = Panics(tx.clone());
+        drop(spawn(move || -> () { std::panic::resume_unwind(Box::new(payload)) }));
+        told();
+        let result = Panics(tx.clone());
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            silken::scope(|s| drop(s.spawn(move || result)));
+        }));
+        told();
+        assert!(ended.is_err(), "the scope tells that one of it panicked");
+        let result = Panics(tx.clone());
+        let handle = spawn(move || result);
+        while !handle.is_finished() {
+            silken::yield_now();
+        }
+        let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(handle)));
+        told();
+        assert_eq!(*taken.unwrap_err().downcast::<&str>().unwrap(), "dropped");
+        assert_eq!(spawn(|| 5).join().unwrap(), 5);
+    });
+}
+
 #[test]
 fn names_and_sizes() {
     on_all(|| {

@@ -113,6 +113,28 @@ fn a_wait_group_of_handles_and_of_numbers() {
 }
 
 #[test]
+fn a_wait_group_outlives_a_leave_too_many() {
+    on_all(|world| {
+        let group = WaitGroup::new();
+        let (member, done) = (group.clone(), Arc::new(AtomicUsize::new(0)));
+        member.done();
+        let too_many = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| member.done()));
+        assert!(too_many.is_err());
+        assert_eq!(group.members(), 1, "the misuse has taken nobody away");
+        group.add(1);
+        let (other, told) = (Arc::new(member), done.clone());
+        let leaves = world.spawn(move || {
+            told.store(1, Ordering::Relaxed);
+            other.done();
+            std::mem::forget(other);
+        });
+        group.wait_others();
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+        leaves.join();
+    });
+}
+
+#[test]
 fn a_notification_is_kept_and_goes_to_one() {
     on_all(|world| {
         let notify = Arc::new(Notify::new());

@@ -62,8 +62,7 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
             // Due in this moment: the deadline has come, and says so.
             return true;
         };
-        // An empty slot will say that the channel was closed.
-        self.discard();
+        // The slot is empty (`discard` came before), which will say that the channel was closed.
         // SAFETY: S8: the caller's contract.
         let listed = unsafe { channel.list_receiver(&self.waiter, ticket, index) };
         matches!(listed, Listed::Waits)

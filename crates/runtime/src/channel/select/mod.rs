@@ -63,7 +63,8 @@ pub unsafe trait Arm {
     /// Carries the operation out if that is possible at once.
     fn try_now(&self) -> bool;
 
-    /// Makes the arm reachable for wakers; `false`, and does not, if `try_now` may succeed.
+    /// Makes the arm reachable for wakers; `false`, and does not, if `try_now` may succeed. Runs no code of the user's: others are listed already, and an
+    /// unwinding would leave them so.
     ///
     /// # Safety
     /// The arm and the ticket stay in place, and no other method is called, until the cell is settled by whoever claimed this arm, or `withdraw`
@@ -181,6 +182,8 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
             return None;
         }
         raise_if_cancelled();
+        // What a former operation left behind is dropped here, where no arm is listed: a destructor is user code, which may unwind, wait, or select.
+        arms().for_each(|(_, arm)| arm.discard());
         let (outcome, winner) = wait(arms, limit);
         if let Some(winner) = winner {
             return Some(winner as usize);
@@ -191,7 +194,7 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
     }
 }
 
-/// Steps 2 to 4. How the wait ended, if there was one, and which arm won.
+/// Steps 2 to 4. How the wait ended, if there was one, and which arm won. No code of the user's runs here.
 fn wait<'a, I>(arms: impl Fn() -> I, limit: Limit) -> (Option<Outcome>, Option<u32>)
 where
     I: Iterator<Item = (usize, &'a dyn Arm)>,

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod epoll;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod memory;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod set_id;
