@@ -106,8 +106,9 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two from 16 KiB to 1 GiB; more is an error of [`build`](Self::build). Memory is used only where touched. The
-    /// [guard](Self::guard_size) comes on top.
+    /// Address space of each coroutine's stack in bytes, rounded up to a power of two from 16 KiB to 1 GiB; more is an error of
+    /// [`build`](Self::build). Memory is used only where touched. The [guard](Self::guard_size) comes on top. Where the program's thread-locals would take
+    /// more than half of it, it is larger.
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
@@ -205,8 +206,8 @@ impl RuntimeBuilder {
     /// understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
     /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
     /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is not understood, or [`guard_size`](Self::guard_size) asks for
-    /// another guard than the process's stacks have.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is
+    /// not understood, or [`guard_size`](Self::guard_size) asks for another guard than the process's stacks have.
     pub fn build(self) -> io::Result<Runtime> {
         let config = self.config()?;
         crate::install_hooks();

@@ -136,7 +136,8 @@ impl Builder {
         self
     }
 
-    /// Address space of the stack in bytes, rounded up to a power of two between 16 KiB and 1 GiB. Memory is used only where touched.
+    /// Address space of the stack in bytes, rounded up to a power of two between 16 KiB and 1 GiB. Memory is used only where touched. Where the
+    /// program's thread-locals would take more than half of it, it is larger.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self

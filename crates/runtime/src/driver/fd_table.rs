@@ -14,11 +14,17 @@
 //! | `SHARED` | another descriptor refers to the same open file description, where O_NONBLOCK and the socket timeouts live |
 //! | `NO_NOWAIT` | the file does not know RWF_NOWAIT |
 //! | `TOUCHED` | not virgin for another reason: it may be registered |
+//! | from `STALE` on | how often the number changed its meaning in a place where the entry could not be reset |
 //!
 //! # Shared descriptions
 //! `try_clone` halves are common in servers, so asking F_GETFL before each wait would cost them a call per request. A change through
 //! one number of a shared description moves [`SHARED_EPOCH`] instead, and shared entries that find it moved ask again. Descriptors 0 to 2 are
 //! shared with strangers (the shell), whose changes nobody tells us: these are asked each time.
+//!
+//! # Signal handlers
+//! A handler may call `close` and `dup2`, and may have interrupted the runtime with the very lock in hand that resetting takes. A critical section
+//! tells of that. There [`reset_later`] only counts in the facts, and who next asks for the entry resets it. Meanwhile others may have asked and found it in order: they
+//! asked before the handler did. The count is compared when the reset is done, so that a change in between is not lost.
 //!
 //! # Children of this process
 //! A child has a copy of the table (`fork`) or the table itself (`vfork`), and shares the epolls in which its entries are registered:
@@ -33,7 +39,7 @@ use super::readiness::{self, Direction, Readiness};
 use crate::coroutine::Critical;
 use crate::loom::static_atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::sys::raw::Errno;
-use crate::sys::{self, Lock, file, process, socket};
+use crate::sys::{self, Lock, StaticLock, file, process, socket};
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -94,6 +100,8 @@ const NONBLOCK_KNOWN: u32 = 1 << 4;
 const SHARED: u32 = 1 << 5;
 const NO_NOWAIT: u32 = 1 << 6;
 const TOUCHED: u32 = 1 << 7;
+/// The unit of a count.
+const STALE: u32 = 1 << 8;
 
 /// A timeout that has not been asked for; 0 is none, as for the kernel.
 const UNKNOWN_NS: u64 = u64::MAX;
@@ -132,6 +140,15 @@ pub(crate) fn existing(fd: RawFd) -> Option<&'static Entry> {
 /// The entry of a number; `None` beyond the table, or without memory for its chunk: such a descriptor blocks the worker. Async-signal-safe.
 #[inline(always)]
 pub(crate) fn entry(fd: RawFd) -> Option<&'static Entry> {
+    let entry = existing_or_new(fd)?;
+    if entry.facts() >= STALE {
+        entry.reset_stale(fd);
+    }
+    Some(entry)
+}
+
+#[inline(always)]
+fn existing_or_new(fd: RawFd) -> Option<&'static Entry> {
     match existing(fd) {
         Some(entry) => Some(entry),
         None => make_chunk(fd),
@@ -147,7 +164,7 @@ fn make_chunk(fd: RawFd) -> Option<&'static Entry> {
     let entries = memory.as_ptr().cast::<Entry>();
     for index in 0..CHUNK_ENTRIES {
         // SAFETY: S2: the mapping is a chunk long, page-aligned, and nobody has seen it.
-        unsafe { entries.add(index).write(Entry::new()) };
+        unsafe { entries.wrapping_add(index).write(Entry::new()) };
     }
     // Release: pairs with the Acquire in `existing`. Relaxed on failure: the loser reads it again there.
     if slot
@@ -182,8 +199,16 @@ pub(crate) fn reset(fd: RawFd) {
     }
 }
 
+/// As [`reset`], for who may have interrupted the runtime: takes no lock. See the head of the file.
+#[cold]
+pub(crate) fn reset_later(fd: RawFd) {
+    if let Some(entry) = known(fd) {
+        entry.facts.fetch_add(STALE, Ordering::Relaxed);
+    }
+}
+
 /// As [`reset`], for all numbers of a range.
-pub(crate) fn reset_range(numbers: RangeInclusive<u32>) {
+pub(crate) fn reset_range(numbers: RangeInclusive<u32>, reset: fn(RawFd)) {
     let (first, last) = (*numbers.start() as usize, *numbers.end() as usize);
     let last = last.min(CHUNKS * CHUNK_ENTRIES - 1);
     for (index, slot) in TABLE.iter().enumerate() {
@@ -210,7 +235,7 @@ pub(crate) fn share(original: RawFd, copy: RawFd) {
         return;
     }
     for fd in [original, copy] {
-        if let Some(entry) = entry(fd) {
+        if let Some(entry) = existing_or_new(fd) {
             // The epoch is behind, so that the next wait asks.
             entry.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
             entry.facts.fetch_or(SHARED, Ordering::Relaxed);
@@ -256,6 +281,30 @@ impl Entry {
         self.facts.store(0, Ordering::Relaxed);
         self.forget_timeouts();
         self.readiness.reset(|driver| readiness::deregister(driver, fd));
+    }
+
+    /// Does what [`reset_later`] was asked for. Whoever comes while another does it waits, or the reset would take a new wait for an old one.
+    #[cold]
+    fn reset_stale(&self, fd: RawFd) {
+        static RESETTING: StaticLock<()> = StaticLock::new(());
+        if process::is_foreign() {
+            return;
+        }
+        let _critical = Critical::enter();
+        let _alone = RESETTING.lock();
+        loop {
+            let seen = self.facts();
+            if seen < STALE {
+                return;
+            }
+            self.forget_timeouts();
+            self.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
+            self.readiness.reset(|driver| readiness::deregister(driver, fd));
+            // It may have been a copy: shared until the next close. Another mark, or another fact: once more.
+            let _ = self
+                .facts
+                .compare_exchange(seen, SHARED, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// A descriptor that has just been made, with a description of its own.

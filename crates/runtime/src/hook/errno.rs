@@ -4,9 +4,11 @@
 //! identity that the coroutine has now. It is untouched on success, as C promises nothing and careful callers expect.
 
 use crate::coroutine::{Core, Critical, current_core, is_out_of_time};
+use crate::driver::fd_table;
 use crate::sched::yield_now;
 use crate::sys::raw::Errno;
 use libc::c_int;
+use std::os::fd::RawFd;
 
 /// The running coroutine, if the hooks are to answer it: not in a critical section, where it is the runtime that calls.
 #[inline(always)]
@@ -14,10 +16,20 @@ pub(super) fn caller() -> Option<&'static Core> {
     current_core().filter(|_| !Critical::is_entered())
 }
 
-/// Whether the runtime itself calls, from a coroutine's stack, perhaps with a lock that bookkeeping would take.
+/// Whether the runtime itself calls, or a signal handler that has interrupted it: perhaps with a lock that bookkeeping would take.
 #[inline(always)]
 pub(super) fn is_runtime() -> bool {
-    current_core().is_some() && Critical::is_entered()
+    Critical::is_entered()
+}
+
+/// How to forget a number here.
+#[inline(always)]
+pub(super) fn resetting() -> fn(RawFd) {
+    if is_runtime() {
+        fd_table::reset_later
+    } else {
+        fd_table::reset
+    }
 }
 
 /// The C form of a result.

@@ -1,8 +1,8 @@
 //! The calls that make, change and close descriptors: the kernel's answer first, then the table follows, on OS threads as well.
 //!
 //! These calls do not wait (but `fcntl` with a lock: `file_lock`), so coroutine and thread take the same way, through the next definition. `close`, `dup2` and `dup3` are the exception
-//! in order: the table forgets the number *before* the kernel frees it, since another thread may have it again at once. A call of the runtime's
-//! own (a critical section) is not looked at: it may hold the lock that forgetting takes, and the runtime closes its descriptors by itself.
+//! in order: the table forgets the number *before* the kernel frees it, since another thread may have it again at once. In a critical section
+//! the runtime calls itself, or was interrupted by a signal handler that calls: then the table is only told to forget later (`fd_table`).
 //!
 //! A creator forgets what is left in the table of a number that was closed out of sight (by an inline system call). On a coroutine it
 //! also notes kind and mode of what it made, which saves the first wait from asking. The creators of which nothing is known but the number, and the
@@ -13,7 +13,7 @@
 //!
 //! Not followed: flags that another process changes on a description which it shares with us, and inline system calls.
 
-use super::errno::{answer, caller, is_runtime};
+use super::errno::{answer, caller, is_runtime, resetting};
 use super::{file_lock, makers};
 use crate::driver::fd_table::{self, Kind};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
@@ -26,13 +26,16 @@ const TIMEOUT_OPTIONS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 6
 #[inline]
 pub(super) fn reset_new(fd: c_int) -> c_int {
     if fd >= 0 {
-        fd_table::reset(fd);
+        resetting()(fd);
     }
     fd
 }
 
 /// A new description, of known kind and mode.
 fn begin(fd: c_int, kind: Kind, flags: c_int) {
+    if is_runtime() {
+        return fd_table::reset_later(fd);
+    }
     // O_NONBLOCK, SOCK_NONBLOCK and EFD_NONBLOCK are one number.
     let nonblocking = flags & libc::O_NONBLOCK != 0;
     let entry = if caller().is_some() {
@@ -48,7 +51,7 @@ fn begin(fd: c_int, kind: Kind, flags: c_int) {
 /// A second number for the description of `fd`.
 fn copied(fd: c_int, copy: c_int) {
     if copy >= 0 && copy != fd {
-        fd_table::reset(copy);
+        resetting()(copy);
         fd_table::share(fd, copy);
     }
 }
@@ -56,9 +59,7 @@ fn copied(fd: c_int, copy: c_int) {
 /// # Safety
 /// S7: the contract of the C function.
 pub(crate) unsafe extern "C" fn close(fd: c_int) -> c_int {
-    if !is_runtime() {
-        fd_table::reset(fd);
-    }
+    resetting()(fd);
     // SAFETY: S7: the caller's arguments under the caller's contract.
     unsafe { next::close(fd) }
 }
@@ -68,19 +69,14 @@ pub(crate) unsafe extern "C" fn close(fd: c_int) -> c_int {
 pub(crate) unsafe extern "C" fn dup(fd: c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let copy = unsafe { next::dup(fd) };
-    if !is_runtime() {
-        copied(fd, copy);
-    }
+    copied(fd, copy);
     copy
 }
 
 /// dup2 and dup3 to a number that may be in use.
 fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
-    if is_runtime() {
-        return call();
-    }
     if fd != target {
-        fd_table::reset(target);
+        resetting()(target);
     }
     let copy = call();
     // Again: somebody may have looked between the two.
@@ -113,7 +109,7 @@ pub(crate) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::fcntl(fd, command, argument) };
-    if result >= 0 && !is_runtime() {
+    if result >= 0 {
         match command {
             libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => copied(fd, result),
             libc::F_SETFL => set_nonblocking(fd, argument as c_int & libc::O_NONBLOCK != 0),
@@ -138,7 +134,7 @@ pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usi
     if request as u32 == libc::TIOCGPTPEER as u32 {
         return makers::made(result);
     }
-    if request as u32 == libc::FIONBIO as u32 && result == 0 && !is_runtime() {
+    if request as u32 == libc::FIONBIO as u32 && result == 0 {
         // SAFETY: S7: the kernel has just read an int there.
         let value = unsafe { (argument as *const c_int).read_unaligned() };
         set_nonblocking(fd, value != 0);
@@ -161,7 +157,6 @@ pub(crate) unsafe extern "C" fn setsockopt(
     let is_layer = level == libc::IPPROTO_TCP && name == libc::TCP_ULP;
     if (is_timeout || is_layer)
         && result == 0
-        && !is_runtime()
         && let Some(entry) = fd_table::known(fd)
     {
         if is_timeout {
@@ -179,7 +174,7 @@ pub(crate) unsafe extern "C" fn setsockopt(
 pub(crate) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let fd = unsafe { next::socket(domain, kind, protocol) };
-    if fd >= 0 && !is_runtime() {
+    if fd >= 0 {
         // The protocol's default is TCP for streams of the Internet families.
         let protocol = if protocol == 0 { libc::IPPROTO_TCP } else { protocol };
         begin(fd, Kind::of_socket(domain, kind, protocol), kind);
@@ -220,7 +215,7 @@ pub(crate) unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
 /// # Safety
 /// S7: if `result` is 0, `fds` names two ints.
 unsafe fn begin_pair(result: c_int, fds: *mut c_int, kind: Kind, flags: c_int) {
-    if result == 0 && !is_runtime() {
+    if result == 0 {
         // SAFETY: S7: the caller's contract.
         let pair = unsafe { fds.cast::<[c_int; 2]>().read_unaligned() };
         pair.into_iter().for_each(|fd| begin(fd, kind, flags));
@@ -232,7 +227,7 @@ unsafe fn begin_pair(result: c_int, fds: *mut c_int, kind: Kind, flags: c_int) {
 pub(crate) unsafe extern "C" fn eventfd(initial: c_uint, flags: c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let fd = unsafe { next::eventfd(initial, flags) };
-    if fd >= 0 && !is_runtime() {
+    if fd >= 0 {
         begin(fd, Kind::Pollable, flags);
     }
     fd

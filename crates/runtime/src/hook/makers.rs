@@ -20,7 +20,7 @@
 //! CLONE_PIDFD, `pidfd_spawn`); and descriptors that libc uses for itself. `close_range` with CLOSE_RANGE_UNSHARE gives the calling thread a
 //! table of its own, of which nothing here knows.
 
-use super::errno::{errno, is_runtime};
+use super::errno::{errno, resetting};
 use super::{io, set_errno};
 use crate::driver::fd_table;
 use libc::{
@@ -33,18 +33,14 @@ use std::ptr;
 /// A number that has just been handed out, or -1.
 #[inline(never)]
 pub(super) extern "C" fn made(fd: c_int) -> c_int {
-    if !is_runtime() {
-        fd_table::reset(fd);
-    }
+    resetting()(fd);
     fd
 }
 
 /// The number is about to be free.
 #[inline(never)]
 extern "C" fn closing(fd: c_int) {
-    if !is_runtime() {
-        fd_table::reset(fd);
-    }
+    resetting()(fd);
 }
 
 /// The descriptor of a stream; -1 for one in memory. Leaves errno alone.
@@ -276,8 +272,8 @@ pub(super) unsafe extern "C" fn mq_close(queue: mqd_t) -> c_int {
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     // With CLOSE_RANGE_CLOEXEC nothing is closed; with a flag that the kernel does not know neither.
-    if flags == 0 && !is_runtime() {
-        fd_table::reset_range(first..=last);
+    if flags == 0 {
+        fd_table::reset_range(first..=last, resetting());
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.
     unsafe { next::close_range(first, last, flags) }
@@ -286,9 +282,7 @@ pub(super) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: 
 /// # Safety
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn closefrom(first: c_int) {
-    if !is_runtime() {
-        fd_table::reset_range(first.max(0) as c_uint..=c_uint::MAX);
-    }
+    fd_table::reset_range(first.max(0) as c_uint..=c_uint::MAX, resetting());
     // SAFETY: S7: the caller's argument under the caller's contract.
     unsafe { next::closefrom(first) }
 }

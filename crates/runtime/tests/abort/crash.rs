@@ -320,11 +320,9 @@ fn handler_writes() {
         }
     }
 
-    // SAFETY: S7: ends the process if the handler never returns; a handler that only writes.
-    unsafe {
-        libc::alarm(30);
-        libc::signal(libc::SIGUSR1, on_signal as *const () as usize);
-    }
+    // SAFETY: S7: ends the process if the handler never returns.
+    unsafe { libc::alarm(30) };
+    handle(libc::SIGUSR1, on_signal);
     let mut ends = [0; 2];
     // SAFETY: S7: a place for two numbers.
     assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK) }, 0);
@@ -347,15 +345,28 @@ fn handler_writes() {
         std::thread::yield_now();
     };
     for round in 0..20 {
-        // SAFETY: S7: a directed signal to the worker's thread, which lives.
-        assert_eq!(
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) },
-            0
-        );
+        signal_thread(thread, libc::SIGUSR1);
         while WRITTEN.load(Ordering::SeqCst) == round {
             std::hint::spin_loop();
         }
     }
     is_over.store(true, Ordering::SeqCst);
     allocates.join().unwrap();
+}
+
+/// Sends a signal to a thread of ours.
+fn signal_thread(thread: u64, signal: libc::c_int) {
+    // SAFETY: S7: numbers only.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal) };
+    assert_eq!(sent, 0);
+}
+
+/// Installs a handler.
+fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: S7: all zeroes are an action.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_ONSTACK | libc::SA_RESTART;
+    // SAFETY: S7: a handler that only calls what a handler may.
+    assert_eq!(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }, 0);
 }

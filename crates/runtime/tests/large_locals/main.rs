@@ -6,13 +6,12 @@ use std::time::Duration;
 const BYTES: usize = 600 * 1024;
 
 thread_local! {
-    static LARGE: Cell<[u8; BYTES]> = const { Cell::new([0; BYTES]) };
+    static LARGE: [Cell<u8>; BYTES] = const { [const { Cell::new(0) }; BYTES] };
 }
 
 /// Whether all is as at the start; then fills it.
 fn fill(with: u8) -> bool {
-    LARGE.with(|large| {
-        let cells = large.as_array_of_cells();
+    LARGE.with(|cells| {
         let was_fresh = cells.iter().all(|cell| cell.get() == 0);
         cells.iter().for_each(|cell| cell.set(with));
         was_fresh
@@ -20,7 +19,7 @@ fn fill(with: u8) -> bool {
 }
 
 fn is_filled(with: u8) -> bool {
-    LARGE.with(|large| large.as_array_of_cells().iter().all(|cell| cell.get() == with))
+    LARGE.with(|cells| cells.iter().all(|cell| cell.get() == with))
 }
 
 #[test]
@@ -35,7 +34,11 @@ fn each_has_its_own_beside_a_stack_that_suffices() {
                 .map(|with: u8| {
                     // Default and least size; the frame is a quarter of the default.
                     let builder = silken::Builder::new();
-                    let builder = if with % 2 == 0 { builder.stack_size(1) } else { builder };
+                    let builder = if with.is_multiple_of(2) {
+                        builder.stack_size(1)
+                    } else {
+                        builder
+                    };
                     let body = move || {
                         let frame = std::hint::black_box([with; 64 * 1024]);
                         assert!(fill(with));

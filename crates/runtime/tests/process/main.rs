@@ -4,6 +4,7 @@
 
 mod children;
 mod descriptors;
+mod handlers;
 mod ids;
 mod threads;
 

@@ -175,11 +175,35 @@ fn a_range_is_forgotten_whole_and_no_more() {
     let seam = (8 * CHUNK_ENTRIES) as RawFd;
     let entries: Vec<_> = (seam - 3..seam + 3).map(|fd| entry(fd).unwrap()).collect();
     entries.iter().for_each(|entry| entry.touch());
-    reset_range(seam as u32 - 2..=seam as u32 + 1);
+    reset_range(seam as u32 - 2..=seam as u32 + 1, reset);
     let virgin: Vec<_> = entries.iter().map(|entry| entry.is_virgin()).collect();
     assert_eq!(virgin, [false, true, true, true, true, false]);
-    reset_range(seam as u32..=u32::MAX);
+    reset_range(seam as u32..=u32::MAX, reset);
     assert!(entries[5].is_virgin() && !entries[0].is_virgin());
+}
+
+#[test]
+fn what_is_to_be_reset_later_is_reset_by_the_next_who_asks() {
+    let fd = (9 * CHUNK_ENTRIES) as RawFd;
+    reset_later(fd);
+    let known = entry(fd).unwrap();
+    assert!(known.is_virgin(), "who knows nothing has nothing to forget");
+    known.begin(fd, Kind::InetStream, false);
+    known.timeouts_ns[0].store(5, Ordering::Relaxed);
+    reset_later(fd);
+    reset_later(fd);
+    assert_eq!(known.facts() / STALE, 2);
+    assert!(ptr::eq(entry(fd).unwrap(), known));
+    assert_eq!(known.facts(), SHARED, "it may be a copy, and nothing else is known");
+    assert_eq!(known.timeouts_ns[0].load(Ordering::Relaxed), UNKNOWN_NS);
+    // A copy by a handler: what is shared is told, and the number reset later.
+    known.begin(fd, Kind::InetStream, false);
+    reset_later(fd);
+    share(fd - 1, fd);
+    assert!(known.facts() >= STALE, "telling takes no lock");
+    assert_eq!(entry(fd).unwrap().facts(), SHARED);
+    reset(fd);
+    reset(fd - 1);
 }
 
 #[test]

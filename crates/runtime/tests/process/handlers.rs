@@ -1,0 +1,98 @@
+//! What a signal handler may do to descriptors, wherever it interrupts.
+
+use super::{PATIENCE, SOON, alone, runtime};
+use libc::{c_int, c_long};
+use std::io::Write;
+use std::os::fd::{IntoRawFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
+
+static NEW: AtomicI32 = AtomicI32::new(-1);
+static OLD: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_signal(_: c_int) {
+    let new = NEW.load(SeqCst);
+    // SAFETY: S7: numbers of ours.
+    unsafe { libc::dup2(new, OLD.load(SeqCst)) };
+    // SAFETY: S7: likewise.
+    unsafe { libc::close(new) };
+    NEW.store(-1, SeqCst);
+}
+
+/// Reads one byte.
+fn read_byte(fd: RawFd) -> Option<u8> {
+    let mut byte = 0_u8;
+    // SAFETY: S7: a byte of ours.
+    (unsafe { libc::read(fd, (&raw mut byte).cast(), 1) } == 1).then_some(byte)
+}
+
+/// A pipe is waited for; the handler, which interrupts the worker, puts another one in its place; that one is waited for.
+fn replace_by_handler(runtime: &silken::Runtime, worker: c_long) {
+    let [(old, mut old_end), (new, mut new_end)] = std::array::from_fn(|_| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        (reader.into_raw_fd(), writer)
+    });
+    let first = runtime.spawn(move || read_byte(old));
+    std::thread::sleep(SOON / 20);
+    old_end.write_all(b"x").unwrap();
+    assert_eq!(
+        first.join_timeout(PATIENCE).expect("it waits for the pipe").unwrap(),
+        Some(b'x')
+    );
+    OLD.store(old, SeqCst);
+    NEW.store(new, SeqCst);
+    signal_thread(worker, libc::SIGUSR1);
+    while NEW.load(SeqCst) >= 0 {
+        std::hint::spin_loop();
+    }
+    let second = runtime.spawn(move || read_byte(old));
+    std::thread::sleep(SOON / 20);
+    new_end.write_all(b"y").unwrap();
+    let outcome = second.join_timeout(PATIENCE);
+    assert_eq!(outcome.expect("it waits for the new pipe").unwrap(), Some(b'y'));
+    // SAFETY: S7: a number of ours.
+    unsafe { libc::close(old) };
+}
+
+/// A handler that puts another pipe in the place of one that was waited for, wherever it interrupts the worker: in the runtime as a rule.
+#[test]
+fn may_replace_a_descriptor() {
+    let _alone = alone();
+    handle(libc::SIGUSR1, on_signal);
+    for is_busy in [true, false] {
+        let runtime = runtime(1);
+        let is_over = std::sync::Arc::new(AtomicBool::new(false));
+        let stop = is_over.clone();
+        runtime.spawn(move || {
+            while is_busy && !stop.load(SeqCst) {
+                silken::yield_now();
+            }
+        });
+        // SAFETY: S7: asks the kernel, which names the worker.
+        let worker = runtime
+            .spawn(|| unsafe { libc::syscall(libc::SYS_gettid) })
+            .join()
+            .unwrap();
+        for _ in 0..60 {
+            replace_by_handler(&runtime, worker);
+        }
+        is_over.store(true, SeqCst);
+    }
+}
+
+/// Sends a signal to a thread of ours.
+fn signal_thread(thread: c_long, signal: libc::c_int) {
+    // SAFETY: S7: numbers only.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal) };
+    assert_eq!(sent, 0);
+}
+
+/// Installs a handler.
+fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: S7: all zeroes are an action.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_ONSTACK | libc::SA_RESTART;
+    // SAFETY: S7: a handler that only calls what a handler may.
+    assert_eq!(unsafe { libc::sigaction(signal, &action, ptr::null_mut()) }, 0);
+}
