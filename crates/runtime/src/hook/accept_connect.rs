@@ -33,6 +33,9 @@ use std::ptr;
 const PAUSE_FIRST_NS: u64 = 50_000;
 const PAUSE_LONGEST_NS: u64 = 5_000_000;
 
+/// Others are the kernel's to refuse.
+const ACCEPT_FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+
 /// # Safety
 /// S5, S7: the contract of accept4.
 unsafe fn accept_on_coroutine(
@@ -43,8 +46,9 @@ unsafe fn accept_on_coroutine(
 ) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends both.
     let accept = || unsafe { socket::accept4(fd, address, address_bytes, flags) };
-    let Some(entry) = fd_table::entry(fd) else {
-        return accept();
+    let entry = match fd_table::entry(fd) {
+        Some(entry) if flags & !ACCEPT_FLAGS == 0 => entry,
+        _ => return accept(),
     };
     let accepted = take(fd, entry, 0, |how| match how {
         Try::Blocking => accept(),
@@ -52,7 +56,8 @@ unsafe fn accept_on_coroutine(
             let _critical = Critical::enter();
             let _accepting = entry.accepting.lock();
             match look(fd, libc::POLLIN) {
-                0 => Err(Errno::AGAIN),
+                // Asked before each wait, not for each connection: what does not listen never becomes ready, and is refused at once.
+                0 if socket::listens(fd) => Err(Errno::AGAIN),
                 _ => accept(),
             }
         }

@@ -12,6 +12,7 @@
 
 use super::errno::{answer, caller, cancelled};
 use super::io::hooks;
+use super::lent::faults;
 use crate::coroutine::Outcome;
 use crate::driver::fd_table;
 use crate::driver::readiness::Direction;
@@ -134,6 +135,11 @@ pub(crate) unsafe extern "C" fn epoll_pwait2(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
+    // SAFETY: S7: the hooks are in place.
+    if unsafe { faults(timeout, 1) } {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { next::epoll_pwait2(fd, events, event_count, timeout, mask) };
+    }
     // SAFETY: S5: null or the caller's, readable.
     let timeout_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
     if caller().is_none() || !mask.is_null() || timeout_ns == Some(None) {

@@ -27,6 +27,7 @@
 //! Not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as it is.
 
 use super::errno::{answer, caller};
+use super::lent::faults;
 use super::patience::{Patience, Stop};
 use crate::driver::fd_table::{self, Entry, Kind};
 use crate::driver::readiness::Direction;
@@ -240,6 +241,16 @@ fn quiet_if(done: usize) -> c_int {
     if done > 0 { libc::MSG_NOSIGNAL } else { 0 }
 }
 
+/// A message's header; `None` for the kernel to refuse.
+unsafe fn header<'a>(message: *const msghdr) -> Option<&'a msghdr> {
+    // SAFETY: S7: the hooks are in place.
+    if unsafe { faults(message, 1) } {
+        return None;
+    }
+    // SAFETY: S5: null or the caller's.
+    unsafe { message.as_ref() }
+}
+
 /// A message's parts as the kernel would take them, or `None` for it to refuse.
 unsafe fn parts_of(message: &msghdr) -> Option<Parts> {
     // SAFETY: S5: the caller lends what the message names.
@@ -255,8 +266,8 @@ unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_int) -> Resu
         Some(entry) if flags & AT_ONCE == 0 => entry,
         _ => return at(message, flags),
     };
-    // SAFETY: S5: null or the caller's message, which it lends us as well as the kernel.
-    let Some(given) = (unsafe { message.as_ref() }) else {
+    // SAFETY: S5: null, bad, or the caller's message, which it lends us as well as the kernel.
+    let Some(given) = (unsafe { header(message) }) else {
         return at(message, flags);
     };
     // SAFETY: S5: as above.
@@ -299,8 +310,8 @@ unsafe fn transmit_message(fd: c_int, message: *const msghdr, flags: c_int) -> R
         Some(entry) if flags & SEND_AS_IS == 0 => entry,
         _ => return at(message, flags),
     };
-    // SAFETY: S5: null or the caller's message, which it lends us as well as the kernel.
-    let Some(given) = (unsafe { message.as_ref() }) else {
+    // SAFETY: S5: null, bad, or the caller's message, which it lends us as well as the kernel.
+    let Some(given) = (unsafe { header(message) }) else {
         return at(message, flags);
     };
     // SAFETY: S5: as above.

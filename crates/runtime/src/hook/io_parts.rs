@@ -3,6 +3,7 @@
 //! The caller's list is read as the kernel would read it, but only if its head can be believed: a null list or an impossible count is left to
 //! the kernel to refuse. The list is copied when a second round needs a tail of it, not before.
 
+use crate::hook::lent::faults;
 use libc::{iovec, msghdr};
 
 /// What the kernel takes at most (UIO_MAXIOV).
@@ -24,7 +25,8 @@ pub(super) unsafe fn total(given: *const iovec, count: usize) -> Option<usize> {
     if count == 0 {
         return Some(0);
     }
-    if given.is_null() || count > COUNT_MAX {
+    // SAFETY: S7: only called with the hooks in place.
+    if given.is_null() || count > COUNT_MAX || unsafe { faults(given, count) } {
         return None;
     }
     // SAFETY: S5: the caller's contract.

@@ -29,6 +29,7 @@
 //! | `futex` | `syscall(SYS_futex, ..)`: every lock of std, parking_lot and what is built on them |
 //! | `sleep` | the sleeping family |
 //! | `io`, `io_parts` | calls that move data |
+//! | `lent` | whether memory that a hook reads is there |
 //! | `accept_connect` | `accept`, `connect` |
 //! | `poll` | several descriptors at once |
 //! | `select`, `epoll` | the same, asked otherwise |
@@ -54,6 +55,7 @@ mod file_lock;
 mod futex;
 mod io;
 mod join;
+mod lent;
 mod makers;
 mod misc;
 mod names;

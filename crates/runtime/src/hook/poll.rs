@@ -14,6 +14,7 @@
 
 use super::errno::{answer, caller, cancelled};
 use super::io::hooks;
+use super::lent::faults;
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::fd_table;
 use crate::driver::readiness::{self, Direction, Slot};
@@ -65,8 +66,9 @@ impl Entries {
 /// S5, S7: the contract of poll.
 unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option<u64>) -> Result<usize, Errno> {
     let entries = Entries { first, count };
-    // A null array is the kernel's to refuse.
-    if timeout_ns == Some(0) || first.is_null() && count > 0 {
+    // A null or bad array is the kernel's to refuse. A long one is asked about before it is read.
+    // SAFETY: S7: the hooks are in place.
+    if timeout_ns == Some(0) || first.is_null() && count > 0 || unsafe { faults(first, count.min(8)) } {
         return entries.ask_now();
     }
     let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));

@@ -12,6 +12,7 @@
 //! are made by a thread of the offload pool. With a signal mask the call passes.
 
 use super::errno::{answer, caller, cancelled};
+use super::lent::faults;
 use crate::coroutine::Outcome;
 use crate::driver::fd_table;
 use crate::driver::readiness::{self, Direction, Slot};
@@ -72,6 +73,16 @@ impl Sets {
     /// Words that the kernel reads and writes.
     fn words(self) -> usize {
         (self.fd_count as usize).div_ceil(WORD_BITS)
+    }
+
+    /// # Safety
+    /// S7: the hooks are in place.
+    unsafe fn are_readable(self) -> bool {
+        self.addresses.into_iter().all(|address| {
+            let first = ptr::with_exposed_provenance::<u64>(address);
+            // SAFETY: S7: the caller's contract.
+            !unsafe { faults(first, self.words()) }
+        })
     }
 
     /// # Safety
@@ -146,6 +157,11 @@ unsafe fn select_on_coroutine(sets: Sets, deadline_ns: Option<u64>, is_question:
     if sets.fd_count as usize > libc::FD_SETSIZE {
         // SAFETY: S7: the caller's contract.
         return unsafe { ask_elsewhere(sets, deadline_ns) };
+    }
+    // SAFETY: S5: the count was checked.
+    if !unsafe { sets.are_readable() } {
+        // SAFETY: S5: bad addresses are the kernel's to refuse.
+        return unsafe { sets.ask(Some(0)) };
     }
     // SAFETY: S5: the caller lends the sets, and the count was checked.
     let wanted = unsafe { sets.read() };

@@ -17,6 +17,7 @@
 //!
 //! A time of zero, or a deadline that has passed, is a yield.
 
+use super::lent::faults;
 use super::{on_coroutine, set_errno};
 use crate::coroutine::{Outcome, WaitReason};
 use crate::driver::timers;
@@ -101,7 +102,8 @@ pub(super) unsafe extern "C" fn clock_nanosleep(
     request: *const timespec,
     remaining: *mut timespec,
 ) -> c_int {
-    if on_coroutine().is_none() || request.is_null() {
+    // SAFETY: S7: on a coroutine the hooks are in place.
+    if on_coroutine().is_none() || request.is_null() || unsafe { faults(request, 1) } {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::clock_nanosleep(clock, flags, request, remaining) };
     }
@@ -143,7 +145,8 @@ fn elsewhere(clock: clockid_t, flags: c_int, request: *const timespec, remaining
 /// # Safety
 /// That of the C function.
 pub(super) unsafe extern "C" fn nanosleep(request: *const timespec, remaining: *mut timespec) -> c_int {
-    if on_coroutine().is_none() || request.is_null() {
+    // SAFETY: S7: on a coroutine the hooks are in place.
+    if on_coroutine().is_none() || request.is_null() || unsafe { faults(request, 1) } {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::nanosleep(request, remaining) };
     }

@@ -404,3 +404,103 @@ fn a_peer_that_answers_and_goes_while_connect_waits_is_seen_to_end() {
         server.join().unwrap();
     });
 }
+
+/// A call, and its result.
+macro_rules! called {
+    ($($what:literal: $call:expr,)*) => {
+        [$({
+            // SAFETY: S7: descriptors of ours; what is bad is refused.
+            let result = unsafe { $call } as isize;
+            ($what, if result == -1 { errno() } else { 0 })
+        }),*]
+    };
+}
+
+/// Each call with a bad address in each place that a hook reads itself, and what comes of it.
+fn refused() -> Vec<(&'static str, i32)> {
+    let (socket, _peer) = UnixStream::pair().unwrap();
+    let (read_end, write_end) = std::io::pipe().unwrap();
+    let [fd, reader, writer] = [socket.as_raw_fd(), read_end.as_raw_fd(), write_end.as_raw_fd()];
+    // In the first page, which is never there.
+    let bad: usize = 64;
+    let parts = std::ptr::without_provenance::<libc::iovec>(bad);
+    let header = std::ptr::without_provenance_mut::<libc::msghdr>(bad);
+    let entries = std::ptr::without_provenance_mut::<libc::pollfd>(bad);
+    let set = std::ptr::without_provenance_mut::<libc::fd_set>(bad);
+    let time = std::ptr::without_provenance::<libc::timespec>(bad);
+    let no_set = std::ptr::null_mut();
+    // SAFETY: S7: all zeros is an empty message.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (parts.cast_mut(), 3);
+    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    called! {
+        "readv of a socket": libc::readv(fd, parts, 2),
+        "readv of a pipe": libc::readv(reader, parts, 2),
+        "writev to a socket": libc::writev(fd, parts, 2),
+        "writev to a pipe": libc::writev(writer, parts, 2),
+        "recvmsg": libc::recvmsg(fd, header, 0),
+        "sendmsg": libc::sendmsg(fd, header, 0),
+        "recvmsg's parts": libc::recvmsg(fd, &mut message, 0),
+        "sendmsg's parts": libc::sendmsg(fd, &message, 0),
+        "poll": libc::poll(entries, 1, 10),
+        "poll of many": libc::poll(entries, 20, 10),
+        "select": libc::select(5, set, no_set, no_set, std::ptr::null_mut()),
+        "nanosleep": libc::nanosleep(time, std::ptr::null_mut()),
+        "a good nanosleep": libc::nanosleep(&at_once, std::ptr::null_mut()),
+    }
+    .to_vec()
+}
+
+#[test]
+fn bad_addresses_are_refused_as_on_a_thread() {
+    let on_a_thread = refused();
+    assert_eq!(
+        on_a_thread.iter().filter(|(_, errno)| *errno == libc::EFAULT).count(),
+        on_a_thread.len() - 1
+    );
+    for workers in [1, 2] {
+        assert_eq!(run(workers, refused), on_a_thread);
+    }
+}
+
+/// Accepts where nobody listens, or with flags that there are not.
+fn accepts() -> Vec<i32> {
+    let (near, _far) = UnixStream::pair().unwrap();
+    let (tcp, _other) = tcp_pair();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    [
+        (near.as_raw_fd(), 0),
+        (tcp.as_raw_fd(), 0),
+        (udp.as_raw_fd(), 0),
+        (reader.as_raw_fd(), 0),
+        (-1, 0),
+    ]
+    .into_iter()
+    .chain([(listener.as_raw_fd(), 1 << 20)])
+    .map(|(fd, flags)| {
+        // SAFETY: S7: no address is asked for.
+        let accepted = unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+        assert_eq!(accepted, -1);
+        errno()
+    })
+    .collect()
+}
+
+#[test]
+fn an_accept_that_nobody_can_answer_is_refused_at_once() {
+    let on_a_thread = accepts();
+    assert_eq!(
+        on_a_thread,
+        [
+            libc::EINVAL,
+            libc::EINVAL,
+            libc::EOPNOTSUPP,
+            libc::ENOTSOCK,
+            libc::EBADF,
+            libc::EINVAL
+        ]
+    );
+    assert_eq!(run(1, accepts), on_a_thread);
+}

@@ -120,6 +120,15 @@ pub(crate) fn so_type(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_TYPE)
 }
 
+/// Whether it may have connections to accept. Some families have a state of their own for that, and are believed.
+pub(crate) fn listens(fd: RawFd) -> bool {
+    match option_int(fd, libc::SO_ACCEPTCONN) {
+        Ok(0) => !so_domain(fd).is_ok_and(|domain| matches!(domain, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)),
+        Ok(_) => true,
+        Err(_) => false,
+    }
+}
+
 /// `AF_INET`, `AF_UNIX`, …
 pub(crate) fn so_domain(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_DOMAIN)
