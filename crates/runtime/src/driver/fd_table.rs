@@ -23,8 +23,8 @@
 //!
 //! # Signal handlers
 //! A handler may call `close` and `dup2`, and may have interrupted the runtime with the very lock in hand that resetting takes. A critical section
-//! tells of that. There [`reset_later`] only counts in the facts, and who next asks for the entry resets it. Meanwhile others may have asked and found it in order: they
-//! asked before the handler did. The count is compared when the reset is done, so that a change in between is not lost.
+//! tells of that. There [`reset_later`] only counts in the facts, and who next asks for the entry, or is about to wait, resets it. Who waits already is not woken: no lock, no list. The count is
+//! compared when the reset is done, so that a change in between is not lost.
 //!
 //! # Children of this process
 //! A child has a copy of the table (`fork`) or the table itself (`vfork`), and shares the epolls in which its entries are registered:
@@ -141,9 +141,7 @@ pub(crate) fn existing(fd: RawFd) -> Option<&'static Entry> {
 #[inline(always)]
 pub(crate) fn entry(fd: RawFd) -> Option<&'static Entry> {
     let entry = existing_or_new(fd)?;
-    if entry.facts() >= STALE {
-        entry.reset_stale(fd);
-    }
+    entry.settle(fd);
     Some(entry)
 }
 
@@ -283,6 +281,14 @@ impl Entry {
         self.readiness.reset(|driver| readiness::deregister(driver, fd));
     }
 
+    /// Makes the entry good again, if [`reset_later`] has said that it is not: before each wait, since a handler may have run after the call that had to wait.
+    #[inline(always)]
+    pub(crate) fn settle(&self, fd: RawFd) {
+        if self.facts() >= STALE {
+            self.reset_stale(fd);
+        }
+    }
+
     /// Does what [`reset_later`] was asked for. Whoever comes while another does it waits, or the reset would take a new wait for an old one.
     #[cold]
     fn reset_stale(&self, fd: RawFd) {
@@ -300,10 +306,9 @@ impl Entry {
             self.forget_timeouts();
             self.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
             self.readiness.reset(|driver| readiness::deregister(driver, fd));
-            // It may have been a copy: shared until the next close. Another mark, or another fact: once more.
-            let _ = self
-                .facts
-                .compare_exchange(seen, SHARED, Ordering::Relaxed, Ordering::Relaxed);
+            // It may have been a copy: shared until the next close. Only another mark asks for another reset, which would take new waits for old ones.
+            let forget = |facts| (facts / STALE == seen / STALE).then_some(SHARED);
+            let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forget);
         }
     }
 

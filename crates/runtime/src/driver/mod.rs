@@ -21,7 +21,7 @@ pub(crate) mod timers;
 #[cfg(all(test, loom))]
 mod loom_tests;
 
-use crate::coroutine::{Ready, WorkerLink};
+use crate::coroutine::{Critical, Ready, WorkerLink};
 use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use crate::sys::epoll::{Epoll, EventFd};
 use crate::sys::{Lock, StaticLock, clock};
@@ -84,6 +84,8 @@ impl Driver {
 
     /// The runtime has ended: nobody polls the driver, registers or arms anything there. It may still be woken.
     pub(crate) fn retire(&'static self) {
+        // For the handlers of signals: entries are locked here.
+        let _critical = Critical::enter();
         fd_table::for_each(|fd, entry| {
             entry
                 .readiness

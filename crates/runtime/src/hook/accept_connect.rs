@@ -53,13 +53,18 @@ unsafe fn accept_on_coroutine(
     let accepted = take(fd, entry, 0, |how| match how {
         Try::Blocking => accept(),
         Try::Now => {
-            let _critical = Critical::enter();
-            let _accepting = entry.accepting.lock();
-            match look(fd, libc::POLLIN) {
-                // Asked before each wait, not for each connection: what does not listen never becomes ready, and is refused at once.
-                0 if socket::listens(fd) => Err(Errno::AGAIN),
-                _ => accept(),
+            {
+                let _critical = Critical::enter();
+                let _accepting = entry.accepting.lock();
+                match look(fd, libc::POLLIN) {
+                    // Asked before each wait, not for each connection.
+                    0 if socket::listens(fd) => return Err(Errno::AGAIN),
+                    0 => {}
+                    _ => return accept(),
+                }
             }
+            // What does not listen never becomes ready, and is refused at once.
+            accept()
         }
     })?;
     begin_accepted(entry, accepted as c_int, flags);

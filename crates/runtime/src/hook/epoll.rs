@@ -60,6 +60,7 @@ unsafe fn wait_on_coroutine(
                 Err(Errno::INTR) => continue,
                 result => return result,
             }
+            entry.settle(fd);
             match entry.readiness.wait(fd, Direction::Read, seen, deadline_ns) {
                 Ok(Outcome::Woken) => {}
                 Ok(Outcome::TimedOut) => return ask_now(),
@@ -135,14 +136,14 @@ pub(crate) unsafe extern "C" fn epoll_pwait2(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
-    // SAFETY: S7: the hooks are in place.
-    if unsafe { faults(timeout, 1) } {
+    // SAFETY: S7: on a coroutine the fault handler is in place.
+    if caller().is_none() || unsafe { faults(timeout, 1) } {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::epoll_pwait2(fd, events, event_count, timeout, mask) };
     }
     // SAFETY: S5: null or the caller's, readable.
     let timeout_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
-    if caller().is_none() || !mask.is_null() || timeout_ns == Some(None) {
+    if !mask.is_null() || timeout_ns == Some(None) {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::epoll_pwait2(fd, events, event_count, timeout, mask) };
     }

@@ -42,6 +42,7 @@ impl Patience {
     /// Waits for something to happen since the look, if the caller's mode is to wait at all.
     #[inline(never)]
     pub(super) fn wait(&mut self, seen: Seen) -> Result<(), Stop> {
+        self.entry.settle(self.fd);
         if !self.entry.blocks(self.fd) {
             return Err(Stop::Fail(Errno::AGAIN));
         }

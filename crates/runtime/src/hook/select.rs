@@ -160,8 +160,8 @@ unsafe fn select_on_coroutine(sets: Sets, deadline_ns: Option<u64>, is_question:
     }
     // SAFETY: S5: the count was checked.
     if !unsafe { sets.are_readable() } {
-        // SAFETY: S5: bad addresses are the kernel's to refuse.
-        return unsafe { sets.ask(Some(0)) };
+        // SAFETY: S7: the caller's contract. Bad addresses are the kernel's to refuse; it may read less than we would, and then waits.
+        return unsafe { ask_elsewhere(sets, deadline_ns) };
     }
     // SAFETY: S5: the caller lends the sets, and the count was checked.
     let wanted = unsafe { sets.read() };

@@ -74,7 +74,7 @@ impl Scheduler {
     }
 
     fn is_stopping(&self) -> bool {
-        // SeqCst: pairs with the store in `stop_workers`; see the race in the head of the file.
+        // SeqCst: pairs with the store in `stop`; see the race in the head of the file.
         self.stopping.load(Ordering::SeqCst)
     }
 
@@ -149,12 +149,10 @@ impl Scheduler {
     /// Cancels every coroutine, waits until they have ended or the deadline has come, and stops. Returns those that have not ended. Not on one of
     /// this scheduler's coroutines.
     pub(crate) fn end(&self, deadline_ns: u64) -> Vec<CoreRef> {
-        let mut left = self.cancel_all(deadline_ns);
+        self.cancel_all(deadline_ns);
         self.stop();
-        if left.is_empty() {
-            // An OS thread may have spawned between the last look and the stop. Nobody does so any more.
-            left = self.cancel_all(deadline_ns);
-        }
+        // An OS thread may have spawned between the last look and the stop. Who is counted from here on takes that back.
+        let left = self.cancel_all(deadline_ns);
         self.join_workers();
         left
     }
@@ -169,7 +167,10 @@ impl Scheduler {
             if clock::now_ns() >= deadline_ns {
                 let mut left = Vec::new();
                 self.for_each(|core| left.push(core));
-                return left;
+                if left.len() as u64 >= self.alive() {
+                    return left;
+                }
+                // Somebody is counted and not to be seen: he is being made, or put away, which is soon done.
             }
             pause();
         }
