@@ -21,7 +21,7 @@
 //! A node in the wheel is kept by the count that the wheel owns: taken by `Arc::into_raw` when it is armed, given back by who takes it out.
 
 use crate::collections::wheel::{Entry, Wheel};
-use crate::coroutine::{WaitReason, mask};
+use crate::coroutine::{WaitReason, contained};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::park::yield_now;
@@ -30,7 +30,7 @@ use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
 use crate::sys::{StaticLock, clock};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -196,7 +196,7 @@ impl Timer {
         let Some(call) = call else { return };
         let (scheduler, request) = (self.keeper.scheduler, SpawnRequest::at(self.site));
         // Without memory for a stack, or in a runtime that ends, there is no one to tell: the function is dropped, and the keeper lives on.
-        contained(|| drop(spawn_on(scheduler, request, move || self.run(call))));
+        quietly(|| drop(spawn_on(scheduler, request, move || self.run(call))));
     }
 
     fn run(&self, mut call: Call) {
@@ -219,8 +219,8 @@ impl Timer {
 }
 
 /// Calls what may run a function's destructor, in the keeper's name. A panic in it was reported by the hook and ends here; what its payload's destructor would panic with is leaked.
-fn contained(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| mask(f))) {
+fn quietly(f: impl FnOnce()) {
+    if let Err(payload) = contained(f) {
         std::mem::forget(payload);
     }
 }
@@ -274,7 +274,7 @@ impl Drop for End {
         self.0.wheel.with(|pending| pending.ended = true);
         // This may be an unwinding: what the functions' destructors do is contained, and the rest is returned all the same.
         while let Some(timer) = self.0.take_due(u64::MAX) {
-            contained(|| drop(timer));
+            quietly(|| drop(timer));
         }
     }
 }

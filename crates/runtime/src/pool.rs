@@ -23,17 +23,16 @@
 //!
 //! A coroutine that runs out of stack is not unwound; its slot is given back by [`on_lost`].
 
-use crate::coroutine::{JoinError, WaitReason, mask, on_lost};
+use crate::coroutine::{JoinError, Payload, WaitReason, contained, discard, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::handle::JoinHandle;
 use crate::runtime::ambient;
 use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
-use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -343,8 +342,6 @@ impl fmt::Debug for Pool {
 }
 
 type Body<T> = Box<dyn FnOnce() -> T + Send>;
-type Payload = Box<dyn Any + Send>;
-
 /// See the head of the file.
 enum Stage<T> {
     Queued,
@@ -437,18 +434,6 @@ impl<T> Task<T> {
             discard(payload);
         }
     }
-}
-
-/// Drops a panic that nobody asks for. What its payload's destructor panics with is leaked.
-fn discard(payload: Payload) {
-    if let Err(second) = contained(|| drop(payload)) {
-        std::mem::forget(second);
-    }
-}
-
-/// Calls what runs destructors of a function: nothing unwinds out of it, and no wait in it is cut short.
-fn contained<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
-    catch_unwind(AssertUnwindSafe(|| mask(f)))
 }
 
 /// The right to wait for a function of a pool and to take its result. Dropping it lets the function run without.

@@ -22,7 +22,7 @@
 //! A step that panics, is cancelled, or cannot be started drops the resolver of the promise that it was to fill: that one is abandoned, and says so. One that runs out of stack
 //! drops nothing; it is abandoned by [`on_lost`].
 
-use crate::coroutine::{WaitReason, mask, on_lost};
+use crate::coroutine::{WaitReason, contained, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::runtime::ambient;
@@ -30,7 +30,7 @@ use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{Location, resume_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -400,7 +400,7 @@ impl<T, E> Shared<T, E> {
 fn work_off(mut due: Due) {
     let mut panic = None;
     while let Some(step) = due.0.pop_front() {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| mask(|| step(&mut due)))) {
+        if let Err(payload) = contained(|| step(&mut due)) {
             match panic {
                 None => panic = Some(payload),
                 // What its destructor would panic with is nobody's.

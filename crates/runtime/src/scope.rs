@@ -18,15 +18,14 @@
 //! Nothing may unwind out of [`finish`] meanwhile: deferred functions run caught, and so does the destructor of a panic's payload that another panic displaces.
 
 use crate::coroutine::{
-    Critical, Group, JoinError, OpenScope, Outcome, WaitReason, caught, current_core, effective_deadline_ns,
-    is_interrupted, mask, park, park_thread_until, raise_if_cancelled, resume,
+    Critical, Group, JoinError, OpenScope, Outcome, Payload, WaitReason, caught, contained, current_core, discard,
+    effective_deadline_ns, is_interrupted, park, park_thread_until, raise_if_cancelled, resume,
 };
 use crate::driver::timers;
 use crate::handle::{Coroutine, JoinHandle};
 use crate::runtime::ambient;
 use crate::sched::{self, SpawnRequest};
 use crate::sys::{Lock, clock};
-use std::any::Any;
 use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -124,7 +123,7 @@ struct Ended {
     /// The caller was cancelled, or its time was up.
     interrupted: bool,
     /// The first panic of a deferred function.
-    panic: Option<Box<dyn Any + Send>>,
+    panic: Option<Payload>,
 }
 
 /// Waits for the children and runs what is deferred, until there is neither. See the head of the file. Does not unwind.
@@ -141,7 +140,7 @@ fn finish(group: &Group, deferred: &Lock<Vec<Deferred>>) -> Ended {
         let Some(f) = newest else { return ended };
         let was_cancelled = group.is_cancelled();
         // Undisturbed; all of it runs, whatever comes of one.
-        match catch_unwind(AssertUnwindSafe(|| mask(f))) {
+        match contained(f) {
             Ok(()) => {}
             Err(payload) if ended.panic.is_none() => ended.panic = Some(payload),
             Err(payload) => discard(payload),
@@ -154,13 +153,6 @@ fn finish(group: &Group, deferred: &Lock<Vec<Deferred>>) -> Ended {
             // The next one may have children of its own.
             group.forget_cancel();
         }
-    }
-}
-
-/// Drops a panic's payload where nothing may unwind. What its destructor panics with is leaked.
-fn discard(payload: Box<dyn Any + Send>) {
-    if let Err(second) = catch_unwind(AssertUnwindSafe(|| mask(|| drop(payload)))) {
-        std::mem::forget(second);
     }
 }
 

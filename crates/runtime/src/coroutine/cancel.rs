@@ -159,6 +159,21 @@ pub(crate) fn mask<R>(f: impl FnOnce() -> R) -> R {
     enter(&regime, f)
 }
 
+/// What a panic carries.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// Calls what may run a user's destructors where nothing may unwind: a panic comes back, and no wait inside is cut short.
+pub(crate) fn contained<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
+    catch_unwind(AssertUnwindSafe(|| mask(f)))
+}
+
+/// Drops a panic's payload that nobody asks for. What its destructor panics with is leaked.
+pub(crate) fn discard(payload: Payload) {
+    if let Err(second) = contained(|| drop(payload)) {
+        std::mem::forget(second);
+    }
+}
+
 /// Calls `f`; inside, waits end at the deadline. `None` when that unwound `f`.
 pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
     // Its address is the owner's name: no other live one has it.

@@ -208,7 +208,7 @@ pub(crate) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, addres
     if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         let accepted = unsafe { next::accept(fd, address, address_bytes) };
-        return super::fd::reset_new(accepted);
+        return super::makers::made(accepted);
     }
     // SAFETY: S7: as above.
     answer(unsafe { accept_on_coroutine(fd, address, address_bytes, 0) }) as c_int
@@ -227,7 +227,7 @@ pub(crate) unsafe extern "C" fn accept4(
     if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         let accepted = unsafe { next::accept4(fd, address, address_bytes, flags) };
-        return super::fd::reset_new(accepted);
+        return super::makers::made(accepted);
     }
     // SAFETY: S7: as above.
     answer(unsafe { accept_on_coroutine(fd, address, address_bytes, flags) }) as c_int

@@ -22,15 +22,6 @@ use silken_interpose::next;
 /// Linux's numbers for the two ways to lay out the time of a socket timeout.
 const TIMEOUT_OPTIONS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];
 
-/// The new number of a call that may have failed.
-#[inline]
-pub(super) fn reset_new(fd: c_int) -> c_int {
-    if fd >= 0 {
-        resetting()(fd);
-    }
-    fd
-}
-
 /// A new description, of known kind and mode.
 fn begin(fd: c_int, kind: Kind, flags: c_int) {
     if is_runtime() {

@@ -27,6 +27,9 @@ use std::ptr;
 
 const WRITE_EVENTS: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
 
+/// More descriptors than this are looked after in the heap.
+const INLINE_MAX: usize = 8;
+
 /// The caller's array.
 #[derive(Clone, Copy)]
 struct Entries {
@@ -68,7 +71,7 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
     let entries = Entries { first, count };
     // A null or bad array is the kernel's to refuse. A long one is asked about before it is read.
     // SAFETY: S7: the hooks are in place.
-    if timeout_ns == Some(0) || first.is_null() && count > 0 || unsafe { faults(first, count.min(8)) } {
+    if timeout_ns == Some(0) || first.is_null() && count > 0 || unsafe { faults(first, count.min(INLINE_MAX)) } {
         return entries.ask_now();
     }
     let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
@@ -76,7 +79,11 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
         0 => sleep(deadline_ns),
         // Two slots for each: a descriptor may be waited for in both directions.
         1..=2 => poll_in([const { None::<Slot> }; 4].as_mut_slice(), entries, deadline_ns),
-        3..=8 => poll_in([const { None::<Slot> }; 16].as_mut_slice(), entries, deadline_ns),
+        3..=INLINE_MAX => poll_in(
+            [const { None::<Slot> }; 2 * INLINE_MAX].as_mut_slice(),
+            entries,
+            deadline_ns,
+        ),
         _ => {
             // A first question: so a nonsensical count is the kernel's to refuse, before memory is asked for.
             match entries.ask_now() {

@@ -154,13 +154,10 @@ unsafe fn select_on_coroutine(sets: Sets, deadline_ns: Option<u64>, is_question:
         // SAFETY: S5: the caller lends the sets. A negative count is the kernel's to refuse.
         return unsafe { sets.ask(Some(0)) };
     }
-    if sets.fd_count as usize > libc::FD_SETSIZE {
+    // Bad addresses are the kernel's to refuse; it may read less than we would, and then waits.
+    // SAFETY: S7: the hooks are in place.
+    if sets.fd_count as usize > libc::FD_SETSIZE || !unsafe { sets.are_readable() } {
         // SAFETY: S7: the caller's contract.
-        return unsafe { ask_elsewhere(sets, deadline_ns) };
-    }
-    // SAFETY: S5: the count was checked.
-    if !unsafe { sets.are_readable() } {
-        // SAFETY: S7: the caller's contract. Bad addresses are the kernel's to refuse; it may read less than we would, and then waits.
         return unsafe { ask_elsewhere(sets, deadline_ns) };
     }
     // SAFETY: S5: the caller lends the sets, and the count was checked.

@@ -170,7 +170,7 @@ impl Scheduler {
                 if left.len() as u64 >= self.alive() {
                     return left;
                 }
-                // Somebody is counted and not to be seen: he is being made, or put away, which is soon done.
+                // One is counted that is not in the list: it is being made, or retired, which is soon done.
             }
             pause();
         }

@@ -1,10 +1,11 @@
 //! Crashes and exits that are no business of the runtime: they end as they do on a thread.
 
 use super::overflow::recurse;
+use super::signals::{handle, own_thread, signal_thread};
 use super::{Case, End};
 use silken::{JoinError, Runtime};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 const ABORTS: End = End::Signals(&[libc::SIGABRT]);
 /// Without interposed symbols std's handler comes next, and swallows a SIGSEGV that was sent.
@@ -195,13 +196,7 @@ fn profile(flags: libc::c_int) {
     const ENOUGH: u64 = 3_000;
     const INTERVAL_NS: i64 = 100_000;
     sample(0);
-    // SAFETY: S6: all zeros is an action with an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = sample as *const () as usize;
-    action.sa_flags = libc::SA_RESTART | flags;
-    // SAFETY: S6: the handler does only what it may.
-    let error = unsafe { libc::sigaction(libc::SIGPROF, &action, std::ptr::null_mut()) };
-    assert_eq!(error, 0);
+    handle(libc::SIGPROF, sample, libc::SA_RESTART | flags);
     let runtime = Runtime::builder().workers(2).build().unwrap();
     let mut signals = std::mem::MaybeUninit::uninit();
     // SAFETY: S7: initialises the set.
@@ -251,12 +246,7 @@ extern "C" fn say_and_exit(_signal: libc::c_int) {
 }
 
 fn install_handler() {
-    // SAFETY: S6: all zeros is the default action with an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = say_and_exit as *const () as usize;
-    // SAFETY: S6: the handler does only what it may.
-    let result = unsafe { libc::sigaction(libc::SIGSEGV, &action, std::ptr::null_mut()) };
-    assert_eq!(result, 0);
+    handle(libc::SIGSEGV, say_and_exit, 0);
 }
 
 fn assert_overflow_is_contained(runtime: &Runtime) {
@@ -320,19 +310,16 @@ fn handler_writes() {
         }
     }
 
-    // SAFETY: S7: ends the process if the handler never returns.
-    unsafe { libc::alarm(30) };
-    handle(libc::SIGUSR1, on_signal);
+    handle(libc::SIGUSR1, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
     let mut ends = [0; 2];
     // SAFETY: S7: a place for two numbers.
     assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_NONBLOCK) }, 0);
     PIPE.store(ends[1], Ordering::SeqCst);
     let runtime = Runtime::builder().workers(1).build().unwrap();
-    let (worker, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (worker, is_over) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
     let (tells, ends) = (worker.clone(), is_over.clone());
     let allocates = runtime.spawn(move || {
-        // SAFETY: S7: names the calling thread, the worker's: `syscall` asks the kernel.
-        tells.store(unsafe { libc::syscall(libc::SYS_gettid) } as u64, Ordering::SeqCst);
+        tells.store(own_thread(), Ordering::SeqCst);
         while !ends.load(Ordering::SeqCst) {
             let blocks: Vec<Vec<u8>> = (0..64).map(|i| Vec::with_capacity(2_000 + i * 37)).collect();
             std::hint::black_box(blocks);
@@ -352,21 +339,4 @@ fn handler_writes() {
     }
     is_over.store(true, Ordering::SeqCst);
     allocates.join().unwrap();
-}
-
-/// Sends a signal to a thread of ours.
-fn signal_thread(thread: u64, signal: libc::c_int) {
-    // SAFETY: S7: numbers only.
-    let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal) };
-    assert_eq!(sent, 0);
-}
-
-/// Installs a handler.
-fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: S7: all zeroes are an action.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = libc::SA_ONSTACK | libc::SA_RESTART;
-    // SAFETY: S7: a handler that only calls what a handler may.
-    assert_eq!(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }, 0);
 }

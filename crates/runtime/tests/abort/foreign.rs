@@ -3,6 +3,7 @@
 //! The C code is compiled by the case itself, without stack-clash protection, as build scripts do.
 
 use super::overflow::{ABORTS, recurse};
+use super::signals::{handle, own_thread, signal_thread};
 use super::{Case, End};
 use silken::{Builder, Runtime};
 use std::arch::global_asm;
@@ -229,18 +230,8 @@ extern "C" fn handler(_signal: c_int) {
 }
 
 fn in_signal_handler() {
-    // SAFETY: S6: all zeros is an action with an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as *const () as usize;
-    // SAFETY: S6: what the handler does is what is tested.
-    let error = unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
-    assert_eq!(error, 0);
-    let body = || {
-        // SAFETY: S7: asks for a number. The identity's is another.
-        let worker = unsafe { libc::syscall(libc::SYS_gettid) };
-        // SAFETY: S7: a signal of our own, to the calling thread.
-        unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), worker, libc::SIGUSR1) }
-    };
+    handle(libc::SIGUSR1, handler, 0);
+    let body = || signal_thread(own_thread(), libc::SIGUSR1);
     let _ = foreign(None).spawn(body).expect("a stack").join();
 }
 
@@ -270,15 +261,9 @@ fn no_room_for_a_signal() {
         };
         result + black_box(frame)[2]
     }
-    // SAFETY: S6: all zeros is an action with an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as *const () as usize;
-    // SAFETY: S6: the handler never runs.
-    let error = unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
-    assert_eq!(error, 0);
+    handle(libc::SIGUSR1, handler, 0);
     let body = || {
-        // SAFETY: S7: asks for a number. The identity's is another.
-        let worker = unsafe { libc::syscall(libc::SYS_gettid) };
+        let worker = own_thread();
         let (mut bottom, mut bytes) = (std::ptr::null_mut(), 0);
         // SAFETY: S7: attributes that are filled in, and places for the answer.
         let error = unsafe { libc::pthread_attr_getstack(&own_attributes(), &mut bottom, &mut bytes) };

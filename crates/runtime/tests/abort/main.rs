@@ -8,6 +8,8 @@ mod alone;
 mod crash;
 mod foreign;
 mod overflow;
+#[path = "../common/signals.rs"]
+mod signals;
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;

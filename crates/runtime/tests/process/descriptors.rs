@@ -153,6 +153,20 @@ fn terminal(make: fn() -> (c_int, Option<c_int>)) -> Make {
     })
 }
 
+/// Room for what goes beside the bytes of a message.
+type Control = [u64; 8];
+
+/// A message of one part, with all of the room.
+fn message_of(part: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+    // SAFETY: S7: zero is an empty message.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(control);
+    message
+}
+
 /// A socket that arrives in a message.
 fn passed(receive: fn(RawFd, *mut libc::msghdr) -> isize) -> Make {
     let (carrier, far) = UnixStream::pair().unwrap();
@@ -165,13 +179,8 @@ fn passed(receive: fn(RawFd, *mut libc::msghdr) -> isize) -> Make {
             iov_base: (&raw mut byte).cast(),
             iov_len: 1,
         };
-        let mut control = [0_u64; 8];
-        // SAFETY: S7: zero is an empty message.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = &mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.as_mut_ptr().cast();
-        message.msg_controllen = size_of_val(&control);
+        let mut control = Control::default();
+        let mut message = message_of(&mut part, &mut control);
         assert_eq!(receive(carrier.as_raw_fd(), &mut message), 1);
         // SAFETY: S7: a message that has been received.
         let header = unsafe { libc::CMSG_FIRSTHDR(&message) };
@@ -193,12 +202,8 @@ fn send_descriptor(socket: RawFd, fd: RawFd) {
         iov_base: (&raw const byte).cast_mut().cast(),
         iov_len: 1,
     };
-    let mut control = [0_u64; 8];
-    // SAFETY: S7: zero is an empty message.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
+    let mut control = Control::default();
+    let mut message = message_of(&mut part, &mut control);
     // SAFETY: S7: arithmetic.
     message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<c_int>() as u32) } as usize;
     // SAFETY: S7: a message with room for a header.

@@ -1,10 +1,10 @@
 //! What a signal handler may do to descriptors, wherever it interrupts.
 
+use super::signals::{handle, own_thread, signal_thread};
 use super::{PATIENCE, SOON, alone, runtime};
 use libc::{c_int, c_long};
 use std::io::Write;
 use std::os::fd::{IntoRawFd, RawFd};
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 
 static NEW: AtomicI32 = AtomicI32::new(-1);
@@ -58,7 +58,7 @@ fn replace_by_handler(runtime: &silken::Runtime, worker: c_long) {
 #[test]
 fn may_replace_a_descriptor() {
     let _alone = alone();
-    handle(libc::SIGUSR1, on_signal);
+    handle(libc::SIGUSR1, on_signal, libc::SA_ONSTACK | libc::SA_RESTART);
     for is_busy in [true, false] {
         let runtime = runtime(1);
         let is_over = std::sync::Arc::new(AtomicBool::new(false));
@@ -68,31 +68,10 @@ fn may_replace_a_descriptor() {
                 silken::yield_now();
             }
         });
-        // SAFETY: S7: asks the kernel, which names the worker.
-        let worker = runtime
-            .spawn(|| unsafe { libc::syscall(libc::SYS_gettid) })
-            .join()
-            .unwrap();
+        let worker = runtime.spawn(own_thread).join().unwrap();
         for _ in 0..60 {
             replace_by_handler(&runtime, worker);
         }
         is_over.store(true, SeqCst);
     }
-}
-
-/// Sends a signal to a thread of ours.
-fn signal_thread(thread: c_long, signal: libc::c_int) {
-    // SAFETY: S7: numbers only.
-    let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal) };
-    assert_eq!(sent, 0);
-}
-
-/// Installs a handler.
-fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
-    // SAFETY: S7: all zeroes are an action.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as *const () as usize;
-    action.sa_flags = libc::SA_ONSTACK | libc::SA_RESTART;
-    // SAFETY: S7: a handler that only calls what a handler may.
-    assert_eq!(unsafe { libc::sigaction(signal, &action, ptr::null_mut()) }, 0);
 }

@@ -6,6 +6,8 @@ mod children;
 mod descriptors;
 mod handlers;
 mod ids;
+#[path = "../common/signals.rs"]
+mod signals;
 mod threads;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
