@@ -352,6 +352,53 @@ macro_rules! for_each_symbol {
                     fd: c_int, messages: *mut mmsghdr, message_count: c_uint, flags: c_int, timeout: *mut timespec
                 ) -> c_int
                     => { kernel!(libc::SYS_recvmmsg, fd, messages, message_count, flags, timeout) }
+                /// `sendmmsg(2)`.
+                fn sendmmsg(fd: c_int, messages: *mut mmsghdr, message_count: c_uint, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_sendmmsg, fd, messages, message_count, flags) }
+                /// `splice(2)`.
+                fn splice(
+                    from: c_int, from_offset: *mut i64, to: c_int, to_offset: *mut i64, bytes: size_t, flags: c_uint
+                ) -> ssize_t
+                    => { kernel!(libc::SYS_splice, from, from_offset, to, to_offset, bytes, flags) }
+                /// `tee(2)`.
+                fn tee(from: c_int, to: c_int, bytes: size_t, flags: c_uint) -> ssize_t
+                    => { kernel!(libc::SYS_tee, from, to, bytes, flags) }
+                /// `vmsplice(2)`.
+                fn vmsplice(fd: c_int, parts: *const iovec, part_count: size_t, flags: c_uint) -> ssize_t
+                    => { kernel!(libc::SYS_vmsplice, fd, parts, part_count, flags) }
+                /// `sendfile(2)`.
+                fn sendfile(to: c_int, from: c_int, offset: *mut off_t, bytes: size_t) -> ssize_t
+                    => { kernel!(libc::SYS_sendfile, to, from, offset, bytes) }
+                /// `sendfile64(3)`.
+                fn sendfile64(to: c_int, from: c_int, offset: *mut i64, bytes: size_t) -> ssize_t
+                    => { kernel!(libc::SYS_sendfile, to, from, offset, bytes) }
+                /// `preadv2(2)`; glibc has it since 2.26. The kernel takes the offset in two halves, the second of which is empty here.
+                fn preadv2(fd: c_int, parts: *const iovec, part_count: c_int, offset: off_t, flags: c_int) -> ssize_t
+                    => { kernel!(libc::SYS_preadv2, fd, parts, part_count, offset, 0, flags) }
+                /// `preadv64v2(3)`.
+                fn preadv64v2(fd: c_int, parts: *const iovec, part_count: c_int, offset: i64, flags: c_int) -> ssize_t
+                    => { kernel!(libc::SYS_preadv2, fd, parts, part_count, offset, 0, flags) }
+                /// `pwritev2(2)`; as `preadv2`.
+                fn pwritev2(fd: c_int, parts: *const iovec, part_count: c_int, offset: off_t, flags: c_int) -> ssize_t
+                    => { kernel!(libc::SYS_pwritev2, fd, parts, part_count, offset, 0, flags) }
+                /// `pwritev64v2(3)`.
+                fn pwritev64v2(fd: c_int, parts: *const iovec, part_count: c_int, offset: i64, flags: c_int) -> ssize_t
+                    => { kernel!(libc::SYS_pwritev2, fd, parts, part_count, offset, 0, flags) }
+                /// `sigwait(3)`: returns the error number. No kernel form exists.
+                fn sigwait(set: *const sigset_t, number: *mut c_int) -> c_int
+                    => { let _ = (set, number); libc::EAGAIN }
+                /// `sigwaitinfo(2)`.
+                fn sigwaitinfo(set: *const sigset_t, info: *mut siginfo_t) -> c_int
+                    => { kernel!(libc::SYS_rt_sigtimedwait, set, info, 0_usize, raw::KERNEL_SIGSET_BYTES) }
+                /// `sigtimedwait(2)`.
+                fn sigtimedwait(set: *const sigset_t, info: *mut siginfo_t, timeout: *const timespec) -> c_int
+                    => { kernel!(libc::SYS_rt_sigtimedwait, set, info, timeout, raw::KERNEL_SIGSET_BYTES) }
+                /// `sigsuspend(2)`.
+                fn sigsuspend(mask: *const sigset_t) -> c_int
+                    => { kernel!(libc::SYS_rt_sigsuspend, mask, raw::KERNEL_SIGSET_BYTES) }
+                /// `pause(2)`.
+                fn pause() -> c_int
+                    => { kernel!(libc::SYS_pause) }
                 /// `_Fork(3)`: `fork` without the handlers of `pthread_atfork`; glibc has it since 2.34.
                 fn _Fork() -> pid_t
                     => { kernel!(libc::SYS_fork) }

@@ -16,6 +16,7 @@
 //! | `epoll` | which of many descriptors became ready, with ns timeouts; `EventFd` to interrupt that wait |
 //! | `socket` | the socket calls, and what kind of socket this is |
 //! | `file` | reads, writes, close; what kind of file this is |
+//! | `copy` | data from one descriptor to another; batches of messages |
 //! | `signal` | handlers, alternate stacks, directed signals |
 //! | `memory` | fresh pages, where malloc may be locked |
 //! | `process` | is this the process that started the runtime, or a child |
@@ -37,7 +38,9 @@ pub(crate) use lock::{FutexWord, Lock, StaticLock, Word};
 mod linux;
 #[cfg(target_os = "linux")]
 #[allow(unused_imports)]
-pub(crate) use linux::{barrier, clock, epoll, file, futex, memory, process, raw, set_id, signal, socket, topology};
+pub(crate) use linux::{
+    barrier, clock, copy, epoll, file, futex, memory, process, raw, set_id, signal, socket, topology,
+};
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("silken has one kernel backend so far: sys/linux");

@@ -10,7 +10,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
-use libc::{c_int, c_void, iovec};
+use libc::{c_char, c_int, c_void, iovec};
 
 use super::raw::{self, Errno};
 
@@ -32,14 +32,43 @@ pub(crate) enum FileKind {
     Other,
 }
 
-/// What kind of file `fd` is.
-pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
+fn status(fd: RawFd) -> Result<libc::stat, Errno> {
     let mut status = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: S5: `status` is a live local of the layout that the kernel fills in.
     unsafe { raw::syscall2(libc::SYS_fstat, fd as usize, status.as_mut_ptr() as usize) }?;
     // SAFETY: S5: the call succeeded, so the kernel wrote all of it.
-    let status = unsafe { status.assume_init() };
-    Ok(match status.st_mode & libc::S_IFMT {
+    Ok(unsafe { status.assume_init() })
+}
+
+/// Which file it is: its device and its number there.
+pub(crate) fn id(fd: RawFd) -> Result<[u64; 2], Errno> {
+    status(fd).map(|status| [status.st_dev, status.st_ino])
+}
+
+/// Whether a path names a FIFO, relative to a directory as for `openat`.
+///
+/// # Safety
+/// S5: `path` is the caller's text; a bad address is the kernel's to refuse.
+pub(crate) unsafe fn is_fifo(directory: RawFd, path: *const c_char, flags: c_int) -> bool {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    let place = status.as_mut_ptr() as usize;
+    // SAFETY: S5: the caller's contract, and a live local of the layout that the kernel fills in.
+    let asked = unsafe {
+        raw::syscall4(
+            libc::SYS_newfstatat,
+            directory as usize,
+            path as usize,
+            place,
+            flags as usize,
+        )
+    };
+    // SAFETY: S5: the call succeeded, so the kernel wrote all of it.
+    asked.is_ok() && unsafe { status.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFIFO
+}
+
+/// What kind of file `fd` is.
+pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
+    Ok(match status(fd)?.st_mode & libc::S_IFMT {
         libc::S_IFSOCK => FileKind::Socket,
         libc::S_IFIFO => FileKind::Fifo,
         libc::S_IFCHR => FileKind::CharDevice,
@@ -49,6 +78,50 @@ pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
         0 => FileKind::AnonInode,
         _ => FileKind::Other,
     })
+}
+
+/// Whether it is a terminal, or a side of a pseudo-terminal.
+pub(crate) fn is_terminal(fd: RawFd) -> bool {
+    terminal_settings(fd).is_some()
+}
+
+/// Whether it is a terminal in a raw mode that counts bytes or measures time (VMIN, VTIME): poll does not tell what a read of it would do.
+pub(crate) fn is_untold_terminal(fd: RawFd) -> bool {
+    terminal_settings(fd).is_some_and(|settings| {
+        let [bytes, time] = [libc::VMIN, libc::VTIME].map(|index| settings.c_cc[index]);
+        settings.c_lflag & libc::ICANON == 0 && (bytes != 1 || time != 0)
+    })
+}
+
+fn terminal_settings(fd: RawFd) -> Option<libc::termios> {
+    let mut settings = MaybeUninit::<libc::termios>::zeroed();
+    // SAFETY: S5: a live local, larger than what the kernel writes.
+    unsafe {
+        raw::syscall3(
+            libc::SYS_ioctl,
+            fd as usize,
+            libc::TCGETS as usize,
+            settings.as_mut_ptr() as usize,
+        )
+    }
+    .ok()?;
+    // SAFETY: S5: the kernel's structure is the beginning of this one, and any bytes are the rest.
+    Some(unsafe { settings.assume_init() })
+}
+
+/// How many bytes could be read now (`FIONREAD`).
+pub(crate) fn readable_bytes(fd: RawFd) -> Result<usize, Errno> {
+    let mut count: c_int = 0;
+    // SAFETY: S5: FIONREAD writes one int, a live local.
+    unsafe {
+        raw::syscall3(
+            libc::SYS_ioctl,
+            fd as usize,
+            libc::FIONREAD as usize,
+            (&raw mut count) as usize,
+        )
+    }?;
+    Ok(usize::try_from(count).unwrap_or(0))
 }
 
 /// `read(2)`.
@@ -196,6 +269,13 @@ impl Drop for Descriptor {
             "a descriptor of the runtime was closed by someone else"
         );
     }
+}
+
+/// A second descriptor of the description.
+pub(crate) fn duplicate(fd: RawFd) -> Result<Descriptor, Errno> {
+    // SAFETY: S5: names no memory.
+    let copy = unsafe { raw::syscall3(libc::SYS_fcntl, fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0) }?;
+    Ok(Descriptor::new(copy as RawFd))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub(crate) mod barrier;
 pub(crate) mod clock;
+pub(crate) mod copy;
 pub(crate) mod epoll;
 pub(crate) mod file;
 pub(crate) mod futex;

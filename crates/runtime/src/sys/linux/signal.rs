@@ -10,9 +10,10 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
+use std::os::fd::RawFd;
 use std::ptr;
 
-use libc::{c_int, c_void, pid_t, siginfo_t, stack_t};
+use libc::{c_int, c_void, pid_t, siginfo_t, sigset_t, stack_t};
 
 use super::raw::{self, Errno};
 
@@ -66,6 +67,69 @@ pub(crate) fn tgkill(tid: pid_t, signal: c_int) -> Result<(), Errno> {
     let process = unsafe { raw::syscall0(libc::SYS_getpid) }?;
     // SAFETY: S6: names no memory; what runs is a handler that its installer answered for.
     unsafe { raw::syscall3(libc::SYS_tgkill, process, tid as usize, signal as usize) }.map(drop)
+}
+
+/// The kernel's set of signals is this long, shorter than the C library's.
+pub(crate) const KERNEL_SET_BYTES: usize = 8;
+
+/// `rt_sigtimedwait(2)`: takes a signal of the set that is pending for this thread or the process, waiting up to `timeout_ns` (`None`: for ever).
+///
+/// # Safety
+/// S5: `set` may be read, `info` is null or may be written, until the call returns.
+pub(crate) unsafe fn take_pending(
+    set: *const sigset_t,
+    info: *mut siginfo_t,
+    timeout_ns: Option<u64>,
+) -> Result<usize, Errno> {
+    let timeout = timeout_ns.map(super::clock::ns_to_timespec);
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: S5: the caller lends both; the timeout is a live local.
+    let taken = unsafe {
+        raw::syscall4(
+            libc::SYS_rt_sigtimedwait,
+            set as usize,
+            info as usize,
+            timeout as usize,
+            KERNEL_SET_BYTES,
+        )
+    }?;
+    // SAFETY: S5: the caller's contract; the kernel has just written it.
+    if let Some(info) = unsafe { info.as_mut() } {
+        // As the C library has it: how a signal was sent to a thread is its own business.
+        if info.si_code == libc::SI_TKILL {
+            info.si_code = libc::SI_USER;
+        }
+    }
+    Ok(taken)
+}
+
+/// `signalfd4(2)`: a new descriptor, non-blocking.
+///
+/// # Safety
+/// S5: `set` may be read until the call returns.
+pub(crate) unsafe fn descriptor(set: *const sigset_t) -> Result<RawFd, Errno> {
+    let flags = libc::SFD_NONBLOCK | libc::SFD_CLOEXEC;
+    // SAFETY: S5: the caller lends the set.
+    unsafe {
+        raw::syscall4(
+            libc::SYS_signalfd4,
+            usize::MAX,
+            set as usize,
+            KERNEL_SET_BYTES,
+            flags as usize,
+        )
+    }
+    .map(|fd| fd as RawFd)
+}
+
+/// Waits until a handler has run on this thread, under another mask if there is one (`rt_sigsuspend(2)`, `pause(2)`).
+pub(crate) fn suspend(mask: Option<&sigset_t>) -> Result<usize, Errno> {
+    match mask {
+        // SAFETY: S6: a live set; what runs are handlers that their installers answered for.
+        Some(mask) => unsafe { raw::syscall2(libc::SYS_rt_sigsuspend, ptr::from_ref(mask) as usize, KERNEL_SET_BYTES) },
+        // SAFETY: S6: as above.
+        None => unsafe { raw::syscall0(libc::SYS_pause) },
+    }
 }
 
 /// An alternate signal stack of this thread, with a guard page below it.

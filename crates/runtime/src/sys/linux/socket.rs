@@ -144,9 +144,65 @@ pub(crate) fn so_error(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_ERROR)
 }
 
+/// Whether a Unix socket is bound to nothing.
+pub(crate) fn is_unnamed(fd: RawFd) -> bool {
+    let mut address = [0_u8; size_of::<libc::sockaddr_un>()];
+    let mut address_bytes = address.len() as socklen_t;
+    // SAFETY: S5: both are live locals.
+    let asked = unsafe {
+        raw::syscall3(
+            libc::SYS_getsockname,
+            fd as usize,
+            address.as_mut_ptr() as usize,
+            ptr::from_mut(&mut address_bytes) as usize,
+        )
+    };
+    asked.is_ok() && address_bytes as usize <= size_of::<libc::sa_family_t>()
+}
+
 /// Whether the socket listens.
 pub(crate) fn so_accept(fd: RawFd) -> Result<bool, Errno> {
     option_int(fd, libc::SO_ACCEPTCONN).map(|listens| listens != 0)
+}
+
+/// How many bytes a blocking receive waits for, if it wants so many.
+pub(crate) fn so_rcvlowat(fd: RawFd) -> Result<usize, Errno> {
+    option_int(fd, libc::SO_RCVLOWAT).map(|mark| usize::try_from(mark).unwrap_or(1))
+}
+
+/// How many bytes a blocking send takes without a wait: an estimate from below, 0 if nothing can be said. A byte costs the buffer less than two, its
+/// share of descriptors for the network included, once there are enough of them; the rest is for the first few.
+pub(crate) fn room_to_send(fd: RawFd) -> usize {
+    /// asm-generic/socket.h.
+    const SO_MEMINFO: c_int = 55;
+    const FIRST_FEW: usize = 16 * 1024;
+    // linux/sock_diag.h: SK_MEMINFO_SNDBUF, SK_MEMINFO_WMEM_QUEUED (what TCP counts), SK_MEMINFO_WMEM_ALLOC (what others count).
+    const SIZE: usize = 3;
+    const QUEUED: usize = 5;
+    const ALLOCATED: usize = 2;
+    let mut info = [0_u32; 9];
+    // SAFETY: S5: any bytes are such an array.
+    if unsafe { option(fd, SO_MEMINFO, &mut info) }.is_err() {
+        return 0;
+    }
+    let used = info[QUEUED].max(info[ALLOCATED]);
+    (info[SIZE].saturating_sub(used) as usize / 2).saturating_sub(FIRST_FEW)
+}
+
+/// Whether it tells who has written (SO_PASSCRED).
+pub(crate) fn wants_credentials(fd: RawFd) -> bool {
+    option_int(fd, libc::SO_PASSCRED).is_ok_and(|wants| wants != 0)
+}
+
+/// Whether its close waits for what is still to be sent.
+pub(crate) fn lingers(fd: RawFd) -> bool {
+    let mut value = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    // SAFETY: S5: any bytes are a linger.
+    let asked = unsafe { option(fd, libc::SO_LINGER, &mut value) };
+    asked.is_ok() && value.l_onoff != 0 && value.l_linger > 0
 }
 
 /// How long a receive may block; `None` for ever, and for what is no socket.
@@ -205,6 +261,16 @@ unsafe fn option<T>(fd: RawFd, name: c_int, value: &mut T) -> Result<(), Errno> 
 
 /// `poll(2)` for the thread, with a timeout in ns: 0 looks only, `None` blocks. The result counts the entries with events.
 pub(crate) fn poll_now(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Result<usize, Errno> {
+    loop {
+        match poll_once(entries, timeout_ns) {
+            // A signal was pending, which says nothing about the entries.
+            Err(Errno::INTR) if timeout_ns == Some(0) => {}
+            result => return result,
+        }
+    }
+}
+
+fn poll_once(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Result<usize, Errno> {
     // The kernel writes the time that is left into it.
     let mut timeout = timeout_ns.map(clock::ns_to_timespec);
     let timeout: *mut libc::timespec = timeout.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
