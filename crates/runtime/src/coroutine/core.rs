@@ -130,6 +130,12 @@ pub(crate) trait Schedule: Sync {
     /// `core` is the running coroutine, inside a critical section (S1).
     unsafe fn suspend(&self, core: &Core);
 
+    /// Queues the running coroutine behind the others and lets these run.
+    fn give_way(&self, core: &'static Core);
+
+    /// Lets others run first if there were many connects from this worker: see `budget.rs`.
+    fn admit_connect(&self, core: &'static Core);
+
     /// How many coroutines it can run at one time: with one, nobody makes progress while another spins.
     fn worker_count(&self) -> usize;
 }
@@ -312,6 +318,16 @@ impl Core {
     pub(crate) fn belongs_to<S: Schedule>(&self, scheduler: &S) -> bool {
         let own = self.scheduler.get().map(|own| ptr::from_ref(own).cast::<()>());
         own == Some(ptr::from_ref(scheduler).cast())
+    }
+
+    /// Whether the caller runs on the coroutine's stack, and is no signal handler on another.
+    pub(crate) fn is_on_own_stack(&self) -> bool {
+        let local = 0_u8;
+        // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
+        let stack = unsafe { &*self.stack.get() };
+        stack
+            .as_ref()
+            .is_some_and(|pooled| pooled.stack.contains((&raw const local).addr()))
     }
 
     /// The guard of the stack that the coroutine has now. For a signal handler that has interrupted it.

@@ -24,11 +24,18 @@ pub(crate) struct Slots {
     pub(crate) link: Cell<*const WorkerLink>,
     /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code there.
     pub(crate) critical: Cell<u32>,
+    /// What was done since the last time that its owner gave way (`budget.rs`).
+    pub(super) spent: Cell<u32>,
 }
 
 thread_local! {
     static SLOTS: Slots = const {
-        Slots { core: Cell::new(ptr::null()), link: Cell::new(ptr::null()), critical: Cell::new(0) }
+        Slots {
+            core: Cell::new(ptr::null()),
+            link: Cell::new(ptr::null()),
+            critical: Cell::new(0),
+            spent: Cell::new(0),
+        }
     };
 }
 
@@ -78,6 +85,17 @@ pub(crate) fn bind_worker_thread(link: *const WorkerLink) {
         slots.link.set(link);
         slots.critical.set(u32::from(!link.is_null()));
     });
+}
+
+/// Counts what was done, up to a limit, where the count begins anew; says whether it has come there.
+#[inline(always)]
+pub(super) fn count_spent(units: u32, limit: u32) -> bool {
+    SLOTS.with(|slots| {
+        let spent = slots.spent.get() + units;
+        let is_over = spent >= limit;
+        slots.spent.set(if is_over { 0 } else { spent });
+        is_over
+    })
 }
 
 /// The slots of the identity that runs.

@@ -25,6 +25,7 @@
 //! them over. What others may read at any time is atomic: `lifecycle`, `reason`, `id`, `token`, `next`.
 
 mod body;
+pub(crate) mod budget;
 mod cancel;
 mod core;
 mod current;

@@ -292,6 +292,25 @@ impl Schedule for Scheduler {
         unsafe { switch::park(core) };
     }
 
+    fn give_way(&self, core: &'static Core) {
+        yield_core(core);
+    }
+
+    fn admit_connect(&self, core: &'static Core) {
+        loop {
+            let admitted = {
+                let _critical = Critical::enter();
+                self.own_worker(current_link())
+                    .is_none_or(|worker| worker.processor.admit_connect())
+            };
+            if admitted {
+                return;
+            }
+            // Brings the look nearer, and lets an acceptor come to its turn who is in the queue.
+            yield_core(core);
+        }
+    }
+
     fn worker_count(&self) -> usize {
         self.workers.len()
     }

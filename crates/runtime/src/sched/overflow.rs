@@ -193,7 +193,7 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     if let Some(reason) = why_not(core, interrupted.program_counter()) {
         end_process(reason);
     }
-    crate::sys::report(&["\n"]);
+    crate::sys::report(&[REMEDY, "\n"]);
     // From here on nobody preempts it, and hooks pass straight through.
     Critical::enter_to_leave();
     let landing_pointer = Worker::of(core).link.base.stack_pointer() - LANDING_DISTANCE_BYTES;
@@ -202,9 +202,16 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     true
 }
 
+/// What its reader can do, and has to know.
+const REMEDY: &str = "; more: Builder::stack_size or SILKEN_STACK_SIZE; locks that it held stay held";
+
 /// Ends the line that [`report`] has begun, and the process.
 fn end_process(reason: &str) -> ! {
-    crate::sys::report(&["; the process ends with it: ", reason, "\n"]);
+    crate::sys::report(&[
+        "; the process ends with it: ",
+        reason,
+        "; more: Builder::stack_size or SILKEN_STACK_SIZE\n",
+    ]);
     std::process::abort();
 }
 

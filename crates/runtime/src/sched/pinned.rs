@@ -20,6 +20,13 @@ pub(super) struct Pinned {
     tail: Cell<*mut Core>,
 }
 
+/// The contents of a queue, for a moment.
+#[must_use]
+pub(super) struct Aside {
+    head: *mut Core,
+    tail: *mut Core,
+}
+
 impl Pinned {
     pub(super) fn new() -> Self {
         Self {
@@ -73,6 +80,26 @@ impl Pinned {
             }
         }
         self.tail.set(yielder);
+    }
+
+    /// Empties the queue: what is pushed from now on comes before what is [`put back`](Self::put_back).
+    pub(super) fn set_aside(&self) -> Aside {
+        Aside {
+            head: self.head.replace(ptr::null_mut()),
+            tail: self.tail.get(),
+        }
+    }
+
+    pub(super) fn put_back(&self, aside: Aside) {
+        if aside.head.is_null() {
+            return;
+        }
+        if self.head.get().is_null() {
+            self.head.set(aside.head);
+        } else {
+            self.link_tail_to(aside.head);
+        }
+        self.tail.set(aside.tail);
     }
 
     /// Counts what waits, but no further than `limit`.

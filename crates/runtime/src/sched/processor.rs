@@ -21,6 +21,13 @@ const LIFO_HOPS_MAX: u32 = 3;
 /// some 200 ns when descriptors are registered, so it adds 3 ns to a pick.
 const LOOK_OUTSIDE_EVERY: u32 = 64;
 
+/// Connects of all workers between two of their looks: the queue of a listener holds 128 as a rule, and an acceptor that has given way itself comes
+/// to its turn after several looks.
+const CONNECTS_PER_LOOK: u32 = 16;
+
+/// And of one worker, even if there are many.
+const CONNECTS_PER_LOOK_MIN: u32 = 2;
+
 /// Cache lines of a suspended stack that its continuation touches at once: the frames from the switch up to the caller of a hooked read.
 /// Measured by the echo benchmark with 5,000 connections.
 const WARM_FRAME_LINES: usize = 8;
@@ -96,6 +103,9 @@ pub(super) struct Processor {
     ring: Owner<Ready>,
     pub(super) index: usize,
     lifo_hops: Cell<u32>,
+    /// Connects since the last look outside.
+    connects: Cell<u32>,
+    connects_max: u32,
     random: Cell<u32>,
     /// Ready coroutines on their way from the driver to the ring.
     pub(super) batch: RefCell<Vec<Ready>>,
@@ -157,14 +167,16 @@ impl Shared {
 }
 
 impl Processor {
-    pub(super) fn new(index: usize, alone: bool, shared: &'static Shared, ring: Owner<Ready>) -> Self {
+    pub(super) fn new(index: usize, workers: usize, shared: &'static Shared, ring: Owner<Ready>) -> Self {
         Self {
             index,
             ring,
-            alone,
+            alone: workers == 1,
             own_lifo: Cell::new(ptr::null_mut()),
             ticks: Cell::new(index as u32),
             lifo_hops: Cell::new(0),
+            connects: Cell::new(0),
+            connects_max: (CONNECTS_PER_LOOK / workers as u32).max(CONNECTS_PER_LOOK_MIN),
             batch: RefCell::new(Vec::with_capacity(256)),
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
             shared,
@@ -186,6 +198,23 @@ impl Processor {
             // Relaxed: a hint for watchers.
             self.shared.tick.store(ticks, Ordering::Relaxed);
         }
+    }
+
+    /// Counts a connect from here, unless there have been so many since the last look outside that the look must come first.
+    pub(super) fn admit_connect(&self) -> bool {
+        let connects = self.connects.get();
+        self.connects.set((connects + 1).min(self.connects_max));
+        connects < self.connects_max
+    }
+
+    /// Whether there were connects since the last look; from now on they are counted anew.
+    pub(super) fn take_connects(&self) -> bool {
+        self.connects.replace(0) != 0
+    }
+
+    /// Empties the ring into `rest`, oldest first.
+    pub(super) fn take_all(&self, rest: &mut Vec<Ready>) {
+        rest.extend(std::iter::from_fn(|| self.ring.pop()));
     }
 
     /// As [`count_pick`](Self::count_pick), for an owner that is alone: nobody watches.

@@ -30,9 +30,11 @@ const INJECTOR_BATCH_MAX: usize = 64;
 /// Even a worker with a full ring takes a few, or those who keep it full would starve those who wait here.
 const INJECTOR_BATCH_MIN: usize = 4;
 
-/// Looks for work before a worker sleeps. A wake-up of a sleeping core costs 25 µs and more in a virtual machine; this is a fraction of it.
-/// A guess to be tuned.
-const SEARCH_ROUNDS: u32 = 64;
+/// Looks for work before a worker sleeps, at most: as long as about half of what the wake-up of a sleeping core costs in a virtual machine (25 µs and
+/// more). A search that finds nothing halves the next one, down to the least: a client that asks and waits for one answer after the other would burn as
+/// much in searching as it needs for the question. A find makes it longer again.
+const SEARCH_ROUNDS_MAX: u32 = 64;
+const SEARCH_ROUNDS_MIN: u32 = 2;
 
 // SAFETY: S8: `next` is a field of the core, which stays where it is for ever; who holds the Ready owns the link.
 unsafe impl Linked for Core {
@@ -68,6 +70,7 @@ pub(crate) struct Worker {
     /// The last pick was from the pinned queue, and the ring has its turn.
     pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
+    search_rounds: Cell<u32>,
     pub(super) round: RefCell<Round>,
 }
 
@@ -166,10 +169,11 @@ impl Worker {
                 id,
             },
             scheduler,
-            processor: Processor::new(id, scheduler.workers.len() == 1, shared, ring),
+            processor: Processor::new(id, scheduler.workers.len(), shared, ring),
             pinned: Pinned::new(),
             pinned_last: Cell::new(false),
             ids: Cell::new((0, 0)),
+            search_rounds: Cell::new(SEARCH_ROUNDS_MAX),
             round: RefCell::new(Round::new(scheduler.workers.len())),
         }
     }
@@ -281,7 +285,9 @@ impl Worker {
     #[cold]
     #[inline(never)]
     fn look_outside(&'static self) {
-        if self.processor.shared.driver.is_worth_a_look() {
+        if self.processor.take_connects() {
+            self.poll_for_those_first();
+        } else if self.processor.shared.driver.is_worth_a_look() {
             self.poll(Wait::Not);
         }
         self.take_inbox();
@@ -323,6 +329,32 @@ impl Worker {
         let found = self.queue_batch(&mut batch);
         self.processor.batch.replace(batch);
         found
+    }
+
+    /// A poll whose finds go before all who are queued, here and on other processors: the acceptor of a burst of connects must not wait until all of
+    /// them have been made, nor for a worker that the machine does not run.
+    #[cold]
+    fn poll_for_those_first(&self) {
+        /// A look costs a system call.
+        const OTHERS_MAX: usize = 8;
+        let (pinned, mut rest) = (self.pinned.set_aside(), Vec::new());
+        self.processor.take_all(&mut rest);
+        self.poll(Wait::Not);
+        let mut batch = self.processor.batch.take();
+        for other in self.victims().take(OTHERS_MAX) {
+            if other.driver.is_worth_a_look() {
+                other.driver.visit(self.processor.room(), &mut batch);
+            }
+        }
+        self.queue_batch(&mut batch);
+        self.processor.batch.replace(batch);
+        self.pinned.put_back(pinned);
+        let hid_work = !rest.is_empty();
+        rest.into_iter().for_each(|ready| self.queue_tail(ready));
+        if hid_work {
+            // A thief may have looked for it meanwhile.
+            self.scheduler.notify();
+        }
     }
 
     pub(super) fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
@@ -488,12 +520,15 @@ impl Worker {
 
     /// Looks at the others for a moment before sleeping.
     fn search(&'static self) -> Option<Pick> {
-        for _ in 0..SEARCH_ROUNDS {
+        let rounds = self.search_rounds.get();
+        for _ in 0..rounds {
             if let Some(ready) = self.find_without_sleep(true) {
+                self.search_rounds.set((4 * rounds).min(SEARCH_ROUNDS_MAX));
                 return Some(ready);
             }
             std::hint::spin_loop();
         }
+        self.search_rounds.set((rounds / 2).max(SEARCH_ROUNDS_MIN));
         None
     }
 

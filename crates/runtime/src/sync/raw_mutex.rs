@@ -30,7 +30,7 @@
 //! gave up spinning already.
 
 use super::wait_queue::{Front, Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
-use crate::coroutine::{Outcome, Unparker, WaitReason, current_core};
+use crate::coroutine::{Outcome, Unparker, WaitReason, budget, current_core};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::spin_loop;
 use crate::sys::clock;
@@ -90,6 +90,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
 
     #[inline]
     pub(super) fn try_lock(&self) -> bool {
+        budget::spend(budget::CALL);
         let mut state = 0;
         while state & LOCKED == 0 {
             if self.try_acquire(state) {

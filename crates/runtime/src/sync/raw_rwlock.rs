@@ -26,7 +26,7 @@
 
 use super::raw_mutex::spin_budget;
 use super::wait_queue::{Front, Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
-use crate::coroutine::{Outcome, WaitReason};
+use crate::coroutine::{Outcome, WaitReason, budget};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::spin_loop;
 
@@ -57,6 +57,12 @@ impl RawRwLock {
 
     #[inline]
     pub(super) fn try_read(&self) -> bool {
+        budget::spend(budget::CALL);
+        self.take_read()
+    }
+
+    #[inline]
+    fn take_read(&self) -> bool {
         // Relaxed: the exchange decides.
         let mut state = self.state.load(Ordering::Relaxed);
         while state & (WRITER | PARKED) == 0 {
@@ -75,6 +81,12 @@ impl RawRwLock {
 
     #[inline]
     pub(super) fn try_write(&self) -> bool {
+        budget::spend(budget::CALL);
+        self.take_write()
+    }
+
+    #[inline]
+    fn take_write(&self) -> bool {
         // Acquire: pairs with the Release of the last holder's unlock. Relaxed on failure: nothing is read on the strength of it.
         self.state
             .compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed)
@@ -158,8 +170,8 @@ impl RawRwLock {
 
     fn try_take(&self, tag: u64) -> bool {
         match tag {
-            READS => self.try_read(),
-            _ => self.try_write(),
+            READS => self.take_read(),
+            _ => self.take_write(),
         }
     }
 

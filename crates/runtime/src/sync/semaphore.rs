@@ -9,7 +9,7 @@
 //! A waiter that gives up serves the queue as well: the one behind it may want less.
 
 use super::wait_queue::{Front, Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
-use crate::coroutine::{Outcome, WaitReason};
+use crate::coroutine::{Outcome, WaitReason, budget};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::fmt;
@@ -126,6 +126,7 @@ impl Semaphore {
     /// `NoPermits` or `Closed`.
     #[inline]
     pub fn try_acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
+        budget::spend(budget::CALL);
         self.take(permits)?;
         Ok(self.permit(permits))
     }
@@ -254,6 +255,7 @@ impl Semaphore {
         permits: usize,
         deadline_ns: impl FnOnce() -> Option<u64>,
     ) -> Result<SemaphorePermit<'_>, AcquireError> {
+        budget::spend(budget::CALL);
         match self.take(permits) {
             Err(AcquireError::NoPermits) => self.wait_for(permits, deadline_ns())?,
             taken => taken?,
@@ -334,17 +336,17 @@ impl Semaphore {
     }
 
     #[cold]
+    #[track_caller]
     fn add_to_queue(&self, permits: usize) {
         let mut added = false;
         loop {
             let mut wakes = Wakes::none();
             self.queue.with(|queue| {
-                if !added {
-                    self.add(permits);
-                    added = true;
-                }
+                added = added || self.add(permits);
                 self.serve(queue, &mut wakes);
             });
+            // Not under the lock: a panic runs the program's hook, which may wait.
+            assert!(added, "{TOO_MANY}");
             let more = wakes.is_full();
             wakes.unpark();
             if !more {
@@ -353,17 +355,20 @@ impl Semaphore {
         }
     }
 
-    /// Under the queue's lock. Others may add at the same time, if nobody waits any more.
-    fn add(&self, permits: usize) {
+    /// Under the queue's lock. Others may add at the same time, if nobody waits any more. `false`: that would be too many.
+    fn add(&self, permits: usize) -> bool {
         // Relaxed: the exchange decides.
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
+            let Some(more) = sum_if_fits(state, permits) else {
+                return false;
+            };
             // Release: pairs with the Acquire in `take` and `serve`. Relaxed on failure: it looks again.
             match self
                 .state
-                .compare_exchange_weak(state, sum(state, permits), Ordering::Release, Ordering::Relaxed)
+                .compare_exchange_weak(state, more, Ordering::Release, Ordering::Relaxed)
             {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(now) => state = now,
             }
         }
@@ -401,9 +406,15 @@ impl fmt::Debug for Semaphore {
 #[inline]
 #[track_caller]
 fn sum(state: usize, permits: usize) -> usize {
+    sum_if_fits(state, permits).expect(TOO_MANY)
+}
+
+const TOO_MANY: &str = "more than MAX_PERMITS permits";
+
+#[inline]
+fn sum_if_fits(state: usize, permits: usize) -> Option<usize> {
     let fits = permits <= Semaphore::MAX_PERMITS - state / PERMIT;
-    assert!(fits, "more than MAX_PERMITS permits");
-    state + permits * PERMIT
+    fits.then(|| state + permits * PERMIT)
 }
 
 /// Permits of a [`Semaphore`]; gives them back when dropped. May be dropped by another than who took them.
