@@ -14,12 +14,27 @@
 //! | `SHARED` | another descriptor refers to the same open file description, where O_NONBLOCK and the socket timeouts live |
 //! | `NO_NOWAIT` | the file does not know RWF_NOWAIT |
 //! | `TOUCHED` | not virgin for another reason: it may be registered |
+//! | `FOREIGN` | the description was passed to others, or came from them (SCM_RIGHTS): mode and timeouts are asked for each time |
+//! | `LOW_MARK` | SO_RCVLOWAT was set on the description: a blocking receive waits for so many bytes |
+//! | `SLOW_CLOSE` | the kernel takes milliseconds to close it (inotify) |
+//! | `RECORDS` | TLS in the kernel: a read ends with its record, so a short one does not mean empty |
+//! | `MAY_LINGER` | SO_LINGER was set, or may have been: the close may wait |
 //! | from `STALE` on | how often the number changed its meaning in a place where the entry could not be reset |
 //!
 //! # Shared descriptions
 //! `try_clone` halves are common in servers, so asking F_GETFL before each wait would cost them a call per request. A change through
 //! one number of a shared description moves [`SHARED_EPOCH`] instead, and shared entries that find it moved ask again. Descriptors 0 to 2 are
 //! shared with strangers (the shell), whose changes nobody tells us: these are asked each time.
+//!
+//! # A failure that is owed
+//! A call that has moved a part and then meets an error returns the part, and the kernel keeps a socket's error for the next call. Where a hook makes
+//! several calls of one, the error of a later one is taken out of the socket. So it is kept in the entry, and the next call that moves data through
+//! this number returns it: a send at once, a receive when nothing more is there. Not so on OS threads, which ask the kernel alone, and for
+//! `splice` and its kin.
+//!
+//! # Replaced numbers
+//! `dup2` over a number that others wait for ends no call: they try again with what the number is now. A thread would go on with
+//! the file that was there, which nobody can name any more. `close` settles waiters as closed.
 //!
 //! # Signal handlers
 //! A handler may call `close` and `dup2`, and may have interrupted the runtime with the very lock in hand that resetting takes. A critical section
@@ -35,11 +50,13 @@
 //!
 //! All fields are Relaxed: they describe a number, and whoever hands the number on orders what was stored before.
 
+mod kind;
+
 use super::readiness::{self, Direction, Readiness};
-use crate::coroutine::Critical;
+use crate::coroutine::{Critical, Outcome};
 use crate::loom::static_atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::sys::raw::Errno;
-use crate::sys::{self, Lock, StaticLock, file, process, socket};
+use crate::sys::{self, Lock, StaticLock, process, socket};
 use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::ptr;
@@ -47,61 +64,49 @@ use std::ptr;
 const CHUNK_ENTRIES: usize = 1024;
 const CHUNKS: usize = 1024;
 
-/// What a descriptor is, as far as waiting goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Kind {
-    /// Nobody has asked.
-    Unknown = 0,
-    /// TCP: a short read empties it.
-    InetStream = 1,
-    /// Another socket of bytes.
-    Stream = 2,
-    /// A socket of messages.
-    Message = 3,
-    /// A pipe, a terminal, an eventfd: anything else that may be pollable.
-    Pollable = 4,
-    /// A file or directory: never would-block, and not pollable.
-    Plain = 5,
-}
+use kind::KIND_MASK;
+pub(crate) use kind::Kind;
 
-impl Kind {
-    const ALL: [Kind; 6] = [
-        Kind::Unknown,
-        Kind::InetStream,
-        Kind::Stream,
-        Kind::Message,
-        Kind::Pollable,
-        Kind::Plain,
-    ];
-
-    fn of_facts(facts: u32) -> Self {
-        Self::ALL[(facts & KIND_MASK) as usize % Self::ALL.len()]
-    }
-
-    /// The kind of a new socket.
-    pub(crate) fn of_socket(domain: i32, socket_type: i32, protocol: i32) -> Self {
-        let is_inet = matches!(domain, libc::AF_INET | libc::AF_INET6);
-        match socket_type & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
-            libc::SOCK_STREAM if is_inet && protocol == libc::IPPROTO_TCP => Kind::InetStream,
-            libc::SOCK_STREAM => Kind::Stream,
-            _ => Kind::Message,
-        }
-    }
-
-    pub(crate) fn is_socket(self) -> bool {
-        matches!(self, Kind::InetStream | Kind::Stream | Kind::Message)
-    }
-}
-
-const KIND_MASK: u32 = 0b111;
 const NONBLOCK: u32 = 1 << 3;
 const NONBLOCK_KNOWN: u32 = 1 << 4;
 const SHARED: u32 = 1 << 5;
 const NO_NOWAIT: u32 = 1 << 6;
 const TOUCHED: u32 = 1 << 7;
+const LOW_MARK: u32 = 1 << 8;
+const MAY_LINGER: u32 = 1 << 9;
+/// What belongs to a description, whatever its number is; an accepted socket has it from its listener.
+const OF_DESCRIPTION: u32 = LOW_MARK | MAY_LINGER | SLOW_CLOSE | RECORDS;
+const FOREIGN: u32 = 1 << 10;
+const SLOW_CLOSE: u32 = 1 << 11;
+const RECORDS: u32 = 1 << 12;
+/// What may be true of a description of which nothing is known.
+const OF_UNKNOWN: u32 = SHARED | LOW_MARK | MAY_LINGER | RECORDS;
 /// The unit of a count.
-const STALE: u32 = 1 << 8;
+const STALE: u32 = 1 << 13;
+
+/// Who else has a description, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharers {
+    Nobody,
+    /// Another number of this process, and perhaps a child that has one.
+    ThisProcess,
+    /// It was passed to others, or came from them.
+    Others,
+}
+
+/// What changes how calls on a description wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Trait {
+    /// SO_RCVLOWAT.
+    LowMark = LOW_MARK,
+    /// SO_LINGER.
+    MayLinger = MAY_LINGER,
+    /// See the head of the file.
+    SlowClose = SLOW_CLOSE,
+    /// TCP_ULP: TLS in the kernel.
+    Records = RECORDS,
+}
 
 /// A timeout that has not been asked for; 0 is none, as for the kernel.
 const UNKNOWN_NS: u64 = u64::MAX;
@@ -117,6 +122,8 @@ pub(crate) struct Entry {
     epoch: AtomicU32,
     /// By [`Direction`]: SO_RCVTIMEO, SO_SNDTIMEO.
     timeouts_ns: [AtomicU64; 2],
+    /// The error of a later round of a call that has moved a part; 0: none.
+    owed: AtomicU32,
     /// Held from asking whether a listener has a connection until taking it: accept knows no MSG_DONTWAIT.
     pub(crate) accepting: Lock<()>,
 }
@@ -197,6 +204,13 @@ pub(crate) fn reset(fd: RawFd) {
     }
 }
 
+/// As [`reset`], because the number becomes another file: who waits for it tries again.
+pub(crate) fn replace(fd: RawFd) {
+    if let Some(entry) = known(fd) {
+        entry.reset_as(fd, Outcome::Woken);
+    }
+}
+
 /// As [`reset`], for who may have interrupted the runtime: takes no lock. See the head of the file.
 #[cold]
 pub(crate) fn reset_later(fd: RawFd) {
@@ -232,11 +246,12 @@ pub(crate) fn share(original: RawFd, copy: RawFd) {
     if process::is_foreign() {
         return;
     }
+    let traits = existing(original).map_or(0, |entry| entry.facts() & (OF_DESCRIPTION | FOREIGN));
     for fd in [original, copy] {
         if let Some(entry) = existing_or_new(fd) {
             // The epoch is behind, so that the next wait asks.
             entry.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
-            entry.facts.fetch_or(SHARED, Ordering::Relaxed);
+            entry.facts.fetch_or(SHARED | traits, Ordering::Relaxed);
         }
     }
 }
@@ -252,6 +267,7 @@ impl Entry {
             facts: AtomicU32::new(0),
             epoch: AtomicU32::new(0),
             timeouts_ns: [AtomicU64::new(UNKNOWN_NS), AtomicU64::new(UNKNOWN_NS)],
+            owed: AtomicU32::new(0),
             accepting: Lock::new(()),
         }
     }
@@ -273,12 +289,17 @@ impl Entry {
         }
     }
 
-    #[cold]
     fn reset(&self, fd: RawFd) {
+        self.reset_as(fd, Outcome::Closed);
+    }
+
+    #[cold]
+    fn reset_as(&self, fd: RawFd, outcome: Outcome) {
         let _critical = Critical::enter();
         self.facts.store(0, Ordering::Relaxed);
-        self.forget_timeouts();
-        self.readiness.reset(|driver| readiness::deregister(driver, fd));
+        self.forget_description();
+        self.readiness
+            .reset(outcome, |driver| readiness::deregister(driver, fd));
     }
 
     /// Makes the entry good again, if [`reset_later`] has said that it is not: before each wait, since a handler may have run after the call that had to wait.
@@ -303,11 +324,13 @@ impl Entry {
             if seen < STALE {
                 return;
             }
-            self.forget_timeouts();
+            self.forget_description();
             self.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
-            self.readiness.reset(|driver| readiness::deregister(driver, fd));
+            // Who waits tries again: a number that is closed says so itself.
+            self.readiness
+                .reset(Outcome::Woken, |driver| readiness::deregister(driver, fd));
             // It may have been a copy: shared until the next close. Only another mark asks for another reset, which would take new waits for old ones.
-            let forget = |facts| (facts / STALE == seen / STALE).then_some(SHARED);
+            let forget = |facts| (facts / STALE == seen / STALE).then_some(OF_UNKNOWN);
             let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forget);
         }
     }
@@ -324,6 +347,75 @@ impl Entry {
         self.facts.store(kind as u32 | NONBLOCK_KNOWN | mode, Ordering::Relaxed);
     }
 
+    /// A connection that was accepted has a listener's traits.
+    pub(crate) fn inherit(&self, listener: &Entry) {
+        let traits = listener.facts() & OF_DESCRIPTION;
+        if traits != 0 {
+            self.facts.fetch_or(traits, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn sharers(&self) -> Sharers {
+        match self.facts() {
+            facts if facts & FOREIGN != 0 => Sharers::Others,
+            facts if facts & SHARED != 0 => Sharers::ThisProcess,
+            _ => Sharers::Nobody,
+        }
+    }
+
+    /// Others, whose changes nobody tells us, have the description too.
+    pub(crate) fn set_foreign(&self) {
+        self.facts.fetch_or(SHARED | FOREIGN, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn has(&self, what: Trait) -> bool {
+        self.facts() & what as u32 != 0
+    }
+
+    /// The user has set such an option, or may have. It is never taken back: the kernel knows the value. Which other numbers refer to the description is
+    /// not known, so all that share one may.
+    pub(crate) fn set_trait(&self, what: Trait) {
+        self.facts.fetch_or(what as u32, Ordering::Relaxed);
+        if self.facts() & SHARED != 0 {
+            for_each(|_, other| {
+                if other.facts() & SHARED != 0 {
+                    other.facts.fetch_or(what as u32, Ordering::Relaxed);
+                }
+            });
+        }
+    }
+
+    /// What a description's options are known to be, to be restored if a call that was to replace it has failed.
+    pub(crate) fn traits(&self) -> u32 {
+        self.facts() & (OF_DESCRIPTION | FOREIGN)
+    }
+
+    pub(crate) fn restore_traits(&self, traits: u32) {
+        if traits != 0 {
+            self.facts.fetch_or(traits, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps an error for the next call that moves data.
+    #[cold]
+    pub(crate) fn owe(&self, errno: Errno) {
+        self.facts.fetch_or(TOUCHED, Ordering::Relaxed);
+        self.owed.store(errno.0 as u32, Ordering::Relaxed);
+    }
+
+    /// The error that the last call has left, once.
+    #[inline(always)]
+    pub(crate) fn pay(&self) -> Result<(), Errno> {
+        if self.owed.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        match self.owed.swap(0, Ordering::Relaxed) {
+            0 => Ok(()),
+            errno => Err(Errno(errno as i32)),
+        }
+    }
+
     /// The kind, if it is known.
     #[inline(always)]
     pub(crate) fn known_kind(&self) -> Kind {
@@ -332,7 +424,7 @@ impl Entry {
 
     #[inline(always)]
     pub(crate) fn is_inet_stream(&self) -> bool {
-        self.facts() & KIND_MASK == Kind::InetStream as u32
+        self.facts() & (KIND_MASK | RECORDS) == Kind::InetStream as u32
     }
 
     /// The kind, asked of the kernel once. `Unknown` for what is not open.
@@ -346,9 +438,13 @@ impl Entry {
 
     #[cold]
     fn classify(&self, fd: RawFd) -> Kind {
-        let Ok(kind) = ask_kind(fd) else { return Kind::Unknown };
-        self.facts.fetch_or(kind as u32, Ordering::Relaxed);
-        kind
+        let Ok(kind) = Kind::ask(fd) else { return Kind::Unknown };
+        // Another may have learnt it, or the number may be another file by now.
+        let learn = |facts| (facts & KIND_MASK == 0).then_some(facts | kind as u32);
+        match self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, learn) {
+            Ok(_) => kind,
+            Err(facts) => Kind::of_facts(facts),
+        }
     }
 
     /// Corrects the kind.
@@ -380,11 +476,9 @@ impl Entry {
     #[inline(never)]
     fn blocks_or_ask(&self, fd: RawFd, facts: u32) -> bool {
         let epoch = current_epoch();
-        let is_foreign = fd <= libc::STDERR_FILENO;
+        let is_foreign = fd <= libc::STDERR_FILENO || facts & FOREIGN != 0;
         let is_stale = is_foreign || facts & SHARED != 0 && self.epoch.load(Ordering::Relaxed) != epoch;
         if is_stale {
-            // Before what it is the version of is asked: a change in between is asked for again.
-            self.epoch.store(epoch, Ordering::Relaxed);
             self.forget_timeouts();
         }
         if is_foreign {
@@ -396,7 +490,14 @@ impl Entry {
         // On a failure the call itself reports what is wrong.
         let nonblocking = socket::fcntl_getfl(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
         self.store_nonblocking(nonblocking);
+        // Behind the answer, or another would take the old one for new; and as it was before the question, so that a change in between is asked for again.
+        self.epoch.store(epoch, Ordering::Relaxed);
         !nonblocking
+    }
+
+    /// Whether the user has set O_NONBLOCK, as far as it is known.
+    pub(crate) fn is_nonblocking(&self) -> bool {
+        self.facts() & NONBLOCK != 0
     }
 
     fn store_nonblocking(&self, nonblocking: bool) {
@@ -413,6 +514,11 @@ impl Entry {
         }
     }
 
+    /// The runtime has set O_NONBLOCK for a moment.
+    pub(crate) fn mode_was_touched(&self) {
+        self.tell_sharers();
+    }
+
     /// The user has set SO_RCVTIMEO or SO_SNDTIMEO.
     pub(crate) fn timeouts_changed(&self) {
         self.forget_timeouts();
@@ -423,6 +529,11 @@ impl Entry {
         if self.facts() & SHARED != 0 {
             SHARED_EPOCH.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn forget_description(&self) {
+        self.forget_timeouts();
+        self.owed.store(0, Ordering::Relaxed);
     }
 
     fn forget_timeouts(&self) {
@@ -450,16 +561,6 @@ impl Entry {
         self.timeouts_ns[direction as usize].store(timeout_ns.unwrap_or(0), Ordering::Relaxed);
         timeout_ns
     }
-}
-
-fn ask_kind(fd: RawFd) -> Result<Kind, Errno> {
-    Ok(match file::file_kind(fd)? {
-        file::FileKind::Socket => {
-            Kind::of_socket(socket::so_domain(fd)?, socket::so_type(fd)?, socket::so_protocol(fd)?)
-        }
-        file::FileKind::Regular | file::FileKind::Directory | file::FileKind::BlockDevice => Kind::Plain,
-        _ => Kind::Pollable,
-    })
 }
 
 #[cfg(all(test, not(loom)))]

@@ -218,7 +218,7 @@ fn loom_close_against_wait() {
         let model = registered();
         let seen = model.readiness.look(Direction::Read);
         let closer = model.clone();
-        let closer = thread::spawn(move || closer.readiness.reset(|()| {}));
+        let closer = thread::spawn(move || closer.readiness.reset(Outcome::Closed, |()| {}));
         let outcome = model.wait(seen);
         assert!(matches!(outcome, Outcome::Closed | Outcome::Woken), "{outcome:?}");
         closer.join().unwrap();
@@ -278,7 +278,7 @@ fn loom_a_driver_retires_under_another_runtimes_waiter() {
         let mut left = Vec::new();
         readiness.event(0, READABLE, &mut Vec::new());
         assert_eq!(cell.outcome(), Some(Outcome::Woken));
-        readiness.reset(|registration| left.push(registration));
+        readiness.reset(Outcome::Closed, |registration| left.push(registration));
         assert_eq!(left, [2], "the second runtime's driver, and no other");
     });
 }

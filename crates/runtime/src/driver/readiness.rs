@@ -51,7 +51,7 @@
 //! two runtimes that share a listener would move it at each wait, and the first would depend on the second.
 //!
 //! # Close
-//! `reset` gives the entry a new generation, bumps the words and settles waiters as closed, before the number can be reused. A fetched
+//! `reset` gives the entry a new generation, bumps the words and settles waiters, before the number can be reused. A fetched
 //! event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's) and is dropped if it is old.
 
 mod registrations;
@@ -300,9 +300,9 @@ impl<D: Copy> Readiness<D> {
         }
     }
 
-    /// The number is given up: stale events are dropped from here on, waiters learn that it is closed. `deregister` runs under the lock,
-    /// so that a wait that comes too late does not have its registration taken away.
-    pub(super) fn reset(&self, deregister: impl FnMut(D)) {
+    /// The number is given up: stale events are dropped from here on, waiters learn that it is closed, or (`Woken`) that they have to try again.
+    /// `deregister` runs under the lock, so that a wait that comes too late does not have its registration taken away.
+    pub(super) fn reset(&self, outcome: Outcome, deregister: impl FnMut(D)) {
         let mut unparkers = Vec::new();
         {
             let mut inner = self.inner.lock();
@@ -310,11 +310,9 @@ impl<D: Copy> Readiness<D> {
             for direction in [Direction::Read, Direction::Write] {
                 let word = (self.word(direction) & !(STICKY | REGISTERED)).wrapping_add(TICK);
                 self.store_word(direction, word);
-                settle_all(
-                    &mut inner.waiters[direction as usize],
-                    Outcome::Closed,
-                    &mut |unparker| unparkers.push(unparker),
-                );
+                settle_all(&mut inner.waiters[direction as usize], outcome, &mut |unparker| {
+                    unparkers.push(unparker)
+                });
             }
             inner.registrations.take_all().for_each(deregister);
         }
@@ -448,7 +446,7 @@ impl Slot {
     }
 }
 
-/// Waits until something has happened in any of the slots since it looked.
+/// Waits until something has happened in any of the slots since it looked. A file that cannot be polled never changes, and nothing waits for it.
 pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     wait_any_with(slots, deadline_ns, Here)
 }
@@ -488,7 +486,7 @@ fn join_all<R: Registrar<&'static Driver>>(
             slot.readiness
                 .enlist(slot.direction, slot.seen, &slot.waiter, registrar(slot.fd))
         };
-        if enlisted != Enlisted::Yes {
+        if !matches!(enlisted, Enlisted::Yes | Enlisted::Refused(Errno::PERM)) {
             return enlisted;
         }
     }

@@ -194,14 +194,14 @@ fn what_is_to_be_reset_later_is_reset_by_the_next_who_asks() {
     reset_later(fd);
     assert_eq!(known.facts() / STALE, 2);
     assert!(ptr::eq(entry(fd).unwrap(), known));
-    assert_eq!(known.facts(), SHARED, "it may be a copy, and nothing else is known");
+    assert_eq!(known.facts(), OF_UNKNOWN, "it may be a copy, and nothing else is known");
     assert_eq!(known.timeouts_ns[0].load(Ordering::Relaxed), UNKNOWN_NS);
     // A copy by a handler: what is shared is told, and the number reset later.
     known.begin(fd, Kind::InetStream, false);
     reset_later(fd);
     share(fd - 1, fd);
     assert!(known.facts() >= STALE, "telling takes no lock");
-    assert_eq!(entry(fd).unwrap().facts(), SHARED);
+    assert_eq!(entry(fd).unwrap().facts(), OF_UNKNOWN);
     reset(fd);
     reset(fd - 1);
 }

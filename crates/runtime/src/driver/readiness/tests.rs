@@ -209,7 +209,7 @@ fn a_reset_wakes_as_closed_and_old_events_are_dropped() {
 fn generations_never_make_the_data_of_the_wake_descriptor() {
     let readiness: Readiness<()> = Readiness::new();
     readiness.inner.lock().generation = GENERATION_MASK;
-    readiness.reset(|()| {});
+    readiness.reset(Outcome::Closed, |()| {});
     assert_eq!(readiness.inner.lock().generation, 0);
     assert_ne!(u64::from(GENERATION_MASK) << 32 | u64::from(u32::MAX), u64::MAX);
 }

@@ -1,0 +1,66 @@
+//! What a descriptor is, as far as waiting goes.
+
+use crate::sys::raw::Errno;
+use crate::sys::{file, socket};
+use std::os::fd::RawFd;
+
+/// The bits of an entry's facts that are a kind.
+pub(super) const KIND_MASK: u32 = 0b111;
+
+/// What a descriptor is, as far as waiting goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// Nobody has asked.
+    Unknown = 0,
+    /// TCP: a short read empties it.
+    InetStream = 1,
+    /// Another socket of bytes.
+    Stream = 2,
+    /// A socket of messages.
+    Message = 3,
+    /// A pipe, a terminal, an eventfd: anything else that may be pollable.
+    Pollable = 4,
+    /// A file or directory: never would-block, and not pollable.
+    Plain = 5,
+}
+
+impl Kind {
+    const ALL: [Kind; 6] = [
+        Kind::Unknown,
+        Kind::InetStream,
+        Kind::Stream,
+        Kind::Message,
+        Kind::Pollable,
+        Kind::Plain,
+    ];
+
+    pub(super) fn of_facts(facts: u32) -> Self {
+        Self::ALL[(facts & KIND_MASK) as usize % Self::ALL.len()]
+    }
+
+    /// The kind of a new socket.
+    pub(crate) fn of_socket(domain: i32, socket_type: i32, protocol: i32) -> Self {
+        let is_inet = matches!(domain, libc::AF_INET | libc::AF_INET6);
+        match socket_type & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
+            libc::SOCK_STREAM if is_inet && protocol == libc::IPPROTO_TCP => Kind::InetStream,
+            libc::SOCK_STREAM => Kind::Stream,
+            _ => Kind::Message,
+        }
+    }
+
+    pub(crate) fn is_socket(self) -> bool {
+        matches!(self, Kind::InetStream | Kind::Stream | Kind::Message)
+    }
+
+    /// Asks the kernel.
+    pub(super) fn ask(fd: RawFd) -> Result<Kind, Errno> {
+        Ok(match file::file_kind(fd)? {
+            file::FileKind::Socket => {
+                Kind::of_socket(socket::so_domain(fd)?, socket::so_type(fd)?, socket::so_protocol(fd)?)
+            }
+            file::FileKind::Regular | file::FileKind::Directory | file::FileKind::BlockDevice => Kind::Plain,
+            _ => Kind::Pollable,
+        })
+    }
+}
