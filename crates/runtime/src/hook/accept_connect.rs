@@ -2,15 +2,18 @@
 //!
 //! # accept
 //! Whether a listener has a connection is asked with `poll(0)`; then `accept4` takes it. Between the two another acceptor could take it and
-//! leave us blocked in the kernel, so both happen under the entry's `accepting` lock. What the lock cannot see, an acceptor in another process
-//! on the same listener, may still block a worker until the next connection. Setting O_NONBLOCK on the listener would prevent that, and
-//! would break that other process, which blocks on purpose.
+//! leave us blocked in the kernel, so both happen under the entry's `accepting` lock. What the lock cannot see is an acceptor in another process
+//! on the same listener. Setting O_NONBLOCK on the listener would prevent that, and would break that other process, which blocks on purpose. So
+//! where there may be one (the listener was duplicated and there are child processes, or it was passed on) a thread of the offload pool takes the
+//! connection. A listener that this process has inherited looks as if it were its own alone: then the worker may block until the next connection.
 //!
 //! # connect
 //! A blocking socket gets O_NONBLOCK for the length of the `connect` call itself and loses it before the wait: two cheap calls per
-//! connection, and what std's `connect_timeout` does for the whole of its wait. The alternative, a blocking connect on an offload thread, costs
-//! a thread per connection attempt. Then the coroutine waits for the socket to be writable, SO_SNDTIMEO giving EINPROGRESS as in the kernel, and
-//! SO_ERROR is the result. Events from before the connect (an unconnected socket reports a hang-up) may wake it early, so each wake is checked
+//! connection, and what std's `connect_timeout` does for the whole of its wait. A datagram socket is left alone: its connect does not wait, and others
+//! may be receiving on it. The alternative, a blocking connect on an offload thread, costs
+//! a thread per connection attempt. Then the coroutine waits for the socket to be writable, SO_SNDTIMEO giving EINPROGRESS as in the kernel.
+//! When it is, `connect` is called again. It reports how the attempt ended, without waiting. SO_ERROR would report that too, but would not update the
+//! socket's state. Events from before the connect (an unconnected socket reports a hang-up) may wake it early, so each wake is checked
 //! with `poll(0)`. And they must not be mistaken for the end of the new connection, nor its end for one of them: they are forgotten before
 //! the call, since behind it a fast peer may have answered and gone before its first event is seen.
 //!
@@ -19,12 +22,13 @@
 use super::errno::{answer, caller, cancelled};
 use super::io::{Try, take};
 use super::patience::{Patience, Stop};
-use crate::coroutine::{Critical, Outcome, WaitReason};
-use crate::driver::fd_table::{self, Entry};
+use crate::coroutine::{Critical, Outcome, WaitReason, budget};
+use crate::driver::fd_table::{self, Entry, Kind, Sharers};
 use crate::driver::readiness::Direction;
 use crate::driver::timers;
+use crate::offload;
 use crate::sys::raw::{self, Errno};
-use crate::sys::{clock, socket};
+use crate::sys::{clock, process, socket};
 use libc::{c_int, pollfd, sockaddr, socklen_t};
 use silken_interpose::next;
 use std::ptr;
@@ -60,8 +64,21 @@ unsafe fn accept_on_coroutine(
                     // Asked before each wait, not for each connection.
                     0 if socket::listens(fd) => return Err(Errno::AGAIN),
                     0 => {}
+                    _ if has_other_acceptors(entry) => {}
                     _ => return accept(),
                 }
+            }
+            if has_other_acceptors(entry) {
+                let (address, address_bytes) = (address.expose_provenance(), address_bytes.expose_provenance());
+                // SAFETY: S5: the caller lends both, and waits until the call has ended.
+                return offload::wait_out(move || unsafe {
+                    socket::accept4(
+                        fd,
+                        ptr::with_exposed_provenance_mut(address),
+                        ptr::with_exposed_provenance_mut(address_bytes),
+                        flags,
+                    )
+                });
             }
             // What does not listen never becomes ready, and is refused at once.
             accept()
@@ -71,14 +88,26 @@ unsafe fn accept_on_coroutine(
     Ok(accepted)
 }
 
+/// Whether another process may accept on it too.
+#[inline]
+fn has_other_acceptors(listener: &Entry) -> bool {
+    match listener.sharers() {
+        Sharers::Nobody => false,
+        Sharers::ThisProcess => process::has_children(),
+        Sharers::Others => true,
+    }
+}
+
 /// A connection is of its listener's kind; its mode is the flags', not inherited.
 fn begin_accepted(listener: &Entry, accepted: c_int, flags: c_int) {
     if let Some(entry) = fd_table::entry(accepted) {
         entry.begin(accepted, listener.known_kind(), flags & libc::SOCK_NONBLOCK != 0);
+        entry.inherit(listener);
     }
 }
 
-fn look(fd: c_int, events: i16) -> i16 {
+/// What of the events is there now; errors as well.
+pub(super) fn look(fd: c_int, events: i16) -> i16 {
     let mut entries = [pollfd { fd, events, revents: 0 }];
     match socket::poll_now(&mut entries, Some(0)) {
         Ok(_) => entries[0].revents,
@@ -92,8 +121,11 @@ fn look(fd: c_int, events: i16) -> i16 {
 unsafe fn connect_on_coroutine(fd: c_int, address: *const sockaddr, address_bytes: socklen_t) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the address.
     let connect = || unsafe { socket::connect(fd, address, address_bytes) };
+    if fd_table::entry(fd).is_some_and(|entry| entry.kind(fd) == Kind::InetStream) {
+        budget::before_connect();
+    }
     let entry = match fd_table::entry(fd) {
-        Some(entry) if entry.kind(fd).is_socket() && entry.blocks(fd) => entry,
+        Some(entry) if may_wait(fd, entry) && entry.blocks(fd) => entry,
         _ => return connect(),
     };
     let forgotten = {
@@ -106,6 +138,14 @@ unsafe fn connect_on_coroutine(fd: c_int, address: *const sockaddr, address_byte
         entry.readiness.remember_ends(forgotten);
     }
     result
+}
+
+/// Datagrams need no handshake: their connect only notes the address.
+fn may_wait(fd: c_int, entry: &Entry) -> bool {
+    match entry.kind(fd) {
+        Kind::Message => socket::so_type(fd) != Ok(libc::SOCK_DGRAM),
+        kind => kind.is_socket(),
+    }
 }
 
 fn connect_and_wait(
@@ -121,28 +161,40 @@ fn connect_and_wait(
             let _critical = Critical::enter();
             set_nonblocking(fd, true);
             let started = connect();
-            set_nonblocking(fd, false);
+            // Unless the user has set it meanwhile.
+            if !entry.is_nonblocking() {
+                set_nonblocking(fd, false);
+            }
+            // Whoever asked for the mode of a shared description in between has to ask again.
+            entry.mode_was_touched();
             started
         };
         match started {
             Ok(_) => return Ok(0),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => full_backlog.pause()?,
-            Err(Errno::INPROGRESS | Errno::ALREADY) => loop {
+            Err(pending @ (Errno::INPROGRESS | Errno::ALREADY)) => loop {
+                // At once too: a peer on this machine has answered before the call is back.
+                if look(fd, libc::POLLOUT) != 0 {
+                    return match connect() {
+                        // Another call has heard of the success.
+                        Err(Errno(libc::EISCONN)) => Ok(0),
+                        // It was connected (a refusal has another number), and the peer has gone since: the next call hears of that.
+                        Err(Errno(libc::ECONNRESET)) => {
+                            entry.owe(Errno(libc::ECONNRESET));
+                            Ok(0)
+                        }
+                        result => result,
+                    };
+                }
                 match patience.wait(seen) {
                     Ok(()) => {}
                     // The connect goes on; to ask again blocks until it has ended.
                     Err(Stop::Native) => return connect(),
-                    Err(Stop::Fail(Errno::AGAIN)) => return Err(Errno::INPROGRESS),
+                    Err(Stop::Fail(Errno::AGAIN)) => return Err(pending),
                     Err(Stop::Fail(errno)) => return Err(errno),
                 }
                 seen = entry.readiness.look(Direction::Write);
-                if look(fd, libc::POLLOUT) != 0 {
-                    return match socket::so_error(fd)? {
-                        0 => Ok(0),
-                        error => Err(Errno(error)),
-                    };
-                }
             },
             Err(errno) => return Err(errno),
         }
@@ -163,8 +215,8 @@ fn set_nonblocking(fd: c_int, nonblocking: bool) {
     };
 }
 
-/// The waits of one connect to a Unix listener whose backlog is full.
-struct FullBacklog {
+/// The waits of one call on a Unix socket whose peer's queue is full, without an event.
+pub(super) struct FullBacklog {
     fd: c_int,
     entry: &'static Entry,
     deadline_ns: Option<u64>,
@@ -172,7 +224,7 @@ struct FullBacklog {
 }
 
 impl FullBacklog {
-    fn new(fd: c_int, entry: &'static Entry) -> Self {
+    pub(super) fn new(fd: c_int, entry: &'static Entry) -> Self {
         Self {
             fd,
             entry,
@@ -182,7 +234,7 @@ impl FullBacklog {
     }
 
     #[cold]
-    fn pause(&mut self) -> Result<(), Errno> {
+    pub(super) fn pause(&mut self) -> Result<(), Errno> {
         let now_ns = clock::now_ns();
         let deadline_ns = *self.deadline_ns.get_or_insert_with(|| {
             let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);
@@ -210,6 +262,7 @@ pub(crate) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, addres
         let accepted = unsafe { next::accept(fd, address, address_bytes) };
         return super::makers::made(accepted);
     }
+    budget::spend(budget::CALL);
     // SAFETY: S7: as above.
     answer(unsafe { accept_on_coroutine(fd, address, address_bytes, 0) }) as c_int
 }
@@ -229,6 +282,7 @@ pub(crate) unsafe extern "C" fn accept4(
         let accepted = unsafe { next::accept4(fd, address, address_bytes, flags) };
         return super::makers::made(accepted);
     }
+    budget::spend(budget::CALL);
     // SAFETY: S7: as above.
     answer(unsafe { accept_on_coroutine(fd, address, address_bytes, flags) }) as c_int
 }
@@ -242,6 +296,7 @@ pub(crate) unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, add
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::connect(fd, address, address_bytes) };
     }
+    budget::spend(budget::CALL);
     // SAFETY: S7: as above.
     answer(unsafe { connect_on_coroutine(fd, address, address_bytes) }) as c_int
 }

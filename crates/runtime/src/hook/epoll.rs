@@ -7,13 +7,12 @@
 //!
 //! All who wait on one epoll are woken by an event, and those who find nothing wait on. That is more waking than the kernel does, never less.
 //!
-//! With a signal mask the call passes and blocks the worker: a mask is the thread's, and a coroutine that sleeps has none. An epoll nested too deep to be
-//! put into ours waits on a thread of the offload pool.
+//! With a signal mask the call waits on a thread of the offload pool, whose mask it becomes (`poll`). So does an epoll nested too deep to be put into ours.
 
 use super::errno::{answer, caller, cancelled};
 use super::io::hooks;
-use super::lent::faults;
-use crate::coroutine::Outcome;
+use super::lent::{Lent, elsewhere, faults};
+use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::Direction;
 use crate::offload;
@@ -83,7 +82,7 @@ unsafe fn wait_elsewhere(
     event_count: c_int,
     deadline_ns: Option<u64>,
 ) -> Result<usize, Errno> {
-    offload::run(move || {
+    offload::wait(move || {
         loop {
             let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
             // Rounded up: late, never early. Longer than an int has milliseconds: then again.
@@ -93,6 +92,7 @@ unsafe fn wait_elsewhere(
             // SAFETY: S5: the array is the caller's, who waits until the call has ended.
             match unsafe { ask(fd, events, event_count, left_ms) } {
                 Ok(0) if left_ms == c_int::MAX => {}
+                Err(Errno::INTR) => {}
                 result => return result,
             }
         }
@@ -121,6 +121,13 @@ pub(crate) unsafe extern "C" fn epoll_pwait(
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { epoll_wait(fd, events, event_count, timeout_ms) };
     }
+    if caller().is_some() {
+        let lent = Lent((fd, events, event_count, timeout_ms, mask));
+        return elsewhere(lent, |(fd, events, event_count, timeout_ms, mask)| {
+            // SAFETY: S5, S7: the caller's arguments, who waits until the call has ended.
+            unsafe { next::epoll_pwait(fd, events, event_count, timeout_ms, mask) }
+        });
+    }
     // SAFETY: S7: as above.
     unsafe { next::epoll_pwait(fd, events, event_count, timeout_ms, mask) }
 }
@@ -143,10 +150,18 @@ pub(crate) unsafe extern "C" fn epoll_pwait2(
     }
     // SAFETY: S5: null or the caller's, readable.
     let timeout_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
-    if !mask.is_null() || timeout_ns == Some(None) {
+    if timeout_ns == Some(None) {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::epoll_pwait2(fd, events, event_count, timeout, mask) };
     }
+    if !mask.is_null() {
+        let lent = Lent((fd, events, event_count, timeout, mask));
+        return elsewhere(lent, |(fd, events, event_count, timeout, mask)| {
+            // SAFETY: S5, S7: the caller's arguments, who waits until the call has ended.
+            unsafe { next::epoll_pwait2(fd, events, event_count, timeout, mask) }
+        });
+    }
+    budget::spend(budget::CALL);
     // SAFETY: S7: as above.
     answer(unsafe { wait_on_coroutine(fd, events, event_count, timeout_ns.flatten()) }) as c_int
 }

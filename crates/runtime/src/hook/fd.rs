@@ -1,8 +1,10 @@
 //! The calls that make, change and close descriptors: the kernel's answer first, then the table follows, on OS threads as well.
 //!
-//! These calls do not wait (but `fcntl` with a lock: `file_lock`), so coroutine and thread take the same way, through the next definition. `close`, `dup2` and `dup3` are the exception
-//! in order: the table forgets the number *before* the kernel frees it, since another thread may have it again at once. In a critical section
-//! the runtime calls itself, or was interrupted by a signal handler that calls: then the table is only told to forget later (`fd_table`).
+//! These calls do not wait, so coroutine and thread take the same way, through the next definition. Two exceptions: `fcntl` with a lock (`file_lock`), and
+//! the close of a socket with SO_LINGER, which a thread of the offload pool makes.
+//!
+//! For `close`, `dup2` and `dup3` the table forgets the number *before* the kernel frees it, because another thread may get it at once. In a critical
+//! section the runtime itself calls, or a signal handler that interrupted it: then the table is only told to forget later (`fd_table`).
 //!
 //! A creator forgets what is left in the table of a number that was closed out of sight (by an inline system call). On a coroutine it
 //! also notes kind and mode of what it made, which saves the first wait from asking. The creators of which nothing is known but the number, and the
@@ -15,7 +17,10 @@
 
 use super::errno::{answer, caller, is_runtime, resetting};
 use super::{file_lock, makers};
-use crate::driver::fd_table::{self, Kind};
+use crate::coroutine::Core;
+use crate::driver::fd_table::{self, Entry, Kind, Trait};
+use crate::offload;
+use crate::sys::{file, process, socket};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use silken_interpose::next;
 
@@ -50,9 +55,26 @@ fn copied(fd: c_int, copy: c_int) {
 /// # Safety
 /// S7: the contract of the C function.
 pub(crate) unsafe extern "C" fn close(fd: c_int) -> c_int {
+    if closes_slowly(fd) {
+        resetting()(fd);
+        return answer(offload::wait(move || file::close(fd).map(|()| 0))) as c_int;
+    }
     resetting()(fd);
     // SAFETY: S7: the caller's arguments under the caller's contract.
     unsafe { next::close(fd) }
+}
+
+/// Whether the end of the description may keep the worker: what was sent has to arrive, or the kernel takes its time. Asked of few: see `fd_table`.
+#[inline]
+pub(super) fn closes_slowly(fd: c_int) -> bool {
+    let Some(entry) = fd_table::existing(fd) else {
+        return false;
+    };
+    let is_slow = entry.has(Trait::SlowClose);
+    // Not in a signal handler on another stack, which must not be left.
+    (is_slow || entry.has(Trait::MayLinger))
+        && caller().is_some_and(Core::is_on_own_stack)
+        && (is_slow || socket::lingers(fd))
 }
 
 /// # Safety
@@ -66,13 +88,42 @@ pub(crate) unsafe extern "C" fn dup(fd: c_int) -> c_int {
 
 /// dup2 and dup3 to a number that may be in use.
 fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
-    if fd != target {
-        resetting()(target);
+    if fd == target {
+        return call();
     }
-    let copy = call();
-    // Again: somebody may have looked between the two.
-    copied(fd, copy);
+    let replacing = if is_runtime() {
+        fd_table::reset_later
+    } else {
+        fd_table::replace
+    };
+    let is_slow = closes_slowly(target);
+    let traits = fd_table::existing(target).map_or(0, Entry::traits);
+    replacing(target);
+    let copy = if is_slow {
+        // Kept open while the number changes its meaning, and closed where it may wait.
+        close_elsewhere_after(target, call)
+    } else {
+        call()
+    };
+    if copy >= 0 {
+        // Again: somebody may have looked between the two.
+        replacing(copy);
+        fd_table::share(fd, copy);
+    } else if let Some(entry) = fd_table::existing(target) {
+        entry.restore_traits(traits);
+    }
     copy
+}
+
+/// Makes a call that closes `fd` beside other things, on a description whose close waits.
+#[cold]
+fn close_elsewhere_after(fd: c_int, call: impl FnOnce() -> c_int) -> c_int {
+    let kept = file::duplicate(fd);
+    let result = call();
+    if let Ok(kept) = kept {
+        offload::wait(move || drop(kept));
+    }
+    result
 }
 
 /// # Safety
@@ -144,20 +195,35 @@ pub(crate) unsafe extern "C" fn setsockopt(
 ) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::setsockopt(fd, level, name, value, value_bytes) };
-    let is_timeout = level == libc::SOL_SOCKET && TIMEOUT_OPTIONS.contains(&name);
-    let is_layer = level == libc::IPPROTO_TCP && name == libc::TCP_ULP;
-    if (is_timeout || is_layer)
-        && result == 0
-        && let Some(entry) = fd_table::known(fd)
-    {
-        if is_timeout {
-            entry.timeouts_changed();
-        } else {
-            // TLS in the kernel: a read ends with its record, so a short one does not mean empty.
-            entry.set_kind(Kind::Stream);
-        }
+    if result == 0 {
+        note_option(fd, level, name);
     }
     result
+}
+
+/// An option has been set that changes how calls wait.
+#[inline(never)]
+extern "C" fn note_option(fd: c_int, level: c_int, name: c_int) {
+    let note: fn(&'static Entry) = match (level, name) {
+        (libc::SOL_SOCKET, name) if TIMEOUT_OPTIONS.contains(&name) => Entry::timeouts_changed,
+        // Those of which nothing else is known learn it as well.
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => return note_trait(fd, Trait::LowMark),
+        (libc::SOL_SOCKET, libc::SO_LINGER) => return note_trait(fd, Trait::MayLinger),
+        (libc::IPPROTO_TCP, libc::TCP_ULP) => return note_trait(fd, Trait::Records),
+        _ => return,
+    };
+    if let Some(entry) = fd_table::known(fd) {
+        note(entry);
+    }
+}
+
+fn note_trait(fd: c_int, what: Trait) {
+    if !is_runtime()
+        && !process::is_foreign()
+        && let Some(entry) = fd_table::entry(fd)
+    {
+        entry.set_trait(what);
+    }
 }
 
 /// # Safety

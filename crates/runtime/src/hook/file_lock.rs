@@ -1,13 +1,19 @@
 //! Locks on files: `flock`, and `fcntl` with `F_SETLKW` and `F_OFD_SETLKW`.
 //!
-//! The kernel tells nobody when such a lock becomes free but who waits for it. So: try without waiting, and if another holds it wait on a thread of the offload
+//! The kernel wakes only threads that are blocked on such a lock. So: try without waiting, and if another holds it wait on a thread of the offload
 //! pool. These locks belong to an open file description or to the process, never to a thread, so it does not matter which one asks, and
 //! the kernel's deadlock check of record locks still knows whom it deals with. Releasing a lock needs no thread of the pool.
+//!
+//! Those who want the same (mode and range) of the same file wait for each other before they wait for the lock (`offload::turns`): one thread
+//! for all of them. None of them could have the lock before the first of them, and a shared lock that the first gets the others get at once. (A `flock` gives up
+//! what it holds before it waits, and record locks belong to the process. A lock of a description may be waited for by one who holds another on the same
+//! file, so there only those with one descriptor wait for each other.)
 //!
 //! The wait cannot be cancelled. `lockf` calls its fcntl inside the C library, and blocks the worker.
 
 use super::errno::{answer, caller};
-use crate::offload;
+use crate::offload::{self, turns};
+use crate::sys::file;
 use crate::sys::raw::{self, Errno};
 use libc::c_int;
 use silken_interpose::next;
@@ -30,10 +36,35 @@ pub(super) unsafe fn lock_record(fd: c_int, command: c_int, at_once: c_int, lock
         // SAFETY: S5: the caller lends the lock, and waits until the call has ended.
         unsafe { raw::syscall3(libc::SYS_fcntl, fd as usize, command as usize, lock) }
     };
-    match call(at_once) {
-        Err(Errno::AGAIN | Errno(libc::EACCES)) => offload::run(move || call(command)),
-        result => result,
+    let is_held = |result: &Result<usize, Errno>| matches!(result, Err(Errno::AGAIN | Errno(libc::EACCES)));
+    let tried = call(at_once);
+    if !is_held(&tried) {
+        return tried;
     }
+    // SAFETY: S5: the kernel has just read it there.
+    let wanted = unsafe { std::ptr::with_exposed_provenance::<libc::flock>(lock).read_unaligned() };
+    // A place that is counted from elsewhere may be another one for the next caller.
+    let file = (c_int::from(wanted.l_whence) == libc::SEEK_SET).then(|| file::id(fd).ok());
+    let turn = file.flatten().map(|[device, number]| {
+        let range = [wanted.l_start as u64, wanted.l_len as u64];
+        // A lock of a description may be held by another of this process, which would have to wait behind whoever waits for it.
+        let owner = if command == libc::F_OFD_SETLKW { fd as u64 } else { 0 };
+        turns::take([
+            command as u64 | owner << 32,
+            wanted.l_type as u64,
+            device,
+            number,
+            range[0],
+            range[1],
+        ])
+    });
+    if turn.is_some() {
+        let tried = call(at_once);
+        if !is_held(&tried) {
+            return tried;
+        }
+    }
+    offload::wait_out(move || call(command))
 }
 
 fn flock_on_coroutine(fd: c_int, operation: c_int) -> Result<usize, Errno> {
@@ -41,8 +72,16 @@ fn flock_on_coroutine(fd: c_int, operation: c_int) -> Result<usize, Errno> {
         // SAFETY: S5: no memory.
         unsafe { raw::syscall2(libc::SYS_flock, fd as usize, operation as usize) }
     };
-    match call(operation | libc::LOCK_NB) {
-        Err(Errno::AGAIN) if operation & libc::LOCK_NB == 0 => offload::run(move || call(operation)),
+    let at_once = operation | libc::LOCK_NB;
+    match call(at_once) {
+        Err(Errno::AGAIN) if operation != at_once => {}
+        result => return result,
+    }
+    let [device, number] = file::id(fd)?;
+    // No command of fcntl.
+    let _turn = turns::take([u64::MAX, operation as u64, device, number, 0, 0]);
+    match call(at_once) {
+        Err(Errno::AGAIN) => offload::wait_out(move || call(operation)),
         result => result,
     }
 }

@@ -20,7 +20,7 @@
 //! For `WAKE_OP` the kernel decides, after its own change of the second word, and does not say how: coroutines on both words wake.
 //!
 //! A *shared* word may be woken by a process that knows nothing of us, so its waiters must be in the kernel. Mixed use of one word with and without
-//! the private flag is not supported by the kernel either. Shared waits take a pool thread each: more of them than the pool has threads wait for each other.
+//! the private flag is not supported by the kernel either. Shared waits take a thread of the offload pool each.
 //!
 //! # Clocks
 //! Deadlines become ones of the monotonic clock when the wait begins. For an absolute realtime deadline that is a guess about the future: if the clock
@@ -218,7 +218,7 @@ impl Call {
     /// A shared wait, on an OS thread.
     fn wait_elsewhere(self) -> Result<(), Errno> {
         let [a, b, c, d, e, f] = self.0.map(|argument| argument as usize);
-        offload::run(move || {
+        offload::wait(move || {
             // SAFETY: S5: the word and the timespec are the caller's, who waits until this call has ended.
             unsafe { raw::syscall6(libc::SYS_futex, a, b, c, d, e, f) }
         })

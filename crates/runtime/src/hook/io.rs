@@ -12,38 +12,46 @@
 //! | SO_RCVTIMEO, SO_SNDTIMEO is over | EAGAIN (`connect`: see `accept_connect`) |
 //! | cancelled | ECANCELED |
 //! | the descriptor is closed | EBADF |
-//! | it cannot be registered | the blocking call: the worker blocks, the monitor replaces it |
+//! | the number becomes another file (`dup2`) | the call is tried again, on that file |
+//! | it cannot be registered | the blocking call: the worker blocks |
 //!
-//! What was moved before a wait failed is reported as the kernel does: as a short count, without the error.
+//! What was moved before a wait or a try failed is reported as the kernel does: as a short count. An error that such a try has taken out of the socket
+//! is owed to the next call (`fd_table`).
 //!
 //! # Blocking calls are whole
 //! A blocking send returns when all is sent, and a receive with MSG_WAITALL when all is there, so these loop. A later round of a send carries
 //! MSG_NOSIGNAL, for the kernel raises no SIGPIPE once something was sent. Files of one record per call take it whole or not at all, and never
 //! get to a second round.
 //!
+//! A blocking receive of a stream with SO_RCVLOWAT returns when so much is there. On TCP it leaves less than that where it is; on Unix sockets, where
+//! the mark may be more than fits, it takes what comes. Not with MSG_PEEK, nor `recvmmsg`. MSG_PEEK with MSG_WAITALL waits for all on TCP
+//! only; a Unix socket peeks at what is there. Control data ends MSG_WAITALL where it does in the kernel: behind passed descriptors, and between
+//! the bytes of two writers if their credentials are asked for. Timestamps do not end it, and are the last ones.
+//!
+//! A terminal has room or not, and does not say how much. Its writes are made on a thread of the offload pool: their reader may be here.
+//!
 //! # Races that are accepted
 //! Between `poll(0)` and the plain call another process may take what was ready; then the worker blocks. This happens only on
 //! files that know no non-blocking form and are shared. A receive that is cut short by a bad address leaves data behind that no event announces.
 //! Not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as it is.
 
+use super::datagram::{Receiver, send_to};
 use super::errno::{answer, caller};
-use super::lent::faults;
+use super::files::{file_now, read_elsewhere, write_when_ready};
+use super::messages::{receive_as_message, receive_message, transmit_message};
+use super::parts::{self, Parts};
 use super::patience::{Patience, Stop};
-use crate::driver::fd_table::{self, Entry, Kind};
-use crate::driver::readiness::Direction;
+use crate::driver::fd_table::{self, Entry, Kind, Trait};
+use crate::driver::readiness::{Direction, Seen};
 use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
-use libc::{c_int, c_void, iovec, msghdr, pollfd, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{c_int, c_void, iovec, size_t, sockaddr, socklen_t, ssize_t};
 use silken_interpose::next;
 use std::ptr;
 
-#[path = "io_parts.rs"]
-mod parts;
-use parts::Parts;
-
 /// Flags with which the kernel does not wait, whatever the mode; and the one whose waiting we leave to it.
-const AT_ONCE: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB;
-const SEND_AS_IS: c_int = libc::MSG_DONTWAIT | libc::MSG_FASTOPEN;
+pub(super) const AT_ONCE: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB;
+pub(super) const SEND_AS_IS: c_int = libc::MSG_DONTWAIT | libc::MSG_FASTOPEN;
 
 /// How a call is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +64,7 @@ pub(super) enum Try {
 
 impl Try {
     #[inline(always)]
-    fn flags(self) -> c_int {
+    pub(super) fn flags(self) -> c_int {
         match self {
             Try::Now => libc::MSG_DONTWAIT,
             Try::Blocking => 0,
@@ -77,18 +85,25 @@ pub(super) fn take(
     // With O_NONBLOCK the call is made: the caller may know from elsewhere what our event has not told us yet.
     let mut skip_try = entry.readiness.is_drained(seen) && entry.blocks(fd);
     loop {
+        skip_try = skip_try || entry.has(Trait::LowMark) && is_below_mark(fd, entry, seen, short_of);
         let result = if skip_try { Err(Errno::AGAIN) } else { call(Try::Now) };
         skip_try = false;
         match result {
             Ok(count) => {
+                if count == 0 {
+                    // What is there comes before an error, an error before the end.
+                    entry.pay()?;
+                }
                 if count < short_of && count > 0 && entry.is_inet_stream() {
                     entry.readiness.set_drained(seen);
                 }
                 return Ok(count);
             }
-            Err(Errno::AGAIN) => match patience.wait(seen) {
+            Err(Errno::AGAIN) => match entry.pay().map_err(Stop::Fail).and_then(|()| patience.wait(seen)) {
                 Ok(()) => {}
                 Err(Stop::Native) => return repeat_interrupted(|| call(Try::Blocking)),
+                // Over, and perhaps a part is there.
+                Err(Stop::Fail(Errno::AGAIN)) if entry.has(Trait::LowMark) => return call(Try::Now),
                 Err(Stop::Fail(errno)) => return Err(errno),
             },
             Err(Errno::INTR) => {}
@@ -98,16 +113,31 @@ pub(super) fn take(
     }
 }
 
-/// Repeats a call that moves up to `total` bytes until all are moved, or one fails, or (a receive) the end has come.
+/// Whether a blocking receive of `wanted` bytes of TCP would wait though there is something: SO_RCVLOWAT was set. The kernel sees to it that
+/// so much fits. An end, an error or urgent data ends such a wait.
+#[cold]
+fn is_below_mark(fd: c_int, entry: &Entry, seen: Seen, wanted: usize) -> bool {
+    let mark = socket::so_rcvlowat(fd).unwrap_or(1).min(wanted);
+    entry.kind(fd) == Kind::InetStream
+        && mark > 1
+        && !seen.is_sticky()
+        && entry.blocks(fd)
+        && file::readable_bytes(fd).is_ok_and(|present| present > 0 && present < mark)
+}
+
+/// Repeats a call until `total` bytes are moved (it may move more), or one fails, or (a receive) the end has come.
 /// `call` is told how much is done.
 #[inline(always)]
-fn move_all(
+pub(super) fn move_all(
     fd: c_int,
     entry: &'static Entry,
     direction: Direction,
     total: usize,
     mut call: impl FnMut(usize, Try) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
+    if direction == Direction::Write {
+        entry.pay()?;
+    }
     let mut patience = Patience::new(fd, entry, direction);
     let mut done = 0;
     loop {
@@ -115,24 +145,68 @@ fn move_all(
         let failed = match call(done, Try::Now) {
             Ok(count) => {
                 done += count;
-                if done >= total || count == 0 || !entry.blocks(fd) {
+                if done == 0 {
+                    entry.pay()?;
+                }
+                if done >= total || count == 0 || !patience.blocks() {
                     return Ok(done);
                 }
                 continue;
             }
             Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => match patience.wait(seen) {
+            Err(Errno::AGAIN) => match before_wait(entry, done).and_then(|()| patience.wait(seen)) {
                 Ok(()) => continue,
                 Err(Stop::Native) => match repeat_interrupted(|| call(done, Try::Blocking)) {
                     Ok(count) => return Ok(done + count),
                     Err(errno) => errno,
                 },
-                Err(Stop::Fail(errno)) => errno,
+                // Over: what has room now is still sent.
+                Err(Stop::Fail(Errno::AGAIN)) if direction == Direction::Write && patience.blocks() => {
+                    match call(done, Try::Now) {
+                        Ok(count) => return Ok(done + count),
+                        Err(errno) => errno,
+                    }
+                }
+                // The socket knows nothing of why a wait ended.
+                Err(Stop::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
             },
             Err(errno) => errno,
         };
-        return if done > 0 { Ok(done) } else { Err(failed) };
+        return after_part(entry, done, failed);
     }
+}
+
+/// A call that would wait and has moved nothing ends with the error that is owed to it.
+fn before_wait(entry: &Entry, done: usize) -> Result<(), Stop> {
+    if done > 0 {
+        Ok(())
+    } else {
+        entry.pay().map_err(Stop::Fail)
+    }
+}
+
+/// SO_RCVLOWAT of a stream that is not TCP, if it was set.
+#[inline(always)]
+pub(super) fn stream_mark(fd: c_int, entry: &Entry) -> Option<usize> {
+    if !entry.has(Trait::LowMark) || entry.kind(fd) != Kind::Stream {
+        return None;
+    }
+    socket::so_rcvlowat(fd).ok().filter(|mark| *mark > 1)
+}
+
+/// What a call returns whose try has failed after `done` bytes were moved. EPIPE comes again by itself, with its signal.
+#[cold]
+pub(super) fn after_part(entry: &Entry, done: usize, failed: Errno) -> Result<usize, Errno> {
+    if done == 0 {
+        return Err(failed);
+    }
+    if failed == Errno::AGAIN {
+        return Ok(done);
+    }
+    if failed != Errno(libc::EPIPE) && entry.known_kind().is_socket() {
+        entry.owe(failed);
+    }
+    Ok(done)
 }
 
 #[inline]
@@ -146,7 +220,7 @@ fn repeat_interrupted(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<
 }
 
 /// MSG_PEEK with MSG_WAITALL: each round starts again, and nothing is taken. Ends when all is there, or no more will come.
-fn peek_all(
+pub(super) fn peek_all(
     fd: c_int,
     entry: &'static Entry,
     total: usize,
@@ -190,20 +264,31 @@ unsafe fn receive(
     let Some(entry) = fd_table::entry(fd) else {
         return at(0, flags);
     };
+    if flags & (AT_ONCE | libc::MSG_PEEK) == 0
+        && (flags & libc::MSG_WAITALL != 0 || entry.has(Trait::LowMark))
+        && entry.kind(fd) == Kind::Stream
+    {
+        // SAFETY: S5, S7: the caller's contract.
+        return unsafe { receive_as_message(fd, buffer, bytes, flags, address, address_bytes) };
+    }
     if flags & (AT_ONCE | libc::MSG_WAITALL) == 0 {
         let short_of = if flags & libc::MSG_PEEK == 0 { bytes } else { 0 };
         return take(fd, entry, short_of, |how| at(0, flags | how.flags()));
     }
     if flags & AT_ONCE != 0 {
-        return at(0, flags);
+        let result = at(0, flags);
+        if flags & AT_ONCE == libc::MSG_DONTWAIT && matches!(result, Ok(0) | Err(Errno::AGAIN)) {
+            entry.pay()?;
+        }
+        return result;
     }
     match entry.kind(fd) {
-        Kind::InetStream | Kind::Stream if flags & libc::MSG_PEEK != 0 => {
-            peek_all(fd, entry, bytes, |how| at(0, flags | how.flags()))
+        Kind::InetStream if flags & libc::MSG_PEEK != 0 => peek_all(fd, entry, bytes, |how| at(0, flags | how.flags())),
+        Kind::InetStream | Kind::Stream if flags & libc::MSG_PEEK == 0 => {
+            move_all(fd, entry, Direction::Read, bytes, |done, how| {
+                at(done, flags | how.flags())
+            })
         }
-        Kind::InetStream | Kind::Stream => move_all(fd, entry, Direction::Read, bytes, |done, how| {
-            at(done, flags | how.flags())
-        }),
         _ => take(fd, entry, 0, |how| at(0, flags | how.flags())),
     }
 }
@@ -230,6 +315,16 @@ unsafe fn transmit(
         Some(entry) if flags & SEND_AS_IS == 0 => entry,
         _ => return at(0, flags),
     };
+    if !address.is_null() && entry.kind(fd) == Kind::Message {
+        let receiver = Receiver { address, address_bytes };
+        let call = |how: Try, way| match way {
+            // SAFETY: S5: the caller lends the buffer; no address.
+            Some(way) => unsafe { socket::sendto(way, buffer, bytes, flags | how.flags(), ptr::null(), 0) },
+            None => at(0, flags | how.flags()),
+        };
+        // SAFETY: S5: the caller lends the address.
+        return unsafe { send_to(fd, entry, receiver, call) };
+    }
     move_all(fd, entry, Direction::Write, bytes, |done, how| {
         at(done, flags | how.flags() | quiet_if(done))
     })
@@ -241,127 +336,11 @@ fn quiet_if(done: usize) -> c_int {
     if done > 0 { libc::MSG_NOSIGNAL } else { 0 }
 }
 
-/// A message's header; `None` for the kernel to refuse.
-unsafe fn header<'a>(message: *const msghdr) -> Option<&'a msghdr> {
-    // SAFETY: S7: the hooks are in place.
-    if unsafe { faults(message, 1) } {
-        return None;
-    }
-    // SAFETY: S5: null or the caller's.
-    unsafe { message.as_ref() }
-}
-
-/// A message's parts as the kernel would take them, or `None` for it to refuse.
-unsafe fn parts_of(message: &msghdr) -> Option<Parts> {
-    // SAFETY: S5: the caller lends what the message names.
-    unsafe { Parts::new(message.msg_iov, message.msg_iovlen) }
-}
-
-/// # Safety
-/// S5, S7: the contract of recvmsg.
-unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_int) -> Result<usize, Errno> {
-    // SAFETY: S5: the caller lends the message.
-    let at = |message, flags| unsafe { socket::recvmsg(fd, message, flags) };
-    let entry = match fd_table::entry(fd) {
-        Some(entry) if flags & AT_ONCE == 0 => entry,
-        _ => return at(message, flags),
-    };
-    // SAFETY: S5: null, bad, or the caller's message, which it lends us as well as the kernel.
-    let Some(given) = (unsafe { header(message) }) else {
-        return at(message, flags);
-    };
-    // SAFETY: S5: as above.
-    let Some(mut parts) = (unsafe { parts_of(given) }) else {
-        return at(message, flags);
-    };
-    let is_stream = |entry: &Entry| matches!(entry.kind(fd), Kind::InetStream | Kind::Stream);
-    if flags & libc::MSG_WAITALL == 0 || !is_stream(entry) {
-        let short_of = if flags & libc::MSG_PEEK == 0 { parts.total() } else { 0 };
-        return take(fd, entry, short_of, |how| at(message, flags | how.flags()));
-    }
-    if flags & libc::MSG_PEEK != 0 {
-        return peek_all(fd, entry, parts.total(), |how| at(message, flags | how.flags()));
-    }
-    let total = parts.total();
-    let mut rest = *given;
-    move_all(fd, entry, Direction::Read, total, |done, how| {
-        if done == 0 {
-            return at(message, flags | how.flags());
-        }
-        // SAFETY: S5: still the caller's message; the first round has filled it in.
-        let first = unsafe { &*message };
-        if first.msg_controllen != 0 {
-            // The kernel ends a read after ancillary data, too.
-            return Ok(0);
-        }
-        (rest.msg_iov, rest.msg_iovlen) = parts.from(done);
-        (rest.msg_control, rest.msg_controllen) = (ptr::null_mut(), 0);
-        (rest.msg_name, rest.msg_namelen) = (ptr::null_mut(), 0);
-        at(&mut rest, flags | how.flags())
-    })
-}
-
-/// # Safety
-/// S5, S7: the contract of sendmsg.
-unsafe fn transmit_message(fd: c_int, message: *const msghdr, flags: c_int) -> Result<usize, Errno> {
-    // SAFETY: S5: the caller lends the message.
-    let at = |message, flags| unsafe { socket::sendmsg(fd, message, flags) };
-    let entry = match fd_table::entry(fd) {
-        Some(entry) if flags & SEND_AS_IS == 0 => entry,
-        _ => return at(message, flags),
-    };
-    // SAFETY: S5: null, bad, or the caller's message, which it lends us as well as the kernel.
-    let Some(given) = (unsafe { header(message) }) else {
-        return at(message, flags);
-    };
-    // SAFETY: S5: as above.
-    let Some(mut parts) = (unsafe { parts_of(given) }) else {
-        return at(message, flags);
-    };
-    let mut rest = *given;
-    move_all(fd, entry, Direction::Write, parts.total(), |done, how| {
-        if done == 0 {
-            return at(message, flags | how.flags());
-        }
-        // Ancillary data went with the first byte.
-        (rest.msg_iov, rest.msg_iovlen) = parts.from(done);
-        (rest.msg_control, rest.msg_controllen) = (ptr::null_mut(), 0);
-        at(&rest, flags | how.flags() | libc::MSG_NOSIGNAL)
-    })
-}
-
-/// One call on a pollable file that is no socket.
-#[inline]
-fn file_now(
-    fd: c_int,
-    entry: &Entry,
-    direction: Direction,
-    nowait: impl FnOnce() -> Result<usize, Errno>,
-    plain: impl FnOnce() -> Result<usize, Errno>,
-) -> Result<usize, Errno> {
-    if entry.knows_nowait() {
-        match nowait() {
-            Err(Errno::OPNOTSUPP) => entry.set_no_nowait(),
-            // Perhaps a flag that the kernel does not know, perhaps the caller's mistake: the plain call tells.
-            Err(Errno::INVAL | Errno::NOSYS) => {}
-            result => return result,
-        }
-    }
-    let events = match direction {
-        Direction::Read => libc::POLLIN,
-        Direction::Write => libc::POLLOUT,
-    };
-    match socket::poll_now(&mut [pollfd { fd, events, revents: 0 }], Some(0)) {
-        Ok(0) => Err(Errno::AGAIN),
-        _ => plain(),
-    }
-}
-
 /// `readv(2)` and `read(2)` on what is not a stream socket.
 ///
 /// # Safety
 /// S5, S7: the contract of readv.
-unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
+pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the parts.
     let plain = || unsafe { file::readv(fd, parts, count) };
     let Some(entry) = fd_table::entry(fd) else {
@@ -373,6 +352,11 @@ unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usi
     };
     match entry.kind(fd) {
         // Reading nothing from a socket returns at once, where receiving nothing waits.
+        Kind::Stream if total > 0 && entry.has(Trait::LowMark) => {
+            let mut message = parts::message(parts, count as usize);
+            // SAFETY: S5: the message names what the caller lends.
+            unsafe { receive_message(fd, &mut message, 0) }
+        }
         kind if kind.is_socket() && total > 0 => {
             let mut message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
@@ -383,8 +367,10 @@ unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usi
         Kind::Pollable => {
             // SAFETY: S5: the caller lends the parts.
             let nowait = || unsafe { file::readv_nowait(fd, parts, count) };
+            // SAFETY: S5, S7: the caller's contract.
+            let elsewhere = || unsafe { read_elsewhere(fd, parts, count) };
             take(fd, entry, 0, |how| match how {
-                Try::Now => file_now(fd, entry, Direction::Read, nowait, plain),
+                Try::Now => file_now(fd, entry, Direction::Read, nowait, plain, elsewhere),
                 Try::Blocking => plain(),
             })
         }
@@ -396,14 +382,15 @@ unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usi
 ///
 /// # Safety
 /// S5, S7: the contract of writev.
-unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
+pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the parts.
     let plain = |parts, count| unsafe { file::writev(fd, parts, count) };
     let Some(entry) = fd_table::entry(fd) else {
         return plain(parts, count);
     };
     match entry.kind(fd) {
-        kind if kind.is_socket() => {
+        // SAFETY: S5: as above.
+        kind if kind.is_socket() && unsafe { parts::total(parts, count as usize) }.is_some_and(|total| total > 0) => {
             let message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
             unsafe { transmit_message(fd, &message, 0) }
@@ -419,7 +406,15 @@ unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<us
                 // SAFETY: S5: a tail of what the caller lends.
                 let nowait = || unsafe { file::writev_nowait(fd, parts, count) };
                 match how {
-                    Try::Now => file_now(fd, entry, Direction::Write, nowait, || plain(parts, count)),
+                    // SAFETY: S5, S7: a tail of what the caller lends.
+                    Try::Now => file_now(
+                        fd,
+                        entry,
+                        Direction::Write,
+                        nowait,
+                        || unsafe { write_when_ready(fd, entry, parts, count) },
+                        || plain(parts, count),
+                    ),
                     Try::Blocking => plain(parts, count),
                 }
             })
@@ -428,6 +423,8 @@ unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<us
     }
 }
 
+/// A number that was a socket when it was last asked may be another file now, closed and made again where no hook saw it: the call is made anew.
+///
 /// # Safety
 /// S5, S7: the contract of read.
 unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Result<usize, Errno> {
@@ -442,7 +439,11 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
             // SAFETY: S5: the caller lends the buffer.
             let result = unsafe { receive(fd, buffer, bytes, 0, ptr::null_mut(), ptr::null_mut()) };
             match result {
-                Err(Errno::NOTSOCK) => stale(fd, plain),
+                Err(Errno::NOTSOCK) => {
+                    fd_table::replace(fd);
+                    // SAFETY: S5, S7: the caller's contract.
+                    unsafe { read_on_coroutine(fd, buffer, bytes) }
+                }
                 result => result,
             }
         }
@@ -457,6 +458,8 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
     }
 }
 
+/// As [`read_on_coroutine`].
+///
 /// # Safety
 /// S5, S7: the contract of write.
 unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> Result<usize, Errno> {
@@ -471,7 +474,11 @@ unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> 
             // SAFETY: S5: the caller lends the buffer.
             let result = unsafe { transmit(fd, buffer, bytes, 0, ptr::null(), 0) };
             match result {
-                Err(Errno::NOTSOCK) => stale(fd, plain),
+                Err(Errno::NOTSOCK) => {
+                    fd_table::replace(fd);
+                    // SAFETY: S5, S7: the caller's contract.
+                    unsafe { write_on_coroutine(fd, buffer, bytes) }
+                }
                 result => result,
             }
         }
@@ -484,13 +491,6 @@ unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> 
             unsafe { write_parts(fd, &part, 1) }
         }
     }
-}
-
-/// The number was a socket and was closed and reused where no hook saw it (inside libc): this once the plain call, later what it is now.
-#[cold]
-fn stale(fd: c_int, plain: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
-    fd_table::reset(fd);
-    repeat_interrupted(plain)
 }
 
 macro_rules! hooks {
@@ -507,6 +507,7 @@ macro_rules! hooks {
                 // SAFETY: S7: the caller's arguments under the caller's contract.
                 return unsafe { next::$name($($p),*) };
             }
+            $crate::coroutine::budget::spend($crate::coroutine::budget::CALL);
             // SAFETY: S7: as above.
             answer(unsafe { $answer }) as $r
         }
@@ -543,8 +544,4 @@ hooks! {
     ) -> ssize_t {
         transmit(fd, buffer, bytes, flags, address, address_bytes)
     }
-    /// `recvmsg(2)`.
-    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t { receive_message(fd, message, flags) }
-    /// `sendmsg(2)`.
-    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t { transmit_message(fd, message, flags) }
 }

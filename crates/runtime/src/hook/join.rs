@@ -4,9 +4,9 @@
 //! processes: nobody but a thread in the kernel can wait for that. One that has ended already is joined at once.
 //!
 //! Any thread may join any other, so only the C library's deadlock check changes: it compares with the joining thread, and a coroutine that
-//! joins a thread which joins its worker is not found out. More joins than the pool has threads wait for each other: see `offload`.
+//! joins a thread which joins its worker is not found out.
 //!
-//! `pthread_tryjoin_np` passes: it does not wait. So does `pthread_timedjoin_np`, which std does not use: it blocks the worker.
+//! `pthread_tryjoin_np` passes: it does not wait. Those with a deadline, and C11's, are in `thread`.
 
 use super::{on_coroutine, thread};
 use crate::offload;
@@ -36,7 +36,7 @@ pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut
         result => return result,
     }
     let value = value.expose_provenance();
-    offload::run(move || {
+    offload::wait(move || {
         // SAFETY: S5: null or the caller's place, who waits until this call has ended; S7: the thread is the caller's to join.
         unsafe { next::pthread_join(thread, ptr::with_exposed_provenance_mut(value)) }
     })

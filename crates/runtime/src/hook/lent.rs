@@ -1,10 +1,14 @@
-//! Memory of the caller's that a hook reads itself.
+//! Memory of the caller's: what a hook reads itself, and what it hands to a thread that makes the call.
 //!
 //! A bad address is the kernel's to refuse, with EFAULT. So a hook that has to look into a list, a header or a timeout before it asks the kernel looks first whether the
 //! memory is there, by one load in each page (`silken_context::trap`), and otherwise leaves the call to the next definition. What glibc
 //! itself reads before it asks (the timeouts of `ppoll`, `select` and `pselect`) faults there, on threads too. Memory that another thread unmaps
 //! meanwhile faults as it does in C.
 
+use super::errno::errno;
+use super::set_errno;
+use crate::offload;
+use libc::c_int;
 use silken_context::trap;
 
 /// The least page there is: a larger one is looked at more than once.
@@ -45,6 +49,31 @@ fn any_page(start: usize, bytes: usize, is_bad: impl Fn(usize) -> bool) -> bool 
             _ => return false,
         }
     }
+}
+
+/// Arguments of a call that is made elsewhere while the caller waits: numbers, and addresses of memory that the caller lends.
+pub(super) struct Lent<T>(pub(super) T);
+
+// SAFETY: S5: who makes one sees to it that what it names outlives the call.
+unsafe impl<T> Send for Lent<T> {}
+
+impl<T> Lent<T> {
+    pub(super) fn get(self) -> T {
+        self.0
+    }
+}
+
+/// Makes a call of the C library on a thread of the offload pool, and brings its errno back.
+#[cold]
+pub(super) fn elsewhere<T: 'static>(arguments: Lent<T>, call: fn(T) -> c_int) -> c_int {
+    let (result, number) = offload::wait(move || {
+        let result = call(arguments.get());
+        (result, errno())
+    });
+    if result < 0 {
+        set_errno(number);
+    }
+    result
 }
 
 #[cfg(all(test, not(loom)))]

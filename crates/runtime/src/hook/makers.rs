@@ -6,7 +6,7 @@
 //! * *Closers* close a descriptor inside libc: `fclose`, `freopen`, `pclose`, `closedir`, `mq_close`, `close_range`, `closefrom`. The entry is forgotten
 //!   before the call, as in `fd::close`.
 //! * *Makers* return a number: `open` and kin, `timerfd_create`, `fopen`, `recvmsg` with SCM_RIGHTS, …. They look whether the entry is virgin,
-//!   which it is as a rule, and forget it if not. What the descriptor is the first wait asks.
+//!   which it is as a rule, and forget it if not. What the descriptor is the first wait asks. Those that open by path may wait: see `fifo`.
 //!
 //! All of them work on OS threads too, may be called in signal handlers where the C function may, and leave errno as the C function does.
 //! A call of the runtime's own (a critical section) is not looked at: see `fd`.
@@ -20,12 +20,14 @@
 //! CLONE_PIDFD, `pidfd_spawn`); and descriptors that libc uses for itself. `close_range` with CLOSE_RANGE_UNSHARE gives the calling thread a
 //! table of its own, of which nothing here knows.
 
-use super::errno::{errno, resetting};
-use super::{io, set_errno};
-use crate::driver::fd_table;
+use super::errno::{errno, is_runtime, resetting};
+use super::lent::{Lent, elsewhere};
+use super::{fd, fifo, messages, set_errno};
+use crate::driver::fd_table::{self, Entry, Trait};
+use crate::sys::process;
 use libc::{
     DIR, FILE, c_char, c_int, c_uint, c_void, cmsghdr, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, pid_t, sigset_t,
-    ssize_t, termios, timespec, winsize,
+    ssize_t, termios, winsize,
 };
 use silken_interpose::next;
 use std::ptr;
@@ -41,6 +43,16 @@ pub(super) extern "C" fn made(fd: c_int) -> c_int {
 #[inline(never)]
 extern "C" fn closing(fd: c_int) {
     resetting()(fd);
+}
+
+/// The number is about to be another file: who waits for it tries again.
+#[inline(never)]
+extern "C" fn replacing(fd: c_int) {
+    if is_runtime() {
+        fd_table::reset_later(fd);
+    } else {
+        fd_table::replace(fd);
+    }
 }
 
 /// The descriptor of a stream; -1 for one in memory. Leaves errno alone.
@@ -81,20 +93,7 @@ macro_rules! makers {
 }
 
 makers! {
-    open(path: *const c_char, flags: c_int, mode: mode_t);
-    open64(path: *const c_char, flags: c_int, mode: mode_t);
-    openat(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t);
-    openat64(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t);
-    __open_2(path: *const c_char, flags: c_int);
-    __open64_2(path: *const c_char, flags: c_int);
-    __openat_2(directory: c_int, path: *const c_char, flags: c_int);
-    __openat64_2(directory: c_int, path: *const c_char, flags: c_int);
-    creat(path: *const c_char, mode: mode_t);
-    creat64(path: *const c_char, mode: mode_t);
     timerfd_create(clock: c_int, flags: c_int);
-    inotify_init();
-    inotify_init1(flags: c_int);
-    fanotify_init(flags: c_uint, event_flags: c_uint);
     memfd_create(name: *const c_char, flags: c_uint);
     epoll_create(size: c_int);
     epoll_create1(flags: c_int);
@@ -115,6 +114,66 @@ makers! {
     mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *mut mq_attr);
 }
 
+macro_rules! watchers {
+    ($($name:ident($($p:ident: $t:ty),*);)*) => {$(
+        /// # Safety
+        /// S7: the contract of the C function.
+        pub(super) unsafe extern "C" fn $name($($p: $t),*) -> c_int {
+            // SAFETY: S7: the caller's arguments under the caller's contract.
+            made_watcher(unsafe { next::$name($($p),*) })
+        }
+    )*};
+}
+
+watchers! {
+    inotify_init();
+    inotify_init1(flags: c_int);
+    fanotify_init(flags: c_uint, event_flags: c_uint);
+}
+
+/// One that waits at its end until nobody in the kernel looks at its list of marks.
+#[inline(never)]
+extern "C" fn made_watcher(fd: c_int) -> c_int {
+    made(fd);
+    if fd >= 0
+        && !is_runtime()
+        && !process::is_foreign()
+        && let Some(entry) = fd_table::entry(fd)
+    {
+        entry.set_trait(Trait::SlowClose);
+    }
+    fd
+}
+
+macro_rules! openers {
+    ($($name:ident($($p:ident: $t:ty),*) => $directory:expr, $path:expr, $flags:expr;)*) => {$(
+        /// # Safety
+        /// S7: the contract of the C function.
+        pub(super) unsafe extern "C" fn $name($($p: $t),*) -> c_int {
+            // SAFETY: S7: the caller's path, for the kernel to read.
+            if unsafe { fifo::waits($directory, $path, $flags) } {
+                // SAFETY: S5: the caller's arguments, who waits until this call has ended.
+                return made(unsafe { fifo::open($directory, $path, $flags) });
+            }
+            // SAFETY: S7: the caller's arguments under the caller's contract.
+            made(unsafe { next::$name($($p),*) })
+        }
+    )*};
+}
+
+openers! {
+    open(path: *const c_char, flags: c_int, mode: mode_t) => libc::AT_FDCWD, path, flags;
+    open64(path: *const c_char, flags: c_int, mode: mode_t) => libc::AT_FDCWD, path, flags;
+    openat(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) => directory, path, flags;
+    openat64(directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) => directory, path, flags;
+    __open_2(path: *const c_char, flags: c_int) => libc::AT_FDCWD, path, flags;
+    __open64_2(path: *const c_char, flags: c_int) => libc::AT_FDCWD, path, flags;
+    __openat_2(directory: c_int, path: *const c_char, flags: c_int) => directory, path, flags;
+    __openat64_2(directory: c_int, path: *const c_char, flags: c_int) => directory, path, flags;
+    creat(path: *const c_char, mode: mode_t) => libc::AT_FDCWD, path, libc::O_WRONLY;
+    creat64(path: *const c_char, mode: mode_t) => libc::AT_FDCWD, path, libc::O_WRONLY;
+}
+
 macro_rules! stream_makers {
     ($($name:ident($($p:ident: $t:ty),*);)*) => {$(
         /// # Safety
@@ -129,12 +188,31 @@ macro_rules! stream_makers {
 }
 
 stream_makers! {
-    fopen(path: *const c_char, mode: *const c_char);
-    fopen64(path: *const c_char, mode: *const c_char);
     popen(command: *const c_char, mode: *const c_char);
     tmpfile();
     tmpfile64();
 }
+
+macro_rules! stream_openers {
+    ($($name:ident)*) => {$(
+        /// # Safety
+        /// S7: the contract of the C function.
+        pub(super) unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
+            // SAFETY: S7: the caller's texts.
+            let stream = if unsafe { fifo::stream_waits(path, mode) } {
+                // SAFETY: S5: the caller's texts, who waits until this call has ended.
+                unsafe { fifo::open_stream(next::$name, path, mode) }
+            } else {
+                // SAFETY: S7: the caller's arguments under the caller's contract.
+                unsafe { next::$name(path, mode) }
+            };
+            // SAFETY: S7: null or new.
+            unsafe { made_stream(stream) }
+        }
+    )*};
+}
+
+stream_openers! { fopen fopen64 }
 
 macro_rules! stream_replacers {
     ($($name:ident)*) => {$(
@@ -146,7 +224,7 @@ macro_rules! stream_replacers {
             stream: *mut FILE,
         ) -> *mut FILE {
             // SAFETY: S7: the caller's open stream.
-            closing(unsafe { fd_of(stream) });
+            replacing(unsafe { fd_of(stream) });
             // SAFETY: S7: the caller's arguments under the caller's contract.
             let stream = unsafe { next::$name(path, mode, stream) };
             // SAFETY: S7: null or opened anew.
@@ -225,7 +303,7 @@ pub(super) unsafe extern "C" fn login_tty(fd: c_int) -> c_int {
     let result = unsafe { next::login_tty(fd) };
     if result == 0 {
         for fd in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-            closing(fd);
+            replacing(fd);
         }
     }
     result
@@ -235,7 +313,13 @@ pub(super) unsafe extern "C" fn login_tty(fd: c_int) -> c_int {
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
     // SAFETY: S7: the caller's open stream.
-    closing(unsafe { fd_of(stream) });
+    let fd = unsafe { fd_of(stream) };
+    let is_slow = fd::closes_slowly(fd);
+    closing(fd);
+    if is_slow {
+        // SAFETY: S5, S7: the caller's stream, who waits until the call has ended.
+        return elsewhere(Lent(stream), |stream| unsafe { next::fclose(stream) });
+    }
     // SAFETY: S7: the caller's argument under the caller's contract.
     unsafe { next::fclose(stream) }
 }
@@ -293,27 +377,11 @@ pub(super) unsafe extern "C" fn closefrom(first: c_int) {
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: S7: the caller's arguments under the caller's contract.
-    let received = unsafe { io::recvmsg(fd, message, flags) };
+    let received = unsafe { messages::recvmsg(fd, message, flags) };
     if received >= 0 {
         // SAFETY: S7: the call has filled it in.
         unsafe { received_descriptors(message) };
     }
-    received
-}
-
-/// # Safety
-/// S7: the contract of the C function.
-pub(super) unsafe extern "C" fn recvmmsg(
-    fd: c_int,
-    messages: *mut mmsghdr,
-    message_count: c_uint,
-    flags: c_int,
-    timeout: *mut timespec,
-) -> c_int {
-    // SAFETY: S7: the caller's arguments under the caller's contract.
-    let received = unsafe { next::recvmmsg(fd, messages, message_count, flags, timeout) };
-    // SAFETY: S7: the call has filled in as many as it says.
-    unsafe { received_batch(messages, received) };
     received
 }
 
@@ -329,6 +397,63 @@ pub(super) unsafe extern "C" fn received_batch(messages: *mut mmsghdr, received:
     }
 }
 
+/// A description that others have made: what they have set on it nobody here has seen.
+#[inline(never)]
+extern "C" fn received_description(fd: c_int) {
+    if let Some(entry) = shared_with_others(fd) {
+        entry.set_trait(Trait::LowMark);
+        entry.set_trait(Trait::MayLinger);
+    }
+}
+
+/// Notes that others have the description as well.
+fn shared_with_others(fd: c_int) -> Option<&'static Entry> {
+    if is_runtime() || process::is_foreign() {
+        return None;
+    }
+    let entry = fd_table::entry(fd)?;
+    entry.set_foreign();
+    Some(entry)
+}
+
+/// `sendmsg(2)`: as in `io`; a description that was passed on is no longer ours alone.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(super) unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    let sent = unsafe { messages::sendmsg(fd, message, flags) };
+    if sent >= 0 {
+        // SAFETY: S7: the call has read it.
+        unsafe { sent_descriptors(message) };
+    }
+    sent
+}
+
+/// # Safety
+/// S7: the first `sent` messages have been sent.
+#[inline(never)]
+pub(super) unsafe extern "C" fn sent_batch(messages: *mut mmsghdr, sent: c_int) {
+    for index in 0..sent.max(0) as usize {
+        // The header is the first field.
+        let message = messages.wrapping_add(index).cast::<msghdr>();
+        // SAFETY: S7: one of the caller's array that has been sent.
+        unsafe { sent_descriptors(message) };
+    }
+}
+
+/// # Safety
+/// S7: the message has been sent.
+#[inline(never)]
+pub(super) unsafe extern "C" fn sent_descriptors(message: *const msghdr) {
+    // SAFETY: S7: the caller's contract.
+    unsafe {
+        each_descriptor(message, |fd| {
+            shared_with_others(fd);
+        })
+    };
+}
+
 /// Forgets the numbers that a message has brought.
 ///
 /// # Safety
@@ -336,8 +461,20 @@ pub(super) unsafe extern "C" fn received_batch(messages: *mut mmsghdr, received:
 #[inline(never)]
 pub(super) unsafe extern "C" fn received_descriptors(message: *const msghdr) {
     // SAFETY: S7: the caller's contract.
+    unsafe {
+        each_descriptor(message, |fd| {
+            made(fd);
+            received_description(fd);
+        })
+    };
+}
+
+/// # Safety
+/// S7: the kernel has read or written the message.
+unsafe fn each_descriptor(message: *const msghdr, visit: impl Fn(c_int)) {
+    // SAFETY: S7: the caller's contract.
     let mut part: *const cmsghdr = unsafe { libc::CMSG_FIRSTHDR(message) };
-    // SAFETY: S7: null or a header within the control bytes that the kernel has written.
+    // SAFETY: S7: null or a header within the control bytes.
     while let Some(header) = unsafe { part.as_ref() } {
         if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
             // SAFETY: S7: as above.
@@ -346,7 +483,7 @@ pub(super) unsafe extern "C" fn received_descriptors(message: *const msghdr) {
             for index in 0..bytes / size_of::<c_int>() {
                 let place = data.cast::<c_int>().wrapping_add(index);
                 // SAFETY: S7: within the part; the kernel aligns to its own taste.
-                made(unsafe { ptr::read_unaligned(place) });
+                visit(unsafe { ptr::read_unaligned(place) });
             }
         }
         // SAFETY: S7: the caller's contract.

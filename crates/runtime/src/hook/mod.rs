@@ -28,17 +28,24 @@
 //! |---|---|
 //! | `futex` | `syscall(SYS_futex, ..)`: every lock of std, parking_lot and what is built on them |
 //! | `sleep` | the sleeping family |
-//! | `io`, `io_parts` | calls that move data |
+//! | `io`, `parts` | calls that move data |
+//! | `files` | one try on a file that is no socket |
+//! | `messages` | those with a header |
+//! | `datagram` | sends to an address |
+//! | `copy` | calls that move data from one descriptor to another |
+//! | `batch` | several messages in a call; vectored calls with flags |
 //! | `lent` | whether memory that a hook reads is there |
 //! | `accept_connect` | `accept`, `connect` |
 //! | `poll` | several descriptors at once |
 //! | `select`, `epoll` | the same, asked otherwise |
+//! | `signals` | waiting for signals |
 //! | `join` | `pthread_join` |
 //! | `process` | waiting for child processes; `_Fork`, `vfork` |
 //! | `names` | `getaddrinfo`, `getnameinfo` |
 //! | `file_lock` | `flock` and the locks of `fcntl` |
 //! | `fd` | calls that make, change and close descriptors |
 //! | `makers` | the many that make one of which nothing is known but its number, and those that close one inside libc |
+//! | `fifo` | opening a FIFO |
 //! | `raw_calls` | what of all this is called through `syscall` |
 //! | `thread` | functions that take a `pthread_t`, and the end of a thread |
 //! | `misc` | `sched_yield`, what a thread may ask about stacks and keys, libraries that are loaded |
@@ -48,22 +55,30 @@
 //! critical section of the coroutine is that switch, and it moves with the coroutine.
 
 mod accept_connect;
+mod batch;
+mod copy;
+mod datagram;
 mod epoll;
 mod errno;
 mod fd;
+mod fifo;
 mod file_lock;
+mod files;
 mod futex;
 mod io;
 mod join;
 mod lent;
 mod makers;
+mod messages;
 mod misc;
 mod names;
+mod parts;
 mod patience;
 mod poll;
 mod process;
 mod raw_calls;
 mod select;
+mod signals;
 mod sleep;
 mod thread;
 
@@ -86,7 +101,7 @@ static HOOKS: Hooks = Hooks {
     recvfrom: io::recvfrom,
     sendto: io::sendto,
     recvmsg: makers::recvmsg,
-    sendmsg: io::sendmsg,
+    sendmsg: makers::sendmsg,
     accept: accept_connect::accept,
     accept4: accept_connect::accept4,
     connect: accept_connect::connect,
@@ -165,7 +180,22 @@ static HOOKS: Hooks = Hooks {
     mkstemps64: makers::mkstemps64,
     mkostemps: makers::mkostemps,
     mkostemps64: makers::mkostemps64,
-    recvmmsg: makers::recvmmsg,
+    recvmmsg: batch::recvmmsg,
+    sendmmsg: batch::sendmmsg,
+    preadv2: batch::preadv2,
+    preadv64v2: batch::preadv64v2,
+    pwritev2: batch::pwritev2,
+    pwritev64v2: batch::pwritev64v2,
+    splice: copy::splice,
+    tee: copy::tee,
+    vmsplice: copy::vmsplice,
+    sendfile: copy::sendfile,
+    sendfile64: copy::sendfile64,
+    sigwait: signals::sigwait,
+    sigwaitinfo: signals::sigwaitinfo,
+    sigtimedwait: signals::sigtimedwait,
+    sigsuspend: signals::sigsuspend,
+    pause: signals::pause,
     open: makers::open,
     open64: makers::open64,
     openat: makers::openat,

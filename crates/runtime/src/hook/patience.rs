@@ -1,20 +1,23 @@
 //! How long a call on a descriptor waits, and why it stops: the caller's mode, its socket timeout, a cancellation, a close (table in `io.rs`).
 //!
-//! The mode and the timeout are asked for at the first wait, not at the call: most calls never wait. The deadline then runs over all
-//! waits of the call, as the kernel's does over its own.
+//! The mode and the timeout are asked for at the first wait, not at the call: most calls never wait. The mode then holds for the whole call, whoever
+//! changes it meanwhile, and the deadline runs over all waits of the call, as the kernel's does over its own.
+//!
+//! A socket of messages that was shut down for reading is no more readable than before: asked with MSG_DONTWAIT the kernel says that it would block,
+//! for ever. A blocking receive returns 0 at once. So where an event has told of the end, the kernel gets that blocking call.
 
 use super::errno::cancelled;
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{Entry, Kind};
 use crate::driver::readiness::{Direction, Seen};
-use crate::sys::clock;
 use crate::sys::raw::Errno;
-use libc::c_int;
+use crate::sys::{clock, socket};
+use libc::{c_int, pollfd};
 
 /// Why a wait does not lead to another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// The descriptor cannot be waited for.
+    /// The descriptor cannot be waited for, or the kernel does not wait: the blocking call.
     Native,
     Fail(Errno),
 }
@@ -24,8 +27,20 @@ pub(super) struct Patience {
     fd: c_int,
     entry: &'static Entry,
     direction: Direction,
+    /// The caller's mode; `None`: not asked yet.
+    blocks: Option<bool>,
     /// Outer `None`: not waited yet.
     deadline_ns: Option<Option<u64>>,
+}
+
+/// Whether the socket was shut down for reading.
+fn is_read_shut(fd: c_int) -> bool {
+    let mut entries = [pollfd {
+        fd,
+        events: libc::POLLRDHUP,
+        revents: 0,
+    }];
+    socket::poll_now(&mut entries, Some(0)).is_ok() && entries[0].revents & libc::POLLRDHUP != 0
 }
 
 impl Patience {
@@ -35,19 +50,36 @@ impl Patience {
             fd,
             entry,
             direction,
+            blocks: None,
             deadline_ns: None,
         }
+    }
+
+    /// Whether the caller's mode is to wait, as it was when this was first asked.
+    pub(super) fn blocks(&mut self) -> bool {
+        *self.blocks.get_or_insert_with(|| self.entry.blocks(self.fd))
+    }
+
+    /// What comes is another call's wait, as far as the socket's timeout is concerned.
+    pub(super) fn start_anew(&mut self) {
+        self.deadline_ns = None;
+    }
+
+    /// The caller waits whatever the descriptor's mode is.
+    pub(super) fn wait_in_any_mode(&mut self) {
+        self.blocks = Some(true);
     }
 
     /// Waits for something to happen since the look, if the caller's mode is to wait at all.
     #[inline(never)]
     pub(super) fn wait(&mut self, seen: Seen) -> Result<(), Stop> {
         self.entry.settle(self.fd);
-        if !self.entry.blocks(self.fd) {
+        if !self.blocks() {
             return Err(Stop::Fail(Errno::AGAIN));
         }
         let kind = self.entry.kind(self.fd);
-        if kind == Kind::Plain {
+        let has_ended = || self.direction == Direction::Read && seen.is_sticky() && is_read_shut(self.fd);
+        if kind == Kind::Plain || kind == Kind::Message && has_ended() {
             return Err(Stop::Native);
         }
         let deadline_ns = match self.deadline_ns {

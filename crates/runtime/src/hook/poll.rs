@@ -9,16 +9,20 @@
 //! The commonest form, one descriptor waited for with POLLIN, does without the first question if a short read has just emptied it: clients such as
 //! libpq alternate `poll` and `recv`.
 //!
-//! A call that the runtime cannot wait for in full (a descriptor beyond the table, no watch left, an epoll set nested too deep) blocks the
-//! worker in the kernel, as does `ppoll` with a signal mask: a mask is the thread's, and a coroutine that sleeps has none.
+//! A regular file is always ready: it ends the call, or nobody has asked for what it is ready for, and it does not matter.
+//!
+//! A call that the runtime cannot wait for in full (a descriptor beyond the table, no watch left, an epoll set nested too deep) waits in the
+//! kernel on a thread of the offload pool. So does `ppoll` with a signal mask, which is a thread's: a signal that is open there alone is handled there,
+//! and ends the call.
 
 use super::errno::{answer, caller, cancelled};
 use super::io::hooks;
-use super::lent::faults;
-use crate::coroutine::{Outcome, WaitCell, WaitReason};
+use super::lent::{Lent, elsewhere, faults};
+use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::{self, Direction, Slot};
 use crate::driver::timers;
+use crate::offload;
 use crate::sys::clock;
 use crate::sys::raw::{self, Errno};
 use libc::{c_int, nfds_t, pollfd, sigset_t, timespec};
@@ -129,16 +133,22 @@ fn poll_in(slots: &mut [Option<Slot>], entries: Entries, deadline_ns: Option<u64
 }
 
 impl Entries {
-    /// Asks the kernel and blocks the worker: there is no other way.
+    /// Asks the kernel on another thread: there is no other way.
     #[cold]
     fn ask_until(self, deadline_ns: Option<u64>) -> Result<usize, Errno> {
-        loop {
-            let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
-            match self.ask(left_ns) {
-                Err(Errno::INTR) => {}
-                result => return result,
+        let (first, count) = (self.first.expose_provenance(), self.count);
+        offload::wait(move || {
+            // The caller lends them, and waits until this has ended.
+            let first = ptr::with_exposed_provenance_mut(first);
+            let entries = Entries { first, count };
+            loop {
+                let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
+                match entries.ask(left_ns) {
+                    Err(Errno::INTR) => {}
+                    result => return result,
+                }
             }
-        }
+        })
     }
 }
 
@@ -192,10 +202,18 @@ pub(crate) unsafe extern "C" fn ppoll(
 ) -> c_int {
     // SAFETY: S5: null or the caller's, readable.
     let timeout_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
-    if caller().is_none() || !mask.is_null() || timeout_ns == Some(None) {
+    if caller().is_none() || timeout_ns == Some(None) {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::ppoll(entries, entry_count, timeout, mask) };
     }
+    if !mask.is_null() {
+        let lent = Lent((entries, entry_count, timeout, mask));
+        return elsewhere(lent, |(entries, entry_count, timeout, mask)| {
+            // SAFETY: S5, S7: the caller's arguments, who waits until the call has ended.
+            unsafe { next::ppoll(entries, entry_count, timeout, mask) }
+        });
+    }
+    budget::spend(budget::CALL);
     // SAFETY: S7: as above.
     answer(unsafe { poll_on_coroutine(entries, entry_count as usize, timeout_ns.flatten()) }) as c_int
 }

@@ -4,7 +4,7 @@
 //! Ask with WNOHANG. If nothing has happened and the end of one process is what is waited for, wait until a descriptor of that process (pidfd) is
 //! readable, then ask again. Who asks by `P_PIDFD` has brought the descriptor. All else (any child, a group, stops and continuations, a
 //! kernel without pidfds, an end that a tracer holds back) waits in the kernel on a thread of the offload pool: children belong to the process, so any thread
-//! may wait for them. `__WNOTHREAD` says the opposite, and passes.
+//! may wait for them, one for all who ask the same. `__WNOTHREAD` says the opposite, and passes.
 //!
 //! # The race
 //! Between the question and the pidfd only a thread that reaps the same child can intervene: there is no process then, the last
@@ -25,7 +25,7 @@ use super::io::hooks;
 use crate::coroutine::{Critical, Outcome, current_core};
 use crate::driver::fd_table::{self, Kind};
 use crate::driver::readiness::Direction;
-use crate::offload;
+use crate::offload::{self, turns};
 use crate::sys::file::Descriptor;
 use crate::sys::process;
 use crate::sys::raw::{self, Errno};
@@ -114,6 +114,9 @@ fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), E
     }
 }
 
+/// The first word of the keys of `turns` here: no command of fcntl.
+const OF_CHILDREN: u64 = u64::MAX - 1;
+
 /// # Safety
 /// S5, S7: the contract of wait4; the places are valid until the call returns.
 unsafe fn wait4_in_kernel(pid: pid_t, status: usize, options: c_int, usage: usize) -> Result<usize, Errno> {
@@ -149,8 +152,14 @@ unsafe fn wait4_on_coroutine(
             result => return result,
         }
     }
+    // Who waits for any child waits for the same, and one thread is enough.
+    let _turn = turns::take([OF_CHILDREN, pid as u64, options as u64, 0, 0, 0]);
+    match ask(options | libc::WNOHANG) {
+        Ok(0) => {}
+        result => return result,
+    }
     // SAFETY: S5: the caller's places, who waits until the call has ended.
-    offload::run(move || unsafe { wait4_in_kernel(pid, status, options, usage) })
+    offload::wait_out(move || unsafe { wait4_in_kernel(pid, status, options, usage) })
 }
 
 /// # Safety
@@ -169,7 +178,7 @@ unsafe fn waitid_in_kernel(id_type: idtype_t, id: id_t, info: usize, options: c_
     }
 }
 
-/// Asks without waiting; `None` if nothing has happened. The caller's place is written only with an answer.
+/// Asks without waiting; `None` if nothing has happened.
 ///
 /// # Safety
 /// S5, S7: the contract of waitid.
@@ -179,20 +188,14 @@ unsafe fn waitid_now(
     info: *mut siginfo_t,
     options: c_int,
 ) -> Option<Result<usize, Errno>> {
-    let mut answer = MaybeUninit::<siginfo_t>::zeroed();
-    // SAFETY: S5: a live local.
-    let result = unsafe { waitid_in_kernel(id_type, id, answer.as_mut_ptr() as usize, options | libc::WNOHANG) };
-    // SAFETY: S5: zeroes are a valid siginfo, and the kernel wrote another over it or nothing.
-    let answer = unsafe { answer.assume_init() };
-    match result {
-        Ok(_) if answer.si_signo == 0 => None,
-        Ok(_) if !info.is_null() => {
-            // SAFETY: S7: the caller's place.
-            unsafe { info.write(answer) };
-            Some(result)
-        }
-        _ => Some(result),
-    }
+    let mut own = MaybeUninit::<siginfo_t>::zeroed();
+    // The kernel writes to the caller's place, which may be a bad one; with nothing to say it writes zeros.
+    let place = if info.is_null() { own.as_mut_ptr() } else { info };
+    // SAFETY: S5: a live local, or the caller's place.
+    let result = unsafe { waitid_in_kernel(id_type, id, place.expose_provenance(), options | libc::WNOHANG) };
+    // SAFETY: S5: zeroes are a valid siginfo, and the kernel has written to it.
+    let is_nothing = result.is_ok() && unsafe { &*place }.si_signo == 0;
+    (!is_nothing).then_some(result)
 }
 
 /// # Safety
@@ -234,8 +237,12 @@ unsafe fn waitid_on_coroutine(
             return result;
         }
     }
+    let _turn = turns::take([OF_CHILDREN, u64::from(id_type), u64::from(id), options as u64, 1, 0]);
+    if let Some(result) = ask() {
+        return result;
+    }
     // SAFETY: S5: null or the caller's place, who waits until the call has ended.
-    offload::run(move || unsafe { waitid_in_kernel(id_type, id, place, options) })
+    offload::wait_out(move || unsafe { waitid_in_kernel(id_type, id, place, options) })
 }
 
 hooks! {

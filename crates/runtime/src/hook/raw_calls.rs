@@ -118,6 +118,16 @@ unsafe fn note(number: c_long, [a, b, _, _, _, _]: [c_long; 6], result: c_long) 
             // SAFETY: S7: the call has filled it in.
             unsafe { makers::received_descriptors(message) };
         }
+        libc::SYS_sendmsg if result >= 0 => {
+            let message = ptr::with_exposed_provenance::<msghdr>(b as usize);
+            // SAFETY: S7: the call has read it.
+            unsafe { makers::sent_descriptors(message) };
+        }
+        libc::SYS_sendmmsg => {
+            let messages = ptr::with_exposed_provenance_mut::<mmsghdr>(b as usize);
+            // SAFETY: S7: the call has read as many as it says.
+            unsafe { makers::sent_batch(messages, result as c_int) };
+        }
         libc::SYS_recvmmsg => {
             let messages = ptr::with_exposed_provenance_mut::<mmsghdr>(b as usize);
             // SAFETY: S7: the call has filled in as many as it says.

@@ -9,11 +9,11 @@
 //!
 //! A set is read as far as the caller's count goes, at most FD_SETSIZE: callers that count further (with sets of their own making, or none: "as many as the
 //! process may open") have sets whose length only the kernel knows how to cut. These calls, and those with descriptors that cannot be waited for,
-//! are made by a thread of the offload pool. With a signal mask the call passes.
+//! are made by a thread of the offload pool, as is a call with a signal mask, which is a thread's (`poll`).
 
 use super::errno::{answer, caller, cancelled};
-use super::lent::faults;
-use crate::coroutine::Outcome;
+use super::lent::{Lent, elsewhere, faults};
+use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::{self, Direction, Slot};
 use crate::offload;
@@ -212,7 +212,7 @@ unsafe fn select_in(
 /// S5, S7: the contract of select.
 #[cold]
 unsafe fn ask_elsewhere(sets: Sets, deadline_ns: Option<u64>) -> Result<usize, Errno> {
-    offload::run(move || {
+    offload::wait_out(move || {
         let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         // SAFETY: S5: the sets are the caller's, who waits until the call has ended.
         unsafe { sets.ask(left_ns) }
@@ -259,6 +259,7 @@ pub(crate) unsafe extern "C" fn select(
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::select(fd_count, reads, writes, exceptions, timeout) };
     }
+    budget::spend(budget::CALL);
     let timeout_ns = timeout_ns.flatten();
     let deadline_ns = deadline(timeout_ns);
     let sets = Sets::new(fd_count, reads, writes, exceptions);
@@ -286,10 +287,18 @@ pub(crate) unsafe extern "C" fn pselect(
 ) -> c_int {
     // SAFETY: S5: null or the caller's, readable.
     let timeout_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
-    if caller().is_none() || !mask.is_null() || timeout_ns == Some(None) {
+    if caller().is_none() || timeout_ns == Some(None) {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::pselect(fd_count, reads, writes, exceptions, timeout, mask) };
     }
+    if !mask.is_null() {
+        let lent = Lent((fd_count, reads, writes, exceptions, timeout, mask));
+        return elsewhere(lent, |(fd_count, reads, writes, exceptions, timeout, mask)| {
+            // SAFETY: S5, S7: the caller's arguments, who waits until the call has ended.
+            unsafe { next::pselect(fd_count, reads, writes, exceptions, timeout, mask) }
+        });
+    }
+    budget::spend(budget::CALL);
     let timeout_ns = timeout_ns.flatten();
     let sets = Sets::new(fd_count, reads, writes, exceptions);
     // SAFETY: S7: as above.

@@ -130,7 +130,7 @@ pub(super) unsafe extern "C" fn clock_nanosleep(
 /// A clock that the driver does not keep.
 fn elsewhere(clock: clockid_t, flags: c_int, request: *const timespec, remaining: *mut timespec) -> c_int {
     let (request, remaining) = (request.expose_provenance(), remaining.expose_provenance());
-    offload::run(move || {
+    offload::wait(move || {
         let (request, remaining) = (
             ptr::with_exposed_provenance(request),
             ptr::with_exposed_provenance_mut(remaining),

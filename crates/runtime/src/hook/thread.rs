@@ -25,7 +25,10 @@
 //! `pthread_setcancelstate`, `pthread_setcanceltype`, `pthread_testcancel` need no hook: they use the coroutine's own block, in which nobody
 //! ever asks for a cancellation. `raise` asks the kernel for the thread.
 
+use super::lent::Lent;
+use super::on_coroutine;
 use crate::coroutine::{Critical, current_core};
+use crate::offload;
 use crate::sys::raw::{self, Errno};
 use crate::sys::{report, set_id, signal};
 use libc::{c_char, c_int, c_void, clockid_t, cpu_set_t, pthread_t, sched_param, sigval, size_t, timespec};
@@ -99,6 +102,31 @@ hooks! {
         if is_self(thread) { unsafe { name_of_worker(name, name_bytes) } } else { libc::ESRCH }
     }
     fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) { refuse_join(thread) }
+}
+
+/// Those that wait for a thread: refused for a coroutine, and on one made on a thread of the offload pool, as `pthread_join` is (`join`).
+macro_rules! waiting_hooks {
+    ($(fn $name:ident($thread:ident: pthread_t $(, $p:ident: $t:ty)*) $refusal:block)*) => {$(
+        /// # Safety
+        /// S7: the contract of the C function.
+        pub(super) unsafe extern "C" fn $name($thread: pthread_t $(, $p: $t)*) -> c_int {
+            if is_coroutine($thread) {
+                return $refusal;
+            }
+            if on_coroutine().is_none() {
+                // SAFETY: S7: the caller's arguments under the caller's contract.
+                return unsafe { next::$name($thread $(, $p)*) };
+            }
+            $( let $p = Lent($p); )*
+            offload::wait(move || {
+                // SAFETY: S5: the caller's places, who waits until this call has ended; S7: the thread is the caller's to join.
+                unsafe { next::$name($thread $(, $p.get())*) }
+            })
+        }
+    )*};
+}
+
+waiting_hooks! {
     fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, deadline: *const timespec) {
         refuse_join(thread)
     }

@@ -1,0 +1,101 @@
+//! Opening a FIFO, which waits until the other end is opened too.
+//!
+//! Nothing tells who may be woken but the open itself: a FIFO that was opened without a wait does not show whether a writer has come. So the
+//! open is made on a thread of the offload pool. That it is a FIFO is asked before each open in blocking mode, which costs a look-up of the path
+//! (`newfstatat`) that the open then finds in the kernel's cache. If another file takes the name in between, it is opened, and the worker waits.
+//!
+//! Not asked: with O_RDWR, which does not wait on Linux; with O_NONBLOCK, O_PATH and O_DIRECTORY. Devices that wait for a carrier block the worker.
+//!
+//! The calls that come here are cancellation points of threads, so nothing here may panic on an OS thread (`makers`).
+
+use super::errno::{answer, caller, errno};
+use super::set_errno;
+use crate::offload;
+use crate::sys::file;
+use crate::sys::raw;
+use libc::{FILE, c_char, c_int};
+use std::os::fd::RawFd;
+use std::ptr;
+
+/// With one of these an open does not wait.
+const AT_ONCE: c_int = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY;
+
+/// Whether the open would wait on a coroutine.
+///
+/// # Safety
+/// S7: the path is the caller's.
+#[inline(never)]
+pub(super) unsafe extern "C" fn waits(directory: RawFd, path: *const c_char, flags: c_int) -> bool {
+    // A new file is no FIFO.
+    let is_new = flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;
+    if flags & AT_ONCE != 0 || flags & libc::O_ACCMODE == libc::O_RDWR || is_new || caller().is_none() {
+        return false;
+    }
+    let links = if flags & libc::O_NOFOLLOW != 0 {
+        libc::AT_SYMLINK_NOFOLLOW
+    } else {
+        0
+    };
+    // SAFETY: S7: the caller's contract.
+    unsafe { file::is_fifo(directory, path, links) }
+}
+
+/// Opens the FIFO, which exists.
+///
+/// # Safety
+/// S5: the path is the caller's, who waits until this returns; on a coroutine.
+#[cold]
+#[inline(never)]
+pub(super) unsafe extern "C" fn open(directory: RawFd, path: *const c_char, flags: c_int) -> c_int {
+    let path = path.expose_provenance();
+    // One that has gone meanwhile is not to be made as a file, for which there is no mode.
+    let flags = flags & !libc::O_CREAT;
+    answer(offload::wait_out(move || {
+        // SAFETY: S5: the caller's contract.
+        unsafe { raw::syscall4(libc::SYS_openat, directory as usize, path, flags as usize, 0) }
+    })) as c_int
+}
+
+/// As [`waits`], for the mode of a stream: `"r"` or `"w"` or `"a"`, and `+` for both ways.
+///
+/// # Safety
+/// S7: both texts are the caller's.
+#[inline(never)]
+pub(super) unsafe extern "C" fn stream_waits(path: *const c_char, mode: *const c_char) -> bool {
+    if caller().is_none() {
+        return false;
+    }
+    // SAFETY: S7: the caller's text, which the C function reads as well.
+    let mode = unsafe { std::ffi::CStr::from_ptr(mode) }.to_bytes();
+    let flags = match mode {
+        mode if mode.contains(&b'+') => libc::O_RDWR,
+        [b'r', ..] => libc::O_RDONLY,
+        _ => libc::O_WRONLY,
+    };
+    // SAFETY: S7: the caller's contract.
+    unsafe { waits(libc::AT_FDCWD, path, flags) }
+}
+
+/// Makes the C library's call elsewhere.
+///
+/// # Safety
+/// S5: both texts are the caller's, who waits until this returns; on a coroutine.
+#[cold]
+#[inline(never)]
+pub(super) unsafe fn open_stream(
+    call: unsafe extern "C" fn(*const c_char, *const c_char) -> *mut FILE,
+    path: *const c_char,
+    mode: *const c_char,
+) -> *mut FILE {
+    let texts = [path, mode].map(<*const c_char>::expose_provenance);
+    let (stream, number) = offload::wait(move || {
+        let [path, mode] = texts.map(ptr::with_exposed_provenance);
+        // SAFETY: S5: the caller's contract.
+        let stream = unsafe { call(path, mode) };
+        (stream.expose_provenance(), errno())
+    });
+    if stream == 0 {
+        set_errno(number);
+    }
+    ptr::with_exposed_provenance_mut(stream)
+}
