@@ -173,6 +173,9 @@ impl<T> JoinHandle<T> {
     ///
     /// # Errors
     /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.
+    ///
+    /// # Panics
+    /// In the coroutine itself, which would wait for its own end; as [`std::thread::JoinHandle::join`].
     pub fn join(mut self) -> Result<T, JoinError> {
         self.wait_until(None);
         self.take()
@@ -225,7 +228,7 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Waits for the coroutine's end and leaves its result where it is. Blocking and cancellation as [`join`](Self::join).
+    /// Waits for the coroutine's end and leaves its result where it is. Blocking, cancellation and panics as [`join`](Self::join).
     pub fn wait(&self) {
         self.wait_until(None);
     }
@@ -262,6 +265,9 @@ impl<T> JoinHandle<T> {
     fn wait_for_end(&self, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
         if self.is_finished() {
             return Outcome::Woken;
+        }
+        if deadline_ns.is_none() && current_core().is_some_and(|core| core.id() == self.core.id()) {
+            panic!("a coroutine cannot join itself: it would wait for its own end");
         }
         let joiner = Joiner::new();
         // SAFETY: S8: this frame stays until the cell is settled by the coroutine's end, or the node is delisted below.

@@ -10,8 +10,14 @@ use std::panic::Location;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Stack of a coroutine unless it is told otherwise.
-pub(crate) const STACK_BYTES_DEFAULT: usize = 256 * 1024;
+/// Stack of a coroutine unless it is told otherwise: what code that was written for threads needs (a regular expression with 200 nested groups takes
+/// more than 256 KiB to parse), at 500 bytes of page tables more than with 256 KiB (`silken_context::stack`). Frames of a debug build are several times
+/// as large, and nobody runs a million of them.
+pub(crate) const STACK_BYTES_DEFAULT: usize = if cfg!(debug_assertions) {
+    1024 * 1024
+} else {
+    512 * 1024
+};
 
 /// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
@@ -38,7 +44,7 @@ pub struct Runtime {
 /// | method | variable | default |
 /// |---|---|---|
 /// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
-/// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`, `g`) | 256 KiB of address space |
+/// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`, `g`) | 512 KiB of address space; 1 MiB in builds with debug assertions |
 /// | [`light`](Self::light), `unsafe` | `SILKEN_LIGHT=1`, after [`allow_light`](crate::allow_light) | isolated |
 /// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`, `g`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
