@@ -94,12 +94,18 @@ pub fn is_child(role: &str) -> bool {
 
 /// Runs the current case again in a process of its own, where [`is_child`] holds for `role`.
 pub fn run_in_child(role: &str) -> Output {
+    run_in_child_with(role, |_command| ())
+}
+
+/// The same, with a command that `prepare` may change.
+pub fn run_in_child_with(role: &str, prepare: impl FnOnce(&mut Command)) -> Output {
     let name = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let executable = std::env::current_exe().expect("the test binary has a path");
     let mut command = Command::new(executable);
     command
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
         .env(CHILD, role);
+    prepare(&mut command);
     let output = command.output().expect("the child runs");
     // A name that matches nothing is a success to the test harness, and would be one to the case.
     let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test");

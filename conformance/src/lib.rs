@@ -17,6 +17,7 @@
 pub mod cases;
 pub mod executor;
 pub mod harness;
+pub mod help;
 pub mod probe;
 pub mod raw;
 pub mod rng;

@@ -13,6 +13,12 @@ use std::ptr;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+pub mod bad;
+pub mod copy;
+pub mod files;
+pub mod net;
+pub mod signals;
+
 fn check(result: isize) -> io::Result<usize> {
     usize::try_from(result).map_err(|_negative| io::Error::last_os_error())
 }

@@ -245,6 +245,205 @@ macro_rules! for_each_case {
                     any cmp_requeue;
                     any handmade_mutex;
                 }
+                ended_receives {
+                    any connected_udp_before;
+                    any connected_udp_while;
+                    any unconnected_udp_before;
+                    any unconnected_udp_while;
+                    any unix_datagram_before;
+                    any unix_datagram_while;
+                    any seqpacket_own_side;
+                    any seqpacket_peers_side;
+                    any queued_messages_come_first;
+                    any dontwait_afterwards;
+                    any end_and_timeout;
+                    any poll_sees_the_end;
+                    any all_receivers_hear_it;
+                }
+                full_queue {
+                    any sendto_waits;
+                    any sendmsg_with_a_name_waits;
+                    any connected_send_waits;
+                    any connected_write_waits;
+                    any connected_vectors_wait;
+                    any poll_for_room;
+                    any send_timeout;
+                    any nonblocking_sender;
+                    any waiting_is_cheap;
+                    any slow_reader_gets_all;
+                    any receiver_goes_away;
+                    any receiver_is_replaced;
+                    any both_directions;
+                }
+                splices {
+                    any pipe_to_file;
+                    any pipe_to_pipe;
+                    any pipe_to_socket;
+                    any tcp_to_pipe;
+                    any unix_to_pipe;
+                    any pipe_to_full_pipe;
+                    any pipe_to_full_socket;
+                    any file_to_full_pipe;
+                    any tee_waits_for_bytes;
+                    any tee_waits_for_room;
+                    any vmsplice_waits_for_room;
+                    any vmsplice_waits_for_bytes;
+                    any ends_of_pipes;
+                    any nonblock_flag;
+                    any nonblocking_descriptors;
+                    any offsets;
+                }
+                sendfiles {
+                    any to_a_slow_tcp_reader;
+                    any to_a_slow_unix_reader;
+                    any to_a_slow_pipe_reader;
+                    any to_a_full_pipe_and_socket;
+                    any offsets;
+                    any nonblocking_socket;
+                    any send_timeout;
+                    any reader_goes_away;
+                    any copy_file_range_counts;
+                    any header_then_file;
+                }
+                batches {
+                    any recvmmsg_waits_for_one;
+                    any recvmmsg_takes_what_is_there;
+                    any recvmmsg_waits_for_all;
+                    any recvmmsg_timeout;
+                    any recvmmsg_receive_timeout;
+                    any sendmmsg_waits_for_room;
+                    any sendmmsg_counts_a_part;
+                    any preadv2_waits;
+                    any pwritev2_waits;
+                    any places_and_nonblocking;
+                }
+                io_copies {
+                    any child_to_file;
+                    any child_to_socket;
+                    any socket_to_child;
+                    any file_to_socket;
+                    any pipe_to_file_and_pipe;
+                    any file_to_file;
+                    any relay_with_half_close;
+                }
+                fifos {
+                    any readers_first;
+                    any writers_first;
+                    identity stream_readers_first;
+                    identity stream_writers_first;
+                    any nonblocking_open;
+                    any opened_again_and_again;
+                }
+                lingers {
+                    any close_waits_for_the_reader;
+                    any drop_waits_for_the_reader;
+                    any dup2_waits_for_the_reader;
+                    any last_duplicate_waits;
+                    any shutdown_then_close;
+                    any nothing_to_send;
+                    any zero_resets;
+                    any time_runs_out;
+                }
+                numbers {
+                    any open_makes_it_nonblocking;
+                    any timer_is_waited_for;
+                    any right_is_waited_for;
+                    any right_is_nonblocking;
+                    any nonblocking_through_a_second_number;
+                    any blocking_through_a_second_number;
+                    any dup2_over_a_number_in_use;
+                    any nonblocking_set_under_stream_readers;
+                    any nonblocking_set_under_other_readers;
+                }
+                resets {
+                    any reset_under_a_tcp_write;
+                    any close_under_a_unix_write;
+                    any close_under_a_pipe_write;
+                    any reset_under_waitall;
+                    any reset_under_a_receive;
+                    any reset_under_poll;
+                    any unread_bytes_reset_a_unix_reader;
+                    any reset_for_many_writers;
+                }
+                connects {
+                    any again_on_one_socket;
+                    any send_timeout_on_a_full_backlog;
+                    any nonblocking_connect;
+                    any unix_backlog_is_waited_for;
+                    any send_timeout_on_a_unix_backlog;
+                    any unix_listener_goes_away;
+                    any accept_without_a_listener;
+                    any shutdown_of_a_listener;
+                    any receive_timeout_of_a_listener;
+                }
+                receive_flags {
+                    any peek_waitall_on_unix;
+                    any peek_waitall_on_tcp;
+                    any waitall_with_credentials;
+                    any waitall_with_timestamp;
+                    any rights_end_waitall;
+                    any waitall_with_a_part;
+                    any waitall_without_waiting;
+                    any low_water_with_a_part_on_tcp;
+                    any low_water_with_nothing_on_tcp;
+                    any low_water_with_a_part_on_unix;
+                    any low_water_with_nothing_on_unix;
+                    any low_water_is_not_reached;
+                    any low_water_above_the_request;
+                    any low_water_on_datagrams;
+                    any low_water_through_a_second_number;
+                    any data_comes_before_the_error;
+                    any nothing_is_no_datagram;
+                    any bytes_are_thrown_away;
+                }
+                turns {
+                    any pings_to_itself;
+                    any pings_over_the_loopback;
+                    any pipes_that_are_never_empty;
+                    any files_without_end;
+                    any reads_that_say_eagain;
+                    any looks_that_find_nothing;
+                    any polls_without_time;
+                    any epolls_without_waits;
+                    any yields_and_empty_sleeps;
+                    any streams_that_never_rest;
+                }
+                bad_pointers {
+                    any reads;
+                    any writes;
+                    any messages;
+                    any batches;
+                    any waits;
+                    any connects;
+                    any offsets;
+                    any receives_wait_first;
+                    any half_a_buffer;
+                }
+                poll_files {
+                    any file_is_ready;
+                    any silent_file_and_a_pipe;
+                    any silent_files_anywhere;
+                    any silent_file_and_an_end;
+                    any silent_files_alone;
+                    any many_silent_files;
+                    any epoll_refuses_files;
+                }
+                signals {
+                    any sigwait_lets_others_run;
+                    any pending_signals_are_taken;
+                    any sigtimedwait;
+                    any sigwaitinfo_brings_values;
+                    any many_waiters;
+                    any signal_descriptor;
+                }
+                held_locks {
+                    any flock_waiters;
+                    any shared_flock_waiters;
+                    any description_lock_waiters;
+                    any record_lock_waiters;
+                    identity joiners_of_threads;
+                    identity chain_of_joiners;
+                }
                 process {
                     any output;
                     any wait_lets_others_run;

@@ -271,6 +271,7 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ),
     ("crates/runtime/tests/**", "calls libc as foreign code does"),
     ("conformance/src/raw.rs", "calls libc as foreign code does"),
+    ("conformance/src/raw/**", "calls libc as foreign code does"),
     ("conformance/src/probe.rs", "vouches for light coroutines"),
     ("stress/src/light.rs", "vouches for light coroutines"),
     ("benches/src/silken_side/mod.rs", "vouches for light coroutines"),

@@ -67,6 +67,11 @@ impl<T> Unit<T> {
         self.try_join().unwrap_or_else(|payload| resume_unwind(payload))
     }
 
+    /// Whether the unit has left its result.
+    pub fn has_ended(&self) -> bool {
+        self.result.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Waits and returns the result or the panic payload.
     pub fn try_join(self) -> thread::Result<T> {
         self.join.join()?;
