@@ -113,14 +113,15 @@ fn wild_on_coroutine(light: bool) {
 
 /// The frame is near the top of a stack of 256 KiB: an address that far below, and a little more, lies in the guard.
 fn into_own_guard() {
-    let handle = silken::spawn(|| {
+    const STACK_BYTES: usize = 256 * 1024;
+    let handle = silken::Builder::new().stack_size(STACK_BYTES).spawn(|| {
         let local = 0u8;
         let top = (&raw const local as usize).next_multiple_of(4096);
-        let address = (top - 264 * 1024) as *mut u8;
+        let address = (top - STACK_BYTES - 8 * 1024) as *mut u8;
         // SAFETY: S9 is what is tested: the fault ends the process.
         unsafe { std::hint::black_box(address).write_volatile(1) };
     });
-    let _ = handle.join();
+    let _ = handle.unwrap().join();
 }
 
 fn sent_signal() {

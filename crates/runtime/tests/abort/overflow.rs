@@ -8,6 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 pub(super) const ABORTS: End = End::Signals(&[libc::SIGABRT]);
 
+/// A debug build has frames several times as large.
+const DEFAULT_STACK: &str = if cfg!(debug_assertions) {
+    ") has overflowed its stack of 1048576 bytes; "
+} else {
+    ") has overflowed its stack of 524288 bytes; "
+};
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new(
@@ -18,13 +25,15 @@ pub(super) fn cases() -> Vec<Case> {
         .says(&[
             "silken: coroutine 'deep' (id ",
             "abort/overflow.rs:",
-            ") has overflowed its stack of 262144 bytes\n",
+            DEFAULT_STACK,
+            "; more: Builder::stack_size or SILKEN_STACK_SIZE; locks that it held stay held\n",
         ])
         .says_not(&["the process ends"]),
         Case::new("a_light_coroutine_overflows", || overflow_and_go_on(true), End::Returns)
             .says(&[
                 "silken: coroutine 'deep' (id ",
-                ") has overflowed its stack of 262144 bytes\n",
+                DEFAULT_STACK,
+                "; more: Builder::stack_size or SILKEN_STACK_SIZE; locks that it held stay held\n",
             ])
             .says_not(&["the process ends"]),
         Case::new(
@@ -120,7 +129,11 @@ fn address_of_frame() -> usize {
 }
 
 fn overflow_and_go_on(light: bool) {
-    const STACK_BYTES: usize = 256 * 1024;
+    const STACK_BYTES: usize = if cfg!(debug_assertions) {
+        1024 * 1024
+    } else {
+        512 * 1024
+    };
     runtime(2)
         .run(move || {
             let stop = Arc::new(AtomicBool::new(false));

@@ -466,3 +466,58 @@ fn in_the_child_of_a_fork_every_hook_passes() {
         }
     });
 }
+
+/// Many who look up one name at the same time share look-ups: each gets a list of its own.
+#[test]
+fn one_name_is_looked_up_for_many() {
+    run(|| {
+        let handles: Vec<_> = (0..300_u16)
+            .map(|port| {
+                silken::spawn(move || {
+                    let found: Vec<_> = ("localhost", port).to_socket_addrs().unwrap().collect();
+                    let loopback = found.iter().filter(|address| address.ip().is_loopback()).count();
+                    loopback == found.len() && found.iter().all(|address| address.port() == port)
+                })
+            })
+            .collect();
+        assert!(handles.into_iter().all(|handle| handle.join().unwrap()));
+        let nowhere: Vec<_> = (0..20)
+            .map(|_| silken::spawn(|| ("no-such-host.invalid", 80).to_socket_addrs().is_err()))
+            .collect();
+        assert!(nowhere.into_iter().all(|handle| handle.join().unwrap()));
+    });
+}
+
+/// A burst of connects from here is longer than the listener's queue: none of them waits for its packet to be sent again.
+#[test]
+fn the_acceptor_of_a_burst_gets_its_turns() {
+    run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        const CLIENTS: usize = 300;
+        let acceptor = silken::spawn(move || {
+            for _ in 0..CLIENTS {
+                listener.accept().unwrap().0.write_all(b"x").unwrap();
+            }
+        });
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                silken::spawn(move || {
+                    let start = Instant::now();
+                    let mut stream = TcpStream::connect(address).unwrap();
+                    let took = start.elapsed();
+                    std::io::Read::read_exact(&mut stream, &mut [0]).unwrap();
+                    took
+                })
+            })
+            .collect();
+        // A lost packet is sent again after a second.
+        let late = clients
+            .into_iter()
+            .map(|client| client.join().unwrap())
+            .filter(|took| *took > Duration::from_millis(900))
+            .count();
+        acceptor.join().unwrap();
+        assert_eq!(late, 0, "connects whose packet was dropped");
+    });
+}

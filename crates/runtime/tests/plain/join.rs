@@ -131,3 +131,27 @@ fn threads_join_coroutines_and_coroutines_join_what_threads_spawned() {
         );
     });
 }
+
+#[test]
+fn who_joins_itself_panics_as_with_threads() {
+    on_all(|| {
+        let (give, take) = std::sync::mpsc::channel::<silken::JoinHandle<()>>();
+        let (say, hear) = std::sync::mpsc::channel();
+        let handle = spawn(move || {
+            let own = take.recv().unwrap();
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| own.join().is_ok()));
+            say.send(caught.is_err()).unwrap();
+        });
+        give.send(handle).unwrap();
+        assert!(hear.recv().unwrap(), "it did not panic");
+        // With a limit it is an ordinary wait that comes to its end.
+        let (give, take) = std::sync::mpsc::channel::<silken::JoinHandle<()>>();
+        let (say, hear) = std::sync::mpsc::channel();
+        let handle = spawn(move || {
+            let own = take.recv().unwrap();
+            say.send(own.join_timeout(Duration::from_millis(1)).is_err()).unwrap();
+        });
+        give.send(handle).unwrap();
+        assert!(hear.recv().unwrap());
+    });
+}

@@ -1,6 +1,7 @@
 //! What is left when main returns.
 
 use silken::{Builder, Runtime, spawn};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -185,6 +186,46 @@ fn spawns_race_with_the_end() {
         }
     }
     wait_until("the end of the workers", || threads_named("race-") == 0);
+}
+
+/// Stays until it is released, and spawns others that do the same, up to a number of them.
+fn stay(running: Arc<Mutex<HashSet<silken::CoroutineId>>>, room: Arc<AtomicUsize>, release: Arc<AtomicBool>) {
+    silken::mask_cancel(|| {
+        running.lock().unwrap().insert(silken::current().id());
+        while !release.load(Ordering::SeqCst) {
+            let takes = |room: usize| room.checked_sub(1);
+            if room.fetch_update(Ordering::SeqCst, Ordering::SeqCst, takes).is_ok() {
+                let (running, room, release) = (running.clone(), room.clone(), release.clone());
+                let _ = Builder::new().spawn(move || stay(running, room, release));
+            }
+            silken::yield_now();
+        }
+        running.lock().unwrap().remove(&silken::current().id());
+    });
+}
+
+/// A shutdown that does not wait names all who run on, also those who were spawned while it looked.
+#[test]
+fn all_who_run_on_are_reported() {
+    for round in 0..1_000_u64 {
+        let workers = 2;
+        let runtime = Runtime::builder().workers(workers).name("report").build().unwrap();
+        let running = Arc::new(Mutex::new(HashSet::new()));
+        let (room, release) = (Arc::new(AtomicUsize::new(300)), Arc::new(AtomicBool::new(false)));
+        let (its_running, its_release) = (running.clone(), release.clone());
+        runtime.spawn(move || stay(its_running, room, its_release));
+        std::thread::sleep(Duration::from_micros(round % 50));
+        let left: HashSet<silken::CoroutineId> = runtime
+            .shutdown(Duration::ZERO)
+            .left
+            .iter()
+            .map(silken::Coroutine::id)
+            .collect();
+        let running = running.lock().unwrap().clone();
+        release.store(true, Ordering::SeqCst);
+        assert!(running.is_subset(&left), "{running:?} run, {left:?} were reported");
+    }
+    wait_until("the end of the workers", || threads_named("report-") == 0);
 }
 
 /// A job that was submitted between the last look for coroutines and the first refusal is cancelled or reported. The moment of the submission is

@@ -75,3 +75,46 @@ fn may_replace_a_descriptor() {
         is_over.store(true, SeqCst);
     }
 }
+
+extern "C" fn swap_numbers(_: c_int) {
+    // SAFETY: S7: numbers of ours, the second of which drivers know.
+    unsafe { libc::dup2(NEW.load(SeqCst), OLD.load(SeqCst)) };
+}
+
+/// Runtimes end while a handler replaces a descriptor that each of them has waited for: their drivers give up the registration under the lock that a
+/// handler would have to take.
+#[test]
+fn may_replace_descriptors_while_runtimes_end() {
+    let _alone = alone();
+    handle(libc::SIGUSR1, swap_numbers, libc::SA_ONSTACK | libc::SA_RESTART);
+    let [(old, mut old_end), (new, _new_end)] = std::array::from_fn(|_| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        (reader.into_raw_fd(), writer)
+    });
+    // SAFETY: S7: a number of ours.
+    let number = unsafe { libc::dup(old) };
+    OLD.store(number, SeqCst);
+    NEW.store(old, SeqCst);
+    for round in 0..300 {
+        let runtime = runtime(1);
+        let worker = runtime.spawn(own_thread).join().unwrap();
+        let reader = runtime.spawn(move || read_byte(number));
+        std::thread::sleep(SOON / 500);
+        old_end.write_all(b"x").unwrap();
+        let outcome = reader.join_timeout(PATIENCE);
+        assert_eq!(
+            outcome.expect("it waits for the pipe").unwrap(),
+            Some(b'x'),
+            "round {round}"
+        );
+        // The worker is about to end, and its driver with it.
+        let ender = std::thread::spawn(move || drop(runtime));
+        // SAFETY: S7: numbers only; the thread may be gone.
+        while unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), worker, libc::SIGUSR1) } == 0 {}
+        ender.join().unwrap();
+    }
+    for fd in [old, new, number] {
+        // SAFETY: S7: numbers of ours.
+        unsafe { libc::close(fd) };
+    }
+}

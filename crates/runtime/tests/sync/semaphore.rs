@@ -146,3 +146,41 @@ fn too_many_permits() {
     let semaphore = Semaphore::new(Semaphore::MAX_PERMITS);
     semaphore.add_permits(1);
 }
+
+/// Refused while somebody waits, and the panic's hook waits and uses the semaphore: so it is under no lock.
+#[test]
+fn too_many_permits_are_refused_outside_the_lock() {
+    static USED_BY_HOOK: std::sync::Mutex<Option<Arc<Semaphore>>> = std::sync::Mutex::new(None);
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let text = info.payload().downcast_ref::<String>().map_or("", String::as_str);
+            let semaphore = USED_BY_HOOK.lock().unwrap().clone();
+            match semaphore.filter(|_| text.contains("MAX_PERMITS")) {
+                Some(semaphore) => {
+                    silken::sleep(SHORT);
+                    assert!(semaphore.try_acquire_many(5).is_err());
+                }
+                None => before(info),
+            }
+        }));
+    });
+    on_coroutines(|world| {
+        let semaphore = Arc::new(Semaphore::new(1));
+        *USED_BY_HOOK.lock().unwrap() = Some(semaphore.clone());
+        let waiter = world.spawn({
+            let semaphore = semaphore.clone();
+            move || semaphore.acquire_many(3).unwrap().forget()
+        });
+        a_moment();
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            semaphore.add_permits(Semaphore::MAX_PERMITS);
+        }));
+        assert!(refused.is_err());
+        semaphore.add_permits(2);
+        waiter.join();
+        assert_eq!(semaphore.available_permits(), 0);
+        *USED_BY_HOOK.lock().unwrap() = None;
+    });
+}
