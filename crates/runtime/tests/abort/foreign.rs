@@ -185,7 +185,7 @@ fn c_frame_below_rust() {
         let first = 0u8;
         deeper((&raw const first).expose_provenance(), &|| function(1))
     };
-    let _ = foreign(None).spawn(body).expect("a stack").join();
+    let _ = foreign(Some(256)).spawn(body).expect("a stack").join();
 }
 
 extern "C" fn compare(_left: *const c_void, _right: *const c_void) -> c_int {
