@@ -17,7 +17,7 @@
 //!
 //! # Cost
 //! An uncontended send or receive is one lock and one unlock: two atomic operations on one line. To wake costs what `unpark` costs, in batches of
-//! `BATCH` when a close wakes many. Each attempt costs a unit of the caller's budget (`coroutine/budget.rs`), found or not.
+//! `BATCH` when a close wakes many. Each attempt counts against the caller's budget (`coroutine/budget.rs`), found or not.
 //!
 //! # Rejected
 //! *Lock-free rings* (crossbeam's array and list flavours): faster where many cores meet at one channel, but a hand-off to a parked receiver, the exact bound,
@@ -198,7 +198,7 @@ impl<T> Channel<T> {
     /// Sends what is in `offer` if there is room for it.
     #[inline]
     pub(super) fn offer(&self, offer: &mut Option<T>) -> Result<(), TrySendError<()>> {
-        budget::spend(budget::CALL);
+        budget::spend();
         let mut block = None;
         loop {
             match self.locked(|state| state.send(offer, self.capacity, &mut block)) {
@@ -236,7 +236,7 @@ impl<T> Channel<T> {
     /// As [`try_recv`](Self::try_recv); the message comes to `place`. A large one is moved as seldom as may be.
     #[inline]
     fn try_recv_into(&self, place: &mut MaybeUninit<T>) -> Result<(), TryRecvError> {
-        budget::spend(budget::CALL);
+        budget::spend();
         let mut block = None;
         loop {
             match self.locked(|state| state.receive(place, self.capacity, &mut block)) {

@@ -24,7 +24,7 @@ pub(crate) struct Slots {
     pub(crate) link: Cell<*const WorkerLink>,
     /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code there.
     pub(crate) critical: Cell<u32>,
-    /// What was done since the last time that its owner gave way (`budget.rs`).
+    /// Calls since the last time that its owner gave way (`budget.rs`).
     pub(super) spent: Cell<u32>,
 }
 
@@ -87,11 +87,11 @@ pub(crate) fn bind_worker_thread(link: *const WorkerLink) {
     });
 }
 
-/// Counts what was done, up to a limit, where the count begins anew; says whether it has come there.
+/// Counts a call, up to a limit, where the count begins anew; says whether it has come there.
 #[inline(always)]
-pub(super) fn count_spent(units: u32, limit: u32) -> bool {
+pub(super) fn count_spent(limit: u32) -> bool {
     SLOTS.with(|slots| {
-        let spent = slots.spent.get() + units;
+        let spent = slots.spent.get() + 1;
         let is_over = spent >= limit;
         slots.spent.set(if is_over { 0 } else { spent });
         is_over

@@ -246,7 +246,7 @@ pub(crate) fn share(original: RawFd, copy: RawFd) {
     if process::is_foreign() {
         return;
     }
-    let traits = existing(original).map_or(0, |entry| entry.facts() & (OF_DESCRIPTION | FOREIGN));
+    let traits = existing(original).map_or(0, Entry::traits);
     for fd in [original, copy] {
         if let Some(entry) = existing_or_new(fd) {
             // The epoch is behind, so that the next wait asks.
@@ -386,7 +386,7 @@ impl Entry {
         }
     }
 
-    /// What a description's options are known to be, to be restored if a call that was to replace it has failed.
+    /// What is known of the description, whatever its number is.
     pub(crate) fn traits(&self) -> u32 {
         self.facts() & (OF_DESCRIPTION | FOREIGN)
     }

@@ -78,6 +78,16 @@ pub(crate) enum Direction {
     Write = 1,
 }
 
+impl Direction {
+    /// What `poll` calls it.
+    pub(crate) fn poll_event(self) -> i16 {
+        match self {
+            Direction::Read => libc::POLLIN,
+            Direction::Write => libc::POLLOUT,
+        }
+    }
+}
+
 const STICKY: u64 = 1;
 const REGISTERED: u64 = 2;
 const TICK: u64 = 4;

@@ -29,7 +29,7 @@ use crate::driver::timers;
 use crate::offload;
 use crate::sys::raw::{self, Errno};
 use crate::sys::{clock, process, socket};
-use libc::{c_int, pollfd, sockaddr, socklen_t};
+use libc::{c_int, sockaddr, socklen_t};
 use silken_interpose::next;
 use std::ptr;
 
@@ -57,18 +57,19 @@ unsafe fn accept_on_coroutine(
     let accepted = take(fd, entry, 0, |how| match how {
         Try::Blocking => accept(),
         Try::Now => {
-            {
+            let is_contended = {
                 let _critical = Critical::enter();
                 let _accepting = entry.accepting.lock();
-                match look(fd, libc::POLLIN) {
+                match socket::events_now(fd, libc::POLLIN) {
                     // Asked before each wait, not for each connection.
                     0 if socket::listens(fd) => return Err(Errno::AGAIN),
-                    0 => {}
-                    _ if has_other_acceptors(entry) => {}
+                    // What does not listen never becomes ready, and is refused at once.
+                    0 => false,
+                    _ if has_other_acceptors(entry) => true,
                     _ => return accept(),
                 }
-            }
-            if has_other_acceptors(entry) {
+            };
+            if is_contended {
                 let (address, address_bytes) = (address.expose_provenance(), address_bytes.expose_provenance());
                 // SAFETY: S5: the caller lends both, and waits until the call has ended.
                 return offload::wait_out(move || unsafe {
@@ -80,7 +81,6 @@ unsafe fn accept_on_coroutine(
                     )
                 });
             }
-            // What does not listen never becomes ready, and is refused at once.
             accept()
         }
     })?;
@@ -106,28 +106,20 @@ fn begin_accepted(listener: &Entry, accepted: c_int, flags: c_int) {
     }
 }
 
-/// What of the events is there now; errors as well.
-pub(super) fn look(fd: c_int, events: i16) -> i16 {
-    let mut entries = [pollfd { fd, events, revents: 0 }];
-    match socket::poll_now(&mut entries, Some(0)) {
-        Ok(_) => entries[0].revents,
-        // The call that follows reports it.
-        Err(_) => libc::POLLERR,
-    }
-}
-
 /// # Safety
 /// S5, S7: the contract of connect.
 unsafe fn connect_on_coroutine(fd: c_int, address: *const sockaddr, address_bytes: socklen_t) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the address.
     let connect = || unsafe { socket::connect(fd, address, address_bytes) };
-    if fd_table::entry(fd).is_some_and(|entry| entry.kind(fd) == Kind::InetStream) {
+    let Some(entry) = fd_table::entry(fd) else {
+        return connect();
+    };
+    if entry.kind(fd) == Kind::InetStream {
         budget::before_connect();
     }
-    let entry = match fd_table::entry(fd) {
-        Some(entry) if may_wait(fd, entry) && entry.blocks(fd) => entry,
-        _ => return connect(),
-    };
+    if !may_wait(fd, entry) || !entry.blocks(fd) {
+        return connect();
+    }
     let forgotten = {
         let _critical = Critical::enter();
         entry.readiness.forget_ends()
@@ -175,7 +167,7 @@ fn connect_and_wait(
             Err(Errno::AGAIN) => full_backlog.pause()?,
             Err(pending @ (Errno::INPROGRESS | Errno::ALREADY)) => loop {
                 // At once too: a peer on this machine has answered before the call is back.
-                if look(fd, libc::POLLOUT) != 0 {
+                if socket::events_now(fd, libc::POLLOUT) != 0 {
                     return match connect() {
                         // Another call has heard of the success.
                         Err(Errno(libc::EISCONN)) => Ok(0),
@@ -219,7 +211,8 @@ fn set_nonblocking(fd: c_int, nonblocking: bool) {
 pub(super) struct FullBacklog {
     fd: c_int,
     entry: &'static Entry,
-    deadline_ns: Option<u64>,
+    /// Outer `None`: not asked yet.
+    deadline_ns: Option<Option<u64>>,
     pause_ns: u64,
 }
 
@@ -233,13 +226,18 @@ impl FullBacklog {
         }
     }
 
+    /// When the sender's patience ends; it begins with the first question.
+    pub(super) fn deadline_ns(&mut self) -> Option<u64> {
+        *self.deadline_ns.get_or_insert_with(|| {
+            let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);
+            timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns))
+        })
+    }
+
     #[cold]
     pub(super) fn pause(&mut self) -> Result<(), Errno> {
+        let deadline_ns = self.deadline_ns().unwrap_or(u64::MAX);
         let now_ns = clock::now_ns();
-        let deadline_ns = *self.deadline_ns.get_or_insert_with(|| {
-            let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);
-            timeout_ns.map_or(u64::MAX, |timeout_ns| now_ns.saturating_add(timeout_ns))
-        });
         if now_ns >= deadline_ns {
             return Err(Errno::AGAIN);
         }
@@ -262,7 +260,7 @@ pub(crate) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, addres
         let accepted = unsafe { next::accept(fd, address, address_bytes) };
         return super::makers::made(accepted);
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     // SAFETY: S7: as above.
     answer(unsafe { accept_on_coroutine(fd, address, address_bytes, 0) }) as c_int
 }
@@ -282,7 +280,7 @@ pub(crate) unsafe extern "C" fn accept4(
         let accepted = unsafe { next::accept4(fd, address, address_bytes, flags) };
         return super::makers::made(accepted);
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     // SAFETY: S7: as above.
     answer(unsafe { accept_on_coroutine(fd, address, address_bytes, flags) }) as c_int
 }
@@ -296,7 +294,7 @@ pub(crate) unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, add
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::connect(fd, address, address_bytes) };
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     // SAFETY: S7: as above.
     answer(unsafe { connect_on_coroutine(fd, address, address_bytes) }) as c_int
 }

@@ -7,6 +7,7 @@
 //! `preadv2` at the file's own position (-1) is `readv`; with flags a thread of the offload pool makes it. With an offset it reads what has positions and never waits for others.
 
 use super::errno::{answer, caller};
+use super::files::elsewhere;
 use super::io::{self, hooks};
 use super::lent::faults;
 use super::patience::{Patience, Stop};
@@ -14,9 +15,8 @@ use super::{makers, messages, parts};
 use crate::coroutine::budget;
 use crate::driver::fd_table::{self, Kind};
 use crate::driver::readiness::Direction;
-use crate::offload;
 use crate::sys::raw::Errno;
-use crate::sys::{clock, copy};
+use crate::sys::{clock, copy, file};
 use libc::{c_int, c_uint, iovec, mmsghdr, off_t, ssize_t, timespec};
 use silken_interpose::next;
 
@@ -100,7 +100,7 @@ pub(super) unsafe extern "C" fn recvmmsg(
         unsafe { makers::received_batch(messages, received) };
         return received;
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     // SAFETY: S5: null or the caller's, readable.
     let limit_ns = unsafe { timeout.as_ref() }.map(clock::timespec_to_ns);
     let count = message_count as usize;
@@ -201,7 +201,7 @@ pub(super) unsafe extern "C" fn sendmmsg(
         // SAFETY: S7: the caller's arguments under the caller's contract.
         unsafe { next::sendmmsg(fd, messages, message_count, flags) }
     } else {
-        budget::spend(budget::CALL);
+        budget::spend();
         let count = (message_count as usize).min(MESSAGES_MAX);
         // SAFETY: S7: as above.
         answer(unsafe { send_batch(fd, messages, count, flags) }) as c_int
@@ -211,11 +211,27 @@ pub(super) unsafe extern "C" fn sendmmsg(
     sent
 }
 
-/// Whether such a call may wait for others.
-fn waits_with_flags(fd: c_int, offset: off_t, flags: c_int) -> bool {
-    offset == -1
+/// `preadv2` or `pwritev2`, as the kernel has it.
+type Vectored = unsafe fn(c_int, *const iovec, c_int, off_t, c_int) -> Result<usize, Errno>;
+
+/// Such a call where it is not simply `readv` or `writev`: on a thread if it may wait for others.
+///
+/// # Safety
+/// S5, S7: the contract of the call.
+unsafe fn with_flags(
+    call: Vectored,
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    offset: off_t,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    let waits = offset == -1
         && flags & libc::RWF_NOWAIT == 0
-        && fd_table::entry(fd).is_some_and(|entry| entry.kind(fd) != Kind::Plain && entry.blocks(fd))
+        && fd_table::entry(fd).is_some_and(|entry| entry.kind(fd) != Kind::Plain && entry.blocks(fd));
+    // SAFETY: S5, S7: the caller's contract, who waits until the call has ended.
+    let call = move |parts| unsafe { call(fd, parts, count, offset, flags) };
+    if waits { elsewhere(parts, call) } else { call(parts) }
 }
 
 /// # Safety
@@ -227,20 +243,12 @@ unsafe fn read_with_flags(
     offset: off_t,
     flags: c_int,
 ) -> Result<usize, Errno> {
-    if offset == -1 && flags == 0 {
+    match (offset, flags) {
         // SAFETY: S5, S7: the caller's contract.
-        return unsafe { io::read_parts(fd, parts, count) };
+        (-1, 0) => unsafe { io::read_parts(fd, parts, count) },
+        // SAFETY: S5, S7: the caller's contract.
+        _ => unsafe { with_flags(file::preadv2, fd, parts, count, offset, flags) },
     }
-    if waits_with_flags(fd, offset, flags) {
-        let parts = parts.expose_provenance();
-        return offload::wait_out(move || {
-            let parts = std::ptr::with_exposed_provenance(parts);
-            // SAFETY: S5: the caller's contract, who waits until the call has ended.
-            unsafe { crate::sys::file::preadv2(fd, parts, count, offset, flags) }
-        });
-    }
-    // SAFETY: S5, S7: the caller's contract.
-    unsafe { crate::sys::file::preadv2(fd, parts, count, offset, flags) }
 }
 
 /// # Safety
@@ -252,20 +260,12 @@ unsafe fn write_with_flags(
     offset: off_t,
     flags: c_int,
 ) -> Result<usize, Errno> {
-    if offset == -1 && flags == 0 {
+    match (offset, flags) {
         // SAFETY: S5, S7: the caller's contract.
-        return unsafe { io::write_parts(fd, parts, count) };
+        (-1, 0) => unsafe { io::write_parts(fd, parts, count) },
+        // SAFETY: S5, S7: the caller's contract.
+        _ => unsafe { with_flags(file::pwritev2, fd, parts, count, offset, flags) },
     }
-    if waits_with_flags(fd, offset, flags) {
-        let parts = parts.expose_provenance();
-        return offload::wait_out(move || {
-            let parts = std::ptr::with_exposed_provenance(parts);
-            // SAFETY: S5: the caller's contract, who waits until the call has ended.
-            unsafe { crate::sys::file::pwritev2(fd, parts, count, offset, flags) }
-        });
-    }
-    // SAFETY: S5, S7: the caller's contract.
-    unsafe { crate::sys::file::pwritev2(fd, parts, count, offset, flags) }
 }
 
 hooks! {

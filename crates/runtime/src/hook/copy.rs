@@ -71,13 +71,6 @@ impl Side {
         self.entry.known_kind().is_socket()
     }
 
-    fn events(&self) -> i16 {
-        match self.direction {
-            Direction::Read => libc::POLLIN,
-            Direction::Write => libc::POLLOUT,
-        }
-    }
-
     fn blocks(&self) -> bool {
         self.entry.blocks(self.fd)
     }
@@ -103,7 +96,7 @@ fn transfer(
         let seen = sides.each_ref().map(|side| side.entry.readiness.look(side.direction));
         let mut asked = sides.each_ref().map(|side| pollfd {
             fd: side.fd,
-            events: side.events(),
+            events: side.direction.poll_event(),
             revents: 0,
         });
         let is_known = socket::poll_now(&mut asked, Some(0)).is_ok();
@@ -384,7 +377,7 @@ pub(super) unsafe extern "C" fn tee(from: c_int, to: c_int, bytes: size_t, flags
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::tee(from, to, bytes, flags) };
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     if bytes == 0 {
         return answer(copy::tee(from, to, 0, flags));
     }

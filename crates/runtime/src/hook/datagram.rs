@@ -13,16 +13,16 @@
 //!
 //! A queue is full also where the sender's own buffer is: then its socket is not writable, and an event will come, as of other sockets.
 
-use super::accept_connect::{FullBacklog, look};
+use super::accept_connect::FullBacklog;
 use super::errno::cancelled;
 use super::io::Try;
+use super::own::Own;
 use super::patience::{Patience, Stop};
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{self, Entry, Kind};
 use crate::driver::readiness::Direction;
-use crate::sys::file::Descriptor;
 use crate::sys::raw::{self, Errno};
-use crate::sys::{clock, socket};
+use crate::sys::socket;
 use libc::{sa_family_t, sockaddr, socklen_t};
 use std::os::fd::RawFd;
 
@@ -74,7 +74,7 @@ pub(super) unsafe fn send_to(
         }
         // SAFETY: S5: the call above has read it.
         let is_unix = unsafe { receiver.is_unix() };
-        if is_unix && entry.blocks(fd) && look(fd, libc::POLLOUT) != 0 {
+        if is_unix && entry.blocks(fd) && socket::events_now(fd, libc::POLLOUT) != 0 {
             full_queue
                 .get_or_insert_with(|| FullQueue::new(fd, entry))
                 .wait(receiver)?;
@@ -92,7 +92,6 @@ pub(super) unsafe fn send_to(
 
 /// The waits of one send to a Unix socket whose queue is full.
 struct FullQueue {
-    deadline_ns: Option<u64>,
     /// `None`: not made yet.
     probe: Option<Option<Probe>>,
     /// The message may go through the probe.
@@ -103,9 +102,7 @@ struct FullQueue {
 impl FullQueue {
     #[cold]
     fn new(fd: RawFd, entry: &'static Entry) -> Self {
-        let timeout_ns = entry.timeout_ns(fd, Direction::Write);
         Self {
-            deadline_ns: timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns)),
             probe: None,
             is_way: socket::is_unnamed(fd),
             pauses: FullBacklog::new(fd, entry),
@@ -124,23 +121,22 @@ impl FullQueue {
     fn wait(&mut self, receiver: Receiver) -> Result<(), Errno> {
         let probe = self.probe.get_or_insert_with(|| Probe::connect(receiver).ok());
         match probe {
-            Some(probe) if probe.wait(self.deadline_ns)? => Ok(()),
+            Some(probe) if probe.wait(self.pauses.deadline_ns())? => Ok(()),
             // Not made, or not to be registered.
             _ => self.pauses.pause(),
         }
     }
 }
 
-/// A socket that is connected to the receiver, known to nobody else.
-struct Probe(Descriptor);
+/// A socket that is connected to the receiver.
+struct Probe(Own);
 
 impl Probe {
     fn connect(receiver: Receiver) -> Result<Self, Errno> {
         let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: S5: no memory.
         let fd = unsafe { raw::syscall3(libc::SYS_socket, libc::AF_UNIX as usize, kind as usize, 0) }? as RawFd;
-        let probe = Self(Descriptor::new(fd));
-        fd_table::entry(fd).ok_or(Errno::NOSYS)?.begin(fd, Kind::Message, true);
+        let probe = Self(Own::new(fd, Kind::Message, true));
         // SAFETY: S5: the caller's address, which it lends.
         unsafe { socket::connect(fd, receiver.address, receiver.address_bytes) }?;
         Ok(probe)
@@ -153,7 +149,7 @@ impl Probe {
             return Ok(false);
         };
         let seen = entry.readiness.look(Direction::Write);
-        if look(fd, libc::POLLOUT) != 0 {
+        if socket::events_now(fd, libc::POLLOUT) != 0 {
             return Ok(true);
         }
         match entry.readiness.wait(fd, Direction::Write, seen, deadline_ns) {
@@ -162,12 +158,5 @@ impl Probe {
             Ok(Outcome::Woken | Outcome::Closed) => Ok(true),
             Err(_) => Ok(false),
         }
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        // Before the number is free.
-        fd_table::reset(self.0.fd());
     }
 }

@@ -161,7 +161,7 @@ pub(crate) unsafe extern "C" fn epoll_pwait2(
             unsafe { next::epoll_pwait2(fd, events, event_count, timeout, mask) }
         });
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     // SAFETY: S7: as above.
     answer(unsafe { wait_on_coroutine(fd, events, event_count, timeout_ns.flatten()) }) as c_int
 }

@@ -32,6 +32,16 @@ pub(super) fn resetting() -> fn(RawFd) {
     }
 }
 
+/// How to let a number become another file here: who waits for it tries again.
+#[inline(always)]
+pub(super) fn replacing() -> fn(RawFd) {
+    if is_runtime() {
+        fd_table::reset_later
+    } else {
+        fd_table::replace
+    }
+}
+
 /// The C form of a result.
 #[inline(always)]
 pub(super) fn answer(result: Result<usize, Errno>) -> isize {

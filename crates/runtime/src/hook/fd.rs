@@ -15,7 +15,7 @@
 //!
 //! Not followed: flags that another process changes on a description which it shares with us, and inline system calls.
 
-use super::errno::{answer, caller, is_runtime, resetting};
+use super::errno::{answer, caller, is_runtime, replacing, resetting};
 use super::{file_lock, makers};
 use crate::coroutine::Core;
 use crate::driver::fd_table::{self, Entry, Kind, Trait};
@@ -91,11 +91,7 @@ fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
     if fd == target {
         return call();
     }
-    let replacing = if is_runtime() {
-        fd_table::reset_later
-    } else {
-        fd_table::replace
-    };
+    let replacing = replacing();
     let is_slow = closes_slowly(target);
     let traits = fd_table::existing(target).map_or(0, Entry::traits);
     replacing(target);
@@ -218,12 +214,17 @@ extern "C" fn note_option(fd: c_int, level: c_int, name: c_int) {
 }
 
 fn note_trait(fd: c_int, what: Trait) {
-    if !is_runtime()
-        && !process::is_foreign()
-        && let Some(entry) = fd_table::entry(fd)
-    {
+    if let Some(entry) = noted(fd) {
         entry.set_trait(what);
     }
+}
+
+/// The entry in which something is to be noted of a description: not by the runtime, nor in a child of its process.
+pub(super) fn noted(fd: c_int) -> Option<&'static Entry> {
+    if is_runtime() || process::is_foreign() {
+        return None;
+    }
+    fd_table::entry(fd)
 }
 
 /// # Safety

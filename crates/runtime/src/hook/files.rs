@@ -10,7 +10,7 @@ use crate::driver::readiness::Direction;
 use crate::offload;
 use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
-use libc::{c_int, iovec, pollfd};
+use libc::{c_int, iovec};
 use std::ptr;
 
 /// One call on a pollable file that is no socket. `elsewhere` makes it where it may wait.
@@ -38,25 +38,20 @@ pub(super) fn file_now(
     if direction == Direction::Read && file::is_untold_terminal(fd) {
         return elsewhere();
     }
-    let events = match direction {
-        Direction::Read => libc::POLLIN,
-        Direction::Write => libc::POLLOUT,
-    };
-    match socket::poll_now(&mut [pollfd { fd, events, revents: 0 }], Some(0)) {
-        Ok(0) => Err(Errno::AGAIN),
+    match socket::events_now(fd, direction.poll_event()) {
+        0 => Err(Errno::AGAIN),
         _ => plain(),
     }
 }
 
-/// A read on a thread of the offload pool.
-///
-/// # Safety
-/// S5, S7: the contract of readv.
+/// A vectored call on a thread of the offload pool.
 #[cold]
-pub(super) unsafe fn read_elsewhere(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
+pub(super) fn elsewhere(
+    parts: *const iovec,
+    mut call: impl FnMut(*const iovec) -> Result<usize, Errno> + Send + 'static,
+) -> Result<usize, Errno> {
     let parts = parts.expose_provenance();
-    // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
-    offload::wait_out(move || unsafe { file::readv(fd, ptr::with_exposed_provenance(parts), count) })
+    offload::wait_out(move || call(ptr::with_exposed_provenance(parts)))
 }
 
 /// Whether it may be a write to an eventfd that its counter has no room for.
@@ -93,7 +88,6 @@ pub(super) unsafe fn write_when_ready(
         // SAFETY: S5: the caller lends the parts.
         return unsafe { file::writev(fd, parts, count) };
     }
-    let parts = parts.expose_provenance();
     // SAFETY: S5: as above; the caller waits until the call has ended.
-    offload::wait_out(move || unsafe { file::writev(fd, ptr::with_exposed_provenance(parts), count) })
+    elsewhere(parts, move |parts| unsafe { file::writev(fd, parts, count) })
 }

@@ -37,7 +37,7 @@
 
 use super::datagram::{Receiver, send_to};
 use super::errno::{answer, caller};
-use super::files::{file_now, read_elsewhere, write_when_ready};
+use super::files::{elsewhere, file_now, write_when_ready};
 use super::messages::{receive_as_message, receive_message, transmit_message};
 use super::parts::{self, Parts};
 use super::patience::{Patience, Stop};
@@ -284,11 +284,9 @@ unsafe fn receive(
     }
     match entry.kind(fd) {
         Kind::InetStream if flags & libc::MSG_PEEK != 0 => peek_all(fd, entry, bytes, |how| at(0, flags | how.flags())),
-        Kind::InetStream | Kind::Stream if flags & libc::MSG_PEEK == 0 => {
-            move_all(fd, entry, Direction::Read, bytes, |done, how| {
-                at(done, flags | how.flags())
-            })
-        }
+        Kind::InetStream => move_all(fd, entry, Direction::Read, bytes, |done, how| {
+            at(done, flags | how.flags())
+        }),
         _ => take(fd, entry, 0, |how| at(0, flags | how.flags())),
     }
 }
@@ -367,10 +365,10 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
         Kind::Pollable => {
             // SAFETY: S5: the caller lends the parts.
             let nowait = || unsafe { file::readv_nowait(fd, parts, count) };
-            // SAFETY: S5, S7: the caller's contract.
-            let elsewhere = || unsafe { read_elsewhere(fd, parts, count) };
+            // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
+            let waiting = || elsewhere(parts, move |parts| unsafe { file::readv(fd, parts, count) });
             take(fd, entry, 0, |how| match how {
-                Try::Now => file_now(fd, entry, Direction::Read, nowait, plain, elsewhere),
+                Try::Now => file_now(fd, entry, Direction::Read, nowait, plain, waiting),
                 Try::Blocking => plain(),
             })
         }
@@ -507,7 +505,7 @@ macro_rules! hooks {
                 // SAFETY: S7: the caller's arguments under the caller's contract.
                 return unsafe { next::$name($($p),*) };
             }
-            $crate::coroutine::budget::spend($crate::coroutine::budget::CALL);
+            $crate::coroutine::budget::spend();
             // SAFETY: S7: as above.
             answer(unsafe { $answer }) as $r
         }

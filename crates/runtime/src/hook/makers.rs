@@ -20,14 +20,13 @@
 //! CLONE_PIDFD, `pidfd_spawn`); and descriptors that libc uses for itself. `close_range` with CLOSE_RANGE_UNSHARE gives the calling thread a
 //! table of its own, of which nothing here knows.
 
-use super::errno::{errno, is_runtime, resetting};
+use super::errno::{errno, replacing, resetting};
 use super::lent::{Lent, elsewhere};
-use super::{fd, fifo, messages, set_errno};
+use super::{fd, fifo, messages, parts, set_errno};
 use crate::driver::fd_table::{self, Entry, Trait};
-use crate::sys::process;
 use libc::{
-    DIR, FILE, c_char, c_int, c_uint, c_void, cmsghdr, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, pid_t, sigset_t,
-    ssize_t, termios, winsize,
+    DIR, FILE, c_char, c_int, c_uint, c_void, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, pid_t, sigset_t, ssize_t,
+    termios, winsize,
 };
 use silken_interpose::next;
 use std::ptr;
@@ -47,12 +46,8 @@ extern "C" fn closing(fd: c_int) {
 
 /// The number is about to be another file: who waits for it tries again.
 #[inline(never)]
-extern "C" fn replacing(fd: c_int) {
-    if is_runtime() {
-        fd_table::reset_later(fd);
-    } else {
-        fd_table::replace(fd);
-    }
+extern "C" fn replaced(fd: c_int) {
+    replacing()(fd);
 }
 
 /// The descriptor of a stream; -1 for one in memory. Leaves errno alone.
@@ -136,9 +131,7 @@ watchers! {
 extern "C" fn made_watcher(fd: c_int) -> c_int {
     made(fd);
     if fd >= 0
-        && !is_runtime()
-        && !process::is_foreign()
-        && let Some(entry) = fd_table::entry(fd)
+        && let Some(entry) = fd::noted(fd)
     {
         entry.set_trait(Trait::SlowClose);
     }
@@ -224,7 +217,7 @@ macro_rules! stream_replacers {
             stream: *mut FILE,
         ) -> *mut FILE {
             // SAFETY: S7: the caller's open stream.
-            replacing(unsafe { fd_of(stream) });
+            replaced(unsafe { fd_of(stream) });
             // SAFETY: S7: the caller's arguments under the caller's contract.
             let stream = unsafe { next::$name(path, mode, stream) };
             // SAFETY: S7: null or opened anew.
@@ -303,7 +296,7 @@ pub(super) unsafe extern "C" fn login_tty(fd: c_int) -> c_int {
     let result = unsafe { next::login_tty(fd) };
     if result == 0 {
         for fd in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-            replacing(fd);
+            replaced(fd);
         }
     }
     result
@@ -408,10 +401,7 @@ extern "C" fn received_description(fd: c_int) {
 
 /// Notes that others have the description as well.
 fn shared_with_others(fd: c_int) -> Option<&'static Entry> {
-    if is_runtime() || process::is_foreign() {
-        return None;
-    }
-    let entry = fd_table::entry(fd)?;
+    let entry = fd::noted(fd)?;
     entry.set_foreign();
     Some(entry)
 }
@@ -473,20 +463,18 @@ pub(super) unsafe extern "C" fn received_descriptors(message: *const msghdr) {
 /// S7: the kernel has read or written the message.
 unsafe fn each_descriptor(message: *const msghdr, visit: impl Fn(c_int)) {
     // SAFETY: S7: the caller's contract.
-    let mut part: *const cmsghdr = unsafe { libc::CMSG_FIRSTHDR(message) };
-    // SAFETY: S7: null or a header within the control bytes.
-    while let Some(header) = unsafe { part.as_ref() } {
-        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
-            // SAFETY: S7: as above.
-            let data = unsafe { libc::CMSG_DATA(part) };
-            let bytes = header.cmsg_len.saturating_sub(data.addr() - part.addr());
-            for index in 0..bytes / size_of::<c_int>() {
-                let place = data.cast::<c_int>().wrapping_add(index);
-                // SAFETY: S7: within the part; the kernel aligns to its own taste.
-                visit(unsafe { ptr::read_unaligned(place) });
-            }
+    let controls = unsafe { parts::controls(message) };
+    for (header, data) in controls {
+        if (header.cmsg_level, header.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            continue;
         }
-        // SAFETY: S7: the caller's contract.
-        part = unsafe { libc::CMSG_NXTHDR(message, part) };
+        let bytes = header
+            .cmsg_len
+            .saturating_sub(data.addr() - ptr::from_ref(header).addr());
+        for index in 0..bytes / size_of::<c_int>() {
+            let place = data.cast::<c_int>().wrapping_add(index);
+            // SAFETY: S7: within the part; the kernel aligns to its own taste.
+            visit(unsafe { ptr::read_unaligned(place) });
+        }
     }
 }

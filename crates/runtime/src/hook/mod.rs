@@ -29,6 +29,7 @@
 //! | `futex` | `syscall(SYS_futex, ..)`: every lock of std, parking_lot and what is built on them |
 //! | `sleep` | the sleeping family |
 //! | `io`, `parts` | calls that move data |
+//! | `own` | descriptors of the hooks' own |
 //! | `files` | one try on a file that is no socket |
 //! | `messages` | those with a header |
 //! | `datagram` | sends to an address |
@@ -72,6 +73,7 @@ mod makers;
 mod messages;
 mod misc;
 mod names;
+mod own;
 mod parts;
 mod patience;
 mod poll;

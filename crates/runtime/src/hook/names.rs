@@ -15,7 +15,7 @@
 use super::errno::errno;
 use super::lent::faults;
 use super::{on_coroutine, set_errno};
-use crate::coroutine::{Critical, Outcome, WaitCell, WaitReason, park};
+use crate::coroutine::{Critical, WaitCell};
 use crate::offload;
 use crate::sys::{Lock, StaticLock};
 use libc::{addrinfo, c_char, c_int, sockaddr, socklen_t};
@@ -198,12 +198,7 @@ fn publish(look_up: &Arc<LookUp>, answer: Answer) {
         LOOK_UPS.lock().retain(|other| !Arc::ptr_eq(other, look_up));
         std::mem::take(&mut *look_up.waiters.lock())
     };
-    for cell in waiters {
-        let unparker = cell.unparker();
-        if cell.settle(Outcome::Woken) {
-            unparker.unpark();
-        }
-    }
+    waiters.iter().for_each(|cell| offload::settle(cell));
 }
 
 /// The caller's part of the answer.
@@ -253,9 +248,7 @@ pub(super) unsafe extern "C" fn getaddrinfo(
             look_up
         }
         Role::Waits(look_up, cell) => {
-            while cell.outcome().is_none() {
-                park(WaitReason::Offload);
-            }
+            offload::wait_for(&cell);
             look_up
         }
     };

@@ -204,17 +204,31 @@ const CREDENTIAL_BYTES: usize = size_of::<libc::ucred>();
 /// S5: the message was received.
 unsafe fn find_control(received: &msghdr, kind: c_int) -> Option<*const u8> {
     // SAFETY: S5: the caller's contract.
-    let mut part: *const cmsghdr = unsafe { libc::CMSG_FIRSTHDR(received) };
-    // SAFETY: S5: null or a header within the control bytes that the kernel has written.
-    while let Some(header) = unsafe { part.as_ref() } {
-        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, kind) {
-            // SAFETY: S5: as above.
-            return Some(unsafe { libc::CMSG_DATA(part) });
-        }
-        // SAFETY: S5: the caller's contract.
-        part = unsafe { libc::CMSG_NXTHDR(received, part) };
-    }
-    None
+    let mut controls = unsafe { controls(received) };
+    controls
+        .find(|(header, _)| (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, kind))
+        .map(|(_, data)| data)
+}
+
+/// The headers of a message's control data, and where the data of each begins.
+///
+/// # Safety
+/// S5: the kernel has read or written the message, which stays as it is while this is used.
+pub(super) unsafe fn controls<'a>(message: *const msghdr) -> impl Iterator<Item = (&'a cmsghdr, *const u8)> {
+    // SAFETY: S5: the caller's contract.
+    let first = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: S5: null or a header within the control bytes.
+    std::iter::successors(unsafe { first.as_ref() }, move |header| {
+        // SAFETY: S5: as above.
+        let next = unsafe { libc::CMSG_NXTHDR(message, *header) };
+        // SAFETY: S5: as above.
+        unsafe { next.as_ref() }
+    })
+    .map(|header| {
+        // SAFETY: S5: as above.
+        let data = unsafe { libc::CMSG_DATA(header) };
+        (header, data.cast_const())
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::driver::fd_table::{Entry, Kind};
 use crate::driver::readiness::{Direction, Seen};
 use crate::sys::raw::Errno;
 use crate::sys::{clock, socket};
-use libc::{c_int, pollfd};
+use libc::c_int;
 
 /// Why a wait does not lead to another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +35,7 @@ pub(super) struct Patience {
 
 /// Whether the socket was shut down for reading.
 fn is_read_shut(fd: c_int) -> bool {
-    let mut entries = [pollfd {
-        fd,
-        events: libc::POLLRDHUP,
-        revents: 0,
-    }];
-    socket::poll_now(&mut entries, Some(0)).is_ok() && entries[0].revents & libc::POLLRDHUP != 0
+    socket::events_now(fd, libc::POLLRDHUP) & libc::POLLRDHUP != 0
 }
 
 impl Patience {

@@ -213,7 +213,7 @@ pub(crate) unsafe extern "C" fn ppoll(
             unsafe { next::ppoll(entries, entry_count, timeout, mask) }
         });
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     // SAFETY: S7: as above.
     answer(unsafe { poll_on_coroutine(entries, entry_count as usize, timeout_ns.flatten()) }) as c_int
 }

@@ -22,11 +22,11 @@
 
 use super::errno::{answer, caller, cancelled};
 use super::io::hooks;
+use super::own::Own;
 use crate::coroutine::{Critical, Outcome, current_core};
 use crate::driver::fd_table::{self, Kind};
 use crate::driver::readiness::Direction;
 use crate::offload::{self, turns};
-use crate::sys::file::Descriptor;
 use crate::sys::process;
 use crate::sys::raw::{self, Errno};
 use libc::{c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
@@ -76,25 +76,11 @@ pub(super) extern "C" fn after_vfork() {
     }
 }
 
-/// A descriptor of a process, known to nobody else.
-struct PidFd(Descriptor);
-
-impl PidFd {
-    fn open(pid: pid_t) -> Option<Self> {
-        // SAFETY: S5: no memory.
-        let fd = unsafe { raw::syscall2(libc::SYS_pidfd_open, pid as usize, 0) }.ok()? as RawFd;
-        if let Some(entry) = fd_table::entry(fd) {
-            entry.begin(fd, Kind::Pollable, false);
-        }
-        Some(Self(Descriptor::new(fd)))
-    }
-}
-
-impl Drop for PidFd {
-    fn drop(&mut self) {
-        // Before the number is free.
-        fd_table::reset(self.0.fd());
-    }
+/// A descriptor of a process.
+fn open_pidfd(pid: pid_t) -> Option<Own> {
+    // SAFETY: S5: no memory.
+    let fd = unsafe { raw::syscall2(libc::SYS_pidfd_open, pid as usize, 0) }.ok()?;
+    Some(Own::new(fd as RawFd, Kind::Pollable, false))
 }
 
 /// Parks until the process of a pidfd has ended, or nothing more can be learnt this way: the caller asks again in both cases. `has_ended` is asked after
@@ -144,9 +130,9 @@ unsafe fn wait4_on_coroutine(
     }
     if pid > 0
         && options & (libc::WUNTRACED | libc::WCONTINUED) == 0
-        && let Some(pid_fd) = PidFd::open(pid)
+        && let Some(pid_fd) = open_pidfd(pid)
     {
-        await_end(pid_fd.0.fd(), || false)?;
+        await_end(pid_fd.fd(), || false)?;
         match ask(options | libc::WNOHANG) {
             Ok(0) => {}
             result => return result,
@@ -223,8 +209,8 @@ unsafe fn waitid_on_coroutine(
         let mut result = None;
         match id_type {
             libc::P_PID => {
-                if let Some(pid_fd) = PidFd::open(id as pid_t) {
-                    await_end(pid_fd.0.fd(), || false)?;
+                if let Some(pid_fd) = open_pidfd(id as pid_t) {
+                    await_end(pid_fd.fd(), || false)?;
                 }
             }
             libc::P_PIDFD => await_end(id as RawFd, || {

@@ -259,7 +259,7 @@ pub(crate) unsafe extern "C" fn select(
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::select(fd_count, reads, writes, exceptions, timeout) };
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     let timeout_ns = timeout_ns.flatten();
     let deadline_ns = deadline(timeout_ns);
     let sets = Sets::new(fd_count, reads, writes, exceptions);
@@ -298,7 +298,7 @@ pub(crate) unsafe extern "C" fn pselect(
             unsafe { next::pselect(fd_count, reads, writes, exceptions, timeout, mask) }
         });
     }
-    budget::spend(budget::CALL);
+    budget::spend();
     let timeout_ns = timeout_ns.flatten();
     let sets = Sets::new(fd_count, reads, writes, exceptions);
     // SAFETY: S7: as above.

@@ -16,38 +16,26 @@
 use super::errno::{answer, caller, cancelled};
 use super::io::hooks;
 use super::lent::faults;
+use super::own::Own;
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{self, Kind};
 use crate::driver::readiness::Direction;
 use crate::offload;
 use crate::sys::clock;
-use crate::sys::file::Descriptor;
 use crate::sys::raw::Errno;
 use crate::sys::signal;
 use libc::{c_int, siginfo_t, sigset_t, timespec};
 use silken_interpose::next;
 use std::ptr;
 
-/// A descriptor that is readable while a signal of the set is pending, known to nobody else.
-struct SignalFd(Descriptor);
-
-impl SignalFd {
-    /// # Safety
-    /// S5: the set is the caller's.
-    unsafe fn open(set: *const sigset_t) -> Option<Self> {
-        // SAFETY: S5: the caller's contract.
-        let fd = unsafe { signal::descriptor(set) }.ok()?;
-        let descriptor = Self(Descriptor::new(fd));
-        fd_table::entry(fd)?.begin(fd, Kind::Pollable, true);
-        Some(descriptor)
-    }
-}
-
-impl Drop for SignalFd {
-    fn drop(&mut self) {
-        // Before the number is free.
-        fd_table::reset(self.0.fd());
-    }
+/// A descriptor that is readable while a signal of the set is pending.
+///
+/// # Safety
+/// S5: the set is the caller's.
+unsafe fn open_signalfd(set: *const sigset_t) -> Option<Own> {
+    // SAFETY: S5: the caller's contract.
+    let fd = unsafe { signal::descriptor(set) }.ok()?;
+    Some(Own::new(fd, Kind::Pollable, true))
 }
 
 /// # Safety
@@ -61,9 +49,9 @@ unsafe fn take_signal(set: *const sigset_t, info: *mut siginfo_t, timeout_ns: Op
         result => return result,
     }
     // SAFETY: S5: the caller's contract.
-    let pending = unsafe { SignalFd::open(set) };
+    let pending = unsafe { open_signalfd(set) };
     if let Some(pending) = &pending
-        && let Some(entry) = fd_table::entry(pending.0.fd())
+        && let Some(entry) = fd_table::entry(pending.fd())
     {
         loop {
             let seen = entry.readiness.look(Direction::Read);
@@ -71,7 +59,7 @@ unsafe fn take_signal(set: *const sigset_t, info: *mut siginfo_t, timeout_ns: Op
                 Err(Errno::AGAIN) => {}
                 result => return result,
             }
-            match entry.readiness.wait(pending.0.fd(), Direction::Read, seen, deadline_ns) {
+            match entry.readiness.wait(pending.fd(), Direction::Read, seen, deadline_ns) {
                 Ok(Outcome::Cancelled) => return Err(cancelled()),
                 Ok(Outcome::TimedOut) => return ask(Some(0)),
                 Ok(_) => {}

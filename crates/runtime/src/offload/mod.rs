@@ -141,9 +141,7 @@ impl Pool {
             *theirs.result.lock() = Some(result);
             settle(&theirs.done);
         }));
-        while shared.done.outcome().is_none() {
-            park(WaitReason::Offload);
-        }
+        wait_for(&shared.done);
         match critically(|| shared.result.lock().take()).expect("a settled call has a result") {
             Ok(value) => value,
             Err(payload) => resume_unwind(payload),
@@ -249,8 +247,15 @@ impl State {
     }
 }
 
+/// Parks until the cell is settled; not cancellable.
+pub(crate) fn wait_for(cell: &WaitCell) {
+    while cell.outcome().is_none() {
+        park(WaitReason::Offload);
+    }
+}
+
 /// Settles a cell that is kept by its `Arc`, and wakes.
-fn settle(cell: &WaitCell) {
+pub(crate) fn settle(cell: &WaitCell) {
     let unparker = cell.unparker();
     if cell.settle(Outcome::Woken) {
         unparker.unpark();

@@ -7,8 +7,8 @@
 //!
 //! A turn is not given up by a cancellation, as the wait that it is for cannot be cancelled either.
 
-use super::{critically, settle};
-use crate::coroutine::{WaitCell, WaitReason, park};
+use super::{critically, settle, wait_for};
+use crate::coroutine::WaitCell;
 use crate::sys::StaticLock;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ pub(crate) fn take(key: Key) -> Turn {
             }
         }
     });
-    while !is_first && cell.outcome().is_none() {
-        park(WaitReason::Offload);
+    if !is_first {
+        wait_for(&cell);
     }
     Turn(key)
 }

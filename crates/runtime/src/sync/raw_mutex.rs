@@ -90,7 +90,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
 
     #[inline]
     pub(super) fn try_lock(&self) -> bool {
-        budget::spend(budget::CALL);
+        budget::spend();
         let mut state = 0;
         while state & LOCKED == 0 {
             if self.try_acquire(state) {

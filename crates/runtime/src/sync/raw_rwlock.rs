@@ -57,7 +57,7 @@ impl RawRwLock {
 
     #[inline]
     pub(super) fn try_read(&self) -> bool {
-        budget::spend(budget::CALL);
+        budget::spend();
         self.take_read()
     }
 
@@ -81,7 +81,7 @@ impl RawRwLock {
 
     #[inline]
     pub(super) fn try_write(&self) -> bool {
-        budget::spend(budget::CALL);
+        budget::spend();
         self.take_write()
     }
 

@@ -126,7 +126,7 @@ impl Semaphore {
     /// `NoPermits` or `Closed`.
     #[inline]
     pub fn try_acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
-        budget::spend(budget::CALL);
+        budget::spend();
         self.take(permits)?;
         Ok(self.permit(permits))
     }
@@ -255,7 +255,7 @@ impl Semaphore {
         permits: usize,
         deadline_ns: impl FnOnce() -> Option<u64>,
     ) -> Result<SemaphorePermit<'_>, AcquireError> {
-        budget::spend(budget::CALL);
+        budget::spend();
         match self.take(permits) {
             Err(AcquireError::NoPermits) => self.wait_for(permits, deadline_ns())?,
             taken => taken?,

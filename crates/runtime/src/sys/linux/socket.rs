@@ -270,6 +270,15 @@ pub(crate) fn poll_now(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Resul
     }
 }
 
+/// Which of the events are there now; if that cannot be asked POLLERR, and the call that follows says why.
+pub(crate) fn events_now(fd: RawFd, events: i16) -> i16 {
+    let mut entries = [pollfd { fd, events, revents: 0 }];
+    match poll_now(&mut entries, Some(0)) {
+        Ok(_) => entries[0].revents,
+        Err(_) => libc::POLLERR,
+    }
+}
+
 fn poll_once(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Result<usize, Errno> {
     // The kernel writes the time that is left into it.
     let mut timeout = timeout_ns.map(clock::ns_to_timespec);
