@@ -10,7 +10,7 @@ use super::injector::Injector;
 use crate::coroutine::{Core, Ready};
 use crate::sys::{FutexWord, Word, barrier};
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 use std::ptr::NonNull;
 
@@ -353,6 +353,52 @@ fn a_sleeper_is_woken_to_watch() {
         model.awake(0);
         sleeper.join().unwrap();
         assert!(watches.load(Ordering::Relaxed));
+    });
+}
+
+/// A coroutine ends and another spawns, as the shutdown lists who is left: whoever lives after all is in the list.
+#[test]
+fn the_list_of_a_shutdown_is_complete() {
+    check(|| {
+        let stopping = Arc::new(AtomicBool::new(false));
+        // The first slot is the spawner's, which lives on, the second one ends, the third is made.
+        let slots: Arc<Vec<AtomicBool>> = Arc::new([true, true, false].map(AtomicBool::new).into());
+        let (spawned, finished) = (Arc::new(AtomicU64::new(2)), Arc::new(AtomicU64::new(0)));
+        let spawner = {
+            let (slots, spawned, stopping) = (slots.clone(), spawned.clone(), stopping.clone());
+            thread::spawn(move || {
+                spawned.store(3, Ordering::Release);
+                barrier::light();
+                let may = !stopping.load(Ordering::Relaxed);
+                if may {
+                    slots[2].store(true, Ordering::Release);
+                } else {
+                    spawned.store(2, Ordering::Relaxed);
+                }
+                may
+            })
+        };
+        let ender = {
+            let (slots, finished) = (slots.clone(), finished.clone());
+            thread::spawn(move || {
+                slots[1].store(false, Ordering::Release);
+                finished.store(1, Ordering::Release);
+            })
+        };
+        stopping.store(true, Ordering::Relaxed);
+        barrier::heavy();
+        let left = loop {
+            let done = finished.load(Ordering::Acquire);
+            let alive = spawned.load(Ordering::Acquire).saturating_sub(done);
+            let left: Vec<bool> = slots.iter().map(|slot| slot.load(Ordering::Acquire)).collect();
+            if left.iter().filter(|there| **there).count() as u64 >= alive {
+                break left;
+            }
+            thread::yield_now();
+        };
+        let was_made = spawner.join().unwrap();
+        ender.join().unwrap();
+        assert!(left[0] && left[2] == was_made, "{left:?}, made: {was_made}");
     });
 }
 

@@ -139,6 +139,13 @@ impl Shared {
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
+    /// Takes one back from such a counter.
+    #[cold]
+    pub(super) fn uncount(counter: &AtomicU64) {
+        // Relaxed: one writer, and nobody relies on seeing it soon.
+        counter.store(counter.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
     pub(super) fn tick(&self) -> u32 {
         // Relaxed: a hint.
         self.tick.load(Ordering::Relaxed)

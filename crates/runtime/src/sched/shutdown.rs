@@ -17,15 +17,24 @@
 //! counted with Release, behind the queues that carried the coroutine from its spawner.
 //!
 //! # The race: a spawn against the stop
-//! A coroutine that spawns is alive itself, so its scheduler is not over. An OS thread counts first and looks for the stop afterwards, and a worker looks
-//! for the stop first and sums up afterwards, all in one order (sequentially consistent): either the thread sees the stop and takes its count back, or the
-//! worker sees the count. Whoever takes a count back wakes the workers, for they may have seen it.
+//! Who spawns counts first and looks for the stop afterwards. Who sums up has stopped the scheduler first, or seen it stopped. So one of the two sees
+//! the other: either the spawner sees the stop and takes its count back, or the sum has the count.
+//! - An OS thread and a worker that looks whether the scheduler is over: all four accesses are in one order (sequentially consistent). An OS thread
+//!   that takes its count back wakes the workers, for they may have seen it.
+//! - A coroutine's spawn needs no such order against a worker: the spawner is alive itself, so its scheduler is not over. Against the shutdown, which
+//!   lists who is left, an asymmetric barrier gives the order: its heavy half is in `wake_all`, after the stop.
+//!
+//! # The list of those who are left
+//! The shutdown sums up, walks over all cores, and compares. After the stop everybody who will ever live is in the sum already, so who is in the list
+//! is in the sum. The walk meets a core once, so nobody is in the list twice. Therefore a list as long as the sum has everybody. A shorter one misses
+//! somebody who was being made, or has ended since: the shutdown looks again. To sum up after the walk would be wrong: A ends, B is made behind the
+//! walk, and the numbers agree without B.
 
 use super::{Scheduler, processor};
 use crate::coroutine::{CoreRef, Critical, WaitCell, WaitReason, current_core, pools};
 use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU64, Ordering};
-use crate::sys::{clock, process};
+use crate::sys::{barrier, clock, process};
 use std::sync::Once;
 use std::time::Duration;
 
@@ -87,6 +96,18 @@ impl Scheduler {
         self.is_stopping() || process::is_forked()
     }
 
+    /// Counts a coroutine that one of this scheduler's is about to make; `false`, and takes it back, when spawns are refused.
+    #[inline(always)]
+    pub(super) fn count_spawn_from_inside(&self, spawned: &AtomicU64) -> bool {
+        processor::Shared::count(spawned);
+        barrier::light();
+        if !self.refuses_spawns() {
+            return true;
+        }
+        processor::Shared::uncount(spawned);
+        false
+    }
+
     /// Counts a coroutine that an OS thread is about to make; `false`, and takes it back, when spawns are refused.
     pub(super) fn count_spawn_from_outside(&self) -> bool {
         // In a child of a fork the locks that taking back needs may be held for ever.
@@ -130,7 +151,7 @@ impl Scheduler {
     }
 
     fn wake_all(&self) {
-        crate::sys::barrier::heavy();
+        barrier::heavy();
         drop(self.idle.wake_all());
         for shared in &self.processors {
             shared.driver.wake();
@@ -149,32 +170,42 @@ impl Scheduler {
     /// Cancels every coroutine, waits until they have ended or the deadline has come, and stops. Returns those that have not ended. Not on one of
     /// this scheduler's coroutines.
     pub(crate) fn end(&self, deadline_ns: u64) -> Vec<CoreRef> {
-        self.cancel_all(deadline_ns);
+        self.cancel_until_none(deadline_ns);
         self.stop();
-        // An OS thread may have spawned between the last look and the stop. Who is counted from here on takes that back.
-        let left = self.cancel_all(deadline_ns);
+        // Somebody may have been spawned between the last look and the stop. Who is counted from here on takes that back.
+        self.cancel_until_none(deadline_ns);
+        let left = self.left();
         self.join_workers();
         left
     }
 
-    /// Returns those that have not ended at the deadline.
-    fn cancel_all(&self, deadline_ns: u64) -> Vec<CoreRef> {
+    /// Cancels until nobody is alive or the deadline has come.
+    fn cancel_until_none(&self, deadline_ns: u64) {
         while self.alive() > 0 {
             self.for_each(|core| core.cancel());
-            if self.alive() == 0 {
-                break;
-            }
-            if clock::now_ns() >= deadline_ns {
-                let mut left = Vec::new();
-                self.for_each(|core| left.push(core));
-                if left.len() as u64 >= self.alive() {
-                    return left;
-                }
-                // One is counted that is not in the list: it is being made, or retired, which is soon done.
+            if self.alive() == 0 || clock::now_ns() >= deadline_ns {
+                return;
             }
             pause();
         }
-        Vec::new()
+    }
+
+    /// Those who are alive, all of them, once the scheduler has been stopped; each has been cancelled.
+    fn left(&self) -> Vec<CoreRef> {
+        let mut left = Vec::new();
+        loop {
+            let alive = self.alive();
+            self.for_each(|core| {
+                core.cancel();
+                left.push(core);
+            });
+            if left.len() as u64 >= alive {
+                return left;
+            }
+            // One was counted that is not in the list: it is being made, or has ended meanwhile, which is soon done.
+            left.clear();
+            pause();
+        }
     }
 
     /// Refuses spawns from now on, and ends the workers as soon as nothing is alive.

@@ -3,6 +3,7 @@
 //! On a worker of the same scheduler a spawn takes a core from the worker's cache, a reservation from its stock, stores the closure and pushes to
 //! the ring: no allocation, no lock, no system call. From elsewhere it goes through the shared pools and the injector.
 
+use super::processor::Shared;
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, not_isolated, why_not_isolated};
 use crate::coroutine::{Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_link, pass_values_on, pools};
@@ -163,11 +164,14 @@ fn make(
     };
     match worker {
         Some(worker) => {
-            if scheduler.refuses_spawns() {
+            let spawned = &worker.processor().shared.spawned;
+            if !scheduler.count_spawn_from_inside(spawned) {
                 return Err(SpawnError::Stopped);
             }
-            worker.link.caches.reserve(class).map_err(SpawnError::NoStack)?;
-            super::processor::Shared::count(&worker.processor().shared.spawned);
+            worker.link.caches.reserve(class).map_err(|error| {
+                Shared::uncount(spawned);
+                SpawnError::NoStack(error)
+            })?;
         }
         None => {
             if !scheduler.count_spawn_from_outside() {
