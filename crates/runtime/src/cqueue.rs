@@ -16,7 +16,7 @@
 //! # Order
 //! Events are numbered and polled in that order, so "polled" is "the first number in the queue is greater than mine": one number serves all arms.
 
-use crate::coroutine::{WaitReason, is_panicking};
+use crate::coroutine::{WaitReason, is_panicking, lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::handle::Coroutine;
@@ -203,6 +203,7 @@ impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
             });
             match polled {
                 None => {}
+                Some(Err(PollError::Finished)) => return Err(lost(PollError::Finished)),
                 Some(Err(error)) => return Err(error),
                 Some(Ok(())) => {
                     let event = self.shared.update(|state| {

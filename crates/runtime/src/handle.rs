@@ -1,7 +1,7 @@
 //! What the spawner keeps of a coroutine: [`JoinHandle`], and [`Coroutine`], the name by which anyone may wake or cancel it.
 
 use crate::coroutine::{
-    CoreRef, JoinError, Joiner, Outcome, Pools, ResultOwner, WaitReason, current_core, raise_if_cancelled,
+    CoreRef, JoinError, Joiner, Outcome, Pools, ResultOwner, WaitReason, current_core, lost, raise_if_cancelled,
 };
 use crate::driver::timers::{self, deadline_after};
 use std::marker::PhantomData;
@@ -169,7 +169,8 @@ impl<T> JoinHandle<T> {
     /// # Cancellation
     /// Unwinds the caller; the coroutine that was waited for goes on, detached. Where the caller cannot be unwound (in
     /// a destructor that runs because it unwinds already, inside [`mask_cancel`](crate::mask_cancel), or in a function
-    /// that C has called) it waits to the coroutine's end.
+    /// that C has called) it waits to the coroutine's end. A caller whom the request is to end that has ended the coroutine unwinds too, and
+    /// does not see [`JoinError::Cancelled`].
     ///
     /// # Errors
     /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.
@@ -281,12 +282,17 @@ impl<T> JoinHandle<T> {
         outcome
     }
 
+    /// Takes the result of a coroutine that has ended. Unwinds a caller that is to end by what has cancelled it.
     pub(crate) fn take(&mut self) -> Result<T, JoinError> {
         // A load; the alternative to a panic is a value that somebody is about to write.
         assert!(self.is_finished(), "a result is taken before the coroutine's end");
         self.taken = true;
         // SAFETY: S1: by the contract of `new`; the coroutine has ended.
-        unsafe { self.core.body.take::<T>() }.expect("a result is taken once")
+        let result = unsafe { self.core.body.take::<T>() }.expect("a result is taken once");
+        if let Err(JoinError::Cancelled) = &result {
+            lost(());
+        }
+        result
     }
 
     /// Drops the handle; tells whether that dropped an untaken panic.

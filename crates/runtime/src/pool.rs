@@ -23,7 +23,7 @@
 //!
 //! A coroutine that runs out of stack is not unwound; its slot is given back by [`on_lost`].
 
-use crate::coroutine::{JoinError, Payload, WaitReason, contained, discard, on_lost};
+use crate::coroutine::{JoinError, Payload, WaitReason, contained, discard, lost, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::handle::JoinHandle;
@@ -450,8 +450,8 @@ impl<T> PoolHandle<T> {
     pub fn join(self) -> Result<T, JoinError> {
         match self.take_started(None) {
             Some(Ok(handle)) => handle.join(),
+            Some(Err(JoinError::Cancelled)) | None => Err(lost(JoinError::Cancelled)),
             Some(Err(error)) => Err(error),
-            None => Err(JoinError::Cancelled),
         }
     }
 
@@ -463,6 +463,7 @@ impl<T> PoolHandle<T> {
         let deadline_ns = deadline_after(timeout);
         match self.take_started(Some(deadline_ns)) {
             None => Err(self),
+            Some(Err(JoinError::Cancelled)) => Ok(Err(lost(JoinError::Cancelled))),
             Some(Err(error)) => Ok(Err(error)),
             Some(Ok(mut handle)) => {
                 if handle.wait_until(Some(deadline_ns)) {

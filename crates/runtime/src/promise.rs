@@ -22,7 +22,7 @@
 //! A step that panics, is cancelled, or cannot be started drops the resolver of the promise that it was to fill: that one is abandoned, and says so. One that runs out of stack
 //! drops nothing; it is abandoned by [`on_lost`].
 
-use crate::coroutine::{WaitReason, contained, on_lost};
+use crate::coroutine::{WaitReason, contained, lost, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::runtime::ambient;
@@ -366,6 +366,9 @@ impl<T, E> Shared<T, E> {
                 Look::Wait(deadline_ns)
             }
         });
+        if let Some(Err(PromiseError::Abandoned)) = self.outcome.get().map(|outcome| &**outcome) {
+            lost(());
+        }
     }
 
     /// A clone of the outcome, of a promise that is settled.

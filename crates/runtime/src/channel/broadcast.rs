@@ -16,7 +16,7 @@
 
 pub use super::SendError;
 use super::select::{Arm, Operation, Ticket};
-use crate::coroutine::WaitReason;
+use crate::coroutine::{WaitReason, lost};
 use crate::driver::monitor::{Look, Monitor, Waiter, Wake};
 use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::Cell;
@@ -193,9 +193,9 @@ impl<T> State<T> {
         }
         let oldest = self.tail.saturating_sub(self.capacity());
         if *next < oldest {
-            let lost = oldest - *next;
+            let missed = oldest - *next;
             *next = oldest;
-            return Some(Err(RecvError::Lagged(lost)));
+            return Some(Err(RecvError::Lagged(missed)));
         }
         let slot = self.slot(*next);
         *next += 1;
@@ -349,7 +349,7 @@ impl<T: Clone> Receiver<T> {
                 Some(taken) => Look::Done(taken),
                 None => Look::Wait(None),
             });
-        taken.map(Arc::unwrap_or_clone)
+        taken.map(Arc::unwrap_or_clone).map_err(if_closed)
     }
 
     /// The receiving as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`recv`](Self::recv).
@@ -399,7 +399,10 @@ impl<T: Clone> Receiver<T> {
                 None if expired => Look::Done(Err(RecvTimeoutError::Timeout)),
                 None => Look::Wait(Some(deadline_ns)),
             });
-        taken.map(Arc::unwrap_or_clone)
+        match taken {
+            Err(RecvTimeoutError::Closed) => Err(lost(RecvTimeoutError::Closed)),
+            taken => taken.map(Arc::unwrap_or_clone),
+        }
     }
 
     /// The next value, if there is one. Never waits.
@@ -466,7 +469,15 @@ impl<T: Clone> Operation for RecvArm<'_, T> {
 
     fn finish(self) -> Self::Output {
         let taken = self.taken.take().expect("a chosen arm has what it took");
-        taken.map(Arc::unwrap_or_clone)
+        taken.map(Arc::unwrap_or_clone).map_err(if_closed)
+    }
+}
+
+/// Unwinds a receiver that is to end by what has closed the channel.
+fn if_closed(error: RecvError) -> RecvError {
+    match error {
+        RecvError::Closed => lost(error),
+        RecvError::Lagged(_) => error,
     }
 }
 

@@ -27,7 +27,7 @@ use super::queue::{Block, Queue, move_out};
 use super::waiter::{SOLE, Ticket, Waiter};
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::collections::list::List;
-use crate::coroutine::{Critical, Outcome, Unparker, WaitReason, budget, raise_if_cancelled};
+use crate::coroutine::{Critical, Outcome, Unparker, WaitReason, budget, lost, raise_if_cancelled};
 use crate::driver::timers;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::sys::{Lock, clock};
@@ -311,13 +311,13 @@ impl<T> Channel<T> {
         loop {
             match self.offer(offer) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Disconnected(())) => return Err(SendTimeoutError::Disconnected(())),
+                Err(TrySendError::Disconnected(())) => return Err(lost(SendTimeoutError::Disconnected(()))),
                 Err(TrySendError::Full(())) if is_past(deadline_ns) => return Err(SendTimeoutError::Timeout(())),
                 Err(TrySendError::Full(())) => {}
             }
             raise_if_cancelled();
             if let Some(outcome) = self.wait_to_send(offer, deadline_ns) {
-                return outcome.map_err(SendTimeoutError::Disconnected);
+                return outcome.map_err(|()| lost(SendTimeoutError::Disconnected(())));
             }
         }
     }
@@ -363,7 +363,7 @@ impl<T> Channel<T> {
         loop {
             match self.try_recv_into(place) {
                 Ok(()) => return Ok(()),
-                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Disconnected) => return Err(lost(RecvTimeoutError::Disconnected)),
                 Err(TryRecvError::Empty) if is_past(deadline_ns) => return Err(RecvTimeoutError::Timeout),
                 Err(TryRecvError::Empty) => {}
             }
@@ -391,7 +391,11 @@ impl<T> Channel<T> {
         if self.receiver_has_ended(&waiter, outcome) {
             // SAFETY: S8: in no list: the waiter's own.
             let received = unsafe { waiter.with_slot(|slot| move_out(slot, place)) };
-            return Some(received.then_some(()).ok_or(RecvTimeoutError::Disconnected));
+            return Some(
+                received
+                    .then_some(())
+                    .ok_or_else(|| lost(RecvTimeoutError::Disconnected)),
+            );
         }
         raise_if_outcome_cancelled(outcome);
         None

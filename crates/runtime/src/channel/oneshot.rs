@@ -27,7 +27,7 @@
 
 use super::select::{Arm, Operation, Ticket};
 pub use super::{RecvError, RecvTimeoutError, SendError, TryRecvError};
-use crate::coroutine::{Critical, Outcome, WaitCell, WaitReason, raise_if_cancelled};
+use crate::coroutine::{Critical, Outcome, WaitCell, WaitReason, lost, raise_if_cancelled};
 use crate::driver::timers::{self, deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::{Arc, UnsafeCell};
@@ -301,7 +301,7 @@ impl<T> Receiver<T> {
         loop {
             match self.try_take() {
                 Ok(value) => return Ok(value),
-                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+                Err(TryRecvError::Disconnected) => return Err(lost(RecvTimeoutError::Disconnected)),
                 Err(TryRecvError::Empty) => {}
             }
             let cell = WaitCell::new();
@@ -379,7 +379,7 @@ impl<T> Operation for RecvArm<'_, T> {
     type Output = Result<T, RecvError>;
 
     fn finish(self) -> Self::Output {
-        self.received.take().ok_or(RecvError)
+        self.received.take().ok_or_else(|| lost(RecvError))
     }
 }
 

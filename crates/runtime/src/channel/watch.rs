@@ -22,7 +22,7 @@ mod arm;
 pub use super::{RecvError, RecvTimeoutError, SendError};
 pub use arm::ChangedArm;
 
-use crate::coroutine::WaitReason;
+use crate::coroutine::{WaitReason, lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -443,13 +443,16 @@ impl<T> Receiver<T> {
             }
             Err(RecvError) => Some(Err(RecvTimeoutError::Disconnected)),
         };
-        if let Some(result) = look() {
-            return result;
-        }
-        shared.news.wait(WaitReason::Receive, |(), expired| match look() {
-            Some(result) => Look::Done(result),
-            None if expired => Look::Done(Err(RecvTimeoutError::Timeout)),
-            None => Look::Wait(deadline_ns),
+        let result = look().unwrap_or_else(|| {
+            shared.news.wait(WaitReason::Receive, |(), expired| match look() {
+                Some(result) => Look::Done(result),
+                None if expired => Look::Done(Err(RecvTimeoutError::Timeout)),
+                None => Look::Wait(deadline_ns),
+            })
+        });
+        result.map_err(|error| match error {
+            RecvTimeoutError::Disconnected => lost(error),
+            RecvTimeoutError::Timeout => error,
         })
     }
 

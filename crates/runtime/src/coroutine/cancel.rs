@@ -33,6 +33,14 @@
 //! such a wait can unwind, and [`raise_if_cancelled`] does. Rejected: to settle first and then not to unwind. Each blocker would have to resume a wait that its waker
 //! believes to be over. Waits of hooks (`timers::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
 //!
+//! # A partner that is gone
+//! One request ends many: a scope's children one after the other, all coroutines of a runtime, all who keep to one deadline. Who waits for another of them may hear
+//! of its end (a cancelled join, an abandoned promise, a closed channel) before the request has reached itself. Example: `join` of a child whose inherited deadline
+//! has just ended it; the parent's own timer fires a microsecond later, and meanwhile `unwrap` has panicked. So whoever is about to report such a loss asks first
+//! whether the caller is to end by the same request ([`lost`]), and then unwinds it. That the request concerns the caller can be seen wherever its effect has been seen:
+//! a deadline that has passed has passed for all; the mark of a group, or of a runtime, is written before the first of its coroutines is cancelled, and what
+//! ends a coroutine happens before its end is seen. Rejected: to wake the parent first. A parent that computes hears of nothing, and then joins.
+//!
 //! # The end
 //! Destructors that run when the body is over (thread-locals, coroutine-locals, a result that nobody takes, a closure that was not called) have no frame above them that
 //! could catch, and what follows them is the runtime's duty to joiners. A coroutine ends in a regime of its own that masks everything ([`Core::mask_end`]).
@@ -294,6 +302,21 @@ fn raise_if_interrupted(core: Option<&Core>) {
     let payload = Interrupt::new(owner);
     unwinding(core, |own| own.set(payload.number));
     resume_unwind(Box::new(payload))
+}
+
+/// The caller's partner is gone without a result, as `error` is to say. Gives it back, unless the caller is to end by the same request: then it unwinds. See
+/// "A partner that is gone".
+#[cold]
+pub(crate) fn lost<E>(error: E) -> E {
+    let core = current::current_core();
+    if let Some(core) = core
+        && core.is_ending_with_others()
+    {
+        // It runs, so nobody has to queue it.
+        let _ = core.lifecycle.cancel();
+    }
+    raise_if_cancelled();
+    error
 }
 
 impl Core {

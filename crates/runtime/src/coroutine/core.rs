@@ -136,6 +136,9 @@ pub(crate) trait Schedule: Sync {
     /// Lets others run first if there were many connects from this worker: see `budget.rs`.
     fn admit_connect(&self, core: &'static Core);
 
+    /// Whether it cancels all its coroutines, and those to come.
+    fn is_ending(&self) -> bool;
+
     /// How many coroutines it can run at one time: with one, nobody makes progress while another spins.
     fn worker_count(&self) -> usize;
 }

@@ -139,7 +139,7 @@ impl Group {
 
     /// Whether its children were cancelled as a whole.
     pub(crate) fn is_cancelled(&self) -> bool {
-        // Relaxed: asked about children that have ended, which `is_empty` orders.
+        // Relaxed: asked about children that have ended, whose end orders it.
         self.cancelled.load(Ordering::Relaxed)
     }
 
@@ -240,6 +240,13 @@ impl Core {
         if let Some(group) = unsafe { self.group.get().as_ref() } {
             group.cancel_children();
         }
+    }
+
+    /// Whether all of the running coroutine's scope, or of its runtime, are being cancelled.
+    pub(super) fn is_ending_with_others(&self) -> bool {
+        // SAFETY: S8: the group outlives the child, which is the caller.
+        let group = unsafe { self.group.get().as_ref() };
+        group.is_some_and(Group::is_cancelled) || self.scheduler.get().is_some_and(|scheduler| scheduler.is_ending())
     }
 
     /// Its frames are lost: forgets what lay in them.

@@ -347,6 +347,38 @@ fn loom_a_scopes_cancel_reaches_a_child_that_begins() {
     });
 }
 
+/// A child joins its sibling while the scope cancels both, one after the other: whoever sees the sibling's end can see why.
+#[test]
+fn loom_a_sibling_that_ends_first_tells_who_joins_it() {
+    loom::model(|| {
+        let [joined, joins]: [&'static Core; 2] = [(); 2].map(|()| {
+            let core: &'static Core = Box::leak(Box::new(Core::free()));
+            core.lifecycle.begin(2);
+            core
+        });
+        let group = Arc::new(Group::new());
+        joins.group.set(&raw const *group);
+        let sibling = thread::spawn({
+            let group = group.clone();
+            move || {
+                // The other order of things, in which it ends by itself, is of no interest.
+                if group.during(joined, |cancelled| cancelled || joined.lifecycle.is_cancelled()) {
+                    joined.lifecycle.finish();
+                }
+            }
+        });
+        let canceller = thread::spawn({
+            let group = group.clone();
+            move || group.cancel_children()
+        });
+        if joined.lifecycle.is_done() {
+            assert!(joins.is_ending_with_others());
+        }
+        canceller.join().unwrap();
+        sibling.join().unwrap();
+    });
+}
+
 /// A wake, a deadline and a cancellation against one wait, as `driver::timers::wait` lives it: the waiter always comes back, and exactly one of them ended it. The
 /// cancellation does not settle: it marks and wakes, and the waiter gives up itself.
 #[test]

@@ -93,6 +93,8 @@ pub(crate) struct Scheduler {
     /// Size class of default stacks.
     class: u8,
     kinds: Kinds,
+    /// Its coroutines are being cancelled, all of them.
+    ending: AtomicBool,
     stopping: AtomicBool,
     /// Coroutines that OS threads have spawned; workers count in their processors.
     spawned_outside: AtomicU64,
@@ -143,6 +145,7 @@ impl Scheduler {
             idle: Idle::new(config.workers),
             class,
             kinds: config.kinds,
+            ending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
             running: AtomicUsize::new(config.workers),
@@ -309,6 +312,11 @@ impl Schedule for Scheduler {
             // Brings the look nearer, and lets an acceptor come to its turn who is in the queue.
             yield_core(core);
         }
+    }
+
+    fn is_ending(&self) -> bool {
+        // Relaxed: asked once the end of one that was cancelled has been seen, which orders it.
+        self.ending.load(Ordering::Relaxed)
     }
 
     fn worker_count(&self) -> usize {

@@ -170,6 +170,8 @@ impl Scheduler {
     /// Cancels every coroutine, waits until they have ended or the deadline has come, and stops. Returns those that have not ended. Not on one of
     /// this scheduler's coroutines.
     pub(crate) fn end(&self, deadline_ns: u64) -> Vec<CoreRef> {
+        // Relaxed: whoever is cancelled sees it.
+        self.ending.store(true, Ordering::Relaxed);
         self.cancel_until_none(deadline_ns);
         self.stop();
         // Somebody may have been spawned between the last look and the stop. Who is counted from here on takes that back.

@@ -4,6 +4,7 @@ mod callbacks;
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;
+mod families;
 #[cfg(feature = "interpose")]
 mod hooked;
 mod mask;

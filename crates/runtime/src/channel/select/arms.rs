@@ -5,6 +5,7 @@ use super::super::receiver::Flavour;
 use super::super::waiter::{Ticket, Waiter};
 use super::super::{Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
 use super::{Arm, Operation};
+use crate::coroutine::lost;
 use std::fmt;
 
 /// The receiving of a message, as an arm: see [`Receiver::recv_arm`].
@@ -90,7 +91,7 @@ impl<T> Operation for RecvArm<'_, T> {
     type Output = Result<T, RecvError>;
 
     fn finish(self) -> Self::Output {
-        self.take()
+        self.take().map_err(lost)
     }
 }
 
@@ -154,7 +155,7 @@ impl<T> Operation for SendArm<'_, T> {
     type Output = Result<(), SendError<T>>;
 
     fn finish(self) -> Self::Output {
-        self.take().map_or(Ok(()), |message| Err(SendError(message)))
+        self.take().map_or(Ok(()), |message| Err(lost(SendError(message))))
     }
 }
 

@@ -9,6 +9,7 @@
 
 use super::super::{Receiver, RecvError, SendError, Sender, deadline_after, deadline_at};
 use super::{Arm, Limit, Order, RecvArm, SendArm, run_with};
+use crate::coroutine::lost;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -366,6 +367,7 @@ impl<'a> SelectedOperation<'_, 'a> {
         let arm = self.entry().receive_arm(receiver);
         arm.expect("the selected operation receives from another receiver")
             .take()
+            .map_err(lost)
     }
 
     /// Whether the message was sent. The arm is gone.
@@ -380,7 +382,7 @@ impl<'a> SelectedOperation<'_, 'a> {
         let arm = self.entry().send_arm(sender);
         match arm.expect("the selected operation sends to another sender").take() {
             None => Ok(()),
-            Some(message) => Err(SendError(message)),
+            Some(message) => Err(lost(SendError(message))),
         }
     }
 }

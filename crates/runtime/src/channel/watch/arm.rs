@@ -2,6 +2,7 @@
 
 use super::super::select::{Arm, Operation, Ticket};
 use super::{Receiver, RecvError};
+use crate::coroutine::lost;
 use crate::driver::monitor::Waiter;
 use std::cell::Cell;
 use std::fmt;
@@ -46,7 +47,7 @@ impl<T> Operation for ChangedArm<'_, T> {
     type Output = Result<(), RecvError>;
 
     fn finish(self) -> Self::Output {
-        self.receiver.seen = self.news.get().unwrap_or(Err(RecvError))?;
+        self.receiver.seen = self.news.get().unwrap_or(Err(RecvError)).map_err(lost)?;
         Ok(())
     }
 }
