@@ -4,6 +4,9 @@
 //! reported against the type that the user wrote, in the user's own lines. The closure captures nothing; `move` is
 //! there because the caller runs it on another stack.
 //!
+//! What the body returns is reported where it is made ([`std::process::Termination`]), on the coroutine, since it need not be [`Send`] (`Box<dyn Error>` is
+//! not). What leaves the runtime is an exit code, and so the function returns that instead.
+//!
 //! `light = unsafe` calls an unsafe function, in a block that stands where the user wrote the word: a crate that
 //! forbids `unsafe_code` is told so at that word.
 //!
@@ -73,7 +76,10 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
     let workers = options.workers.map(|count| quote!(.workers(#count)));
     let stack_size = options.stack_size_bytes.map(|bytes| quote!(.stack_size(#bytes)));
     let name = options.name.as_ref().map(|name| quote!(.name(#name)));
-    let mut builder = quote!(#krate::Runtime::builder() #workers #stack_size #name);
+    let grace = options
+        .grace_ms
+        .map(|ms| quote!(.grace(::core::time::Duration::from_millis(#ms))));
+    let mut builder = quote!(#krate::Runtime::builder() #workers #stack_size #name #grace);
     if let Some(word) = &options.light {
         let mut block = Group::new(Delimiter::Brace, quote!(#builder.light()));
         // A lint does not look at what comes from another crate's macro: the whole block is the user's, from the word
@@ -87,11 +93,20 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
         });
     }
     let test = (kind == Kind::Test).then(|| quote!(#[::core::prelude::v1::test]));
+    let does = match sig.output {
+        ReturnType::Default => "run",
+        ReturnType::Type(..) => "report",
+    };
     let run = match kind {
-        Kind::Main => format_ident!("run_main"),
-        Kind::Test => format_ident!("run_test"),
+        Kind::Main => format_ident!("{does}_main"),
+        Kind::Test => format_ident!("{does}_test"),
     };
     let returns = closure_return(&sig.output);
+    let mut sig = sig.clone();
+    if let ReturnType::Type(arrow, _) = &sig.output {
+        let code = quote!(::std::process::ExitCode);
+        sig.output = ReturnType::Type(*arrow, Box::new(Type::Verbatim(code)));
+    }
     quote! {
         #test
         #(#outer)*

@@ -4,8 +4,8 @@
 //! options here replaces one line and loses nothing:
 //!
 //! ```text
-//! #[silken::main(workers = 4, stack_size = "256KiB")]        fn main() -> Report {
-//! fn main() -> Report { body }                          =>       ::silken::__macros::run_main(
+//! #[silken::main(workers = 4, stack_size = "256KiB")]        fn main() -> ::std::process::ExitCode {
+//! fn main() -> Report { body }                          =>       ::silken::__macros::report_main(
 //!                                                                    ::silken::Runtime::builder().workers(4usize).stack_size(262144usize),
 //!                                                                    move || -> Report { body },
 //!                                                                )
@@ -34,8 +34,9 @@ use proc_macro::TokenStream;
 /// Runs the body of `main` as the first coroutine of a new runtime.
 ///
 /// The program starts a runtime, runs the body on a coroutine, and ends when the body returns: what is still running
-/// then is cancelled and its destructors run; what does not end within two seconds is reported and left behind, as by `Runtime::run`. The body's value is the value of
-/// `main`, so `Result` and `ExitCode` work as they do without the attribute.
+/// then is cancelled and its destructors run; what does not end within the grace is reported and left behind, as by `Runtime::run`. `Result` and
+/// `ExitCode` work as they do without the attribute, `Result<(), Box<dyn Error>>` too: what the body returns is reported on its coroutine, and the
+/// function returns the exit code.
 ///
 /// ```text
 /// #[silken::main]
@@ -59,6 +60,7 @@ use proc_macro::TokenStream;
 /// | `stack_size` | bytes as an integer, or with a unit: `"256KiB"`, `"256k"`, `"1MiB"`, `"1m"` (units are powers of two) | the stack reserved for each coroutine |
 /// | `light` | the word `unsafe` | light coroutines, which share their worker's thread-locals; you vouch for the contract of `RuntimeBuilder::light` |
 /// | `name` | a string | the prefix of the workers' thread names |
+/// | `grace` | a time: `"500ms"`, `"2s"` | how long the end waits for what was cancelled; 2 s by default |
 /// | `crate` | a path, plain or as a string | where the `silken` crate is found, for crates that re-export it |
 ///
 /// ```text
@@ -105,7 +107,7 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Options
 ///
-/// Those of [`main`](macro@main): `workers`, `stack_size`, `light`, `name`, `crate`.
+/// Those of [`main`](macro@main): `workers`, `stack_size`, `light`, `name`, `grace`, `crate`.
 ///
 /// # Errors
 ///

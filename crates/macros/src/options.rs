@@ -11,7 +11,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Lit, LitInt, LitStr, Path, Token};
 
 /// Every option that exists, as the error about an unknown one lists them.
-const KNOWN: &str = "`workers`, `stack_size`, `light`, `name`, `crate`";
+const KNOWN: &str = "`workers`, `stack_size`, `light`, `name`, `grace`, `crate`";
 
 /// What the user asked for; `None` leaves the choice to `Builder`.
 #[derive(Default)]
@@ -21,6 +21,7 @@ pub(crate) struct Options {
     /// The user's word `unsafe`, where it stands: what it allows is reported there.
     pub(crate) light: Option<Token![unsafe]>,
     pub(crate) name: Option<LitStr>,
+    pub(crate) grace_ms: Option<u64>,
     pub(crate) krate: Option<Path>,
 }
 
@@ -47,6 +48,7 @@ impl Options {
             "stack_size" => set(&mut self.stack_size_bytes, key, value(input, parse_stack_size)?),
             "light" => set(&mut self.light, key, parse_light(key, input)?),
             "name" => set(&mut self.name, key, value(input, parse_name)?),
+            "grace" => set(&mut self.grace_ms, key, value(input, parse_grace)?),
             "crate" => set(&mut self.krate, key, value(input, parse_crate)?),
             unknown => Err(syn::Error::new(
                 key.span(),
@@ -113,6 +115,27 @@ fn parse_name(input: ParseStream) -> syn::Result<LitStr> {
         Lit::Str(name) if !name.value().contains('\0') => Ok(name),
         other => Err(syn::Error::new(other.span(), message)),
     }
+}
+
+fn parse_grace(input: ParseStream) -> syn::Result<u64> {
+    let message = "`grace` takes a time with its unit, as in `\"500ms\"` or `\"2s\"`";
+    let literal = literal(input, message)?;
+    let ms = match &literal {
+        Lit::Str(text) => ms_of_text(text.value().trim()),
+        _ => None,
+    };
+    ms.ok_or_else(|| syn::Error::new(literal.span(), message))
+}
+
+fn ms_of_text(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (count, unit) = text.split_at(digits);
+    let ms = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        _ => return None,
+    };
+    count.parse::<u64>().ok()?.checked_mul(ms)
 }
 
 fn parse_crate(input: ParseStream) -> syn::Result<Path> {

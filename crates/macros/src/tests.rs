@@ -62,9 +62,22 @@ fn main_without_options() {
 #[test]
 fn main_with_every_option_in_the_order_of_the_builder() {
     assert_builder(
-        r#"name = "ingest", stack_size = "256KiB", workers = 4,"#,
-        quote!(.workers(4usize).stack_size(262144usize).name("ingest")),
+        r#"grace = "2s", name = "ingest", stack_size = "256KiB", workers = 4,"#,
+        quote! {
+            .workers(4usize).stack_size(262144usize).name("ingest").grace(::core::time::Duration::from_millis(2000u64))
+        },
     );
+    assert_builder(
+        r#"grace = "250 ms""#,
+        quote!(.grace(::core::time::Duration::from_millis(250u64))),
+    );
+}
+
+#[test]
+fn a_grace_without_its_unit_is_refused() {
+    for option in ["grace = 2", "grace = \"2\"", "grace = \"2 min\"", "grace = \"\""] {
+        assert_option_error(option, &["grace"]);
+    }
 }
 
 #[test]
@@ -147,9 +160,9 @@ fn return_type_visibility_and_attributes_stay() {
         quote! {
             /// Serves.
             #[allow(dead_code)]
-            pub(crate) fn main() -> Result<(), Fault> {
+            pub(crate) fn main() -> ::std::process::ExitCode {
                 #![allow(unused)]
-                ::silken::__macros::run_main(
+                ::silken::__macros::report_main(
                     ::silken::Runtime::builder().workers(1usize),
                     move || -> Result<(), Fault> { serve()?; Ok(()) },
                 )
@@ -169,8 +182,8 @@ fn impl_trait_return_is_left_to_inference() {
             }
         ),
         quote! {
-            fn main() -> impl Termination {
-                ::silken::__macros::run_main(::silken::Runtime::builder(), move || { ExitCode::SUCCESS },)
+            fn main() -> ::std::process::ExitCode {
+                ::silken::__macros::report_main(::silken::Runtime::builder(), move || { ExitCode::SUCCESS },)
             }
         },
     );
@@ -297,7 +310,7 @@ fn unknown_and_repeated_options_are_named() {
         "worker = 4",
         &[
             "unknown option `worker`",
-            "`workers`, `stack_size`, `light`, `name`, `crate`",
+            "`workers`, `stack_size`, `light`, `name`, `grace`, `crate`",
         ],
     );
     assert_option_error("multi_thread", &["unknown option `multi_thread`"]);

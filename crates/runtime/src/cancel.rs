@@ -4,8 +4,14 @@
 //! `docs/guide/cancellation.md`.
 
 use crate::coroutine::{self, current_core, effective_deadline_ns, raise_if_cancelled};
+#[cfg(feature = "interpose")]
+use crate::driver::fd_table::{self, OnInterruption};
 use crate::driver::timers::deadline_after;
 use crate::sys::clock;
+#[cfg(feature = "interpose")]
+use std::io;
+#[cfg(feature = "interpose")]
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 /// The error of [`timeout`]: the time was up first.
@@ -115,6 +121,53 @@ pub fn deadline() -> Option<Instant> {
 /// ```
 pub fn mask_cancel<R>(f: impl FnOnce() -> R) -> R {
     coroutine::mask(f)
+}
+
+/// What a cancellation, or a [`timeout`] that is up, does to a hooked call that waits for a descriptor.
+#[cfg(feature = "interpose")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnCancel {
+    /// As the [guide](https://docs.rs/silken) says of descriptors of its kind: connections, files and listeners fail; standard output and standard error, eventfds, and
+    /// pipes whose both ends are in this process complete.
+    #[default]
+    ByKind,
+    /// It fails, with `ECANCELED` or [`TimedOut`](std::io::ErrorKind::TimedOut).
+    Fail,
+    /// It goes on to its end, as inside [`mask_cancel`]. A runtime that ends does not wait for a coroutine that waits so; it reports it.
+    Complete,
+}
+
+/// Sets what a cancellation does to reads, writes and accepts that wait for a descriptor, under this number and later copies of it, until it is closed. Connections that a
+/// listener accepts do not inherit it.
+///
+/// # Errors
+/// [`Unsupported`](std::io::ErrorKind::Unsupported) for a number so high (2^20 or more) that calls on it block their worker.
+///
+/// # Examples
+/// ```
+/// use silken::OnCancel;
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+///
+/// // A pair of sockets may be a connection. This one wakes a library that takes errors for impossible.
+/// let (mut wakes, mut waker) = UnixStream::pair()?;
+/// silken::set_on_cancel(&wakes, OnCancel::Complete)?;
+/// let waiter = silken::spawn(move || wakes.read(&mut [0]).unwrap());
+/// waiter.cancel();
+/// waker.write_all(b"!")?;
+/// waiter.join().unwrap_or_default();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[cfg(feature = "interpose")]
+pub fn set_on_cancel(fd: &impl AsFd, what: OnCancel) -> io::Result<()> {
+    let entry = fd_table::entry(fd.as_fd().as_raw_fd()).ok_or(io::ErrorKind::Unsupported)?;
+    entry.set_on_interruption(match what {
+        OnCancel::ByKind => OnInterruption::ByKind,
+        OnCancel::Fail => OnInterruption::Fails,
+        OnCancel::Complete => OnInterruption::Stays,
+    });
+    Ok(())
 }
 
 /// A blocking point that does not block: unwinds the caller if it was cancelled, or if the time is up that a [`timeout`] gave it. For loops that compute.

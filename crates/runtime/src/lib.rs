@@ -68,6 +68,8 @@ mod spawn;
 pub use cancel::{
     Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, panicking, time_left, timeout, timeout_at,
 };
+#[cfg(feature = "interpose")]
+pub use cancel::{OnCancel, set_on_cancel};
 pub use channel::{mpmc, mpsc, spsc};
 pub use config::{Config, config};
 pub use coroutine::{AccessError, JoinError, LocalKey, ScopedKey, WaitReason};
@@ -98,7 +100,7 @@ pub fn worker_id() -> Option<usize> {
 /// Not public: what the macros expand to.
 #[doc(hidden)]
 pub mod __macros {
-    pub use crate::runtime::macros::{run_main, run_test};
+    pub use crate::runtime::macros::{report_main, report_test, run_main, run_test};
     pub use crate::select::joined;
     pub use crate::spawn::{go, task};
 }

@@ -19,8 +19,8 @@ pub(crate) const STACK_BYTES_DEFAULT: usize = if cfg!(debug_assertions) {
     512 * 1024
 };
 
-/// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines unless told otherwise.
+const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Several OS threads that run coroutines. The first [`spawn`](crate::spawn) on an OS thread starts a default one that lives as long as
 /// the process; [`Runtime::builder`] makes others.
@@ -36,6 +36,7 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(2);
 /// ```
 pub struct Runtime {
     scheduler: &'static Scheduler,
+    grace: Duration,
     stopped: bool,
 }
 
@@ -48,6 +49,7 @@ pub struct Runtime {
 /// | [`light`](Self::light), `unsafe` | `SILKEN_LIGHT=1`, after [`allow_light`](crate::allow_light) | isolated |
 /// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`, `g`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
+/// | [`grace`](Self::grace) | `SILKEN_GRACE` (`0`, or with `ms` or `s`) | 2 s |
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     workers: Option<usize>,
@@ -58,6 +60,7 @@ pub struct RuntimeBuilder {
     refuses_each_spawn: bool,
     name: Option<String>,
     overflow: Option<OverflowPolicy>,
+    grace: Option<Duration>,
 }
 
 fn from_environment<T>(variable: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
@@ -87,6 +90,18 @@ fn parse_bytes(text: &str) -> Option<usize> {
         .ok()?
         .checked_mul(unit)
         .filter(|bytes| *bytes > 0)
+}
+
+/// A time: `0`, `500ms`, `2s`.
+fn parse_time(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let count: u64 = text[..digits].parse().ok()?;
+    match text[digits..].trim() {
+        "ms" => Some(Duration::from_millis(count)),
+        "s" => Some(Duration::from_secs(count)),
+        "" if count == 0 => Some(Duration::ZERO),
+        _ => None,
+    }
 }
 
 /// Far more OS threads than any machine runs at one time; beyond it their number is a mistake of the caller's.
@@ -198,6 +213,23 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long the end of [`Runtime::run`] (and of `#[silken::main]`), and the drop of a runtime, wait for coroutines that have been cancelled to end. Those
+    /// that have not ended by then are reported on standard error and left behind: see [`Runtime::shutdown`], which has a time of its own.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// let runtime = silken::Runtime::builder().workers(1).grace(Duration::ZERO).build().unwrap();
+    /// let begun = Instant::now();
+    /// runtime.run(|| drop(silken::spawn(|| silken::mask_cancel(|| silken::sleep(Duration::from_secs(1)))))).unwrap();
+    /// assert!(begun.elapsed() < Duration::from_secs(1)); // it did not wait
+    /// ```
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
     /// The prefix of the workers' thread names; `silken` by default.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -215,10 +247,15 @@ impl RuntimeBuilder {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is
     /// not understood, or [`guard_size`](Self::guard_size) asks for another guard than the process's stacks have.
     pub fn build(self) -> io::Result<Runtime> {
+        let grace = match self.grace {
+            Some(grace) => Some(grace),
+            None => from_environment("SILKEN_GRACE", parse_time)?,
+        };
         let config = self.config()?;
         crate::install_hooks();
         Ok(Runtime {
             scheduler: Scheduler::start(&config)?,
+            grace: grace.unwrap_or(GRACE_DEFAULT),
             stopped: false,
         })
     }
@@ -317,7 +354,7 @@ impl Shutdown {
                 .location()
                 .map_or_else(|| "?".to_string(), ToString::to_string);
             let name = coroutine.name().unwrap_or("unnamed");
-            eprintln!("silken: coroutine '{name}' (spawned at {site}) did not end: {reason:?}");
+            eprintln!("silken: coroutine '{name}' (spawned at {site}) did not end: {reason}");
         }
         if self.left.len() > LINES_MAX {
             eprintln!("silken: and {} more did not end", self.left.len() - LINES_MAX);
@@ -333,7 +370,7 @@ impl Runtime {
     }
 
     /// Runs `main` as the first coroutine and returns what comes of it. Then whatever is left is cancelled, runs its destructors, and the workers
-    /// end; what would not end within two seconds is reported on standard error and left behind, as by [`shutdown`](Self::shutdown).
+    /// end; what would not end within the [grace](RuntimeBuilder::grace) is reported on standard error and left behind, as by [`shutdown`](Self::shutdown).
     ///
     /// # Blocking
     /// The calling OS thread (or coroutine of another runtime) waits for `main`.
@@ -349,7 +386,8 @@ impl Runtime {
     pub fn run<T: Send, F: FnOnce() -> T + Send>(self, main: F) -> std::thread::Result<T> {
         let handle = self.spawn_main(main);
         let outcome = handle.wait_uncancelled();
-        let report = self.shutdown(SHUTDOWN_PATIENCE);
+        let grace = self.grace;
+        let report = self.shutdown(grace);
         report.report();
         outcome.map_err(|error| error.into_panic().unwrap_or_else(|error| Box::new(error)))
     }
@@ -399,6 +437,9 @@ impl Runtime {
     /// Cancels all coroutines and waits until they have ended, at most for `deadline`. From then on spawns are refused. The workers stop when no
     /// coroutine is left.
     ///
+    /// It waits no longer when all who are left are in waits that no cancellation ends: for a signal, or for output that nobody reads, or in
+    /// the pauses of a loop that takes no notice of errors (`docs/guide/cancellation.md`).
+    ///
     /// What has not ended by then is *left behind*: it goes on as a detached thread does, cancelled, on workers that end when it has ended. So it
     /// may still get the lock or the message that it waits for, and must give it on.
     ///
@@ -442,10 +483,11 @@ impl Runtime {
 }
 
 impl Drop for Runtime {
-    /// As [`shutdown`](Self::shutdown) with two seconds; reports on standard error what did not end.
+    /// As [`shutdown`](Self::shutdown) with the [grace](RuntimeBuilder::grace); reports on standard error what did not end.
     fn drop(&mut self) {
         if !self.stopped {
-            self.stop(SHUTDOWN_PATIENCE).report();
+            let grace = self.grace;
+            self.stop(grace).report();
         }
     }
 }
@@ -494,6 +536,7 @@ pub(crate) fn ambient() -> io::Result<&'static Scheduler> {
 #[doc(hidden)]
 pub mod macros {
     use super::{Runtime, RuntimeBuilder};
+    use std::process::{ExitCode, Termination};
 
     fn run<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
         let runtime: Runtime = builder
@@ -506,13 +549,23 @@ pub mod macros {
     }
 
     /// What `#[silken::main]` expands to.
-    pub fn run_main<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
-        run(builder, body)
+    pub fn run_main(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
+        run(builder, body);
+    }
+
+    /// The same, of a function that returns something.
+    pub fn report_main<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
+        run(builder, || body().report())
     }
 
     /// What `#[silken::test]` expands to.
-    pub fn run_test<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
-        run(builder, body)
+    pub fn run_test(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
+        run(builder, body);
+    }
+
+    /// The same, of a function that returns something.
+    pub fn report_test<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
+        run(builder, || body().report())
     }
 }
 
@@ -529,5 +582,15 @@ mod tests {
         assert_eq!(parse_bytes("0"), None);
         assert_eq!(parse_bytes("1x"), None);
         assert_eq!(parse_bytes(""), None);
+    }
+
+    #[test]
+    fn times_are_understood() {
+        assert_eq!(parse_time("0"), Some(Duration::ZERO));
+        assert_eq!(parse_time("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_time("3 s"), Some(Duration::from_secs(3)));
+        assert_eq!(parse_time("3"), None);
+        assert_eq!(parse_time("3m"), None);
+        assert_eq!(parse_time(""), None);
     }
 }

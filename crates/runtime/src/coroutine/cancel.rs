@@ -47,6 +47,7 @@
 
 use super::core::Core;
 use super::current::{self, Critical};
+use super::local;
 use crate::loom::static_atomic::{AtomicU32, Ordering};
 use crate::sys::clock;
 #[cfg(not(loom))]
@@ -195,7 +196,9 @@ pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
             masked: outer.is_some_and(|outer| outer.masked),
         },
     };
-    match catch_unwind(AssertUnwindSafe(|| enter(&regime, f))) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| enter(&regime, f)));
+    local::forget_refusals();
+    match outcome {
         Ok(value) => Some(value),
         Err(payload) => match payload.downcast_ref::<Interrupt>() {
             Some(interrupt) if interrupt.owner == owner => None,
@@ -385,6 +388,8 @@ pub(crate) enum Interrupted {
     Unwinds,
     /// It says so to C.
     Fails,
+    /// It was, and waits to the end.
+    Stays,
 }
 
 /// What holds for one wait.
@@ -441,6 +446,12 @@ impl Limits {
     #[inline]
     pub(crate) fn own_ns(self) -> Option<u64> {
         self.own_ns
+    }
+
+    /// Whether the caller was interrupted before, and waits on.
+    #[inline]
+    pub(crate) fn stays(self) -> bool {
+        self.interrupted == Interrupted::Stays
     }
 
     /// The inherited deadline that may interrupt the wait.

@@ -6,7 +6,7 @@ use super::current::{self, Slots};
 use super::group::{Group, OpenScope};
 use super::join::JoinList;
 use super::local::LocalMap;
-use super::park::WaitReason;
+use super::park::{STAYS, WaitReason};
 use super::pool::{self, Caches, PooledStack};
 use super::state::{Lifecycle, Wake};
 use crate::loom::atomic::AtomicPtr;
@@ -276,8 +276,20 @@ impl Core {
 
     #[inline(always)]
     pub(crate) fn set_reason(&self, reason: WaitReason) {
-        // Relaxed: for reports only.
-        self.reason.store(reason as u8, Ordering::Relaxed);
+        self.set_reason_word(reason as u8);
+    }
+
+    /// As [`set_reason`](Self::set_reason), of a reason with its mark.
+    #[inline(always)]
+    pub(super) fn set_reason_word(&self, reason: u8) {
+        // Relaxed: for reports, and a shutdown that looks several times.
+        self.reason.store(reason, Ordering::Relaxed);
+    }
+
+    /// Whether the coroutine sleeps in a wait that no cancellation ends (a snapshot).
+    pub(crate) fn stays(&self) -> bool {
+        // Relaxed: as above.
+        self.lifecycle.is_parked() && self.reason.load(Ordering::Relaxed) & STAYS != 0
     }
 
     /// What the coroutine waits for, while it is parked.

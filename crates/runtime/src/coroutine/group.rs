@@ -246,7 +246,12 @@ impl Core {
     pub(super) fn is_ending_with_others(&self) -> bool {
         // SAFETY: S8: the group outlives the child, which is the caller.
         let group = unsafe { self.group.get().as_ref() };
-        group.is_some_and(Group::is_cancelled) || self.scheduler.get().is_some_and(|scheduler| scheduler.is_ending())
+        group.is_some_and(Group::is_cancelled) || self.is_ending_with_runtime()
+    }
+
+    /// Whether all of its runtime are being cancelled.
+    pub(crate) fn is_ending_with_runtime(&self) -> bool {
+        self.scheduler.get().is_some_and(|scheduler| scheduler.is_ending())
     }
 
     /// Its frames are lost: forgets what lay in them.

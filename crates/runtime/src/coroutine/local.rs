@@ -30,6 +30,8 @@ pub(crate) struct LocalMap {
     /// The innermost scoped value (`inherited.rs`). Here, since one pointer in the core is enough for both.
     pub(super) bindings: Option<Arc<Binding>>,
     on_lost: Option<OnLost>,
+    /// How many hooked calls were refused (`hook/interruption.rs`) since the coroutine was cancelled, or in its present `timeout`.
+    refusals: Cell<u32>,
 }
 
 /// What is to be done when a coroutine is lost.
@@ -271,6 +273,18 @@ pub(super) fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> R {
             OF_THREAD.with(|map| f(&mut map.borrow_mut()))
         }
     }
+}
+
+/// Counts a hooked call of the caller's that is refused; tells how many were before.
+#[cold]
+pub(crate) fn count_refusal() -> u32 {
+    access(|map| map.refusals.replace(map.refusals.get().saturating_add(1)))
+}
+
+/// A `timeout` is over: those within it count no longer.
+#[inline]
+pub(super) fn forget_refusals() {
+    peek(|map| map.refusals.set(0));
 }
 
 /// Has `f` called, on another coroutine, if the running one is lost. One at a time; on an OS thread, which is never lost, it is dropped.

@@ -62,6 +62,35 @@ pub enum WaitReason {
     Select,
 }
 
+impl std::fmt::Display for WaitReason {
+    /// As the end of a sentence: "it waits to read".
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            WaitReason::None => "it runs, or could",
+            WaitReason::Park => "it is parked",
+            WaitReason::Sleep => "it sleeps",
+            WaitReason::Join => "it waits for another coroutine's end",
+            WaitReason::Scope => "it waits for the children of its scope",
+            WaitReason::Futex => "it waits for a lock, a channel or a condition of std or of a crate",
+            WaitReason::Read => "it waits to read",
+            WaitReason::Write => "it waits to write",
+            WaitReason::Poll => "it waits for one of several descriptors",
+            WaitReason::Offload => "it waits for a call that blocks an OS thread in its stead",
+            WaitReason::Lock => "it waits for a lock",
+            WaitReason::Condition => "it waits for a condition",
+            WaitReason::Semaphore => "it waits for permits",
+            WaitReason::Barrier => "it waits for the others at a barrier",
+            WaitReason::Once => "it waits for a value that another makes",
+            WaitReason::Send => "it waits to send",
+            WaitReason::Receive => "it waits to receive",
+            WaitReason::Select => "it waits for one of several operations",
+        })
+    }
+}
+
+/// Beside a reason: the coroutine will not end at this wait though it was asked to. See [`park_to_stay`].
+pub(super) const STAYS: u8 = 1 << 7;
+
 impl WaitReason {
     const ALL: [WaitReason; 18] = [
         WaitReason::None,
@@ -85,7 +114,10 @@ impl WaitReason {
     ];
 
     pub(crate) fn from_u8(value: u8) -> Self {
-        Self::ALL.get(usize::from(value)).copied().unwrap_or(WaitReason::None)
+        Self::ALL
+            .get(usize::from(value & !STAYS))
+            .copied()
+            .unwrap_or(WaitReason::None)
     }
 }
 
@@ -93,7 +125,15 @@ impl WaitReason {
 #[inline]
 pub(crate) fn park(reason: WaitReason) {
     match current::current_core() {
-        Some(core) => park_core(core, reason),
+        Some(core) => park_core(core, reason as u8),
+        None => ThreadParker::own().park(None),
+    }
+}
+
+/// As [`park`], for a wait that no cancellation ends. A shutdown that finds only such does not wait for them.
+pub(crate) fn park_to_stay(reason: WaitReason) {
+    match current::current_core() {
+        Some(core) => park_core(core, reason as u8 | STAYS),
         None => ThreadParker::own().park(None),
     }
 }
@@ -104,12 +144,12 @@ pub(crate) fn park_thread_until(deadline_ns: u64) {
 }
 
 #[inline]
-fn park_core(core: &'static Core, reason: WaitReason) {
+fn park_core(core: &'static Core, reason: u8) {
     if core.lifecycle.take_notification() {
         return;
     }
     let critical = Critical::enter();
-    core.set_reason(reason);
+    core.set_reason_word(reason);
     let scheduler = core.scheduler.get().expect("a running coroutine has a scheduler");
     // SAFETY: S1: the caller is the running coroutine, in a critical section.
     unsafe { scheduler.suspend(core) };

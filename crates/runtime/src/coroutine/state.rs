@@ -166,7 +166,6 @@ impl Lifecycle {
     }
 
     /// Whether the coroutine sleeps (a snapshot).
-    #[cfg(test)]
     pub(crate) fn is_parked(&self) -> bool {
         // Relaxed: a snapshot.
         self.0.load(Ordering::Relaxed) & PARKED != 0

@@ -19,6 +19,7 @@
 //! | `SLOW_CLOSE` | the kernel takes milliseconds to close it (inotify) |
 //! | `RECORDS` | TLS in the kernel: a read ends with its record, so a short one does not mean empty |
 //! | `MAY_LINGER` | SO_LINGER was set, or may have been: the close may wait |
+//! | `INTERRUPTION_FAILS`, `_STAYS` | what the user wants of waits that are interrupted |
 //! | from `STALE` on | how often the number changed its meaning in a place where the entry could not be reset |
 //!
 //! # Shared descriptions
@@ -51,6 +52,8 @@
 //! All fields are Relaxed: they describe a number, and whoever hands the number on orders what was stored before.
 
 mod kind;
+mod on_interruption;
+mod pairs;
 
 use super::readiness::{self, Direction, Readiness};
 use crate::coroutine::{Critical, Outcome};
@@ -66,6 +69,8 @@ const CHUNKS: usize = 1024;
 
 use kind::KIND_MASK;
 pub(crate) use kind::Kind;
+pub(crate) use on_interruption::OnInterruption;
+pub(crate) use pairs::{other_end, pair, unpair};
 
 const NONBLOCK: u32 = 1 << 3;
 const NONBLOCK_KNOWN: u32 = 1 << 4;
@@ -75,14 +80,17 @@ const TOUCHED: u32 = 1 << 7;
 const LOW_MARK: u32 = 1 << 8;
 const MAY_LINGER: u32 = 1 << 9;
 /// What belongs to a description, whatever its number is; an accepted socket has it from its listener.
-const OF_DESCRIPTION: u32 = LOW_MARK | MAY_LINGER | SLOW_CLOSE | RECORDS;
+const OF_DESCRIPTION: u32 = LOW_MARK | MAY_LINGER | SLOW_CLOSE | RECORDS | ON_INTERRUPTION;
+const ON_INTERRUPTION: u32 = INTERRUPTION_FAILS | INTERRUPTION_STAYS;
 const FOREIGN: u32 = 1 << 10;
 const SLOW_CLOSE: u32 = 1 << 11;
 const RECORDS: u32 = 1 << 12;
 /// What may be true of a description of which nothing is known.
 const OF_UNKNOWN: u32 = SHARED | LOW_MARK | MAY_LINGER | RECORDS;
+const INTERRUPTION_FAILS: u32 = 1 << 13;
+const INTERRUPTION_STAYS: u32 = 1 << 14;
 /// The unit of a count.
-const STALE: u32 = 1 << 13;
+const STALE: u32 = 1 << 15;
 
 /// Who else has a description, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +132,8 @@ pub(crate) struct Entry {
     timeouts_ns: [AtomicU64; 2],
     /// The error of a later round of a call that has moved a part; 0: none.
     owed: AtomicU32,
+    /// The number of the other end of the pipe or pair, plus one; 0: not known (`pairs.rs`).
+    other_end: AtomicU32,
     /// Held from asking whether a listener has a connection until taking it: accept knows no MSG_DONTWAIT.
     pub(crate) accepting: Lock<()>,
 }
@@ -249,6 +259,9 @@ pub(crate) fn share(original: RawFd, copy: RawFd) {
     let traits = existing(original).map_or(0, Entry::traits);
     for fd in [original, copy] {
         if let Some(entry) = existing_or_new(fd) {
+            if fd == copy {
+                entry.other_end.store(0, Ordering::Relaxed);
+            }
             // The epoch is behind, so that the next wait asks.
             entry.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
             entry.facts.fetch_or(SHARED | traits, Ordering::Relaxed);
@@ -268,6 +281,7 @@ impl Entry {
             epoch: AtomicU32::new(0),
             timeouts_ns: [AtomicU64::new(UNKNOWN_NS), AtomicU64::new(UNKNOWN_NS)],
             owed: AtomicU32::new(0),
+            other_end: AtomicU32::new(0),
             accepting: Lock::new(()),
         }
     }
@@ -343,13 +357,14 @@ impl Entry {
             }
             self.reset(fd);
         }
+        self.other_end.store(0, Ordering::Relaxed);
         let mode = if nonblocking { NONBLOCK } else { 0 };
         self.facts.store(kind as u32 | NONBLOCK_KNOWN | mode, Ordering::Relaxed);
     }
 
     /// A connection that was accepted has a listener's traits.
     pub(crate) fn inherit(&self, listener: &Entry) {
-        let traits = listener.facts() & OF_DESCRIPTION;
+        let traits = listener.facts() & OF_DESCRIPTION & !ON_INTERRUPTION;
         if traits != 0 {
             self.facts.fetch_or(traits, Ordering::Relaxed);
         }

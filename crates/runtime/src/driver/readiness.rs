@@ -375,7 +375,19 @@ impl Readiness {
         seen: Seen,
         deadline_ns: Option<u64>,
     ) -> Result<Outcome, Errno> {
-        self.wait_with(direction, seen, deadline_ns, Here(fd))
+        self.wait_with(direction, seen, deadline_ns, Here(fd), timers::wait_or_fail)
+    }
+
+    /// As [`wait`](Self::wait), for a caller that was interrupted and waits on: see `hook/interruption.rs`.
+    #[cold]
+    pub(crate) fn wait_to_stay(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        seen: Seen,
+        deadline_ns: Option<u64>,
+    ) -> Result<Outcome, Errno> {
+        self.wait_with(direction, seen, deadline_ns, Here(fd), timers::wait_to_stay)
     }
 
     fn wait_with(
@@ -384,6 +396,7 @@ impl Readiness {
         seen: Seen,
         deadline_ns: Option<u64>,
         registrar: impl Registrar<&'static Driver>,
+        wait: impl FnOnce(&WaitCell, WaitReason, Option<u64>) -> Outcome,
     ) -> Result<Outcome, Errno> {
         let cell = WaitCell::new();
         let waiter = Waiter::new();
@@ -402,7 +415,7 @@ impl Readiness {
             Direction::Read => WaitReason::Read,
             Direction::Write => WaitReason::Write,
         };
-        let outcome = timers::wait_or_fail(&cell, reason, deadline_ns, true);
+        let outcome = wait(&cell, reason, deadline_ns);
         if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
             let _critical = Critical::enter();
             self.unlist(direction, &waiter);
@@ -473,7 +486,7 @@ fn wait_any_with<R: Registrar<&'static Driver>>(
         join_all(slots, &cell, registrar)
     };
     let outcome = match joined {
-        Enlisted::Yes => Ok(timers::wait_or_fail(&cell, WaitReason::Poll, deadline_ns, true)),
+        Enlisted::Yes => Ok(timers::wait_or_fail(&cell, WaitReason::Poll, deadline_ns)),
         Enlisted::Changed => Ok(Outcome::Woken),
         Enlisted::Refused(errno) => Err(errno),
     };

@@ -21,7 +21,7 @@ use super::Driver;
 use crate::collections::wheel::{Entry, Wheel};
 use crate::coroutine::{
     Core, Critical, Interrupted, Limits, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, park,
-    park_thread_until,
+    park_thread_until, park_to_stay,
 };
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{Lock, clock};
@@ -132,13 +132,13 @@ pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>
 }
 
 /// As [`wait`], for those who answer C: who is told `Cancelled` fails with an error number.
-pub(crate) fn wait_or_fail(
-    cell: &WaitCell,
-    reason: WaitReason,
-    deadline_ns: Option<u64>,
-    cancellable: bool,
-) -> Outcome {
-    wait_by(cell, reason, deadline_ns, cancellable, Interrupted::Fails)
+pub(crate) fn wait_or_fail(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
+    wait_by(cell, reason, deadline_ns, true, Interrupted::Fails)
+}
+
+/// As [`wait`], for one who was interrupted and waits on, to the end of what it waits for. A shutdown does not wait for it.
+pub(crate) fn wait_to_stay(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
+    wait_by(cell, reason, deadline_ns, false, Interrupted::Stays)
 }
 
 #[inline(always)]
@@ -208,7 +208,11 @@ fn park_until_settled(
             return Some(Outcome::Cancelled);
         }
         if !gives_up {
-            park(reason);
+            if limits.stays() {
+                park_to_stay(reason);
+            } else {
+                park(reason);
+            }
         }
     }
 }
@@ -282,7 +286,13 @@ pub(crate) fn wait_until(
 
 /// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is interrupted, of which it tells C.
 pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
-    wait_or_fail(&WaitCell::new(), reason, Some(deadline_ns), true)
+    wait_or_fail(&WaitCell::new(), reason, Some(deadline_ns))
+}
+
+/// As [`sleep_until`]; see [`wait_to_stay`].
+#[cfg(feature = "interpose")]
+pub(crate) fn sleep_to_stay(deadline_ns: u64, reason: WaitReason) {
+    wait_to_stay(&WaitCell::new(), reason, Some(deadline_ns));
 }
 
 /// The monotonic time that is `timeout` from now.

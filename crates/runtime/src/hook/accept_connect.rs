@@ -19,7 +19,8 @@
 //!
 //! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause that doubles.
 
-use super::errno::{answer, caller, cancelled};
+use super::errno::{answer, caller};
+use super::interruption::refused;
 use super::io::{Try, take};
 use super::patience::{Patience, Stop};
 use crate::coroutine::{Critical, Outcome, WaitReason, budget};
@@ -244,7 +245,7 @@ impl FullBacklog {
         let until_ns = deadline_ns.min(now_ns + self.pause_ns);
         self.pause_ns = (self.pause_ns * 2).min(PAUSE_LONGEST_NS);
         match timers::sleep_until(until_ns, WaitReason::Write) {
-            Outcome::Cancelled => Err(cancelled()),
+            Outcome::Cancelled => Err(refused()),
             _ => Ok(()),
         }
     }

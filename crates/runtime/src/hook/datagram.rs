@@ -14,7 +14,7 @@
 //! A queue is full also where the sender's own buffer is: then its socket is not writable, and an event will come, as of other sockets.
 
 use super::accept_connect::FullBacklog;
-use super::errno::cancelled;
+use super::interruption::refused;
 use super::io::Try;
 use super::own::Own;
 use super::patience::{Patience, Stop};
@@ -154,7 +154,7 @@ impl Probe {
         }
         match entry.readiness.wait(fd, Direction::Write, seen, deadline_ns) {
             Ok(Outcome::TimedOut) => Err(Errno::AGAIN),
-            Ok(Outcome::Cancelled) => Err(cancelled()),
+            Ok(Outcome::Cancelled) => Err(refused()),
             Ok(Outcome::Woken | Outcome::Closed) => Ok(true),
             Err(_) => Ok(false),
         }

@@ -9,7 +9,8 @@
 //!
 //! With a signal mask the call waits on a thread of the offload pool, whose mask it becomes (`poll`). So does an epoll nested too deep to be put into ours.
 
-use super::errno::{answer, caller, cancelled};
+use super::errno::{answer, caller};
+use super::interruption;
 use super::io::hooks;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};
@@ -60,10 +61,18 @@ unsafe fn wait_on_coroutine(
                 result => return result,
             }
             entry.settle(fd);
-            match entry.readiness.wait(fd, Direction::Read, seen, deadline_ns) {
+            let mut outcome = entry.readiness.wait(fd, Direction::Read, seen, deadline_ns);
+            if outcome == Ok(Outcome::Cancelled) {
+                if interruption::is_first() {
+                    return Err(Errno::INTR);
+                }
+                outcome = entry.readiness.wait_to_stay(fd, Direction::Read, seen, deadline_ns);
+            }
+            match outcome {
                 Ok(Outcome::Woken) => {}
                 Ok(Outcome::TimedOut) => return ask_now(),
-                Ok(Outcome::Cancelled) => return Err(cancelled()),
+                // One that stays is not told of a cancellation.
+                Ok(Outcome::Cancelled) => return Err(Errno::INTR),
                 Ok(Outcome::Closed) | Err(Errno::BADF) => return Err(Errno::BADF),
                 Err(_) => break,
             }

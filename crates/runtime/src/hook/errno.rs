@@ -3,9 +3,8 @@
 //! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read it: in the
 //! identity that the coroutine has now. It is untouched on success, as C promises nothing and careful callers expect.
 
-use crate::coroutine::{Core, Critical, current_core, is_out_of_time};
+use crate::coroutine::{Core, Critical, current_core};
 use crate::driver::fd_table;
-use crate::sched::yield_now;
 use crate::sys::raw::Errno;
 use libc::c_int;
 use std::os::fd::RawFd;
@@ -66,16 +65,4 @@ pub(super) fn errno() -> c_int {
     let location = unsafe { libc::__errno_location() };
     // SAFETY: S3: as in `fail`.
     unsafe { *location }
-}
-
-/// The answer to a caller that is interrupted: cancelled, or out of the time that `timeout` gave it. It yields first: a loop that takes no notice of errors (`for stream in listener.incoming().flatten()`)
-/// has become one that does not wait, and would keep its worker from all others.
-#[cold]
-pub(super) fn cancelled() -> Errno {
-    yield_now();
-    if is_out_of_time() {
-        Errno(libc::ETIMEDOUT)
-    } else {
-        Errno(libc::ECANCELED)
-    }
 }

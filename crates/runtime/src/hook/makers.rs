@@ -35,6 +35,7 @@ use std::ptr;
 #[inline(never)]
 pub(super) extern "C" fn made(fd: c_int) -> c_int {
     resetting()(fd);
+    fd_table::unpair(fd);
     fd
 }
 

@@ -30,6 +30,7 @@
 //! | `sleep` | the sleeping family |
 //! | `io`, `parts` | calls that move data |
 //! | `own` | descriptors of the hooks' own |
+//! | `interruption` | what a cancellation does to a call that waits |
 //! | `files` | one try on a file that is no socket |
 //! | `messages` | those with a header |
 //! | `datagram` | sends to an address |
@@ -66,6 +67,7 @@ mod fifo;
 mod file_lock;
 mod files;
 mod futex;
+mod interruption;
 mod io;
 mod join;
 mod lent;

@@ -6,7 +6,7 @@
 //! A socket of messages that was shut down for reading is no more readable than before: asked with MSG_DONTWAIT the kernel says that it would block,
 //! for ever. A blocking receive returns 0 at once. So where an event has told of the end, the kernel gets that blocking call.
 
-use super::errno::cancelled;
+use super::interruption::{refused, stays};
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{Entry, Kind};
 use crate::driver::readiness::{Direction, Seen};
@@ -31,6 +31,8 @@ pub(super) struct Patience {
     blocks: Option<bool>,
     /// Outer `None`: not waited yet.
     deadline_ns: Option<Option<u64>>,
+    /// It was interrupted, and the call is tried once more.
+    is_last_try: bool,
 }
 
 /// Whether the socket was shut down for reading.
@@ -47,6 +49,7 @@ impl Patience {
             direction,
             blocks: None,
             deadline_ns: None,
+            is_last_try: false,
         }
     }
 
@@ -81,10 +84,19 @@ impl Patience {
             Some(deadline_ns) => deadline_ns,
             None => self.start(kind),
         };
-        match self.entry.readiness.wait(self.fd, self.direction, seen, deadline_ns) {
+        let mut outcome = self.entry.readiness.wait(self.fd, self.direction, seen, deadline_ns);
+        if outcome == Ok(Outcome::Cancelled) && stays(self.fd, self.entry, self.direction) {
+            outcome = self
+                .entry
+                .readiness
+                .wait_to_stay(self.fd, self.direction, seen, deadline_ns);
+        }
+        match outcome {
             Ok(Outcome::Woken) => Ok(()),
             Ok(Outcome::TimedOut) => Err(Stop::Fail(Errno::AGAIN)),
-            Ok(Outcome::Cancelled) => Err(Stop::Fail(cancelled())),
+            // What it waited for may have come together with the request: the end of a partner that was cancelled first.
+            Ok(Outcome::Cancelled) if !std::mem::replace(&mut self.is_last_try, true) => Ok(()),
+            Ok(Outcome::Cancelled) => Err(Stop::Fail(refused())),
             Ok(Outcome::Closed) | Err(Errno::BADF) => Err(Stop::Fail(Errno::BADF)),
             Err(errno) => {
                 // EPERM: not pollable, for good. Else: no memory or no watch left for it, this time.

@@ -15,7 +15,8 @@
 //! kernel on a thread of the offload pool. So does `ppoll` with a signal mask, which is a thread's: a signal that is open there alone is handled there,
 //! and ends the call.
 
-use super::errno::{answer, caller, cancelled};
+use super::errno::{answer, caller};
+use super::interruption::refused;
 use super::io::hooks;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
@@ -102,8 +103,8 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
 }
 
 fn sleep(deadline_ns: Option<u64>) -> Result<usize, Errno> {
-    match timers::wait_or_fail(&WaitCell::new(), WaitReason::Poll, deadline_ns, true) {
-        Outcome::Cancelled => Err(cancelled()),
+    match timers::wait_or_fail(&WaitCell::new(), WaitReason::Poll, deadline_ns) {
+        Outcome::Cancelled => Err(refused()),
         _ => Ok(0),
     }
 }
@@ -126,7 +127,7 @@ fn poll_in(slots: &mut [Option<Slot>], entries: Entries, deadline_ns: Option<u64
             // A number that was closed: the next answer says so.
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
             Ok(Outcome::TimedOut) => return entries.ask_now(),
-            Ok(Outcome::Cancelled) => return Err(cancelled()),
+            Ok(Outcome::Cancelled) => return Err(refused()),
             Err(_) => return entries.ask_until(deadline_ns),
         }
     }

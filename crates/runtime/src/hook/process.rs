@@ -20,7 +20,8 @@
 //! A tracer that waits for stops of its tracee by number, without WUNTRACED, is not woken by them. Tracing binds to an OS thread anyway, and no
 //! coroutine can do it. What `system` and `popen`'s `pclose` wait for is called inside the C library and out of sight: they block the worker.
 
-use super::errno::{answer, caller, cancelled};
+use super::errno::{answer, caller};
+use super::interruption::refused;
 use super::io::hooks;
 use super::own::Own;
 use crate::coroutine::{Critical, Outcome, current_core};
@@ -95,7 +96,7 @@ fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), E
         return Ok(());
     }
     match entry.readiness.wait(pid_fd, Direction::Read, seen, None) {
-        Ok(Outcome::Cancelled) => Err(cancelled()),
+        Ok(Outcome::Cancelled) => Err(refused()),
         _ => Ok(()),
     }
 }

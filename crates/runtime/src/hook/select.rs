@@ -11,7 +11,8 @@
 //! process may open") have sets whose length only the kernel knows how to cut. These calls, and those with descriptors that cannot be waited for,
 //! are made by a thread of the offload pool, as is a call with a signal mask, which is a thread's (`poll`).
 
-use super::errno::{answer, caller, cancelled};
+use super::errno::{answer, caller};
+use super::interruption::refused;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
@@ -201,7 +202,7 @@ unsafe fn select_in(
             // A number that was closed: the next answer says so.
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
             Ok(Outcome::TimedOut) => is_over = true,
-            Ok(Outcome::Cancelled) => return Err(cancelled()),
+            Ok(Outcome::Cancelled) => return Err(refused()),
             // SAFETY: S7: the caller's contract.
             Err(_) => return unsafe { ask_elsewhere(sets, deadline_ns) },
         }

@@ -13,7 +13,8 @@
 //! # Not kept
 //! A signal sent to one thread (`raise`, `pthread_kill`) is pending for the worker on which it was raised, and is seen if that worker asks.
 
-use super::errno::{answer, caller, cancelled};
+use super::errno::{answer, caller};
+use super::interruption::refused;
 use super::io::hooks;
 use super::lent::faults;
 use super::own::Own;
@@ -60,7 +61,7 @@ unsafe fn take_signal(set: *const sigset_t, info: *mut siginfo_t, timeout_ns: Op
                 result => return result,
             }
             match entry.readiness.wait(pending.fd(), Direction::Read, seen, deadline_ns) {
-                Ok(Outcome::Cancelled) => return Err(cancelled()),
+                Ok(Outcome::Cancelled) => return Err(refused()),
                 Ok(Outcome::TimedOut) => return ask(Some(0)),
                 Ok(_) => {}
                 Err(_) => break,

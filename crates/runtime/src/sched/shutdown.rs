@@ -9,6 +9,10 @@
 //! cannot be left without a worker: it is listed at futex words, channels and descriptors that the living use, whose wakes and messages it
 //! would swallow; and a light one's thread-locals, which others may borrow, would end with the thread.
 //!
+//! # Those who stay
+//! A cancelled coroutine may be in a wait that no cancellation ends, and that says so (`hook/interruption.rs`): for a signal, for output that nobody reads, in the pauses of a
+//! loop that takes no notice of errors. When all who are left have been seen in such waits for a while, nobody is left who could end them, and the shutdown waits for them no longer.
+//!
 //! # The counts
 //! Coroutines are counted without a shared counter: each processor counts those it spawned and those it finished, OS threads' spawns have a
 //! counter of their own. A coroutine is counted as spawned before it is queued. The sums are read finished-first. Let T be a moment between the two readings.
@@ -41,6 +45,10 @@ use std::time::Duration;
 /// How often the shutdown looks, and cancels again whoever was spawned or has swallowed it: there is no event for "the last one has ended" on the
 /// hot path of a coroutine's end, and a shutdown is rare.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
+
+/// How long all who are left must have been seen in waits that no cancellation ends, before a shutdown waits for them no longer: one of them may be
+/// about to be woken by what another has left behind.
+const STAYING_FOR_NS: u64 = 10_000_000;
 
 /// Makes a forked child an ordinary one-threaded process: its spawns fail, and the coroutine that forked goes on as if it were the thread, in an
 /// endless critical section, so that every hook passes straight through.
@@ -181,11 +189,23 @@ impl Scheduler {
         left
     }
 
-    /// Cancels until nobody is alive or the deadline has come.
+    /// Cancels until nobody is alive but those who stay, or the deadline has come.
     fn cancel_until_none(&self, deadline_ns: u64) {
-        while self.alive() > 0 {
-            self.for_each(|core| core.cancel());
-            if self.alive() == 0 || clock::now_ns() >= deadline_ns {
+        let mut staying_since_ns = None;
+        loop {
+            let alive = self.alive();
+            if alive == 0 {
+                return;
+            }
+            let mut staying = 0;
+            self.for_each(|core| {
+                staying += u64::from(core.stays());
+                core.cancel();
+            });
+            let now_ns = clock::now_ns();
+            staying_since_ns = (staying >= alive).then(|| staying_since_ns.unwrap_or(now_ns));
+            let only_staying = staying_since_ns.is_some_and(|since_ns| now_ns - since_ns >= STAYING_FOR_NS);
+            if only_staying || self.alive() == 0 || now_ns >= deadline_ns {
                 return;
             }
             pause();

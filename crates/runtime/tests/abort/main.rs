@@ -5,8 +5,10 @@
 //! alarm of its own.
 
 mod alone;
+mod attribute;
 mod crash;
 mod foreign;
+mod output;
 mod overflow;
 #[path = "../common/signals.rs"]
 mod signals;
@@ -19,8 +21,10 @@ use std::process::{Command, ExitCode, Output};
 const VARIABLE: &str = "SILKEN_ABORT_CASE";
 const RETURNED: &str = "the case returned";
 
+/// The time of a processor that a child may take, after which SIGXCPU ends it. A busy machine does not make it shorter.
+const PATIENCE_CPU_S: u64 = 60;
 /// A child's time, after which SIGALRM ends it.
-const PATIENCE_S: u32 = 60;
+const PATIENCE_S: u32 = 600;
 
 /// How the child ends.
 #[derive(Debug)]
@@ -132,8 +136,14 @@ fn run_in_child(name: &str) -> ExitCode {
         .into_iter()
         .find(|case| case.name == name)
         .expect("the parent names a case");
+    let cpu = libc::rlimit {
+        rlim_cur: PATIENCE_CPU_S,
+        rlim_max: libc::RLIM_INFINITY,
+    };
     // SAFETY: S7: alarm takes a number.
     unsafe { libc::alarm(PATIENCE_S) };
+    // SAFETY: S7: a live structure.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_CPU, &cpu) }, 0);
     (case.run)();
     println!("{RETURNED}");
     ExitCode::SUCCESS
@@ -144,6 +154,8 @@ fn cases() -> Vec<Case> {
     cases.extend(crash::cases());
     cases.extend(alone::cases());
     cases.extend(foreign::cases());
+    cases.extend(output::cases());
+    cases.extend(attribute::cases());
     cases
 }
 

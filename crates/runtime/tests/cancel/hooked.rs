@@ -4,6 +4,7 @@ use super::{FAR, SOON, on_all, run_on, takes};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -48,12 +49,12 @@ fn io_that_waits_fails_with_ecanceled() {
             Ok(())
         }));
         drop(far);
-        let (reader, writer) = std::io::pipe().unwrap();
-        assert_cancelled(cancelled(move || {
-            let mut reader = reader;
-            reader.read(&mut [0])
-        }));
-        drop(writer);
+        // A pipe whose other end another process has; of others see `interruptions`.
+        let mut child = Command::new("sleep").arg("60").stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        assert_cancelled(cancelled(move || output.read(&mut [0])));
+        child.kill().unwrap();
+        child.wait().unwrap();
     });
 }
 

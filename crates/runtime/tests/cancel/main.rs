@@ -7,6 +7,8 @@ mod ends;
 mod families;
 #[cfg(feature = "interpose")]
 mod hooked;
+#[cfg(feature = "interpose")]
+mod interruptions;
 mod mask;
 mod native;
 mod poison;

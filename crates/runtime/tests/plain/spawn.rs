@@ -215,3 +215,10 @@ fn a_refused_closure_is_dropped_where_it_may_wait() {
     outcome.unwrap();
     assert_eq!(*lock.lock().unwrap(), 1);
 }
+
+/// The attribute reports a body's value where it was made.
+#[silken::test(workers = 1)]
+fn a_test_may_return_an_error_that_is_not_send() -> Result<(), Box<dyn std::error::Error>> {
+    let _: u32 = "7".parse()?;
+    Ok(())
+}

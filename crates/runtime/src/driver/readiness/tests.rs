@@ -32,9 +32,13 @@ fn wait(driver: &'static Driver, fd: RawFd, direction: Direction, seen: Seen, ti
     let readiness = &fd_table::entry(fd).unwrap().readiness;
     let waiter = std::thread::spawn(move || {
         let deadline_ns = Some(clock::now_ns() + timeout_ns);
-        readiness.wait_with(direction, seen, deadline_ns, |generation| {
-            register_in(driver, fd, generation)
-        })
+        readiness.wait_with(
+            direction,
+            seen,
+            deadline_ns,
+            |generation| register_in(driver, fd, generation),
+            timers::wait_or_fail,
+        )
     });
     while !waiter.is_finished() {
         poll(driver);
@@ -77,7 +81,9 @@ fn a_change_since_the_look_is_not_waited_for() {
     }
     let refuse = |_| unreachable!("it is registered");
     assert_eq!(
-        entry.readiness.wait_with(Direction::Read, seen, None, refuse),
+        entry
+            .readiness
+            .wait_with(Direction::Read, seen, None, refuse, timers::wait_or_fail),
         Ok(Outcome::Woken)
     );
     fd_table::reset(fd);
@@ -153,9 +159,13 @@ fn a_filled_pipe_announces_room_to_all_waiters() {
         .map(|_| {
             std::thread::spawn(move || {
                 let deadline_ns = Some(clock::now_ns() + LONG_NS);
-                readiness.wait_with(Direction::Write, seen, deadline_ns, |_| {
-                    unreachable!("it is registered")
-                })
+                readiness.wait_with(
+                    Direction::Write,
+                    seen,
+                    deadline_ns,
+                    |_| unreachable!("it is registered"),
+                    timers::wait_or_fail,
+                )
             })
         })
         .collect();

@@ -7,6 +7,7 @@
 //! pipes and sockets answer EAGAIN instead of blocking, without O_NONBLOCK, which would be seen by every process that
 //! shares the file. A file that cannot promise it (a terminal, an old kernel's pipe) answers EOPNOTSUPP.
 
+use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
@@ -78,6 +79,26 @@ pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
         0 => FileKind::AnonInode,
         _ => FileKind::Other,
     })
+}
+
+/// Whether it is an eventfd, as its name in `/proc` tells; not where there is none.
+pub(crate) fn is_eventfd(fd: RawFd) -> bool {
+    const NAME: &[u8] = b"anon_inode:[eventfd]";
+    let mut path = [0; 32];
+    // A number has ten digits at most.
+    let written = write!(&mut path[..], "/proc/self/fd/{fd}\0");
+    debug_assert!(written.is_ok());
+    let mut name = [0; NAME.len() + 1];
+    // SAFETY: S5: a text that ends, and a live local of that length.
+    let read = unsafe {
+        raw::syscall3(
+            libc::SYS_readlink,
+            path.as_ptr() as usize,
+            name.as_mut_ptr() as usize,
+            name.len(),
+        )
+    };
+    read.is_ok_and(|bytes| name.get(..bytes) == Some(NAME))
 }
 
 /// Whether it is a terminal, or a side of a pseudo-terminal.

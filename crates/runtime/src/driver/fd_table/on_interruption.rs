@@ -1,0 +1,29 @@
+//! What the user has said about waits for a descriptor that are interrupted: kept with the facts of its number, and of its later copies.
+
+use super::{Entry, INTERRUPTION_FAILS, INTERRUPTION_STAYS, ON_INTERRUPTION, TOUCHED};
+use crate::loom::static_atomic::Ordering;
+
+/// What the user has said about waits for a descriptor that are interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum OnInterruption {
+    /// Nothing: see `hook/interruption.rs`.
+    ByKind = 0,
+    Fails = INTERRUPTION_FAILS,
+    Stays = INTERRUPTION_STAYS,
+}
+
+impl Entry {
+    pub(crate) fn on_interruption(&self) -> OnInterruption {
+        match self.facts() & ON_INTERRUPTION {
+            INTERRUPTION_FAILS => OnInterruption::Fails,
+            INTERRUPTION_STAYS => OnInterruption::Stays,
+            _ => OnInterruption::ByKind,
+        }
+    }
+
+    pub(crate) fn set_on_interruption(&self, what: OnInterruption) {
+        let set = |facts| Some(facts & !ON_INTERRUPTION | what as u32 | TOUCHED);
+        let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
+    }
+}

@@ -1,0 +1,79 @@
+//! What a cancellation, or a `timeout` that is up, does to a hooked call that waits.
+//!
+//! # The rule
+//! A call *fails*, with ECANCELED or ETIMEDOUT, where its caller can be expected to look at errors: on connections, files and children. It *stays*,
+//! that is, it waits to its end, where std or crates take an error for impossible and panic:
+//!
+//! | call | it | for |
+//! |---|---|---|
+//! | a write to descriptor 1 or 2 | stays | `println!` panics, and in a destructor that ends the process |
+//! | a read or write of an eventfd | stays | it wakes an event loop |
+//! | a read or write of a pipe whose other end this process has | stays | it wakes a loop too: the self-pipe of signal handlers |
+//! | the same of a pair of sockets | fails; stays when the runtime ends | it may be a connection, or a self-pipe |
+//! | `epoll_wait` | returns EINTR once, then stays | event loops take every other error for a bug |
+//! | any other | fails | |
+//!
+//! A program may say otherwise of a descriptor ([`OnCancel`](crate::OnCancel)). It is asked when a wait has been interrupted, so
+//! a wait that is not pays nothing. What stays has another wait begun that is not interrupted, and is marked (`coroutine/park.rs`): a
+//! shutdown does not wait for those who will not end.
+//!
+//! # Refusals in a row
+//! A loop that takes no notice of errors (`for stream in listener.incoming().flatten()`) no longer waits, and never ends. So a refused call first lets
+//! others run. After [`FREE_REFUSALS`] of them, within one cancellation or one `timeout`, each further one first sleeps, twice as long as the one before, up to
+//! [`PAUSE_LONGEST_NS`]; that sleep stays too. A loop that does end, since it has many connections to say goodbye to, does not come so far.
+//! Rejected: to park it for good. It may hold what others need, and comes to its end after all.
+
+use crate::coroutine::{WaitReason, count_refusal, current_core, is_out_of_time};
+use crate::driver::fd_table::{self, Entry, Kind, OnInterruption};
+use crate::driver::readiness::Direction;
+use crate::driver::timers;
+use crate::sched::yield_now;
+use crate::sys::raw::Errno;
+use crate::sys::{clock, file};
+use libc::c_int;
+
+const FREE_REFUSALS: u32 = 100;
+const PAUSE_FIRST_NS: u64 = 1_000_000;
+const PAUSE_LONGEST_NS: u64 = 1_000_000_000;
+
+/// The error for an interrupted caller.
+#[cold]
+pub(super) fn refused() -> Errno {
+    match count_refusal().checked_sub(FREE_REFUSALS) {
+        None => yield_now(),
+        Some(further) => {
+            let pause_ns = PAUSE_FIRST_NS.checked_shl(further).unwrap_or(PAUSE_LONGEST_NS);
+            timers::sleep_to_stay(clock::now_ns() + pause_ns.min(PAUSE_LONGEST_NS), WaitReason::Sleep);
+        }
+    }
+    if is_out_of_time() {
+        Errno(libc::ETIMEDOUT)
+    } else {
+        Errno(libc::ECANCELED)
+    }
+}
+
+/// Whether it is the first refusal within one cancellation or one `timeout`; counts it.
+#[cold]
+pub(super) fn is_first() -> bool {
+    count_refusal() == 0
+}
+
+/// Whether an interrupted wait for a descriptor goes on.
+#[cold]
+pub(super) fn stays(fd: c_int, entry: &Entry, direction: Direction) -> bool {
+    match entry.on_interruption() {
+        OnInterruption::Fails => return false,
+        OnInterruption::Stays => return true,
+        OnInterruption::ByKind => {}
+    }
+    if direction == Direction::Write && matches!(fd, libc::STDOUT_FILENO | libc::STDERR_FILENO) {
+        return true;
+    }
+    match fd_table::other_end(fd) {
+        Some(_) if entry.kind(fd).is_socket() => current_core().is_some_and(|core| core.is_ending_with_runtime()),
+        // It may be closed, or another file by now, out of our sight.
+        Some(other) => file::id(fd).is_ok_and(|id| file::id(other) == Ok(id)),
+        None => entry.kind(fd) == Kind::Pollable && file::is_eventfd(fd),
+    }
+}

@@ -1,0 +1,64 @@
+//! What `#[silken::main]` makes of what `main` returns.
+
+use super::{Case, End};
+use std::process::ExitCode;
+
+/// As the language does with what `main` returns; for the codes that are used here.
+fn end_with(code: ExitCode) {
+    let codes = [0, 1, 7];
+    let is_it = |number: &u8| ExitCode::from(*number) == code;
+    let number = codes.into_iter().find(is_it).expect("one of these");
+    std::process::exit(number.into());
+}
+
+mod boxed {
+    #[silken::main(workers = 1, grace = "100ms")]
+    pub(super) fn main() -> Result<(), Box<dyn std::error::Error>> {
+        let _: u32 = "seven".parse()?;
+        Ok(())
+    }
+}
+
+mod fine {
+    #[silken::main(workers = 1)]
+    pub(super) fn main() -> Result<(), Box<dyn std::error::Error>> {
+        silken::yield_now();
+        Ok(())
+    }
+}
+
+mod code {
+    use std::process::ExitCode;
+
+    #[silken::main(workers = 1)]
+    pub(super) fn main() -> ExitCode {
+        ExitCode::from(7)
+    }
+}
+
+mod inferred {
+    use std::process::ExitCode;
+
+    #[silken::main(workers = 1)]
+    pub(super) fn main() -> impl Termination {
+        ExitCode::SUCCESS
+    }
+}
+
+mod never {
+    #[silken::main(workers = 1)]
+    pub(super) fn main() -> ! {
+        std::process::exit(9)
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let exits = |name, run, code| Case::new(name, run, End::Exits(code));
+    vec![
+        exits("attribute::an_error_that_is_not_send", || end_with(boxed::main()), 1).says(&["Error: ParseIntError"]),
+        exits("attribute::no_error", || end_with(fine::main()), 0),
+        exits("attribute::a_code", || end_with(code::main()), 7),
+        exits("attribute::an_inferred_type", || end_with(inferred::main()), 0),
+        exits("attribute::never", || end_with(never::main()), 9),
+    ]
+}
