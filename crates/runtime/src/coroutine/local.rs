@@ -281,6 +281,12 @@ pub(crate) fn count_refusal() -> u32 {
     access(|map| map.refusals.replace(map.refusals.get().saturating_add(1)))
 }
 
+/// How many were counted.
+#[inline]
+pub(crate) fn refusals() -> u32 {
+    peek(|map| map.refusals.get()).unwrap_or(0)
+}
+
 /// A `timeout` is over: those within it count no longer.
 #[inline]
 pub(super) fn forget_refusals() {

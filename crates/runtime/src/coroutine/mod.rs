@@ -52,7 +52,7 @@ pub(crate) use inherited::pass_values_on;
 pub use join::JoinError;
 pub(crate) use join::Joiner;
 pub use local::{AccessError, LocalKey};
-pub(crate) use local::{OnLost, count_refusal, on_lost};
+pub(crate) use local::{OnLost, count_refusal, on_lost, refusals};
 pub use park::WaitReason;
 pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, park_to_stay};
 pub(crate) use pool::{Caches, GuardSize, PooledStack, Pools, pools};

@@ -31,14 +31,18 @@
 //! `EFAULT`: the word and the timeout are read by loads that may fault and then fail (`silken_context::trap`), also under the bucket's lock. That
 //! needs the runtime's handler of SIGSEGV and SIGBUS: a program that lays its own over it and does not hand faults on gets the fault. A signal handler that wakes a word must not
 //! have interrupted a wake or a wait of a word in the same bucket: as with every lock that is not made for handlers.
-//! Waits are not cancellable (`hook/mod.rs`).
+
+//! # Cancellation
+//! Behind a wait there may stand a lock, and std has no way to say that it did not get it. But everybody who waits for a word must bear to be woken for no reason. So
+//! the first wait that a cancellation or a passed deadline meets ends so, once: a loop around `Condvar::wait` comes to look at whatever it looks at,
+//! and `park_timeout` returns. Further waits, and the waits of locks and channels, which look at their own state only, go on to their end.
 
 mod table;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use super::{on_coroutine, raw_calls, set_errno};
+use super::{interruption, on_coroutine, raw_calls, set_errno};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers;
 use crate::offload;
@@ -346,8 +350,18 @@ impl Wait {
         compared?;
         // The end of time is no deadline.
         let deadline_ns = self.deadline_ns.filter(|deadline_ns| *deadline_ns != u64::MAX);
-        if timers::wait(waiter.cell(), WaitReason::Futex, deadline_ns, false) != Outcome::TimedOut {
-            return Ok(());
+        let outcome = match interruption::was_refused() {
+            false => timers::wait_or_fail(waiter.cell(), WaitReason::Futex, deadline_ns),
+            true => timers::wait(waiter.cell(), WaitReason::Futex, deadline_ns, false),
+        };
+        match outcome {
+            Outcome::TimedOut => {}
+            Outcome::Cancelled => {
+                TABLE.withdraw(&waiter);
+                interruption::is_first();
+                return Ok(());
+            }
+            Outcome::Woken | Outcome::Closed => return Ok(()),
         }
         TABLE.withdraw(&waiter);
         match self.realtime_ns {

@@ -11,6 +11,7 @@
 //! | a read or write of a pipe whose other end this process has | stays | it wakes a loop too: the self-pipe of signal handlers |
 //! | the same of a pair of sockets | fails; stays when the runtime ends | it may be a connection, or a self-pipe |
 //! | `epoll_wait` | returns EINTR once, then stays | event loops take every other error for a bug |
+//! | a futex | returns as if woken once, then stays | behind it is a lock, or a loop that looks again |
 //! | any other | fails | |
 //!
 //! A program may say otherwise of a descriptor ([`OnCancel`](crate::OnCancel)). It is asked when a wait has been interrupted, so
@@ -23,7 +24,7 @@
 //! [`PAUSE_LONGEST_NS`]; that sleep stays too. A loop that does end, since it has many connections to say goodbye to, does not come so far.
 //! Rejected: to park it for good. It may hold what others need, and comes to its end after all.
 
-use crate::coroutine::{WaitReason, count_refusal, current_core, is_out_of_time};
+use crate::coroutine::{WaitReason, count_refusal, current_core, is_out_of_time, refusals};
 use crate::driver::fd_table::{self, Entry, Kind, OnInterruption};
 use crate::driver::readiness::Direction;
 use crate::driver::timers;
@@ -51,6 +52,12 @@ pub(super) fn refused() -> Errno {
     } else {
         Errno(libc::ECANCELED)
     }
+}
+
+/// Whether a hooked call was refused within this cancellation or `timeout`.
+#[inline]
+pub(super) fn was_refused() -> bool {
+    refusals() > 0
 }
 
 /// Whether it is the first refusal within one cancellation or one `timeout`; counts it.

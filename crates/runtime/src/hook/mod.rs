@@ -12,8 +12,8 @@
 //!
 //! # What a hook keeps
 //! * The contract of the C function, errno included (S7): errno is written last, on the identity that runs then, and not on success.
-//! * It never unwinds: there are C frames above it. Cancellation is therefore an error number or an early return, never a panic, and
-//!   a futex wait is not cancellable at all: behind it stands a lock, and std has no way to say that it did not get it.
+//! * It never unwinds: there are C frames above it. Cancellation is therefore an error number or an early return, never a panic
+//!   (`interruption`).
 //! * It holds no lock while it parks.
 //! * Arguments that are wrong are the kernel's to refuse: a hook that cannot make sense of them passes.
 //!

@@ -142,6 +142,47 @@ fn a_futex_wait_outlasts_a_timeout() {
     });
 }
 
+/// std's condition variables and `park_timeout` may return for no reason, so a cancellation is one, once: whoever loops gets to look.
+#[test]
+fn what_may_wake_for_no_reason_does_once() {
+    on_all(|| {
+        let pair = Arc::new((Mutex::new(()), Condvar::new()));
+        let other = pair.clone();
+        let waiter = silken::spawn(move || {
+            let mut guard = other.0.lock().unwrap();
+            let mut woken = 0;
+            while !silken::is_cancelled() {
+                guard = other.1.wait(guard).unwrap();
+                woken += 1;
+            }
+            // Once only: this one is woken by the other.
+            drop(other.1.wait(guard).unwrap());
+            woken
+        });
+        silken::sleep(SHORT);
+        waiter.cancel();
+        silken::sleep(SHORT);
+        assert!(!waiter.is_finished());
+        drop(pair.0.lock().unwrap());
+        pair.1.notify_one();
+        assert_eq!(waiter.join().unwrap(), 1);
+        let outcome = silken::timeout(SHORT, || {
+            std::thread::park_timeout(FAR);
+            silken::check_cancelled();
+        });
+        assert_eq!(outcome, Err(silken::Elapsed));
+        let outcome = silken::timeout(SHORT, || {
+            loop {
+                // Not held over the check: a guard that unwinds poisons std's lock.
+                drop(pair.1.wait(pair.0.lock().unwrap()).unwrap());
+                silken::check_cancelled();
+            }
+        });
+        assert_eq!(outcome, Err(silken::Elapsed));
+        assert!(!pair.0.is_poisoned());
+    });
+}
+
 #[test]
 fn a_parent_in_a_futex_wait_cancels_its_children() {
     on_all(|| {
