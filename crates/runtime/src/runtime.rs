@@ -1,6 +1,6 @@
 //! Starting and ending a runtime.
 
-use crate::coroutine::{GuardSize, JoinError, WaitReason};
+use crate::coroutine::{GuardSize, JoinError, UNWINDS, WaitReason};
 use crate::driver::timers::deadline_after;
 use crate::handle::{Coroutine, JoinHandle};
 use crate::sched::{self, Config, Kinds, OverflowPolicy, Scheduler, SpawnRequest};
@@ -349,6 +349,13 @@ impl Shutdown {
 
     fn report(&self) {
         const LINES_MAX: usize = 10;
+        if !UNWINDS && !self.left.is_empty() {
+            let count = self.left.len();
+            eprintln!(
+                "silken: {count} coroutines were left where they are: built with panic = \"abort\", they cannot be unwound"
+            );
+            return;
+        }
         for (coroutine, reason) in self.left.iter().zip(&self.reasons).take(LINES_MAX) {
             let site = coroutine
                 .location()
@@ -386,7 +393,7 @@ impl Runtime {
     pub fn run<T: Send, F: FnOnce() -> T + Send>(self, main: F) -> std::thread::Result<T> {
         let handle = self.spawn_main(main);
         let outcome = handle.wait_uncancelled();
-        let grace = self.grace;
+        let grace = self.grace();
         let report = self.shutdown(grace);
         report.report();
         outcome.map_err(|error| error.into_panic().unwrap_or_else(|error| Box::new(error)))
@@ -464,6 +471,11 @@ impl Runtime {
         self.stop(deadline)
     }
 
+    /// Where nothing unwinds nobody is cancelled, and there is nothing to wait for.
+    fn grace(&self) -> Duration {
+        if UNWINDS { self.grace } else { Duration::ZERO }
+    }
+
     fn stop(&mut self, patience: Duration) -> Shutdown {
         self.stopped = true;
         if sys::process::is_forked() {
@@ -486,7 +498,7 @@ impl Drop for Runtime {
     /// As [`shutdown`](Self::shutdown) with the [grace](RuntimeBuilder::grace); reports on standard error what did not end.
     fn drop(&mut self) {
         if !self.stopped {
-            let grace = self.grace;
+            let grace = self.grace();
             self.stop(grace).report();
         }
     }

@@ -56,7 +56,13 @@ use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::ptr;
+#[cfg(not(loom))]
+use std::sync::Once;
 use std::thread::panicking;
+
+/// Whether anything unwinds. A program with `panic = "abort"` in its profile compiles this crate so as well. Then no wait is interrupted by an unwinding, as
+/// if C were in the way everywhere; the end of a runtime cancels nobody.
+pub(crate) const UNWINDS: bool = cfg!(panic = "unwind");
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
@@ -244,6 +250,10 @@ fn owner_out_of_time(core: Option<&Core>) -> Option<usize> {
 /// Whether an unwinding that begins here gets to the owner: see "Callbacks of C".
 #[cfg(not(loom))]
 fn gets_to(owner: usize) -> bool {
+    if !UNWINDS {
+        say_that_nothing_unwinds();
+        return false;
+    }
     let target = match owner {
         ITSELF => Target::Entry,
         place => Target::Frame(place),
@@ -251,6 +261,17 @@ fn gets_to(owner: usize) -> bool {
     // What the walk waits for, blocks the thread.
     let _critical = Critical::enter();
     unwind::reaches(target)
+}
+
+#[cfg(not(loom))]
+#[cold]
+fn say_that_nothing_unwinds() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        crate::sys::report(&[
+            "silken: a coroutine was cancelled, or its time is up, in a program that is built with panic = \"abort\": its wait goes on\n",
+        ]);
+    });
 }
 
 /// Models have no C between, and threads for coroutines.

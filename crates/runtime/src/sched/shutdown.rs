@@ -35,12 +35,19 @@
 //! walk, and the numbers agree without B.
 
 use super::{Scheduler, processor};
-use crate::coroutine::{CoreRef, Critical, WaitCell, WaitReason, current_core, pools};
+use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, pools};
 use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{barrier, clock, process};
 use std::sync::Once;
 use std::time::Duration;
+
+/// Cancels one of those who are left. Where nothing unwinds they can only end by themselves; an error in the midst of their I/O would end the process.
+fn cancel(core: &CoreRef) {
+    if UNWINDS {
+        core.cancel();
+    }
+}
 
 /// How often the shutdown looks, and cancels again whoever was spawned or has swallowed it: there is no event for "the last one has ended" on the
 /// hot path of a coroutine's end, and a shutdown is rare.
@@ -200,7 +207,7 @@ impl Scheduler {
             let mut staying = 0;
             self.for_each(|core| {
                 staying += u64::from(core.stays());
-                core.cancel();
+                cancel(&core);
             });
             let now_ns = clock::now_ns();
             staying_since_ns = (staying >= alive).then(|| staying_since_ns.unwrap_or(now_ns));
@@ -218,7 +225,7 @@ impl Scheduler {
         loop {
             let alive = self.alive();
             self.for_each(|core| {
-                core.cancel();
+                cancel(&core);
                 left.push(core);
             });
             if left.len() as u64 >= alive {
