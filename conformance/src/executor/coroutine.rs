@@ -81,7 +81,7 @@ impl Join for CoroutineUnit {
 
 fn payload(error: silken::JoinError) -> Box<dyn Any + Send> {
     match error {
-        silken::JoinError::Panicked(payload) => payload,
+        silken::JoinError::Panicked(payload) => payload.into_inner(),
         other => Box::new(format!("{other:?}")),
     }
 }

@@ -47,6 +47,7 @@ pub mod time;
 mod hook;
 
 mod after_func;
+mod aliases;
 mod cancel;
 mod config;
 pub mod cqueue;
@@ -54,6 +55,7 @@ mod defer;
 pub mod errors;
 mod handle;
 pub mod net;
+mod panic_hook;
 mod park;
 mod pool;
 mod promise;
@@ -72,7 +74,7 @@ pub use cancel::{
 pub use cancel::{OnCancel, set_on_cancel};
 pub use channel::{mpmc, mpsc, spsc};
 pub use config::{Config, config};
-pub use coroutine::{AccessError, JoinError, LocalKey, ScopedKey, WaitReason};
+pub use coroutine::{AccessError, JoinError, LocalKey, PanicPayload, ScopedKey, WaitReason};
 pub use defer::Deferred;
 pub use errors::Error;
 pub use handle::{
@@ -85,7 +87,7 @@ pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use sched::{OverflowPolicy, allow_light};
 pub use scheduler::{Options, Scheduler, sched, spawn_opts};
 pub use scope::{Scope, ScopedJoinHandle, scope};
-pub use select::{JoinArm, TickArm, join_any, join_any_timeout};
+pub use select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
 #[cfg(feature = "interpose")]
 pub use select::{ReadyArm, readable, writable};
 pub use silken_macros::{main, test};
@@ -158,6 +160,7 @@ macro_rules! scoped_value {
 
 /// Puts the runtime's answers into the table of interposed symbols.
 fn install_hooks() {
+    panic_hook::install();
     #[cfg(feature = "interpose")]
     hook::install();
 }

@@ -23,7 +23,7 @@
 //!
 //! A coroutine that runs out of stack is not unwound; its slot is given back by [`on_lost`].
 
-use crate::coroutine::{JoinError, Payload, WaitReason, contained, discard, lost, on_lost};
+use crate::coroutine::{JoinError, PanicPayload, Payload, WaitReason, contained, discard, lost, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
 use crate::driver::timers::deadline_after;
 use crate::handle::JoinHandle;
@@ -485,7 +485,7 @@ impl<T> PoolHandle<T> {
                 Stage::Started(_) | Stage::Dropped(_) | Stage::Detached => {
                     Look::Done(Some(match std::mem::replace(&mut state.stage, Stage::Detached) {
                         Stage::Started(handle) => Ok(handle),
-                        Stage::Dropped(Some(payload)) => Err(JoinError::Panicked(payload)),
+                        Stage::Dropped(Some(payload)) => Err(JoinError::Panicked(PanicPayload::new(payload))),
                         _ => Err(JoinError::Cancelled),
                     }))
                 }

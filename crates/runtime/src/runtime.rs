@@ -1,26 +1,19 @@
 //! Starting and ending a runtime.
 
-use crate::coroutine::{GuardSize, JoinError, UNWINDS, WaitReason};
+mod builder;
+
+pub use builder::RuntimeBuilder;
+pub(crate) use builder::STACK_BYTES_DEFAULT;
+
+use crate::coroutine::{JoinError, UNWINDS, WaitReason};
 use crate::driver::timers::deadline_after;
 use crate::handle::{Coroutine, JoinHandle};
-use crate::sched::{self, Config, Kinds, OverflowPolicy, Scheduler, SpawnRequest};
+use crate::sched::{self, Scheduler, SpawnRequest};
 use crate::sys;
 use std::io;
 use std::panic::Location;
 use std::sync::OnceLock;
 use std::time::Duration;
-
-/// Stack of a coroutine unless it is told otherwise: what code that was written for threads needs (a regular expression with 200 nested groups takes
-/// more than 256 KiB to parse), at 500 bytes of page tables more than with 256 KiB (`silken_context::stack`). Frames of a debug build are several times
-/// as large, and nobody runs a million of them.
-pub(crate) const STACK_BYTES_DEFAULT: usize = if cfg!(debug_assertions) {
-    1024 * 1024
-} else {
-    512 * 1024
-};
-
-/// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines unless told otherwise.
-const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 
 /// Several OS threads that run coroutines. The first [`spawn`](crate::spawn) on an OS thread starts a default one that lives as long as
 /// the process; [`Runtime::builder`] makes others.
@@ -38,299 +31,6 @@ pub struct Runtime {
     scheduler: &'static Scheduler,
     grace: Duration,
     stopped: bool,
-}
-
-/// How to make a [`Runtime`]. What is not set comes from the environment, else from the machine.
-///
-/// | method | variable | default |
-/// |---|---|---|
-/// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
-/// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`, `g`) | 512 KiB of address space; 1 MiB in builds with debug assertions |
-/// | [`light`](Self::light), `unsafe` | `SILKEN_LIGHT=1`, after [`allow_light`](crate::allow_light) | isolated |
-/// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`, `g`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
-/// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
-/// | [`grace`](Self::grace) | `SILKEN_GRACE` (`0`, or with `ms` or `s`) | 2 s |
-#[derive(Clone, Debug, Default)]
-pub struct RuntimeBuilder {
-    workers: Option<usize>,
-    stack_bytes: Option<usize>,
-    guard_bytes: Option<usize>,
-    light: bool,
-    /// Where coroutines can only be light and nobody has vouched for that: it starts all the same, and the spawns fail.
-    refuses_each_spawn: bool,
-    name: Option<String>,
-    overflow: Option<OverflowPolicy>,
-    grace: Option<Duration>,
-}
-
-fn from_environment<T>(variable: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
-    let Ok(text) = std::env::var(variable) else {
-        return Ok(None);
-    };
-    parse(text.trim()).map(Some).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{variable}={text}: not understood"),
-        )
-    })
-}
-
-/// A number of bytes, perhaps with a suffix: `65536`, `64k`, `64KiB`, `1m`.
-fn parse_bytes(text: &str) -> Option<usize> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    text[..digits]
-        .parse::<usize>()
-        .ok()?
-        .checked_mul(unit)
-        .filter(|bytes| *bytes > 0)
-}
-
-/// A time: `0`, `500ms`, `2s`.
-fn parse_time(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let count: u64 = text[..digits].parse().ok()?;
-    match text[digits..].trim() {
-        "ms" => Some(Duration::from_millis(count)),
-        "s" => Some(Duration::from_secs(count)),
-        "" if count == 0 => Some(Duration::ZERO),
-        _ => None,
-    }
-}
-
-/// Far more OS threads than any machine runs at one time; beyond it their number is a mistake of the caller's.
-const WORKERS_MAX: usize = 1 << 14;
-
-/// What threads cannot be made of.
-fn check_size(workers: Option<usize>, name: Option<&str>) -> io::Result<()> {
-    let refuse = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    if workers.is_some_and(|workers| workers > WORKERS_MAX) {
-        return refuse(format!("more than {WORKERS_MAX} workers"));
-    }
-    if name.is_some_and(|name| name.contains('\0')) {
-        return refuse("a NUL in the name of a runtime".to_string());
-    }
-    Ok(())
-}
-
-impl RuntimeBuilder {
-    /// How many workers, at least one, and at most 16,384.
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Self {
-        self.workers = Some(workers);
-        self
-    }
-
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two from 16 KiB to 1 GiB; more is an error of
-    /// [`build`](Self::build). Memory is used only where touched. The [guard](Self::guard_size) comes on top. Where the program's thread-locals would take
-    /// more than half of it, it is larger.
-    #[must_use]
-    pub fn stack_size(mut self, bytes: usize) -> Self {
-        self.stack_bytes = Some(bytes);
-        self
-    }
-
-    /// Bytes without access below each stack, 16 KiB to 1 GiB, rounded up to pages: address space, two bytes of page tables per KiB for each stack
-    /// that was ever in use, and 5 ns per KiB when a stack is used for the first time.
-    ///
-    /// A stack frame of up to this size cannot reach the memory of another coroutine without running into the guard. Rust's frames never can, of whatever
-    /// size; this is for C without stack probes (`char buffer[300 * 1024]`). Programs that run no such code and have very many coroutines
-    /// may ask for less.
-    ///
-    /// Fewer than 16 KiB count as 16 KiB. All runtimes of a process share the stacks, so the first runtime decides, be it by saying nothing.
-    ///
-    /// # Errors
-    /// [`build`](Self::build) fails with [`InvalidInput`](io::ErrorKind::InvalidInput) when `bytes` is more than 1 GiB, or the process's stacks have another guard
-    /// (or the default) already.
-    ///
-    /// # Examples
-    /// ```
-    /// let runtime = silken::Runtime::builder().workers(1).guard_size(4 << 20).build().unwrap();
-    /// runtime.run(|| ()).unwrap(); // what it runs may call C with frames of up to 4 MiB
-    /// ```
-    #[must_use]
-    pub fn guard_size(mut self, bytes: usize) -> Self {
-        self.guard_bytes = Some(bytes);
-        self
-    }
-
-    /// Makes all coroutines of the runtime light: they share their worker's thread-locals, and stay on that worker once
-    /// they have started.
-    ///
-    /// # Safety
-    /// To all code that runs on these coroutines, the worker is the thread; and it is shared. The caller vouches, for
-    /// each runtime that is built by this builder or by a clone of it, and for everything that is spawned there (by
-    /// whomever, in whatever crate), that no code
-    ///
-    /// - relies on being alone on its thread while it waits, or
-    /// - relies on a thread-local, or on the thread's identity, being its own over a wait.
-    ///
-    /// What it may rely on: the worker's thread, and what is in its thread-locals, outlives the coroutines that run there.
-    ///
-    /// Much safe code does, and some of it is unsound then, rather than wrong. Known to be:
-    ///
-    /// | what | why |
-    /// |---|---|
-    /// | a lazy `thread_local!` whose initialiser waits | the second coroutine to come initialises it too, and drops the value that the first one borrows |
-    /// | `scoped-tls`, and all that puts a reference in a thread-local and takes it back later | it takes back another coroutine's, whose frame is gone |
-    /// | `parking_lot`, `crossbeam-channel`, std's `mpsc`, `thread::park` | the thread's one parking place stands in two queues at a time, or another coroutine takes the wake-up |
-    /// | reentrant locks (`stdout().lock()`, `ReentrantMutex`, recursive pthread mutexes) held over a wait | a second coroutine enters: it is the owner |
-    /// | `crossbeam-epoch`, and all pinning per thread, over a wait | another coroutine's guard unpins, or never unpins, the shared record |
-    ///
-    /// Silken's own [locks](crate::sync), [channels](crate::channel), [timers](crate::time), scopes and
-    /// coroutine-locals rely on none of that, nor do std's `Mutex`, `RwLock`, `Condvar`, sockets and sleeps.
-    ///
-    /// # Examples
-    /// ```
-    /// // SAFETY: what runs there waits in silken's own types only, and uses no thread-local.
-    /// let builder = unsafe { silken::Runtime::builder().workers(1).light() };
-    /// let runtime = builder.build().unwrap();
-    /// assert!(!runtime.is_isolated());
-    /// ```
-    ///
-    /// It is not a safe call:
-    /// ```compile_fail,E0133
-    /// let builder = silken::Runtime::builder().light();
-    /// ```
-    #[must_use]
-    pub unsafe fn light(mut self) -> Self {
-        sched::prepare_for_light();
-        self.light = true;
-        self
-    }
-
-    /// What happens when a coroutine runs out of stack. The policy holds for the whole process, from [`build`](Self::build) on; the last runtime that
-    /// was built with a policy decides.
-    #[must_use]
-    pub fn overflow(mut self, policy: OverflowPolicy) -> Self {
-        self.overflow = Some(policy);
-        self
-    }
-
-    /// How long the end of [`Runtime::run`] (and of `#[silken::main]`), and the drop of a runtime, wait for coroutines that have been cancelled to end. Those
-    /// that have not ended by then are reported on standard error and left behind: see [`Runtime::shutdown`], which has a time of its own.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::time::{Duration, Instant};
-    /// let runtime = silken::Runtime::builder().workers(1).grace(Duration::ZERO).build().unwrap();
-    /// let begun = Instant::now();
-    /// runtime.run(|| drop(silken::spawn(|| silken::mask_cancel(|| silken::sleep(Duration::from_secs(1)))))).unwrap();
-    /// assert!(begun.elapsed() < Duration::from_secs(1)); // it did not wait
-    /// ```
-    #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = Some(grace);
-        self
-    }
-
-    /// The prefix of the workers' thread names; `silken` by default.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Starts the workers.
-    ///
-    /// # Errors
-    /// When a thread, a descriptor or the stacks' address space cannot be had, or a variable of the environment is not
-    /// understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
-    /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
-    /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is
-    /// not understood, or [`guard_size`](Self::guard_size) asks for another guard than the process's stacks have.
-    pub fn build(self) -> io::Result<Runtime> {
-        let grace = match self.grace {
-            Some(grace) => Some(grace),
-            None => from_environment("SILKEN_GRACE", parse_time)?,
-        };
-        let config = self.config()?;
-        crate::install_hooks();
-        Ok(Runtime {
-            scheduler: Scheduler::start(&config)?,
-            grace: grace.unwrap_or(GRACE_DEFAULT),
-            stopped: false,
-        })
-    }
-
-    fn config(self) -> io::Result<Config> {
-        let kinds = self.kinds()?;
-        let workers = match self.workers {
-            Some(workers) => Some(workers),
-            None => from_environment("SILKEN_WORKERS", |text| {
-                text.parse().ok().filter(|workers| *workers > 0)
-            })?,
-        };
-        check_size(workers, self.name.as_deref())?;
-        let stack_bytes = match self.stack_bytes {
-            Some(bytes) => Some(bytes),
-            None => from_environment("SILKEN_STACK_SIZE", parse_bytes)?,
-        };
-        let guard = match self.guard_bytes {
-            Some(bytes) => Some(GuardSize { bytes, insists: true }),
-            // It is meant for the process, so it is no error when a builder has said otherwise.
-            None => {
-                from_environment("SILKEN_GUARD_SIZE", parse_bytes)?.map(|bytes| GuardSize { bytes, insists: false })
-            }
-        };
-        let overflow = match self.overflow {
-            Some(policy) => Some(policy),
-            None => from_environment("SILKEN_OVERFLOW", |text| match text {
-                "contain" => Some(OverflowPolicy::Contain),
-                "abort" => Some(OverflowPolicy::Abort),
-                _ => None,
-            })?,
-        };
-        Ok(Config {
-            overflow,
-            workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
-            stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
-            guard,
-            kinds,
-            name: self.name.unwrap_or_else(|| "silken".to_string()),
-        })
-    }
-}
-
-impl RuntimeBuilder {
-    fn kinds(&self) -> io::Result<Kinds> {
-        if self.light || light_from_environment()? {
-            return Ok(Kinds::Light);
-        }
-        let Some(reason) = sched::why_not_isolated() else {
-            return Ok(Kinds::Isolated);
-        };
-        if sched::is_light_allowed() {
-            return Ok(Kinds::Light);
-        }
-        if self.refuses_each_spawn {
-            return Ok(Kinds::LightOnRequest);
-        }
-        Err(sched::not_isolated(&reason))
-    }
-}
-
-/// Whether the environment wants light coroutines. An error if it does and nobody has vouched for them: who sets a
-/// variable must not be left to believe that it acts.
-fn light_from_environment() -> io::Result<bool> {
-    const VARIABLE: &str = "SILKEN_LIGHT";
-    let wanted = from_environment(VARIABLE, |text| match text {
-        "1" | "true" | "yes" => Some(true),
-        "0" | "false" | "no" | "" => Some(false),
-        _ => None,
-    })?;
-    if wanted == Some(true) && !sched::is_light_allowed() {
-        let value = std::env::var(VARIABLE).unwrap_or_default();
-        return Err(sched::not_allowed(&format!("{VARIABLE}={value}")));
-    }
-    Ok(wanted == Some(true))
 }
 
 /// What a shutdown could not end.
@@ -399,16 +99,57 @@ impl Runtime {
         outcome.map_err(|error| error.into_panic().unwrap_or_else(|error| Box::new(error)))
     }
 
+    /// Runs `f` as a coroutine of this runtime, waits for it, and returns its value. The runtime goes on, with whatever `f` has spawned; `f` may borrow.
+    ///
+    /// # Blocking
+    /// The calling OS thread, or coroutine of any runtime.
+    ///
+    /// # Cancellation
+    /// Does not interrupt it: `f` may borrow from the caller.
+    ///
+    /// # Panics
+    /// With the panic of `f`; when it was cancelled; when the coroutine cannot be made.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    /// let mut sum = 0;
+    /// runtime.block_on(|| sum += silken::spawn(|| 6).join().unwrap());
+    /// runtime.block_on(|| sum += 1);
+    /// assert_eq!(sum, 7);
+    /// ```
     #[track_caller]
-    fn spawn_main<T: Send, F: FnOnce() -> T + Send>(&self, main: F) -> JoinHandle<T> {
+    pub fn block_on<T: Send, F: FnOnce() -> T + Send>(&self, f: F) -> T {
         let request = SpawnRequest {
-            name: Some("main".into()),
             borrows: true,
             ..SpawnRequest::at(Location::caller())
         };
-        // SAFETY: S1: `run` waits for the coroutine's end and takes its result before it returns, whatever happens. S2: both are Send.
-        let core = unsafe { sched::spawn(self.scheduler, request, main) };
-        let core = core.unwrap_or_else(|error| panic!("the first coroutine: {}", io::Error::from(error)));
+        match self.spawn_borrowing(request, f).wait_uncancelled() {
+            Ok(value) => value,
+            Err(JoinError::Panicked(payload)) => payload.resume(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[track_caller]
+    fn spawn_main<T: Send, F: FnOnce() -> T + Send>(&self, main: F) -> JoinHandle<T> {
+        let thread = std::thread::current();
+        let request = SpawnRequest {
+            // In a test it is the test's.
+            name: Some(thread.name().unwrap_or("main").into()),
+            stack_bytes: self.scheduler.main_stack_bytes(),
+            borrows: true,
+            ..SpawnRequest::at(Location::caller())
+        };
+        self.spawn_borrowing(request, main)
+    }
+
+    /// The caller waits for the end, whatever happens, and takes the result.
+    #[track_caller]
+    fn spawn_borrowing<T: Send, F: FnOnce() -> T + Send>(&self, request: SpawnRequest, f: F) -> JoinHandle<T> {
+        // SAFETY: S1: the callers, `run` and `block_on`, wait for the coroutine's end and take its result before they return. S2: both are Send.
+        let core = unsafe { sched::spawn(self.scheduler, request, f) };
+        let core = core.unwrap_or_else(|error| panic!("failed to spawn a coroutine: {}", io::Error::from(error)));
         // SAFETY: S1: the body's result type is T.
         unsafe { JoinHandle::new(core) }
     }
@@ -531,11 +272,7 @@ pub(crate) fn ambient() -> io::Result<&'static Scheduler> {
     static DEFAULT: OnceLock<Result<&'static Scheduler, (io::ErrorKind, String)>> = OnceLock::new();
     let start = || {
         // Light coroutines that somebody vouches for can be had in any case, so it starts in any case.
-        let builder = RuntimeBuilder {
-            refuses_each_spawn: true,
-            ..crate::config::default_runtime()
-        };
-        let config = builder.config()?;
+        let config = crate::config::default_runtime().refusing_each_spawn().config()?;
         crate::install_hooks();
         Scheduler::start(&config)
     };
@@ -578,31 +315,5 @@ pub mod macros {
     /// The same, of a function that returns something.
     pub fn report_test<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
         run(builder, || body().report())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_understood() {
-        assert_eq!(parse_bytes("65536"), Some(65536));
-        assert_eq!(parse_bytes("64k"), Some(65536));
-        assert_eq!(parse_bytes("64 KiB"), Some(65536));
-        assert_eq!(parse_bytes("1m"), Some(1 << 20));
-        assert_eq!(parse_bytes("0"), None);
-        assert_eq!(parse_bytes("1x"), None);
-        assert_eq!(parse_bytes(""), None);
-    }
-
-    #[test]
-    fn times_are_understood() {
-        assert_eq!(parse_time("0"), Some(Duration::ZERO));
-        assert_eq!(parse_time("250ms"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_time("3 s"), Some(Duration::from_secs(3)));
-        assert_eq!(parse_time("3"), None);
-        assert_eq!(parse_time("3m"), None);
-        assert_eq!(parse_time(""), None);
     }
 }

@@ -21,7 +21,7 @@ use crate::coroutine::{
     Critical, Group, JoinError, OpenScope, Outcome, Payload, WaitReason, caught, contained, current_core, discard,
     effective_deadline_ns, is_interrupted, park, park_thread_until, raise_if_cancelled, resume,
 };
-use crate::driver::timers;
+use crate::driver::timers::{self, deadline_after};
 use crate::handle::{Coroutine, JoinHandle};
 use crate::runtime::ambient;
 use crate::sched::{self, SpawnRequest};
@@ -30,6 +30,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 /// What is to run at the end of a scope, its lifetime erased.
 type Deferred = Box<dyn FnOnce() + Send + 'static>;
@@ -308,6 +309,29 @@ impl<T> ScopedJoinHandle<'_, T> {
     pub fn join(mut self) -> Result<T, JoinError> {
         self.handle.wait_until(None);
         self.handle.take()
+    }
+
+    /// As [`join`](Self::join), for at most `timeout`.
+    ///
+    /// # Errors
+    /// Gives the handle back when the time is up; the inner error is that of [`join`](Self::join).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// silken::scope(|s| {
+    ///     let child = s.spawn(silken::park);
+    ///     let child = child.join_timeout(Duration::from_millis(1)).unwrap_err(); // it goes on
+    ///     child.coroutine().unpark();
+    ///     child.join().unwrap();
+    /// });
+    /// ```
+    pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<T, JoinError>, Self> {
+        if self.handle.wait_until(Some(deadline_after(timeout))) {
+            Ok(self.handle.take())
+        } else {
+            Err(self)
+        }
     }
 
     /// Whether the child has ended.

@@ -23,6 +23,7 @@ use crate::driver::readiness::{Direction, Enlisted, Slot};
 #[cfg(feature = "interpose")]
 use crate::driver::timers::deadline_after;
 use crate::handle::JoinHandle;
+use crate::scope::ScopedJoinHandle;
 use crate::time::Ticker;
 use std::cell::Cell;
 use std::fmt;
@@ -262,7 +263,47 @@ impl Operation for ReadyArm<'_> {
     fn finish(self) {}
 }
 
-/// Waits until one of the coroutines has ended, takes its handle out (as [`Vec::remove`]), and gives the place where it was and the result.
+/// A handle by which a coroutine's end can be waited for: [`JoinHandle`] and [`ScopedJoinHandle`].
+pub trait Joinable: sealed::Sealed {
+    /// What the coroutine returns.
+    type Output;
+
+    /// Its end as an arm of a [`select!`](crate::select): see [`JoinHandle::join_arm`].
+    fn join_arm(&self) -> JoinArm<'_, Self::Output>;
+
+    /// Waits for its end and takes its result: see [`JoinHandle::join`].
+    ///
+    /// # Errors
+    /// As there.
+    fn join(self) -> Result<Self::Output, JoinError>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! joinable {
+    ($($handle:ty),*) => {$(
+        impl<T> sealed::Sealed for $handle {}
+
+        impl<T> Joinable for $handle {
+            type Output = T;
+
+            fn join_arm(&self) -> JoinArm<'_, T> {
+                Self::join_arm(self)
+            }
+
+            fn join(self) -> Result<T, JoinError> {
+                Self::join(self)
+            }
+        }
+    )*};
+}
+
+joinable!(JoinHandle<T>, ScopedJoinHandle<'_, T>);
+
+/// Waits until one of the coroutines has ended, takes its handle out (as [`Vec::remove`]), and gives the place where it was and the result. The handles are those
+/// of [`spawn`](crate::spawn) or of a scope.
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread.
@@ -280,27 +321,33 @@ impl Operation for ReadyArm<'_> {
 /// let (index, result) = silken::join_any(&mut handles);
 /// assert_eq!((index, handles.len()), (1, 1));
 /// result.unwrap();
+///
+/// let words = ["one".to_string(), "two".to_string()];
+/// silken::scope(|s| {
+///     let mut lengths: Vec<_> = words.iter().map(|word| s.spawn(|| word.len())).collect();
+///     assert_eq!(silken::join_any(&mut lengths).1.unwrap(), 3);
+/// });
 /// ```
 #[track_caller]
-pub fn join_any<T>(handles: &mut Vec<JoinHandle<T>>) -> (usize, Result<T, JoinError>) {
+pub fn join_any<H: Joinable>(handles: &mut Vec<H>) -> (usize, Result<H::Output, JoinError>) {
     assert!(!handles.is_empty(), "no coroutine to wait for");
     join_first(handles, Limit::Until(None)).expect("it waits for ever")
 }
 
 /// As [`join_any`], for at most `timeout`; `None` when the time is up, or there are no handles.
-pub fn join_any_timeout<T>(
-    handles: &mut Vec<JoinHandle<T>>,
+pub fn join_any_timeout<H: Joinable>(
+    handles: &mut Vec<H>,
     timeout: Duration,
-) -> Option<(usize, Result<T, JoinError>)> {
+) -> Option<(usize, Result<H::Output, JoinError>)> {
     if handles.is_empty() {
         return None;
     }
     join_first(handles, Limit::within(timeout))
 }
 
-fn join_first<T>(handles: &mut Vec<JoinHandle<T>>, limit: Limit) -> Option<(usize, Result<T, JoinError>)> {
+fn join_first<H: Joinable>(handles: &mut Vec<H>, limit: Limit) -> Option<(usize, Result<H::Output, JoinError>)> {
     let index = {
-        let arms: Vec<JoinArm<'_, T>> = handles.iter().map(JoinHandle::join_arm).collect();
+        let arms: Vec<JoinArm<'_, H::Output>> = handles.iter().map(Joinable::join_arm).collect();
         let arms: Vec<&dyn Arm> = arms.iter().map(|arm| arm as &dyn Arm).collect();
         run(&arms, Order::Fair, limit)?
     };
@@ -367,9 +414,9 @@ macro_rules! __join {
 
 /// What [`join!`](crate::join) makes of a child's end.
 #[doc(hidden)]
-pub fn joined<T>(handle: crate::scope::ScopedJoinHandle<'_, T>) -> T {
+pub fn joined<T>(handle: ScopedJoinHandle<'_, T>) -> T {
     handle.join().unwrap_or_else(|error| match error {
-        JoinError::Panicked(payload) => std::panic::resume_unwind(payload),
+        JoinError::Panicked(payload) => payload.resume(),
         error => panic!("{error}"),
     })
 }

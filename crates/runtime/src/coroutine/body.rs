@@ -5,7 +5,7 @@
 //! ones that run one after the other all use the one stack that is warm in the cache.
 
 use super::cancel::{Interrupt, mask};
-use super::join::JoinError;
+use super::join::{JoinError, PanicPayload};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
@@ -86,7 +86,7 @@ fn into_error(payload: Box<dyn Any + Send>) -> JoinError {
     if payload.is::<Interrupt>() {
         JoinError::Cancelled
     } else {
-        JoinError::Panicked(payload)
+        JoinError::Panicked(PanicPayload::new(payload))
     }
 }
 

@@ -13,8 +13,8 @@ use std::ptr;
 /// Why a coroutine has no value to give.
 #[non_exhaustive]
 pub enum JoinError {
-    /// It panicked; this is the payload, as [`std::thread::Result`] has it.
-    Panicked(Box<dyn Any + Send + 'static>),
+    /// It panicked, with this payload.
+    Panicked(PanicPayload),
     /// It was cancelled, before or after it began.
     Cancelled,
     /// It ran out of stack. Its frames were not unwound and its stack is never used again.
@@ -25,7 +25,7 @@ impl JoinError {
     /// The panic payload, if that is what ended the coroutine; else the error again.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
         match self {
-            JoinError::Panicked(payload) => Ok(payload),
+            JoinError::Panicked(payload) => Ok(payload.into_inner()),
             other => Err(other),
         }
     }
@@ -42,13 +42,69 @@ impl JoinError {
 
     /// The message of the panic, if it is a string.
     pub fn message(&self) -> Option<&str> {
-        let JoinError::Panicked(payload) = self else {
-            return None;
-        };
-        payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        match self {
+            JoinError::Panicked(payload) => payload.message(),
+            _ => None,
+        }
+    }
+
+    /// The panic payload, if there is one and it is a `T`: what was given to [`panic_any`](std::panic::panic_any).
+    pub fn downcast_ref<T: Any + Sync>(&self) -> Option<&T> {
+        match self {
+            JoinError::Panicked(payload) => payload.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// What a panic carried: the payload that [`std::thread::Result`] has, in a form that may be shared, so that a [`JoinError`] can be put into error types that
+/// want [`Sync`] (`anyhow`, `eyre`, `Box<dyn Error + Send + Sync>`).
+///
+/// # Examples
+/// ```
+/// use silken::JoinError;
+/// let error = silken::spawn(|| std::panic::panic_any(7_u32)).join().unwrap_err();
+/// assert_eq!(error.downcast_ref::<u32>(), Some(&7));
+/// if let JoinError::Panicked(payload) = error {
+///     let again = std::panic::catch_unwind(|| payload.resume()).unwrap_err();
+///     assert_eq!(*again.downcast::<u32>().unwrap(), 7);
+/// }
+/// ```
+pub struct PanicPayload(Box<dyn Any + Send + 'static>);
+
+// SAFETY: S2: a shared reference gives access to nothing but values that are themselves `Sync`.
+unsafe impl Sync for PanicPayload {}
+
+impl PanicPayload {
+    pub(crate) fn new(payload: Box<dyn Any + Send + 'static>) -> Self {
+        Self(payload)
+    }
+
+    /// The payload.
+    pub fn into_inner(self) -> Box<dyn Any + Send + 'static> {
+        self.0
+    }
+
+    /// Goes on with the panic, as [`std::panic::resume_unwind`] does.
+    pub fn resume(self) -> ! {
+        std::panic::resume_unwind(self.0)
+    }
+
+    /// The message, if it is a string, as `panic!` makes it.
+    pub fn message(&self) -> Option<&str> {
+        let text = self.downcast_ref::<&str>().copied();
+        text.or_else(|| self.downcast_ref::<String>().map(String::as_str))
+    }
+
+    /// The payload, if it is a `T`.
+    pub fn downcast_ref<T: Any + Sync>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}
+
+impl std::fmt::Debug for PanicPayload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.message().unwrap_or(".."))
     }
 }
 

@@ -49,8 +49,8 @@ pub(crate) use current::{Critical, Slots, bind_worker_thread, current_core, curr
 pub(crate) use group::{Group, OpenScope};
 pub use inherited::ScopedKey;
 pub(crate) use inherited::pass_values_on;
-pub use join::JoinError;
 pub(crate) use join::Joiner;
+pub use join::{JoinError, PanicPayload};
 pub use local::{AccessError, LocalKey};
 pub(crate) use local::{OnLost, count_refusal, on_lost, refusals};
 pub use park::WaitReason;

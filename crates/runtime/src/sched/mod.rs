@@ -61,7 +61,7 @@ pub(crate) use worker::current_worker_id;
 use crate::collections::ring::Owner;
 use crate::coroutine::{Core, Critical, GuardSize, Kind, Pools, Ready, Schedule, WorkerLink, current_link, pools};
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sys::{Lock, barrier};
+use crate::sys::{Lock, barrier, memory};
 use idle::Idle;
 use injector::Injector;
 use std::io;
@@ -159,6 +159,15 @@ impl Scheduler {
     pub(crate) fn current() -> Option<&'static Scheduler> {
         let _critical = Critical::enter();
         current_link().map(|link| Worker::from_link(link).scheduler)
+    }
+
+    /// The stack of a program's main function, if that is to be another than all have: what a thread's main has, if there is address space for it.
+    pub(crate) fn main_stack_bytes(&self) -> Option<usize> {
+        let bytes = memory::main_stack_bytes();
+        let class = Pools::class_for(bytes).ok().filter(|class| *class > self.class)?;
+        pools().reserve(class, 1).ok()?;
+        pools().unreserve(class, 1);
+        Some(bytes)
     }
 
     /// Whether coroutines are isolated unless they ask to be light.

@@ -193,7 +193,7 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     if let Some(reason) = why_not(core, interrupted.program_counter()) {
         end_process(reason);
     }
-    crate::sys::report(&[REMEDY, "\n"]);
+    crate::sys::report(&[MORE, REMEDY, "\n"]);
     // From here on nobody preempts it, and hooks pass straight through.
     Critical::enter_to_leave();
     let landing_pointer = Worker::of(core).link.base.stack_pointer() - LANDING_DISTANCE_BYTES;
@@ -202,16 +202,15 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     true
 }
 
-/// What its reader can do, and has to know.
-const REMEDY: &str = "; more: Builder::stack_size or SILKEN_STACK_SIZE; locks that it held stay held";
+/// How its reader gets a larger one.
+const MORE: &str = "; more: Builder::stack_size, #[silken::main(stack_size = \"4m\")] or SILKEN_STACK_SIZE=4m";
+
+/// What its reader has to know.
+const REMEDY: &str = "; locks that it held stay held";
 
 /// Ends the line that [`report`] has begun, and the process.
 fn end_process(reason: &str) -> ! {
-    crate::sys::report(&[
-        "; the process ends with it: ",
-        reason,
-        "; more: Builder::stack_size or SILKEN_STACK_SIZE\n",
-    ]);
+    crate::sys::report(&["; the process ends with it: ", reason, MORE, "\n"]);
     std::process::abort();
 }
 

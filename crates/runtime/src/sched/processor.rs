@@ -207,6 +207,13 @@ impl Processor {
         }
     }
 
+    /// Counts a yield for which nobody was ready. Whether the OS thread is to yield too: a loop that yields may wait for another thread, which may wait for
+    /// this processor of the machine. Not each time: a system call costs as much as thirty yields, and eight of these are soon over.
+    pub(super) fn count_fruitless_yield(&self) -> bool {
+        self.count_pick();
+        self.ticks.get().is_multiple_of(8)
+    }
+
     /// Counts a connect from here, unless there have been so many since the last look outside that the look must come first.
     pub(super) fn admit_connect(&self) -> bool {
         let connects = self.connects.get();

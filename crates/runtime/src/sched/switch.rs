@@ -107,8 +107,12 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
 #[inline(never)]
 fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
     let Some(next) = worker.pick() else {
-        worker.processor().count_pick();
-        return leave_critical(core);
+        let tells_the_kernel = worker.processor().count_fruitless_yield();
+        let core = leave_critical(core);
+        if tells_the_kernel {
+            crate::sys::yield_thread();
+        }
+        return core;
     };
     // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
     leave_critical(unsafe { switch_to(worker, core, next, Leaving::Yield) })

@@ -13,6 +13,7 @@ pub use layout::{ANSIC, DATE, DATE_TIME, KITCHEN, RFC822Z, RFC1123Z, RFC3339, RF
 mod ticker;
 
 pub use crate::after_func::{AfterFunc, after_func};
+pub use crate::aliases::time::{Elapsed, timeout, timeout_at};
 pub use ticker::{MissedTicks, Ticker, Ticks, interval, interval_at};
 
 use crate::coroutine::{Outcome, WaitCell, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};

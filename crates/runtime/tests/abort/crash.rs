@@ -50,8 +50,11 @@ pub(super) fn cases() -> Vec<Case> {
         .says_not(&["overflowed"]),
         Case::new("a_handler_writes_while_malloc_is_locked", handler_writes, End::Returns),
         Case::new("a_sent_signal_is_no_overflow", sent_signal, SENT_SIGNAL).says_not(&["overflowed"]),
-        Case::new("a_panic_is_reported_and_joined", panic_is_reported, End::Returns)
-            .says(&["panicked at", "an ordinary failure"]),
+        Case::new("a_panic_is_reported_and_joined", panic_is_reported, End::Returns).says(&[
+            "\ncoroutine 'fails', spawned at ",
+            "panicked at",
+            "an ordinary failure",
+        ]),
         Case::new("a_second_panic_while_unwinding", second_panic, ABORTS).says(&[
             "the first failure",
             "the second failure",
@@ -135,8 +138,10 @@ fn sent_signal() {
 }
 
 fn panic_is_reported() {
-    let outcome = silken::spawn(|| panic!("an ordinary failure")).join();
-    match outcome {
+    let fails = silken::Builder::new()
+        .name("fails".into())
+        .spawn(|| panic!("an ordinary failure"));
+    match fails.unwrap().join() {
         Err(error @ JoinError::Panicked(_)) => assert_eq!(error.message(), Some("an ordinary failure")),
         Err(other) => panic!("{other:?}"),
         Ok(()) => panic!("it returned"),

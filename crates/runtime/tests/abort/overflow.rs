@@ -26,14 +26,14 @@ pub(super) fn cases() -> Vec<Case> {
             "silken: coroutine 'deep' (id ",
             "abort/overflow.rs:",
             DEFAULT_STACK,
-            "; more: Builder::stack_size or SILKEN_STACK_SIZE; locks that it held stay held\n",
+            "; more: Builder::stack_size, #[silken::main(stack_size = \"4m\")] or SILKEN_STACK_SIZE=4m; locks that it held stay held\n",
         ])
         .says_not(&["the process ends"]),
         Case::new("a_light_coroutine_overflows", || overflow_and_go_on(true), End::Returns)
             .says(&[
                 "silken: coroutine 'deep' (id ",
                 DEFAULT_STACK,
-                "; more: Builder::stack_size or SILKEN_STACK_SIZE; locks that it held stay held\n",
+                "; more: Builder::stack_size, #[silken::main(stack_size = \"4m\")] or SILKEN_STACK_SIZE=4m; locks that it held stay held\n",
             ])
             .says_not(&["the process ends"]),
         Case::new(

@@ -155,3 +155,26 @@ fn who_joins_itself_panics_as_with_threads() {
         assert!(hear.recv().unwrap());
     });
 }
+
+/// What error types of applications ask of what they are made from.
+#[test]
+fn the_error_may_be_shared_and_says_what_was_thrown() {
+    fn fits<T: std::error::Error + Send + Sync + 'static>() {}
+    fits::<JoinError>();
+    let error = silken::spawn(|| std::panic::panic_any(7_u32)).join().unwrap_err();
+    assert_eq!(
+        (
+            error.downcast_ref::<u32>(),
+            error.downcast_ref::<i32>(),
+            error.message()
+        ),
+        (Some(&7), None, None)
+    );
+    let boxed: Box<dyn std::error::Error + Send + Sync> = error.into();
+    assert_eq!(boxed.to_string(), "the coroutine panicked");
+    let number = silken::spawn(|| -> u32 { panic!("{}", 6 * 7) }).join().unwrap_err();
+    assert_eq!(
+        (number.message(), number.downcast_ref::<String>().map(String::as_str)),
+        (Some("42"), Some("42"))
+    );
+}

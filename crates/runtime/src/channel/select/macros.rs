@@ -93,6 +93,26 @@ macro_rules! select {
     };
 }
 
+/// [`select!`](crate::select) with `biased;`: the first arm that is ready wins, in the order of the text. crossbeam's and futures' name.
+///
+/// # Examples
+/// ```
+/// let (tx, rx) = silken::channel::unbounded();
+/// let (_urgent_tx, urgent) = silken::channel::unbounded::<u32>();
+/// tx.send(1).unwrap();
+/// let got = silken::select_biased! {
+///     recv(urgent) -> message => message.ok(),
+///     recv(rx) -> message => message.ok(),
+/// };
+/// assert_eq!(got, Some(1));
+/// ```
+#[macro_export]
+macro_rules! select_biased {
+    ($($arms:tt)*) => {
+        $crate::select!(biased; $($arms)*)
+    };
+}
+
 /// [`select!`](crate::select) again and again, until a body leaves the loop by `break` or `return`. Bodies are of type `()`.
 ///
 /// # Examples

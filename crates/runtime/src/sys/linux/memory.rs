@@ -19,6 +19,24 @@ pub(crate) unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
     let _ = unsafe { raw::syscall2(libc::SYS_munmap, memory.as_ptr() as usize, bytes) };
 }
 
+/// The stack that the kernel lets a process's main thread have: 8 MiB as a rule, and where there is no limit.
+pub(crate) fn main_stack_bytes() -> usize {
+    const USUAL: u64 = 8 << 20;
+    /// More than this is meant to be no limit.
+    const MOST: u64 = 64 << 20;
+    let mut limit = libc::rlimit {
+        rlim_cur: USUAL,
+        rlim_max: USUAL,
+    };
+    // SAFETY: S5: a live local. On an error, of which there is none, it stays as it is.
+    unsafe { libc::getrlimit(libc::RLIMIT_STACK, &mut limit) };
+    if limit.rlim_cur > MOST {
+        USUAL as usize
+    } else {
+        limit.rlim_cur as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -1,0 +1,35 @@
+//! The line before a panic's message that says on which coroutine it happened: std names the thread, and knows no coroutine.
+//!
+//! std has one hook per process. The first runtime puts one before the hook that it finds, which it calls afterwards. A program that sets a hook of its own later replaces both, and
+//! may ask [`try_current`](crate::try_current). The hook waits for nothing but standard error's lock, as std's own does.
+
+use crate::handle::try_current;
+use std::sync::Once;
+use std::{panic, thread};
+
+/// Puts the hook in place, once. Not while a panic is under way, which std forbids: the next runtime does it.
+pub(crate) fn install() {
+    static ONCE: Once = Once::new();
+    if thread::panicking() {
+        return;
+    }
+    ONCE.call_once(|| {
+        let next = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            name_coroutine();
+            next(info);
+        }));
+    });
+}
+
+fn name_coroutine() {
+    let Some(coroutine) = try_current() else { return };
+    let name = match coroutine.name() {
+        Some(name) => format!("'{name}'"),
+        None => coroutine.id().to_string(),
+    };
+    match coroutine.location() {
+        Some(site) => eprintln!("\ncoroutine {name}, spawned at {site}:"),
+        None => eprintln!("\ncoroutine {name}:"),
+    }
+}
