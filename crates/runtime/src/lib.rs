@@ -49,13 +49,16 @@ mod hook;
 mod after_func;
 mod aliases;
 mod cancel;
+mod cancel_token;
 mod config;
 pub mod cqueue;
 mod defer;
 pub mod errors;
 mod handle;
+mod join_set;
 pub mod net;
 mod panic_hook;
+mod par_map;
 mod park;
 mod pool;
 mod promise;
@@ -66,12 +69,14 @@ mod scheduler;
 mod scope;
 mod select;
 mod spawn;
+mod try_scope;
 
 pub use cancel::{
     Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, panicking, time_left, timeout, timeout_at,
 };
 #[cfg(feature = "interpose")]
 pub use cancel::{OnCancel, set_on_cancel};
+pub use cancel_token::CancelToken;
 pub use channel::{mpmc, mpsc, spsc};
 pub use config::{Config, config};
 pub use coroutine::{AccessError, JoinError, LocalKey, PanicPayload, ScopedKey, WaitReason};
@@ -80,6 +85,8 @@ pub use errors::Error;
 pub use handle::{
     Coroutine, CoroutineId, JoinHandle, JoinTimeout, TimeoutJoinError, current, is_coroutine, try_current,
 };
+pub use join_set::JoinSet;
+pub use par_map::par_map;
 pub use park::{park, park_timeout, yield_now};
 pub use pool::{Pool, PoolHandle, SubmitError};
 pub use promise::{Promise, PromiseError, Resolver};
@@ -91,8 +98,9 @@ pub use select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
 #[cfg(feature = "interpose")]
 pub use select::{ReadyArm, readable, writable};
 pub use silken_macros::{main, test};
-pub use spawn::{Builder, spawn, spawn_many};
+pub use spawn::{Builder, spawn, spawn_blocking, spawn_many};
 pub use time::{sleep, sleep_ms, sleep_until};
+pub use try_scope::{TryScope, try_scope, try_scope_limited};
 
 /// Number of the worker that runs the caller, if one does; for tests and reports.
 pub fn worker_id() -> Option<usize> {
@@ -105,6 +113,7 @@ pub mod __macros {
     pub use crate::runtime::macros::{report_main, report_test, run_main, run_test};
     pub use crate::select::joined;
     pub use crate::spawn::{go, task};
+    pub use crate::try_scope::{FirstError, joined_or_not};
 }
 
 /// Declares values that each coroutine has of its own, in the forms of [`thread_local!`]; see [`LocalKey`].

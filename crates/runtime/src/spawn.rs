@@ -1,11 +1,12 @@
 //! Making coroutines: [`spawn`], [`spawn_many`], [`Builder`], [`go!`](crate::go), [`task!`](crate::task).
 
 use crate::handle::JoinHandle;
+use crate::offload;
 use crate::runtime::ambient;
 use crate::sched::{self, Scheduler, SpawnRequest};
 use crate::scope::{Scope, ScopedJoinHandle};
 use std::io;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
 /// Makes a coroutine that runs `body`: [`std::thread::spawn`]'s counterpart. On a coroutine, in its runtime; on an OS thread, in the default
 /// runtime, which the first such call starts.
@@ -42,6 +43,33 @@ where
     let core = unsafe { sched::spawn(scheduler, request, body) }?;
     // SAFETY: S1: the body's result type is T, and this is its one handle.
     Ok(unsafe { JoinHandle::new(core) })
+}
+
+/// Runs `f` on an OS thread of a pool, for calls that would block their worker (a library that waits in ways of its own, a long computation). The coroutine that
+/// is made waits for it; other threads of the pool are not waited for. What `f` sees are the thread's own thread-locals, and its waits block that thread.
+///
+/// # Cancellation
+/// `f` runs to its end. The coroutine is cancelled afterwards, if it was asked to end.
+///
+/// # Panics
+/// When the coroutine cannot be made; in it, with the panic of `f`.
+///
+/// # Examples
+/// ```
+/// let name = silken::spawn_blocking(|| std::thread::current().name().map(String::from));
+/// assert!(name.join().is_ok());
+/// ```
+#[track_caller]
+pub fn spawn_blocking<T, F>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let run = move || match offload::wait(move || catch_unwind(AssertUnwindSafe(f))) {
+        Ok(value) => value,
+        Err(payload) => resume_unwind(payload),
+    };
+    expect_spawned(ambient().and_then(|scheduler| spawn_on(scheduler, SpawnRequest::at(Location::caller()), run)))
 }
 
 /// How many coroutines [`spawn_many`] makes in one critical section: enough to make the price of one wake-up nothing, few enough to take no more

@@ -75,6 +75,10 @@ pub struct PanicPayload(Box<dyn Any + Send + 'static>);
 // SAFETY: S2: a shared reference gives access to nothing but values that are themselves `Sync`.
 unsafe impl Sync for PanicPayload {}
 
+// A panic has brought it here before.
+impl std::panic::UnwindSafe for PanicPayload {}
+impl std::panic::RefUnwindSafe for PanicPayload {}
+
 impl PanicPayload {
     pub(crate) fn new(payload: Box<dyn Any + Send + 'static>) -> Self {
         Self(payload)

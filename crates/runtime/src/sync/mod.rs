@@ -60,7 +60,7 @@ pub use notify::{Blocker, Notify, ParkError};
 pub use once::{Once, OnceState};
 pub use once_lock::{LazyLock, OnceLock};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-pub use semaphore::{AcquireError, Semaphore, SemaphorePermit, Semphore};
+pub use semaphore::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, Semphore};
 pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};
 pub use sync_flag::SyncFlag;
 pub use wait_group::WaitGroup;

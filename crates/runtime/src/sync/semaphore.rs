@@ -13,6 +13,7 @@ use crate::coroutine::{Outcome, WaitReason, budget};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const WAITERS: usize = 1;
@@ -156,6 +157,48 @@ impl Semaphore {
     #[inline]
     pub fn acquire_many_timeout(&self, permits: usize, timeout: Duration) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.acquire_until(permits, || Some(deadline_after(timeout)))
+    }
+
+    /// As [`acquire`](Self::acquire), with a permit that owns a share of the semaphore: it may go to another coroutine, or into a struct.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Semaphore;
+    /// use std::sync::Arc;
+    /// let places = Arc::new(Semaphore::new(1));
+    /// let permit = places.clone().acquire_owned().unwrap();
+    /// silken::spawn(move || drop(permit)).join().unwrap();
+    /// assert_eq!(places.available_permits(), 1);
+    /// ```
+    pub fn acquire_owned(self: Arc<Self>) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.acquire_many_owned(1)
+    }
+
+    /// As [`acquire_many`](Self::acquire_many), with a permit that owns a share of the semaphore.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn acquire_many_owned(self: Arc<Self>, permits: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.acquire_many(permits)?.forget();
+        Ok(OwnedSemaphorePermit {
+            semaphore: self,
+            permits,
+        })
+    }
+
+    /// As [`try_acquire`](Self::try_acquire), with a permit that owns a share of the semaphore.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_acquire_owned(self: Arc<Self>) -> Result<OwnedSemaphorePermit, AcquireError> {
+        self.try_acquire()?.forget();
+        Ok(OwnedSemaphorePermit {
+            semaphore: self,
+            permits: 1,
+        })
     }
 
     /// Adds permits, or gives back what [`SemaphorePermit::forget`] has kept.
@@ -435,6 +478,32 @@ impl SemaphorePermit<'_> {
     #[must_use]
     pub fn num_permits(&self) -> usize {
         self.permits
+    }
+}
+
+/// As a [`SemaphorePermit`], with a share of the semaphore: see [`Semaphore::acquire_owned`].
+#[derive(Debug)]
+pub struct OwnedSemaphorePermit {
+    semaphore: Arc<Semaphore>,
+    permits: usize,
+}
+
+impl OwnedSemaphorePermit {
+    /// Keeps the permits from the semaphore for good; [`Semaphore::add_permits`] gives them back.
+    pub fn forget(mut self) {
+        self.permits = 0;
+    }
+
+    /// How many permits these are.
+    #[must_use]
+    pub fn num_permits(&self) -> usize {
+        self.permits
+    }
+}
+
+impl Drop for OwnedSemaphorePermit {
+    fn drop(&mut self) {
+        self.semaphore.add_permits(self.permits);
     }
 }
 

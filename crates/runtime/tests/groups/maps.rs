@@ -1,0 +1,69 @@
+//! `par_map` and `spawn_blocking`.
+
+use super::{FAR, on_all};
+use silken::{Elapsed, par_map, spawn_blocking, timeout};
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+#[test]
+fn results_keep_the_order() {
+    on_all(|| {
+        let words: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+        let lengths = par_map(8, &words, |word| {
+            silken::yield_now();
+            word.parse::<usize>().unwrap()
+        });
+        assert!(lengths.into_iter().eq(0..200));
+        assert_eq!(par_map(3, Vec::<u8>::new(), |byte| byte), []);
+    });
+}
+
+#[test]
+fn no_more_than_asked_for_run_at_once_and_no_item_is_taken_before() {
+    on_all(|| {
+        let (running, most, taken) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let items = (0..40).inspect(|_| {
+            taken.fetch_add(1, Ordering::SeqCst);
+        });
+        par_map(4, items, |item| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            assert!(taken.load(Ordering::SeqCst) <= item + 4);
+            silken::sleep(Duration::from_micros(100));
+            running.fetch_sub(1, Ordering::SeqCst);
+        });
+        assert_eq!(most.into_inner(), 4);
+    });
+}
+
+#[test]
+fn a_panic_and_a_deadline_end_it() {
+    on_all(|| {
+        let outcome = catch_unwind(|| {
+            par_map(4, 0..1000, |item| {
+                assert!(item != 3, "the third");
+                silken::sleep(FAR);
+            })
+        });
+        assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"the third"));
+        let outcome = timeout(Duration::from_millis(2), || par_map(4, 0..8, |_| silken::sleep(FAR)));
+        assert!(matches!(outcome, Err(Elapsed)));
+    });
+}
+
+/// A call that blocks its thread lets others run, also on one worker.
+#[test]
+fn a_blocking_call_does_not_block_the_worker() {
+    on_all(|| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let blocked = spawn_blocking(move || {
+            assert!(!silken::is_coroutine());
+            receiver.recv().unwrap()
+        });
+        silken::sleep(Duration::from_millis(2));
+        sender.send(6).unwrap();
+        assert_eq!(blocked.join().unwrap(), 6);
+        let panics = spawn_blocking(|| panic!("over there")).join().unwrap_err();
+        assert_eq!(panics.message(), Some("over there"));
+    });
+}
