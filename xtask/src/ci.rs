@@ -214,7 +214,7 @@ fn clippy(context: &Context) -> Outcome {
 }
 
 fn doc(context: &Context) -> Outcome {
-    let words = ["doc", "--workspace", "--no-deps", ARTIFACTS];
+    let words = ["doc", "--workspace", "--all-features", "--no-deps", ARTIFACTS];
     let cargo = Cargo::new(context.root, &words)
         .env("RUSTDOCFLAGS", "-D warnings")
         .quiet();
