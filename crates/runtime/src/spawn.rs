@@ -31,7 +31,10 @@ where
 
 #[track_caller]
 pub(crate) fn expect_spawned<T>(spawned: io::Result<JoinHandle<T>>) -> JoinHandle<T> {
-    spawned.unwrap_or_else(|error| panic!("failed to spawn a coroutine: {error}"))
+    match spawned {
+        Ok(handle) => handle,
+        Err(error) => panic!("failed to spawn a coroutine: {error}"),
+    }
 }
 
 pub(crate) fn spawn_on<T, F>(scheduler: &'static Scheduler, request: SpawnRequest, body: F) -> io::Result<JoinHandle<T>>

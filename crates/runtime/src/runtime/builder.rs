@@ -42,17 +42,20 @@ pub struct RuntimeBuilder {
     grace: Option<Duration>,
 }
 
-fn from_environment<T>(variable: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
+/// What a variable of the environment says; `wanted` is what it may be, for the error.
+fn from_environment<T>(variable: &str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
     let Ok(text) = std::env::var(variable) else {
         return Ok(None);
     };
     parse(text.trim()).map(Some).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{variable}={text}: not understood"),
+            format!("the environment's {variable}={text} is not understood: {wanted}, or unset"),
         )
     })
 }
+
+const A_SIZE: &str = "bytes, or with k, m or g, as in 256k";
 
 /// A number of bytes, perhaps with a suffix: `65536`, `64k`, `64KiB`, `1m`.
 fn parse_bytes(text: &str) -> Option<usize> {
@@ -90,7 +93,7 @@ const WORKERS_MAX: usize = 1 << 14;
 fn check_size(workers: Option<usize>, name: Option<&str>) -> io::Result<()> {
     let refuse = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     if workers.is_some_and(|workers| workers > WORKERS_MAX) {
-        return refuse(format!("more than {WORKERS_MAX} workers"));
+        return refuse(format!("{} workers are more than {WORKERS_MAX}", workers.unwrap_or(0)));
     }
     if name.is_some_and(|name| name.contains('\0')) {
         return refuse("a NUL in the name of a runtime".to_string());
@@ -228,7 +231,7 @@ impl RuntimeBuilder {
     pub fn build(self) -> io::Result<Runtime> {
         let grace = match self.grace {
             Some(grace) => Some(grace),
-            None => from_environment("SILKEN_GRACE", parse_time)?,
+            None => from_environment("SILKEN_GRACE", "a time, as in 500ms, 2s or 0", parse_time)?,
         };
         let config = self.config()?;
         crate::install_hooks();
@@ -249,25 +252,24 @@ impl RuntimeBuilder {
         let kinds = self.kinds()?;
         let workers = match self.workers {
             Some(workers) => Some(workers),
-            None => from_environment("SILKEN_WORKERS", |text| {
-                text.parse().ok().filter(|workers| *workers > 0)
+            None => from_environment("SILKEN_WORKERS", "a number from 1 to 16384", |text| {
+                text.parse().ok().filter(|workers| (1..=WORKERS_MAX).contains(workers))
             })?,
         };
         check_size(workers, self.name.as_deref())?;
         let stack_bytes = match self.stack_bytes {
             Some(bytes) => Some(bytes),
-            None => from_environment("SILKEN_STACK_SIZE", parse_bytes)?,
+            None => from_environment("SILKEN_STACK_SIZE", A_SIZE, parse_bytes)?,
         };
         let guard = match self.guard_bytes {
             Some(bytes) => Some(GuardSize { bytes, insists: true }),
             // It is meant for the process, so it is no error when a builder has said otherwise.
-            None => {
-                from_environment("SILKEN_GUARD_SIZE", parse_bytes)?.map(|bytes| GuardSize { bytes, insists: false })
-            }
+            None => from_environment("SILKEN_GUARD_SIZE", A_SIZE, parse_bytes)?
+                .map(|bytes| GuardSize { bytes, insists: false }),
         };
         let overflow = match self.overflow {
             Some(policy) => Some(policy),
-            None => from_environment("SILKEN_OVERFLOW", |text| match text {
+            None => from_environment("SILKEN_OVERFLOW", "contain or abort", |text| match text {
                 "contain" => Some(OverflowPolicy::Contain),
                 "abort" => Some(OverflowPolicy::Abort),
                 _ => None,
@@ -306,7 +308,7 @@ impl RuntimeBuilder {
 /// variable must not be left to believe that it acts.
 fn light_from_environment() -> io::Result<bool> {
     const VARIABLE: &str = "SILKEN_LIGHT";
-    let wanted = from_environment(VARIABLE, |text| match text {
+    let wanted = from_environment(VARIABLE, "1 or 0", |text| match text {
         "1" | "true" | "yes" => Some(true),
         "0" | "false" | "no" | "" => Some(false),
         _ => None,

@@ -277,7 +277,11 @@ fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::S
             }
             Err(error) => {
                 shares.iter().for_each(|shared| shared.driver.retire());
-                return Err(error);
+                let text = format!(
+                    "worker {index} gets no descriptors (epoll_create1, eventfd): {error}; the limit is that of open files (`ulimit -n`), and a worker \
+                     takes two; fewer workers: SILKEN_WORKERS"
+                );
+                return Err(io::Error::new(error.kind(), text));
             }
         }
     }

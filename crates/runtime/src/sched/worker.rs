@@ -117,7 +117,11 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
                 scheduler.stop();
                 (id..scheduler.workers.len()).for_each(|_| scheduler.count_end_of_worker());
                 scheduler.join_workers();
-                return Err(error);
+                let text = format!(
+                    "the thread of worker {id} cannot be made (pthread_create): {error}; the limits are those of threads (`ulimit -u`, \
+                     a cgroup's pids.max) and of address space (`ulimit -v`); fewer workers: SILKEN_WORKERS"
+                );
+                return Err(io::Error::new(error.kind(), text));
             }
         }
     }

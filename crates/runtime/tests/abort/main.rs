@@ -8,6 +8,7 @@ mod alone;
 mod attribute;
 mod crash;
 mod foreign;
+mod limits;
 mod output;
 mod overflow;
 #[path = "../common/signals.rs"]
@@ -156,6 +157,7 @@ fn cases() -> Vec<Case> {
     cases.extend(foreign::cases());
     cases.extend(output::cases());
     cases.extend(attribute::cases());
+    cases.extend(limits::cases());
     cases
 }
 

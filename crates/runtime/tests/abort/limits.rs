@@ -1,0 +1,79 @@
+//! Limits of the system and mistakes in the environment: each failure says what failed, which limit it is, and what to set.
+
+use super::{Case, End};
+use silken::Runtime;
+
+fn spawn_and_say() {
+    silken::spawn(|| ()).join().unwrap();
+}
+
+fn limit(what: libc::__rlimit_resource_t, to: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: to,
+        rlim_max: to,
+    };
+    // SAFETY: S7: a live structure.
+    assert_eq!(unsafe { libc::setrlimit(what, &limit) }, 0);
+}
+
+fn few_files() {
+    limit(libc::RLIMIT_NOFILE, 16);
+    let error = Runtime::builder()
+        .workers(100)
+        .build()
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    for part in ["epoll_create1", "ulimit -n", "SILKEN_WORKERS", "Too many open files"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // What it had is given back: a smaller one starts.
+    let runtime = Runtime::builder().workers(2).build().unwrap();
+    runtime.run(|| silken::spawn(|| ()).join().unwrap()).unwrap();
+}
+
+fn little_address_space() {
+    limit(libc::RLIMIT_AS, 300 << 20);
+    let error = Runtime::builder()
+        .workers(2000)
+        .build()
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        ["ulimit -v", "SILKEN_WORKERS"].iter().all(|part| error.contains(part)),
+        "{error}"
+    );
+    let error = silken::Builder::new()
+        .stack_size(1 << 30)
+        .spawn(|| ())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("RLIMIT_AS"), "{error}");
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let panics = |name| Case::new(name, spawn_and_say, End::Exits(101));
+    vec![
+        panics("limits::no_workers")
+            .environment(&[("SILKEN_WORKERS", "0")])
+            .says(&[
+                "SILKEN_WORKERS=0 is not understood: a number from 1 to 16384",
+                "abort/limits.rs:",
+            ]),
+        panics("limits::words_for_workers")
+            .environment(&[("SILKEN_WORKERS", "abc")])
+            .says(&["SILKEN_WORKERS=abc is not understood"]),
+        panics("limits::too_many_workers")
+            .environment(&[("SILKEN_WORKERS", "100000")])
+            .says(&["SILKEN_WORKERS=100000 is not understood: a number from 1 to 16384"]),
+        panics("limits::a_size_without_sense")
+            .environment(&[("SILKEN_STACK_SIZE", "64kg")])
+            .says(&["SILKEN_STACK_SIZE=64kg is not understood: bytes, or with k, m or g"]),
+        panics("limits::a_grace_without_unit")
+            .environment(&[("SILKEN_GRACE", "5"), ("SILKEN_OVERFLOW", "later")])
+            .says(&["SILKEN_OVERFLOW=later is not understood: contain or abort"]),
+        Case::new("limits::few_files", few_files, End::Returns),
+        Case::new("limits::little_address_space", little_address_space, End::Returns),
+    ]
+}
