@@ -13,7 +13,7 @@
 //!
 //! A descriptor on an OS thread has no driver to be registered in. There the select looks again every millisecond.
 
-use crate::channel::select::{Arm, Limit, Operation, Order, Ticket, run};
+use crate::channel::select::{Arm, Limit, Operation, Order, Ticket, Wrong, run};
 use crate::coroutine::{Critical, JoinError, Joiner};
 #[cfg(feature = "interpose")]
 use crate::driver::fd_table;
@@ -262,6 +262,10 @@ impl Operation for ReadyArm<'_> {
 
     fn finish(self) {}
 }
+
+impl Wrong for Ticker {}
+impl<T> Wrong for JoinHandle<T> {}
+impl<T> Wrong for ScopedJoinHandle<'_, T> {}
 
 /// A handle by which a coroutine's end can be waited for: [`JoinHandle`] and [`ScopedJoinHandle`].
 pub trait Joinable: sealed::Sealed {

@@ -83,6 +83,21 @@
 /// drop(tx);
 /// assert_eq!((first_even(&rx), first_even(&rx)), (Some(2), None));
 /// ```
+///
+/// std's channels are no arms, for they tell nobody when they change; nor are handles and tickers themselves, which have methods that make arms:
+/// ```compile_fail,E0277
+/// let (tx, rx) = std::sync::mpsc::channel();
+/// tx.send(1).unwrap();
+/// silken::select! { recv(rx) -> message => drop(message) }
+/// ```
+/// ```compile_fail,E0277
+/// let handle = silken::spawn(|| ());
+/// silken::select! { on(handle) -> () => () }
+/// ```
+/// ```compile_fail,E0277
+/// let ticker = silken::time::interval(std::time::Duration::from_millis(1));
+/// silken::select! { recv(ticker) -> _ => () }
+/// ```
 #[macro_export]
 macro_rules! select {
     (biased; $($arms:tt)*) => {
@@ -243,6 +258,8 @@ macro_rules! __select {
     ) (($limit:expr) ($default:expr))) => {{
         #[allow(unused_variables, unused_mut, unused_assignments, clippy::needless_borrow, clippy::unused_unit, clippy::let_unit_value)]
         let ($($out,)*) = {
+            #[allow(unused_imports)]
+            use $crate::channel::select::Wrong as _;
             $($crate::__select!(@source $source $operation);)*
             let limit = $limit;
             $(let $arm = $crate::__select!(@make $source $operation);)*

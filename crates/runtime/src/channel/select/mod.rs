@@ -35,12 +35,15 @@
 mod arms;
 mod dynamic;
 mod macros;
+mod wrong;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
 
 pub use arms::{RecvArm, SendArm};
 pub use dynamic::{Select, SelectTimeoutError, SelectedOperation, TrySelectError};
+#[doc(hidden)]
+pub use wrong::{Selectable, Wrong};
 
 #[doc(hidden)]
 pub use super::waiter::Ticket;
@@ -58,6 +61,12 @@ use std::time::Duration;
 /// Between an [`enlist`](Self::enlist) that returned true and the end of [`withdraw`](Self::withdraw) (or the cell's settling by whoever claimed this
 /// very arm) others may use the node; after it nobody does. Who claims the ticket for this arm carries the operation out, wholly, under the list's
 /// lock, and settles the cell as the last touch.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no arm of a select!",
+    label = "no arm",
+    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, and the `recv_arm()` of a oneshot, a broadcast or a watch",
+    note = "a channel is received from by `recv(receiver)`, and sent to by `send(sender, message)`"
+)]
 #[doc(hidden)]
 pub unsafe trait Arm {
     /// Carries the operation out if that is possible at once.
@@ -84,6 +93,12 @@ pub unsafe trait Arm {
 }
 
 /// An arm with a result. Not for users.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no arm of a select!",
+    label = "no arm",
+    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, and the `recv_arm()` of a oneshot, a broadcast or a watch",
+    note = "a channel is received from by `recv(receiver)`, and sent to by `send(sender, message)`"
+)]
 #[doc(hidden)]
 pub trait Operation: Arm {
     /// The result.
