@@ -58,6 +58,7 @@ const FLOORS: &[(&str, i32)] = &[
     ("defer", 5),
     ("errors", 5),
     ("panic_hook", 5),
+    ("signal", 5),
     ("cancel_token", 5),
     ("join_set", 5),
     ("par_map", 5),

@@ -105,6 +105,8 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
+/// Written without its path it is the language's own `#[test]`: `#[macro_use] extern crate silken;` brings the name into scope, and must not change the tests that are there.
+///
 /// # Options
 ///
 /// Those of [`main`](macro@main): `workers`, `stack_size`, `light`, `name`, `grace`, `crate`.
@@ -118,5 +120,16 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// The expanded test panics when the runtime cannot be built, and with the body's own panic when the body panics.
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
+    if options.is_empty() && is_bare() {
+        let test: TokenStream = "#[::core::prelude::v1::test]".parse().expect("an attribute");
+        return test.into_iter().chain(item).collect();
+    }
     expand::expand(Kind::Test, options.into(), item.into()).into()
+}
+
+/// Whether the attribute is written as `#[test]`.
+fn is_bare() -> bool {
+    let text = proc_macro::Span::call_site().source_text().unwrap_or_default();
+    let words: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    matches!(words.as_str(), "#[test]" | "test")
 }

@@ -40,6 +40,8 @@ pub(crate) mod offload;
 
 pub mod channel;
 pub(crate) mod sched;
+#[cfg(feature = "signal")]
+pub mod signal;
 pub mod sync;
 pub mod time;
 
@@ -71,6 +73,7 @@ mod select;
 mod spawn;
 mod try_scope;
 
+pub use aliases::prelude;
 pub use cancel::{
     Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, panicking, time_left, timeout, timeout_at,
 };

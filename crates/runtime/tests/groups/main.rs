@@ -1,5 +1,8 @@
 //! Many coroutines as one: sets, scopes of results, parallel maps, tokens, permits that are owned, blocking calls elsewhere.
 
+#[macro_use]
+extern crate silken;
+
 #[path = "../common/mod.rs"]
 mod common;
 mod join_set;
@@ -13,4 +16,23 @@ const FAR: std::time::Duration = std::time::Duration::from_secs(3600);
 /// Runs a case on runtimes of one, two and four workers, with isolated and with light coroutines.
 fn on_all(case: impl Fn() + Send + Sync) {
     common::on_runtimes([1, 2, 4], case);
+}
+
+/// The macros' names are in scope, and the language's own attribute is what it was.
+#[test]
+fn a_test_without_the_path_is_a_plain_one() {
+    assert!(!silken::is_coroutine());
+    assert!(go!(silken::is_coroutine).join().unwrap());
+}
+
+/// The usual names, none of which is the language's.
+mod with_the_prelude {
+    use silken::prelude::*;
+
+    #[test]
+    fn names_no_test() {
+        let (sender, receiver) = bounded(1);
+        spawn(move || sender.send(1).unwrap()).join().unwrap();
+        assert_eq!(receiver.recv(), Ok(1));
+    }
 }
