@@ -91,7 +91,7 @@ pub fn threads_max() -> Bound {
     ])
 }
 
-/// Memory that can be taken without harm: four fifths of what is free, of the machine or of the cgroup.
+/// Memory that can be taken without harm: half of what is free, of the machine or of the cgroup.
 pub fn memory_available_bytes() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo")
         .ok()
@@ -103,7 +103,7 @@ pub fn memory_available_bytes() -> u64 {
         "memory.current",
         "memory.usage_in_bytes",
     );
-    machine.unwrap_or(u64::MAX).min(cgroup) / 5 * 4
+    machine.unwrap_or(u64::MAX).min(cgroup) / 2
 }
 
 /// Open files this process may have now.

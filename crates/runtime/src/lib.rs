@@ -190,6 +190,8 @@ mod guide {
     mod coming_from {}
     #[doc = include_str!("../../../docs/guide/configuration.md")]
     mod configuration {}
+    #[doc = include_str!("../../../docs/guide/everyday.md")]
+    mod everyday {}
     #[doc = include_str!("../../../docs/guide/first-program.md")]
     mod first_program {}
     #[doc = include_str!("../../../docs/guide/light-and-isolated.md")]
