@@ -104,6 +104,24 @@ pub fn installed() -> bool {
     hooks().is_some()
 }
 
+/// Whether calls of the C library come here: whether the program's `read` is the one of this module. Not in a library that was loaded by a program without this crate, whose
+/// C library is found first.
+pub fn is_effective() -> bool {
+    // SAFETY: S7: a name that ends.
+    let read = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"read".as_ptr()) };
+    let module = module_of(ptr::from_ref(&HOOKS).cast());
+    module.is_some() && module == module_of(read)
+}
+
+/// Where the module begins that has this address.
+fn module_of(address: *const c_void) -> Option<usize> {
+    let mut info = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: S7: any address may be asked about; the place is live.
+    let found = unsafe { libc::dladdr(address, info.as_mut_ptr()) } != 0;
+    // SAFETY: S7: zeroes are one, and the call has filled it in.
+    found.then(|| unsafe { info.assume_init() }.dli_fbase as usize)
+}
+
 #[inline(always)]
 fn hooks() -> Option<&'static Hooks> {
     // Acquire: pairs with the Release in `install`.

@@ -171,6 +171,14 @@ macro_rules! scoped_value {
 }
 
 /// Puts the runtime's answers into the table of interposed symbols.
+/// Why calls of std and of C are not answered, if they are not.
+fn why_unheard() -> Option<&'static str> {
+    #[cfg(feature = "interpose")]
+    return hook::why_unheard();
+    #[cfg(not(feature = "interpose"))]
+    return Some("silken is built without the feature `interpose`");
+}
+
 fn install_hooks() {
     panic_hook::install();
     #[cfg(feature = "interpose")]

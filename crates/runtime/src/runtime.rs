@@ -167,6 +167,28 @@ impl Runtime {
         ))
     }
 
+    /// What it is, in words, for logs: its size, what its coroutines are, whether the calls of std and of C are answered.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    /// assert!(runtime.describe().contains("1 worker, isolated coroutines"));
+    /// ```
+    pub fn describe(&self) -> String {
+        let version = env!("CARGO_PKG_VERSION");
+        let workers = self.workers();
+        let plural = if workers == 1 { "" } else { "s" };
+        let kind = if self.is_isolated() { "isolated" } else { "light" };
+        let stack_kib = self.scheduler.stack_bytes() >> 10;
+        let hooks = match crate::why_unheard() {
+            None => "std's blocking calls park".to_string(),
+            Some(reason) => format!("std's blocking calls block their worker ({reason})"),
+        };
+        format!(
+            "silken {version}: {workers} worker{plural}, {kind} coroutines with stacks of {stack_kib} KiB; {hooks}; driver epoll"
+        )
+    }
+
     /// How many workers it has.
     pub fn workers(&self) -> usize {
         self.scheduler.worker_count()

@@ -88,6 +88,7 @@ mod thread;
 
 use crate::coroutine::{Core, Critical, current_core};
 use silken_interpose::{Frameless, Hooks};
+use std::sync::{Once, OnceLock};
 
 /// The answers; what has no entry passes.
 static HOOKS: Hooks = Hooks {
@@ -233,9 +234,31 @@ static FRAMELESS: Frameless = Frameless {
     before_thread_exit: thread::before_thread_exit,
 };
 
+/// Why foreign code's calls do not come here, if they do not.
+pub(crate) fn why_unheard() -> Option<&'static str> {
+    static EFFECTIVE: OnceLock<bool> = OnceLock::new();
+    let reason = "the program found its C library before the module that has silken, as happens with a cdylib that is loaded late";
+    (!EFFECTIVE.get_or_init(silken_interpose::is_effective)).then_some(reason)
+}
+
+/// Says so, once: what waits in std would block its worker without a word.
+fn report_if_unheard() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Some(reason) = why_unheard() {
+            crate::sys::report(&[
+                "silken: std's blocking calls are not answered here, and block their worker: ",
+                reason,
+                "\n",
+            ]);
+        }
+    });
+}
+
 /// From now on the C library's symbols know of coroutines. Idempotent.
 pub(crate) fn install() {
     silken_interpose::link();
+    report_if_unheard();
     crate::sched::set_key_destructors(misc::run_key_destructors);
     silken_interpose::install_frameless(&FRAMELESS);
     silken_interpose::set_library_hook(misc::library_loaded);

@@ -40,6 +40,8 @@ pub struct RuntimeBuilder {
     name: Option<String>,
     overflow: Option<OverflowPolicy>,
     grace: Option<Duration>,
+    requires_isolation: bool,
+    requires_hooks: bool,
 }
 
 /// What a variable of the environment says; `wanted` is what it may be, for the error.
@@ -212,6 +214,27 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Has [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by [`allow_light`](crate::allow_light).
+    #[must_use]
+    pub fn require_isolation(mut self) -> Self {
+        self.requires_isolation = true;
+        self
+    }
+
+    /// Has [`build`](Self::build) fail where the calls of std and of C are not answered: without the feature `interpose`, or in a library that a foreign program has loaded. Without this a line on
+    /// standard error says so, once.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).require_isolation().require_hooks().build().unwrap();
+    /// println!("{}", runtime.describe());
+    /// ```
+    #[must_use]
+    pub fn require_hooks(mut self) -> Self {
+        self.requires_hooks = true;
+        self
+    }
+
     /// The prefix of the workers' thread names; `silken` by default.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -233,7 +256,16 @@ impl RuntimeBuilder {
             Some(grace) => Some(grace),
             None => from_environment("SILKEN_GRACE", "a time, as in 500ms, 2s or 0", parse_time)?,
         };
+        let (requires_isolation, requires_hooks) = (self.requires_isolation, self.requires_hooks);
         let config = self.config()?;
+        let refuse = |text: String| Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        if requires_isolation && config.kinds != Kinds::Isolated {
+            let reason = sched::why_not_isolated().unwrap_or_else(|| "light ones were asked for".to_string());
+            return refuse(format!("coroutines would be light: {reason}"));
+        }
+        if requires_hooks && let Some(reason) = crate::why_unheard() {
+            return refuse(format!("calls of std and of C would not be answered: {reason}"));
+        }
         crate::install_hooks();
         Ok(Runtime {
             scheduler: Scheduler::start(&config)?,

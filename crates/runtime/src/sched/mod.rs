@@ -170,6 +170,11 @@ impl Scheduler {
         Some(bytes)
     }
 
+    /// The address space of a coroutine's stack, unless its spawn says otherwise.
+    pub(crate) fn stack_bytes(&self) -> usize {
+        Pools::class_bytes(self.class)
+    }
+
     /// Whether coroutines are isolated unless they ask to be light.
     pub(crate) fn isolates(&self) -> bool {
         self.kinds == Kinds::Isolated

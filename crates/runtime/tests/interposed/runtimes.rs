@@ -156,3 +156,18 @@ fn runtimes_that_come_and_go_share_a_socket() {
     let count = 2 * ROUNDS * MESSAGES;
     assert_eq!(sum.load(SeqCst), count * (count + 1) / 2);
 }
+
+#[test]
+fn a_runtime_says_what_it_is_and_refuses_to_be_less() {
+    let strict = || Runtime::builder().workers(3).require_hooks().require_isolation();
+    let runtime = strict().build().unwrap();
+    let text = runtime.describe();
+    assert!(
+        text.contains("3 workers, isolated coroutines") && text.contains("std's blocking calls park"),
+        "{text}"
+    );
+    // SAFETY: S12: nothing runs there.
+    let error = unsafe { strict().light() }.build().map(drop).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("coroutines would be light"), "{error}");
+}
