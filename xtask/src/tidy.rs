@@ -58,6 +58,7 @@ const FLOORS: &[(&str, i32)] = &[
     ("defer", 5),
     ("errors", 5),
     ("panic_hook", 5),
+    ("sync_arms", 5),
     ("signal", 5),
     ("cancel_token", 5),
     ("join_set", 5),
@@ -186,6 +187,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ("crates/runtime/src/driver/ops.rs", "buffers lent to the kernel"),
     ("crates/runtime/src/driver/timers.rs", "nodes on sleeping stacks"),
     ("crates/runtime/src/driver/monitor.rs", "waiters on blocked stacks"),
+    (
+        "crates/runtime/src/sync_arms.rs",
+        "arms that lock queues hold between listing and unlisting",
+    ),
     (
         "crates/runtime/src/select.rs",
         "arms of a select: nodes that others' lists hold while it waits",

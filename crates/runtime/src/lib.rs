@@ -40,7 +40,8 @@ pub(crate) mod offload;
 
 pub mod channel;
 pub(crate) mod sched;
-#[cfg(feature = "signal")]
+// loom's locks cannot be in statics.
+#[cfg(all(feature = "signal", not(loom)))]
 pub mod signal;
 pub mod sync;
 pub mod time;
@@ -71,6 +72,7 @@ mod scheduler;
 mod scope;
 mod select;
 mod spawn;
+mod sync_arms;
 mod try_scope;
 
 pub use aliases::prelude;
@@ -102,6 +104,7 @@ pub use select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
 pub use select::{ReadyArm, readable, writable};
 pub use silken_macros::{main, test};
 pub use spawn::{Builder, spawn, spawn_blocking, spawn_many};
+pub use sync_arms::{AcquireArm, NotifiedArm, WaitGroupArm};
 pub use time::{sleep, sleep_ms, sleep_until};
 pub use try_scope::{TryScope, try_scope, try_scope_limited};
 

@@ -4,7 +4,8 @@
 
 use super::raw_mutex::RawMutex;
 use super::raw_rwlock::RawRwLock;
-use super::{AcquireError, Barrier, Condvar, Mutex, Notify, Once, Semaphore, SyncFlag, WaitGroup};
+use super::{AcquireError, Barrier, Condvar, Mutex, Notification, Notify, Once, Semaphore, SyncFlag, WaitGroup};
+use crate::coroutine::{Outcome, WaitCell};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -327,6 +328,28 @@ fn loom_sync_flag_reaches_all() {
         shared.add_one();
         shared.lock.fire();
         waiter.join().unwrap();
+    });
+}
+
+/// A notification for a select that another arm's waker settles at the same moment: the arm has it, or it is kept; never both, never neither.
+#[test]
+fn loom_sync_a_notification_to_a_select_is_had_once() {
+    check(|| {
+        let notify = Arc::new(Notify::new());
+        let cell = Arc::new(WaitCell::new());
+        let (notifier, other) = (notify.clone(), cell.clone());
+        let part = Notification::of(&notify);
+        // SAFETY: S8: both stay until it is unlisted below.
+        assert!(unsafe { part.list(&cell) });
+        let notifier = thread::spawn(move || notifier.notify_one());
+        let other = thread::spawn(move || other.settle(Outcome::Woken));
+        part.unlist();
+        let had = part.take();
+        notifier.join().unwrap();
+        other.join().unwrap();
+        drop(part);
+        let kept = notify.notified_timeout(Duration::ZERO);
+        assert!(had != kept, "had: {had}, kept: {kept}");
     });
 }
 

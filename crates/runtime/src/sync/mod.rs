@@ -56,13 +56,16 @@ pub use atomic_option::AtomicOption;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use mutex::{MappedMutexGuard, Mutex, MutexGuard};
+pub(crate) use notify::Notification;
 pub use notify::{Blocker, Notify, ParkError};
 pub use once::{Once, OnceState};
 pub use once_lock::{LazyLock, OnceLock};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use semaphore::Acquisition;
 pub use semaphore::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, Semphore};
 pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};
 pub use sync_flag::SyncFlag;
+pub(crate) use wait_group::Departure;
 pub use wait_group::WaitGroup;
 
 #[cfg(all(test, loom))]

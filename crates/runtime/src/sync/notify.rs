@@ -9,10 +9,11 @@
 //!
 //! A notifier that finds `WAITING` takes the lock; should all waiters turn out to have left, the notification is kept.
 
-use super::wait_queue::{Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
-use crate::coroutine::{Outcome, WaitReason};
+use super::wait_queue::{Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
+use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -164,6 +165,64 @@ impl Notify {
             let _ = self
                 .state
                 .compare_exchange(WAITING, EMPTY, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A notification as a part of a select.
+pub(crate) struct Notification<'a> {
+    notify: &'a Notify,
+    waiter: Waiter,
+    listed: Cell<bool>,
+    granted: Cell<Granted>,
+}
+
+impl<'a> Notification<'a> {
+    pub(crate) fn of(notify: &'a Notify) -> Self {
+        Self {
+            notify,
+            waiter: Waiter::new(0),
+            listed: Cell::new(false),
+            granted: Cell::new(Granted::Nothing),
+        }
+    }
+
+    /// Takes what it was granted, or what is kept.
+    pub(crate) fn take(&self) -> bool {
+        self.granted.replace(Granted::Nothing) != Granted::Nothing || self.notify.take()
+    }
+
+    /// Makes notifiers settle the cell; `false` if there is a notification already.
+    ///
+    /// # Safety
+    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
+        let take = |_: &mut Queue<()>| self.notify.take_or_announce().then_some(());
+        // SAFETY: S8: the caller's contract.
+        let listed = unsafe { self.notify.queue.list(&self.waiter, cell, take) }.is_none();
+        self.listed.set(listed);
+        if !listed {
+            self.granted.set(Granted::Alone);
+        }
+        listed
+    }
+
+    pub(crate) fn unlist(&self) {
+        if self.listed.replace(false) {
+            let granted = self.notify.queue.unlist(&self.waiter, |queue, _| {
+                self.notify.unmark_if_empty(queue);
+                Wakes::none()
+            });
+            self.granted.set(granted);
+        }
+    }
+}
+
+impl Drop for Notification<'_> {
+    /// The select has chosen another arm: another waiter gets it.
+    fn drop(&mut self) {
+        if self.granted.get() == Granted::Alone {
+            self.notify.notify_one();
         }
     }
 }

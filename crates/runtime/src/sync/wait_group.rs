@@ -4,10 +4,11 @@
 //! A count of members, changed by atomic operations alone as long as it does not fall to one or none; whoever lets it fall there takes the queue's lock and
 //! wakes all, who look again. A waiter looks at the count under that lock, in the hold in which it joins the queue; so it either sees the fall, or is found.
 
-use super::wait_queue::{Terms, WaitQueue};
-use crate::coroutine::{Outcome, WaitReason};
+use super::wait_queue::{Queue, Terms, WaitQueue, Waiter, Wakes};
+use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,6 +141,47 @@ impl WaitGroup {
         // Relaxed: as in `add`. Should the group have emptied just now, it has one member again.
         inner.members.fetch_add(1, Ordering::Relaxed);
         Err(WaitGroup { inner })
+    }
+}
+
+/// The end of a group as a part of a select.
+pub(crate) struct Departure<'a> {
+    inner: &'a Inner,
+    waiter: Waiter,
+    listed: Cell<bool>,
+}
+
+impl<'a> Departure<'a> {
+    /// The others' leaving.
+    pub(crate) fn of_others(group: &'a WaitGroup) -> Self {
+        Self {
+            inner: &group.inner,
+            waiter: Waiter::new(0),
+            listed: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.inner.is_down_to(1)
+    }
+
+    /// Makes the last one settle the cell; `false` if they have left already.
+    ///
+    /// # Safety
+    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
+        let decide = |_: &mut Queue<()>| self.is_over().then_some(());
+        // SAFETY: S8: the caller's contract.
+        let listed = unsafe { self.inner.queue.list(&self.waiter, cell, decide) }.is_none();
+        self.listed.set(listed);
+        listed
+    }
+
+    pub(crate) fn unlist(&self) {
+        if self.listed.replace(false) {
+            // What it was granted is a look.
+            let _ = self.inner.queue.unlist(&self.waiter, |_, _| Wakes::none());
+        }
     }
 }
 

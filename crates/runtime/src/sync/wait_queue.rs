@@ -14,6 +14,11 @@
 //! Wakes go in batches, so that the lock, which blocks threads, is not held while a thousand coroutines are queued. Who was woken in the first
 //! batch may wait again before the second. Nodes get ascending tickets, and a wake-all does not look at nodes that came after it began.
 //!
+//! # A part of a select
+//! A waiter may stand for a select, and then settles the select's cell. So it is in the queue beside other lists, and whoever settles it may lose: the cell was settled by another list. Whether the waiter was
+//! granted something is therefore written *after* the settling, which is not the last touch then: the select takes each waiter out under the lock
+//! ([`unlist`](WaitQueue::unlist)) before its frame ends. What was granted to a select that has chosen another arm is given back by the arm.
+//!
 //! # Rejected
 //! *Moving all nodes to a list of the waker's own* (wake-all without tickets): one that times out meanwhile could not tell which list it
 //! is in. *Waking under the lock*: the woken run into it.
@@ -23,7 +28,8 @@ use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, raise_
 use crate::driver::timers;
 use crate::loom::UnsafeCell;
 use crate::sys::Lock;
-use std::ptr::NonNull;
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
 
 /// Wakes gathered under one hold of the lock; a guess: long enough to pay for the lock, short enough for the stack.
 const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
@@ -32,6 +38,8 @@ const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 pub(super) struct Waiter {
     link: Link<Waiter>,
     cell: WaitCell,
+    /// The cell to settle instead: a select's; null: its own.
+    shared_cell: Cell<*const WaitCell>,
     /// What it wants, in its primitive's terms.
     tag: u64,
     /// Written under the lock, read by the waiter after it was settled.
@@ -42,6 +50,8 @@ pub(super) struct Waiter {
 struct Notes {
     ticket: u64,
     granted: bool,
+    /// It was settled as one of all.
+    with_all: bool,
 }
 
 // SAFETY: S8: `link` is the link, and only the queue's list writes it.
@@ -58,14 +68,16 @@ unsafe impl Node for Waiter {
 unsafe impl Send for Waiter {}
 
 impl Waiter {
-    fn new(tag: u64) -> Self {
+    pub(super) fn new(tag: u64) -> Self {
         Self {
             link: Link::new(),
             cell: WaitCell::new(),
+            shared_cell: Cell::new(ptr::null()),
             tag,
             notes: UnsafeCell::new(Notes {
                 ticket: 0,
                 granted: false,
+                with_all: false,
             }),
         }
     }
@@ -190,7 +202,7 @@ impl<S> Queue<S> {
     pub(super) fn settle_front(&mut self, outcome: Outcome, granted: bool) -> Front {
         match self.waiters.pop_front() {
             None => Front::Nobody,
-            Some(node) => settle(node, outcome, granted).map_or(Front::Gone, Front::Settled),
+            Some(node) => settle(node, outcome, granted, false).map_or(Front::Gone, Front::Settled),
         }
     }
 
@@ -224,7 +236,7 @@ impl<S> Queue<S> {
                 continue;
             }
             cursor.remove_current();
-            if let Some(unparker) = settle(node, outcome, true) {
+            if let Some(unparker) = settle(node, outcome, true, true) {
                 wakes.push(unparker);
             }
         }
@@ -236,6 +248,7 @@ impl<S> Queue<S> {
         waiter.set_notes(Notes {
             ticket: self.next_ticket,
             granted: false,
+            with_all: false,
         });
         self.next_ticket += 1;
         let node = NonNull::from(waiter);
@@ -249,13 +262,34 @@ impl<S> Queue<S> {
 }
 
 /// The last touch of a node that was just unlinked; the lock is held.
-fn settle(node: NonNull<Waiter>, outcome: Outcome, granted: bool) -> Option<Unparker> {
+fn settle(node: NonNull<Waiter>, outcome: Outcome, granted: bool, with_all: bool) -> Option<Unparker> {
     // SAFETY: S8: unlinked under the lock; a waiter that gave up waits for the lock before its frame ends.
     let waiter = unsafe { node.as_ref() };
     let ticket = waiter.notes().ticket;
-    waiter.set_notes(Notes { ticket, granted });
+    let notes = |granted| Notes {
+        ticket,
+        granted,
+        with_all,
+    };
+    // SAFETY: S8: a shared cell lives as long as the waiter is listed, and until it is unlisted, which needs the lock.
+    if let Some(shared) = unsafe { waiter.shared_cell.get().as_ref() } {
+        let unparker = shared.unparker();
+        let has_won = shared.settle(outcome);
+        waiter.set_notes(notes(granted && has_won));
+        return has_won.then_some(unparker);
+    }
+    waiter.set_notes(notes(granted));
     let unparker = waiter.cell.unparker();
     waiter.cell.settle(outcome).then_some(unparker)
+}
+
+/// What a waiter that is a part of a select has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Granted {
+    Nothing,
+    /// It alone: somebody else is to have it if it is not used.
+    Alone,
+    WithAll,
 }
 
 /// See the head of the file.
@@ -306,6 +340,43 @@ impl<S> WaitQueue<S> {
             Some(decided) => Err(decided),
             None => Ok(self.await_end(&waiter, terms, leave)),
         }
+    }
+
+    /// Lists a waiter that is a part of a select, unless `decide`, under the lock, says that there is no need: then gives what it said.
+    ///
+    /// # Safety
+    /// Waiter and cell stay in place until [`unlist`](Self::unlist) has returned (S8).
+    pub(super) unsafe fn list<R>(
+        &self,
+        waiter: &Waiter,
+        cell: &WaitCell,
+        decide: impl FnOnce(&mut Queue<S>) -> Option<R>,
+    ) -> Option<R> {
+        waiter.shared_cell.set(cell);
+        self.with(|queue| {
+            let decided = decide(queue);
+            if decided.is_none() {
+                // SAFETY: S8: the caller's contract.
+                unsafe { queue.enlist(waiter, false) };
+            }
+            decided
+        })
+    }
+
+    /// Takes a waiter out that was listed by [`list`](Self::list), runs `leave` under the lock as [`wait`](Self::wait) does, and tells what the waiter has got.
+    pub(super) fn unlist(&self, waiter: &Waiter, leave: impl FnOnce(&mut Queue<S>, bool) -> Wakes) -> Granted {
+        let (granted, wakes) = self.with(|queue| {
+            // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
+            let was_listed = unsafe { queue.waiters.remove(NonNull::from(waiter)) };
+            let granted = match waiter.notes() {
+                Notes { granted: false, .. } => Granted::Nothing,
+                Notes { with_all: true, .. } => Granted::WithAll,
+                Notes { .. } => Granted::Alone,
+            };
+            (granted, leave(queue, was_listed))
+        });
+        wakes.unpark();
+        granted
     }
 
     /// Waits in any case, and runs `then` once it is in the queue, where wakes reach it. `then` does not unwind.

@@ -3,6 +3,7 @@
 #[macro_use]
 extern crate silken;
 
+mod arms;
 #[path = "../common/mod.rs"]
 mod common;
 mod join_set;
