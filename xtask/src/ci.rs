@@ -115,6 +115,10 @@ const LEGS: &[Leg] = &[
         name: "bench",
         run: bench,
     },
+    Leg {
+        name: "abort",
+        run: abort,
+    },
     Leg { name: "lto", run: lto },
     Leg {
         name: "asan",
@@ -259,6 +263,26 @@ fn loom(context: &Context) -> Outcome {
         .env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS_MAX)
         .env("CARGO_TARGET_DIR", &target.to_string_lossy());
     at_least_one(passed(&cargo.run(context.deadline)?), "models passed")
+}
+
+/// A program that cannot unwind comes to its end, with coroutines parked.
+fn abort(context: &Context) -> Outcome {
+    let words = [
+        "run",
+        "--quiet",
+        "-p",
+        "silken-examples",
+        "--bin",
+        "left_behind",
+        "--profile",
+        "abort",
+    ];
+    let output = Cargo::new(context.root, &words).run(context.deadline)?;
+    let end = "main returns; the others stay";
+    match output.contains(end) && !output.contains("goodbye") {
+        true => Ok(end.to_string()),
+        false => Err(format!("it said {output:?}")),
+    }
 }
 
 fn lto(context: &Context) -> Outcome {

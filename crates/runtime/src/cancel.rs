@@ -195,6 +195,22 @@ pub fn is_cancelled() -> bool {
     current_core().is_some_and(|core| core.lifecycle.is_cancelled())
 }
 
+/// Whether an error of std's I/O says that the caller was cancelled while the call waited (`ECANCELED`). When it was a [`timeout`] that is up, the
+/// error's kind is [`TimedOut`](std::io::ErrorKind::TimedOut).
+///
+/// # Examples
+/// ```
+/// let accepts = silken::spawn(|| std::net::TcpListener::bind("127.0.0.1:0")?.accept());
+/// silken::sleep(std::time::Duration::from_millis(1));
+/// accepts.cancel();
+/// if let Ok(Err(error)) = accepts.join() {
+///     assert!(silken::is_cancellation(&error));
+/// }
+/// ```
+pub fn is_cancellation(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECANCELED)
+}
+
 /// Whether the caller unwinds because of a panic: [`std::thread::panicking`] for destructors that poison or roll back. The unwinding of a cancellation,
 /// or of a [`timeout`] that is up, is no panic: nothing went wrong.
 ///

@@ -77,7 +77,8 @@ mod try_scope;
 
 pub use aliases::prelude;
 pub use cancel::{
-    Elapsed, check_cancelled, deadline, is_cancelled, mask_cancel, panicking, time_left, timeout, timeout_at,
+    Elapsed, check_cancelled, deadline, is_cancellation, is_cancelled, mask_cancel, panicking, time_left, timeout,
+    timeout_at,
 };
 #[cfg(feature = "interpose")]
 pub use cancel::{OnCancel, set_on_cancel};

@@ -309,6 +309,7 @@ pub mod macros {
     use super::{Runtime, RuntimeBuilder};
     use std::process::{ExitCode, Termination};
 
+    #[track_caller]
     fn run<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
         let runtime: Runtime = builder
             .build()
@@ -320,21 +321,25 @@ pub mod macros {
     }
 
     /// What `#[silken::main]` expands to.
+    #[track_caller]
     pub fn run_main(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
         run(builder, body);
     }
 
     /// The same, of a function that returns something.
+    #[track_caller]
     pub fn report_main<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
         run(builder, || body().report())
     }
 
     /// What `#[silken::test]` expands to.
+    #[track_caller]
     pub fn run_test(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
         run(builder, body);
     }
 
     /// The same, of a function that returns something.
+    #[track_caller]
     pub fn report_test<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
         run(builder, || body().report())
     }

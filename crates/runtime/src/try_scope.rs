@@ -163,7 +163,9 @@ impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
 }
 
 /// Runs `body` with a [`scope`](crate::scope()) whose children return results. Its first error, of a child or of `body`, cancels all children, and is what comes out once
-/// they have ended; else it is the value of `body`. Go's `errgroup`.
+/// they have ended; else it is the value of `body`. Go's `errgroup`. A scope with an endless child, an accept loop say, ends by the first `?` in `body`.
+///
+/// A child that has not started when the scope fails never begins: its closure is dropped. Where a child's error type is not plain from its body, say it: `|| -> Result<(), Error> { … }`.
 ///
 /// # Blocking and cancellation
 /// As [`scope`](crate::scope()).

@@ -245,8 +245,8 @@ impl RuntimeBuilder {
     /// Starts the workers.
     ///
     /// # Errors
-    /// When a thread, a descriptor or the stacks' address space cannot be had, or a variable of the environment is not
-    /// understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
+    /// When a thread, a descriptor or the stacks' address space cannot be had (the system's own error is then the [source](std::error::Error::source)), or a
+    /// variable of the environment is not understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
     /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
     /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is

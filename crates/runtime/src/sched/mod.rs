@@ -286,11 +286,34 @@ fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::S
                     "worker {index} gets no descriptors (epoll_create1, eventfd): {error}; the limit is that of open files (`ulimit -n`), and a worker \
                      takes two; fewer workers: SILKEN_WORKERS"
                 );
-                return Err(io::Error::new(error.kind(), text));
+                return Err(with_advice(error, text));
             }
         }
     }
     Ok((shares, rings))
+}
+
+/// An error of the system with what it is about; the system's own is its source.
+#[derive(Debug)]
+struct Advice {
+    text: String,
+    source: io::Error,
+}
+
+impl std::fmt::Display for Advice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Advice {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+fn with_advice(source: io::Error, text: String) -> io::Error {
+    io::Error::new(source.kind(), Advice { text, source })
 }
 
 /// Whether the coroutine may continue on one worker only.

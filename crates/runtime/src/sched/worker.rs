@@ -121,7 +121,7 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
                     "the thread of worker {id} cannot be made (pthread_create): {error}; the limits are those of threads (`ulimit -u`, \
                      a cgroup's pids.max) and of address space (`ulimit -v`); fewer workers: SILKEN_WORKERS"
                 );
-                return Err(io::Error::new(error.kind(), text));
+                return Err(super::with_advice(error, text));
             }
         }
     }

@@ -32,24 +32,27 @@ fn few_files() {
     runtime.run(|| silken::spawn(|| ()).join().unwrap()).unwrap();
 }
 
+/// `RUST_MIN_STACK` asks for more for each thread than there is.
 fn little_address_space() {
-    limit(libc::RLIMIT_AS, 300 << 20);
-    let error = Runtime::builder()
-        .workers(2000)
-        .build()
-        .map(drop)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        ["ulimit -v", "SILKEN_WORKERS"].iter().all(|part| error.contains(part)),
-        "{error}"
-    );
-    let error = silken::Builder::new()
-        .stack_size(1 << 30)
-        .spawn(|| ())
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("RLIMIT_AS"), "{error}");
+    limit(libc::RLIMIT_AS, 600 << 20);
+    let error = Runtime::builder().workers(1).build().map(drop).unwrap_err().to_string();
+    for part in ["pthread_create", "ulimit -u", "ulimit -v", "SILKEN_WORKERS"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+fn little_address_space_for_a_stack() {
+    limit(libc::RLIMIT_AS, 600 << 20);
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    runtime.block_on(|| {
+        let error = silken::Builder::new()
+            .stack_size(1 << 30)
+            .spawn(|| ())
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("RLIMIT_AS"), "{error}");
+        silken::spawn(|| ()).join().unwrap();
+    });
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -74,6 +77,12 @@ pub(super) fn cases() -> Vec<Case> {
             .environment(&[("SILKEN_GRACE", "5"), ("SILKEN_OVERFLOW", "later")])
             .says(&["SILKEN_OVERFLOW=later is not understood: contain or abort"]),
         Case::new("limits::few_files", few_files, End::Returns),
-        Case::new("limits::little_address_space", little_address_space, End::Returns),
+        Case::new("limits::little_address_space", little_address_space, End::Returns)
+            .environment(&[("RUST_MIN_STACK", "2000000000")]),
+        Case::new(
+            "limits::little_address_space_for_a_stack",
+            little_address_space_for_a_stack,
+            End::Returns,
+        ),
     ]
 }
