@@ -128,8 +128,8 @@ pub fn mask_cancel<R>(f: impl FnOnce() -> R) -> R {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnCancel {
-    /// As the [guide](https://docs.rs/silken) says of descriptors of its kind: connections, files and listeners fail; standard output and standard error, eventfds, and
-    /// pipes whose both ends are in this process complete.
+    /// As the [guide](https://docs.rs/silken) says of descriptors of its kind: connections, listeners and terminals fail; standard output and standard error, eventfds and
+    /// pipes complete.
     #[default]
     ByKind,
     /// It fails, with `ECANCELED` or [`TimedOut`](std::io::ErrorKind::TimedOut).

@@ -1,7 +1,7 @@
 //! A request to stop, as a value: for code that looks by itself when it stops, beside the cancellation of coroutines.
 //!
 //! A token is a channel that carries nothing and that the cancellation closes: so whoever waits for it, by itself or in a `select!`, does so by what channels have already. Tokens
-//! form a tree. A parent refers to its children weakly, and forgets those that are gone when it makes others.
+//! form a tree. A child keeps its parent, through which requests come from further up. A parent refers to its children weakly, and forgets those that are gone when it makes others.
 
 use crate::after_func::after_func;
 use crate::channel::{self, Receiver, Sender};
@@ -46,6 +46,8 @@ use std::time::Duration;
 pub struct CancelToken(Arc<Node>);
 
 struct Node {
+    /// Kept, so that a request reaches this one through it.
+    parent: Option<CancelToken>,
     done: Receiver<Infallible>,
     state: Monitor<State>,
 }
@@ -58,9 +60,23 @@ struct State {
     room: usize,
 }
 
+impl Drop for Node {
+    /// Not by recursion: a chain may be long.
+    fn drop(&mut self) {
+        let mut parent = self.parent.take();
+        while let Some(mut node) = parent.and_then(|token| Arc::into_inner(token.0)) {
+            parent = node.parent.take();
+        }
+    }
+}
+
 impl CancelToken {
     /// A token that nobody has cancelled.
     pub fn new() -> Self {
+        Self::below(None)
+    }
+
+    fn below(parent: Option<CancelToken>) -> Self {
         let (open, done) = channel::unbounded();
         let state = State {
             open: Some(open),
@@ -68,6 +84,7 @@ impl CancelToken {
             room: 4,
         };
         Self(Arc::new(Node {
+            parent,
             done,
             state: Monitor::new(state),
         }))
@@ -76,7 +93,7 @@ impl CancelToken {
     /// A token that is cancelled with this one, or alone.
     #[must_use]
     pub fn child(&self) -> Self {
-        let child = Self::new();
+        let child = Self::below(Some(self.clone()));
         let weak = Arc::downgrade(&child.0);
         // Outside the lock: what is forgotten frees memory.
         let mut gone = Vec::new();
@@ -148,7 +165,7 @@ impl CancelToken {
         self.is_cancelled()
     }
 
-    /// A channel that is closed by the cancellation, for `recv(token.done()) -> _` in a [`select!`](crate::select).
+    /// A channel that is closed by the cancellation (and when nobody has the token any more), for `recv(token.done()) -> _` in a [`select!`](crate::select).
     pub fn done(&self) -> &Receiver<Infallible> {
         &self.0.done
     }

@@ -232,6 +232,14 @@ impl<T> JoinHandle<T> {
     /// Waits for the coroutine's end and leaves its result where it is. Blocking, cancellation and panics as [`join`](Self::join).
     pub fn wait(&self) {
         self.wait_until(None);
+        self.raise_if_lost();
+    }
+
+    /// It has ended. Unwinds a caller that is to end by what has cancelled it.
+    pub(crate) fn raise_if_lost(&self) {
+        if self.core.lifecycle.is_cancelled() {
+            lost(());
+        }
     }
 
     /// may's name of [`is_finished`](Self::is_finished).
@@ -293,6 +301,14 @@ impl<T> JoinHandle<T> {
             lost(());
         }
         result
+    }
+
+    /// Joins one that has ended; whatever it ended by, the caller is told.
+    pub(crate) fn join_ended(mut self) -> Result<T, JoinError> {
+        self.taken = true;
+        assert!(self.is_finished(), "a result is taken before the coroutine's end");
+        // SAFETY: S1: by the contract of `new`; the coroutine has ended.
+        unsafe { self.core.body.take::<T>() }.expect("a result is taken once")
     }
 
     /// Drops the handle; tells whether that dropped an untaken panic.

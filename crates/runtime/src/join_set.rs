@@ -1,7 +1,7 @@
 //! Coroutines that are joined in the order in which they end.
 //!
 //! Each coroutine has a [`Notice`], which tells the set that it ends: its drop puts the coroutine's key into a queue. So the next one that has ended is found without a look at all. A notice comes
-//! a moment before the end itself, which the set then waits for. A coroutine that was cancelled before it began drops its closure, and the notice with it; one that runs out of stack
+//! a moment before the end itself, which the set then waits for: longer if thread-locals have slow destructors. A coroutine that was cancelled before it began drops its closure, and the notice with it; one that runs out of stack
 //! is not unwound, and [`on_lost`] gives its notice.
 
 use crate::coroutine::{JoinError, WaitReason, on_lost};
@@ -108,7 +108,7 @@ impl<T> JoinSet<T> {
         let id = handle.coroutine().id();
         self.ended.with(|ended| ended.pop_front());
         let handle = self.handles.remove(&key).expect("each key is queued once");
-        (id, handle.join())
+        (id, handle.join_ended())
     }
 
     /// Waits for all, and gives their values in the order in which they ended.

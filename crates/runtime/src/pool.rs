@@ -164,7 +164,7 @@ impl Shared {
     }
 
     fn wait(&self, deadline_ns: Option<u64>) -> bool {
-        self.queue.wait(WaitReason::Barrier, |queue, expired| {
+        let all_done = self.queue.wait(WaitReason::Barrier, |queue, expired| {
             if queue.running == 0 && queue.jobs.is_empty() && queue.reserved == 0 {
                 Look::Done(true)
             } else if expired {
@@ -172,7 +172,9 @@ impl Shared {
             } else {
                 Look::Wait(deadline_ns)
             }
-        })
+        });
+        // What was left may have been cancelled, with the caller.
+        lost(all_done)
     }
 }
 

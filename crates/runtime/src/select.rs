@@ -83,7 +83,9 @@ unsafe impl<T> Arm for JoinArm<'_, T> {
 impl<T> Operation for JoinArm<'_, T> {
     type Output = ();
 
-    fn finish(self) {}
+    fn finish(self) {
+        self.handle.raise_if_lost();
+    }
 }
 
 /// A tick as an arm: see [`Ticker::tick_arm`].

@@ -57,7 +57,8 @@ fn tell(signal: c_int) {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn on(signal: c_int) -> io::Result<Receiver<c_int>> {
-    if signal_hook::consts::FORBIDDEN.contains(&signal) {
+    // The kernel has 64. signal-hook panics at others.
+    if !(1..=64).contains(&signal) || signal_hook::consts::FORBIDDEN.contains(&signal) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!("signal {signal} cannot be waited for"),
@@ -70,7 +71,9 @@ pub fn on(signal: c_int) -> io::Result<Receiver<c_int>> {
         none => none.insert(start()?),
     };
     listener.handle.add_signal(signal)?;
-    listener.receivers.entry(signal).or_default().push(sender);
+    let receivers = listener.receivers.entry(signal).or_default();
+    receivers.retain(|receiver| receiver.receiver_count() > 0);
+    receivers.push(sender);
     Ok(receiver)
 }
 

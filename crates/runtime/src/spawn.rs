@@ -52,7 +52,7 @@ where
 /// is made waits for it; other threads of the pool are not waited for. What `f` sees are the thread's own thread-locals, and its waits block that thread.
 ///
 /// # Cancellation
-/// `f` runs to its end. The coroutine is cancelled afterwards, if it was asked to end.
+/// `f` runs to its end once it has begun, and its value is the coroutine's. Cancelled before, `f` is dropped.
 ///
 /// # Panics
 /// When the coroutine cannot be made; in it, with the panic of `f`.
@@ -72,7 +72,8 @@ where
         Ok(value) => value,
         Err(payload) => resume_unwind(payload),
     };
-    expect_spawned(ambient().and_then(|scheduler| spawn_on(scheduler, SpawnRequest::at(Location::caller()), run)))
+    let request = SpawnRequest::at(Location::caller());
+    expect_spawned(ambient().and_then(|scheduler| spawn_on(scheduler, request, run)))
 }
 
 /// How many coroutines [`spawn_many`] makes in one critical section: enough to make the price of one wake-up nothing, few enough to take no more

@@ -150,6 +150,11 @@ fn innermost<'a>(core: Option<&Core>) -> Option<&'a Regime> {
     unsafe { slot(core, Cell::get).as_ref() }
 }
 
+/// Whether the caller masks its cancellation.
+pub(super) fn is_masked() -> bool {
+    innermost(current::current_core()).is_some_and(|regime| regime.masked)
+}
+
 /// Calls `f` in a regime.
 fn enter<R>(regime: &Regime, f: impl FnOnce() -> R) -> R {
     struct Leave(*const Regime);
@@ -203,7 +208,9 @@ pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
         },
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| enter(&regime, f)));
-    local::forget_refusals();
+    if local::refusals() > 0 && !is_to_end_now(current::current_core()) {
+        local::forget_refusals();
+    }
     match outcome {
         Ok(value) => Some(value),
         Err(payload) => match payload.downcast_ref::<Interrupt>() {
@@ -238,6 +245,11 @@ impl Regime {
 /// Whether the caller's cancellation was asked for, and no mask hides it.
 fn is_to_end(core: Option<&Core>) -> bool {
     core.is_some_and(|core| core.lifecycle.is_cancelled()) && !innermost(core).is_some_and(|regime| regime.masked)
+}
+
+/// Whether the caller is refused what it waits for: it was cancelled, or its time is up.
+fn is_to_end_now(core: Option<&Core>) -> bool {
+    is_to_end(core) || owner_out_of_time(core).is_some()
 }
 
 /// The owner of the caller's deadline, if that has passed.

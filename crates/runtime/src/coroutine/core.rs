@@ -162,6 +162,16 @@ pub(crate) struct WorkerLink {
     pub(crate) id: usize,
 }
 
+/// What a coroutine owes to another's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tie {
+    None,
+    /// What it runs may borrow from them, so it must not end before it has returned.
+    Borrows,
+    /// As well; and the scope is one that a coroutine of the same scheduler has open: whoever cancels that one leaves the child to it.
+    Child,
+}
+
 /// See the head of `mod.rs`.
 #[repr(C, align(64))]
 pub(crate) struct Core {
@@ -185,8 +195,7 @@ pub(crate) struct Core {
     pub(super) interrupt: Cell<u32>,
     /// Stack size class, an index into the pools.
     pub(crate) class: Cell<u8>,
-    /// What it runs may borrow from others' frames, so it must not end before it has returned.
-    pub(crate) borrows: Cell<bool>,
+    pub(crate) tie: Cell<Tie>,
     /// As the spawner gave it; the smaller, the more urgent. The scheduler does not look at it yet.
     pub(crate) priority: Cell<i16>,
 
@@ -248,7 +257,7 @@ impl Core {
             group: Cell::new(ptr::null()),
             scopes: Cell::new(ptr::null()),
             regime: Cell::new(ptr::null()),
-            borrows: Cell::new(false),
+            tie: Cell::new(Tie::None),
             interrupt: Cell::new(0),
             priority: Cell::new(0),
             joiners: Lock::new(JoinList::new()),

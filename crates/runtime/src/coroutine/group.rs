@@ -17,7 +17,7 @@
 //! parent that computes passes it on only at its next wait, which is where the request would reach itself. A parent that masks
 //! cancellation passes it on afterwards. A parent's deadline needs no passing on: children wait in a regime of their own (`cancel.rs`).
 
-use super::cancel::Regime;
+use super::cancel::{Regime, is_masked};
 use super::core::Core;
 use super::current::{self, Critical};
 use super::park::Unparker;
@@ -35,6 +35,8 @@ pub(crate) struct Group {
     cancelled: AtomicBool,
     children: Lock<List<Child>>,
     regime: Regime,
+    /// Whether it was opened where cancellation is masked.
+    masked: bool,
     waiter: Unparker,
 }
 
@@ -64,7 +66,17 @@ impl Group {
             cancelled: AtomicBool::new(false),
             children: Lock::new(List::new()),
             regime: Regime::of_children(),
+            masked: is_masked(),
             waiter: Unparker::current(),
+        }
+    }
+
+    /// The coroutine that has the scope open; none: an OS thread has.
+    pub(crate) fn owner(&self) -> Option<&Core> {
+        match self.waiter {
+            // SAFETY: S2: cores are type-stable, and this one's life goes on while its scope is open.
+            Unparker::Coroutine(core) => Some(unsafe { core.as_ref() }),
+            Unparker::Thread(_) => None,
         }
     }
 
@@ -242,11 +254,21 @@ impl Core {
         }
     }
 
-    /// Whether all of the running coroutine's scope, or of its runtime, are being cancelled.
+    /// Whether the running coroutine is to end with all of its scope, of a scope around that, or of its runtime. Not by a request to which a scope on the way was opened deaf.
     pub(super) fn is_ending_with_others(&self) -> bool {
-        // SAFETY: S8: the group outlives the child, which is the caller.
-        let group = unsafe { self.group.get().as_ref() };
-        group.is_some_and(Group::is_cancelled) || self.is_ending_with_runtime()
+        let mut core = self;
+        // SAFETY: S8: the group outlives the child, which is the caller, or an owner that waits for it.
+        while let Some(group) = unsafe { core.group.get().as_ref() } {
+            if group.is_cancelled() {
+                return true;
+            }
+            match group.owner() {
+                _ if group.masked => return false,
+                Some(owner) => core = owner,
+                None => break,
+            }
+        }
+        core.is_ending_with_runtime()
     }
 
     /// Whether all of its runtime are being cancelled.

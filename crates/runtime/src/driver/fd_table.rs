@@ -70,7 +70,7 @@ const CHUNKS: usize = 1024;
 use kind::KIND_MASK;
 pub(crate) use kind::Kind;
 pub(crate) use on_interruption::OnInterruption;
-pub(crate) use pairs::{other_end, pair, unpair};
+pub(crate) use pairs::{other_end, pair, unpair, was_pair};
 
 const NONBLOCK: u32 = 1 << 3;
 const NONBLOCK_KNOWN: u32 = 1 << 4;

@@ -471,7 +471,13 @@ impl Slot {
 
 /// Waits until something has happened in any of the slots since it looked. A file that cannot be polled never changes, and nothing waits for it.
 pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
-    wait_any_with(slots, deadline_ns, Here)
+    wait_any_with(slots, deadline_ns, Here, timers::wait_or_fail)
+}
+
+/// As [`wait_any`], for a caller that was interrupted and waits on.
+#[cold]
+pub(crate) fn wait_any_to_stay(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
+    wait_any_with(slots, deadline_ns, Here, timers::wait_to_stay)
 }
 
 /// As [`wait_any`], with a registrar for each descriptor.
@@ -479,6 +485,7 @@ fn wait_any_with<R: Registrar<&'static Driver>>(
     slots: &[Option<Slot>],
     deadline_ns: Option<u64>,
     registrar: impl Fn(RawFd) -> R,
+    wait: impl FnOnce(&WaitCell, WaitReason, Option<u64>) -> Outcome,
 ) -> Result<Outcome, Errno> {
     let cell = WaitCell::new();
     let joined = {
@@ -486,7 +493,7 @@ fn wait_any_with<R: Registrar<&'static Driver>>(
         join_all(slots, &cell, registrar)
     };
     let outcome = match joined {
-        Enlisted::Yes => Ok(timers::wait_or_fail(&cell, WaitReason::Poll, deadline_ns)),
+        Enlisted::Yes => Ok(wait(&cell, WaitReason::Poll, deadline_ns)),
         Enlisted::Changed => Ok(Outcome::Woken),
         Enlisted::Refused(errno) => Err(errno),
     };

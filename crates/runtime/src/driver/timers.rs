@@ -138,7 +138,11 @@ pub(crate) fn wait_or_fail(cell: &WaitCell, reason: WaitReason, deadline_ns: Opt
 
 /// As [`wait`], for one who was interrupted and waits on, to the end of what it waits for. A shutdown does not wait for it.
 pub(crate) fn wait_to_stay(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
-    wait_by(cell, reason, deadline_ns, false, Interrupted::Stays)
+    match deadline_ns {
+        None => wait_by(cell, reason, None, false, Interrupted::Stays),
+        // It ends by itself, and a shutdown waits for that.
+        Some(_) => wait_by(cell, reason, deadline_ns, false, Interrupted::Fails),
+    }
 }
 
 #[inline(always)]
@@ -292,7 +296,7 @@ pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
 /// As [`sleep_until`]; see [`wait_to_stay`].
 #[cfg(feature = "interpose")]
 pub(crate) fn sleep_to_stay(deadline_ns: u64, reason: WaitReason) {
-    wait_to_stay(&WaitCell::new(), reason, Some(deadline_ns));
+    wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, Interrupted::Stays);
 }
 
 /// The monotonic time that is `timeout` from now.

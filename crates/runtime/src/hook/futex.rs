@@ -352,7 +352,7 @@ impl Wait {
         let deadline_ns = self.deadline_ns.filter(|deadline_ns| *deadline_ns != u64::MAX);
         let outcome = match interruption::was_refused() {
             false => timers::wait_or_fail(waiter.cell(), WaitReason::Futex, deadline_ns),
-            true => timers::wait(waiter.cell(), WaitReason::Futex, deadline_ns, false),
+            true => timers::wait_to_stay(waiter.cell(), WaitReason::Futex, deadline_ns),
         };
         match outcome {
             Outcome::TimedOut => {}

@@ -8,8 +8,10 @@
 //! |---|---|---|
 //! | a write to descriptor 1 or 2 | stays | `println!` panics, and in a destructor that ends the process |
 //! | a read or write of an eventfd | stays | it wakes an event loop |
-//! | a read or write of a pipe whose other end this process has | stays | it wakes a loop too: the self-pipe of signal handlers |
-//! | the same of a pair of sockets | fails; stays when the runtime ends | it may be a connection, or a self-pipe |
+//! | a read or write of a pipe; a `poll` of pipes and eventfds alone | stays | it wakes a loop too, or is a child's: `Command::output` and `spawn` panic |
+//! | a read or write of one of a pair of sockets whose other end this process has | fails; stays when the runtime ends | it may be a connection, or a self-pipe |
+//! | the same of a pair of message sockets | stays | over one std's `Command::spawn` hears of its child, and panics |
+//! | `waitpid` | fails if it lasts 100 ms longer | `Command::spawn` waits for a child that could not execute, which takes no time, and panics |
 //! | `epoll_wait` | returns EINTR once, then stays | event loops take every other error for a bug |
 //! | a futex | returns as if woken once, then stays | behind it is a lock, or a loop that looks again |
 //! | any other | fails | |
@@ -26,7 +28,7 @@
 
 use crate::coroutine::{WaitReason, count_refusal, current_core, is_out_of_time, refusals};
 use crate::driver::fd_table::{self, Entry, Kind, OnInterruption};
-use crate::driver::readiness::Direction;
+use crate::driver::readiness::{Direction, Slot};
 use crate::driver::timers;
 use crate::sched::yield_now;
 use crate::sys::raw::Errno;
@@ -77,10 +79,21 @@ pub(super) fn stays(fd: c_int, entry: &Entry, direction: Direction) -> bool {
     if direction == Direction::Write && matches!(fd, libc::STDOUT_FILENO | libc::STDERR_FILENO) {
         return true;
     }
-    match fd_table::other_end(fd) {
-        Some(_) if entry.kind(fd).is_socket() => current_core().is_some_and(|core| core.is_ending_with_runtime()),
-        // It may be closed, or another file by now, out of our sight.
-        Some(other) => file::id(fd).is_ok_and(|id| file::id(other) == Ok(id)),
-        None => entry.kind(fd) == Kind::Pollable && file::is_eventfd(fd),
+    if entry.kind(fd) == Kind::Message && fd_table::was_pair(fd) {
+        return true;
     }
+    if entry.kind(fd).is_socket() {
+        let is_ending = || current_core().is_some_and(|core| core.is_ending_with_runtime());
+        return fd_table::other_end(fd).is_some() && is_ending();
+    }
+    entry.kind(fd) == Kind::Pollable && file::is_pipe_or_eventfd(fd)
+}
+
+/// As [`stays`], of a wait for several descriptors: if none of them would fail.
+#[cold]
+pub(super) fn all_stay(slots: &[Option<Slot>]) -> bool {
+    slots.iter().flatten().all(|slot| {
+        let entry = fd_table::entry(slot.fd);
+        entry.is_some_and(|entry| stays(slot.fd, entry, slot.direction))
+    })
 }

@@ -16,7 +16,7 @@
 //! and ends the call.
 
 use super::errno::{answer, caller};
-use super::interruption::refused;
+use super::interruption::{all_stay, refused};
 use super::io::hooks;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
@@ -123,7 +123,11 @@ fn poll_in(slots: &mut [Option<Slot>], entries: Entries, deadline_ns: Option<u64
         if !complete {
             return entries.ask_until(deadline_ns);
         }
-        match readiness::wait_any(slots, deadline_ns) {
+        let mut outcome = readiness::wait_any(slots, deadline_ns);
+        if outcome == Ok(Outcome::Cancelled) && all_stay(slots) {
+            outcome = readiness::wait_any_to_stay(slots, deadline_ns);
+        }
+        match outcome {
             // A number that was closed: the next answer says so.
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
             Ok(Outcome::TimedOut) => return entries.ask_now(),

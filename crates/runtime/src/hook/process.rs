@@ -28,8 +28,8 @@ use crate::coroutine::{Critical, Outcome, current_core};
 use crate::driver::fd_table::{self, Kind};
 use crate::driver::readiness::Direction;
 use crate::offload::{self, turns};
-use crate::sys::process;
 use crate::sys::raw::{self, Errno};
+use crate::sys::{clock, process, socket};
 use libc::{c_int, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use silken_interpose::next;
 use std::mem::MaybeUninit;
@@ -95,11 +95,24 @@ fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), E
     if has_ended() {
         return Ok(());
     }
-    match entry.readiness.wait(pid_fd, Direction::Read, seen, None) {
-        Ok(Outcome::Cancelled) => Err(refused()),
+    let mut outcome = entry.readiness.wait(pid_fd, Direction::Read, seen, None);
+    if outcome == Ok(Outcome::Cancelled) {
+        // A new look: the registration has changed the word.
+        let seen = entry.readiness.look(Direction::Read);
+        if socket::events_now(pid_fd, libc::POLLIN) != 0 {
+            return Ok(());
+        }
+        let deadline_ns = Some(clock::now_ns() + LAST_WAIT_NS);
+        outcome = entry.readiness.wait_to_stay(pid_fd, Direction::Read, seen, deadline_ns);
+    }
+    match outcome {
+        Ok(Outcome::Cancelled | Outcome::TimedOut) => Err(refused()),
         _ => Ok(()),
     }
 }
+
+/// How long an interrupted wait for a child still lasts: see `interruption.rs`.
+const LAST_WAIT_NS: u64 = 100_000_000;
 
 /// The first word of the keys of `turns` here: no command of fcntl.
 const OF_CHILDREN: u64 = u64::MAX - 1;

@@ -12,7 +12,7 @@
 //! are made by a thread of the offload pool, as is a call with a signal mask, which is a thread's (`poll`).
 
 use super::errno::{answer, caller};
-use super::interruption::refused;
+use super::interruption::{all_stay, refused};
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
@@ -194,7 +194,10 @@ unsafe fn select_in(
         // SAFETY: S5: as above.
         unsafe { sets.write(wanted) };
         let outcome = if complete {
-            readiness::wait_any(slots, deadline_ns)
+            match readiness::wait_any(slots, deadline_ns) {
+                Ok(Outcome::Cancelled) if all_stay(slots) => readiness::wait_any_to_stay(slots, deadline_ns),
+                outcome => outcome,
+            }
         } else {
             Err(Errno::NOSYS)
         };

@@ -13,10 +13,11 @@
 //! A cancelled caller does not sleep, and must not be made to spin: std and C programs repeat a sleep that says `EINTR`, with the time that is said to be left
 //! or up to the same deadline, and would repeat it until the time is over. So nothing is left: a relative sleep answers `EINTR` with a
 //! remaining time of zero, which ends such a loop and still tells who looks; an absolute one, and `sleep`, answer 0. And each such call yields once, for a
-//! loop that sleeps between attempts has become one that does not.
+//! loop that sleeps between attempts has become one that does not; after many it sleeps all the same (`interruption.rs`).
 //!
 //! A time of zero, or a deadline that has passed, is a yield.
 
+use super::interruption::refused;
 use super::lent::faults;
 use super::{on_coroutine, set_errno};
 use crate::coroutine::{Outcome, WaitReason};
@@ -51,7 +52,8 @@ fn until(clock: clockid_t, time_ns: u64) -> Slept {
         }
         let deadline_ns = clock::now_ns().saturating_add(left_ns);
         if timers::sleep_until(deadline_ns, WaitReason::Sleep) == Outcome::Cancelled {
-            yield_now();
+            // Yields; or, where it has become a loop that does not wait, sleeps after all.
+            refused();
             return Slept::Cancelled;
         }
         slept = true;

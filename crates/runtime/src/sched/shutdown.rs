@@ -35,7 +35,7 @@
 //! walk, and the numbers agree without B.
 
 use super::{Scheduler, processor};
-use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, pools};
+use crate::coroutine::{CoreRef, Critical, Tie, UNWINDS, WaitCell, WaitReason, current_core, pools};
 use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{barrier, clock, process};
@@ -44,7 +44,8 @@ use std::time::Duration;
 
 /// Cancels one of those who are left. Where nothing unwinds they can only end by themselves; an error in the midst of their I/O would end the process.
 fn cancel(core: &CoreRef) {
-    if UNWINDS {
+    // A scope's child is its parent's to cancel: the parent may mask that, or be in a destructor.
+    if UNWINDS && core.tie.get() != Tie::Child {
         core.cancel();
     }
 }
@@ -54,8 +55,8 @@ fn cancel(core: &CoreRef) {
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
 /// How long all who are left must have been seen in waits that no cancellation ends, before a shutdown waits for them no longer: one of them may be
-/// about to be woken by what another has left behind.
-const STAYING_FOR_NS: u64 = 10_000_000;
+/// about to be woken by what another has left behind, or by an OS thread.
+const STAYING_FOR_NS: u64 = 100_000_000;
 
 /// Makes a forked child an ordinary one-threaded process: its spawns fail, and the coroutine that forked goes on as if it were the thread, in an
 /// endless critical section, so that every hook passes straight through.

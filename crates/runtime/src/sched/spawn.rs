@@ -6,7 +6,7 @@
 use super::processor::Shared;
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, not_isolated, why_not_isolated};
-use crate::coroutine::{Core, CoreRef, Critical, Group, Kind, Pools, Ready, current_link, pass_values_on, pools};
+use crate::coroutine::{Core, CoreRef, Critical, Group, Kind, Pools, Ready, Tie, current_link, pass_values_on, pools};
 use crate::loom::static_atomic::Ordering;
 use std::io;
 use std::panic::Location;
@@ -186,6 +186,18 @@ fn make(
     Ok(Made(begin(scheduler, worker, kind, class, request)))
 }
 
+#[inline(always)]
+fn tie_of(request: &SpawnRequest, scheduler: &Scheduler) -> Tie {
+    let Some(group) = request.group else {
+        return if request.borrows { Tie::Borrows } else { Tie::None };
+    };
+    // SAFETY: S8: the spawner's scope is open.
+    match unsafe { group.as_ref() }.owner() {
+        Some(parent) if parent.belongs_to(scheduler) => Tie::Child,
+        _ => Tie::Borrows,
+    }
+}
+
 /// Takes a core out of the pool and begins its life, with two references: the coroutine's own, and the caller's.
 fn begin(
     scheduler: &'static Scheduler,
@@ -213,7 +225,7 @@ fn begin(
             .group
             .map_or(std::ptr::null(), |group| group.as_ptr().cast_const()),
     );
-    core.borrows.set(request.borrows || request.group.is_some());
+    core.tie.set(tie_of(&request, scheduler));
     core.priority.set(request.priority);
     core.token.store(false, Ordering::Relaxed);
     if request.name.is_some() {

@@ -9,7 +9,7 @@
 //! A waiter that gives up serves the queue as well: the one behind it may want less.
 
 use super::wait_queue::{Front, Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
-use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
+use crate::coroutine::{Outcome, WaitCell, WaitReason, budget, lost};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use std::cell::Cell;
@@ -300,11 +300,15 @@ impl Semaphore {
         deadline_ns: impl FnOnce() -> Option<u64>,
     ) -> Result<SemaphorePermit<'_>, AcquireError> {
         budget::spend();
-        match self.take(permits) {
-            Err(AcquireError::NoPermits) => self.wait_for(permits, deadline_ns())?,
-            taken => taken?,
+        let taken = match self.take(permits) {
+            Err(AcquireError::NoPermits) => self.wait_for(permits, deadline_ns()),
+            taken => taken,
+        };
+        match taken {
+            Ok(()) => Ok(self.permit(permits)),
+            Err(AcquireError::Closed) => Err(lost(AcquireError::Closed)),
+            Err(error) => Err(error),
         }
-        Ok(self.permit(permits))
     }
 
     /// Takes permits without waiting.

@@ -100,6 +100,18 @@ fn siblings() {
     });
 }
 
+/// Each joins the sibling of its parent.
+fn grandchildren() {
+    silken::scope(|s| {
+        let elder = s.spawn(rest);
+        s.spawn(move || {
+            silken::scope(|inner| {
+                inner.spawn(move || elder.join().unwrap());
+            });
+        });
+    });
+}
+
 fn channels() {
     let (sender, receiver) = silken::channel::unbounded::<u32>();
     let (full, never_read) = silken::channel::bounded::<u32>(0);
@@ -128,7 +140,7 @@ fn channels() {
     });
 }
 
-const KINDS: [(&str, fn()); 8] = [
+const KINDS: [(&str, fn()); 9] = [
     ("scope and join", scope_and_join),
     ("join!", join_macro),
     ("any_join!", any_join_of_a_childs_strays),
@@ -136,6 +148,7 @@ const KINDS: [(&str, fn()); 8] = [
     ("a promise", promise_of_a_child),
     ("spawn_many", many),
     ("siblings", siblings),
+    ("grandchildren", grandchildren),
     ("channels", channels),
 ];
 
@@ -248,4 +261,52 @@ fn a_runtime_that_ends_makes_nobody_panic() {
         }
     }
     assert_eq!(PANICS.load(Ordering::SeqCst), 0);
+}
+
+/// Where cancellation is masked the children live on, also when the runtime ends: only their parent cancels them.
+#[test]
+fn a_masked_family_outlives_the_request_of_its_runtime() {
+    for round in 0..rounds(25) {
+        let runtime = Runtime::builder().workers(2).build().unwrap();
+        let brief = || silken::sleep(Duration::from_millis(3));
+        let (sender, done) = std::sync::mpsc::channel();
+        runtime.spawn(move || {
+            struct Last(std::sync::mpsc::Sender<&'static str>);
+            impl Drop for Last {
+                fn drop(&mut self) {
+                    silken::join!(silken::sleep(Duration::from_millis(1)), ());
+                    self.0.send("destructor").unwrap();
+                }
+            }
+            let _last = Last(sender.clone());
+            silken::scope(|s| {
+                s.defer(|| {
+                    silken::join!(brief(), brief());
+                    sender.send("deferred").unwrap();
+                });
+                silken::mask_cancel(|| {
+                    silken::scope(|s| s.spawn(brief).join().unwrap());
+                    silken::join!(brief(), brief());
+                    let both: Result<((), u32), ()> = silken::try_join!(
+                        {
+                            brief();
+                            Ok(())
+                        },
+                        Ok(1)
+                    );
+                    assert_eq!(both, Ok(((), 1)));
+                    assert_eq!(silken::par_map(2, 0..4, |n| n), [0, 1, 2, 3]);
+                });
+                sender.send("masked").unwrap();
+            });
+            silken::park();
+        });
+        std::thread::sleep(Duration::from_micros(500) + delay(round) / 2);
+        assert!(runtime.shutdown(FAR).is_clean());
+        let done: Vec<_> = done.iter().collect();
+        assert!(
+            done.is_empty() || done == ["masked", "deferred", "destructor"],
+            "{done:?}, round {round}"
+        );
+    }
 }

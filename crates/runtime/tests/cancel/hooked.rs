@@ -1,10 +1,12 @@
 //! Foreign blocking code: no unwinding goes through C.
 
 use super::{FAR, SOON, on_all, run_on, takes};
+use std::ffi::CString;
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -49,12 +51,14 @@ fn io_that_waits_fails_with_ecanceled() {
             Ok(())
         }));
         drop(far);
-        // A pipe whose other end another process has; of others see `interruptions`.
-        let mut child = Command::new("sleep").arg("60").stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = child.stdout.take().unwrap();
-        assert_cancelled(cancelled(move || output.read(&mut [0])));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        // A pipe with a name; of others see `interruptions`.
+        let path = std::env::temp_dir().join(format!("silken-fifo-{}", std::process::id()));
+        let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+        // SAFETY: S7: a text that ends.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let mut fifo = File::options().read(true).write(true).open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_cancelled(cancelled(move || fifo.read(&mut [0])));
     });
 }
 

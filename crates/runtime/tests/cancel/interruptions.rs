@@ -7,6 +7,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Spawns a coroutine that waits, cancels it, and sees that it goes on waiting. It then is to be given what it waits for.
@@ -226,4 +228,91 @@ fn a_hundred_refusals_cost_no_time() {
         closer.join().unwrap();
         assert!(begun.elapsed() < Duration::from_secs(5));
     });
+}
+
+/// What std unwraps when it runs a program: its pipes, the poll of both outputs, the wait for a child that could not execute.
+#[test]
+fn running_a_program_does_not_panic() {
+    on_both(|| {
+        let (sleeps, missing) = ("sleep", "/nonexistent/program");
+        for _ in 0..10 {
+            let output = silken::timeout(Duration::from_millis(1), || Command::new(sleeps).arg("0.02").output());
+            assert!(output.unwrap().unwrap().status.success());
+            let cancelled = silken::spawn(move || {
+                silken::current().cancel();
+                let error = Command::new(missing).spawn().map(drop).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotFound);
+                // By way of fork.
+                let error = Command::new(missing).uid(0).spawn().map(drop).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotFound);
+            });
+            cancelled.join().unwrap();
+        }
+    });
+}
+
+/// Loops that ignore their cancellation make few rounds: neither a `timeout` in the loop nor a sleep in it makes it spin.
+#[test]
+fn a_loop_that_goes_on_makes_few_rounds() {
+    fn rounds(mut wait: impl FnMut() + Send + 'static) -> u32 {
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = stop.clone();
+        let looper = silken::spawn(move || {
+            silken::current().cancel();
+            let mut rounds = 0;
+            while !seen.load(std::sync::atomic::Ordering::SeqCst) {
+                wait();
+                rounds += 1;
+            }
+            rounds
+        });
+        silken::sleep(Duration::from_millis(300));
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        looper.join().unwrap()
+    }
+    on_both(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let accepts = rounds(move || drop(listener.accept()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let within_a_timeout = rounds(move || drop(silken::timeout(FAR, || listener.accept())));
+        let sleeps = rounds(|| std::thread::sleep(Duration::from_millis(10)));
+        for rounds in [accepts, within_a_timeout, sleeps] {
+            assert!((100..1000).contains(&rounds), "{rounds} rounds");
+        }
+    });
+}
+
+/// Several behind a lock whose holder stays are given up as well.
+#[test]
+fn who_waits_for_one_who_stays_is_given_up() {
+    let runtime = Runtime::builder().workers(2).build().unwrap();
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let writer = std::sync::Arc::new(std::sync::Mutex::new(writer));
+    for _ in 0..3 {
+        let writer = writer.clone();
+        runtime.spawn(move || writer.lock().unwrap().write_all(&[0; 1 << 20]));
+    }
+    std::thread::sleep(SOON);
+    let begun = Instant::now();
+    assert_eq!(runtime.shutdown(FAR).left.len(), 3);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+/// Others than its own coroutines may be about to wake one who stays.
+#[test]
+fn a_shutdown_waits_for_what_a_thread_brings_soon() {
+    let runtime = Runtime::builder().workers(2).build().unwrap();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    let (begins, begun) = std::sync::mpsc::channel();
+    runtime.spawn(move || {
+        begins.send(()).unwrap();
+        reader.read(&mut [0]).unwrap()
+    });
+    begun.recv().unwrap();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(30));
+        writer.write_all(b"!").unwrap();
+    });
+    assert!(runtime.shutdown(FAR).is_clean());
+    thread.join().unwrap();
 }

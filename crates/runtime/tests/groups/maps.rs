@@ -67,3 +67,36 @@ fn a_blocking_call_does_not_block_the_worker() {
         assert_eq!(panics.message(), Some("over there"));
     });
 }
+
+/// A result that is missing is a panic, and not a shorter list.
+#[test]
+fn no_result_is_left_out() {
+    on_all(|| {
+        let outcome = catch_unwind(|| {
+            par_map(2, 0..10, |item| {
+                if item == 3 {
+                    silken::current().cancel();
+                }
+                silken::yield_now();
+            })
+        });
+        assert_eq!(
+            outcome.unwrap_err().downcast_ref(),
+            Some(&"a call of par_map was cancelled")
+        );
+    });
+}
+
+#[test]
+fn signals_that_do_not_exist_are_refused_and_change_nothing() {
+    for number in [-1, 0, 65, 9, 1000] {
+        assert_eq!(
+            silken::signal::on(number).unwrap_err().kind(),
+            std::io::ErrorKind::InvalidInput
+        );
+    }
+    let (first, second) = (silken::signal::on(10).unwrap(), silken::signal::on(10).unwrap());
+    // SAFETY: S7: it takes a number.
+    unsafe { libc::raise(10) };
+    assert_eq!((first.recv(), second.recv()), (Ok(10), Ok(10)));
+}

@@ -64,6 +64,15 @@ fn a_child_that_comes_while_its_parent_is_cancelled_is_told() {
     }
 }
 
+/// Whoever lies between need not be kept.
+#[test]
+fn a_request_reaches_through_those_who_are_gone() {
+    let root = CancelToken::new();
+    let leaf = (0..100_000).fold(root.child(), |token, _| token.child());
+    root.cancel();
+    assert!(leaf.is_cancelled());
+}
+
 #[test]
 fn a_token_may_have_a_time() {
     on_all(|| {

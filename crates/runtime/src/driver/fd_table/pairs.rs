@@ -34,3 +34,8 @@ pub(crate) fn other_end(fd: RawFd) -> Option<RawFd> {
     let other = other_of(fd).checked_sub(1)? as RawFd;
     (other_of(other) == fd as u32 + 1).then_some(other)
 }
+
+/// Whether it was made as one of a pair.
+pub(crate) fn was_pair(fd: RawFd) -> bool {
+    existing(fd).is_some_and(|entry| entry.other_end.load(Ordering::Relaxed) != 0)
+}

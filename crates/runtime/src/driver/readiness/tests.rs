@@ -262,7 +262,7 @@ fn several_descriptors_share_one_wait() {
             Some(Slot::new(readiness, fd, Direction::Read))
         });
         let registrar = |fd| move |generation| register_in(driver, fd, generation);
-        wait_any_with(&slots, Some(clock::now_ns() + LONG_NS), registrar)
+        wait_any_with(&slots, Some(clock::now_ns() + LONG_NS), registrar, timers::wait_or_fail)
     });
     let is_waiting = |fd| !fd_table::existing(fd).unwrap().readiness.inner.lock().waiters[0].is_empty();
     while !fds.into_iter().all(is_waiting) {

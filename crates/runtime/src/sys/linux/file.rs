@@ -81,14 +81,15 @@ pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
     })
 }
 
-/// Whether it is an eventfd, as its name in `/proc` tells; not where there is none.
-pub(crate) fn is_eventfd(fd: RawFd) -> bool {
-    const NAME: &[u8] = b"anon_inode:[eventfd]";
+/// Whether it is an eventfd, or a pipe without a name, as its name in `/proc` tells; not where there is none.
+pub(crate) fn is_pipe_or_eventfd(fd: RawFd) -> bool {
+    const EVENTFD: &[u8] = b"anon_inode:[eventfd]";
+    const PIPE: &[u8] = b"pipe:[";
     let mut path = [0; 32];
     // A number has ten digits at most.
     let written = write!(&mut path[..], "/proc/self/fd/{fd}\0");
     debug_assert!(written.is_ok());
-    let mut name = [0; NAME.len() + 1];
+    let mut name = [0; EVENTFD.len() + 1];
     // SAFETY: S5: a text that ends, and a live local of that length.
     let read = unsafe {
         raw::syscall3(
@@ -98,7 +99,10 @@ pub(crate) fn is_eventfd(fd: RawFd) -> bool {
             name.len(),
         )
     };
-    read.is_ok_and(|bytes| name.get(..bytes) == Some(NAME))
+    read.is_ok_and(|bytes| {
+        let name = &name[..bytes.min(name.len())];
+        name == EVENTFD || name.starts_with(PIPE)
+    })
 }
 
 /// Whether it is a terminal, or a side of a pseudo-terminal.
