@@ -299,6 +299,12 @@ pub(crate) fn sleep_to_stay(deadline_ns: u64, reason: WaitReason) {
     wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, Interrupted::Stays);
 }
 
+/// As [`sleep_until`], to the end.
+#[cfg(feature = "interpose")]
+pub(crate) fn sleep_out(deadline_ns: u64, reason: WaitReason) {
+    let _ = wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, Interrupted::Fails);
+}
+
 /// The monotonic time that is `timeout` from now.
 pub(crate) fn deadline_after(timeout: Duration) -> u64 {
     u64::try_from(timeout.as_nanos())

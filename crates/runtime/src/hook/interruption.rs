@@ -42,17 +42,31 @@ const PAUSE_LONGEST_NS: u64 = 1_000_000_000;
 /// The error for an interrupted caller.
 #[cold]
 pub(super) fn refused() -> Errno {
-    match count_refusal().checked_sub(FREE_REFUSALS) {
+    match pause_ns() {
         None => yield_now(),
-        Some(further) => {
-            let pause_ns = PAUSE_FIRST_NS.checked_shl(further).unwrap_or(PAUSE_LONGEST_NS);
-            timers::sleep_to_stay(clock::now_ns() + pause_ns.min(PAUSE_LONGEST_NS), WaitReason::Sleep);
-        }
+        Some(pause_ns) => timers::sleep_to_stay(clock::now_ns() + pause_ns, WaitReason::Sleep),
     }
     if is_out_of_time() {
         Errno(libc::ETIMEDOUT)
     } else {
         Errno(libc::ECANCELED)
+    }
+}
+
+/// Counts a refusal; how long it takes, unless it is free. Doubling from a pause that is longer than none: the shift does not lose it.
+fn pause_ns() -> Option<u64> {
+    let further = count_refusal().checked_sub(FREE_REFUSALS)?;
+    let doublings = further.min(PAUSE_LONGEST_NS.ilog2());
+    Some((PAUSE_FIRST_NS << doublings).min(PAUSE_LONGEST_NS))
+}
+
+/// A sleep until `deadline_ns` of an interrupted caller ends at once, as a rule. Where it is one of many it lasts as long as a refusal would, and never longer than was asked for: what sleeps
+/// a little in each of a thousand steps is no slower than it was.
+#[cold]
+pub(super) fn cut_short(deadline_ns: u64) {
+    match pause_ns() {
+        None => yield_now(),
+        Some(pause_ns) => timers::sleep_out(deadline_ns.min(clock::now_ns() + pause_ns), WaitReason::Sleep),
     }
 }
 

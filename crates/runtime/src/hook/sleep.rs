@@ -17,7 +17,7 @@
 //!
 //! A time of zero, or a deadline that has passed, is a yield.
 
-use super::interruption::refused;
+use super::interruption::cut_short;
 use super::lent::faults;
 use super::{on_coroutine, set_errno};
 use crate::coroutine::{Outcome, WaitReason};
@@ -53,7 +53,7 @@ fn until(clock: clockid_t, time_ns: u64) -> Slept {
         let deadline_ns = clock::now_ns().saturating_add(left_ns);
         if timers::sleep_until(deadline_ns, WaitReason::Sleep) == Outcome::Cancelled {
             // Yields; or, where it has become a loop that does not wait, sleeps after all.
-            refused();
+            cut_short(deadline_ns);
             return Slept::Cancelled;
         }
         slept = true;

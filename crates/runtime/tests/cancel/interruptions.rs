@@ -316,3 +316,20 @@ fn a_shutdown_waits_for_what_a_thread_brings_soon() {
     assert!(runtime.shutdown(FAR).is_clean());
     thread.join().unwrap();
 }
+
+/// What sleeps a little in each of many steps is not made slower by a cancellation.
+#[test]
+fn short_sleeps_stay_short() {
+    on_both(|| {
+        let steps = silken::spawn(|| {
+            silken::current().cancel();
+            (0..2000).for_each(|_| std::thread::sleep(Duration::from_micros(1)));
+        });
+        let begun = Instant::now();
+        steps.join().unwrap();
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "as many pauses would take half an hour"
+        );
+    });
+}
