@@ -1,7 +1,8 @@
 //! The line before a panic's message that says on which coroutine it happened: std names the thread, and knows no coroutine.
 //!
 //! std has one hook per process. The first runtime puts one before the hook that it finds, which it calls afterwards. A program that sets a hook of its own later replaces both, and
-//! may ask [`try_current`](crate::try_current). The hook waits for nothing but standard error's lock, as std's own does.
+//! may ask [`try_current`](crate::try_current). The line is written past std's lock of standard error, for which
+//! the coroutine might wait: std's flag "a panic hook runs" is the OS thread's, and another light coroutine that panicked meanwhile would end the process.
 
 use crate::handle::try_current;
 use std::sync::Once;
@@ -28,8 +29,9 @@ fn name_coroutine() {
         Some(name) => format!("'{name}'"),
         None => coroutine.id().to_string(),
     };
-    match coroutine.location() {
-        Some(site) => eprintln!("\ncoroutine {name}, spawned at {site}:"),
-        None => eprintln!("\ncoroutine {name}:"),
-    }
+    let line = match coroutine.location() {
+        Some(site) => format!("\ncoroutine {name}, spawned at {site}:\n"),
+        None => format!("\ncoroutine {name}:\n"),
+    };
+    crate::sys::report(&[&line]);
 }
