@@ -292,23 +292,24 @@ impl<T> JoinHandle<T> {
 
     /// Takes the result of a coroutine that has ended. Unwinds a caller that is to end by what has cancelled it.
     pub(crate) fn take(&mut self) -> Result<T, JoinError> {
-        // A load; the alternative to a panic is a value that somebody is about to write.
-        assert!(self.is_finished(), "a result is taken before the coroutine's end");
-        self.taken = true;
-        // SAFETY: S1: by the contract of `new`; the coroutine has ended.
-        let result = unsafe { self.core.body.take::<T>() }.expect("a result is taken once");
+        let result = self.take_as_it_is();
         if let Err(JoinError::Cancelled) = &result {
             lost(());
         }
         result
     }
 
-    /// Joins one that has ended; whatever it ended by, the caller is told.
-    pub(crate) fn join_ended(mut self) -> Result<T, JoinError> {
-        self.taken = true;
+    fn take_as_it_is(&mut self) -> Result<T, JoinError> {
+        // A load; the alternative to a panic is a value that somebody is about to write.
         assert!(self.is_finished(), "a result is taken before the coroutine's end");
+        self.taken = true;
         // SAFETY: S1: by the contract of `new`; the coroutine has ended.
         unsafe { self.core.body.take::<T>() }.expect("a result is taken once")
+    }
+
+    /// Joins one that has ended; whatever it ended by, the caller is told.
+    pub(crate) fn join_ended(mut self) -> Result<T, JoinError> {
+        self.take_as_it_is()
     }
 
     /// Drops the handle; tells whether that dropped an untaken panic.

@@ -81,42 +81,38 @@ impl WaitGroup {
     }
 }
 
-// SAFETY: S8: the queue holds the waiter from `list` to `unlist`, and is locked in both.
-unsafe impl Arm for NotifiedArm<'_> {
-    fn try_now(&self) -> bool {
-        self.0.take()
-    }
+macro_rules! arms {
+    ($($arm:ident: $try_now:ident),*) => {$(
+        // SAFETY: S8: the queue holds the waiter from `list` to `unlist`, and is locked in both.
+        unsafe impl Arm for $arm<'_> {
+            fn try_now(&self) -> bool {
+                self.0.$try_now()
+            }
 
-    unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
-        // SAFETY: S8: the caller's contract.
-        unsafe { self.0.list(ticket.cell()) }
-    }
+            unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
+                // SAFETY: S8: the caller's contract.
+                unsafe { self.0.list(ticket.cell()) }
+            }
 
-    fn withdraw(&self) {
-        self.0.unlist();
-    }
+            fn withdraw(&self) {
+                self.0.unlist();
+            }
+        }
+
+        impl fmt::Debug for $arm<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($arm), " { .. }"))
+            }
+        }
+    )*};
 }
+
+arms!(NotifiedArm: take, AcquireArm: is_over, WaitGroupArm: is_over);
 
 impl Operation for NotifiedArm<'_> {
     type Output = ();
 
     fn finish(self) {}
-}
-
-// SAFETY: S8: as above.
-unsafe impl Arm for AcquireArm<'_> {
-    fn try_now(&self) -> bool {
-        self.0.is_over()
-    }
-
-    unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
-        // SAFETY: S8: the caller's contract.
-        unsafe { self.0.list(ticket.cell()) }
-    }
-
-    fn withdraw(&self) {
-        self.0.unlist();
-    }
 }
 
 impl<'a> Operation for AcquireArm<'a> {
@@ -127,36 +123,8 @@ impl<'a> Operation for AcquireArm<'a> {
     }
 }
 
-// SAFETY: S8: as above.
-unsafe impl Arm for WaitGroupArm<'_> {
-    fn try_now(&self) -> bool {
-        self.0.is_over()
-    }
-
-    unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
-        // SAFETY: S8: the caller's contract.
-        unsafe { self.0.list(ticket.cell()) }
-    }
-
-    fn withdraw(&self) {
-        self.0.unlist();
-    }
-}
-
 impl Operation for WaitGroupArm<'_> {
     type Output = ();
 
     fn finish(self) {}
 }
-
-macro_rules! debug {
-    ($($arm:ident),*) => {$(
-        impl fmt::Debug for $arm<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($arm), " { .. }"))
-            }
-        }
-    )*};
-}
-
-debug!(NotifiedArm, AcquireArm, WaitGroupArm);

@@ -164,6 +164,7 @@ pub(crate) struct WorkerLink {
 
 /// What a coroutine owes to another's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Tie {
     None,
     /// What it runs may borrow from them, so it must not end before it has returned.
@@ -195,7 +196,7 @@ pub(crate) struct Core {
     pub(super) interrupt: Cell<u32>,
     /// Stack size class, an index into the pools.
     pub(crate) class: Cell<u8>,
-    pub(crate) tie: Cell<Tie>,
+    tie: AtomicU8,
     /// As the spawner gave it; the smaller, the more urgent. The scheduler does not look at it yet.
     pub(crate) priority: Cell<i16>,
 
@@ -257,7 +258,7 @@ impl Core {
             group: Cell::new(ptr::null()),
             scopes: Cell::new(ptr::null()),
             regime: Cell::new(ptr::null()),
-            tie: Cell::new(Tie::None),
+            tie: AtomicU8::new(Tie::None as u8),
             interrupt: Cell::new(0),
             priority: Cell::new(0),
             joiners: Lock::new(JoinList::new()),
@@ -299,6 +300,25 @@ impl Core {
     pub(crate) fn stays(&self) -> bool {
         // Relaxed: as above.
         self.lifecycle.is_parked() && self.reason.load(Ordering::Relaxed) & STAYS != 0
+    }
+
+    /// For the spawner, before the core is queued.
+    #[inline(always)]
+    pub(crate) fn set_tie(&self, tie: Tie) {
+        // Relaxed: the queue orders it for the coroutine; a shutdown, which may read an old one, looks again.
+        self.tie.store(tie as u8, Ordering::Relaxed);
+    }
+
+    /// Whether what it runs may borrow from others' frames.
+    pub(crate) fn borrows(&self) -> bool {
+        // Relaxed: as in `set_tie`.
+        self.tie.load(Ordering::Relaxed) != Tie::None as u8
+    }
+
+    /// Whether it is its parent's to cancel: see [`Tie::Child`].
+    pub(crate) fn has_parent(&self) -> bool {
+        // Relaxed: as in `set_tie`.
+        self.tie.load(Ordering::Relaxed) == Tie::Child as u8
     }
 
     /// What the coroutine waits for, while it is parked.

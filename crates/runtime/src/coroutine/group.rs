@@ -254,7 +254,7 @@ impl Core {
         }
     }
 
-    /// Whether the running coroutine is to end with all of its scope, of a scope around that, or of its runtime. Not by a request to which a scope on the way was opened deaf.
+    /// Whether the running coroutine is to end with all of its scope, of a scope around that, or of its runtime. Not by a request that is masked where one of these scopes was opened.
     pub(super) fn is_ending_with_others(&self) -> bool {
         let mut core = self;
         // SAFETY: S8: the group outlives the child, which is the caller, or an owner that waits for it.

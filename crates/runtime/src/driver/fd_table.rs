@@ -132,7 +132,7 @@ pub(crate) struct Entry {
     timeouts_ns: [AtomicU64; 2],
     /// The error of a later round of a call that has moved a part; 0: none.
     owed: AtomicU32,
-    /// The number of the other end of the pipe or pair, plus one; 0: not known (`pairs.rs`).
+    /// The number of the other end of a pair of sockets, plus one; 0: not known (`pairs.rs`).
     other_end: AtomicU32,
     /// Held from asking whether a listener has a connection until taking it: accept knows no MSG_DONTWAIT.
     pub(crate) accepting: Lock<()>,

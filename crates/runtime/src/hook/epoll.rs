@@ -63,7 +63,7 @@ unsafe fn wait_on_coroutine(
             entry.settle(fd);
             let mut outcome = entry.readiness.wait(fd, Direction::Read, seen, deadline_ns);
             if outcome == Ok(Outcome::Cancelled) {
-                if interruption::is_first() {
+                if interruption::count_first() {
                     return Err(Errno::INTR);
                 }
                 outcome = entry.readiness.wait_to_stay(fd, Direction::Read, seen, deadline_ns);

@@ -277,7 +277,10 @@ unsafe fn begin_pair(result: c_int, fds: *mut c_int, kind: Kind, flags: c_int) {
         // SAFETY: S7: the caller's contract.
         let pair = unsafe { fds.cast::<[c_int; 2]>().read_unaligned() };
         pair.into_iter().for_each(|fd| begin(fd, kind, flags));
-        fd_table::pair(pair);
+        // Of a pipe nobody asks.
+        if kind.is_socket() {
+            fd_table::pair(pair);
+        }
     }
 }
 

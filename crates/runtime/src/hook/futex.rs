@@ -358,7 +358,8 @@ impl Wait {
             Outcome::TimedOut => {}
             Outcome::Cancelled => {
                 TABLE.withdraw(&waiter);
-                interruption::is_first();
+                // So that the next one stays.
+                interruption::count_first();
                 return Ok(());
             }
             Outcome::Woken | Outcome::Closed => return Ok(()),

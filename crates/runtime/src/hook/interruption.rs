@@ -23,12 +23,12 @@
 //! # Refusals in a row
 //! A loop that takes no notice of errors (`for stream in listener.incoming().flatten()`) no longer waits, and never ends. So a refused call first lets
 //! others run. After [`FREE_REFUSALS`] of them, within one cancellation or one `timeout`, each further one first sleeps, twice as long as the one before, up to
-//! [`PAUSE_LONGEST_NS`]; that sleep stays too. A loop that does end, since it has many connections to say goodbye to, does not come so far.
+//! [`PAUSE_LONGEST_NS`]; that sleep stays too. A sleep that is refused so often lasts as long, but no longer than was asked for. A loop that does end, since it has many connections to say goodbye to, does not come so far.
 //! Rejected: to park it for good. It may hold what others need, and comes to its end after all.
 
-use crate::coroutine::{WaitReason, count_refusal, current_core, is_out_of_time, refusals};
+use crate::coroutine::{Outcome, WaitReason, count_refusal, current_core, is_out_of_time, refusals};
 use crate::driver::fd_table::{self, Entry, Kind, OnInterruption};
-use crate::driver::readiness::{Direction, Slot};
+use crate::driver::readiness::{self, Direction, Slot};
 use crate::driver::timers;
 use crate::sched::yield_now;
 use crate::sys::raw::Errno;
@@ -76,9 +76,9 @@ pub(super) fn was_refused() -> bool {
     refusals() > 0
 }
 
-/// Whether it is the first refusal within one cancellation or one `timeout`; counts it.
+/// Counts an interruption that the call answers in a way of its own. Whether it is the first refusal within one cancellation or one `timeout`.
 #[cold]
-pub(super) fn is_first() -> bool {
+pub(super) fn count_first() -> bool {
     count_refusal() == 0
 }
 
@@ -103,9 +103,16 @@ pub(super) fn stays(fd: c_int, entry: &Entry, direction: Direction) -> bool {
     entry.kind(fd) == Kind::Pollable && file::is_pipe_or_eventfd(fd)
 }
 
-/// As [`stays`], of a wait for several descriptors: if none of them would fail.
+/// Waits for any of several descriptors. Interrupted, it goes on if none of them alone would fail.
+pub(super) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
+    match readiness::wait_any(slots, deadline_ns) {
+        Ok(Outcome::Cancelled) if all_stay(slots) => readiness::wait_any_to_stay(slots, deadline_ns),
+        outcome => outcome,
+    }
+}
+
 #[cold]
-pub(super) fn all_stay(slots: &[Option<Slot>]) -> bool {
+fn all_stay(slots: &[Option<Slot>]) -> bool {
     slots.iter().flatten().all(|slot| {
         let entry = fd_table::entry(slot.fd);
         entry.is_some_and(|entry| stays(slot.fd, entry, slot.direction))

@@ -16,12 +16,12 @@
 //! and ends the call.
 
 use super::errno::{answer, caller};
-use super::interruption::{all_stay, refused};
+use super::interruption::{refused, wait_any};
 use super::io::hooks;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::driver::fd_table;
-use crate::driver::readiness::{self, Direction, Slot};
+use crate::driver::readiness::{Direction, Slot};
 use crate::driver::timers;
 use crate::offload;
 use crate::sys::clock;
@@ -123,11 +123,7 @@ fn poll_in(slots: &mut [Option<Slot>], entries: Entries, deadline_ns: Option<u64
         if !complete {
             return entries.ask_until(deadline_ns);
         }
-        let mut outcome = readiness::wait_any(slots, deadline_ns);
-        if outcome == Ok(Outcome::Cancelled) && all_stay(slots) {
-            outcome = readiness::wait_any_to_stay(slots, deadline_ns);
-        }
-        match outcome {
+        match wait_any(slots, deadline_ns) {
             // A number that was closed: the next answer says so.
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
             Ok(Outcome::TimedOut) => return entries.ask_now(),

@@ -12,11 +12,11 @@
 //! are made by a thread of the offload pool, as is a call with a signal mask, which is a thread's (`poll`).
 
 use super::errno::{answer, caller};
-use super::interruption::{all_stay, refused};
+use super::interruption::{refused, wait_any};
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
-use crate::driver::readiness::{self, Direction, Slot};
+use crate::driver::readiness::{Direction, Slot};
 use crate::offload;
 use crate::sys::clock;
 use crate::sys::raw::{self, Errno};
@@ -194,10 +194,7 @@ unsafe fn select_in(
         // SAFETY: S5: as above.
         unsafe { sets.write(wanted) };
         let outcome = if complete {
-            match readiness::wait_any(slots, deadline_ns) {
-                Ok(Outcome::Cancelled) if all_stay(slots) => readiness::wait_any_to_stay(slots, deadline_ns),
-                outcome => outcome,
-            }
+            wait_any(slots, deadline_ns)
         } else {
             Err(Errno::NOSYS)
         };

@@ -50,7 +50,7 @@
 
 use super::switch::abandon;
 use super::worker::Worker;
-use crate::coroutine::{Core, Critical, Pools, Tie, current_core};
+use crate::coroutine::{Core, Critical, Pools, current_core};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_void, siginfo_t};
 use silken_context::frames::{self, Frames};
@@ -251,7 +251,7 @@ fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
     if core.lifecycle.has_result() {
         return Some("it was running destructors after its end");
     }
-    if core.tie.get() != Tie::None {
+    if core.borrows() {
         return Some("it may have lent to others what its parent owns");
     }
     match frames::look(program_counter, stack_with_guard(core)) {

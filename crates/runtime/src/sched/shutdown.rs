@@ -35,7 +35,7 @@
 //! walk, and the numbers agree without B.
 
 use super::{Scheduler, processor};
-use crate::coroutine::{CoreRef, Critical, Tie, UNWINDS, WaitCell, WaitReason, current_core, pools};
+use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, pools};
 use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{barrier, clock, process};
@@ -45,7 +45,7 @@ use std::time::Duration;
 /// Cancels one of those who are left. Where nothing unwinds they can only end by themselves; an error in the midst of their I/O would end the process.
 fn cancel(core: &CoreRef) {
     // A scope's child is its parent's to cancel: the parent may mask that, or be in a destructor.
-    if UNWINDS && core.tie.get() != Tie::Child {
+    if UNWINDS && !core.has_parent() {
         core.cancel();
     }
 }

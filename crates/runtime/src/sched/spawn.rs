@@ -225,7 +225,7 @@ fn begin(
             .group
             .map_or(std::ptr::null(), |group| group.as_ptr().cast_const()),
     );
-    core.tie.set(tie_of(&request, scheduler));
+    core.set_tie(tie_of(&request, scheduler));
     core.priority.set(request.priority);
     core.token.store(false, Ordering::Relaxed);
     if request.name.is_some() {

@@ -7,6 +7,11 @@ fn spawn_and_say() {
     silken::spawn(|| ()).join().unwrap();
 }
 
+fn build_and_say() {
+    let built = Runtime::builder().workers(1).build();
+    drop(built.unwrap_or_else(|error| panic!("{error}")));
+}
+
 fn limit(what: libc::__rlimit_resource_t, to: u64) {
     let limit = libc::rlimit {
         rlim_cur: to,
@@ -73,8 +78,11 @@ pub(super) fn cases() -> Vec<Case> {
         panics("limits::a_size_without_sense")
             .environment(&[("SILKEN_STACK_SIZE", "64kg")])
             .says(&["SILKEN_STACK_SIZE=64kg is not understood: bytes, or with k, m or g"]),
-        panics("limits::a_grace_without_unit")
-            .environment(&[("SILKEN_GRACE", "5"), ("SILKEN_OVERFLOW", "later")])
+        Case::new("limits::a_grace_without_unit", build_and_say, End::Exits(101))
+            .environment(&[("SILKEN_GRACE", "5")])
+            .says(&["SILKEN_GRACE=5 is not understood: a time, as in 500ms, 2s or 0"]),
+        panics("limits::an_unknown_policy")
+            .environment(&[("SILKEN_OVERFLOW", "later")])
             .says(&["SILKEN_OVERFLOW=later is not understood: contain or abort"]),
         Case::new("limits::few_files", few_files, End::Returns),
         Case::new("limits::little_address_space", little_address_space, End::Returns)

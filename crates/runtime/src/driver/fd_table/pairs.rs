@@ -1,4 +1,4 @@
-//! Pipes and pairs whose both ends this process has: a self-pipe may be one (`hook/interruption.rs`).
+//! Pairs of sockets whose both ends this process has: a self-pipe may be one (`hook/interruption.rs`).
 //!
 //! Each end's entry has the number of the other one. The two are a pair as long as each names the other. A close does not change that: who waits for the
 //! other end is about to see the close, and must not be refused between the two. It is forgotten when a number is handed out again. So what is
@@ -9,12 +9,10 @@ use crate::loom::static_atomic::Ordering;
 use crate::sys::process;
 use std::os::fd::RawFd;
 
-/// Two numbers that have just been made are the ends of one pipe or pair.
+/// Two numbers that have just been made are the ends of one pair.
 pub(crate) fn pair(ends: [RawFd; 2]) {
     for (fd, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
         if let Some(entry) = existing_or_new(fd).filter(|_| !process::is_foreign()) {
-            // So that a close forgets it.
-            entry.touch();
             entry.other_end.store(other as u32 + 1, Ordering::Relaxed);
         }
     }
@@ -28,7 +26,7 @@ pub(crate) fn unpair(fd: RawFd) {
     }
 }
 
-/// The other end of the pipe or pair, if this process had both when they were made, under these numbers, and has not handed one of them out again.
+/// The other end of the pair, if this process had both when they were made, under these numbers, and has not handed one of them out again.
 pub(crate) fn other_end(fd: RawFd) -> Option<RawFd> {
     let other_of = |fd| existing(fd).map_or(0, |entry| entry.other_end.load(Ordering::Relaxed));
     let other = other_of(fd).checked_sub(1)? as RawFd;
