@@ -90,12 +90,21 @@ fn a_result_that_nobody_takes_may_panic_when_it_is_dropped() {
                 silken::yield_now();
             }
         };
+        // Another worker may have run the coroutine to its end before its handle is dropped here: then it is this
+        // drop that destroys the value, and hears the panic.
+        let let_go = |handle: silken::JoinHandle<Panics>| {
+            if let Err(payload) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(handle))) {
+                assert_eq!(*payload.downcast::<&str>().unwrap(), "dropped");
+            }
+        };
         let result = Panics(tx.clone());
-        drop(spawn(move || result));
+        let_go(spawn(move || result));
         told();
         // The same of a panic's payload.
         let payload = Panics(tx.clone());
-        drop(spawn(move || -> () { std::panic::resume_unwind(Box::new(payload)) }));
+        let_go(spawn(move || -> Panics {
+            std::panic::resume_unwind(Box::new(payload))
+        }));
         told();
         let result = Panics(tx.clone());
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
