@@ -141,6 +141,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ),
     ("crates/runtime/src/coroutine/local.rs", "values erased to one type"),
     (
+        "crates/runtime/src/coroutine/std_thread.rs",
+        "std's thread on its way to a coroutine: frames that wait outside a call",
+    ),
+    (
         "crates/runtime/src/coroutine/thread_state.rs",
         "what std keeps per thread, carried by address",
     ),
@@ -233,6 +237,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ),
     ("crates/runtime/src/sched/worker.rs", "resumes coroutines"),
     ("crates/runtime/src/sched/switch.rs", "jumps from stack to stack"),
+    (
+        "crates/runtime/src/sched/life.rs",
+        "the running coroutine's group, and a function kept as an address",
+    ),
     (
         "crates/runtime/src/sched/loss.rs",
         "takes over the fields of a coroutine that is lost",
@@ -340,8 +348,8 @@ const LOOM_EXEMPT: &[Excused] = &[
         "counters and distinct ids; the core is handed over by the ring or the injector, which are modelled",
     ),
     (
-        "crates/runtime/src/sched/switch.rs",
-        "what it hands over is ordered by the lifecycle word and the queues, which are modelled",
+        "crates/runtime/src/sched/life.rs",
+        "a function's address that is set once",
     ),
     (
         "crates/runtime/src/sched/light.rs",

@@ -58,6 +58,9 @@ use libc::{
 pub use fault::{FaultHandler, rearm_fault_handler, set_fault_handler};
 pub use frameless::{Frameless, install_frameless};
 pub use keys::{Destructor, for_each_key};
+
+/// What a thread runs, as `pthread_create(3)` takes it.
+pub type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
 pub use library::set_library_hook;
 
 macro_rules! define_hooks {

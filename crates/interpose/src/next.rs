@@ -25,7 +25,7 @@ use libc::{
 };
 
 use crate::keys::Destructor;
-use crate::raw;
+use crate::{Routine, raw};
 
 const UNRESOLVED: u8 = 0;
 const RESOLVING: u8 = 1;
@@ -42,11 +42,38 @@ pub(crate) fn resolve() -> bool {
             // First those without a kernel form, which an allocator that dlsym calls may need: pthread keys.
             resolve_unhooked();
             resolve_hooked();
+            prefer_interceptors();
             // Release: pairs with the Acquire above.
             STATE.store(RESOLVED, Ordering::Release);
             true
         }
         Err(state) => state == RESOLVED,
+    }
+}
+
+// A sanitizer that is linked into the executable has definitions of its own, in whose stead ours are called, and must hear of each thread. Its second name
+// of one is weak here: null without a sanitizer.
+core::arch::global_asm!(
+    ".weak __interceptor_pthread_create",
+    ".pushsection .data.rel.ro.silken_interceptors, \"aw\", @progbits",
+    ".balign 8",
+    ".globl silken_interceptor_of_pthread_create",
+    ".hidden silken_interceptor_of_pthread_create",
+    "silken_interceptor_of_pthread_create: .quad __interceptor_pthread_create",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    /// The address of a sanitizer's `pthread_create`, or null.
+    static silken_interceptor_of_pthread_create: *mut c_void;
+}
+
+/// What a sanitizer would have answered is the next definition, not what it would call.
+fn prefer_interceptors() {
+    // SAFETY: S7: the word above, written by the loader.
+    let interceptor = unsafe { silken_interceptor_of_pthread_create };
+    if !interceptor.is_null() {
+        slot::pthread_create.store(interceptor, Ordering::Relaxed);
     }
 }
 

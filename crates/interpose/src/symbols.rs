@@ -17,7 +17,7 @@ use libc::{
     ssize_t, stack_t, termios, timespec, timeval, winsize,
 };
 
-use crate::{frameless, hooks, keys, library, next};
+use crate::{Routine, frameless, hooks, keys, library, next};
 
 macro_rules! export {
     (

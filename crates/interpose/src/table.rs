@@ -402,6 +402,11 @@ macro_rules! for_each_symbol {
                 /// `_Fork(3)`: `fork` without the handlers of `pthread_atfork`; glibc has it since 2.34.
                 fn _Fork() -> pid_t
                     => { kernel!(libc::SYS_fork) }
+                /// `pthread_create(3)`. No kernel form exists, so it fails while definitions are looked up.
+                fn pthread_create(
+                    thread: *mut pthread_t, attributes: *const pthread_attr_t, routine: Routine, argument: *mut c_void
+                ) -> c_int
+                    => { let _ = (thread, attributes, routine, argument); libc::EAGAIN }
                 /// `pthread_kill(3)`. No kernel form exists, so it fails while definitions are looked up.
                 fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int
                     => { let _ = (thread, signal); libc::EAGAIN }

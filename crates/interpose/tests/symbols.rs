@@ -175,7 +175,7 @@ fn shared_libraries_see_our_definitions() {
         inotify_init1 fanotify_init signalfd memfd_create epoll_create epoll_create1 pidfd_open pidfd_getfd \
         open_by_handle_at posix_openpt getpt openpty forkpty shm_open mkstemp mkstemp64 mkostemp mkostemp64 mkstemps \
         mkstemps64 mkostemps mkostemps64 recvmmsg open open64 openat openat64 mq_open _Fork vfork __vfork pthread_exit \
-        thrd_exit pthread_kill pthread_sigqueue pthread_setaffinity_np pthread_getaffinity_np pthread_getcpuclockid \
+        thrd_exit pthread_create pthread_kill pthread_sigqueue pthread_setaffinity_np pthread_getaffinity_np pthread_getcpuclockid \
         pthread_setschedparam pthread_getschedparam pthread_setschedprio pthread_setname_np pthread_getname_np \
         pthread_cancel pthread_detach pthread_tryjoin_np pthread_timedjoin_np pthread_clockjoin_np thrd_join thrd_detach \
         __read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk \

@@ -1,7 +1,7 @@
 //! What the spawner keeps of a coroutine: [`JoinHandle`], and [`Coroutine`], the name by which anyone may wake or cancel it.
 
 use crate::coroutine::{
-    CoreRef, JoinError, Joiner, Outcome, Pools, ResultOwner, WaitReason, current_core, lost, raise_if_cancelled,
+    CoreRef, JoinError, Joiner, Kind, Outcome, Pools, ResultOwner, WaitReason, current_core, lost, raise_if_cancelled,
 };
 use crate::driver::timers::{self, deadline_after};
 use std::marker::PhantomData;
@@ -41,6 +41,11 @@ impl Coroutine {
     /// The name it was given at the spawn.
     pub fn name(&self) -> Option<&str> {
         self.0.name().map(|name| &**name)
+    }
+
+    /// Whether it has thread-locals of its own; else it is a light one, which shares its worker's.
+    pub fn is_isolated(&self) -> bool {
+        self.0.kind.get() == Kind::Isolated
     }
 
     /// Address space of its stack, in bytes. An isolated coroutine's identity block takes about 4.5 KB of it.

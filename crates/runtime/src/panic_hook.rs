@@ -4,6 +4,7 @@
 //! may ask [`try_current`](crate::try_current). The line is written past std's lock of standard error, for which
 //! the coroutine might wait: std's flag "a panic hook runs" is the OS thread's, and another light coroutine that panicked meanwhile would end the process.
 
+use crate::coroutine::inherits_always;
 use crate::handle::try_current;
 use std::sync::Once;
 use std::{panic, thread};
@@ -33,5 +34,10 @@ fn name_coroutine() {
         Some(site) => format!("\ncoroutine {name}, spawned at {site}:\n"),
         None => format!("\ncoroutine {name}:\n"),
     };
-    crate::sys::report(&[&line]);
+    if inherits_always() && coroutine.is_isolated() {
+        // In a test it belongs to the output that may be captured. Isolated, the coroutine may wait for the lock.
+        eprint!("{line}");
+    } else {
+        crate::sys::report(&[&line]);
+    }
 }

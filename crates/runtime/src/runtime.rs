@@ -332,15 +332,17 @@ pub mod macros {
         run(builder, || body().report())
     }
 
-    /// What `#[silken::test]` expands to.
+    /// What `#[silken::test]` expands to. From the first on the coroutines of the process inherit the capture of output.
     #[track_caller]
     pub fn run_test(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
+        crate::coroutine::inherit_always();
         run(builder, body);
     }
 
     /// The same, of a function that returns something.
     #[track_caller]
     pub fn report_test<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
+        crate::coroutine::inherit_always();
         run(builder, || body().report())
     }
 }

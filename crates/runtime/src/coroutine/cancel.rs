@@ -48,6 +48,7 @@
 use super::core::Core;
 use super::current::{self, Critical};
 use super::local;
+use super::std_thread;
 use crate::loom::static_atomic::{AtomicU32, Ordering};
 use crate::sys::clock;
 #[cfg(not(loom))]
@@ -267,7 +268,7 @@ fn gets_to(owner: usize) -> bool {
         return false;
     }
     let target = match owner {
-        ITSELF => Target::Entry,
+        ITSELF => std_thread::unwinding_target().map_or(Target::Entry, Target::Frame),
         place => Target::Frame(place),
     };
     // What the walk waits for, blocks the thread.

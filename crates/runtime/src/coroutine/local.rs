@@ -17,6 +17,7 @@
 use super::Core;
 use super::current;
 use super::inherited::Binding;
+use super::std_thread::StdThread;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
@@ -30,6 +31,8 @@ pub(crate) struct LocalMap {
     /// The innermost scoped value (`inherited.rs`). Here, since one pointer in the core is enough for both.
     pub(super) bindings: Option<Arc<Binding>>,
     on_lost: Option<OnLost>,
+    /// What std has made for the coroutine to be, until it starts.
+    std_thread: Option<StdThread>,
     /// How many hooked calls were refused (`hook/interruption.rs`) since the coroutine was cancelled, or in its present `timeout`.
     refusals: Cell<u32>,
 }
@@ -332,6 +335,21 @@ impl Core {
         };
         // SAFETY: S1: the caller owns the core, and the last life left none.
         *unsafe { &mut *self.locals.get() } = Some(Box::new(map));
+    }
+
+    /// The coroutine, which is being made, will be this thread for std.
+    #[cold]
+    pub(crate) fn will_be(&self, thread: StdThread) {
+        // SAFETY: S1: the caller owns the core.
+        let map = unsafe { &mut *self.locals.get() }.get_or_insert_default();
+        map.std_thread = Some(thread);
+    }
+
+    /// What the starting coroutine is to be for std.
+    #[inline(always)]
+    pub(crate) fn take_std_thread(&self) -> Option<StdThread> {
+        // SAFETY: S1: the running coroutine owns the field.
+        unsafe { &mut *self.locals.get() }.as_mut()?.std_thread.take()
     }
 
     /// The coroutine is lost: its values stay as they are, unreachable. Returns what is to be done about it.

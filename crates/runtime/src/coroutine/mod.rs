@@ -36,6 +36,7 @@ mod local;
 mod park;
 mod pool;
 mod state;
+mod std_thread;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -57,3 +58,4 @@ pub use park::WaitReason;
 pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, park_to_stay};
 pub(crate) use pool::{Caches, GuardSize, PooledStack, Pools, pools};
 pub(crate) use state::{Finished, Published, ResultOwner};
+pub(crate) use std_thread::{StdThread, hear, inherit_always, inherits_always, is_beginning, is_making, keep};

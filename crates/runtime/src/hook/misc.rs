@@ -15,7 +15,7 @@
 //! does not fill.
 
 use super::on_coroutine;
-use crate::coroutine::{Core, Critical, Kind, current_core};
+use crate::coroutine::{Core, Critical, Kind, current_core, is_beginning};
 use crate::sched;
 use libc::{c_int, c_void, pthread_attr_t, pthread_t, size_t, stack_t};
 use silken_context::identity;
@@ -50,6 +50,10 @@ pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes
         && core.kind.get() == Kind::Isolated
         && is_self()
     {
+        if is_beginning() {
+            // std asks for a guard of which to tell its overflow handler; ours answers.
+            return libc::ENOENT;
+        }
         // SAFETY: S7: a place for attributes, says the contract.
         return unsafe { describe_stack(core, attributes) };
     }
@@ -105,7 +109,8 @@ pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *m
     if !old_stack.is_null() {
         let none = stack_t {
             ss_sp: ptr::null_mut(),
-            ss_flags: libc::SS_DISABLE,
+            // std, which is about to make one for its overflow handler, need not.
+            ss_flags: if is_beginning() { 0 } else { libc::SS_DISABLE },
             ss_size: 0,
         };
         // SAFETY: S7: a place for the answer, says the contract.

@@ -207,6 +207,7 @@ static HOOKS: Hooks = Hooks {
     openat64: makers::openat64,
     mq_open: makers::mq_open,
     _Fork: process::_Fork,
+    pthread_create: thread::pthread_create,
     pthread_kill: thread::pthread_kill,
     pthread_sigqueue: thread::pthread_sigqueue,
     pthread_setaffinity_np: thread::pthread_setaffinity_np,
@@ -263,6 +264,9 @@ pub(crate) fn install() {
     silken_interpose::install_frameless(&FRAMELESS);
     silken_interpose::set_library_hook(misc::library_loaded);
     silken_interpose::install(&HOOKS);
+    if why_unheard().is_none() {
+        crate::coroutine::hear();
+    }
 }
 
 /// The running coroutine, if the caller may park it.

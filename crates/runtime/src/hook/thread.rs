@@ -27,13 +27,15 @@
 
 use super::lent::Lent;
 use super::on_coroutine;
-use crate::coroutine::{Critical, current_core};
+use crate::coroutine::{Critical, current_core, is_making, keep};
 use crate::offload;
 use crate::sys::raw::{self, Errno};
 use crate::sys::{report, set_id, signal};
-use libc::{c_char, c_int, c_void, clockid_t, cpu_set_t, pthread_t, sched_param, sigval, size_t, timespec};
+use libc::{
+    c_char, c_int, c_void, clockid_t, cpu_set_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t, timespec,
+};
 use silken_context::stack;
-use silken_interpose::next;
+use silken_interpose::{Routine, next};
 
 /// `thrd_error` of C11's threads.
 const THRD_ERROR: c_int = 2;
@@ -153,9 +155,32 @@ fn is_not_to_be_detached(thread: pthread_t) -> bool {
     is_coroutine(thread) || current_core().is_some() && is_self(thread)
 }
 
+/// The hook of `pthread_create(3)`: what std makes for a coroutine to be is kept, and no thread is made.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(super) unsafe extern "C" fn pthread_create(
+    thread: *mut pthread_t,
+    attributes: *const pthread_attr_t,
+    routine: Routine,
+    argument: *mut c_void,
+) -> c_int {
+    if keep(routine, argument) {
+        // std gives the number to `pthread_detach` only, which knows.
+        // SAFETY: S7: a place for a number, says the contract.
+        unsafe { thread.write(0) };
+        return 0;
+    }
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    unsafe { next::pthread_create(thread, attributes, routine, argument) }
+}
+
 /// # Safety
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
+    if is_making() {
+        return 0;
+    }
     if is_not_to_be_detached(thread) {
         return libc::EINVAL;
     }

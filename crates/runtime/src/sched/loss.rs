@@ -6,7 +6,8 @@
 //! it begins. A destructor calls the function, so it runs in that case too.
 
 use super::SpawnRequest;
-use super::switch::{discard_result, finish, retire};
+use super::life::{discard_result, finish};
+use super::switch::retire;
 use super::worker::Worker;
 use crate::coroutine::{Core, Critical, JoinError, OnLost, ResultOwner};
 

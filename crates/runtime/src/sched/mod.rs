@@ -36,6 +36,7 @@
 
 mod idle;
 mod injector;
+mod life;
 mod light;
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -50,12 +51,13 @@ mod switch;
 mod watch;
 mod worker;
 
+pub(crate) use life::set_key_destructors;
 pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
 pub use overflow::OverflowPolicy;
 use spawn::SpawnError;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
-pub(crate) use switch::{set_key_destructors, yield_core, yield_now};
+pub(crate) use switch::{yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
 
 use crate::collections::ring::Owner;

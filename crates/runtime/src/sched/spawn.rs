@@ -6,7 +6,10 @@
 use super::processor::Shared;
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, not_isolated, why_not_isolated};
-use crate::coroutine::{Core, CoreRef, Critical, Group, Kind, Pools, Ready, Tie, current_link, pass_values_on, pools};
+use crate::coroutine::{
+    Core, CoreRef, Critical, Group, Kind, Pools, Ready, StdThread, Tie, current_link, inherits_always, pass_values_on,
+    pools,
+};
 use crate::loom::static_atomic::Ordering;
 use std::io;
 use std::panic::Location;
@@ -48,6 +51,26 @@ pub(crate) struct SpawnRequest {
     pub(crate) borrows: bool,
     /// The smaller, the more urgent; recorded for reports.
     pub(crate) priority: i16,
+    /// What std makes for it; see `coroutine/std_thread.rs`.
+    pub(crate) std_thread: Option<StdThread>,
+}
+
+impl SpawnRequest {
+    /// Has std make a thread for the coroutine to be, if it is to have a name or inherits. Outside of critical sections: spawn hooks are user code.
+    #[inline(always)]
+    fn with_std_thread(mut self, scheduler: &Scheduler) -> Self {
+        if self.name.is_some() || inherits_always() {
+            self.make_std_thread(scheduler);
+        }
+        self
+    }
+
+    #[cold]
+    fn make_std_thread(&mut self, scheduler: &Scheduler) {
+        if matches!(scheduler.kind_of(self.light), Ok(Kind::Isolated)) {
+            self.std_thread = StdThread::make(self.name.as_deref());
+        }
+    }
 }
 
 /// Makes a coroutine and queues it.
@@ -61,6 +84,7 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     request: SpawnRequest,
     body: F,
 ) -> Result<CoreRef, SpawnError> {
+    let request = request.with_std_thread(scheduler);
     let critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
     let made = match make(scheduler, worker, request) {
@@ -95,15 +119,20 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
     let count = bodies.len();
     let mut queue = Vec::with_capacity(count);
     made.reserve(count);
+    let request = || SpawnRequest {
+        site: Some(site),
+        ..SpawnRequest::default()
+    };
+    let mut with_threads = Vec::new();
+    if inherits_always() {
+        with_threads.extend((0..count).map(|_| request().with_std_thread(scheduler)));
+    }
     let _critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
     let mut outcome = Ok(());
     bodies.reverse();
     while let Some(body) = bodies.pop() {
-        let request = SpawnRequest {
-            site: Some(site),
-            ..SpawnRequest::default()
-        };
+        let request = with_threads.pop().unwrap_or_else(request);
         match make(scheduler, worker, request) {
             Ok(fresh) => {
                 // SAFETY: S1: the bounds are the caller's.
@@ -235,5 +264,8 @@ fn begin(
     core.set_id(id);
     core.lifecycle.begin(2);
     pass_values_on(core);
+    if let Some(thread) = request.std_thread {
+        core.will_be(thread);
+    }
     pooled
 }

@@ -21,40 +21,18 @@
 //! Returning to the worker's context for each pick: two switches and three mispredicted returns per hop. Publishing before the switch and making
 //! wakers wait for it: a spin on a word that the leaving coroutine writes at every switch.
 
+use super::life::{end, finish, run_body};
 use super::processor::Shared;
 use super::worker::{Pick, Worker};
 use super::{aside, broken, is_bound};
 use crate::coroutine::{
-    Core, Critical, Finished, Kind, Leaving, Left, PooledStack, Published, Ready, ResultOwner, Slots, WaitReason,
-    current_core, release, slots_offset,
+    Core, Critical, Kind, Leaving, Left, PooledStack, Published, Ready, Slots, WaitReason, current_core, release,
+    slots_offset,
 };
-use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use crate::sys::process;
-use silken_context::identity::{Facts, Identity};
+use silken_context::identity::Identity;
 use silken_context::switch::{self, Arrival, Context, Message};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
-
-/// Runs the destructors of C libraries' keys; set by the hooks, which know them.
-static KEY_DESTRUCTORS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
-
-/// Registers what runs one round of the destructors of pthread keys at an isolated coroutine's end; it is told which
-/// round, from 0, and tells whether a destructor ran. It must end that.
-pub(crate) fn set_key_destructors(run: fn(usize) -> bool) {
-    // Release: pairs with the Acquire in `run_key_destructors`.
-    KEY_DESTRUCTORS.store(run as *mut (), Ordering::Release);
-}
-
-fn run_key_destructors(round: usize) -> bool {
-    // Acquire: pairs with the Release in `set_key_destructors`.
-    let run = KEY_DESTRUCTORS.load(Ordering::Acquire);
-    if run.is_null() {
-        return false;
-    }
-    // SAFETY: S7: only `set_key_destructors` writes the word.
-    let run = unsafe { std::mem::transmute::<*mut (), fn(usize) -> bool>(run) };
-    run(round)
-}
 
 /// Lets others run; returns at once when nobody is ready. On an OS thread, yields the thread.
 pub(crate) fn yield_now() {
@@ -305,47 +283,6 @@ pub(super) unsafe fn abandon(worker: &'static Worker, core: &Core) -> ! {
     unsafe { switch::switch_final(&worker.link.base, message) }
 }
 
-/// The coroutine's last act as itself: joiners and the scope may go on.
-#[inline(always)]
-pub(super) fn finish(core: &Core) {
-    let group = core.group.replace(ptr::null());
-    let Finished { joining } = core.lifecycle.finish();
-    if joining {
-        core.wake_joiners();
-    }
-    // SAFETY: S8: the scope's frame stays until this child has left the group.
-    if let Some(group) = unsafe { group.as_ref() } {
-        group.leave();
-    }
-}
-
-/// Runs the closure, as a member of the scope that waits for it if there is one.
-#[inline(always)]
-fn run_body(core: &'static Core) {
-    // SAFETY: S8: as in `finish`.
-    let Some(group) = (unsafe { core.group.get().as_ref() }) else {
-        core.body.run(core.lifecycle.is_cancelled());
-        return;
-    };
-    if group.during(core, |cancelled| core.body.run(cancelled)) {
-        group.on_panic();
-    }
-}
-
-/// Drops a result that nobody will take. A panic of its destructor was told by the panic hook and goes no further: there is nobody to whom it
-/// could go, and the coroutine's end must not be cut short.
-pub(super) fn discard_result(core: &Core) {
-    let dropped = catch_unwind(AssertUnwindSafe(|| core.body.clear()));
-    // SAFETY: S8: as in `finish`.
-    if let Some(group) = unsafe { core.group.get().as_ref() }
-        && *dropped.as_ref().unwrap_or(&true)
-    {
-        group.note_panic();
-    }
-    // Its payload may panic when it is dropped, too.
-    std::mem::forget(dropped);
-}
-
 /// Lays out the first frame of a coroutine that starts.
 ///
 /// # Safety
@@ -386,41 +323,6 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
         }
         core = succeed(core);
     }
-}
-
-/// What a thread does at its end, in a thread's order: its values are destroyed, then joiners may go on. Destructors are not cut short.
-fn end(core: &'static Core) {
-    core.mask_end();
-    end_masked(core);
-    core.unmask_end();
-}
-
-/// Runs the destructors. Nothing that they wait for is interrupted: an unwinding would end the process, or skip what joiners are owed.
-#[inline(always)]
-fn end_masked(core: &'static Core) {
-    if core.lifecycle.store_result() == ResultOwner::Caller {
-        discard_result(core);
-    }
-    match silken_context::identity::known_facts() {
-        Some(facts) if core.kind.get() == Kind::Isolated => destroy_values(core, facts),
-        _ => while core.destroy_locals() {},
-    }
-    core.forget_locals();
-}
-
-/// Destroys what belongs to an isolated coroutine until nothing is left (S11). Each kind of destructor may make
-/// values of the other kinds; those of keys run in a bounded number of rounds, as POSIX has it, so all of it ends
-/// where a thread's end would.
-fn destroy_values(core: &Core, facts: &Facts) {
-    let mut round = 0;
-    loop {
-        while core.destroy_locals() | facts.run_destructors() {}
-        if !run_key_destructors(round) {
-            break;
-        }
-        round += 1;
-    }
-    facts.end_life();
 }
 
 /// The ended coroutine finds a successor: hands it the stack and returns it, or switches away for ever.

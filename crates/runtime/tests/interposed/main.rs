@@ -4,4 +4,5 @@ mod io;
 mod libraries;
 mod recycling;
 mod runtimes;
+mod std_thread;
 mod waits;

@@ -1,0 +1,164 @@
+//! What std gives to the threads that it makes, for isolated coroutines: a name, the test harness's output capture, spawn hooks.
+//!
+//! `thread::current().name()` and the capture of `println!` under `cargo test` live in thread-locals that only
+//! `std::thread::Builder::spawn` fills. So a coroutine that is to have them is made by that function. It calls
+//! `pthread_create`, which is hooked: within [`StdThread::make`] the hook makes no thread and keeps what std wanted it
+//! to run. The coroutine runs that first; it sets the thread-locals in the coroutine's own identity and calls
+//! [`run_job`], which runs the coroutine's closure.
+//!
+//! # Who gets it
+//! A coroutine with a name, and every coroutine of a process that runs a `#[silken::test]` ([`inherit_always`]). It
+//! costs about a microsecond and four allocations, so a nameless coroutine of a program goes without.
+//!
+//! # Stages
+//! | stage | of whom | what the hooks do |
+//! |---|---|---|
+//! | `Plain` | everybody else | nothing special |
+//! | `Making` | the spawner, in [`StdThread::make`] | `pthread_create` keeps the routine; `pthread_detach` of the thread that was not made succeeds |
+//! | `Beginning` | the coroutine, until its closure runs | `sigaltstack` says that there is an alternate stack, and `pthread_getattr_np` fails: std makes neither a stack nor an entry for its own overflow handler |
+//! | `Running` | the coroutine, in its closure | nothing special |
+//!
+//! std's routine is `extern "C"`: no unwinding passes it. A panic ends in `Body::run`, below it. A cancellation ends
+//! there, too; the walk that looks whether it gets there ([`unwinding_target`]) stops at the frame of [`run_job`].
+//!
+//! # Rejected
+//! *Writing std's thread-locals directly*: they have no stable name. *Making every coroutine so*: a spawn costs a tenth of that.
+
+use crate::loom::static_atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::hint::black_box;
+use std::ptr;
+
+/// What `pthread_create` is to run.
+pub(crate) type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
+
+/// A thread as std wanted it, of which nothing has run. Not run, it is leaked: std gives no way to drop it.
+pub(crate) struct StdThread {
+    routine: Routine,
+    argument: *mut c_void,
+}
+
+// SAFETY: S7: std makes it to be run on another thread.
+unsafe impl Send for StdThread {}
+
+#[derive(Clone, Copy)]
+enum Stage {
+    Plain,
+    Making(*const Cell<Option<StdThread>>),
+    Beginning(*const Job<'static>),
+    /// With the address of a variable of [`run_job`].
+    Running(usize),
+}
+
+type Job<'a> = dyn Fn() + 'a;
+
+thread_local! {
+    static STAGE: Cell<Stage> = const { Cell::new(Stage::Plain) };
+}
+
+/// `pthread_create` comes to our hook.
+static IS_HEARD: AtomicBool = AtomicBool::new(false);
+
+/// Coroutines without a name get it as well.
+static ALWAYS: AtomicBool = AtomicBool::new(false);
+
+/// The hooks are in place.
+pub(crate) fn hear() {
+    // Relaxed: a flag that is set once; who misses it spawns without a name for std.
+    IS_HEARD.store(true, Ordering::Relaxed);
+}
+
+/// From now on every coroutine inherits what std's threads inherit: for tests, whose output is captured.
+pub(crate) fn inherit_always() {
+    // Relaxed: as in `hear`.
+    ALWAYS.store(true, Ordering::Relaxed);
+}
+
+/// Whether every coroutine inherits.
+#[inline]
+pub(crate) fn inherits_always() -> bool {
+    // Relaxed: as in `hear`.
+    ALWAYS.load(Ordering::Relaxed)
+}
+
+/// Restores the spawner's stage, also if a spawn hook panics.
+struct Restore(Stage);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        STAGE.set(self.0);
+    }
+}
+
+impl StdThread {
+    /// Makes a thread of this name for a coroutine to be; `None` where std's calls do not come to the hooks.
+    #[cold]
+    pub(crate) fn make(name: Option<&str>) -> Option<Self> {
+        // Relaxed: as in `hear`.
+        if !IS_HEARD.load(Ordering::Relaxed) {
+            return None;
+        }
+        let made = Cell::new(None);
+        let restore = Restore(STAGE.replace(Stage::Making(&raw const made)));
+        let mut builder = std::thread::Builder::new();
+        if let Some(name) = name.filter(|name| !name.contains('\0')) {
+            builder = builder.name(name.to_string());
+        }
+        // Its handle is of a thread that does not exist: dropped while the hook of `pthread_detach` knows.
+        drop(builder.spawn(run_job));
+        drop(restore);
+        made.take()
+    }
+
+    /// Runs `job` as this thread, on the coroutine that is to be it.
+    pub(crate) fn run(self, job: &Job<'_>) {
+        // SAFETY: S1: only the lifetime differs; `run_job` calls it before the routine returns, and it lies in our caller's frame.
+        let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(ptr::from_ref(job)) };
+        STAGE.set(Stage::Beginning(job));
+        (self.routine)(self.argument);
+        STAGE.set(Stage::Plain);
+    }
+}
+
+/// What std's thread runs.
+#[inline(never)]
+fn run_job() {
+    let Stage::Beginning(job) = STAGE.get() else { return };
+    let place = Cell::new(0u8);
+    STAGE.set(Stage::Running(black_box(&raw const place).addr()));
+    // SAFETY: S1: `StdThread::run` waits for us with it.
+    let job = unsafe { &*job };
+    job();
+    // The frame is this function's until here.
+    black_box(&place);
+}
+
+/// Where the unwinding of a cancelled coroutine ends that runs as a thread of std's: in the frame above the one with this address.
+pub(crate) fn unwinding_target() -> Option<usize> {
+    match STAGE.get() {
+        Stage::Running(place) => Some(place),
+        _ => None,
+    }
+}
+
+/// Whether the caller has not come to its closure.
+pub(crate) fn is_beginning() -> bool {
+    matches!(STAGE.get(), Stage::Beginning(_))
+}
+
+/// Whether the caller is in [`StdThread::make`].
+pub(crate) fn is_making() -> bool {
+    matches!(STAGE.get(), Stage::Making(_))
+}
+
+/// Keeps what `pthread_create` was asked to run, in [`StdThread::make`]; tells whether that is where the caller is.
+pub(crate) fn keep(routine: Routine, argument: *mut c_void) -> bool {
+    let Stage::Making(place) = STAGE.get() else {
+        return false;
+    };
+    // SAFETY: S1: `make` waits for us with it.
+    let place = unsafe { &*place };
+    place.set(Some(StdThread { routine, argument }));
+    true
+}

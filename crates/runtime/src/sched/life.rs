@@ -1,0 +1,116 @@
+//! What a coroutine runs, and what it does at its end as itself: its closure, its destructors, its joiners.
+//!
+//! The order is a thread's: the result is stored, values are destroyed, then joiners may go on. All of it runs on the
+//! coroutine's own stack, under its identity. What its successor does about it afterwards is in `switch.rs`.
+
+use crate::coroutine::{Core, Finished, Kind, ResultOwner};
+use crate::loom::static_atomic::{AtomicPtr, Ordering};
+use silken_context::identity::Facts;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+
+/// Runs the destructors of C libraries' keys; set by the hooks, which know them.
+static KEY_DESTRUCTORS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Registers what runs one round of the destructors of pthread keys at an isolated coroutine's end; it is told which
+/// round, from 0, and tells whether a destructor ran. It must end that.
+pub(crate) fn set_key_destructors(run: fn(usize) -> bool) {
+    // Release: pairs with the Acquire in `run_key_destructors`.
+    KEY_DESTRUCTORS.store(run as *mut (), Ordering::Release);
+}
+
+fn run_key_destructors(round: usize) -> bool {
+    // Acquire: pairs with the Release in `set_key_destructors`.
+    let run = KEY_DESTRUCTORS.load(Ordering::Acquire);
+    if run.is_null() {
+        return false;
+    }
+    // SAFETY: S7: only `set_key_destructors` writes the word.
+    let run = unsafe { std::mem::transmute::<*mut (), fn(usize) -> bool>(run) };
+    run(round)
+}
+
+/// The coroutine's last act as itself: joiners and the scope may go on.
+#[inline(always)]
+pub(super) fn finish(core: &Core) {
+    let group = core.group.replace(ptr::null());
+    let Finished { joining } = core.lifecycle.finish();
+    if joining {
+        core.wake_joiners();
+    }
+    // SAFETY: S8: the scope's frame stays until this child has left the group.
+    if let Some(group) = unsafe { group.as_ref() } {
+        group.leave();
+    }
+}
+
+/// Runs the closure, as a thread of std's if the coroutine is to be one.
+#[inline(always)]
+pub(super) fn run_body(core: &'static Core) {
+    match core.take_std_thread() {
+        None => run_closure(core),
+        Some(thread) => thread.run(&|| run_closure(core)),
+    }
+}
+
+/// Runs the closure, as a member of the scope that waits for it if there is one.
+#[inline(always)]
+fn run_closure(core: &'static Core) {
+    // SAFETY: S8: as in `finish`.
+    let Some(group) = (unsafe { core.group.get().as_ref() }) else {
+        core.body.run(core.lifecycle.is_cancelled());
+        return;
+    };
+    if group.during(core, |cancelled| core.body.run(cancelled)) {
+        group.on_panic();
+    }
+}
+
+/// Drops a result that nobody will take. A panic of its destructor was told by the panic hook and goes no further: there is nobody to whom it
+/// could go, and the coroutine's end must not be cut short.
+pub(super) fn discard_result(core: &Core) {
+    let dropped = catch_unwind(AssertUnwindSafe(|| core.body.clear()));
+    // SAFETY: S8: as in `finish`.
+    if let Some(group) = unsafe { core.group.get().as_ref() }
+        && *dropped.as_ref().unwrap_or(&true)
+    {
+        group.note_panic();
+    }
+    // Its payload may panic when it is dropped, too.
+    std::mem::forget(dropped);
+}
+
+/// What a thread does at its end, in a thread's order: its values are destroyed, then joiners may go on. Destructors are not cut short.
+pub(super) fn end(core: &'static Core) {
+    core.mask_end();
+    end_masked(core);
+    core.unmask_end();
+}
+
+/// Runs the destructors. Nothing that they wait for is interrupted: an unwinding would end the process, or skip what joiners are owed.
+#[inline(always)]
+fn end_masked(core: &'static Core) {
+    if core.lifecycle.store_result() == ResultOwner::Caller {
+        discard_result(core);
+    }
+    match silken_context::identity::known_facts() {
+        Some(facts) if core.kind.get() == Kind::Isolated => destroy_values(core, facts),
+        _ => while core.destroy_locals() {},
+    }
+    core.forget_locals();
+}
+
+/// Destroys what belongs to an isolated coroutine until nothing is left (S11). Each kind of destructor may make
+/// values of the other kinds; those of keys run in a bounded number of rounds, as POSIX has it, so all of it ends
+/// where a thread's end would.
+fn destroy_values(core: &Core, facts: &Facts) {
+    let mut round = 0;
+    loop {
+        while core.destroy_locals() | facts.run_destructors() {}
+        if !run_key_destructors(round) {
+            break;
+        }
+        round += 1;
+    }
+    facts.end_life();
+}
