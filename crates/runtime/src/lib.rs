@@ -105,7 +105,7 @@ pub use select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
 pub use select::{ReadyArm, readable, writable};
 pub use silken_macros::{main, test};
 pub use spawn::{Builder, spawn, spawn_blocking, spawn_many};
-pub use sync_arms::{AcquireArm, NotifiedArm, WaitGroupArm};
+pub use sync_arms::{AcquireArm, LockArm, NotifiedArm, ReadArm, WaitGroupArm, WriteArm};
 pub use time::{sleep, sleep_ms, sleep_until};
 pub use try_scope::{TryScope, try_scope, try_scope_limited};
 
@@ -119,7 +119,7 @@ pub fn worker_id() -> Option<usize> {
 pub mod __macros {
     pub use crate::runtime::macros::{report_main, report_test, run_main, run_test};
     pub use crate::select::joined;
-    pub use crate::spawn::{go, task};
+    pub use crate::spawn::{SpawnWith, task};
     pub use crate::try_scope::{FirstError, joined_or_not};
 }
 

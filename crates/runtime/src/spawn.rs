@@ -293,9 +293,9 @@ impl<N: Into<String>> From<(N, usize)> for Builder {
     }
 }
 
-/// Spawns a coroutine: `go!(f)`, `go!("name", f)`, `go!(stack_bytes, f)`, `go!(("name", stack_bytes), f)`, `go!(builder, f)`.
+/// Spawns a coroutine: `go!(f)`, `go!("name", f)`, `go!(stack_bytes, f)`, `go!(("name", stack_bytes), f)`, `go!(builder, f)`, `go!(scope, f)`.
 ///
-/// Gives a [`JoinHandle`]; panics when the coroutine cannot be made, as [`spawn`] does.
+/// Gives a [`JoinHandle`], in a [`scope`](crate::scope()) a [`ScopedJoinHandle`]; panics when the coroutine cannot be made, as [`spawn`] does.
 ///
 /// # Examples
 /// ```
@@ -306,6 +306,11 @@ impl<N: Into<String>> From<(N, usize)> for Builder {
 /// assert_eq!(four.join().unwrap(), 4);
 /// assert_eq!(named.join().unwrap().as_deref(), Some("worker"));
 /// assert_eq!(small.join().unwrap(), 32 * 1024);
+/// let text = String::from("borrowed");
+/// silken::scope(|s| {
+///     let length = go!(s, || text.len());
+///     assert_eq!(length.join().unwrap(), 8);
+/// });
 /// ```
 #[macro_export]
 macro_rules! go {
@@ -313,7 +318,7 @@ macro_rules! go {
         $crate::spawn($body)
     };
     ($how:expr, $body:expr $(,)?) => {
-        $crate::__macros::go($crate::Builder::from($how), $body)
+        $crate::__macros::SpawnWith::go($how, $body)
     };
 }
 
@@ -363,13 +368,61 @@ where
     expect_spawned(builder.spawn(move || body(parameter)))
 }
 
-/// What `go!` with two arguments expands to.
+/// What `go!` takes before the closure.
 #[doc(hidden)]
-#[track_caller]
-pub fn go<T, F>(builder: Builder, body: F) -> JoinHandle<T>
+pub trait SpawnWith<F> {
+    /// What it gives.
+    type Handle;
+
+    /// Spawns.
+    #[track_caller]
+    fn go(self, body: F) -> Self::Handle;
+}
+
+impl<T, F> SpawnWith<F> for Builder
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    expect_spawned(builder.spawn(body))
+    type Handle = JoinHandle<T>;
+
+    fn go(self, body: F) -> JoinHandle<T> {
+        expect_spawned(self.spawn(body))
+    }
+}
+
+macro_rules! spawn_with {
+    ($([$($parameter:tt)*] $how:ty;)*) => {$(
+        impl<T, F, $($parameter)*> SpawnWith<F> for $how
+        where
+            F: FnOnce() -> T + Send + 'static,
+            T: Send + 'static,
+        {
+            type Handle = JoinHandle<T>;
+
+            fn go(self, body: F) -> JoinHandle<T> {
+                SpawnWith::go(Builder::from(self), body)
+            }
+        }
+    )*};
+}
+
+spawn_with! {
+    [] &str;
+    [] String;
+    [] &String;
+    [] usize;
+    [N: Into<String>] (N, usize);
+}
+
+impl<'scope, T, F> SpawnWith<F> for &'scope Scope<'scope, '_>
+where
+    F: FnOnce() -> T + Send + 'scope,
+    T: Send + 'scope,
+{
+    type Handle = ScopedJoinHandle<'scope, T>;
+
+    fn go(self, body: F) -> ScopedJoinHandle<'scope, T> {
+        self.spawn(body)
+    }
 }

@@ -1,11 +1,15 @@
-//! Locks of `sync` as arms of a [`select!`](crate::select): a notification, permits, the end of a group.
+//! Types of `sync` as arms of a [`select!`](crate::select): a notification, permits, the end of a group, locks.
 //!
-//! Their wakers cannot claim an arm. They settle the select's cell, and the select looks at all arms again (`select.rs`). What a waker has given to this very arm meanwhile, a notification
-//! or permits, is kept in the arm; the next look takes it, and if the select chooses another arm it goes to the next waiter (`sync/wait_queue.rs`, "A part of a select").
+//! Their wakers cannot claim an arm. They settle the select's cell, and the select looks at all arms again (`select.rs`). What a waker has given to this very arm meanwhile, a notification,
+//! permits or a lock, is kept in the arm; the next look takes it, and if the select chooses another arm it goes to the next waiter (`sync/wait_queue.rs`, "A part of a select").
 
 use crate::channel::select::{Arm, Operation, Ticket};
-use crate::sync::{AcquireError, Acquisition, Departure, Notification, Notify, Semaphore, SemaphorePermit, WaitGroup};
+use crate::sync::{
+    AcquireError, Acquisition, Departure, Mutex, MutexGuard, Notification, Notify, RawMutex, Reads, RwLock,
+    RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit, Taking, WaitGroup, Writes,
+};
 use std::fmt;
+use std::sync::LockResult;
 
 /// A notification as an arm: see [`Notify::notified_arm`].
 pub struct NotifiedArm<'a>(Notification<'a>);
@@ -81,25 +85,93 @@ impl WaitGroup {
     }
 }
 
+/// A mutex as an arm: see [`Mutex::lock_arm`].
+pub struct LockArm<'a, T: ?Sized>(&'a Mutex<T>, Taking<&'a RawMutex>);
+
+impl<T: ?Sized> Mutex<T> {
+    /// The taking of the mutex as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`lock`](Self::lock). A mutex that comes to an arm that is not chosen is let go.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Mutex;
+    /// use std::time::Duration;
+    /// let value = Mutex::new(7);
+    /// let seen = silken::select! {
+    ///     on(value.lock_arm()) -> guard => *guard.unwrap(),
+    ///     default(Duration::from_secs(60)) => panic!("somebody holds it for a minute"),
+    /// };
+    /// assert_eq!(seen, 7);
+    /// ```
+    pub fn lock_arm(&self) -> LockArm<'_, T> {
+        LockArm(self, self.taking())
+    }
+}
+
+/// A lock to be read as an arm: see [`RwLock::read_arm`].
+pub struct ReadArm<'a, T: ?Sized>(&'a RwLock<T>, Taking<Reads<'a>>);
+
+/// A lock to be written as an arm: see [`RwLock::write_arm`].
+pub struct WriteArm<'a, T: ?Sized>(&'a RwLock<T>, Taking<Writes<'a>>);
+
+impl<T: ?Sized> RwLock<T> {
+    /// The taking of the lock to read as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`read`](Self::read).
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::after;
+    /// use silken::sync::RwLock;
+    /// use std::time::Duration;
+    /// let table = RwLock::new(vec![7]);
+    /// let writer = table.write().unwrap();
+    /// let seen = silken::select! {
+    ///     on(table.read_arm()) -> guard => guard.unwrap().first().copied(),
+    ///     recv(after(Duration::from_millis(1))) -> _ => None,
+    /// };
+    /// assert_eq!(seen, None);
+    /// # drop(writer);
+    /// ```
+    pub fn read_arm(&self) -> ReadArm<'_, T> {
+        ReadArm(self, self.taking_to_read())
+    }
+
+    /// The taking of the lock to write as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`write`](Self::write).
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::after;
+    /// use silken::sync::RwLock;
+    /// use std::time::Duration;
+    /// let table = RwLock::new(vec![7]);
+    /// silken::select! {
+    ///     on(table.write_arm()) -> guard => guard.unwrap().push(8),
+    ///     recv(after(Duration::from_secs(60))) -> _ => panic!("somebody holds it for a minute"),
+    /// }
+    /// assert_eq!(*table.read().unwrap(), [7, 8]);
+    /// ```
+    pub fn write_arm(&self) -> WriteArm<'_, T> {
+        WriteArm(self, self.taking_to_write())
+    }
+}
+
 macro_rules! arms {
-    ($($arm:ident: $try_now:ident),*) => {$(
+    ($($arm:ident $(<$t:ident>)?: $field:tt, $try_now:ident;)*) => {$(
         // SAFETY: S8: the queue holds the waiter from `list` to `unlist`, and is locked in both.
-        unsafe impl Arm for $arm<'_> {
+        unsafe impl $(<$t: ?Sized>)? Arm for $arm<'_ $(, $t)?> {
             fn try_now(&self) -> bool {
-                self.0.$try_now()
+                self.$field.$try_now()
             }
 
             unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
                 // SAFETY: S8: the caller's contract.
-                unsafe { self.0.list(ticket.cell()) }
+                unsafe { self.$field.list(ticket.cell()) }
             }
 
             fn withdraw(&self) {
-                self.0.unlist();
+                self.$field.unlist();
             }
         }
 
-        impl fmt::Debug for $arm<'_> {
+        impl $(<$t: ?Sized>)? fmt::Debug for $arm<'_ $(, $t)?> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(concat!(stringify!($arm), " { .. }"))
             }
@@ -107,7 +179,38 @@ macro_rules! arms {
     )*};
 }
 
-arms!(NotifiedArm: take, AcquireArm: is_over, WaitGroupArm: is_over);
+arms! {
+    NotifiedArm: 0, take;
+    AcquireArm: 0, is_over;
+    WaitGroupArm: 0, is_over;
+    LockArm<T>: 1, is_held;
+    ReadArm<T>: 1, is_held;
+    WriteArm<T>: 1, is_held;
+}
+
+impl<'a, T: ?Sized> Operation for LockArm<'a, T> {
+    type Output = LockResult<MutexGuard<'a, T>>;
+
+    fn finish(self) -> Self::Output {
+        self.0.guard_of(self.1)
+    }
+}
+
+impl<'a, T: ?Sized> Operation for ReadArm<'a, T> {
+    type Output = LockResult<RwLockReadGuard<'a, T>>;
+
+    fn finish(self) -> Self::Output {
+        self.0.read_guard_of(self.1)
+    }
+}
+
+impl<'a, T: ?Sized> Operation for WriteArm<'a, T> {
+    type Output = LockResult<RwLockWriteGuard<'a, T>>;
+
+    fn finish(self) -> Self::Output {
+        self.0.write_guard_of(self.1)
+    }
+}
 
 impl Operation for NotifiedArm<'_> {
     type Output = ();

@@ -2,8 +2,9 @@
 //! waiter that nobody wakes is a deadlock, which loom reports). A deadline is one that is past: it ends the wait as soon as it began, against wakers at
 //! every step.
 
+use super::lock_arm::{Take, Taking};
 use super::raw_mutex::RawMutex;
-use super::raw_rwlock::RawRwLock;
+use super::raw_rwlock::{RawRwLock, Writes};
 use super::{AcquireError, Barrier, Condvar, Mutex, Notification, Notify, Once, Semaphore, SyncFlag, WaitGroup};
 use crate::coroutine::{Outcome, WaitCell};
 use loom::cell::UnsafeCell;
@@ -351,6 +352,92 @@ fn loom_sync_a_notification_to_a_select_is_had_once() {
         let kept = notify.notified_timeout(Duration::ZERO);
         assert!(had != kept, "had: {had}, kept: {kept}");
     });
+}
+
+/// A lock for a select that another arm's waker settles at the same moment: the arm has it and lets go of it, or it is the next one's. Nobody is left waiting, and two
+/// never have it at once.
+fn a_lock_for_a_select<L: Send + Sync + 'static>(
+    lock: fn() -> L,
+    hold: fn(&L),
+    let_go: fn(&L),
+    arm: impl Fn(&'static Guarded<L>) -> Box<dyn Part> + Send + Sync + 'static,
+) {
+    check(move || {
+        let shared = Guarded::new(lock());
+        hold(&shared.lock);
+        let cell = Arc::new(WaitCell::new());
+        // SAFETY: S1: this frame keeps a count until the arm is gone.
+        let lent: &'static Guarded<L> = unsafe { &*Arc::as_ptr(&shared) };
+        let part = arm(lent);
+        // SAFETY: S8: both stay until it is unlisted below.
+        let listed = unsafe { part.list(&cell) };
+        assert!(listed, "it is held");
+        let (holder, next) = (shared.clone(), shared.clone());
+        let other = cell.clone();
+        let holder = thread::spawn(move || {
+            holder.add_one();
+            let_go(&holder.lock);
+            other.settle(Outcome::Woken);
+        });
+        let next = thread::spawn(move || {
+            hold(&next.lock);
+            next.add_one();
+            let_go(&next.lock);
+        });
+        part.unlist();
+        if part.is_held() {
+            shared.add_one();
+        }
+        drop(part);
+        holder.join().unwrap();
+        next.join().unwrap();
+        hold(&shared.lock);
+        assert!(matches!(shared.get(), 2 | 3));
+    });
+}
+
+/// A [`Taking`] of any lock.
+trait Part {
+    unsafe fn list(&self, cell: &WaitCell) -> bool;
+    fn unlist(&self);
+    fn is_held(&self) -> bool;
+}
+
+impl<L: Take> Part for Taking<L> {
+    unsafe fn list(&self, cell: &WaitCell) -> bool {
+        // SAFETY: S8: the caller's contract.
+        unsafe { Taking::list(self, cell) }
+    }
+
+    fn unlist(&self) {
+        Taking::unlist(self);
+    }
+
+    fn is_held(&self) -> bool {
+        Taking::is_held(self)
+    }
+}
+
+#[test]
+fn loom_sync_a_mutex_for_a_select_is_handed_on() {
+    a_lock_for_a_select(
+        RawMutex::<{ u64::MAX }>::new,
+        |lock| lock.lock(false),
+        // SAFETY: S2: held.
+        |lock| unsafe { lock.unlock() },
+        |shared| Box::new(Taking::of(&shared.lock)),
+    );
+}
+
+#[test]
+fn loom_sync_a_write_lock_for_a_select_is_handed_on() {
+    a_lock_for_a_select(
+        RawRwLock::new,
+        |lock| drop(lock.write(None)),
+        // SAFETY: S2: held.
+        |lock| unsafe { lock.unlock_write() },
+        |shared| Box::new(Taking::of(Writes(&shared.lock))),
+    );
 }
 
 /// One notification, one who gives up, one who waits: it is not lost.

@@ -148,6 +148,10 @@ impl<T: ?Sized> Mutex<T> {
         poison.result(value.get_mut())
     }
 
+    pub(super) fn raw(&self) -> &RawMutex {
+        &self.raw
+    }
+
     #[inline]
     fn guard_if(&self, locked: bool) -> TryLockResult<MutexGuard<'_, T>> {
         match locked {
@@ -160,7 +164,7 @@ impl<T: ?Sized> Mutex<T> {
     /// # Safety
     /// The caller has taken the raw mutex, and gives it to the guard (S2).
     #[inline]
-    unsafe fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
+    pub(super) unsafe fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
         self.poison.result(MutexGuard {
             mutex: self,
             since: self.poison.since(),

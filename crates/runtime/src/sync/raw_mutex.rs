@@ -10,7 +10,7 @@
 //! # Protocol
 //! Free, a mutex belongs to whoever comes first, be it newcomer or woken (barging): the holder that lets go and comes back at once keeps its cache
 //! line, and nobody waits for a sleeper to get up. A holder that lets go wakes the first waiter, unless one is on its way already. The woken one, if it
-//! comes too late, waits again at the head. Once a waiter has waited for longer than `PATIENCE_NS`, the holder hands the mutex over: it stays
+//! comes too late, waits again at the head. A part of a select is handed the mutex (`lock_arm.rs`), since it may not come. Once a waiter has waited for longer than `PATIENCE_NS`, the holder hands the mutex over: it stays
 //! `LOCKED`. At most one hand-off in that time, so that a queue of a thousand does not turn each unlock into a switch. (parking_lot's
 //! eventual fairness, with Go's reason for it.)
 //!
@@ -29,8 +29,9 @@
 //! A coroutine that spins may keep the holder from running: with one worker it never does, with several briefly, and not at all behind others that
 //! gave up spinning already.
 
-use super::wait_queue::{Front, Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
-use crate::coroutine::{Outcome, Unparker, WaitReason, budget, current_core};
+use super::lock_arm::Take;
+use super::wait_queue::{Front, Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
+use crate::coroutine::{Outcome, Unparker, WaitCell, WaitReason, budget, current_core};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::spin_loop;
 use crate::sys::clock;
@@ -58,7 +59,7 @@ pub(super) fn spin_budget() -> u32 {
 const PATIENCE_DEFAULT_NS: u64 = if cfg!(loom) { u64::MAX } else { 1_000_000 };
 
 /// See the head of the file.
-pub(super) struct RawMutex<const PATIENCE_NS: u64 = PATIENCE_DEFAULT_NS> {
+pub(crate) struct RawMutex<const PATIENCE_NS: u64 = PATIENCE_DEFAULT_NS> {
     state: AtomicU32,
     /// With it, when the next hand-off may be.
     queue: WaitQueue<u64>,
@@ -224,7 +225,8 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
     fn hand_on(&self, queue: &mut Queue<u64>) -> Option<Unparker> {
         while let Some(began_ns) = queue.front_tag() {
             let now_ns = clock::now_ns();
-            let grant = now_ns.saturating_sub(began_ns) >= PATIENCE_NS && now_ns >= queue.state;
+            let is_impatient = now_ns.saturating_sub(began_ns) >= PATIENCE_NS && now_ns >= queue.state;
+            let grant = is_impatient || queue.front_is_part_of_select();
             let Front::Settled(unparker) = queue.settle_front(Outcome::Woken, grant) else {
                 continue;
             };
@@ -242,5 +244,50 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
         // Release: pairs with the Acquire of the next holder.
         self.state.store(0, Ordering::Release);
         None
+    }
+}
+
+// SAFETY: S2: `try_lock` has said that it is held, or `hand_on` has granted it.
+unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
+    fn try_take(&self) -> bool {
+        self.try_lock()
+    }
+
+    unsafe fn list(&self, waiter: &Waiter, cell: &WaitCell) -> bool {
+        loop {
+            // Relaxed: a hint; what follows decides.
+            let state = self.state.load(Ordering::Relaxed);
+            if state & LOCKED == 0 {
+                return false;
+            }
+            // Relaxed: the queue's lock orders what follows from the bit.
+            if state & PARKED == 0
+                && self
+                    .state
+                    .compare_exchange(state, state | PARKED, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_err()
+            {
+                continue;
+            }
+            let refuse = |_: &mut Queue<u64>| (!self.may_wait(false)).then_some(());
+            // SAFETY: S8: the caller's contract.
+            if unsafe { self.queue.list(waiter, cell, refuse) }.is_none() {
+                return true;
+            }
+        }
+    }
+
+    fn unlist(&self, waiter: &Waiter) -> bool {
+        self.queue.unlist(waiter, |_, _| Wakes::none()) != Granted::Nothing
+    }
+
+    unsafe fn release(&self) {
+        // SAFETY: S2: the caller's contract.
+        unsafe { self.unlock() };
+    }
+
+    /// When it began to wait: an arm is granted the lock however short that was.
+    fn tag(&self) -> u64 {
+        clock::now_ns()
     }
 }

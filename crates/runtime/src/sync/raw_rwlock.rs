@@ -24,9 +24,10 @@
 //! A batch of readers is counted in before the first of them is settled, and the surplus is taken back at the end. A reader that leaves meanwhile sees a
 //! count above zero and does not come to the queue; so who takes the surplus back looks again.
 
+use super::lock_arm::Take;
 use super::raw_mutex::spin_budget;
-use super::wait_queue::{Front, Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
-use crate::coroutine::{Outcome, WaitReason, budget};
+use super::wait_queue::{Front, Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
+use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::spin_loop;
 
@@ -40,7 +41,7 @@ const READS: u64 = 0;
 const WRITES: u64 = 1;
 
 /// See the head of the file.
-pub(super) struct RawRwLock {
+pub(crate) struct RawRwLock {
     state: AtomicU32,
     queue: WaitQueue,
 }
@@ -152,11 +153,7 @@ impl RawRwLock {
         loop {
             let terms = Terms::until(WaitReason::Lock, deadline_ns);
             let take = |_: &mut Queue<()>| self.take_or_announce(tag).then_some(());
-            let leave = |queue: &mut Queue<()>, _| {
-                let mut wakes = Wakes::none();
-                self.admit(queue, false, queue.end_ticket(), &mut wakes);
-                wakes
-            };
+            let leave = |queue: &mut Queue<()>, _| self.admit_after_leave(queue);
             let Ok(ended) = self.queue.wait(terms, (tag, Place::Back), take, leave) else {
                 return true;
             };
@@ -181,22 +178,40 @@ impl RawRwLock {
             if self.try_take(tag) {
                 return true;
             }
-            // Relaxed: the exchange decides.
-            let state = self.state.load(Ordering::Relaxed);
-            if state & PARKED != 0 {
-                return false;
-            }
-            let is_taken = if tag == READS { state & WRITER != 0 } else { state != 0 };
-            // Relaxed: the queue's lock orders what follows from the bit.
-            if is_taken
-                && self
-                    .state
-                    .compare_exchange(state, state | PARKED, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok()
-            {
+            if self.announce(tag) {
                 return false;
             }
         }
+    }
+
+    /// Under the queue's lock: sets `PARKED`, or finds it set; `false` if the lock may be had now.
+    fn announce(&self, tag: u64) -> bool {
+        loop {
+            // Relaxed: the exchange decides.
+            let state = self.state.load(Ordering::Relaxed);
+            if state & PARKED != 0 {
+                return true;
+            }
+            let is_taken = if tag == READS { state & WRITER != 0 } else { state != 0 };
+            if !is_taken {
+                return false;
+            }
+            // Relaxed: the queue's lock orders what follows from the bit.
+            if self
+                .state
+                .compare_exchange(state, state | PARKED, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+            {
+                return true;
+            }
+        }
+    }
+
+    /// Under the queue's lock: somebody has left the queue, and those behind may go.
+    fn admit_after_leave(&self, queue: &mut Queue<()>) -> Wakes {
+        let mut wakes = Wakes::none();
+        self.admit(queue, false, queue.end_ticket(), &mut wakes);
+        wakes
     }
 
     /// The caller has let go, and there were others in the queue.
@@ -266,4 +281,46 @@ impl RawRwLock {
             Front::Gone | Front::Nobody => drop(self.state.fetch_sub(WRITER, Ordering::Relaxed)),
         }
     }
+}
+
+/// The taking of a lock to read, as a part of a select.
+pub(crate) struct Reads<'a>(pub(super) &'a RawRwLock);
+
+/// The same to write.
+pub(crate) struct Writes<'a>(pub(super) &'a RawRwLock);
+
+macro_rules! take {
+    ($($way:ident: $tag:ident, $try_now:ident, $unlock:ident;)*) => {$(
+        // SAFETY: S2: the exchange has taken it, or `admit` has granted it.
+        unsafe impl Take for $way<'_> {
+            fn try_take(&self) -> bool {
+                self.0.$try_now()
+            }
+
+            unsafe fn list(&self, waiter: &Waiter, cell: &WaitCell) -> bool {
+                let refuse = |_: &mut Queue<()>| (!self.0.announce($tag)).then_some(());
+                // SAFETY: S8: the caller's contract.
+                unsafe { self.0.queue.list(waiter, cell, refuse) }.is_none()
+            }
+
+            fn unlist(&self, waiter: &Waiter) -> bool {
+                let leave = |queue: &mut Queue<()>, _| self.0.admit_after_leave(queue);
+                self.0.queue.unlist(waiter, leave) != Granted::Nothing
+            }
+
+            unsafe fn release(&self) {
+                // SAFETY: S2: the caller's contract.
+                unsafe { self.0.$unlock() };
+            }
+
+            fn tag(&self) -> u64 {
+                $tag
+            }
+        }
+    )*};
+}
+
+take! {
+    Reads: READS, try_read, unlock_read;
+    Writes: WRITES, try_write, unlock_write;
 }

@@ -173,6 +173,10 @@ impl<T: ?Sized> RwLock<T> {
         poison.result(value.get_mut())
     }
 
+    pub(super) fn raw(&self) -> &RawRwLock {
+        &self.raw
+    }
+
     fn read_guard_if(&self, locked: bool) -> TryLockResult<RwLockReadGuard<'_, T>> {
         match locked {
             // SAFETY: S2: the caller has just locked it.
@@ -192,7 +196,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Safety
     /// The caller has taken the raw lock to read, and gives that to the guard (S2).
     #[inline]
-    unsafe fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+    pub(super) unsafe fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.poison.result(RwLockReadGuard {
             // SAFETY: S2: nobody writes while the guard lives.
             value: NonNull::from(unsafe { &*self.value.get() }),
@@ -204,7 +208,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Safety
     /// The caller has taken the raw lock to write, and gives that to the guard (S2).
     #[inline]
-    unsafe fn write_guard(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+    pub(super) unsafe fn write_guard(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.poison.result(RwLockWriteGuard {
             lock: self,
             since: self.poison.since(),

@@ -35,7 +35,7 @@ use std::ptr::{self, NonNull};
 const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 
 /// One wait, on the stack of who waits.
-pub(super) struct Waiter {
+pub(crate) struct Waiter {
     link: Link<Waiter>,
     cell: WaitCell,
     /// The cell to settle instead: a select's; null: its own.
@@ -191,6 +191,14 @@ impl<S> Queue<S> {
     pub(super) fn front_tag(&self) -> Option<u64> {
         // SAFETY: S8: in the list, and so in place.
         self.waiters.front().map(|node| unsafe { node.as_ref() }.tag)
+    }
+
+    /// Whether the first waiter stands for a select.
+    pub(super) fn front_is_part_of_select(&self) -> bool {
+        // SAFETY: S8: in the list, and so in place.
+        self.waiters
+            .front()
+            .is_some_and(|node| !unsafe { node.as_ref() }.shared_cell.get().is_null())
     }
 
     /// A ticket later than all that are listed.

@@ -1,8 +1,8 @@
-//! Notifications, permits and groups as arms of a select: what an arm gets that is not chosen is not lost.
+//! Notifications, permits, groups and locks as arms of a select: what an arm gets that is not chosen is not lost.
 
 use super::{FAR, on_all};
 use silken::channel::unbounded;
-use silken::sync::{AcquireError, Notify, Semaphore, WaitGroup};
+use silken::sync::{AcquireError, Mutex, Notify, RwLock, Semaphore, WaitGroup};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -117,5 +117,129 @@ fn no_permit_is_lost() {
             }
         });
         assert_eq!(places.available_permits(), 3);
+    });
+}
+
+#[test]
+fn a_lock_is_chosen_when_it_is_free_and_when_it_becomes_so() {
+    on_all(|| {
+        let (mutex, table) = (Mutex::new(0), RwLock::new(0));
+        let next = |how_long| {
+            silken::select_biased! {
+                on(mutex.lock_arm()) -> guard => {
+                    *guard.unwrap() += 1;
+                    "mutex"
+                },
+                on(table.write_arm()) -> guard => {
+                    *guard.unwrap() += 1;
+                    "write"
+                },
+                on(table.read_arm()) -> guard => {
+                    assert_eq!(*guard.unwrap(), 0);
+                    "read"
+                },
+                default(how_long) => "nothing",
+            }
+        };
+        let soon = Duration::from_millis(1);
+        let (held, written) = (mutex.lock().unwrap(), table.write().unwrap());
+        assert_eq!(next(soon), "nothing");
+        drop(written);
+        assert_eq!(next(soon), "write");
+        *table.write().unwrap() = 0;
+        let read = table.read().unwrap();
+        assert_eq!(next(soon), "read");
+        drop(held);
+        assert_eq!(next(soon), "mutex");
+        drop(read);
+        // Both are held; whoever lets go wakes the select. After a writer it is the readers' turn.
+        for (frees_mutex, name) in [(true, "mutex"), (false, "read")] {
+            let (held, written) = (mutex.lock().unwrap(), table.write().unwrap());
+            silken::scope(|s| {
+                let selects = s.spawn(|| next(FAR));
+                silken::sleep(Duration::from_millis(2));
+                if frees_mutex {
+                    drop(held);
+                    assert_eq!(selects.join().unwrap(), name);
+                    drop(written);
+                } else {
+                    drop(written);
+                    assert_eq!(selects.join().unwrap(), name);
+                    drop(held);
+                }
+            });
+        }
+        // Nobody is left in a queue, and nothing is held.
+        assert!(mutex.try_lock().is_ok() && table.try_write().is_ok());
+    });
+}
+
+/// A poisoned lock says so in an arm, and a panic under an arm's guard poisons.
+#[test]
+fn a_lock_of_an_arm_is_poisoned_as_ever() {
+    on_all(|| {
+        let mutex = Mutex::new(0);
+        let poisons = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            silken::select! {
+                on(mutex.lock_arm()) -> guard => {
+                    let _guard = guard.unwrap();
+                    std::panic::resume_unwind(Box::new(()));
+                },
+                default => {},
+            }
+        }));
+        assert!(poisons.is_err() && mutex.is_poisoned());
+        silken::select! {
+            on(mutex.lock_arm()) -> guard => assert!(guard.is_err()),
+            default => panic!("it is free"),
+        }
+    });
+}
+
+/// Selects over locks with other arms and deadlines, against those who lock plainly: nobody waits for ever, and two never have a lock at once.
+#[test]
+fn no_lock_is_lost() {
+    on_all(|| {
+        let (mutex, table) = (Mutex::new(0), RwLock::new(0));
+        let (noise, noises) = unbounded::<()>();
+        let (by_mutex, by_table) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        silken::scope(|s| {
+            for worker in 0..6 {
+                let (mutex, table, by_mutex, by_table) = (&mutex, &table, &by_mutex, &by_table);
+                let (noise, noises) = (noise.clone(), noises.clone());
+                s.spawn(move || {
+                    for round in 0..200 {
+                        if (worker + round) % 3 == 0 {
+                            *mutex.lock().unwrap() += 1;
+                            *table.write().unwrap() += 1;
+                            by_mutex.fetch_add(1, Ordering::SeqCst);
+                            by_table.fetch_add(1, Ordering::SeqCst);
+                        }
+                        silken::select! {
+                            on(mutex.lock_arm()) -> guard => {
+                                let mut guard = guard.unwrap();
+                                let seen = *guard;
+                                silken::yield_now();
+                                *guard = seen + 1;
+                                by_mutex.fetch_add(1, Ordering::SeqCst);
+                            },
+                            on(table.write_arm()) -> guard => {
+                                let mut guard = guard.unwrap();
+                                let seen = *guard;
+                                silken::yield_now();
+                                *guard = seen + 1;
+                                by_table.fetch_add(1, Ordering::SeqCst);
+                            },
+                            on(table.read_arm()) -> guard => drop(guard.unwrap()),
+                            recv(noises) -> _ => {},
+                            default(Duration::from_micros(20)) => {},
+                        }
+                        let _ = noise.send(());
+                    }
+                });
+            }
+        });
+        assert_eq!(*mutex.lock().unwrap(), by_mutex.into_inner());
+        assert_eq!(*table.read().unwrap(), by_table.into_inner());
     });
 }

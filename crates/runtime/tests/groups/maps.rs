@@ -1,6 +1,7 @@
 //! `par_map` and `spawn_blocking`.
 
 use super::{FAR, on_all};
+use silken::sync::Barrier;
 use silken::{Elapsed, par_map, spawn_blocking, timeout};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,15 +23,23 @@ fn results_keep_the_order() {
 #[test]
 fn no_more_than_asked_for_run_at_once_and_no_item_is_taken_before() {
     on_all(|| {
-        let (running, most, taken) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let counters = || AtomicUsize::new(0);
+        let (running, most, taken, done) = (counters(), counters(), counters(), counters());
+        let first_four = Barrier::new(4);
         let items = (0..40).inspect(|_| {
             taken.fetch_add(1, Ordering::SeqCst);
         });
         par_map(4, items, |item| {
             most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            assert!(taken.load(Ordering::SeqCst) <= item + 4);
+            if item < 4 {
+                first_four.wait();
+            }
+            // In this order: `done` may grow in between.
+            let taken = taken.load(Ordering::SeqCst);
+            assert!(taken <= done.load(Ordering::SeqCst) + 4);
             silken::sleep(Duration::from_micros(100));
             running.fetch_sub(1, Ordering::SeqCst);
+            done.fetch_add(1, Ordering::SeqCst);
         });
         assert_eq!(most.into_inner(), 4);
     });

@@ -64,7 +64,7 @@ use std::time::Duration;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no arm of a select!",
     label = "no arm",
-    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, and the `recv_arm()` of a oneshot, a broadcast or a watch",
+    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, the `recv_arm()` of a oneshot, a broadcast or a watch, and the arms of `sync`: `lock_arm()`, `acquire_arm()` and more",
     note = "a channel is received from by `recv(receiver)`, and sent to by `send(sender, message)`"
 )]
 #[doc(hidden)]
@@ -96,7 +96,7 @@ pub unsafe trait Arm {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no arm of a select!",
     label = "no arm",
-    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, and the `recv_arm()` of a oneshot, a broadcast or a watch",
+    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, the `recv_arm()` of a oneshot, a broadcast or a watch, and the arms of `sync`: `lock_arm()`, `acquire_arm()` and more",
     note = "a channel is received from by `recv(receiver)`, and sent to by `send(sender, message)`"
 )]
 #[doc(hidden)]

@@ -1,0 +1,135 @@
+//! A lock as a part of a select: taken for an arm, and given back if the select chooses another.
+//!
+//! Whoever lets go of a lock grants it to an arm that is first in the queue: the lock stays taken, for the arm. So no
+//! wake is spent on an arm that would not use it, and [`Taking`] need only know whether it holds the lock. If the select has chosen another
+//! arm, the drop lets go, and the next in the queue gets it.
+
+use super::mutex::{Mutex, MutexGuard};
+use super::raw_mutex::RawMutex;
+use super::raw_rwlock::{Reads, Writes};
+use super::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use super::wait_queue::Waiter;
+use crate::coroutine::WaitCell;
+use std::cell::Cell;
+use std::sync::LockResult;
+
+/// One way of taking a raw lock.
+///
+/// # Safety
+/// What [`try_take`](Self::try_take) and [`unlist`](Self::unlist) say that the caller holds is the caller's until it calls [`release`](Self::release) (S2).
+pub(crate) unsafe trait Take {
+    fn try_take(&self) -> bool;
+
+    /// Lists a waiter, unless the lock may be had now.
+    ///
+    /// # Safety
+    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    unsafe fn list(&self, waiter: &Waiter, cell: &WaitCell) -> bool;
+
+    /// Takes the waiter out; tells whether it was granted the lock.
+    fn unlist(&self, waiter: &Waiter) -> bool;
+
+    /// # Safety
+    /// The caller holds the lock, in this way (S2).
+    unsafe fn release(&self);
+
+    /// What the waiter says to those who let go.
+    fn tag(&self) -> u64;
+}
+
+/// A lock on its way to an arm.
+pub(crate) struct Taking<L: Take> {
+    lock: L,
+    waiter: Waiter,
+    listed: Cell<bool>,
+    held: Cell<bool>,
+}
+
+impl<L: Take> Taking<L> {
+    pub(super) fn of(lock: L) -> Self {
+        Self {
+            waiter: Waiter::new(lock.tag()),
+            lock,
+            listed: Cell::new(false),
+            held: Cell::new(false),
+        }
+    }
+
+    /// Whether the arm holds the lock now.
+    pub(crate) fn is_held(&self) -> bool {
+        if !self.held.get() {
+            self.held.set(self.lock.try_take());
+        }
+        self.held.get()
+    }
+
+    /// Makes those who let go settle the cell; `false` if the lock may be had now.
+    ///
+    /// # Safety
+    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
+        // SAFETY: S8: the caller's contract.
+        self.listed.set(unsafe { self.lock.list(&self.waiter, cell) });
+        self.listed.get()
+    }
+
+    pub(crate) fn unlist(&self) {
+        if self.listed.replace(false) && self.lock.unlist(&self.waiter) {
+            self.held.set(true);
+        }
+    }
+
+    /// Passes the lock, which is held, to a guard.
+    fn give_away(&self) {
+        assert!(self.held.replace(false), "a lock's arm was chosen without the lock");
+    }
+}
+
+impl<L: Take> Drop for Taking<L> {
+    fn drop(&mut self) {
+        if self.held.get() {
+            // SAFETY: S2: held, and not given away.
+            unsafe { self.lock.release() };
+        }
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    pub(crate) fn taking(&self) -> Taking<&RawMutex> {
+        Taking::of(self.raw())
+    }
+
+    /// The guard of what an arm of this mutex holds.
+    pub(crate) fn guard_of(&self, taking: Taking<&RawMutex>) -> LockResult<MutexGuard<'_, T>> {
+        assert!(std::ptr::eq(taking.lock, self.raw()));
+        taking.give_away();
+        // SAFETY: S2: it was held, and the guard has it now.
+        unsafe { self.guard() }
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
+    pub(crate) fn taking_to_read(&self) -> Taking<Reads<'_>> {
+        Taking::of(Reads(self.raw()))
+    }
+
+    pub(crate) fn taking_to_write(&self) -> Taking<Writes<'_>> {
+        Taking::of(Writes(self.raw()))
+    }
+
+    /// The guard of what an arm of this lock holds.
+    pub(crate) fn read_guard_of(&self, taking: Taking<Reads<'_>>) -> LockResult<RwLockReadGuard<'_, T>> {
+        assert!(std::ptr::eq(taking.lock.0, self.raw()));
+        taking.give_away();
+        // SAFETY: S2: it was held, and the guard has it now.
+        unsafe { self.read_guard() }
+    }
+
+    /// The guard of what an arm of this lock holds.
+    pub(crate) fn write_guard_of(&self, taking: Taking<Writes<'_>>) -> LockResult<RwLockWriteGuard<'_, T>> {
+        assert!(std::ptr::eq(taking.lock.0, self.raw()));
+        taking.give_away();
+        // SAFETY: S2: it was held, and the guard has it now.
+        unsafe { self.write_guard() }
+    }
+}
