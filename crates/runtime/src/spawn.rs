@@ -209,21 +209,27 @@ impl Builder {
         self
     }
 
-    fn request(self, site: &'static Location<'static>) -> io::Result<SpawnRequest> {
-        if self.name.as_ref().is_some_and(|name| name.contains('\0')) {
-            return Err(io::Error::new(
+    /// What the operating system and std refuse in a thread's name.
+    #[inline]
+    fn check(&self) -> io::Result<()> {
+        match &self.name {
+            Some(name) if name.contains('\0') => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "a NUL in the name of a coroutine",
-            ));
+            )),
+            _ => Ok(()),
         }
-        Ok(SpawnRequest {
+    }
+
+    fn request(self, site: &'static Location<'static>) -> SpawnRequest {
+        SpawnRequest {
             name: self.name.map(Into::into),
             stack_bytes: self.stack_bytes,
             light: self.light,
             priority: self.priority.clamp(i16::MIN.into(), i16::MAX.into()) as i16,
             site: Some(site),
             ..SpawnRequest::default()
-        })
+        }
     }
 
     /// Makes the coroutine.
@@ -240,8 +246,8 @@ impl Builder {
         T: Send + 'static,
     {
         let site = Location::caller();
-        let request = self.request(site)?;
-        ambient().and_then(|scheduler| spawn_on(scheduler, request, body))
+        self.check()?;
+        ambient().and_then(|scheduler| spawn_on(scheduler, self.request(site), body))
     }
 
     /// Makes the coroutine a child of a [`scope`](crate::scope()).
@@ -259,7 +265,8 @@ impl Builder {
         T: Send + 'scope,
     {
         let site = Location::caller();
-        scope.spawn_request(self.request(site)?, body)
+        self.check()?;
+        scope.spawn_request(self.request(site), body)
     }
 }
 

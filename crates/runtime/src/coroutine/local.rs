@@ -345,8 +345,14 @@ impl Core {
         map.std_thread = Some(thread);
     }
 
-    /// What the starting coroutine is to be for std.
+    /// Whether there is a map: of a coroutine that starts, whether it has inherited something.
     #[inline(always)]
+    pub(crate) fn has_values(&self) -> bool {
+        // SAFETY: S1: the running coroutine owns the field.
+        unsafe { &*self.locals.get() }.is_some()
+    }
+
+    /// What the starting coroutine is to be for std.
     pub(crate) fn take_std_thread(&self) -> Option<StdThread> {
         // SAFETY: S1: the running coroutine owns the field.
         unsafe { &mut *self.locals.get() }.as_mut()?.std_thread.take()

@@ -47,6 +47,15 @@ pub(super) fn finish(core: &Core) {
 /// Runs the closure, as a thread of std's if the coroutine is to be one.
 #[inline(always)]
 pub(super) fn run_body(core: &'static Core) {
+    if core.has_values() {
+        return run_body_with_values(core);
+    }
+    run_closure(core);
+}
+
+#[cold]
+#[inline(never)]
+fn run_body_with_values(core: &'static Core) {
     match core.take_std_thread() {
         None => run_closure(core),
         Some(thread) => thread.run(&|| run_closure(core)),

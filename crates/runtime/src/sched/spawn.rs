@@ -51,25 +51,22 @@ pub(crate) struct SpawnRequest {
     pub(crate) borrows: bool,
     /// The smaller, the more urgent; recorded for reports.
     pub(crate) priority: i16,
-    /// What std makes for it; see `coroutine/std_thread.rs`.
-    pub(crate) std_thread: Option<StdThread>,
 }
 
 impl SpawnRequest {
-    /// Has std make a thread for the coroutine to be, if it is to have a name or inherits. Outside of critical sections: spawn hooks are user code.
+    /// Has std make the thread that the coroutine is to be, if it is to have a name or inherits. Outside of critical sections: spawn hooks are user code.
     #[inline(always)]
-    fn with_std_thread(mut self, scheduler: &Scheduler) -> Self {
-        if self.name.is_some() || inherits_always() {
-            self.make_std_thread(scheduler);
+    fn std_thread(&self, scheduler: &Scheduler) -> Option<StdThread> {
+        if self.name.is_none() && !inherits_always() {
+            return None;
         }
-        self
+        self.make_std_thread(scheduler)
     }
 
     #[cold]
-    fn make_std_thread(&mut self, scheduler: &Scheduler) {
-        if matches!(scheduler.kind_of(self.light), Ok(Kind::Isolated)) {
-            self.std_thread = StdThread::make(self.name.as_deref());
-        }
+    fn make_std_thread(&self, scheduler: &Scheduler) -> Option<StdThread> {
+        let is_isolated = matches!(scheduler.kind_of(self.light), Ok(Kind::Isolated));
+        is_isolated.then(|| StdThread::make(self.name.as_deref())).flatten()
     }
 }
 
@@ -84,7 +81,7 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     request: SpawnRequest,
     body: F,
 ) -> Result<CoreRef, SpawnError> {
-    let request = request.with_std_thread(scheduler);
+    let std_thread = request.std_thread(scheduler);
     let critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
     let made = match make(scheduler, worker, request) {
@@ -96,6 +93,7 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
             return Err(error);
         }
     };
+    made.will_be(std_thread);
     // SAFETY: S1: the bounds are the caller's.
     let (handle, ready) = unsafe { made.with_body(body) };
     match worker {
@@ -123,18 +121,16 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
         site: Some(site),
         ..SpawnRequest::default()
     };
-    let mut with_threads = Vec::new();
-    if inherits_always() {
-        with_threads.extend((0..count).map(|_| request().with_std_thread(scheduler)));
-    }
+    // Outside of the critical section, as in `spawn`.
+    let mut std_threads: Vec<_> = (0..count).map_while(|_| request().std_thread(scheduler)).collect();
     let _critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
     let mut outcome = Ok(());
     bodies.reverse();
     while let Some(body) = bodies.pop() {
-        let request = with_threads.pop().unwrap_or_else(request);
-        match make(scheduler, worker, request) {
+        match make(scheduler, worker, request()) {
             Ok(fresh) => {
+                fresh.will_be(std_threads.pop());
                 // SAFETY: S1: the bounds are the caller's.
                 let (handle, ready) = unsafe { fresh.with_body(body) };
                 made.push(handle);
@@ -162,6 +158,15 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
 struct Made(NonNull<Core>);
 
 impl Made {
+    /// What it is to be for std.
+    #[inline(always)]
+    fn will_be(&self, std_thread: Option<StdThread>) {
+        if let Some(std_thread) = std_thread {
+            // SAFETY: S2: cores are type-stable, and this one is ours.
+            unsafe { self.0.as_ref() }.will_be(std_thread);
+        }
+    }
+
     /// Gives it its body, and makes a handle and the duty to queue it.
     ///
     /// # Safety
@@ -264,8 +269,5 @@ fn begin(
     core.set_id(id);
     core.lifecycle.begin(2);
     pass_values_on(core);
-    if let Some(thread) = request.std_thread {
-        core.will_be(thread);
-    }
     pooled
 }
