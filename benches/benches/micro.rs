@@ -1,7 +1,7 @@
 //! Micro-benchmarks of silken in one process, for work on silken itself: quick to run, comparable only with themselves.
 //!
-//! Each iteration starts a runtime and does a fixed number of operations in it, large enough that the start disappears; divan divides
-//! by that number (`item/s`). Comparisons with floors and peers are the business of the `bench` program.
+//! Each iteration starts a runtime and does a fixed number of operations in it, large enough that the start disappears;
+//! divan divides by that number (`item/s`). Comparisons with floors and peers are the business of the `bench` program.
 //!
 //! Run: `cargo bench -p silken-benches --features silken-side`.
 

@@ -1,7 +1,8 @@
 //! All figures: what is measured, by whom, and what silken aims for.
 //!
-//! The first contestant that is not silken is the base of the ratios: the floor where there is one, else the peer that is closest in
-//! kind. A child finds its measurement here by the two names on its command line, so this table is the only list.
+//! The first contestant that is not silken is the base of the ratios: the floor where there is one, else the peer that
+//! is closest in kind. A child finds its measurement here by the two names on its command line, so this table is the
+//! only list.
 
 use crate::figure::{Contestant, Figure, Goal, Subject};
 use crate::floors::{self, identity, switch, threads};

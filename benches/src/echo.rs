@@ -1,7 +1,7 @@
 //! One echo measurement: a server child on CPU 0, a load generator child on CPU 1, both fresh.
 //!
-//! The server says its port on standard output and then serves until it is killed: a server that ended by itself would have to be
-//! told when, and that message would be part of what is measured.
+//! The server says its port on standard output and then serves until it is killed: a server that ended by itself would
+//! have to be told when, and that message would be part of what is measured.
 
 use crate::figure::{Contestant, Figure, Options, Sample, parse_sample};
 use std::io::{BufRead, BufReader, Write};

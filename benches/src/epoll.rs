@@ -1,7 +1,9 @@
-//! The four system calls of a readiness loop, as thin as they can be: shared by the raw echo server and by the load generator.
+//! The four system calls of a readiness loop, as thin as they can be: shared by the raw echo server and by the load
+//! generator.
 //!
-//! Edge-triggered: a descriptor is registered once, and reported again only after new data came. A reader with a buffer larger than
-//! the message knows from a short read that the socket is drained (epoll(7)), so a request costs one recv and one send.
+//! Edge-triggered: a descriptor is registered once, and reported again only after new data came. A reader with a buffer
+//! larger than the message knows from a short read that the socket is drained (epoll(7)), so a request costs one recv
+//! and one send.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};

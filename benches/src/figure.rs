@@ -1,8 +1,8 @@
 //! A figure, the child processes that measure it, and the line that reports it.
 //!
-//! The protocol between parent and child is text on the child's standard output: one `key value` pair a line, the first being the
-//! figure itself, the others its companions (percentiles, throughput). A child that fails, or that its alarm ends, gives no sample;
-//! the figure then says `failed` for that contestant instead of hiding it.
+//! The protocol between parent and child is text on the child's standard output: one `key value` pair a line, the first
+//! being the figure itself, the others its companions (percentiles, throughput). A child that fails, or that its alarm
+//! ends, gives no sample; the figure then says `failed` for that contestant instead of hiding it.
 
 use crate::{catalogue, echo, machine};
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ const DISTURBED_PERCENT_MIN: f64 = 5.0;
 /// Spread over the rounds from which a line shows it.
 const SPREAD_PERCENT_MIN: f64 = 2.0;
 
-/// What one child measured: pairs in the order of printing, the figure first. Companions whose key ends in `_max` are reduced
-/// over the rounds to their maximum, all else to the median.
+/// What one child measured: pairs in the order of printing, the figure first. Companions whose key ends in `_max` are
+/// reduced over the rounds to their maximum, all else to the median.
 pub type Sample = Vec<(String, f64)>;
 
 /// A sample of the figure alone.

@@ -1,4 +1,5 @@
-//! Latencies in logarithmic buckets with 64 steps to each doubling: at most 1.6 % wide, fixed memory, no allocation while counting.
+//! Latencies in logarithmic buckets with 64 steps to each doubling: at most 1.6 % wide, fixed memory, no allocation
+//! while counting.
 
 const STEPS_LOG2: u32 = 6;
 const STEPS: usize = 1 << STEPS_LOG2;

@@ -1,11 +1,13 @@
-//! The load generator: N connections, each with one request outstanding (a closed loop), every reply compared with its request.
+//! The load generator: N connections, each with one request outstanding (a closed loop), every reply compared with its
+//! request.
 //!
-//! A request is 64 bytes that name the connection and count up, so a reply that belongs to another connection or comes twice is an
-//! error and not a sample. The window opens after a warm-up and is bounded by the clock; at both of its ends the generator reads the
-//! server's CPU clock, and the figure is the difference over the replies counted between.
+//! A request is 64 bytes that name the connection and count up, so a reply that belongs to another connection or comes
+//! twice is an error and not a sample. The window opens after a warm-up and is bounded by the clock; at both of its
+//! ends the generator reads the server's CPU clock, and the figure is the difference over the replies counted between.
 //!
-//! A closed loop hides a connection that is never served, since it records nothing. So the ages of the requests still outstanding at
-//! the end are recorded too when they exceed the median, and connections without any reply in the window are counted.
+//! A closed loop hides a connection that is never served, since it records nothing. So the ages of the requests still
+//! outstanding at the end are recorded too when they exceed the median, and connections without any reply in the window
+//! are counted.
 
 use crate::echo::{BUFFER_BYTES, MESSAGE_BYTES};
 use crate::epoll::{self, Epoll};
@@ -19,7 +21,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const WARM_UP: Duration = Duration::from_millis(500);
-/// Connections opened between two proofs that the server has accepted them all: below the smallest listen backlog in use (128).
+/// Connections opened between two proofs that the server has accepted them all: below the smallest listen backlog in
+/// use (128).
 const CONNECT_BATCH: usize = 64;
 
 /// Entry of the child: port, server process, connections, window in milliseconds.

@@ -1,8 +1,8 @@
 //! What the measurements ask of the machine: pinning, limits, counters of the process, a repeatable source of numbers.
 //!
-//! CPU seconds of the echo server are read by the load generator, through the server's process CPU clock (clock_getcpuclockid(3)):
-//! the same quantity as user plus system time of getrusage, in nanoseconds, and the two ends of the window are the load
-//! generator's own, so that no message has to tell the server when the window begins.
+//! CPU seconds of the echo server are read by the load generator, through the server's process CPU clock
+//! (clock_getcpuclockid(3)): the same quantity as user plus system time of getrusage, in nanoseconds, and the two ends
+//! of the window are the load generator's own, so that no message has to tell the server when the window begins.
 
 use std::collections::HashMap;
 use std::fs;
@@ -153,7 +153,8 @@ pub fn voluntary_switches() -> HashMap<String, u64> {
     counted.collect()
 }
 
-/// Lets the caller, an ordinary thread, watch the others for two seconds after a moment to settle; how often they went to sleep.
+/// Lets the caller, an ordinary thread, watch the others for two seconds after a moment to settle; how often they went
+/// to sleep.
 pub fn watch_idle() -> f64 {
     std::thread::sleep(std::time::Duration::from_millis(300));
     let before = voluntary_switches();
@@ -173,7 +174,8 @@ pub fn ns_per_operation(operations: usize, mut work: impl FnMut(usize)) -> f64 {
     begin.elapsed().as_nanos() as f64 / operations as f64
 }
 
-/// The `index`-th number of a fixed sequence (Steele, Lea and Flood: SplitMix, OOPSLA 2014), the same for each contestant.
+/// The `index`-th number of a fixed sequence (Steele, Lea and Flood: SplitMix, OOPSLA 2014), the same for each
+/// contestant.
 pub fn scattered(index: usize) -> u64 {
     let mut bits = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

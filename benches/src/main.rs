@@ -1,16 +1,18 @@
 //! `bench`: one line per figure, with the floor or the peers measured in the same run.
 //!
-//! A *figure* is one number about one behaviour (a yield, a spawn and join, an echoed request). A *contestant* is a program that
-//! produces it: silken, a *floor* (what the machine itself costs, below which nobody can go) or a *peer* (another runtime).
-//! A *round* runs every contestant of a figure once, in order; the figure is the median over the rounds.
+//! A *figure* is one number about one behaviour (a yield, a spawn and join, an echoed request). A *contestant* is a
+//! program that produces it: silken, a *floor* (what the machine itself costs, below which nobody can go) or a *peer*
+//! (another runtime). A *round* runs every contestant of a figure once, in order; the figure is the median over the
+//! rounds.
 //!
-//! Two rules keep the comparison honest. Rounds interleave the contestants (A B C A B C …), because the clock of a shared machine
-//! drifts by more over a minute than many of the differences we look for: measured one after the other, A and B would be compared
-//! across that drift. And each measurement is a fresh child process, because a runtime leaves threads, grown arenas and warmed
-//! caches behind; the child is pinned to one CPU where the figure speaks of one worker.
+//! Two rules keep the comparison honest. Rounds interleave the contestants (A B C A B C …), because the clock of a
+//! shared machine drifts by more over a minute than many of the differences we look for: measured one after the other,
+//! A and B would be compared across that drift. And each measurement is a fresh child process, because a runtime leaves
+//! threads, grown arenas and warmed caches behind; the child is pinned to one CPU where the figure speaks of one
+//! worker.
 //!
-//! Rejected: one process for all with warm-up loops (whoever ran last saw the heap of whoever ran first), and minima instead of
-//! medians (a minimum rewards a contestant that is erratic).
+//! Rejected: one process for all with warm-up loops (whoever ran last saw the heap of whoever ran first), and minima
+//! instead of medians (a minimum rewards a contestant that is erratic).
 //!
 //! Usage: `bench [--quick] [--list] [--samples] [--coroutines N] [name…]`; a name selects the figures that contain it.
 

@@ -6,10 +6,10 @@
 //! silken itself offers to wait for (channels, select, tickers, locks …), which has to work on OS threads as well. A
 //! *kind* names an executor and its size.
 //!
-//! Protocol: [`for_each_case`] and [`for_each_own_case`] are the table. [`suite`] turns it into a `#[test]` per case for
-//! a kind and leaves out what the kind does not promise (a light coroutine shares its worker's thread-locals, so
-//! `identity` cases are not generated for it). [`harness::run`] runs one case at a time, under a watchdog: a lost wake-up
-//! is a hang, and a hang must end with the name of the case.
+//! Protocol: [`for_each_case`] and [`for_each_own_case`] are the table. [`suite`] turns it into a `#[test]` per case
+//! for a kind and leaves out what the kind does not promise (a light coroutine shares its worker's thread-locals, so
+//! `identity` cases are not generated for it). [`harness::run`] runs one case at a time, under a watchdog: a lost
+//! wake-up is a hang, and a hang must end with the name of the case.
 //!
 //! Rejected: a custom harness that loops over the table. It would hide the number of cases from `cargo test` and its
 //! filters.

@@ -1,6 +1,6 @@
 //! The table of cases about what silken itself offers to wait for: channels, select, timers, locks, cancellation and
-//! scopes. Its lines are as those of `table.rs`. Nearly all are `any`: these types work for light coroutines, which share
-//! their worker's thread-locals, and for OS threads as well; those about being cancelled are for coroutines.
+//! scopes. Its lines are as those of `table.rs`. Nearly all are `any`: these types work for light coroutines, which
+//! share their worker's thread-locals, and for OS threads as well; those about being cancelled are for coroutines.
 
 /// Calls `$callback` with `$args` and the table of silken's own.
 #[macro_export]

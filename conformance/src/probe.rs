@@ -1,4 +1,5 @@
-//! What the cases about silken's own types look through: values whose drops are counted, and coroutines that can be cancelled.
+//! What the cases about silken's own types look through: values whose drops are counted, and coroutines that can be
+//! cancelled.
 
 use crate::{Executor, Kind};
 use std::sync::Arc;

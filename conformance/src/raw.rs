@@ -114,7 +114,8 @@ pub fn close(fd: RawFd) -> io::Result<()> {
     check_int(unsafe { libc::close(fd) }).map(drop)
 }
 
-/// fork(2): the child runs `body`, which makes async-signal-safe calls only, and leaves. Returns whether it came to its end.
+/// fork(2): the child runs `body`, which makes async-signal-safe calls only, and leaves. Returns whether it came to its
+/// end.
 pub fn fork(body: impl FnOnce()) -> io::Result<bool> {
     // SAFETY: S7: the caller's body keeps to what a child of a process with threads may do.
     let pid = unsafe { libc::fork() };
@@ -198,7 +199,8 @@ pub fn ppoll(fds: &mut [libc::pollfd], timeout: Duration) -> io::Result<usize> {
     check_int(unsafe { libc::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, &timeout, ptr::null()) })
 }
 
-/// select(2) for one descriptor's readability, with a set as long as the descriptor needs: libc's own ends at FD_SETSIZE.
+/// select(2) for one descriptor's readability, with a set as long as the descriptor needs: libc's own ends at
+/// FD_SETSIZE.
 pub fn select_readable(fd: RawFd, timeout: Duration) -> io::Result<usize> {
     let mut timeout = libc::timeval {
         tv_sec: timeout.as_secs() as libc::time_t,
@@ -207,7 +209,8 @@ pub fn select_readable(fd: RawFd, timeout: Duration) -> io::Result<usize> {
     let number = fd as usize;
     let mut set = vec![0u64; (number / 64 + 1).max(libc::FD_SETSIZE / 64)];
     set[number / 64] |= 1 << (number % 64);
-    // SAFETY: S5: set and timeout are lent for the call, and the set holds the bit of every descriptor up to `fd`; null sets are ignored.
+    // SAFETY: S5: set and timeout are lent for the call, and the set holds the bit of every descriptor up to `fd`; null
+    // sets are ignored.
     check_int(unsafe {
         libc::select(
             fd + 1,
@@ -362,7 +365,8 @@ pub fn futex_cmp_requeue(
     check(unsafe { libc::syscall(libc::SYS_futex, from.as_ptr(), op, wake, requeue, to.as_ptr(), expected) } as isize)
 }
 
-/// futex(2) through libc's `syscall` with addresses that may be anything: the word, the timeout (or second count), the second word.
+/// futex(2) through libc's `syscall` with addresses that may be anything: the word, the timeout (or second count), the
+/// second word.
 pub fn futex_at(word: usize, op: c_int, value: u32, third: usize, second: usize, value3: u32) -> io::Result<usize> {
     // SAFETY: S7: the call checks its addresses; that is what the cases are about.
     check(unsafe { libc::syscall(libc::SYS_futex, word, op, value, third, second, value3) } as isize)

@@ -1,10 +1,12 @@
 //! What must balance: tokens, which are the messages, and the flows they take.
 //!
-//! A [`Token`] cannot be copied by safe code, so one that is received twice shows as an end too many, and one that is lost as an end too few. Numbers alone
-//! could hide one of each, so the sums of the tokens' own numbers are kept beside them.
+//! A [`Token`] cannot be copied by safe code, so one that is received twice shows as an end too many, and one that is
+//! lost as an end too few. Numbers alone could hide one of each, so the sums of the tokens' own numbers are kept beside
+//! them.
 //!
-//! A [`Flow`] is one channel's book. A send that said Ok is entered, so is a receive. There is no blocking point between an operation and its entry, so
-//! cancellation cannot fall in between: whatever was interrupted, at the end both sides must be equal, with what is still in the channel.
+//! A [`Flow`] is one channel's book. A send that said Ok is entered, so is a receive. There is no blocking point
+//! between an operation and its entry, so cancellation cannot fall in between: whatever was interrupted, at the end
+//! both sides must be equal, with what is still in the channel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

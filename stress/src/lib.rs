@@ -1,4 +1,5 @@
-//! Coroutines in every kind of wait, cancelled and timed out at random moments: nothing may be lost, and nothing left behind.
+//! Coroutines in every kind of wait, cancelled and timed out at random moments: nothing may be lost, and nothing left
+//! behind.
 //!
 //! | file | answers |
 //! |---|---|

@@ -1,5 +1,5 @@
-//! `stress [--seconds 60] [--seed N] [--coroutines 100000] [--workers N] [--light] [kind…]`: rounds until the time is up. Exit status 1 when something did not
-//! hold; the seed is printed first and last.
+//! `stress [--seconds 60] [--seed N] [--coroutines 100000] [--workers N] [--light] [kind…]`: rounds until the time is
+//! up. Exit status 1 when something did not hold; the seed is printed first and last.
 
 use silken_stress::{Options, run};
 use std::process::ExitCode;

@@ -1,6 +1,8 @@
-//! What a round does, all of it drawn from the seed: how many coroutines wait for what, and what hits each of them when.
+//! What a round does, all of it drawn from the seed: how many coroutines wait for what, and what hits each of them
+//! when.
 //!
-//! The plan is the same for the same seed and round; the interleaving is the machine's. So a failure's seed replays its plan, often enough its race.
+//! The plan is the same for the same seed and round; the interleaving is the machine's. So a failure's seed replays its
+//! plan, often enough its race.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! One round: waves of coroutines that wait, those who interrupt them, the release, and the reckoning.
 //!
-//! In a *still* round everybody waits before anything happens; what would let them go on earlier waits for a gate. Then they are hit, before the gate opens
-//! or while it does. In the others the hits fall while the waves still begin. A target's station is stirred around some of the hits, so that a
-//! wake and a cancellation meet; deadlines fall where they fall.
+//! In a *still* round everybody waits before anything happens; what would let them go on earlier waits for a gate. Then
+//! they are hit, before the gate opens or while it does. In the others the hits fall while the waves still begin. A
+//! target's station is stirred around some of the hits, so that a wake and a cancellation meet; deadlines fall where
+//! they fall.
 
 use crate::ledger::Ledger;
 use crate::plan::{Bounds, Hit, Plan, Rng, Station};
@@ -300,8 +301,9 @@ impl Round<'_> {
     }
 }
 
-/// Uses as much stack as any wait and its unwinding do. Stacks keep the memory that was touched, and which stack meets the deepest wait is chance: the process
-/// would grow slowly, to a limit, for hundreds of rounds, and a leak could hide in that.
+/// Uses as much stack as any wait and its unwinding do. Stacks keep the memory that was touched, and which stack meets
+/// the deepest wait is chance: the process would grow slowly, to a limit, for hundreds of rounds, and a leak could hide
+/// in that.
 #[inline(never)]
 fn use_stack() {
     const BYTES: usize = 12 * 1024;

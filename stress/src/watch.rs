@@ -1,7 +1,8 @@
 //! What is looked at from outside: the process's memory and descriptors, and whether the rounds go on.
 //!
-//! Memory is compared between quarters of the run, since the pools fill up in the first rounds and never shrink below what a round needs at once: the last
-//! quarter may not need more than the second, but for an allowance of what malloc keeps. Descriptors must be as many after each round.
+//! Memory is compared between quarters of the run, since the pools fill up in the first rounds and never shrink below
+//! what a round needs at once: the last quarter may not need more than the second, but for an allowance of what malloc
+//! keeps. Descriptors must be as many after each round.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

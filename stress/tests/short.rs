@@ -1,4 +1,5 @@
-//! The rounds of the stress program, few and small: each takes about a second. One at a time, since they measure the process's memory.
+//! The rounds of the stress program, few and small: each takes about a second. One at a time, since they measure the
+//! process's memory.
 
 use silken_stress::{Options, run};
 use std::sync::Mutex;

@@ -63,7 +63,8 @@ const RELEASE_TESTS: &[&str] = &[
     "silken-conformance",
 ];
 const LOOM: &[&str] = &["test", "-p", "silken", "--profile", PROFILE, "--lib", "loom"];
-/// What unwinds, with the optimisation of the release profile, which every other leg goes without: it sees declarations of all crates at a time.
+/// What unwinds, with the optimisation of the release profile, which every other leg goes without: it sees declarations
+/// of all crates at a time.
 const LTO: &[&str] = &["test", "-p", "silken", "--release", "--test", "cancel"];
 /// Deep enough for every bug that the literature on bounded search reports, shallow enough for each commit.
 const LOOM_PREEMPTIONS_MAX: &str = "2";

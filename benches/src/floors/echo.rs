@@ -33,8 +33,8 @@ pub fn serve() {
     }
 }
 
-/// Echoes what has come; whether the connection still stands. A reply that the socket cannot take whole ends the connection: with
-/// one request outstanding that cannot happen, and the load generator would report it.
+/// Echoes what has come; whether the connection still stands. A reply that the socket cannot take whole ends the
+/// connection: with one request outstanding that cannot happen, and the load generator would report it.
 #[inline]
 fn echo(fd: i32, buffer: &mut [u8; BUFFER_BYTES]) -> bool {
     loop {

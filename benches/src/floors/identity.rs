@@ -1,7 +1,8 @@
 //! The price of an identity: writing the FS base, alone and between two switches.
 //!
-//! Alone, back to back, each write waits for the one before, so this is its latency; after a switch of stacks a part of that hides
-//! behind the loads of the saved registers. That is why both are printed. x86_64 only, as the instruction is.
+//! Alone, back to back, each write waits for the one before, so this is its latency; after a switch of stacks a part of
+//! that hides behind the loads of the saved registers. That is why both are printed. x86_64 only, as the instruction
+//! is.
 
 use crate::figure::{Options, Sample, sample};
 use crate::machine::ns_per_operation;

@@ -1,4 +1,5 @@
-//! OS threads doing what the coroutines do, with the same std calls: what the promise "a thread to its code" is measured against.
+//! OS threads doing what the coroutines do, with the same std calls: what the promise "a thread to its code" is
+//! measured against.
 
 use crate::figure::{Options, Sample, sample};
 use crate::machine::{ns_per_operation, scattered_sleep};

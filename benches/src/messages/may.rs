@@ -1,5 +1,5 @@
-//! may's channels and read-write lock. Its `select!` spawns a coroutine per arm and cancels the losers, who may have taken a message: it is
-//! not measured, since it does less than the others promise.
+//! may's channels and read-write lock. Its `select!` spawns a coroutine per arm and cancels the losers, who may have
+//! taken a message: it is not measured, since it does less than the others promise.
 
 use super::{CONTENDERS, SIDES, WRITE_EVERY};
 use crate::figure::{Options, Sample, sample};

@@ -8,7 +8,8 @@
 //! * *select*: one sender serves four channels in turn, one receiver selects over them; per message;
 //! * *cancel*: a hundred thousand parked units are cancelled and joined; per unit.
 //!
-//! A contestant without the primitive (tokio has no rendezvous channel, may no bounded one) is absent from that figure, not imitated.
+//! A contestant without the primitive (tokio has no rendezvous channel, may no bounded one) is absent from that figure,
+//! not imitated.
 
 mod may;
 #[cfg(feature = "silken-side")]

@@ -1,6 +1,6 @@
-//! may: the best-known stackful runtime for Rust. Its coroutines move between threads and share the thread-locals of whichever
-//! thread they run on, so it spares the identity that silken pays for. It holds about 32,000 coroutines, which keeps it out of the
-//! figures that need a million.
+//! may: the best-known stackful runtime for Rust. Its coroutines move between threads and share the thread-locals of
+//! whichever thread they run on, so it spares the identity that silken pays for. It holds about 32,000 coroutines,
+//! which keeps it out of the figures that need a million.
 
 use super::SPAWN_BATCH;
 use crate::echo::{BUFFER_BYTES, announce};

@@ -12,7 +12,8 @@ pub const LATENESS_MS_MAX: u64 = 50;
 /// Spawns that are joined together.
 pub const SPAWN_BATCH: usize = 1_000;
 
-/// Reduces latenesses in nanoseconds (negative: woken too early) to the sample of the lateness figure: the median in microseconds.
+/// Reduces latenesses in nanoseconds (negative: woken too early) to the sample of the lateness figure: the median in
+/// microseconds.
 pub fn lateness_sample(mut lateness_ns: Vec<i64>) -> Sample {
     lateness_ns.sort_unstable();
     let quantile_us = |percent: usize| lateness_ns[(lateness_ns.len() - 1) * percent / 100] as f64 / 1e3;

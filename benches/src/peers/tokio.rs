@@ -1,7 +1,8 @@
-//! tokio: on its current-thread scheduler where the figure speaks of one worker, else on its multi-thread scheduler with two.
+//! tokio: on its current-thread scheduler where the figure speaks of one worker, else on its multi-thread scheduler
+//! with two.
 //!
-//! On the multi-thread scheduler the measuring code itself is a task, because a spawn from outside goes through the injection queue
-//! and would show tokio slower than its users see it.
+//! On the multi-thread scheduler the measuring code itself is a task, because a spawn from outside goes through the
+//! injection queue and would show tokio slower than its users see it.
 
 use super::{LATENESS_MS_MAX, SLEEPERS, SPAWN_BATCH, lateness_sample};
 use crate::echo::{BUFFER_BYTES, announce};

@@ -1,4 +1,5 @@
-//! The echo server: nothing here is silken's but the spawn. The listener and the streams are std's and block, each in its coroutine.
+//! The echo server: nothing here is silken's but the spawn. The listener and the streams are std's and block, each in
+//! its coroutine.
 
 use crate::echo::{BUFFER_BYTES, announce};
 use std::io::{Read, Write};

@@ -1,8 +1,8 @@
 //! Yields between two coroutines on one worker, from one call site and from two.
 //!
-//! The sites matter because of the return-address stack of the CPU: two coroutines asleep in the same function return to where the
-//! CPU predicts, from different functions each return is mispredicted. The two functions differ in a constant that the optimizer
-//! cannot see through, else it would merge them into one.
+//! The sites matter because of the return-address stack of the CPU: two coroutines asleep in the same function return
+//! to where the CPU predicts, from different functions each return is mispredicted. The two functions differ in a
+//! constant that the optimizer cannot see through, else it would merge them into one.
 
 use super::{Kind, run};
 use crate::figure::{Options, Sample, sample};

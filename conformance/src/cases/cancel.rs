@@ -170,7 +170,8 @@ pub fn own_cancellation(ex: &dyn Executor) {
     assert_eq!(passed.load(SeqCst), 1);
 }
 
-/// One that is cancelled before it starts does not run, and what its closure owns is dropped; one that has ended has its value.
+/// One that is cancelled before it starts does not run, and what its closure owns is dropped; one that has ended has
+/// its value.
 pub fn before_and_after(ex: &dyn Executor) {
     let tally = Tally::default();
     let units: Vec<_> = (0..20)
@@ -281,7 +282,8 @@ pub fn destructors_may_wait(ex: &dyn Executor) {
     assert_eq!(result.load(SeqCst), 7);
 }
 
-/// Who was cancelled is in no list: the next message goes to the next receiver, and the next receive to the next sender.
+/// Who was cancelled is in no list: the next message goes to the next receiver, and the next receive to the next
+/// sender.
 pub fn no_ghosts(ex: &dyn Executor) {
     for capacity in [0, 1] {
         let (tx, rx) = bounded(capacity);

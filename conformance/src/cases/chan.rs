@@ -1,4 +1,5 @@
-//! silken::channel, bounded, unbounded and rendezvous: order, bounds, both ways to disconnect, and what becomes of each value.
+//! silken::channel, bounded, unbounded and rendezvous: order, bounds, both ways to disconnect, and what becomes of each
+//! value.
 
 use crate::harness::deliberate_panic;
 use crate::probe::{FAR, SHORT, Tally};

@@ -247,8 +247,8 @@ pub fn cmp_requeue(ex: &dyn Executor) {
         0
     );
     let woken = futex_wake(&to, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, c_int::MAX, 0).unwrap();
-    // A wait may end for no reason, says futex(2), so whoever requeues may wake instead of moving. The kernel moves; what
-    // is promised to all is that each was counted once, and that nobody is left behind.
+    // A wait may end for no reason, says futex(2), so whoever requeues may wake instead of moving. The kernel moves;
+    // what is promised to all is that each was counted once, and that nobody is left behind.
     if ex.kind() == Kind::Threads {
         assert_eq!(woken, 8);
     }

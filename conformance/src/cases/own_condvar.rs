@@ -129,7 +129,8 @@ pub fn bounded_buffer(ex: &dyn Executor) {
     assert!((0..200).eq(seen));
 }
 
-/// A notification that meets a limit running out wakes somebody, or finds nobody: a waiter without a limit is not forgotten.
+/// A notification that meets a limit running out wakes somebody, or finds nobody: a waiter without a limit is not
+/// forgotten.
 pub fn timeouts_race_notifications(ex: &dyn Executor) {
     let state = state(0);
     let shared = state.clone();
@@ -165,8 +166,8 @@ pub fn timeouts_race_notifications(ex: &dyn Executor) {
     assert_eq!(join_all(waiters).iter().sum::<i32>(), 80);
 }
 
-/// Coroutines only: a notification that meets a cancellation is used by the cancelled waiter or goes to another, and nobody
-/// is left with a poisoned or a held mutex.
+/// Coroutines only: a notification that meets a cancellation is used by the cancelled waiter or goes to another, and
+/// nobody is left with a poisoned or a held mutex.
 pub fn cancelled_waiter(ex: &dyn Executor) {
     for joins_first in [true, false] {
         let state = state((0, 0));

@@ -1,4 +1,5 @@
-//! Processes from a unit: std::process (wait, output, pipes to a child, kill), children that close what the parent waits for, and ids.
+//! Processes from a unit: std::process (wait, output, pipes to a child, kill), children that close what the parent
+//! waits for, and ids.
 
 use crate::{Executor, join_all, raw};
 use std::io::{Read, Write};
@@ -66,7 +67,8 @@ pub fn kill(ex: &dyn Executor) {
     .join();
 }
 
-/// A unit waits for a socket, a child of another closes its copy and puts another file in its place, data come: the reader has them.
+/// A unit waits for a socket, a child of another closes its copy and puts another file in its place, data come: the
+/// reader has them.
 fn reader_survives(ex: &dyn Executor, child: impl FnOnce(RawFd) + Send + 'static) {
     let (mut near, mut far) = UnixStream::pair().unwrap();
     let fd = far.as_raw_fd();

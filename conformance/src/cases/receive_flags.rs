@@ -331,7 +331,8 @@ pub fn low_water_on_datagrams(ex: &dyn Executor) {
     receiver.join();
 }
 
-/// A mark set through one number holds for another of the same description, and a mark above what fits on a Unix stream ends all the same.
+/// A mark set through one number holds for another of the same description, and a mark above what fits on a Unix stream
+/// ends all the same.
 pub fn low_water_through_a_second_number(ex: &dyn Executor) {
     const MARK: usize = 1_000_000;
     let (one, two) = UnixStream::pair().unwrap();

@@ -87,7 +87,8 @@ pub fn body_panics(ex: &dyn Executor) {
     assert!(outcome.is_err() && ended.load(SeqCst));
 }
 
-/// The panic of a child that nobody joined comes out as the scope's; the others run to their end. One that was joined does not.
+/// The panic of a child that nobody joined comes out as the scope's; the others run to their end. One that was joined
+/// does not.
 pub fn child_panics(ex: &dyn Executor) {
     let count = AtomicUsize::new(0);
     let hub = ex.shared();

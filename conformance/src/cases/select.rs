@@ -287,7 +287,8 @@ pub fn crosswise_rendezvous(ex: &dyn Executor) {
     other.join();
 }
 
-/// Two units select between sending to and receiving from one rendezvous channel: in every round one sends and the other receives.
+/// Two units select between sending to and receiving from one rendezvous channel: in every round one sends and the
+/// other receives.
 pub fn one_channel_against_each_other(ex: &dyn Executor) {
     for capacity in [0, 1] {
         let (tx, rx) = bounded(capacity);

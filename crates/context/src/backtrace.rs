@@ -1,5 +1,5 @@
-//! The C unwinder's walk, which std links: what it gives to know of each frame. For the two who look at frames without leaving them:
-//! [`frames`](crate::frames) and [`unwind`](crate::unwind).
+//! The C unwinder's walk, which std links: what it gives to know of each frame. For the two who look at frames without
+//! leaving them: [`frames`](crate::frames) and [`unwind`](crate::unwind).
 
 use std::ffi::{c_int, c_void};
 

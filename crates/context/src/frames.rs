@@ -1,24 +1,28 @@
-//! What is on an interrupted stack: only Rust of this executable, from the fault to the coroutine's entry, or something else?
+//! What is on an interrupted stack: only Rust of this executable, from the fault to the coroutine's entry, or something
+//! else?
 //!
-//! After an overflow a coroutine never runs again. That is sound only if no frame on its stack holds a lock that the whole process needs. Rust code of the program may hold locks of
-//! the program; a C library may hold its own, and the loader's or malloc's stop everybody. The frame that faulted says little: a callback of
-//! `dl_iterate_phdr` is Rust, and its caller holds the loader's lock. So the whole chain is looked at, in the signal handler.
+//! After an overflow a coroutine never runs again. That is sound only if no frame on its stack holds a lock that the
+//! whole process needs. Rust code of the program may hold locks of the program; a C library may hold its own, and the
+//! loader's or malloc's stop everybody. The frame that faulted says little: a callback of `dl_iterate_phdr` is Rust,
+//! and its caller holds the loader's lock. So the whole chain is looked at, in the signal handler.
 //!
 //! # The walk
-//! `_Unwind_Backtrace` of libgcc_s, which std links, steps from the handler through the signal's frame into the interrupted ones. Frames count from the interrupted
-//! program counter on. The walk ends at the coroutine's entry; if it ends elsewhere (code without unwind tables), or a frame lies outside the stack or not
-//! above the one before it, nothing is known. The last two bound the walk by the stack's size, whatever the tables say. It takes about a microsecond a frame, so some
-//! milliseconds for a default stack.
+//! `_Unwind_Backtrace` of libgcc_s, which std links, steps from the handler through the signal's frame into the
+//! interrupted ones. Frames count from the interrupted program counter on. The walk ends at the coroutine's entry; if
+//! it ends elsewhere (code without unwind tables), or a frame lies outside the stack or not above the one before it,
+//! nothing is known. The last two bound the walk by the stack's size, whatever the tables say. It takes about a
+//! microsecond a frame, so some milliseconds for a default stack.
 //!
 //! # May that be done in a handler?
-//! To find the unwind table of an address, libgcc asks the loader. `_dl_find_object` (glibc 2.35, used by GCC 12 and newer) takes no lock. Older ones use
-//! `dl_iterate_phdr`, which takes the loader's lock, and the interrupted coroutine may be the one that holds it. So [`prepare`] looks whether the library that has
-//! `_Unwind_Backtrace` imports `_dl_find_object`; if not, nothing is known, ever. Programs that register tables of generated code (`__register_frame`) make
-//! GCC 12 take a lock of libgcc's first; it is never held by somebody who waits, except inside libgcc, and a fault there is not walked: the fault's own address is
-//! looked at before the walk.
+//! To find the unwind table of an address, libgcc asks the loader. `_dl_find_object` (glibc 2.35, used by GCC 12 and
+//! newer) takes no lock. Older ones use `dl_iterate_phdr`, which takes the loader's lock, and the interrupted coroutine
+//! may be the one that holds it. So [`prepare`] looks whether the library that has `_Unwind_Backtrace` imports
+//! `_dl_find_object`; if not, nothing is known, ever. Programs that register tables of generated code
+//! (`__register_frame`) make GCC 12 take a lock of libgcc's first; it is never held by somebody who waits, except
+//! inside libgcc, and a fault there is not walked: the fault's own address is looked at before the walk.
 //!
-//! The first call of libgcc sets up tables and lets the loader bind symbols; `prepare` makes one for that reason. The unwinder uses a few KiB of the
-//! alternate stack.
+//! The first call of libgcc sets up tables and lets the loader bind symbols; `prepare` makes one for that reason. The
+//! unwinder uses a few KiB of the alternate stack.
 
 use crate::backtrace::{_Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, Frame, GO_ON, STOP};
 use crate::symbols::{self, BATCH, Owner};
@@ -63,8 +67,8 @@ fn is_lock_free() -> bool {
     })
 }
 
-/// What is on a stack that was interrupted at `program_counter`. `stack` is all of it with its guard. For the handler of the signal that interrupted it;
-/// async-signal-safe after [`prepare`].
+/// What is on a stack that was interrupted at `program_counter`. `stack` is all of it with its guard. For the handler
+/// of the signal that interrupted it; async-signal-safe after [`prepare`].
 pub fn look(program_counter: usize, stack: Range<usize>) -> Frames {
     if !trap::in_executable(program_counter) {
         return Frames::Library;
@@ -193,7 +197,8 @@ fn imports(address: usize, symbol: &[u8]) -> bool {
 /// The names of a module's dynamic symbols.
 ///
 /// # Safety
-/// `dynamic` is the address of the `PT_DYNAMIC` segment of a loaded module with load address `base`, which stays loaded (S7).
+/// `dynamic` is the address of the `PT_DYNAMIC` segment of a loaded module with load address `base`, which stays loaded
+/// (S7).
 unsafe fn dynamic_names(base: usize, dynamic: usize) -> Option<&'static [u8]> {
     const END: usize = 0;
     const NAMES: usize = 5;

@@ -1,10 +1,12 @@
 //! The machine under silken: the context switch, thread-identity blocks and stacks.
 //!
-//! Everything here is verified on hardware, not by a model checker: it names registers, the C library's thread control block and
-//! the memory map. It knows nothing of coroutines, queues or events; the runtime above it decides who runs and when.
+//! Everything here is verified on hardware, not by a model checker: it names registers, the C library's thread control
+//! block and the memory map. It knows nothing of coroutines, queues or events; the runtime above it decides who runs
+//! and when.
 //!
 //! * [`switch`]: leave one stack and continue on another, one file per processor architecture;
-//! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one folder per C library;
+//! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one folder per C
+//!   library;
 //! * [`stack`]: arenas of guarded stacks;
 //! * [`trap`]: what a fault handler may do about a stack that ran into its guard;
 //! * [`frames`]: whose frames lie on an interrupted stack, by the unwind tables and the executable's symbols.

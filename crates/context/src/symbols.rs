@@ -1,7 +1,8 @@
 //! Whose code an address of the executable is: Rust's, or somebody else's that was linked in.
 //!
-//! The linker puts C (a `cc` build script, a static jemalloc or SQLite) between the Rust code of the executable. What tells them apart is the *name* of the
-//! function, in the executable's own symbol table (`.symtab`, which is not loaded with the program). rustc mangles the names of functions:
+//! The linker puts C (a `cc` build script, a static jemalloc or SQLite) between the Rust code of the executable. What
+//! tells them apart is the *name* of the function, in the executable's own symbol table (`.symtab`, which is not loaded
+//! with the program). rustc mangles the names of functions:
 //!
 //! | name | whose |
 //! |---|---|
@@ -10,11 +11,13 @@
 //! | `__rust_…`, `__rdl_…`, `__rg_…` | made by rustc: `__rust_try` is in the chain of every caught panic |
 //! | anything else, also a `#[no_mangle]` function of Rust | not known to be Rust |
 //!
-//! The question is asked in a signal handler, so nothing here locks, allocates or panics. The file is mapped when the runtime starts and read when it is asked:
-//! a linear pass over the symbols for a batch of addresses, some milliseconds in a large program, on the way from a stack overflow. An address must
-//! lie in a function of Rust and in none that is not (a linker may fold equal functions into one).
+//! The question is asked in a signal handler, so nothing here locks, allocates or panics. The file is mapped when the
+//! runtime starts and read when it is asked: a linear pass over the symbols for a batch of addresses, some milliseconds
+//! in a large program, on the way from a stack overflow. An address must lie in a function of Rust and in none that is
+//! not (a linker may fold equal functions into one).
 //!
-//! What it cannot tell: C that was inlined into Rust functions by link-time optimisation across languages. Without `.symtab` (`strip = true`) it says so.
+//! What it cannot tell: C that was inlined into Rust functions by link-time optimisation across languages. Without
+//! `.symtab` (`strip = true`) it says so.
 
 use std::fs::File;
 use std::ops::Range;
@@ -34,7 +37,8 @@ struct Table {
 /// `None` inside: it cannot be had.
 static TABLE: OnceLock<Option<Table>> = OnceLock::new();
 
-/// Maps the executable's file. `load_base` is what the loader added to the addresses in the file. Not for signal handlers.
+/// Maps the executable's file. `load_base` is what the loader added to the addresses in the file. Not for signal
+/// handlers.
 pub(crate) fn prepare(load_base: usize) {
     TABLE.get_or_init(|| {
         let (symbols, names) = tables(map_executable()?)?;

@@ -1,13 +1,15 @@
 //! What a fault handler needs of the interrupted execution: where it was, and how to make it go on elsewhere.
 //!
-//! A stack that has run into its guard cannot be used for one more call, and cannot be unwound. The handler, which runs on the worker's alternate
-//! stack, therefore rewrites the saved registers so that the return from the signal enters a function of the runtime on *another* stack (the
-//! worker's own). The FS base is not among the saved registers, so the identity is still that of the interrupted code there.
+//! A stack that has run into its guard cannot be used for one more call, and cannot be unwound. The handler, which runs
+//! on the worker's alternate stack, therefore rewrites the saved registers so that the return from the signal enters a
+//! function of the runtime on *another* stack (the worker's own). The FS base is not among the saved registers, so the
+//! identity is still that of the interrupted code there.
 //!
 //! # A read that may fault
-//! [`read_word_or_fault`] reads foreign memory as the kernel does: by one load whose address is known, with a place to go on when it faults (the kernel's exception
-//! tables are the model). The fault handler must call [`Interrupted::recover_read`] first; without a handler the fault is what it always was. A
-//! system call that checks the address would cost more than the read by two orders of magnitude, and the answer would be old when it is used.
+//! [`read_word_or_fault`] reads foreign memory as the kernel does: by one load whose address is known, with a place to
+//! go on when it faults (the kernel's exception tables are the model). The fault handler must call
+//! [`Interrupted::recover_read`] first; without a handler the fault is what it always was. A system call that checks
+//! the address would cost more than the read by two orders of magnitude, and the answer would be old when it is used.
 
 use std::arch::global_asm;
 use std::ffi::c_void;
@@ -53,12 +55,13 @@ unsafe extern "C" {
     fn silken_read_word_failed();
 }
 
-/// Reads the word at an address that may be anything, in one load that other threads may race with; `None` when it faults. On x86_64 each such load is
-/// sequentially consistent with the stores of others that are, and the compiler moves nothing over the call.
+/// Reads the word at an address that may be anything, in one load that other threads may race with; `None` when it
+/// faults. On x86_64 each such load is sequentially consistent with the stores of others that are, and the compiler
+/// moves nothing over the call.
 ///
 /// # Safety
-/// A fault handler that calls [`Interrupted::recover_read`] has the signals SIGSEGV and SIGBUS, or the address is readable (S7). Reading has no side
-/// effect there (no device memory).
+/// A fault handler that calls [`Interrupted::recover_read`] has the signals SIGSEGV and SIGBUS, or the address is
+/// readable (S7). Reading has no side effect there (no device memory).
 #[inline]
 pub unsafe fn read_word_or_fault(address: usize) -> Option<u32> {
     // SAFETY: S7: it reads a word or fails; the caller's contract has the rest.
@@ -98,7 +101,8 @@ impl Interrupted {
         is_read
     }
 
-    /// Whether the last trap of the thread was a general protection fault: an address that is not canonical. It has no address in the signal's record.
+    /// Whether the last trap of the thread was a general protection fault: an address that is not canonical. It has no
+    /// address in the signal's record.
     pub fn is_protection_fault(&mut self) -> bool {
         const GENERAL_PROTECTION: libc::greg_t = 13;
         self.registers()[TRAP_NUMBER] == GENERAL_PROTECTION
@@ -114,7 +118,8 @@ impl Interrupted {
     /// # Safety
     /// The interrupted execution is never continued; below `stack_pointer` there is room for `function` (S1).
     pub unsafe fn enter(&mut self, stack_pointer: usize, function: unsafe extern "C" fn(usize) -> !, argument: usize) {
-        // As after a call: the return address lies at a 16-byte boundary minus 8. It is null, which ends an unwinder's way.
+        // As after a call: the return address lies at a 16-byte boundary minus 8. It is null, which ends an unwinder's
+        // way.
         let stack_pointer = (stack_pointer & !15) - size_of::<usize>();
         // SAFETY: S1: the room that the caller promises.
         unsafe { std::ptr::with_exposed_provenance_mut::<usize>(stack_pointer).write(0) };
@@ -126,8 +131,8 @@ impl Interrupted {
     }
 }
 
-/// Whether `address` lies in the executable's own text (not in a shared library, whose locks the interrupted code may hold).
-/// Learnt at the first call, which must not be in a handler; it maps the executable's symbols too.
+/// Whether `address` lies in the executable's own text (not in a shared library, whose locks the interrupted code may
+/// hold). Learnt at the first call, which must not be in a handler; it maps the executable's symbols too.
 pub fn in_executable(address: usize) -> bool {
     let text = executable();
     (text.start..text.end).contains(&address)

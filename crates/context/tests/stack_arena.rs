@@ -1,7 +1,7 @@
 //! The stack arena as its users see it: order, geometry, limits, and what the kernel makes of it.
 //!
-//! A test about the process (its memory, its maps, its limits, its death) runs in a child: the test binary starts itself again with one test
-//! selected, so that nothing else is measured, limited or killed.
+//! A test about the process (its memory, its maps, its limits, its death) runs in a child: the test binary starts
+//! itself again with one test selected, so that nothing else is measured, limited or killed.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;

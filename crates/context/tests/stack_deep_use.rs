@@ -1,6 +1,6 @@
-//! `Stack::deep_use` against real recursion: every frame of up to a page holds a return address, so a page that such frames cover
-//! is never all zero, even if they write nothing else. Larger frames may straddle the page, and nothing
-//! is promised for them.
+//! `Stack::deep_use` against real recursion: every frame of up to a page holds a return address, so a page that such
+//! frames cover is never all zero, even if they write nothing else. Larger frames may straddle the page, and nothing is
+//! promised for them.
 
 use std::hint::black_box;
 
@@ -8,7 +8,8 @@ use silken_context::stack::{Arena, ArenaConfig, Stack};
 
 const KEEP_BYTES: usize = 16 * 1024;
 
-/// Recursion down to the address `limit`, whose frames hold a buffer of `BYTES` with only the first one written: the hardest kind to see.
+/// Recursion down to the address `limit`, whose frames hold a buffer of `BYTES` with only the first one written: the
+/// hardest kind to see.
 #[inline(never)]
 fn recurse<const BYTES: usize>(limit: usize) -> usize {
     let mut buffer = std::mem::MaybeUninit::<[u8; BYTES]>::uninit();

@@ -1,5 +1,5 @@
-//! What the stack arena costs, and what its choices (guard size, odd stride, the look for deep use) buy. Measures, and judges nothing:
-//! `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture`.
+//! What the stack arena costs, and what its choices (guard size, odd stride, the look for deep use) buy. Measures, and
+//! judges nothing: `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture`.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -80,8 +80,8 @@ fn status_kib(line: &str) -> usize {
         .expect("a number")
 }
 
-/// The guard's price by its size: once when the slot is fresh, and in page tables for as long as the process lives. The least of many small
-/// batches, for the larger part of a mean is the kernel's luck with free pages.
+/// The guard's price by its size: once when the slot is fresh, and in page tables for as long as the process lives. The
+/// least of many small batches, for the larger part of a mean is the kernel's luck with free pages.
 #[test]
 #[ignore = "a measurement"]
 fn guard_sizes() {

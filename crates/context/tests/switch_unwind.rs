@@ -1,7 +1,8 @@
 //! A signal handler may unwind at every instruction of a switch, as sampling profilers do.
 //!
-//! The processor's trap flag raises SIGTRAP after each instruction; the handler walks the stack that it has interrupted with libgcc's unwinder.
-//! Each walk must end, and where the registers of the function around the switch can be known, it must reach that function's caller.
+//! The processor's trap flag raises SIGTRAP after each instruction; the handler walks the stack that it has interrupted
+//! with libgcc's unwinder. Each walk must end, and where the registers of the function around the switch can be known,
+//! it must reach that function's caller.
 
 #![cfg(target_arch = "x86_64")]
 

@@ -1,4 +1,5 @@
-//! Which frames an unwinding passes, asked in real frames: of Rust, of Rust functions with C's convention, of the C library.
+//! Which frames an unwinding passes, asked in real frames: of Rust, of Rust functions with C's convention, of the C
+//! library.
 
 use silken_context::unwind::{Target, reaches};
 use std::cell::Cell;

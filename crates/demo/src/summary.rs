@@ -17,7 +17,8 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Books a finished case and makes its row: `first`, then the cells of its numbers or the reason of there being none.
+    /// Books a finished case and makes its row: `first`, then the cells of its numbers or the reason of there being
+    /// none.
     pub fn add(
         &mut self,
         case: &str,

@@ -1,26 +1,26 @@
 //! SIGSEGV and SIGBUS: a dependent's fault handler in front of whoever else wants them.
 //!
-//! **Why before `main`.** std arms its own handler when its runtime starts, but only over the default action; once armed,
-//! it maps an alternate stack and calls `sigaltstack` on every thread it starts and again when that thread ends, which
-//! would disable the alternate stack of a worker from inside a coroutine. We are there first (`start.rs`), so std never
-//! arms. The price: an OS thread that is no worker and overflows dies without std's message, for it has no stack to
-//! print it on. For the main thread we print it.
+//! **Why before `main`.** std arms its own handler when its runtime starts, but only over the default action; once
+//! armed, it maps an alternate stack and calls `sigaltstack` on every thread it starts and again when that thread ends,
+//! which would disable the alternate stack of a worker from inside a coroutine. We are there first (`start.rs`), so std
+//! never arms. The price: an OS thread that is no worker and overflows dies without std's message, for it has no stack
+//! to print it on. For the main thread we print it.
 //!
 //! **Generations.** A *generation* is one trampoline function together with the action it was laid over (its *previous*
 //! action), written before the trampoline is installed and never changed. Generation 0 lies over the default action.
-//! When a program installs a handler of its own, [`rearm_fault_handler`] lays the next generation over it. The usual ways
-//! of a foreign handler to give up are to call the action it replaced, or to restore it and return. With one trampoline
-//! whose previous action changed, both would be loops: it would pass the fault to the handler that just gave it
-//! back. Here they reach an older generation, and generation 0 ends in the default action. The chain is finite because
-//! each generation only names something installed before it.
+//! When a program installs a handler of its own, [`rearm_fault_handler`] lays the next generation over it. The usual
+//! ways of a foreign handler to give up are to call the action it replaced, or to restore it and return. With one
+//! trampoline whose previous action changed, both would be loops: it would pass the fault to the handler that just gave
+//! it back. Here they reach an older generation, and generation 0 ends in the default action. The chain is finite
+//! because each generation only names something installed before it.
 //!
-//! **A fault nobody handles** gets the default action back and returns: the instruction runs again, and the process dies with
-//! the true signal, address and core. A signal that was *sent* does not come again by itself, so it is sent again. std's
-//! handler swallows that one.
+//! **A fault nobody handles** gets the default action back and returns: the instruction runs again, and the process
+//! dies with the true signal, address and core. A signal that was *sent* does not come again by itself, so it is sent
+//! again. std's handler swallows that one.
 //!
-//! **Flags.** SA_ONSTACK, since an overflowed stack cannot run a handler. No SA_NODEFER: a fault inside the handler then
-//! kills at once instead of recursing down the alternate stack. A handler that leaves by switching stacks instead of
-//! returning must therefore unblock the signal itself.
+//! **Flags.** SA_ONSTACK, since an overflowed stack cannot run a handler. No SA_NODEFER: a fault inside the handler
+//! then kills at once instead of recursing down the alternate stack. A handler that leaves by switching stacks instead
+//! of returning must therefore unblock the signal itself.
 //!
 //! Everything from the trampoline on is async-signal-safe (S6): atomics, `sigaction`, raw system calls.
 
@@ -124,9 +124,9 @@ pub fn set_fault_handler(handler: Option<FaultHandler>) {
     HANDLER.store(address, Ordering::Release);
 }
 
-/// Puts us back in front of a handler that the program installed for SIGSEGV or SIGBUS, which from then on gets the faults
-/// that ours does not handle. Does nothing where we are in front already. False if that failed: four foreign handlers
-/// were laid over us already, or another thread is at it.
+/// Puts us back in front of a handler that the program installed for SIGSEGV or SIGBUS, which from then on gets the
+/// faults that ours does not handle. Does nothing where we are in front already. False if that failed: four foreign
+/// handlers were laid over us already, or another thread is at it.
 ///
 /// Not for signal handlers.
 pub fn rearm_fault_handler() -> bool {

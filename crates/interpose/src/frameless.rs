@@ -1,15 +1,16 @@
 //! Three symbols below which no frame of ours may lie: `vfork`, `pthread_exit`, `thrd_exit`.
 //!
-//! **`vfork` returns twice on one stack.** The child runs in the parent's memory while the parent's thread waits. It returns
-//! first, and its next calls overwrite the place of the return address; the parent returns after it. So the address is kept
-//! in a register over the system call, as the C library does, and the function is naked: an ordinary one would find its
-//! frame overwritten. What the dependent wants to do before and after it does in calls that are over.
+//! **`vfork` returns twice on one stack.** The child runs in the parent's memory while the parent's thread waits. It
+//! returns first, and its next calls overwrite the place of the return address; the parent returns after it. So the
+//! address is kept in a register over the system call, as the C library does, and the function is naked: an ordinary
+//! one would find its frame overwritten. What the dependent wants to do before and after it does in calls that are
+//! over.
 //!
 //! **`pthread_exit` unwinds.** The C library walks the frames of its caller to run their cleanups. A frame of an
 //! `extern "C"` function would end the process there, so after the dependent was asked the definition is jumped to.
 //!
-//! Rejected: answering `vfork` by `fork`. POSIX allows it, but programs let the child leave an error in the parent's memory,
-//! and a large process pays for its page tables.
+//! Rejected: answering `vfork` by `fork`. POSIX allows it, but programs let the child leave an error in the parent's
+//! memory, and a large process pays for its page tables.
 
 use core::arch::naked_asm;
 use core::ptr;
@@ -64,8 +65,8 @@ extern "C" fn before_thread_exit() {
     }
 }
 
-/// At entry rsp is 8 below a multiple of 16, and [rsp] is the return address. rdi keeps that address over the system call,
-/// which changes rax, rcx and r11 only; nothing else that the caller relies on is touched, in parent or child.
+/// At entry rsp is 8 below a multiple of 16, and [rsp] is the return address. rdi keeps that address over the system
+/// call, which changes rax, rcx and r11 only; nothing else that the caller relies on is touched, in parent or child.
 macro_rules! vfork {
     () => {
         naked_asm!(

@@ -1,16 +1,16 @@
 //! A register of the process's pthread keys and their destructors.
 //!
-//! A coroutine with its own thread block has its own `pthread_getspecific` values, and somebody must run their destructors
-//! when it ends. glibc keeps the list of keys to itself, so we write down what passes by, from the first constructor on:
-//! keys made before the runtime starts count too (OpenSSL's are).
+//! A coroutine with its own thread block has its own `pthread_getspecific` values, and somebody must run their
+//! destructors when it ends. glibc keeps the list of keys to itself, so we write down what passes by, from the first
+//! constructor on: keys made before the runtime starts count too (OpenSSL's are).
 //!
-//! One word per key: 0 free, 1 in use without destructor, else the destructor's address. One word, so that a reader never
-//! sees the destructor of one key with the life of another.
+//! One word per key: 0 free, 1 in use without destructor, else the destructor's address. One word, so that a reader
+//! never sees the destructor of one key with the life of another.
 //!
 //! **The race.** `create` asks the C library first and records after: until it returns nobody else knows the number.
-//! `delete` clears first and asks after: once the C library has the number back it may hand it out again, and a late clear
-//! would wipe the newcomer's record. A destructor read just before its key is deleted may still be called after; the
-//! C library's own loop at thread exit has the same window, and POSIX leaves that to the program.
+//! `delete` clears first and asks after: once the C library has the number back it may hand it out again, and a late
+//! clear would wipe the newcomer's record. A destructor read just before its key is deleted may still be called after;
+//! the C library's own loop at thread exit has the same window, and POSIX leaves that to the program.
 //!
 //! The C library has one table of keys and three names for making one: POSIX's, its own for libstdc++
 //! (`__pthread_key_create`), and C11's `tss_create`. All are recorded. A key that libc.so makes for itself is not

@@ -1,7 +1,7 @@
 //! The C library symbols that silken answers, over a table of function pointers.
 //!
-//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some hundred more. This crate
-//! exports definitions of its own under those names; from an rlib they bind std's references and, through the
+//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some hundred more. This
+//! crate exports definitions of its own under those names; from an rlib they bind std's references and, through the
 //! executable's dynamic symbols, those of every shared library. It knows nothing of coroutines.
 //!
 //! - A *symbol* is an exported name. A *hook* is the answer that a dependent gives: one field of [`Hooks`] per symbol.
@@ -14,8 +14,8 @@
 //!   are loaded does ([`set_library_hook`]), and the memory-fault signals are taken before std could ([`fault`]).
 //!
 //! A dependent calls [`link`] somewhere reachable: an archive member that nobody names is not linked, and its symbols
-//! would silently not be there. Calls inside libc.so (`FILE*`, `system`, `popen`, glibc's own futexes), the vDSO and inline
-//! `syscall` instructions cannot be seen by any of this.
+//! would silently not be there. Calls inside libc.so (`FILE*`, `system`, `popen`, glibc's own futexes), the vDSO and
+//! inline `syscall` instructions cannot be seen by any of this.
 //!
 //! Rejected: a `Vec` of hooks or a trait object (a second load and a heap that may not exist yet); `LD_PRELOAD` as the
 //! only form (nothing to do for the user of an rlib is better); patching the GOT (breaks with full RELRO, misses std).
@@ -72,8 +72,8 @@ macro_rules! define_hooks {
     ) => {
         /// The answers to all symbols. Write the ones you have and take the rest from [`Hooks::PASS`].
         ///
-        /// A hook keeps the contract of the C function, errno included, and never unwinds. It calls [`next`] for the real
-        /// thing: calling the C function by its name would come back to the hook.
+        /// A hook keeps the contract of the C function, errno included, and never unwinds. It calls [`next`] for the
+        /// real thing: calling the C function by its name would come back to the hook.
         #[derive(Clone, Copy)]
         pub struct Hooks {
             $( $(#[$fm])* pub $fixed: unsafe extern "C" fn($($fp: $ft),*) -> $fr, )*
@@ -107,8 +107,8 @@ pub fn installed() -> bool {
     hooks().is_some()
 }
 
-/// Whether calls of the C library come here: whether the program's `read` is the one of this module. Not in a library that was loaded by a program without this crate, whose
-/// C library is found first.
+/// Whether calls of the C library come here: whether the program's `read` is the one of this module. Not in a library
+/// that was loaded by a program without this crate, whose C library is found first.
 pub fn is_effective() -> bool {
     // SAFETY: S7: a name that ends.
     let read = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"read".as_ptr()) };

@@ -1,8 +1,9 @@
 //! `dlopen` and `dlmopen`: the same calls, and somebody is told that a library may have come.
 //!
-//! glibc uses the return address of `dlopen` to learn which object calls. That object's RUNPATH tells where a bare name is searched, and it
-//! decides what `$ORIGIN` and the namespace are. If a wrapper of ours calls the next definition, glibc takes our object for the caller.
-//! So the entry is a naked function that looks first, with the caller's registers put aside:
+//! glibc uses the return address of `dlopen` to learn which object calls. That object's RUNPATH tells where a bare name
+//! is searched, and it decides what `$ORIGIN` and the namespace are. If a wrapper of ours calls the next definition,
+//! glibc takes our object for the caller. So the entry is a naked function that looks first, with the caller's
+//! registers put aside:
 //!
 //! - A call from *our own object* (the executable, as a rule), or for a path with a `/` and without `$`: the wrapper.
 //!   To the C library the caller is our object, which it is, or which makes no difference to where the file is found.

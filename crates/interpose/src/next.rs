@@ -1,14 +1,16 @@
 //! The next definition of each symbol: what would have been called had we not been here.
 //!
 //! Each symbol has a *slot*, an atomic function address that is never null. It starts at the symbol's `early` function,
-//! which looks all definitions up and goes on through the slot; from then on a call is one load and one jump.
-//! Lookup happens in `.init_array`, or before that when a shared library's constructor calls one of ours first. So after
-//! `main` starts nothing here calls `dlsym`, and signal handlers may use every function that the C library lets them use.
+//! which looks all definitions up and goes on through the slot; from then on a call is one load and one jump. Lookup
+//! happens in `.init_array`, or before that when a shared library's constructor calls one of ours first. So after
+//! `main` starts nothing here calls `dlsym`, and signal handlers may use every function that the C library lets them
+//! use.
 //!
 //! **The race and the recursion.** `dlsym` may itself end in one of our symbols (an allocator linked into the program
 //! reads /proc when it starts), and a constructor may have made a thread that calls us meanwhile. Both find the lookup
 //! *in progress* and take the `kernel` form of their symbol, which needs nobody. Waiting would deadlock the recursion,
-//! and telling the two apart would need a thread-local. A symbol that this C library does not have keeps the kernel form.
+//! and telling the two apart would need a thread-local. A symbol that this C library does not have keeps the kernel
+//! form.
 //!
 //! Slots are Relaxed: an address of code publishes no data; the code was mapped before the program ran.
 
@@ -51,8 +53,8 @@ pub(crate) fn resolve() -> bool {
     }
 }
 
-// A sanitizer that is linked into the executable has definitions of its own, in whose stead ours are called, and must hear of each thread. Its second name
-// of one is weak here: null without a sanitizer.
+// A sanitizer that is linked into the executable has definitions of its own, in whose stead ours are called, and must
+// hear of each thread. Its second name of one is weak here: null without a sanitizer.
 core::arch::global_asm!(
     ".weak __interceptor_pthread_create",
     ".pushsection .data.rel.ro.silken_interceptors, \"aw\", @progbits",
@@ -78,8 +80,8 @@ fn prefer_interceptors() {
 }
 
 fn find(slot: &AtomicPtr<c_void>, name: &CStr, kernel_form: *mut c_void) {
-    // SAFETY: S7: a name that ends in NUL; RTLD_NEXT starts after the object that holds this call, which is the one that
-    // holds our definitions.
+    // SAFETY: S7: a name that ends in NUL; RTLD_NEXT starts after the object that holds this call, which is the one
+    // that holds our definitions.
     let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
     slot.store(if found.is_null() { kernel_form } else { found }, Ordering::Relaxed);
 }

@@ -1,7 +1,8 @@
 //! System calls without the C library, for the moment when the C library's own definitions are not known yet.
 //!
-//! Nothing here allocates, locks or uses thread-locals other than errno, so it may run before `main`, inside `dlsym` and
-//! in a signal handler. The calls are no cancellation points, which nobody notices in the microseconds they are in use.
+//! Nothing here allocates, locks or uses thread-locals other than errno, so it may run before `main`, inside `dlsym`
+//! and in a signal handler. The calls are no cancellation points, which nobody notices in the microseconds they are in
+//! use.
 //!
 //! A libc function that is not interposed would do as well if there were one for each call; `__read` and its kin exist
 //! for a third of the list only.
@@ -21,8 +22,9 @@ pub(crate) const KERNEL_SIGSET_BYTES: usize = 8;
 pub(crate) unsafe fn system_call(number: c_long, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
     let result: isize;
-    // SAFETY: S7: the kernel's x86_64 convention: number and result in rax, arguments in rdi, rsi, rdx, r10, r8, r9, rcx
-    // and r11 lost. Memory is not declared untouched, so buffers are seen as written. The caller vouches for the rest.
+    // SAFETY: S7: the kernel's x86_64 convention: number and result in rax, arguments in rdi, rsi, rdx, r10, r8, r9,
+    // rcx and r11 lost. Memory is not declared untouched, so buffers are seen as written. The caller vouches for the
+    // rest.
     unsafe {
         asm!(
             "syscall",
@@ -91,7 +93,8 @@ pub(crate) unsafe fn ppoll(
     unsafe { system_call(libc::SYS_ppoll, arguments) }
 }
 
-/// `pselect6` on a copy of the timeout, for the same reason; the kernel takes the mask with its size behind one pointer.
+/// `pselect6` on a copy of the timeout, for the same reason; the kernel takes the mask with its size behind one
+/// pointer.
 ///
 /// # Safety
 /// As `pselect(2)`.

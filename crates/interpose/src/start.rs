@@ -1,8 +1,9 @@
 //! The entry in `.init_array`: what must be done before std's runtime, and before `main`, starts.
 //!
-//! It looks the next definitions up, so that no signal handler ever has to (`next.rs`), gives the main thread an alternate
-//! signal stack, and takes the memory-fault signals (`fault.rs` says why so early). Neither needs the dependent; it sets
-//! its own handler when its runtime starts. The main thread's alternate stack stays for the life of the process.
+//! It looks the next definitions up, so that no signal handler ever has to (`next.rs`), gives the main thread an
+//! alternate signal stack, and takes the memory-fault signals (`fault.rs` says why so early). Neither needs the
+//! dependent; it sets its own handler when its runtime starts. The main thread's alternate stack stays for the life of
+//! the process.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -11,7 +12,8 @@ use libc::{c_void, stack_t};
 
 use crate::{fault, next};
 
-/// Room for the handler, for std's formatting in a dependent's report, and for the largest register frame (AMX, 11 KiB).
+/// Room for the handler, for std's formatting in a dependent's report, and for the largest register frame (AMX, 11
+/// KiB).
 const ALTERNATE_STACK_BYTES: usize = 64 * 1024;
 
 /// Below the stack, so that a handler which overflows it faults instead of writing over a neighbour.
@@ -82,8 +84,8 @@ unsafe extern "C" {
 ///
 /// The kernel lets the stack grow until its whole size, arguments and environment (at most a quarter of the limit)
 /// included, exceeds the limit. An address beyond that and within the guess below is an overflow, or a wild write that
-/// hit a range where nothing else is mapped. An unlimited stack has no such range: that overflow dies without a message.
-/// The limit is asked for at the fault, as the kernel does, so that a later `setrlimit` counts.
+/// hit a range where nothing else is mapped. An unlimited stack has no such range: that overflow dies without a
+/// message. The limit is asked for at the fault, as the kernel does, so that a later `setrlimit` counts.
 pub(crate) fn is_main_stack_overflow(address: usize) -> bool {
     /// How far below the limit a first touch may land: a frame without stack probes, from C.
     const REACH_BYTES: usize = 1024 * 1024;

@@ -5,8 +5,8 @@
 //! `extern "C"` function ends the process if a hook panics. Both branches are tail calls, so a `pthread_cancel` that
 //! unwinds through the next definition finds no frame of ours to upset.
 //!
-//! Second names go to the hook of the first: `fcntl64` is `fcntl` on this ABI, and a fortified `__read_chk` whose buffer
-//! is large enough is `read`. When it is too small the real `__read_chk` runs, for its message and its abort.
+//! Second names go to the hook of the first: `fcntl64` is `fcntl` on this ABI, and a fortified `__read_chk` whose
+//! buffer is large enough is `read`. When it is too small the real `__read_chk` runs, for its message and its abort.
 
 use core::mem::size_of;
 
@@ -163,9 +163,9 @@ unsafe extern "C" fn __ppoll_chk(
 }
 
 /// A mutex with priority inheritance names its owner to the kernel by tid, and a coroutine's is not the kernel's: the
-/// lock would answer ESRCH, or leave threads asleep for ever. POSIX lets an implementation refuse. So it does from
-/// the start, for a mutex may be older than the runtime. One with a priority ceiling changes the priority of the tid that it finds in its
-/// thread's block: the same.
+/// lock would answer ESRCH, or leave threads asleep for ever. POSIX lets an implementation refuse. So it does from the
+/// start, for a mutex may be older than the runtime. One with a priority ceiling changes the priority of the tid that
+/// it finds in its thread's block: the same.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_mutexattr_setprotocol(attributes: *mut pthread_mutexattr_t, protocol: c_int) -> c_int {
     if protocol == libc::PTHREAD_PRIO_INHERIT || protocol == libc::PTHREAD_PRIO_PROTECT {

@@ -4,14 +4,14 @@
 //! [`Hooks`](crate::Hooks) from it, `next.rs` the real functions, `symbols.rs` the exported definitions. A symbol is
 //! therefore one entry here and cannot have two prototypes that drift apart.
 //!
-//! *Fixed* symbols have the prototype of their man page. *Variadic* ones are written `(named; optional)` and are defined
-//! and hooked with the optional arguments always there. On x86_64 System V that is sound. A variadic call passes integer
-//! and pointer arguments exactly as a fixed call does (rdi, rsi, rdx, rcx, r8, r9, then the stack at rsp+8); it only adds
-//! in `al` how many vector registers are used, and a fixed callee ignores `al`. A caller that leaves the optional
-//! argument out makes us read a register that holds something unrelated, which we hand on unread, as glibc's own
-//! `va_arg` does. `syscall` takes its seventh word from the stack: glibc's definition loads the same word
-//! unconditionally, so whoever may call that one may call this one. An `int` argument may have rubbish in its upper half:
-//! hooks must narrow before they compare.
+//! *Fixed* symbols have the prototype of their man page. *Variadic* ones are written `(named; optional)` and are
+//! defined and hooked with the optional arguments always there. On x86_64 System V that is sound. A variadic call
+//! passes integer and pointer arguments exactly as a fixed call does (rdi, rsi, rdx, rcx, r8, r9, then the stack at
+//! rsp+8); it only adds in `al` how many vector registers are used, and a fixed callee ignores `al`. A caller that
+//! leaves the optional argument out makes us read a register that holds something unrelated, which we hand on unread,
+//! as glibc's own `va_arg` does. `syscall` takes its seventh word from the stack: glibc's definition loads the same
+//! word unconditionally, so whoever may call that one may call this one. An `int` argument may have rubbish in its
+//! upper half: hooks must narrow before they compare.
 //!
 //! The block after `=>` is the *kernel* form, used only while the next definition is being looked up (see `next.rs`).
 //! It must not call anything but the kernel and must keep the contract of the C function, errno included.
@@ -372,7 +372,8 @@ macro_rules! for_each_symbol {
                 /// `sendfile64(3)`.
                 fn sendfile64(to: c_int, from: c_int, offset: *mut i64, bytes: size_t) -> ssize_t
                     => { kernel!(libc::SYS_sendfile, to, from, offset, bytes) }
-                /// `preadv2(2)`; glibc has it since 2.26. The kernel takes the offset in two halves, the second of which is empty here.
+                /// `preadv2(2)`; glibc has it since 2.26. The kernel takes the offset in two halves, the second of
+                /// which is empty here.
                 fn preadv2(fd: c_int, parts: *const iovec, part_count: c_int, offset: off_t, flags: c_int) -> ssize_t
                     => { kernel!(libc::SYS_preadv2, fd, parts, part_count, offset, 0, flags) }
                 /// `preadv64v2(3)`.

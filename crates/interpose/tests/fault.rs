@@ -1,8 +1,8 @@
 //! Memory faults: who sees them, and how a process dies that nobody saves. The fortified overflow is here too, since it
 //! also ends its process.
 //!
-//! Each case runs in a child, which is this program again with the case's name as its only argument, on the main thread.
-//! The parent checks the signal and what the child printed.
+//! Each case runs in a child, which is this program again with the case's name as its only argument, on the main
+//! thread. The parent checks the signal and what the child printed.
 
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;

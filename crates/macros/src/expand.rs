@@ -4,8 +4,9 @@
 //! reported against the type that the user wrote, in the user's own lines. The closure captures nothing; `move` is
 //! there because the caller runs it on another stack.
 //!
-//! What the body returns is reported where it is made ([`std::process::Termination`]), on the coroutine, since it need not be [`Send`] (`Box<dyn Error>` is
-//! not). What leaves the runtime is an exit code, and so the function returns that instead.
+//! What the body returns is reported where it is made ([`std::process::Termination`]), on the coroutine, since it need
+//! not be [`Send`] (`Box<dyn Error>` is not). What leaves the runtime is an exit code, and so the function returns that
+//! instead.
 //!
 //! `light = unsafe` calls an unsafe function, in a block that stands where the user wrote the word: a crate that
 //! forbids `unsafe_code` is told so at that word.

@@ -1,7 +1,7 @@
 //! `#[silken::main]` and `#[silken::test]`: a function body, run as the first coroutine of a runtime.
 //!
-//! Both are thin. They expand to a `RuntimeBuilder` call that a user could write by hand, so a program that outgrows the
-//! options here replaces one line and loses nothing:
+//! Both are thin. They expand to a `RuntimeBuilder` call that a user could write by hand, so a program that outgrows
+//! the options here replaces one line and loses nothing:
 //!
 //! ```text
 //! #[silken::main(workers = 4, stack_size = "256KiB")]        fn main() -> ::std::process::ExitCode {
@@ -19,9 +19,9 @@
 //! The work is done over `proc_macro2` streams in `expand.rs`, which unit tests can call; this file only converts.
 //!
 //! Rejected: an `async fn` that is driven by `block_on` (a silken function blocks by just blocking; the word `async` in
-//! front of it is a misunderstanding, and the error says so), the options of `RuntimeBuilder` that are not plain numbers or
-//! names (policies are values, and values belong in the call), and `light` without the word `unsafe` (what must be
-//! vouched for is not to be had by a flag).
+//! front of it is a misunderstanding, and the error says so), the options of `RuntimeBuilder` that are not plain
+//! numbers or names (policies are values, and values belong in the call), and `light` without the word `unsafe` (what
+//! must be vouched for is not to be had by a flag).
 
 mod expand;
 mod options;
@@ -34,9 +34,9 @@ use proc_macro::TokenStream;
 /// Runs the body of `main` as the first coroutine of a new runtime.
 ///
 /// The program starts a runtime, runs the body on a coroutine, and ends when the body returns: what is still running
-/// then is cancelled and its destructors run; what does not end within the grace is reported and left behind, as by `Runtime::run`. `Result` and
-/// `ExitCode` work as they do without the attribute, `Result<(), Box<dyn Error>>` too: what the body returns is reported on its coroutine, and the
-/// function returns the exit code.
+/// then is cancelled and its destructors run; what does not end within the grace is reported and left behind, as by
+/// `Runtime::run`. `Result` and `ExitCode` work as they do without the attribute, `Result<(), Box<dyn Error>>` too:
+/// what the body returns is reported on its coroutine, and the function returns the exit code.
 ///
 /// ```text
 /// #[silken::main]
@@ -105,7 +105,8 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// Written without its path it is the language's own `#[test]`: `#[macro_use] extern crate silken;` brings the name into scope, and must not change the tests that are there.
+/// Written without its path it is the language's own `#[test]`: `#[macro_use] extern crate silken;` brings the name
+/// into scope, and must not change the tests that are there.
 ///
 /// # Options
 ///

@@ -1,11 +1,13 @@
 //! Functions that run later, each on a coroutine of its own.
 //!
 //! # Protocol
-//! Each runtime in use has a *keeper*: a timer wheel behind a short lock, and one coroutine that sleeps until the wheel's next deadline and spawns a
-//! coroutine for each function that is due. A pending function is a node in the wheel: some hundred bytes and its closure, no stack, no coroutine, so a million of them
-//! are a hundred megabytes; to arm and to stop one is O(1). The keeper is started by the first function, and ends with its runtime.
+//! Each runtime in use has a *keeper*: a timer wheel behind a short lock, and one coroutine that sleeps until the
+//! wheel's next deadline and spawns a coroutine for each function that is due. A pending function is a node in the
+//! wheel: some hundred bytes and its closure, no stack, no coroutine, so a million of them are a hundred megabytes; to
+//! arm and to stop one is O(1). The keeper is started by the first function, and ends with its runtime.
 //!
-//! Rejected: a parked coroutine per function (a page each, at the least), and functions that the driver runs when it polls (users' code on a worker's stack).
+//! Rejected: a parked coroutine per function (a page each, at the least), and functions that the driver runs when it
+//! polls (users' code on a worker's stack).
 //!
 //! # What a timer is
 //! | phase | the wheel | `call` |
@@ -14,11 +16,12 @@
 //! | pending | yes, and owns one count of the timer | there |
 //! | running | maybe: it may be reset while it runs | taken by the coroutine that runs it |
 //!
-//! Phases change under the keeper's lock. A function that comes due while it runs is not run beside itself: it is marked, and runs again afterwards on the
-//! same coroutine. So `FnMut` is enough.
+//! Phases change under the keeper's lock. A function that comes due while it runs is not run beside itself: it is
+//! marked, and runs again afterwards on the same coroutine. So `FnMut` is enough.
 //!
 //! # Node lifetime (S8)
-//! A node in the wheel is kept by the count that the wheel owns: taken by `Arc::into_raw` when it is armed, given back by who takes it out.
+//! A node in the wheel is kept by the count that the wheel owns: taken by `Arc::into_raw` when it is armed, given back
+//! by who takes it out.
 
 use crate::collections::wheel::{Entry, Wheel};
 use crate::coroutine::{WaitReason, contained};
@@ -85,10 +88,12 @@ pub struct AfterFunc {
     timer: Arc<Timer>,
 }
 
-/// Runs `call` on a coroutine of its own, when `delay` is over: Go's `time.AfterFunc`. On a coroutine, in its runtime; on an OS thread, in the default one.
+/// Runs `call` on a coroutine of its own, when `delay` is over: Go's `time.AfterFunc`. On a coroutine, in its runtime;
+/// on an OS thread, in the default one.
 ///
 /// # Panics
-/// When the runtime cannot start, or is shut down. A panic of `call` ends its coroutine and no more; it does not run again then.
+/// When the runtime cannot start, or is shut down. A panic of `call` ends its coroutine and no more; it does not run
+/// again then.
 ///
 /// # Examples
 /// ```
@@ -121,13 +126,14 @@ pub fn after_func(delay: Duration, call: impl FnMut() + Send + 'static) -> After
 }
 
 impl AfterFunc {
-    /// Keeps the function from running; says whether it did: `false` when the time was up already, or it was stopped. Does not wait for one that runs.
+    /// Keeps the function from running; says whether it did: `false` when the time was up already, or it was stopped.
+    /// Does not wait for one that runs.
     pub fn stop(&self) -> bool {
         self.timer.disarm()
     }
 
-    /// Makes the function run `delay` from now, be it pending, stopped or over; says whether it was pending. One that still runs then runs again
-    /// afterwards.
+    /// Makes the function run `delay` from now, be it pending, stopped or over; says whether it was pending. One that
+    /// still runs then runs again afterwards.
     pub fn reset(&self, delay: Duration) -> bool {
         let was_pending = self.timer.disarm();
         self.timer.arm(deadline_after(delay));
@@ -144,7 +150,8 @@ impl fmt::Debug for AfterFunc {
 }
 
 impl Timer {
-    /// Puts the timer, which is in no wheel, into its keeper's. If the runtime is gone nothing happens: nothing could run.
+    /// Puts the timer, which is in no wheel, into its keeper's. If the runtime is gone nothing happens: nothing could
+    /// run.
     fn arm(self: &Arc<Self>, deadline_ns: u64) {
         let counted = Arc::into_raw(self.clone());
         // The entry is the first field; the pointer is that of the count, which the wheel gives back by it.
@@ -195,7 +202,8 @@ impl Timer {
         });
         let Some(call) = call else { return };
         let (scheduler, request) = (self.keeper.scheduler, SpawnRequest::at(self.site));
-        // Without memory for a stack, or in a runtime that ends, there is no one to tell: the function is dropped, and the keeper lives on.
+        // Without memory for a stack, or in a runtime that ends, there is no one to tell: the function is dropped, and
+        // the keeper lives on.
         quietly(|| drop(spawn_on(scheduler, request, move || self.run(call))));
     }
 
@@ -218,7 +226,8 @@ impl Timer {
     }
 }
 
-/// Calls what may run a function's destructor, in the keeper's name. A panic in it was reported by the hook and ends here; what its payload's destructor would panic with is leaked.
+/// Calls what may run a function's destructor, in the keeper's name. A panic in it was reported by the hook and ends
+/// here; what its payload's destructor would panic with is leaked.
 fn quietly(f: impl FnOnce()) {
     if let Err(payload) = contained(f) {
         std::mem::forget(payload);
@@ -272,7 +281,8 @@ impl Drop for End {
         });
         drop(keeper);
         self.0.wheel.with(|pending| pending.ended = true);
-        // This may be an unwinding: what the functions' destructors do is contained, and the rest is returned all the same.
+        // This may be an unwinding: what the functions' destructors do is contained, and the rest is returned all the
+        // same.
         while let Some(timer) = self.0.take_due(u64::MAX) {
             quietly(|| drop(timer));
         }

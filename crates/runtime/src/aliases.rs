@@ -10,7 +10,8 @@ pub mod time {
     pub use crate::cancel::{Elapsed, timeout, timeout_at};
 }
 
-/// What most programs use, for `use silken::prelude::*`. Not `use silken::*`, by which the name `test` becomes ambiguous: the attribute `#[silken::test]` has it too.
+/// What most programs use, for `use silken::prelude::*`. Not `use silken::*`, by which the name `test` becomes
+/// ambiguous: the attribute `#[silken::test]` has it too.
 pub mod prelude {
     pub use crate::channel::{Receiver, Sender, bounded, unbounded};
     pub use crate::{

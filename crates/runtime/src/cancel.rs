@@ -1,7 +1,8 @@
-//! What a coroutine can say about its own cancellation and its own time: [`mask_cancel`], [`check_cancelled`], [`timeout`] and their like.
+//! What a coroutine can say about its own cancellation and its own time: [`mask_cancel`], [`check_cancelled`],
+//! [`timeout`] and their like.
 //!
-//! How an interrupted wait unwinds, and who gets it, is in `coroutine/cancel.rs`; what each blocking point does is the table of
-//! `docs/guide/cancellation.md`.
+//! How an interrupted wait unwinds, and who gets it, is in `coroutine/cancel.rs`; what each blocking point does is the
+//! table of `docs/guide/cancellation.md`.
 
 use crate::coroutine::{self, current_core, effective_deadline_ns, raise_if_cancelled};
 #[cfg(feature = "interpose")]
@@ -32,18 +33,18 @@ impl From<Elapsed> for std::io::Error {
     }
 }
 
-/// Calls `f` and gives it `duration` for whatever it waits for. When the time is up, its present or next wait ends: a wait of silken's unwinds `f`,
-/// running its destructors, and the answer is [`Elapsed`].
+/// Calls `f` and gives it `duration` for whatever it waits for. When the time is up, its present or next wait ends: a
+/// wait of silken's unwinds `f`, running its destructors, and the answer is [`Elapsed`].
 ///
-/// Timeouts nest: a wait ends at the earliest deadline outside it, and the one that set it gets [`Elapsed`]. Children of a [`scope`](crate::scope())
-/// inherit the deadline that held where the scope was opened, and are cancelled by it.
+/// Timeouts nest: a wait ends at the earliest deadline outside it, and the one that set it gets [`Elapsed`]. Children
+/// of a [`scope`](crate::scope()) inherit the deadline that held where the scope was opened, and are cancelled by it.
 ///
 /// # Blocking
-/// As `f` does. Nothing interrupts a computation: call [`check_cancelled`] in it. Hooked I/O fails with [`TimedOut`](std::io::ErrorKind::TimedOut) once
-/// the time is up, so `timeout(d, || stream.read(buffer))` answers `Ok(Err(error))`; std's sleeps return early; std's locks and channels (all
-/// futex waits) are waited for to their end; so are silken's waits in a function that C has called, if `timeout` was called outside it. The next wait of
-/// silken's then unwinds. When `f` returns all the same, its
-/// value is the answer, however late.
+/// As `f` does. Nothing interrupts a computation: call [`check_cancelled`] in it. Hooked I/O fails with
+/// [`TimedOut`](std::io::ErrorKind::TimedOut) once the time is up, so `timeout(d, || stream.read(buffer))` answers
+/// `Ok(Err(error))`; std's sleeps return early; std's locks and channels (all futex waits) are waited for to their end;
+/// so are silken's waits in a function that C has called, if `timeout` was called outside it. The next wait of silken's
+/// then unwinds. When `f` returns all the same, its value is the answer, however late.
 ///
 /// On an OS thread silken's own waits keep to it; the hooks, which answer coroutines only, do not.
 ///
@@ -92,7 +93,8 @@ pub fn time_left() -> Option<Duration> {
     effective_deadline_ns().map(|deadline_ns| Duration::from_nanos(deadline_ns.saturating_sub(clock::now_ns())))
 }
 
-/// When the caller's time is up: the earliest deadline of the [`timeout`]s around it, its scope's parent's included. `None`: never.
+/// When the caller's time is up: the earliest deadline of the [`timeout`]s around it, its scope's parent's included.
+/// `None`: never.
 pub fn deadline() -> Option<Instant> {
     let deadline_ns = effective_deadline_ns()?;
     let (now, now_ns) = (Instant::now(), clock::now_ns());
@@ -102,8 +104,9 @@ pub fn deadline() -> Option<Instant> {
     }
 }
 
-/// Calls `f` undisturbed: no wait in it, of silken's or hooked, is cut short by the caller's cancellation or by a [`timeout`] outside. What was asked
-/// for meanwhile acts at the first blocking point afterwards. Masks nest. A timeout *inside* counts as ever.
+/// Calls `f` undisturbed: no wait in it, of silken's or hooked, is cut short by the caller's cancellation or by a
+/// [`timeout`] outside. What was asked for meanwhile acts at the first blocking point afterwards. Masks nest. A timeout
+/// *inside* counts as ever.
 ///
 /// Children of a scope that is opened inside are not cancelled with the caller until the mask has ended.
 ///
@@ -128,21 +131,23 @@ pub fn mask_cancel<R>(f: impl FnOnce() -> R) -> R {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnCancel {
-    /// As the [guide](https://docs.rs/silken) says of descriptors of its kind: connections, listeners and terminals fail; standard output and standard error, eventfds and
-    /// pipes complete.
+    /// As the [guide](https://docs.rs/silken) says of descriptors of its kind: connections, listeners and terminals
+    /// fail; standard output and standard error, eventfds and pipes complete.
     #[default]
     ByKind,
     /// It fails, with `ECANCELED` or [`TimedOut`](std::io::ErrorKind::TimedOut).
     Fail,
-    /// It goes on to its end, as inside [`mask_cancel`]. A runtime that ends does not wait for a coroutine that waits so; it reports it.
+    /// It goes on to its end, as inside [`mask_cancel`]. A runtime that ends does not wait for a coroutine that waits
+    /// so; it reports it.
     Complete,
 }
 
-/// Sets what a cancellation does to reads, writes and accepts that wait for a descriptor, under this number and later copies of it, until it is closed. Connections that a
-/// listener accepts do not inherit it.
+/// Sets what a cancellation does to reads, writes and accepts that wait for a descriptor, under this number and later
+/// copies of it, until it is closed. Connections that a listener accepts do not inherit it.
 ///
 /// # Errors
-/// [`Unsupported`](std::io::ErrorKind::Unsupported) for a number so high (2^20 or more) that calls on it block their worker.
+/// [`Unsupported`](std::io::ErrorKind::Unsupported) for a number so high (2^20 or more) that calls on it block their
+/// worker.
 ///
 /// # Examples
 /// ```
@@ -170,10 +175,11 @@ pub fn set_on_cancel(fd: &impl AsFd, what: OnCancel) -> io::Result<()> {
     Ok(())
 }
 
-/// A blocking point that does not block: unwinds the caller if it was cancelled, or if the time is up that a [`timeout`] gave it. For loops that compute.
+/// A blocking point that does not block: unwinds the caller if it was cancelled, or if the time is up that a
+/// [`timeout`] gave it. For loops that compute.
 ///
-/// Does nothing inside [`mask_cancel`], while the caller unwinds already, and where a C function or an `extern "C"` one lies between it and
-/// the frame that is to catch.
+/// Does nothing inside [`mask_cancel`], while the caller unwinds already, and where a C function or an `extern "C"` one
+/// lies between it and the frame that is to catch.
 ///
 /// # Examples
 /// ```
@@ -195,8 +201,8 @@ pub fn is_cancelled() -> bool {
     current_core().is_some_and(|core| core.lifecycle.is_cancelled())
 }
 
-/// Whether an error of std's I/O says that the caller was cancelled while the call waited (`ECANCELED`). When it was a [`timeout`] that is up, the
-/// error's kind is [`TimedOut`](std::io::ErrorKind::TimedOut).
+/// Whether an error of std's I/O says that the caller was cancelled while the call waited (`ECANCELED`). When it was a
+/// [`timeout`] that is up, the error's kind is [`TimedOut`](std::io::ErrorKind::TimedOut).
 ///
 /// # Examples
 /// ```
@@ -211,8 +217,8 @@ pub fn is_cancellation(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECANCELED)
 }
 
-/// Whether the caller unwinds because of a panic: [`std::thread::panicking`] for destructors that poison or roll back. The unwinding of a cancellation,
-/// or of a [`timeout`] that is up, is no panic: nothing went wrong.
+/// Whether the caller unwinds because of a panic: [`std::thread::panicking`] for destructors that poison or roll back.
+/// The unwinding of a cancellation, or of a [`timeout`] that is up, is no panic: nothing went wrong.
 ///
 /// After somebody has caught such an unwinding and dropped what he caught, a panic counts again.
 ///

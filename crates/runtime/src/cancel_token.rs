@@ -1,7 +1,9 @@
 //! A request to stop, as a value: for code that looks by itself when it stops, beside the cancellation of coroutines.
 //!
-//! A token is a channel that carries nothing and that the cancellation closes: so whoever waits for it, by itself or in a `select!`, does so by what channels have already. Tokens
-//! form a tree. A child keeps its parent, through which requests come from further up. A parent refers to its children weakly, and forgets those that are gone when it makes others.
+//! A token is a channel that carries nothing and that the cancellation closes: so whoever waits for it, by itself or in
+//! a `select!`, does so by what channels have already. Tokens form a tree. A child keeps its parent, through which
+//! requests come from further up. A parent refers to its children weakly, and forgets those that are gone when it makes
+//! others.
 
 use crate::after_func::after_func;
 use crate::channel::{self, Receiver, Sender};
@@ -13,8 +15,9 @@ use std::time::Duration;
 
 /// A request to stop that many may look at and anybody may make. Clones are the same token.
 ///
-/// It cancels nothing by itself: code that has it looks at it, waits for it, or has it as an arm of a [`select!`](crate::select). Cancellation of a coroutine
-/// ([`JoinHandle::cancel`](crate::JoinHandle::cancel)) works on code that knows nothing of it.
+/// It cancels nothing by itself: code that has it looks at it, waits for it, or has it as an arm of a
+/// [`select!`](crate::select). Cancellation of a coroutine ([`JoinHandle::cancel`](crate::JoinHandle::cancel)) works on
+/// code that knows nothing of it.
 ///
 /// # Examples
 /// ```
@@ -165,7 +168,8 @@ impl CancelToken {
         self.is_cancelled()
     }
 
-    /// A channel that is closed by the cancellation (and when nobody has the token any more), for `recv(token.done()) -> _` in a [`select!`](crate::select).
+    /// A channel that is closed by the cancellation (and when nobody has the token any more), for
+    /// `recv(token.done()) -> _` in a [`select!`](crate::select).
     pub fn done(&self) -> &Receiver<Infallible> {
         &self.0.done
     }

@@ -1,8 +1,10 @@
-//! Settings of the default runtime, as may and its heirs have them: one global [`config()`], set before the first spawn.
+//! Settings of the default runtime, as may and its heirs have them: one global [`config()`], set before the first
+//! spawn.
 //!
-//! Each setting is a word of its own; 0 says that the program has not set it. Nothing is ordered by them: a program that sets them on one thread
-//! while another starts the runtime has raced in any case. [`Runtime::builder`](crate::Runtime::builder) and `#[silken::main]` have
-//! parameters of their own and do not look here: two places that say the same thing would have to be told who wins.
+//! Each setting is a word of its own; 0 says that the program has not set it. Nothing is ordered by them: a program
+//! that sets them on one thread while another starts the runtime has raced in any case.
+//! [`Runtime::builder`](crate::Runtime::builder) and `#[silken::main]` have parameters of their own and do not look
+//! here: two places that say the same thing would have to be told who wins.
 
 use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use crate::runtime::RuntimeBuilder;
@@ -19,9 +21,10 @@ pub struct Config {
 
 /// The settings of the default runtime.
 ///
-/// They take effect when it starts, which the first [`spawn`](crate::spawn) on an OS thread causes; afterwards setting them changes nothing that
-/// runs. What is set here goes before the environment (`SILKEN_WORKERS`, `SILKEN_STACK_SIZE`). The default runtime has its guards, its kind of coroutines and its overflow policy from
-/// the environment only (`SILKEN_GUARD_SIZE`, `SILKEN_LIGHT`, `SILKEN_OVERFLOW`). Other runtimes have
+/// They take effect when it starts, which the first [`spawn`](crate::spawn) on an OS thread causes; afterwards setting
+/// them changes nothing that runs. What is set here goes before the environment (`SILKEN_WORKERS`,
+/// `SILKEN_STACK_SIZE`). The default runtime has its guards, its kind of coroutines and its overflow policy from the
+/// environment only (`SILKEN_GUARD_SIZE`, `SILKEN_LIGHT`, `SILKEN_OVERFLOW`). Other runtimes have
 /// [`Runtime::builder`](crate::Runtime::builder).
 ///
 /// # Examples
@@ -56,8 +59,8 @@ impl Config {
         get(&WORKERS).unwrap_or_else(crate::sys::topology::available_workers)
     }
 
-    /// Address space of each coroutine's stack in **bytes** (may counts words), rounded up to a power of two; 0 leaves it to the
-    /// environment and the default.
+    /// Address space of each coroutine's stack in **bytes** (may counts words), rounded up to a power of two; 0 leaves
+    /// it to the environment and the default.
     pub fn set_stack_size(&self, bytes: usize) -> &Self {
         set(&STACK_BYTES, bytes);
         self
@@ -68,8 +71,8 @@ impl Config {
         get(&STACK_BYTES).unwrap_or(crate::runtime::STACK_BYTES_DEFAULT)
     }
 
-    /// How many idle coroutines may says it keeps. Has no effect: silken's pool keeps as many stacks as were in use at once, and needs no limit
-    /// to be told. It is here so that programs that set it compile.
+    /// How many idle coroutines may says it keeps. Has no effect: silken's pool keeps as many stacks as were in use at
+    /// once, and needs no limit to be told. It is here so that programs that set it compile.
     pub fn set_pool_capacity(&self, capacity: usize) -> &Self {
         set(&POOL_CAPACITY, capacity);
         self

@@ -1,20 +1,24 @@
-//! A queue of events that coroutines send to one who polls: a select whose arms are whole coroutines, added and removed while it runs.
+//! A queue of events that coroutines send to one who polls: a select whose arms are whole coroutines, added and removed
+//! while it runs.
 //!
 //! # Protocol
-//! [`scope`] gives a queue; [`Cqueue::add`] makes an *arm*, a child of that scope. An arm waits for whatever it likes (its top half), then
-//! [sends](EventSender::send) an event, which waits until the event was polled, and goes on (its bottom half). So an arm has at most one event in the queue,
-//! does nothing that nobody has asked for, and what it found is not lost: it goes with the event (`extra`), or waits in the arm. At the scope's end all arms are
-//! cancelled, and waited for.
+//! [`scope`] gives a queue; [`Cqueue::add`] makes an *arm*, a child of that scope. An arm waits for whatever it likes
+//! (its top half), then [sends](EventSender::send) an event, which waits until the event was polled, and goes on (its
+//! bottom half). So an arm has at most one event in the queue, does nothing that nobody has asked for, and what it
+//! found is not lost: it goes with the event (`extra`), or waits in the arm. At the scope's end all arms are cancelled,
+//! and waited for.
 //!
-//! In may, from which the names are, a poll runs the bottom half before it returns, on the poller's time. Here the arm is woken and runs beside the poller: an arm that
-//! blocks in its bottom half does not block the poll. What the poller is to have, the event carries.
+//! In may, from which the names are, a poll runs the bottom half before it returns, on the poller's time. Here the arm
+//! is woken and runs beside the poller: an arm that blocks in its bottom half does not block the poll. What the poller
+//! is to have, the event carries.
 //!
 //! # Lifetimes
-//! Arms may borrow what outlives the scope, since [`scope`] returns when they have ended: it is built on [`crate::scope()`] and adds no unsafe code.
-//! (may's `add` accepts any lifetime, and frees what an arm still uses.)
+//! Arms may borrow what outlives the scope, since [`scope`] returns when they have ended: it is built on
+//! [`crate::scope()`] and adds no unsafe code. (may's `add` accepts any lifetime, and frees what an arm still uses.)
 //!
 //! # Order
-//! Events are numbered and polled in that order, so "polled" is "the first number in the queue is greater than mine": one number serves all arms.
+//! Events are numbered and polled in that order, so "polled" is "the first number in the queue is greater than mine":
+//! one number serves all arms.
 
 use crate::coroutine::{WaitReason, is_panicking, lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
@@ -79,7 +83,8 @@ struct Arms<'scope> {
     next: u64,
 }
 
-/// Runs `body` with a queue to which it adds arms, and which it polls. Returns when `body` has; arms that still run are cancelled, and waited for.
+/// Runs `body` with a queue to which it adds arms, and which it polls. Returns when `body` has; arms that still run are
+/// cancelled, and waited for.
 ///
 /// # Blocking
 /// As [`crate::scope()`].
@@ -138,7 +143,8 @@ where
 }
 
 impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
-    /// Adds an arm: runs it on a coroutine, with the means to send events under the token. Several arms may have the same token.
+    /// Adds an arm: runs it on a coroutine, with the means to send events under the token. Several arms may have the
+    /// same token.
     ///
     /// # Panics
     /// When the coroutine cannot be made; with the panic of an arm that has ended by one.
@@ -150,7 +156,8 @@ impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
         arms.next += 1;
         self.shared.with(|state| {
             state.alive += 1;
-            // Each arm has one event in the queue at most, and one end: so sending allocates nothing, and ending seldom.
+            // Each arm has one event in the queue at most, and one end: so sending allocates nothing, and ending
+            // seldom.
             state.events.reserve(state.alive);
             state.ended.reserve(state.alive);
         });
@@ -344,8 +351,8 @@ impl<E> Drop for End<E> {
     }
 }
 
-/// Adds an arm to a [`Cqueue`](crate::cqueue::Cqueue) that does this again and again: it waits for the top expression, sends an event with its token, and runs the bottom:
-/// `cqueue_add!(queue, token, pattern = top => bottom)`.
+/// Adds an arm to a [`Cqueue`](crate::cqueue::Cqueue) that does this again and again: it waits for the top expression,
+/// sends an event with its token, and runs the bottom: `cqueue_add!(queue, token, pattern = top => bottom)`.
 ///
 /// # Examples
 /// ```

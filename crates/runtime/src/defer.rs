@@ -32,8 +32,8 @@ impl<F: FnOnce() -> R, R> std::fmt::Debug for Deferred<F, R> {
     }
 }
 
-/// Runs statements, or a closure, at the end of the enclosing block: after a return, after `?`, while a panic or a cancellation unwinds. The last
-/// deferred runs first.
+/// Runs statements, or a closure, at the end of the enclosing block: after a return, after `?`, while a panic or a
+/// cancellation unwinds. The last deferred runs first.
 ///
 /// What the statements use is borrowed until then; `defer!(move || …)` takes it.
 ///

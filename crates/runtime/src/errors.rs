@@ -1,11 +1,12 @@
-//! Errors as Go's `errors` package has them: a message, perhaps around another error, and questions about the whole chain.
+//! Errors as Go's `errors` package has them: a message, perhaps around another error, and questions about the whole
+//! chain.
 //!
-//! An [`Error`] is a counted node: a message, and what it wraps, which is another node or a foreign error. Cloning counts, so one made once, kept in
-//! a static and returned from many places is *the same* error everywhere, and [`Error::is`] finds it under any number of wrappings, as Go's
-//! sentinel errors.
+//! An [`Error`] is a counted node: a message, and what it wraps, which is another node or a foreign error. Cloning
+//! counts, so one made once, kept in a static and returned from many places is *the same* error everywhere, and
+//! [`Error::is`] finds it under any number of wrappings, as Go's sentinel errors.
 //!
-//! `Error` does not implement [`std::error::Error`]: then `?` could not turn every error into one (the conversion from itself would be
-//! defined twice). It converts into a `Box<dyn std::error::Error + Send + Sync>` instead.
+//! `Error` does not implement [`std::error::Error`]: then `?` could not turn every error into one (the conversion from
+//! itself would be defined twice). It converts into a `Box<dyn std::error::Error + Send + Sync>` instead.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 /// What [`Error`]-giving functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error with a message, which may wrap another. Made by [`new`], [`err!`](crate::err), or by `?` from any std error.
+/// An error with a message, which may wrap another. Made by [`new`], [`err!`](crate::err), or by `?` from any std
+/// error.
 ///
 /// # Examples
 /// ```
@@ -83,8 +85,8 @@ impl Error {
         }
     }
 
-    /// Whether this error, or one that it wraps however deeply, is the target: Go's `errors.Is`. An [`Error`] is itself and its clones; a foreign
-    /// error is what its `==` says.
+    /// Whether this error, or one that it wraps however deeply, is the target: Go's `errors.Is`. An [`Error`] is itself
+    /// and its clones; a foreign error is what its `==` says.
     pub fn is<T: Target>(&self, target: &T) -> bool {
         target.is_in(self)
     }

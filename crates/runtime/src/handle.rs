@@ -1,4 +1,5 @@
-//! What the spawner keeps of a coroutine: [`JoinHandle`], and [`Coroutine`], the name by which anyone may wake or cancel it.
+//! What the spawner keeps of a coroutine: [`JoinHandle`], and [`Coroutine`], the name by which anyone may wake or
+//! cancel it.
 
 use crate::coroutine::{
     CoreRef, JoinError, Joiner, Kind, Outcome, Pools, ResultOwner, WaitReason, current_core, lost, raise_if_cancelled,
@@ -63,15 +64,16 @@ impl Coroutine {
         self.0.priority.get().into()
     }
 
-    /// Makes its next [`park`](crate::park) return, or the present one. As [`std::thread::Thread::unpark`]: wakes before the park are
-    /// kept, one at most. From anywhere.
+    /// Makes its next [`park`](crate::park) return, or the present one. As [`std::thread::Thread::unpark`]: wakes
+    /// before the park are kept, one at most. From anywhere.
     pub fn unpark(&self) {
         // Release: pairs with the Acquire in `park`.
         self.0.token.store(true, crate::loom::static_atomic::Ordering::Release);
         self.0.unpark();
     }
 
-    /// Asks it to end: its present or next cancellable wait unwinds it, running its destructors. See [`JoinHandle::cancel`].
+    /// Asks it to end: its present or next cancellable wait unwinds it, running its destructors. See
+    /// [`JoinHandle::cancel`].
     pub fn cancel(&self) {
         self.0.cancel();
     }
@@ -174,8 +176,8 @@ impl<T> JoinHandle<T> {
     /// # Cancellation
     /// Unwinds the caller; the coroutine that was waited for goes on, detached. Where the caller cannot be unwound (in
     /// a destructor that runs because it unwinds already, inside [`mask_cancel`](crate::mask_cancel), or in a function
-    /// that C has called) it waits to the coroutine's end. A caller whom the request is to end that has ended the coroutine unwinds too, and
-    /// does not see [`JoinError::Cancelled`].
+    /// that C has called) it waits to the coroutine's end. A caller whom the request is to end that has ended the
+    /// coroutine unwinds too, and does not see [`JoinError::Cancelled`].
     ///
     /// # Errors
     /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.
@@ -204,9 +206,10 @@ impl<T> JoinHandle<T> {
         self.core.lifecycle.is_done()
     }
 
-    /// Asks the coroutine to end. One that has not started drops its closure; one that waits in a silken wait is unwound from there and
-    /// runs its destructors; hooked I/O fails with `ECANCELED`; a hooked lock or channel of std is waited for to its end, and the next
-    /// cancellable wait unwinds. A coroutine that never waits again is not stopped.
+    /// Asks the coroutine to end. One that has not started drops its closure; one that waits in a silken wait is
+    /// unwound from there and runs its destructors; hooked I/O fails with `ECANCELED`; a hooked lock or channel of std
+    /// is waited for to its end, and the next cancellable wait unwinds. A coroutine that never waits again is not
+    /// stopped.
     pub fn cancel(&self) {
         self.core.cancel();
     }
@@ -216,10 +219,12 @@ impl<T> JoinHandle<T> {
         Coroutine(self.core.clone())
     }
 
-    /// As [`join_timeout`](Self::join_timeout), with one error for both: the form that suits `expect` and `?`. open-coroutine's name.
+    /// As [`join_timeout`](Self::join_timeout), with one error for both: the form that suits `expect` and `?`.
+    /// open-coroutine's name.
     ///
     /// # Errors
-    /// [`TimeoutJoinError::TimedOut`] gives the handle back when the time is up; [`TimeoutJoinError::Failed`] has the error of [`join`](Self::join).
+    /// [`TimeoutJoinError::TimedOut`] gives the handle back when the time is up; [`TimeoutJoinError::Failed`] has the
+    /// error of [`join`](Self::join).
     ///
     /// # Examples
     /// ```
@@ -234,7 +239,8 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Waits for the coroutine's end and leaves its result where it is. Blocking, cancellation and panics as [`join`](Self::join).
+    /// Waits for the coroutine's end and leaves its result where it is. Blocking, cancellation and panics as
+    /// [`join`](Self::join).
     pub fn wait(&self) {
         self.wait_until(None);
         self.raise_if_lost();

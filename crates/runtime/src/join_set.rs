@@ -1,8 +1,10 @@
 //! Coroutines that are joined in the order in which they end.
 //!
-//! Each coroutine has a [`Notice`], which tells the set that it ends: its drop puts the coroutine's key into a queue. So the next one that has ended is found without a look at all. A notice comes
-//! a moment before the end itself, which the set then waits for: longer if thread-locals have slow destructors. A coroutine that was cancelled before it began drops its closure, and the notice with it; one that runs out of stack
-//! is not unwound, and [`on_lost`] gives its notice.
+//! Each coroutine has a [`Notice`], which tells the set that it ends: its drop puts the coroutine's key into a queue.
+//! So the next one that has ended is found without a look at all. A notice comes a moment before the end itself, which
+//! the set then waits for: longer if thread-locals have slow destructors. A coroutine that was cancelled before it
+//! began drops its closure, and the notice with it; one that runs out of stack is not unwound, and [`on_lost`] gives
+//! its notice.
 
 use crate::coroutine::{JoinError, WaitReason, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
@@ -32,7 +34,8 @@ impl Drop for Notice {
     }
 }
 
-/// A set of coroutines whose results are taken in the order in which they end. Dropping it cancels those that have not been joined; tokio's type of that name.
+/// A set of coroutines whose results are taken in the order in which they end. Dropping it cancels those that have not
+/// been joined; tokio's type of that name.
 ///
 /// # Examples
 /// ```

@@ -1,8 +1,8 @@
 //! The one place that names loom or std's atomics.
 //!
-//! A file whose correctness a loom model proves takes its atomics from [`atomic`]: under `--cfg loom` they are loom's, else
-//! std's. Data that lives in a `static` takes them from [`static_atomic`], which is always std's, since loom's atomics
-//! have no const constructor; what such a static does is modelled through the type that the static wraps.
+//! A file whose correctness a loom model proves takes its atomics from [`atomic`]: under `--cfg loom` they are loom's,
+//! else std's. Data that lives in a `static` takes them from [`static_atomic`], which is always std's, since loom's
+//! atomics have no const constructor; what such a static does is modelled through the type that the static wraps.
 
 /// Atomics that loom can explore.
 pub(crate) mod atomic {
@@ -29,7 +29,8 @@ pub(crate) use loom::sync::Arc;
 #[allow(unused_imports)]
 pub(crate) use std::sync::Arc;
 
-/// A cell whose accesses loom can check; [`with`](UnsafeCell::with) and [`with_mut`](UnsafeCell::with_mut) as loom has them.
+/// A cell whose accesses loom can check; [`with`](UnsafeCell::with) and [`with_mut`](UnsafeCell::with_mut) as loom has
+/// them.
 #[cfg(loom)]
 #[allow(unused_imports)]
 pub(crate) use loom::cell::UnsafeCell;

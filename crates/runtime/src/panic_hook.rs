@@ -1,8 +1,10 @@
-//! The line before a panic's message that says on which coroutine it happened: std names the thread, and knows no coroutine.
+//! The line before a panic's message that says on which coroutine it happened: std names the thread, and knows no
+//! coroutine.
 //!
-//! std has one hook per process. The first runtime puts one before the hook that it finds, which it calls afterwards. A program that sets a hook of its own later replaces both, and
-//! may ask [`try_current`](crate::try_current). The line is written past std's lock of standard error, for which
-//! the coroutine might wait: std's flag "a panic hook runs" is the OS thread's, and another light coroutine that panicked meanwhile would end the process.
+//! std has one hook per process. The first runtime puts one before the hook that it finds, which it calls afterwards. A
+//! program that sets a hook of its own later replaces both, and may ask [`try_current`](crate::try_current). The line
+//! is written past std's lock of standard error, for which the coroutine might wait: std's flag "a panic hook runs" is
+//! the OS thread's, and another light coroutine that panicked meanwhile would end the process.
 
 use crate::coroutine::inherits_always;
 use crate::handle::try_current;

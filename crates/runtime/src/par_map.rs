@@ -6,10 +6,11 @@ use crate::scope::scope;
 use crate::sync::Mutex;
 use std::panic::Location;
 
-/// Calls `f` with each item, on up to `concurrency` coroutines at once, and gives the results in the order of the items. `f` may borrow. Items are taken from the iterator one by
-/// one, as they are needed.
+/// Calls `f` with each item, on up to `concurrency` coroutines at once, and gives the results in the order of the
+/// items. `f` may borrow. Items are taken from the iterator one by one, as they are needed.
 ///
-/// For work that waits: requests, queries, files. Work that computes is better served by `concurrency` equal to the number of workers.
+/// For work that waits: requests, queries, files. Work that computes is better served by `concurrency` equal to the
+/// number of workers.
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread.
@@ -18,8 +19,8 @@ use std::panic::Location;
 /// Unwinds; the calls that go on are cancelled and waited for.
 ///
 /// # Panics
-/// With a panic of `f` or of the iterator; then the other calls are cancelled. When a call cancels its own coroutine, so that its result is missing. When `concurrency` is 0,
-/// or a coroutine cannot be made.
+/// With a panic of `f` or of the iterator; then the other calls are cancelled. When a call cancels its own coroutine,
+/// so that its result is missing. When `concurrency` is 0, or a coroutine cannot be made.
 ///
 /// # Examples
 /// ```

@@ -9,8 +9,8 @@ use crate::sched::yield_core;
 use crate::sys::clock;
 use std::time::Duration;
 
-/// Waits until somebody [unparks](crate::Coroutine::unpark) this coroutine; returns at once if somebody has since the last time. May
-/// return for no reason, as [`std::thread::park`].
+/// Waits until somebody [unparks](crate::Coroutine::unpark) this coroutine; returns at once if somebody has since the
+/// last time. May return for no reason, as [`std::thread::park`].
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Park`). On an OS thread it is [`std::thread::park`].
@@ -77,8 +77,9 @@ fn take_token(core: &Core) -> bool {
 
 /// Lets other coroutines run. On an OS thread it is [`std::thread::yield_now`].
 ///
-/// Inlined down to the switch, which makes each call of it some 600 bytes of code. Where that matters, call it in a function of your own that is
-/// not inlined; then several places share the code, and returns to them after a switch are mispredicted (6 ns).
+/// Inlined down to the switch, which makes each call of it some 600 bytes of code. Where that matters, call it in a
+/// function of your own that is not inlined; then several places share the code, and returns to them after a switch are
+/// mispredicted (6 ns).
 ///
 /// # Cancellation
 /// Unwinds: a loop that yields can be cancelled.

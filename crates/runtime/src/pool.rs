@@ -1,11 +1,13 @@
 //! A pool: at most so many functions at once, each on a coroutine of its own.
 //!
 //! # Protocol
-//! Coroutines are cheap, so the pool keeps none: it keeps a queue, and counts who runs. Each function that starts holds a [`Slot`], which its coroutine drops when it
-//! ends, be it by a panic or a cancellation. Whoever adds to the queue or gives a slot back dispatches: it starts what is queued as long as slots are free.
+//! Coroutines are cheap, so the pool keeps none: it keeps a queue, and counts who runs. Each function that starts holds
+//! a [`Slot`], which its coroutine drops when it ends, be it by a panic or a cancellation. Whoever adds to the queue or
+//! gives a slot back dispatches: it starts what is queued as long as slots are free.
 //!
-//! One dispatches at a time (`dispatching`); another who comes meanwhile leaves the work to it, which looks at the queue again before it stops. That bounds the
-//! depth too: in a runtime that ends, a function that cannot be started drops its slot within the dispatch.
+//! One dispatches at a time (`dispatching`); another who comes meanwhile leaves the work to it, which looks at the
+//! queue again before it stops. That bounds the depth too: in a runtime that ends, a function that cannot be started
+//! drops its slot within the dispatch.
 //!
 //! # A function's stages
 //! | stage | set by | the handle |
@@ -17,9 +19,11 @@
 //! | `Detached` | the handle's drop | is gone; the function runs all the same |
 //!
 //! # Destructors
-//! The dispatcher is whoever happened to come by, in another's name: a submitter, or a function that has just ended. What others submitted must not unwind there, or
-//! nothing would be started any more. So the one who gives a function up (`cancel`, `shutdown_now`) takes it out of its [`Task`] and drops it; the dispatcher then finds the task empty.
-//! Destructors of functions run caught and masked, and a panic in one is the outcome of that very function: its handle is told `Panicked`, nobody else.
+//! The dispatcher is whoever happened to come by, in another's name: a submitter, or a function that has just ended.
+//! What others submitted must not unwind there, or nothing would be started any more. So the one who gives a function
+//! up (`cancel`, `shutdown_now`) takes it out of its [`Task`] and drops it; the dispatcher then finds the task empty.
+//! Destructors of functions run caught and masked, and a panic in one is the outcome of that very function: its handle
+//! is told `Panicked`, nobody else.
 //!
 //! A coroutine that runs out of stack is not unwound; its slot is given back by [`on_lost`].
 
@@ -61,7 +65,8 @@ struct Shared {
     queue: Monitor<Queue>,
 }
 
-/// Runs functions on coroutines, at most so many at once. Clones are the same pool. Dropping it lets what was submitted run.
+/// Runs functions on coroutines, at most so many at once. Clones are the same pool. Dropping it lets what was submitted
+/// run.
 ///
 /// # Examples
 /// ```
@@ -179,8 +184,8 @@ impl Shared {
 }
 
 impl Pool {
-    /// A pool that runs up to `concurrency` functions at once, and lets any number wait. It runs them in the caller's runtime; on an OS thread, in the
-    /// default one.
+    /// A pool that runs up to `concurrency` functions at once, and lets any number wait. It runs them in the caller's
+    /// runtime; on an OS thread, in the default one.
     ///
     /// # Panics
     /// When `concurrency` is 0, or the default runtime does not start.
@@ -189,7 +194,8 @@ impl Pool {
         Self::bounded(concurrency, usize::MAX)
     }
 
-    /// As [`new`](Self::new), and lets at most `waiting_max` functions wait: [`submit`](Self::submit) waits for room, [`try_submit`](Self::try_submit) refuses.
+    /// As [`new`](Self::new), and lets at most `waiting_max` functions wait: [`submit`](Self::submit) waits for room,
+    /// [`try_submit`](Self::try_submit) refuses.
     ///
     /// # Panics
     /// As [`new`](Self::new).
@@ -216,7 +222,8 @@ impl Pool {
     /// Runs `body` when its turn comes: first come, first served.
     ///
     /// # Blocking
-    /// In a pool that is [bounded](Self::bounded) and full, parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread.
+    /// In a pool that is [bounded](Self::bounded) and full, parks the calling coroutine (wait reason `Send`), or blocks
+    /// the calling OS thread.
     ///
     /// # Cancellation
     /// Unwinds when it has to wait; `body` is dropped.
@@ -276,7 +283,8 @@ impl Pool {
     /// Waits until nothing runs and nothing is queued.
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread. A function of the pool must not call it: it would wait for itself, for ever.
+    /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread. A function of the pool
+    /// must not call it: it would wait for itself, for ever.
     ///
     /// # Cancellation
     /// Unwinds.
@@ -302,14 +310,15 @@ impl Pool {
         self.shared.queue.with(|queue| queue.closed)
     }
 
-    /// [Closes](Self::close) the pool and [waits](Self::wait) for what it has. Blocking and cancellation as [`wait`](Self::wait).
+    /// [Closes](Self::close) the pool and [waits](Self::wait) for what it has. Blocking and cancellation as
+    /// [`wait`](Self::wait).
     pub fn shutdown(&self) {
         self.close();
         self.wait();
     }
 
-    /// [Closes](Self::close) the pool, drops what is queued (its handles are told [`JoinError::Cancelled`], or of a panic in its own destructor), and
-    /// [waits](Self::wait) for what runs.
+    /// [Closes](Self::close) the pool, drops what is queued (its handles are told [`JoinError::Cancelled`], or of a
+    /// panic in its own destructor), and [waits](Self::wait) for what runs.
     pub fn shutdown_now(&self) {
         let dropped = self.shared.queue.update(|queue| {
             queue.closed = true;
@@ -447,8 +456,8 @@ impl<T> PoolHandle<T> {
     /// Waits for the function's end and takes its result. Blocking and cancellation as [`JoinHandle::join`].
     ///
     /// # Errors
-    /// [`JoinError`] when the function panicked, was cancelled or dropped before it ended, or ran out of stack. If it was dropped without having run and a
-    /// destructor in it panicked, that is its panic.
+    /// [`JoinError`] when the function panicked, was cancelled or dropped before it ended, or ran out of stack. If it
+    /// was dropped without having run and a destructor in it panicked, that is its panic.
     pub fn join(self) -> Result<T, JoinError> {
         match self.take_started(None) {
             Some(Ok(handle)) => handle.join(),
@@ -503,9 +512,11 @@ impl<T> PoolHandle<T> {
         })
     }
 
-    /// Asks the function to end: one that waits for its turn is dropped, here and now; one that runs is cancelled as by [`JoinHandle::cancel`].
+    /// Asks the function to end: one that waits for its turn is dropped, here and now; one that runs is cancelled as by
+    /// [`JoinHandle::cancel`].
     ///
-    /// A panic in a destructor of one that is dropped is [its outcome](Self::join), and does not come out of here; a wait in one is not cut short.
+    /// A panic in a destructor of one that is dropped is [its outcome](Self::join), and does not come out of here; a
+    /// wait in one is not cut short.
     pub fn cancel(&self) {
         let (running, body) = self.task.state.with(|state| match &state.stage {
             Stage::Started(handle) => (Some(handle.coroutine()), None),

@@ -1,26 +1,31 @@
 //! A value to come, and what is to be done with it.
 //!
 //! # Protocol
-//! A [`Promise`] is a place for an outcome, a wait list, and a list of steps that wait for it. A [`Resolver`] fills the place, from any thread, once: the first of several
-//! wins. If all resolvers are gone the promise is abandoned, which is an outcome as well: nobody waits for ever.
+//! A [`Promise`] is a place for an outcome, a wait list, and a list of steps that wait for it. A [`Resolver`] fills the
+//! place, from any thread, once: the first of several wins. If all resolvers are gone the promise is abandoned, which
+//! is an outcome as well: nobody waits for ever.
 //!
-//! The winner is decided under the lock (`claimed`), the outcome is written without it (moving a value is no user code, but its drop may be), and announced under the
-//! lock again (`settled`): then those who wait are woken and the steps are taken out. The outcome never changes afterwards, so it is read without a lock. It is counted, so that
-//! several promises may have the same.
+//! The winner is decided under the lock (`claimed`), the outcome is written without it (moving a value is no user code,
+//! but its drop may be), and announced under the lock again (`settled`): then those who wait are woken and the steps
+//! are taken out. The outcome never changes afterwards, so it is read without a lock. It is counted, so that several
+//! promises may have the same.
 //!
-//! The steps hold the promise that holds them; being settled, which happens at the latest when the last resolver goes, breaks the circle.
+//! The steps hold the promise that holds them; being settled, which happens at the latest when the last resolver goes,
+//! breaks the circle.
 //!
 //! # Steps
-//! A step ([`then`](Promise::then), [`fail`](Promise::fail), …) costs its closure as long as it waits; when the outcome is there it runs on a coroutine of its own, in the
-//! runtime of who added it. Not on the resolver's stack: that may be any thread, holding any lock, and no code of the user's runs there, not even a `Clone`. Steps take clones, for
-//! a promise has many readers.
+//! A step ([`then`](Promise::then), [`fail`](Promise::fail), …) costs its closure as long as it waits; when the outcome
+//! is there it runs on a coroutine of its own, in the runtime of who added it. Not on the resolver's stack: that may be
+//! any thread, holding any lock, and no code of the user's runs there, not even a `Clone`. Steps take clones, for a
+//! promise has many readers.
 //!
-//! What runs on the resolver's stack is the beginning of a step: it spawns the coroutine, or, in [`race`](Promise::race), settles the next promise with the same outcome. Then
-//! that one's steps are due. They go to the end of one list ([`Due`]) that the first settler works off, so promises that hang on one another in a chain of any length need no
-//! more stack than one.
+//! What runs on the resolver's stack is the beginning of a step: it spawns the coroutine, or, in
+//! [`race`](Promise::race), settles the next promise with the same outcome. Then that one's steps are due. They go to
+//! the end of one list ([`Due`]) that the first settler works off, so promises that hang on one another in a chain of
+//! any length need no more stack than one.
 //!
-//! A step that panics, is cancelled, or cannot be started drops the resolver of the promise that it was to fill: that one is abandoned, and says so. One that runs out of stack
-//! drops nothing; it is abandoned by [`on_lost`].
+//! A step that panics, is cancelled, or cannot be started drops the resolver of the promise that it was to fill: that
+//! one is abandoned, and says so. One that runs out of stack drops nothing; it is abandoned by [`on_lost`].
 
 use crate::coroutine::{WaitReason, contained, lost, on_lost};
 use crate::driver::monitor::{Look, Monitor, Wake};
@@ -39,7 +44,8 @@ use std::time::Duration;
 pub enum PromiseError<E> {
     /// It was rejected with this.
     Rejected(E),
-    /// Nobody can decide it any more: its resolvers were dropped, or the coroutine that was to fill it panicked, was cancelled, could not be started, or ran out of stack.
+    /// Nobody can decide it any more: its resolvers were dropped, or the coroutine that was to fill it panicked, was
+    /// cancelled, could not be started, or ran out of stack.
     Abandoned,
 }
 
@@ -206,8 +212,8 @@ where
     T: Clone + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
-    /// Runs `body` on a coroutine; what it returns is the outcome. If it panics, is cancelled or runs out of stack, the promise is
-    /// [abandoned](PromiseError::Abandoned).
+    /// Runs `body` on a coroutine; what it returns is the outcome. If it panics, is cancelled or runs out of stack, the
+    /// promise is [abandoned](PromiseError::Abandoned).
     ///
     /// # Panics
     /// When the coroutine cannot be made: see [`spawn`](crate::spawn).
@@ -218,8 +224,8 @@ where
         promise
     }
 
-    /// Does something with the outcome, whatever it is: the step that all others are made of. It runs on a coroutine of its own as soon as the outcome is there, and
-    /// gives the outcome of the promise that is returned.
+    /// Does something with the outcome, whatever it is: the step that all others are made of. It runs on a coroutine of
+    /// its own as soon as the outcome is there, and gives the outcome of the promise that is returned.
     ///
     /// # Panics
     /// When the default runtime does not start.
@@ -258,7 +264,8 @@ where
         promise
     }
 
-    /// Does something with the value; a rejection or an abandonment passes. Runs as [`chain`](Self::chain) says, and panics as it does.
+    /// Does something with the value; a rejection or an abandonment passes. Runs as [`chain`](Self::chain) says, and
+    /// panics as it does.
     #[track_caller]
     pub fn then<U>(&self, step: impl FnOnce(T) -> U + Send + 'static) -> Promise<U, E>
     where
@@ -398,8 +405,8 @@ impl<T, E> Shared<T, E> {
     }
 }
 
-/// Begins the steps that are due, and those that become due by it. Each may drop what a user gave it, if it cannot be started: the others come all the same, and the first
-/// panic goes on afterwards, unless there is one already.
+/// Begins the steps that are due, and those that become due by it. Each may drop what a user gave it, if it cannot be
+/// started: the others come all the same, and the first panic goes on afterwards, unless there is one already.
 fn work_off(mut due: Due) {
     let mut panic = None;
     while let Some(step) = due.0.pop_front() {
@@ -422,7 +429,8 @@ where
     T: Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
-    /// Gives the promise the outcome of `f`, on a coroutine. In a runtime that ends there is none to be had, and the promise is abandoned.
+    /// Gives the promise the outcome of `f`, on a coroutine. In a runtime that ends there is none to be had, and the
+    /// promise is abandoned.
     fn fill_later(
         self,
         scheduler: &'static Scheduler,
@@ -438,7 +446,8 @@ where
         }
     }
 
-    /// Gives the promise, which no other resolver decides, the outcome of `f`. If the coroutine is lost in it, the promise is abandoned.
+    /// Gives the promise, which no other resolver decides, the outcome of `f`. If the coroutine is lost in it, the
+    /// promise is abandoned.
     fn fill(self, f: impl FnOnce() -> Outcome<T, E>) {
         let other = self.clone();
         on_lost(move || {
@@ -494,7 +503,8 @@ impl<T, E> Resolver<T, E> {
         }
     }
 
-    /// As [`settle`](Self::settle), with the outcome of another promise perhaps, and unless it is decided already; the steps are left to the caller.
+    /// As [`settle`](Self::settle), with the outcome of another promise perhaps, and unless it is decided already; the
+    /// steps are left to the caller.
     fn settle_with(&self, outcome: Arc<Outcome<T, E>>, due: &mut Due) {
         if self.claim() {
             self.announce(outcome, due);

@@ -1,7 +1,7 @@
 //! Queues without a lock, for many producers and many consumers, under the names that cogo and mco have for them.
 //!
-//! They are `crossbeam-queue`'s. Nothing in them waits, and nothing in them is kept per thread, so they are as good between coroutines as
-//! between threads. Who wants to wait for the next element wants a channel.
+//! They are `crossbeam-queue`'s. Nothing in them waits, and nothing in them is kept per thread, so they are as good
+//! between coroutines as between threads. Who wants to wait for the next element wants a channel.
 //!
 //! # Examples
 //! ```

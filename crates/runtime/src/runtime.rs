@@ -15,8 +15,8 @@ use std::panic::Location;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Several OS threads that run coroutines. The first [`spawn`](crate::spawn) on an OS thread starts a default one that lives as long as
-/// the process; [`Runtime::builder`] makes others.
+/// Several OS threads that run coroutines. The first [`spawn`](crate::spawn) on an OS thread starts a default one that
+/// lives as long as the process; [`Runtime::builder`] makes others.
 ///
 /// # Examples
 /// ```
@@ -76,16 +76,19 @@ impl Runtime {
         RuntimeBuilder::default()
     }
 
-    /// Runs `main` as the first coroutine and returns what comes of it. Then whatever is left is cancelled, runs its destructors, and the workers
-    /// end; what would not end within the [grace](RuntimeBuilder::grace) is reported on standard error and left behind, as by [`shutdown`](Self::shutdown).
+    /// Runs `main` as the first coroutine and returns what comes of it. Then whatever is left is cancelled, runs its
+    /// destructors, and the workers end; what would not end within the [grace](RuntimeBuilder::grace) is reported on
+    /// standard error and left behind, as by [`shutdown`](Self::shutdown).
     ///
     /// # Blocking
     /// The calling OS thread (or coroutine of another runtime) waits for `main`.
     ///
     /// # Errors
-    /// The payload when `main` panicked, as [`std::thread::Result`] has it. Cancellation gives a [`JoinError`] as payload.
+    /// The payload when `main` panicked, as [`std::thread::Result`] has it. Cancellation gives a [`JoinError`] as
+    /// payload.
     ///
-    /// When `main` runs out of stack the process ends, as when a main thread does: `main` may borrow, so nobody could go on safely.
+    /// When `main` runs out of stack the process ends, as when a main thread does: `main` may borrow, so nobody could
+    /// go on safely.
     ///
     /// # Panics
     /// When the first coroutine cannot be made.
@@ -99,7 +102,8 @@ impl Runtime {
         outcome.map_err(|error| error.into_panic().unwrap_or_else(|error| Box::new(error)))
     }
 
-    /// Runs `f` as a coroutine of this runtime, waits for it, and returns its value. The runtime goes on, with whatever `f` has spawned; `f` may borrow.
+    /// Runs `f` as a coroutine of this runtime, waits for it, and returns its value. The runtime goes on, with whatever
+    /// `f` has spawned; `f` may borrow.
     ///
     /// # Blocking
     /// The calling OS thread, or coroutine of any runtime.
@@ -147,7 +151,8 @@ impl Runtime {
     /// The caller waits for the end, whatever happens, and takes the result.
     #[track_caller]
     fn spawn_borrowing<T: Send, F: FnOnce() -> T + Send>(&self, request: SpawnRequest, f: F) -> JoinHandle<T> {
-        // SAFETY: S1: the callers, `run` and `block_on`, wait for the coroutine's end and take its result before they return. S2: both are Send.
+        // SAFETY: S1: the callers, `run` and `block_on`, wait for the coroutine's end and take its result before they
+        // return. S2: both are Send.
         let core = unsafe { sched::spawn(self.scheduler, request, f) };
         let core = core.unwrap_or_else(|error| panic!("failed to spawn a coroutine: {}", io::Error::from(error)));
         // SAFETY: S1: the body's result type is T.
@@ -167,7 +172,8 @@ impl Runtime {
         ))
     }
 
-    /// What it is, in words, for logs: its size, what its coroutines are, whether the calls of std and of C are answered.
+    /// What it is, in words, for logs: its size, what its coroutines are, whether the calls of std and of C are
+    /// answered.
     ///
     /// # Examples
     /// ```
@@ -204,18 +210,18 @@ impl Runtime {
         self.scheduler.migrations()
     }
 
-    /// Cancels all coroutines and waits until they have ended, at most for `deadline`. From then on spawns are refused. The workers stop when no
-    /// coroutine is left.
+    /// Cancels all coroutines and waits until they have ended, at most for `deadline`. From then on spawns are refused.
+    /// The workers stop when no coroutine is left.
     ///
-    /// It waits no longer when all who are left are in waits that no cancellation ends: for a signal, or for output that nobody reads, or in
-    /// the pauses of a loop that takes no notice of errors (`docs/guide/cancellation.md`).
+    /// It waits no longer when all who are left are in waits that no cancellation ends: for a signal, or for output
+    /// that nobody reads, or in the pauses of a loop that takes no notice of errors (`docs/guide/cancellation.md`).
     ///
-    /// What has not ended by then is *left behind*: it goes on as a detached thread does, cancelled, on workers that end when it has ended. So it
-    /// may still get the lock or the message that it waits for, and must give it on.
+    /// What has not ended by then is *left behind*: it goes on as a detached thread does, cancelled, on workers that
+    /// end when it has ended. So it may still get the lock or the message that it waits for, and must give it on.
     ///
     /// # Blocking
-    /// The calling OS thread, or the calling coroutine of another runtime. Not to be called on one of the runtime's own coroutines: it would be cancelled, wait for
-    /// itself until `deadline`, and be in the list.
+    /// The calling OS thread, or the calling coroutine of another runtime. Not to be called on one of the runtime's own
+    /// coroutines: it would be cancelled, wait for itself until `deadline`, and be in the list.
     ///
     /// In a child that `fork` made there is nothing to stop: it returns at once.
     ///
@@ -258,7 +264,8 @@ impl Runtime {
 }
 
 impl Drop for Runtime {
-    /// As [`shutdown`](Self::shutdown) with the [grace](RuntimeBuilder::grace); reports on standard error what did not end.
+    /// As [`shutdown`](Self::shutdown) with the [grace](RuntimeBuilder::grace); reports on standard error what did not
+    /// end.
     fn drop(&mut self) {
         if !self.stopped {
             let grace = self.grace();
@@ -332,7 +339,8 @@ pub mod macros {
         run(builder, || body().report())
     }
 
-    /// What `#[silken::test]` expands to. From the first on the coroutines of the process inherit the capture of output.
+    /// What `#[silken::test]` expands to. From the first on the coroutines of the process inherit the capture of
+    /// output.
     #[track_caller]
     pub fn run_test(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
         crate::coroutine::inherit_always();

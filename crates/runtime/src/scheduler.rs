@@ -1,13 +1,15 @@
 //! coio's face: a [`Scheduler`] that is described, runs one main function, and is gone.
 //!
-//! It is a [`Runtime`](crate::Runtime) under another name, except for one promise of coio's that programs lean on: a coroutine made by
-//! [`Scheduler::spawn`] *has begun* when the call returns. coio ran the child at once on the spawner's thread. Here the spawner waits until
-//! some worker has entered the child, so that with one worker and with many what the child does before it first waits is
-//! done, or under way, when the spawner goes on; in particular a main function that ends (or panics) right after the call cancels a coroutine that
-//! has its locals, and not one that never was. The wait is that of a scope for its children: the "child" is the time between the
-//! spawn and the first instruction.
+//! It is a [`Runtime`](crate::Runtime) under another name, except for one promise of coio's that programs lean on: a
+//! coroutine made by [`Scheduler::spawn`] *has begun* when the call returns. coio ran the child at once on the
+//! spawner's thread. Here the spawner waits until some worker has entered the child, so that with one worker and with
+//! many what the child does before it first waits is done, or under way, when the spawner goes on; in particular a main
+//! function that ends (or panics) right after the call cancels a coroutine that has its locals, and not one that never
+//! was. The wait is that of a scope for its children: the "child" is the time between the spawn and the first
+//! instruction.
 //!
-//! Rejected: to start every pending coroutine before a runtime cancels it. A program that ends does not want to begin anything.
+//! Rejected: to start every pending coroutine before a runtime cancels it. A program that ends does not want to begin
+//! anything.
 
 use crate::channel::oneshot;
 use crate::coroutine::mask;
@@ -53,14 +55,16 @@ impl Scheduler {
         self
     }
 
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two. Memory is used only where touched.
+    /// Address space of each coroutine's stack in bytes, rounded up to a power of two. Memory is used only where
+    /// touched.
     pub fn default_stack_size(mut self, bytes: usize) -> Self {
         self.builder = self.builder.stack_size(bytes);
         self
     }
 
-    /// Runs `main` as the first coroutine. When it has ended, by returning or by a panic, all coroutines that are left are cancelled and run their
-    /// destructors; then this returns. What would not end within two seconds is reported on standard error and left behind.
+    /// Runs `main` as the first coroutine. When it has ended, by returning or by a panic, all coroutines that are left
+    /// are cancelled and run their destructors; then this returns. What would not end within two seconds is reported on
+    /// standard error and left behind.
     ///
     /// # Blocking
     /// The calling OS thread, or the calling coroutine of another runtime.
@@ -82,11 +86,12 @@ impl Scheduler {
         }
     }
 
-    /// Makes a coroutine and lets it begin: when this returns, a worker runs it or has run it. For a spawn that does not wait for that see
-    /// [`spawn`](crate::spawn).
+    /// Makes a coroutine and lets it begin: when this returns, a worker runs it or has run it. For a spawn that does
+    /// not wait for that see [`spawn`](crate::spawn).
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the new coroutine has begun.
+    /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the new coroutine has
+    /// begun.
     ///
     /// # Cancellation
     /// Does not interrupt this short wait.

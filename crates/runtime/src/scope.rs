@@ -1,21 +1,29 @@
-//! Coroutines that may borrow from their parent: [`std::thread::scope`]'s counterpart, and the unit of structured cancellation.
+//! Coroutines that may borrow from their parent: [`std::thread::scope`]'s counterpart, and the unit of structured
+//! cancellation.
 //!
-//! The scope cannot end before its children have: it waits for them in every case, also when its own closure panics or its coroutine is cancelled.
-//! In that case it first cancels them: see `coroutine/group.rs` for the tree.
+//! The scope cannot end before its children have: it waits for them in every case, also when its own closure panics or
+//! its coroutine is cancelled. In that case it first cancels them: see `coroutine/group.rs` for the tree.
 //!
 //! # Order of the end
-//! The closure ends; the children are waited for; what was deferred runs, newest first; the scope returns, or goes on unwinding. So what is deferred
-//! may use, alone, what the children borrowed. While the scope waits it holds the closure's panic, if any, caught.
+//! The closure ends; the children are waited for; what was deferred runs, newest first; the scope returns, or goes on
+//! unwinding. So what is deferred may use, alone, what the children borrowed. While the scope waits it holds the
+//! closure's panic, if any, caught.
 //!
 //! # Who may still spawn
-//! A function that is deferred has the scope in reach: it may spawn, and defer. So "all children have ended" is not the end of the scope. The end is the first moment after the closure at which
-//! *no child is alive and nothing is deferred*: then no code is left that could spawn. Children are waited for again after each deferred function, and the scope ends at that moment ([`finish`]). Then it is
-//! for good. A child that a deferred function leaves behind is cancelled first: what is deferred is the end of the scope, and nobody who is left would ask it to stop. Whoever spawns or defers does so from code that borrows the scope for `'scope`, and such code runs in the closure (ended), in a child (none is alive: it leaves the
-//! group after its captures, its result, and its locals are gone), or in a deferred function (none is left). A value that borrows the scope is in a frame of these, in a
-//! child's core (its result, dropped before it leaves, or taken by a handle, which again is such a value), or leaked: a leaked value's destructor does not run. What the
-//! scope itself holds at its end, the closure's value and caught panics, cannot name `'scope`.
+//! A function that is deferred has the scope in reach: it may spawn, and defer. So "all children have ended" is not the
+//! end of the scope. The end is the first moment after the closure at which *no child is alive and nothing is
+//! deferred*: then no code is left that could spawn. Children are waited for again after each deferred function, and
+//! the scope ends at that moment ([`finish`]). Then it is for good. A child that a deferred function leaves behind is
+//! cancelled first: what is deferred is the end of the scope, and nobody who is left would ask it to stop. Whoever
+//! spawns or defers does so from code that borrows the scope for `'scope`, and such code runs in the closure (ended),
+//! in a child (none is alive: it leaves the group after its captures, its result, and its locals are gone), or in a
+//! deferred function (none is left). A value that borrows the scope is in a frame of these, in a child's core (its
+//! result, dropped before it leaves, or taken by a handle, which again is such a value), or leaked: a leaked value's
+//! destructor does not run. What the scope itself holds at its end, the closure's value and caught panics, cannot name
+//! `'scope`.
 //!
-//! Nothing may unwind out of [`finish`] meanwhile: deferred functions run caught, and so does the destructor of a panic's payload that another panic displaces.
+//! Nothing may unwind out of [`finish`] meanwhile: deferred functions run caught, and so does the destructor of a
+//! panic's payload that another panic displaces.
 
 use crate::coroutine::{
     Critical, Group, JoinError, OpenScope, Outcome, Payload, WaitReason, caught, contained, current_core, discard,
@@ -55,18 +63,21 @@ unsafe impl<T: Send> Send for ScopedJoinHandle<'_, T> {}
 // SAFETY: S2: as above.
 unsafe impl<T: Send> Sync for ScopedJoinHandle<'_, T> {}
 
-/// Runs `body` with a place to spawn children that may borrow what `body` may borrow. Returns when `body` and all children have ended.
+/// Runs `body` with a place to spawn children that may borrow what `body` may borrow. Returns when `body` and all
+/// children have ended.
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the last child has ended.
 ///
 /// # Cancellation
-/// When the caller is cancelled, or its time is up ([`timeout`](crate::timeout)), while it waits in the scope or for anything else in `body`, the
-/// children are cancelled too, and theirs in turn. They are waited for all the same, since they may use what the parent owns; then the
-/// scope unwinds. Children keep to the deadline that held where the scope was opened.
+/// When the caller is cancelled, or its time is up ([`timeout`](crate::timeout)), while it waits in the scope or for
+/// anything else in `body`, the children are cancelled too, and theirs in turn. They are waited for all the same, since
+/// they may use what the parent owns; then the scope unwinds. Children keep to the deadline that held where the scope
+/// was opened.
 ///
 /// # Stack overflow
-/// A child that runs out of stack ends the process: it may have lent to others what it borrows, and the scope could not return.
+/// A child that runs out of stack ends the process: it may have lent to others what it borrows, and the scope could not
+/// return.
 ///
 /// # Panics
 /// With `body`'s panic if it panicked, else when a child panicked whose handle nobody joined.
@@ -211,9 +222,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             .unwrap_or_else(|error| panic!("failed to spawn a coroutine: {error}"))
     }
 
-    /// Has `f` run at the end of the scope, whether that is reached by returning, by a panic or by cancellation: after the closure and all
-    /// children have ended, the last deferred first. If `f` spawns children that have not ended when it returns, they are cancelled and waited for; then the next
-    /// deferred function runs. If `f` defers a function, that is the next one.
+    /// Has `f` run at the end of the scope, whether that is reached by returning, by a panic or by cancellation: after
+    /// the closure and all children have ended, the last deferred first. If `f` spawns children that have not ended
+    /// when it returns, they are cancelled and waited for; then the next deferred function runs. If `f` defers a
+    /// function, that is the next one.
     ///
     /// # Cancellation
     /// Masked in `f`, as by [`mask_cancel`](crate::mask_cancel).
@@ -240,8 +252,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.deferred.lock().push(f);
     }
 
-    /// Cancels all children: those that live, and those that are spawned from now on, which do not start. Their scopes' children are
-    /// cancelled with them. The scope's own closure goes on.
+    /// Cancels all children: those that live, and those that are spawned from now on, which do not start. Their scopes'
+    /// children are cancelled with them. The scope's own closure goes on.
     ///
     /// # Examples
     /// ```
@@ -255,8 +267,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.group.cancel_children();
     }
 
-    /// Sets what a panic does to the others: with `true`, one in a child or in the scope's closure cancels all children as [`cancel`](Self::cancel)
-    /// does; with `false`, the default, they run to their end, as in [`std::thread::scope`]. What comes out of the scope is the same.
+    /// Sets what a panic does to the others: with `true`, one in a child or in the scope's closure cancels all children
+    /// as [`cancel`](Self::cancel) does; with `false`, the default, they run to their end, as in
+    /// [`std::thread::scope`]. What comes out of the scope is the same.
     ///
     /// # Examples
     /// ```
@@ -288,8 +301,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             group: Some(group),
             ..request
         };
-        // SAFETY: S1: `scope` waits until the coroutine has left the group, which it does after its result has been settled; what is not taken
-        // by then is never touched. S2: both are Send. S8: the group lives until `scope` has waited.
+        // SAFETY: S1: `scope` waits until the coroutine has left the group, which it does after its result has been
+        // settled; what is not taken by then is never touched. S2: both are Send. S8: the group lives until `scope` has
+        // waited.
         let core = unsafe { sched::spawn(scheduler, request, body) }.inspect_err(|_| self.group.leave())?;
         // SAFETY: S1: the body's result type is T, and this is its one handle.
         let handle = unsafe { JoinHandle::new(core) };

@@ -1,9 +1,11 @@
-//! Arms of a [`select!`](crate::select) beside channels: the end of a coroutine, ticks, descriptors. And waiting for the first of several coroutines.
+//! Arms of a [`select!`](crate::select) beside channels: the end of a coroutine, ticks, descriptors. And waiting for
+//! the first of several coroutines.
 //!
 //! # Protocol
-//! These arms are not claimed by wakers (`channel/select`): what they wait for is a state that whoever wakes cannot take for the select. A waker settles the select's
-//! cell and the select looks at all arms again, so [`try_now`](Arm::try_now) alone decides. Each enlists its node under the lock of its list, and takes it
-//! out under that lock, whether it was woken or not: afterwards nobody refers to node or cell (S8).
+//! These arms are not claimed by wakers (`channel/select`): what they wait for is a state that whoever wakes cannot
+//! take for the select. A waker settles the select's cell and the select looks at all arms again, so
+//! [`try_now`](Arm::try_now) alone decides. Each enlists its node under the lock of its list, and takes it out under
+//! that lock, whether it was woken or not: afterwards nobody refers to node or cell (S8).
 //!
 //! | arm | ready when | looks at it under |
 //! |---|---|---|
@@ -40,7 +42,8 @@ pub struct JoinArm<'a, T> {
 }
 
 impl<T> JoinHandle<T> {
-    /// The coroutine's end as an arm of a [`select!`](crate::select), by `on(…)`. The arm only says that the coroutine has ended; then [`join`](Self::join) does not wait.
+    /// The coroutine's end as an arm of a [`select!`](crate::select), by `on(…)`. The arm only says that the coroutine
+    /// has ended; then [`join`](Self::join) does not wait.
     ///
     /// # Examples
     /// ```
@@ -160,8 +163,8 @@ pub struct ReadyArm<'a> {
     listed: Cell<bool>,
 }
 
-/// A descriptor from which a read, or an accept, would not wait, as an arm of a [`select!`](crate::select), by `on(…)`. It says no more than that: another may be
-/// faster. An end of file and an error count as readable.
+/// A descriptor from which a read, or an accept, would not wait, as an arm of a [`select!`](crate::select), by `on(…)`.
+/// It says no more than that: another may be faster. An end of file and an error count as readable.
 ///
 /// # Examples
 /// ```
@@ -308,8 +311,8 @@ macro_rules! joinable {
 
 joinable!(JoinHandle<T>, ScopedJoinHandle<'_, T>);
 
-/// Waits until one of the coroutines has ended, takes its handle out (as [`Vec::remove`]), and gives the place where it was and the result. The handles are those
-/// of [`spawn`](crate::spawn) or of a scope.
+/// Waits until one of the coroutines has ended, takes its handle out (as [`Vec::remove`]), and gives the place where it
+/// was and the result. The handles are those of [`spawn`](crate::spawn) or of a scope.
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread.
@@ -360,8 +363,9 @@ fn join_first<H: Joinable>(handles: &mut Vec<H>, limit: Limit) -> Option<(usize,
     Some((index, handles.remove(index).join()))
 }
 
-/// Waits for the first of several coroutines to end, and gives its result; the others go on, detached. `any_join!(a, b, c)` takes handles with one type of result;
-/// with `any_join!(timeout; a, b, c)` the wait ends after the `timeout`, and the result is in an `Option`. See [`join_any`](crate::join_any).
+/// Waits for the first of several coroutines to end, and gives its result; the others go on, detached.
+/// `any_join!(a, b, c)` takes handles with one type of result; with `any_join!(timeout; a, b, c)` the wait ends after
+/// the `timeout`, and the result is in an `Option`. See [`join_any`](crate::join_any).
 ///
 /// # Examples
 /// ```
@@ -384,8 +388,8 @@ macro_rules! any_join {
     };
 }
 
-/// Runs each expression on a coroutine of its own, all at once, waits for all, and gives the tuple of their values. They may borrow, as the children of a
-/// [`scope`](crate::scope()) may.
+/// Runs each expression on a coroutine of its own, all at once, waits for all, and gives the tuple of their values.
+/// They may borrow, as the children of a [`scope`](crate::scope()) may.
 ///
 /// # Panics
 /// With the first one's panic, after all have ended.

@@ -1,7 +1,8 @@
 //! Signals of the process as channels (feature `signal`): Ctrl-C, the request to terminate, a hang-up, and others.
 //!
-//! The crate signal-hook installs the handlers and keeps them async-signal-safe. One OS thread, made by the first call, waits for all signals that were asked for, and sends a message to
-//! each receiver. A receiver that has one already gets no second: as in the kernel, a signal that is pending is pending once.
+//! The crate signal-hook installs the handlers and keeps them async-signal-safe. One OS thread, made by the first call,
+//! waits for all signals that were asked for, and sends a message to each receiver. A receiver that has one already
+//! gets no second: as in the kernel, a signal that is pending is pending once.
 
 use crate::channel::{Receiver, Sender, TrySendError, bounded};
 use crate::sync::Mutex;
@@ -41,11 +42,13 @@ fn tell(signal: c_int) {
     }
 }
 
-/// A channel with a message, the signal's number, for each time that the process gets the signal; several at a time may be one. The signal no longer does what it does by default,
-/// as long as the process lives, also when the receiver is gone.
+/// A channel with a message, the signal's number, for each time that the process gets the signal; several at a time may
+/// be one. The signal no longer does what it does by default, as long as the process lives, also when the receiver is
+/// gone.
 ///
 /// # Errors
-/// When the handler cannot be installed: no such signal, or one that cannot be caught (`SIGKILL`, `SIGSTOP`, `SIGSEGV`, …); or the thread that waits cannot be made.
+/// When the handler cannot be installed: no such signal, or one that cannot be caught (`SIGKILL`, `SIGSTOP`, `SIGSEGV`,
+/// …); or the thread that waits cannot be made.
 ///
 /// # Examples
 /// ```

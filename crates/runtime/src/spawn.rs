@@ -8,8 +8,8 @@ use crate::scope::{Scope, ScopedJoinHandle};
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
-/// Makes a coroutine that runs `body`: [`std::thread::spawn`]'s counterpart. On a coroutine, in its runtime; on an OS thread, in the default
-/// runtime, which the first such call starts.
+/// Makes a coroutine that runs `body`: [`std::thread::spawn`]'s counterpart. On a coroutine, in its runtime; on an OS
+/// thread, in the default runtime, which the first such call starts.
 ///
 /// # Panics
 /// When the coroutine cannot be made: see [`Builder::spawn`], which returns the error.
@@ -48,8 +48,9 @@ where
     Ok(unsafe { JoinHandle::new(core) })
 }
 
-/// Runs `f` on an OS thread of a pool, for calls that would block their worker (a library that waits in ways of its own, a long computation). The coroutine that
-/// is made waits for it; other threads of the pool are not waited for. What `f` sees are the thread's own thread-locals, and its waits block that thread.
+/// Runs `f` on an OS thread of a pool, for calls that would block their worker (a library that waits in ways of its
+/// own, a long computation). The coroutine that is made waits for it; other threads of the pool are not waited for.
+/// What `f` sees are the thread's own thread-locals, and its waits block that thread.
 ///
 /// # Cancellation
 /// `f` runs to its end once it has begun, and its value is the coroutine's. Cancelled before, `f` is dropped.
@@ -76,12 +77,12 @@ where
     expect_spawned(ambient().and_then(|scheduler| spawn_on(scheduler, request, run)))
 }
 
-/// How many coroutines [`spawn_many`] makes in one critical section: enough to make the price of one wake-up nothing, few enough to take no more
-/// than some tens of microseconds.
+/// How many coroutines [`spawn_many`] makes in one critical section: enough to make the price of one wake-up nothing,
+/// few enough to take no more than some tens of microseconds.
 const BATCH: usize = 256;
 
-/// Makes `count` coroutines that run `body(0)`, `body(1)`, … and queues them in batches with one wake-up each: cheaper than as many
-/// [`spawn`]s, most of all from an OS thread. The handles come in the order of the indices.
+/// Makes `count` coroutines that run `body(0)`, `body(1)`, … and queues them in batches with one wake-up each: cheaper
+/// than as many [`spawn`]s, most of all from an OS thread. The handles come in the order of the indices.
 ///
 /// # Panics
 /// When a coroutine cannot be made; those that have been made then go on, detached.
@@ -162,15 +163,16 @@ impl Builder {
         Self::default()
     }
 
-    /// The name that reports show. Of an isolated coroutine it is what `std::thread::current().name()` answers there, and std's spawn hooks run for it:
-    /// std makes the `Thread`, which costs the spawn about a microsecond. Not without the feature `interpose`.
+    /// The name that reports show. Of an isolated coroutine it is what `std::thread::current().name()` answers there,
+    /// and std's spawn hooks run for it: std makes the `Thread`, which costs the spawn about a microsecond. Not without
+    /// the feature `interpose`.
     pub fn name(mut self, name: String) -> Self {
         self.name = Some(name);
         self
     }
 
-    /// Address space of the stack in bytes, rounded up to a power of two between 16 KiB and 1 GiB. Memory is used only where touched. Where the
-    /// program's thread-locals would take more than half of it, it is larger.
+    /// Address space of the stack in bytes, rounded up to a power of two between 16 KiB and 1 GiB. Memory is used only
+    /// where touched. Where the program's thread-locals would take more than half of it, it is larger.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self
@@ -203,7 +205,8 @@ impl Builder {
     }
 
     /// How urgent it is: the smaller, the more. 0 by default. It is kept with the coroutine, for reports and for
-    /// [`Coroutine::priority`](crate::Coroutine::priority); **the scheduler does not order by it yet**. What is beyond an `i16` counts as its end.
+    /// [`Coroutine::priority`](crate::Coroutine::priority); **the scheduler does not order by it yet**. What is beyond
+    /// an `i16` counts as its end.
     pub fn priority(mut self, priority: i64) -> Self {
         self.priority = priority;
         self
@@ -235,8 +238,8 @@ impl Builder {
     /// Makes the coroutine.
     ///
     /// # Errors
-    /// When there is no address space or no guard for its stack, the stack size is out of range, the name has a NUL, or the runtime is shut
-    /// down. In the default runtime, besides, where a [`Runtime`](crate::Runtime) could not be
+    /// When there is no address space or no guard for its stack, the stack size is out of range, the name has a NUL, or
+    /// the runtime is shut down. In the default runtime, besides, where a [`Runtime`](crate::Runtime) could not be
     /// [built](crate::RuntimeBuilder::build): [`Unsupported`](io::ErrorKind::Unsupported) where coroutines can only be
     /// light and nobody has vouched for that. The closure is dropped then.
     #[track_caller]
@@ -300,9 +303,11 @@ impl<N: Into<String>> From<(N, usize)> for Builder {
     }
 }
 
-/// Spawns a coroutine: `go!(f)`, `go!("name", f)`, `go!(stack_bytes, f)`, `go!(("name", stack_bytes), f)`, `go!(builder, f)`, `go!(scope, f)`.
+/// Spawns a coroutine: `go!(f)`, `go!("name", f)`, `go!(stack_bytes, f)`, `go!(("name", stack_bytes), f)`,
+/// `go!(builder, f)`, `go!(scope, f)`.
 ///
-/// Gives a [`JoinHandle`], in a [`scope`](crate::scope()) a [`ScopedJoinHandle`]; panics when the coroutine cannot be made, as [`spawn`] does.
+/// Gives a [`JoinHandle`], in a [`scope`](crate::scope()) a [`ScopedJoinHandle`]; panics when the coroutine cannot be
+/// made, as [`spawn`] does.
 ///
 /// # Examples
 /// ```
@@ -342,10 +347,11 @@ macro_rules! co {
     };
 }
 
-/// Spawns a coroutine that calls a closure with a parameter: `task!(f, parameter)`, `task!(f, parameter, priority)`. open-coroutine's form.
+/// Spawns a coroutine that calls a closure with a parameter: `task!(f, parameter)`, `task!(f, parameter, priority)`.
+/// open-coroutine's form.
 ///
-/// Gives a [`JoinHandle`], whose [`timeout_join`](JoinHandle::timeout_join) is the timed wait. For the priority see [`Builder::priority`]: it is
-/// kept, and not yet obeyed.
+/// Gives a [`JoinHandle`], whose [`timeout_join`](JoinHandle::timeout_join) is the timed wait. For the priority see
+/// [`Builder::priority`]: it is kept, and not yet obeyed.
 ///
 /// # Examples
 /// ```

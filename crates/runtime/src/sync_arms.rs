@@ -1,7 +1,9 @@
 //! Types of `sync` as arms of a [`select!`](crate::select): a notification, permits, the end of a group, locks.
 //!
-//! Their wakers cannot claim an arm. They settle the select's cell, and the select looks at all arms again (`select.rs`). What a waker has given to this very arm meanwhile, a notification,
-//! permits or a lock, is kept in the arm; the next look takes it, and if the select chooses another arm it goes to the next waiter (`sync/wait_queue.rs`, "A part of a select").
+//! Their wakers cannot claim an arm. They settle the select's cell, and the select looks at all arms again
+//! (`select.rs`). What a waker has given to this very arm meanwhile, a notification, permits or a lock, is kept in the
+//! arm; the next look takes it, and if the select chooses another arm it goes to the next waiter (`sync/wait_queue.rs`,
+//! "A part of a select").
 
 use crate::channel::select::{Arm, Operation, Ticket};
 use crate::sync::{
@@ -15,7 +17,8 @@ use std::sync::LockResult;
 pub struct NotifiedArm<'a>(Notification<'a>);
 
 impl Notify {
-    /// The next notification as an arm of a [`select!`](crate::select), by `on(…)`. One that comes to an arm that is not chosen goes to another waiter, or is kept.
+    /// The next notification as an arm of a [`select!`](crate::select), by `on(…)`. One that comes to an arm that is
+    /// not chosen goes to another waiter, or is kept.
     ///
     /// # Examples
     /// ```
@@ -37,7 +40,8 @@ impl Notify {
 pub struct AcquireArm<'a>(Acquisition<'a>);
 
 impl Semaphore {
-    /// The taking of a permit as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`acquire`](Self::acquire). Permits that come to an arm that is not chosen go back.
+    /// The taking of a permit as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
+    /// [`acquire`](Self::acquire). Permits that come to an arm that is not chosen go back.
     ///
     /// # Examples
     /// ```
@@ -66,7 +70,8 @@ impl Semaphore {
 pub struct WaitGroupArm<'a>(Departure<'a>);
 
 impl WaitGroup {
-    /// That all other members have left, as an arm of a [`select!`](crate::select), by `on(…)`: see [`wait_others`](Self::wait_others).
+    /// That all other members have left, as an arm of a [`select!`](crate::select), by `on(…)`: see
+    /// [`wait_others`](Self::wait_others).
     ///
     /// # Examples
     /// ```
@@ -89,7 +94,8 @@ impl WaitGroup {
 pub struct LockArm<'a, T: ?Sized>(&'a Mutex<T>, Taking<&'a RawMutex>);
 
 impl<T: ?Sized> Mutex<T> {
-    /// The taking of the mutex as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`lock`](Self::lock). A mutex that comes to an arm that is not chosen is let go.
+    /// The taking of the mutex as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
+    /// [`lock`](Self::lock). A mutex that comes to an arm that is not chosen is let go.
     ///
     /// # Examples
     /// ```
@@ -114,7 +120,8 @@ pub struct ReadArm<'a, T: ?Sized>(&'a RwLock<T>, Taking<Reads<'a>>);
 pub struct WriteArm<'a, T: ?Sized>(&'a RwLock<T>, Taking<Writes<'a>>);
 
 impl<T: ?Sized> RwLock<T> {
-    /// The taking of the lock to read as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`read`](Self::read).
+    /// The taking of the lock to read as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
+    /// [`read`](Self::read).
     ///
     /// # Examples
     /// ```
@@ -134,7 +141,8 @@ impl<T: ?Sized> RwLock<T> {
         ReadArm(self, self.taking_to_read())
     }
 
-    /// The taking of the lock to write as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`write`](Self::write).
+    /// The taking of the lock to write as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
+    /// [`write`](Self::write).
     ///
     /// # Examples
     /// ```

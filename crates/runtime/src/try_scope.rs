@@ -1,7 +1,8 @@
 //! Scopes whose first error cancels the rest: [`try_join!`](crate::try_join) and [`try_scope`].
 //!
-//! A child that returns an error keeps it, if it is the first, and cancels the scope *after* that: so whoever finds a sibling cancelled finds the error that did it. A caller that is
-//! to end itself does not come to see either (`coroutine/cancel.rs`, "A partner that is gone").
+//! A child that returns an error keeps it, if it is the first, and cancels the scope *after* that: so whoever finds a
+//! sibling cancelled finds the error that did it. A caller that is to end itself does not come to see either
+//! (`coroutine/cancel.rs`, "A partner that is gone").
 
 use crate::coroutine::JoinError;
 use crate::driver::monitor::Monitor;
@@ -63,8 +64,9 @@ pub fn joined_or_not<T>(handle: ScopedJoinHandle<'_, Option<T>>) -> Option<T> {
     }
 }
 
-/// Runs each expression, a `Result`, on a coroutine of its own, all at once. Gives `Ok` of the tuple of their values, or the first error: then the others are cancelled
-/// and waited for. They may borrow, as the children of a [`scope`](crate::scope()) may. The errors are of one type.
+/// Runs each expression, a `Result`, on a coroutine of its own, all at once. Gives `Ok` of the tuple of their values,
+/// or the first error: then the others are cancelled and waited for. They may borrow, as the children of a
+/// [`scope`](crate::scope()) may. The errors are of one type.
 ///
 /// # Blocking and cancellation
 /// As [`join!`](crate::join).
@@ -87,7 +89,8 @@ macro_rules! try_join {
     };
 }
 
-/// Gives each body of [`try_join!`](crate::try_join) a variable: the name is one, but each step's is another by hygiene.
+/// Gives each body of [`try_join!`](crate::try_join) a variable: the name is one, but each step's is another by
+/// hygiene.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __try_join {
@@ -109,7 +112,8 @@ macro_rules! __try_join {
     }};
 }
 
-/// A scope whose children return results: see [`try_scope`]. A clone is the same scope, so children may have one and spawn, too.
+/// A scope whose children return results: see [`try_scope`]. A clone is the same scope, so children may have one and
+/// spawn, too.
 pub struct TryScope<'scope, 'env: 'scope, E> {
     scope: &'scope Scope<'scope, 'env>,
     first: Arc<FirstError<E>>,
@@ -135,7 +139,8 @@ impl<E> fmt::Debug for TryScope<'_, '_, E> {
 }
 
 impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
-    /// Makes a child. In a scope with a [limit](try_scope_limited) it waits for a place first. When the scope has failed, the child does not start.
+    /// Makes a child. In a scope with a [limit](try_scope_limited) it waits for a place first. When the scope has
+    /// failed, the child does not start.
     ///
     /// # Blocking and cancellation
     /// As [`Semaphore::acquire`], in a scope with a limit.
@@ -162,10 +167,12 @@ impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
     }
 }
 
-/// Runs `body` with a [`scope`](crate::scope()) whose children return results. Its first error, of a child or of `body`, cancels all children, and is what comes out once
-/// they have ended; else it is the value of `body`. Go's `errgroup`. A scope with an endless child, an accept loop say, ends by the first `?` in `body`.
+/// Runs `body` with a [`scope`](crate::scope()) whose children return results. Its first error, of a child or of
+/// `body`, cancels all children, and is what comes out once they have ended; else it is the value of `body`. Go's
+/// `errgroup`. A scope with an endless child, an accept loop say, ends by the first `?` in `body`.
 ///
-/// A child that has not started when the scope fails never begins: its closure is dropped. Where a child's error type is not plain from its body, say it: `|| -> Result<(), Error> { … }`.
+/// A child that has not started when the scope fails never begins: its closure is dropped. Where a child's error type
+/// is not plain from its body, say it: `|| -> Result<(), Error> { … }`.
 ///
 /// # Blocking and cancellation
 /// As [`scope`](crate::scope()).
@@ -202,7 +209,8 @@ where
     run(None, body)
 }
 
-/// As [`try_scope`], with at most `limit` children at once: [`TryScope::spawn`] waits for a place. A child that spawns keeps its own place meanwhile.
+/// As [`try_scope`], with at most `limit` children at once: [`TryScope::spawn`] waits for a place. A child that spawns
+/// keeps its own place meanwhile.
 ///
 /// # Errors
 /// As [`try_scope`].

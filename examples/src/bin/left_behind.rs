@@ -1,5 +1,6 @@
-//! What becomes of coroutines that are parked when `main` returns. Their destructors run, unless the program is built with `panic = "abort"`: nothing can be unwound then, so
-//! the coroutines are left where they are, and silken says so once. CI runs this program both ways.
+//! What becomes of coroutines that are parked when `main` returns. Their destructors run, unless the program is built
+//! with `panic = "abort"`: nothing can be unwound then, so the coroutines are left where they are, and silken says so
+//! once. CI runs this program both ways.
 //!
 //! Run it: `cargo run -p silken-examples --bin left_behind`, and with `--profile abort`.
 

@@ -1,8 +1,9 @@
-//! Channels of many senders and receivers. Each coroutine has ends of its own, so the counts of ends are tested as well.
+//! Channels of many senders and receivers. Each coroutine has ends of its own, so the counts of ends are tested as
+//! well.
 //!
-//! Half of the stations end by closing the channel, which gives the senders' tokens back. In the other half the channel stays open and two
-//! *servers* come at the end, one that receives until it is cancelled and one that sends while somebody still receives: nobody may need more than
-//! a partner to go on.
+//! Half of the stations end by closing the channel, which gives the senders' tokens back. In the other half the channel
+//! stays open and two *servers* come at the end, one that receives until it is cancelled and one that sends while
+//! somebody still receives: nobody may need more than a partner to go on.
 
 use super::{Counted, Part, Wait};
 use crate::ledger::{Flow, Ledger, Token};

@@ -1,5 +1,5 @@
-//! std's waits, which the hooks answer. Cancellation does not interrupt its locks and channels, so a release must reach everybody; it cuts sleeps
-//! short, and makes sockets fail.
+//! std's waits, which the hooks answer. Cancellation does not interrupt its locks and channels, so a release must reach
+//! everybody; it cuts sleeps short, and makes sockets fail.
 
 use super::{Part, Wait};
 use crate::ledger::{Flow, Ledger, Token};

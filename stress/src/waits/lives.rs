@@ -128,7 +128,8 @@ impl Wait for Parks {
     fn part(&self, part: &mut Part) {
         self.parked.lock().unwrap().push(silken::current());
         for _ in 0..1 + part.rng.below(3) {
-            // Relaxed: the lock orders it for those who came before the release took them out, and the others see it here.
+            // Relaxed: the lock orders it for those who came before the release took them out, and the others see it
+            // here.
             if self.released.load(Relaxed) {
                 break;
             }

@@ -1,4 +1,5 @@
-//! Locks and permits. Who waits for these needs no release, as every holder goes on; so one that is forgotten hangs, and is found by the watchdog.
+//! Locks and permits. Who waits for these needs no release, as every holder goes on; so one that is forgotten hangs,
+//! and is found by the watchdog.
 
 use super::{Part, Wait};
 use crate::plan::Rng;

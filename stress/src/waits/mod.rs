@@ -1,4 +1,5 @@
-//! The kinds of waits. A [`Wait`] is a station: a primitive that some coroutines share, what each of them does with it, and what must hold afterwards.
+//! The kinds of waits. A [`Wait`] is a station: a primitive that some coroutines share, what each of them does with it,
+//! and what must hold afterwards.
 //!
 //! | file | waits |
 //! |---|---|
@@ -27,12 +28,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-/// A station. Everything that waits there must end by itself after [`release`](Wait::release), or by cancellation if it says so.
+/// A station. Everything that waits there must end by itself after [`release`](Wait::release), or by cancellation if it
+/// says so.
 pub trait Wait: Send + Sync {
     /// What one coroutine does. It may be interrupted at any wait.
     fn part(&self, part: &mut Part);
 
-    /// Something happens that lets some of those who wait go on. From coroutines and OS threads, at random moments. Must not wait itself.
+    /// Something happens that lets some of those who wait go on. From coroutines and OS threads, at random moments.
+    /// Must not wait itself.
     fn stir(&self, _rng: &mut Rng) {}
 
     /// The end: whoever waits, and whoever comes, goes on. Called once, by a coroutine.
@@ -43,7 +46,8 @@ pub trait Wait: Send + Sync {
         false
     }
 
-    /// Called when all have been joined, by a coroutine: everything balances, nobody is left behind, and the primitive still works.
+    /// Called when all have been joined, by a coroutine: everything balances, nobody is left behind, and the primitive
+    /// still works.
     ///
     /// # Errors
     /// What does not hold.

@@ -1,4 +1,5 @@
-//! Selects over a rendezvous, a bounded and an unbounded channel, whose other sides are selects as well. Exactly one operation of each may happen.
+//! Selects over a rendezvous, a bounded and an unbounded channel, whose other sides are selects as well. Exactly one
+//! operation of each may happen.
 
 use super::{Part, Wait};
 use crate::ledger::{Flow, Ledger, Token};

@@ -67,7 +67,8 @@ impl Wait for Oneshots {
     fn check(&self) -> Result<(), String> {
         drop(std::mem::take(&mut *self.waiting.lock().unwrap()));
         let (sent, received) = self.flow.counts();
-        // A value that was given to a receiver that then goes is dropped with the channel, so there may be more sent than received.
+        // A value that was given to a receiver that then goes is dropped with the channel, so there may be more sent
+        // than received.
         if received > sent {
             return Err(format!("{sent} sent, {received} received"));
         }
@@ -178,7 +179,8 @@ impl Wait for Watch {
     }
 
     fn stir(&self, _rng: &mut Rng) {
-        // Sends on a clone: a value that is borrowed makes the sender wait, and the next who subscribes shall not wait for that.
+        // Sends on a clone: a value that is borrowed makes the sender wait, and the next who subscribes shall not wait
+        // for that.
         let receivers = self.sender.lock().unwrap().as_ref().map(watch::Sender::clone);
         if let Some(sender) = receivers {
             let _ = sender.send(self.ledger.token());

@@ -1,9 +1,9 @@
 //! The floors of the runtime: who may import whom.
 //!
-//! A file belongs to its first folder below `src/`, a file in `src/` itself to its own name; all files of floor 5
-//! count as one folder, the assembly. An import is any `crate::x`, in a `use` or in the middle of an expression, alone
-//! or in a group, and any chain of `super::` that climbs to the crate's root. Names that are no module (`crate::Runtime`)
-//! are re-exports of `lib.rs` and so stand on its floor. `crate::x!` is a macro, whose body was checked where it is
+//! A file belongs to its first folder below `src/`, a file in `src/` itself to its own name; all files of floor 5 count
+//! as one folder, the assembly. An import is any `crate::x`, in a `use` or in the middle of an expression, alone or in
+//! a group, and any chain of `super::` that climbs to the crate's root. Names that are no module (`crate::Runtime`) are
+//! re-exports of `lib.rs` and so stand on its floor. `crate::x!` is a macro, whose body was checked where it is
 //! written; `$crate::x` is expanded in the user's crate and names the public surface.
 
 use super::source::{Source, find_words};

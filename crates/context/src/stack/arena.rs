@@ -1,26 +1,28 @@
 //! The arena: chunks of address space, cut into equal slots, handed out and taken back under one spin lock.
 //!
-//! *Vocabulary.* A **chunk** is one mapping. A **slot** is one guard and one stack in a chunk. A **fresh** slot has never been carved; a
-//! **bare** slot is carved but its guard could not be installed; a **recycled** slot has a guard and waits for the next coroutine. A
-//! **reservation** is the right to hold one live stack.
+//! *Vocabulary.* A **chunk** is one mapping. A **slot** is one guard and one stack in a chunk. A **fresh** slot has
+//! never been carved; a **bare** slot is carved but its guard could not be installed; a **recycled** slot has a guard
+//! and waits for the next coroutine. A **reservation** is the right to hold one live stack.
 //!
-//! *Protocol.* All that changes hands under the lock is a word per slot: `table` is a stack of recycled slots growing up and a stack of bare
-//! slots growing down, and the two never meet because together they hold at most `slots_max` slots. System calls (mmap, guards) happen outside
-//! the lock: a slot whose guard is being installed belongs to the thread that carved it. The table is a lazily touched mapping, so neither
-//! taking nor giving ever allocates.
+//! *Protocol.* All that changes hands under the lock is a word per slot: `table` is a stack of recycled slots growing
+//! up and a stack of bare slots growing down, and the two never meet because together they hold at most `slots_max`
+//! slots. System calls (mmap, guards) happen outside the lock: a slot whose guard is being installed belongs to the
+//! thread that carved it. The table is a lazily touched mapping, so neither taking nor giving ever allocates.
 //!
-//! *Growth and its race.* Two threads may find the arena short and map a chunk each. The second one looks again under the lock and unmaps its
-//! chunk when the first one's suffices; and a thread whose mmap failed looks again before it reports the failure. Mapping under the lock
-//! would be simpler and let everybody spin through a system call.
+//! *Growth and its race.* Two threads may find the arena short and map a chunk each. The second one looks again under
+//! the lock and unmaps its chunk when the first one's suffices; and a thread whose mmap failed looks again before it
+//! reports the failure. Mapping under the lock would be simpler and let everybody spin through a system call.
 //!
-//! *Reservations.* `reserved` counts rights, `mapped` slots; `mapped - leaked >= reserved` holds after every successful `reserve`. If everybody
-//! who takes holds a right (a coroutine from spawn to end, a worker's cache for its capacity), no take has to grow. A take without a right
-//! is allowed and grows the arena if it must.
+//! *Reservations.* `reserved` counts rights, `mapped` slots; `mapped - leaked >= reserved` holds after every successful
+//! `reserve`. If everybody who takes holds a right (a coroutine from spawn to end, a worker's cache for its capacity),
+//! no take has to grow. A take without a right is allowed and grows the arena if it must.
 //!
-//! *LIFO.* The stack given back last is the one with the warmest cache lines and TLB entries, and the one surely resident.
+//! *LIFO.* The stack given back last is the one with the warmest cache lines and TLB entries, and the one surely
+//! resident.
 //!
-//! *Refused.* A free list threaded through the stacks touches a page that trimming has just returned. A lock-free free list needs versioned
-//! pointers for a path that per-worker caches make rare. Unmapping chunks when idle would need a reader count in the signal handler.
+//! *Refused.* A free list threaded through the stacks touches a page that trimming has just returned. A lock-free free
+//! list needs versioned pointers for a path that per-worker caches make rare. Unmapping chunks when idle would need a
+//! reader count in the signal handler.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -36,14 +38,16 @@ const BATCH_MAX: usize = 128;
 /// Chunks of one arena. With 64 GiB each this is 8 TiB; only an address space in shreds meets the limit.
 const CHUNKS_MAX: usize = 128;
 
-/// The first chunk, and the largest. Growth doubles in between, so that small programs show a small VIRT and large ones have few chunks.
+/// The first chunk, and the largest. Growth doubles in between, so that small programs show a small VIRT and large ones
+/// have few chunks.
 const CHUNK_BYTES_MIN: usize = 1 << 30;
 const CHUNK_BYTES_MAX: usize = 64 << 30;
 
 /// When a chunk does not fit, the next try is this much smaller. Not 2: the program needs room beside the stacks.
 const SHRINK_FACTOR: usize = 4;
 
-/// A source of guarded stacks of one size. Lives for ever: its mappings are never undone, since a leaked stack may still be looked at.
+/// A source of guarded stacks of one size. Lives for ever: its mappings are never undone, since a leaked stack may
+/// still be looked at.
 #[derive(Debug)]
 pub struct Arena {
     stack_bytes: usize,
@@ -135,8 +139,9 @@ impl Arena {
     /// Makes an arena and decides its guards. Maps the slot table, but no stacks yet.
     ///
     /// # Errors
-    /// `InvalidInput` for a configuration of zero or absurd size; `Unsupported` when [`GuardChoice::Madvise`](super::GuardChoice) is forced on a kernel
-    /// without it; the kernel's error when even a small slot table cannot be mapped.
+    /// `InvalidInput` for a configuration of zero or absurd size; `Unsupported` when
+    /// [`GuardChoice::Madvise`](super::GuardChoice) is forced on a kernel without it; the kernel's error when even a
+    /// small slot table cannot be mapped.
     pub fn new(config: ArenaConfig) -> io::Result<Arena> {
         let (stack_bytes, guard_bytes) = geometry(&config)?;
         let guards = Guards::choose(config.guard, config.map_budget)?;
@@ -198,11 +203,13 @@ impl Arena {
         self.guards.kind
     }
 
-    /// Acquires the right to `n` more live stacks: maps address space for them if it is short, so that taking them cannot fail for lack
-    /// of it. One atomic addition when there is room; a spawner on a hot path reserves for many coroutines at once.
+    /// Acquires the right to `n` more live stacks: maps address space for them if it is short, so that taking them
+    /// cannot fail for lack of it. One atomic addition when there is room; a spawner on a hot path reserves for many
+    /// coroutines at once.
     ///
     /// # Errors
-    /// `OutOfMemory`, with a text that names the limit; nothing is reserved then. Near the limit two callers that ask at once may both be refused.
+    /// `OutOfMemory`, with a text that names the limit; nothing is reserved then. Near the limit two callers that ask
+    /// at once may both be refused.
     pub fn reserve(&self, n: usize) -> io::Result<()> {
         // Relaxed: the counters decide about address space only; slots themselves change hands under the lock.
         let wanted = self.reserved.0.fetch_add(n, Ordering::Relaxed).saturating_add(n);
@@ -223,8 +230,8 @@ impl Arena {
     /// Takes one stack: the one given back last, or a fresh one with a new guard.
     ///
     /// # Errors
-    /// `OutOfMemory` when there is no address space (impossible for a holder of a reservation) or no further guard (mprotect guards only); the
-    /// text names the limit. The slot is kept for a later try.
+    /// `OutOfMemory` when there is no address space (impossible for a holder of a reservation) or no further guard
+    /// (mprotect guards only); the text names the limit. The slot is kept for a later try.
     pub fn take(&'static self) -> io::Result<Stack> {
         loop {
             let found = self.state.with(|state| match state.pop_recycled() {
@@ -250,8 +257,9 @@ impl Arena {
         }
     }
 
-    /// Appends up to `n` stacks (at most 128 per call) to `out` and returns how many: recycled ones with one acquisition of the lock, or, when there
-    /// are none, fresh ones. It does not mix the two: a caller that got some need not pay for new guards yet.
+    /// Appends up to `n` stacks (at most 128 per call) to `out` and returns how many: recycled ones with one
+    /// acquisition of the lock, or, when there are none, fresh ones. It does not mix the two: a caller that got some
+    /// need not pay for new guards yet.
     ///
     /// # Errors
     /// As [`take`](Arena::take), and only if not a single stack could be had.
@@ -299,8 +307,8 @@ impl Arena {
         self.state.with(|state| state.push_recycled(stack.slot));
     }
 
-    /// Gives back the first `n` stacks of `from` (at most 128 per call), the coldest of a cache that pushes and pops at its end, with one
-    /// acquisition of the lock, and returns how many.
+    /// Gives back the first `n` stacks of `from` (at most 128 per call), the coldest of a cache that pushes and pops at
+    /// its end, with one acquisition of the lock, and returns how many.
     ///
     /// # Panics
     /// If one of the stacks is another arena's.
@@ -333,7 +341,8 @@ impl Arena {
 
     /// Counts a stack that will never come back.
     pub(super) fn count_leak(&self) {
-        // Relaxed: the leaker still holds its right, so `reserve` may see the count late without handing out a slot twice.
+        // Relaxed: the leaker still holds its right, so `reserve` may see the count late without handing out a slot
+        // twice.
         self.leaked.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -454,7 +463,8 @@ impl Arena {
     }
 }
 
-/// Rounds the configuration to `(stack_bytes, guard_bytes)` whose sum is an odd number of pages (the reason is in `mod.rs`).
+/// Rounds the configuration to `(stack_bytes, guard_bytes)` whose sum is an odd number of pages (the reason is in
+/// `mod.rs`).
 fn geometry(config: &ArenaConfig) -> io::Result<(usize, usize)> {
     const BYTES_MAX: usize = 1 << 40;
     let page_bytes = mapping::page_bytes();
@@ -476,8 +486,8 @@ fn map_table(slots: usize) -> io::Result<&'static mut [Slot]> {
     while slots > 0 {
         match mapping::map(slots * size_of::<Slot>()) {
             Ok(base) => {
-                // SAFETY: S8: a fresh, page-aligned, zeroed mapping of `slots` words that is never unmapped; every bit pattern is a `Slot`; this is
-                // the only reference ever made to it.
+                // SAFETY: S8: a fresh, page-aligned, zeroed mapping of `slots` words that is never unmapped; every bit
+                // pattern is a `Slot`; this is the only reference ever made to it.
                 return Ok(unsafe { core::slice::from_raw_parts_mut(base.cast::<Slot>().as_ptr(), slots) });
             }
             Err(error) if slots < SLOTS_WORTHWHILE => return Err(error),

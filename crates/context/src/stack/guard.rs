@@ -1,17 +1,20 @@
 //! Guards: what makes an overflow a SIGSEGV instead of a write into the neighbour's stack.
 //!
-//! *Guard markers* (`MADV_GUARD_INSTALL`, Linux 6.13) live in the page tables: the mapping stays one memory map however many guards it
-//! has. *mprotect guards* split it: each costs two memory maps, of which a process has 65,530 by default.
+//! *Guard markers* (`MADV_GUARD_INSTALL`, Linux 6.13) live in the page tables: the mapping stays one memory map however
+//! many guards it has. *mprotect guards* split it: each costs two memory maps, of which a process has 65,530 by
+//! default.
 //!
-//! *Probe.* A return of 0 does not prove a guard: user-mode emulators answer 0 to advice they do not know. So the probe marks a page
-//! and then asks the kernel to populate it for reading (`MADV_POPULATE_READ`, Linux 5.14, thus there wherever guards are): a real guard
-//! answers EFAULT, a swallowed hint succeeds. No signal handler, no child, no system call that the runtime answers.
+//! *Probe.* A return of 0 does not prove a guard: user-mode emulators answer 0 to advice they do not know. So the probe
+//! marks a page and then asks the kernel to populate it for reading (`MADV_POPULATE_READ`, Linux 5.14, thus there
+//! wherever guards are): a real guard answers EFAULT, a swallowed hint succeeds. No signal handler, no child, no system
+//! call that the runtime answers.
 //!
-//! *Locked memory.* Linux 6.13 and 6.14 refuse guard markers in mlocked memory (EINVAL), so after `mlockall(MCL_FUTURE)` a guard falls back to
-//! mprotect, one by one.
+//! *Locked memory.* Linux 6.13 and 6.14 refuse guard markers in mlocked memory (EINVAL), so after
+//! `mlockall(MCL_FUTURE)` a guard falls back to mprotect, one by one.
 //!
-//! *Map budget.* mprotect guards may use three quarters of what `vm.max_map_count` left when the arena was made; the rest is the program's:
-//! a process at the limit cannot even start a thread or load a library. The count is of the process, not of the arena.
+//! *Map budget.* mprotect guards may use three quarters of what `vm.max_map_count` left when the arena was made; the
+//! rest is the program's: a process at the limit cannot even start a thread or load a library. The count is of the
+//! process, not of the arena.
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::io;

@@ -1,7 +1,7 @@
 //! The few questions the arena puts to the kernel: map, unmap, advise, and how much mapping is allowed.
 //!
-//! `mmap`, `munmap`, `madvise` and `mprotect` are not among the symbols that the runtime answers, so libc's are called as they are. The
-//! `/proc` files are read with std only from `Arena::new`, at start-up, before any coroutine runs.
+//! `mmap`, `munmap`, `madvise` and `mprotect` are not among the symbols that the runtime answers, so libc's are called
+//! as they are. The `/proc` files are read with std only from `Arena::new`, at start-up, before any coroutine runs.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -22,8 +22,8 @@ pub(super) fn page_bytes() -> usize {
     page_bytes
 }
 
-/// Maps `bytes` of zero pages that cost nothing until touched (outside strict overcommit) and never become huge pages: one touched
-/// stack would otherwise cost 2 MiB.
+/// Maps `bytes` of zero pages that cost nothing until touched (outside strict overcommit) and never become huge pages:
+/// one touched stack would otherwise cost 2 MiB.
 pub(super) fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
@@ -39,21 +39,22 @@ pub(super) fn map(bytes: usize) -> io::Result<NonNull<u8>> {
 
 /// Gives back a mapping that nobody has seen yet.
 pub(super) fn unmap(base: NonNull<u8>, bytes: usize) {
-    // SAFETY: S8: only called for a mapping that nobody else has seen: the guard probe's page, or a chunk that `Arena::grow` did not keep.
+    // SAFETY: S8: only called for a mapping that nobody else has seen: the guard probe's page, or a chunk that
+    // `Arena::grow` did not keep.
     let result = unsafe { libc::munmap(base.as_ptr().cast(), bytes) };
     debug_assert_eq!(result, 0, "munmap of a whole mapping of our own");
 }
 
 /// `madvise` with the interrupted case repeated.
 ///
-/// The kernel restarts most of it by itself; EINTR and EAGAIN (memory control groups, lock contention) come back to us. Bounded: a hint
-/// that fails this often in a row is a failure to report, not a loop to hang in.
+/// The kernel restarts most of it by itself; EINTR and EAGAIN (memory control groups, lock contention) come back to us.
+/// Bounded: a hint that fails this often in a row is a failure to report, not a loop to hang in.
 pub(super) fn advise(start: usize, bytes: usize, advice: i32) -> io::Result<()> {
     const TRIES_MAX: usize = 64;
     let mut tries = 0;
     loop {
-        // SAFETY: S9: every caller passes page-aligned ranges inside the arena's own mappings, and advice that drops content only for
-        // stacks that nobody runs on (S1; the callers' contracts).
+        // SAFETY: S9: every caller passes page-aligned ranges inside the arena's own mappings, and advice that drops
+        // content only for stacks that nobody runs on (S1; the callers' contracts).
         let result = unsafe { libc::madvise(start as *mut libc::c_void, bytes, advice) };
         if result == 0 {
             return Ok(());

@@ -1,61 +1,69 @@
 //! Stacks: guarded, recycled, a million at a time (Linux).
 //!
-//! One [`Arena`] per size class reserves address space in large chunks and cuts it into slots. A slot has no memory map of its own, so the
-//! kernel's limit on maps does not limit coroutines: 1,000,000 guarded stacks need fewer than 100 maps, whereas one mmap and one mprotect per stack
-//! end near 32,000.
+//! One [`Arena`] per size class reserves address space in large chunks and cuts it into slots. A slot has no memory map
+//! of its own, so the kernel's limit on maps does not limit coroutines: 1,000,000 guarded stacks need fewer than 100
+//! maps, whereas one mmap and one mprotect per stack end near 32,000.
 //!
 //! # A slot, low to high
 //! ```text
 //! | guard (no access) | usable stack, grows down            | top, page aligned = next slot's guard
 //! ```
 //!
-//! *Odd stride.* The distance between two tops is an odd number of pages (if the sum is even, the guard gets one page more). The top pages are what
-//! every switch touches. At a distance of 64 pages all tops would share the low six bits of the page number, and so a few TLB sets, and
-//! their page-table entries would sit 512 bytes apart, in an eighth of a page table's cache lines. An odd number is a unit modulo any power of two:
-//! tops visit all sets evenly. (The L2 is indexed by physical addresses, which the page allocator decides; a stride cannot help there. All tops are page
+//! *Odd stride.* The distance between two tops is an odd number of pages (if the sum is even, the guard gets one page
+//! more). The top pages are what every switch touches. At a distance of 64 pages all tops would share the low six bits
+//! of the page number, and so a few TLB sets, and their page-table entries would sit 512 bytes apart, in an eighth of a
+//! page table's cache lines. An odd number is a unit modulo any power of two: tops visit all sets evenly. (The L2 is
+//! indexed by physical addresses, which the page allocator decides; a stride cannot help there. All tops are page
 //! aligned, so they do share L1 sets: whoever lays out the first frame may stagger it by [`Stack::index`].)
 //! `tests/stack_measure.rs` measures it.
 //!
 //! # How large a guard?
-//! One page is enough for Rust, whose frames probe every page. C is often built without stack-clash protection (Debian's and Fedora's own packages
-//! mostly have it, a `cc` in a build script does not): a frame with `char buffer[300 * 1024]` moves the stack pointer by all of it and touches its low
-//! end first. A frame that is not larger than the guard cannot step over it, wherever on the stack it begins: its first touch below the stack is a touch
-//! of the guard. So **the guard's size is the promise**: frames of up to that size, and any chain of calls of such frames, fault before
-//! they write another slot. A frame that is larger can land in the neighbour's stack, if it never touches what lies between.
+//! One page is enough for Rust, whose frames probe every page. C is often built without stack-clash protection
+//! (Debian's and Fedora's own packages mostly have it, a `cc` in a build script does not): a frame with
+//! `char buffer[300 * 1024]` moves the stack pointer by all of it and touches its low end first. A frame that is not
+//! larger than the guard cannot step over it, wherever on the stack it begins: its first touch below the stack is a
+//! touch of the guard. So **the guard's size is the promise**: frames of up to that size, and any chain of calls of
+//! such frames, fault before they write another slot. A frame that is larger can land in the neighbour's stack, if it
+//! never touches what lies between.
 //!
-//! The default is 768 KiB, however small the stack is: a frame of 700 KiB is caught even if the stack has 16 KiB. (The runtime takes 1 MiB below stacks of 1 MiB
-//! and more: `coroutine/pool.rs`.) With 256 KiB of stack the stride is 257 pages,
-//! odd as it should be. A fresh stack costs 3.7 µs more than with the least guard that the runtime allows (16 KiB), to which the faults of its first pages add 9 to 14 µs.
+//! The default is 768 KiB, however small the stack is: a frame of 700 KiB is caught even if the stack has 16 KiB. (The
+//! runtime takes 1 MiB below stacks of 1 MiB and more: `coroutine/pool.rs`.) With 256 KiB of stack the stride is 257
+//! pages, odd as it should be. A fresh stack costs 3.7 µs more than with the least guard that the runtime allows (16
+//! KiB), to which the faults of its first pages add 9 to 14 µs.
 //!
-//! *The price* is paid per slot and not per use. Markers are entries of page tables: 5 ns per KiB once, when the slot is fresh (recycled slots keep
-//! them), and two bytes of page tables per KiB of spacing for as long as the process lives. A hole in place of the markers would cost the same
-//! tables, because tables come by 2 MiB of address space and each stack touches its own part. The figures are below, and programs that run no such C can have
-//! less: `guard_bytes`.
+//! *The price* is paid per slot and not per use. Markers are entries of page tables: 5 ns per KiB once, when the slot
+//! is fresh (recycled slots keep them), and two bytes of page tables per KiB of spacing for as long as the process
+//! lives. A hole in place of the markers would cost the same tables, because tables come by 2 MiB of address space and
+//! each stack touches its own part. The figures are below, and programs that run no such C can have less:
+//! `guard_bytes`.
 //!
-//! *Rejected: markers close to the stack only, and a hole below them that belongs to the slot.* One such frame would land in nobody's memory; but the next
-//! call goes on from there, and a recursion of such frames crosses the hole into the neighbour. *One inaccessible map per guard*: two memory
-//! maps each, which is the limit that this arena exists to avoid (and what it falls back to on kernels without markers).
+//! *Rejected: markers close to the stack only, and a hole below them that belongs to the slot.* One such frame would
+//! land in nobody's memory; but the next call goes on from there, and a recursion of such frames crosses the hole into
+//! the neighbour. *One inaccessible map per guard*: two memory maps each, which is the limit that this arena exists to
+//! avoid (and what it falls back to on kernels without markers).
 //!
 //! # How deep did it go?
-//! At release the runtime wants to know, without a system call, whether a coroutine touched memory far below its top, to give it back. [`Stack::deep_use`]
-//! looks at the one page just below what is to be kept: it is zero until used, and [`Stack::trim`] makes it zero again.
+//! At release the runtime wants to know, without a system call, whether a coroutine touched memory far below its top,
+//! to give it back. [`Stack::deep_use`] looks at the one page just below what is to be kept: it is zero until used, and
+//! [`Stack::trim`] makes it zero again.
 //! - *Yes is certain*: a word that is not zero was written since the last trim.
-//! - *No is certain for frames of up to a page*: each frame holds a return address, which is never zero, so a page covered by such frames has at least one
-//!   (`tests/stack_deep_use.rs`). The whole page is read for that reason: frames of one recursion lie at a fixed distance, and a sample of words at a fixed
-//!   distance can miss every one of them.
-//! - A larger frame that never writes its buffer can straddle the page. The price is memory kept until a later, ordinary deep use; never
-//!   more than one whole stack per slot.
+//! - *No is certain for frames of up to a page*: each frame holds a return address, which is never zero, so a page
+//!   covered by such frames has at least one (`tests/stack_deep_use.rs`). The whole page is read for that reason:
+//!   frames of one recursion lie at a fixed distance, and a sample of words at a fixed distance can miss every one of
+//!   them.
+//! - A larger frame that never writes its buffer can straddle the page. The price is memory kept until a later,
+//!   ordinary deep use; never more than one whole stack per slot.
 //!
-//! *When to look.* The first look at a page never touched maps the shared zero page: not resident memory of ours, but a fault. Later looks are vector code
-//! over lines that are shared and warm. So: not at each end of a coroutine, but where stacks leave a worker's cache for the arena, and there on
-//! one in eight, or with a low-water mark of the caller's own passed straight to `trim`. A slot that is reused often is caught soon; one that is not costs one
-//! stack at most.
-//! *Refused*: mincore (a system call per release), a canary pattern below the mark (makes a page resident per stack), accessed bits
-//! (`/proc/self/pagemap`: a file per look), a few sampled words (see above).
+//! *When to look.* The first look at a page never touched maps the shared zero page: not resident memory of ours, but a
+//! fault. Later looks are vector code over lines that are shared and warm. So: not at each end of a coroutine, but
+//! where stacks leave a worker's cache for the arena, and there on one in eight, or with a low-water mark of the
+//! caller's own passed straight to `trim`. A slot that is reused often is caught soon; one that is not costs one stack
+//! at most. *Refused*: mincore (a system call per release), a canary pattern below the mark (makes a page resident per
+//! stack), accessed bits (`/proc/self/pagemap`: a file per look), a few sampled words (see above).
 //!
 //! # Measured
-//! `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture --test-threads=1`; median of three runs on two cores of an
-//! EPYC virtual machine, Linux 6.18:
+//! `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture --test-threads=1`; median of
+//! three runs on two cores of an EPYC virtual machine, Linux 6.18:
 //!
 //! | what | ns |
 //! |---|---|
@@ -67,7 +75,8 @@
 //! | the same, stride 65 pages | 0.3 / 0.5 / 0.7 / 3.7 |
 //! | the same, stride 257 pages; the last as 65 pages in the same noisy run | 0.3 / 0.5 / 0.7 / 10 |
 //!
-//! By guard (`guard_sizes`, least of 40 batches of 200, on a machine that was not idle; stacks of 256 KiB, those of other sizes differ by their spacing):
+//! By guard (`guard_sizes`, least of 40 batches of 200, on a machine that was not idle; stacks of 256 KiB, those of
+//! other sizes differ by their spacing):
 //!
 //! | guard, KiB | fresh stack, ns | page tables per stack, bytes |
 //! |---|---|---|
@@ -76,8 +85,8 @@
 //! | 1,028 / 2,052 / 4,100 | 5,781 / 10,995 / 20,978 | 2,574 / 4,627 / 8,730 |
 //!
 //! # Who may use a stack
-//! The value [`Stack`] is the right to its memory: exactly one exists per slot that is out. Whoever lays frames on it keeps the value until the
-//! frames are dead (obligation S1), and then gives it back, or leaks it after an overflow.
+//! The value [`Stack`] is the right to its memory: exactly one exists per slot that is out. Whoever lays frames on it
+//! keeps the value until the frames are dead (obligation S1), and then gives it back, or leaks it after an overflow.
 
 mod arena;
 mod guard;
@@ -99,8 +108,8 @@ pub(crate) use spin::SpinLock;
 pub struct ArenaConfig {
     /// Usable bytes of each stack; rounded up to pages.
     pub stack_bytes: usize,
-    /// Bytes of the guard; rounded up to pages, at least one, and one more where the stride would be even. No frame of up to this size can step
-    /// over it.
+    /// Bytes of the guard; rounded up to pages, at least one, and one more where the stride would be even. No frame of
+    /// up to this size can step over it.
     pub guard_bytes: usize,
     /// Stacks this arena may ever have; at most 2^28, less where the guards or the address space allow less.
     pub slots_max: usize,
@@ -171,7 +180,8 @@ impl Slot {
     }
 }
 
-/// The right to one stack. Move-only; dropping it without [`Arena::give`] or [`Stack::leak`] loses the slot silently, never frees it.
+/// The right to one stack. Move-only; dropping it without [`Arena::give`] or [`Stack::leak`] loses the slot silently,
+/// never frees it.
 #[must_use = "a stack that is dropped is lost to its arena"]
 pub struct Stack {
     slot: Slot,
@@ -236,7 +246,8 @@ impl Stack {
         self.arena.count_leak();
     }
 
-    /// Returns the memory below the highest `keep_top_bytes` (rounded up to pages) to the kernel; it reads as zero again.
+    /// Returns the memory below the highest `keep_top_bytes` (rounded up to pages) to the kernel; it reads as zero
+    /// again.
     ///
     /// # Safety
     /// S1: no frame that will still be used lies below `top() - keep_top_bytes`, and nobody runs on the stack.
@@ -251,8 +262,9 @@ impl Stack {
         mapping::advise(self.slot.bottom(), bytes, libc::MADV_DONTNEED)
     }
 
-    /// Whether the coroutine that left this stack went deeper than `keep_top_bytes` (rounded up to pages) since the last [`trim`](Stack::trim).
-    /// "Yes" is certain, "no" is for frames of up to a page; the head of this module says what it costs.
+    /// Whether the coroutine that left this stack went deeper than `keep_top_bytes` (rounded up to pages) since the
+    /// last [`trim`](Stack::trim). "Yes" is certain, "no" is for frames of up to a page; the head of this module says
+    /// what it costs.
     ///
     /// # Safety
     /// S1: nobody runs on the stack.
@@ -264,7 +276,8 @@ impl Stack {
         }
         let page_bytes = mapping::page_bytes();
         let page = core::ptr::with_exposed_provenance::<u64>(self.slot.bottom() + bytes - page_bytes);
-        // SAFETY: S1: a page inside the usable part of a live mapping, aligned, and by the caller's promise nobody writes there now.
+        // SAFETY: S1: a page inside the usable part of a live mapping, aligned, and by the caller's promise nobody
+        // writes there now.
         let words = unsafe { core::slice::from_raw_parts(page, page_bytes / size_of::<u64>()) };
         // By lines without a branch inside, which the compiler turns into vector code; from the top, where use begins.
         words

@@ -1,18 +1,21 @@
 //! From a faulting address to the stack it belongs to, for a signal handler.
 //!
-//! A SIGSEGV handler may take no lock, call no allocator, and does not know which arena the address is from. So every chunk of every
-//! arena is entered in one fixed table of atomics. Entries are only ever added (chunks are never unmapped once entered), hence no
-//! reclamation, no ABA and no version counter: a reader sees an entry completely or not at all.
+//! A SIGSEGV handler may take no lock, call no allocator, and does not know which arena the address is from. So every
+//! chunk of every arena is entered in one fixed table of atomics. Entries are only ever added (chunks are never
+//! unmapped once entered), hence no reclamation, no ABA and no version counter: a reader sees an entry completely or
+//! not at all.
 //!
-//! *Protocol.* A writer claims a row by raising `ROWS`, fills the row, and stores `end` last with Release. A reader looks at the claimed rows
-//! and skips those whose `end` is still zero. The slots of a chunk are handed out after the entry is complete, so whoever runs on a
-//! stack finds it.
+//! *Protocol.* A writer claims a row by raising `ROWS`, fills the row, and stores `end` last with Release. A reader
+//! looks at the claimed rows and skips those whose `end` is still zero. The slots of a chunk are handed out after the
+//! entry is complete, so whoever runs on a stack finds it.
 //!
-//! *Cost.* A linear walk over at most `ROWS_MAX` rows, on the way to reporting a crash. A sorted table would need a lock.
+//! *Cost.* A linear walk over at most `ROWS_MAX` rows, on the way to reporting a crash. A sorted table would need a
+//! lock.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// A million default stacks take 22 chunks; a process whose address space is in shreds takes more. 512 rows are 20 KiB of zero pages.
+/// A million default stacks take 22 chunks; a process whose address space is in shreds takes more. 512 rows are 20 KiB
+/// of zero pages.
 const ROWS_MAX: usize = 512;
 
 struct Row {
@@ -63,7 +66,8 @@ pub(super) fn enter(start: usize, bytes: usize, stride_bytes: usize, guard_bytes
 
 /// Finds the stack slot, of any arena of the process, that `addr` belongs to.
 ///
-/// Async-signal-safe: reads atomics, and nothing else. Answers by geometry: a slot that was never handed out is found too.
+/// Async-signal-safe: reads atomics, and nothing else. Answers by geometry: a slot that was never handed out is found
+/// too.
 pub fn locate(addr: usize) -> Option<Located> {
     // Relaxed: a row claimed later belongs to a chunk whose slots this thread cannot have run on yet.
     let rows = ROWS.load(Ordering::Relaxed);

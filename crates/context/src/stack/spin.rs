@@ -1,18 +1,19 @@
 //! The arena's private lock: a pure spin lock around a handful of pointer moves.
 //!
-//! *Why not `std::sync::Mutex`.* It blocks through libc's `syscall(SYS_futex)`, which the runtime answers itself: a contended lock would
-//! re-enter the scheduler that is asking for a stack. For the same reason a waiter may not call `sched_yield` through libc.
+//! *Why not `std::sync::Mutex`.* It blocks through libc's `syscall(SYS_futex)`, which the runtime answers itself: a
+//! contended lock would re-enter the scheduler that is asking for a stack. For the same reason a waiter may not call
+//! `sched_yield` through libc.
 //!
-//! *Why spinning is enough.* The sections are bounded: at most `BATCH_MAX` words move, nothing maps, allocates or panics inside, and the
-//! workers that contend refill caches, so they meet rarely. The one slow event inside is the first touch of a page of the slot table,
-//! once per 512 recycled slots. If the kernel takes the core away from a holder, waiters burn at most their own time slice; a parking
-//! lock would save that and cost every other acquisition.
+//! *Why spinning is enough.* The sections are bounded: at most `BATCH_MAX` words move, nothing maps, allocates or
+//! panics inside, and the workers that contend refill caches, so they meet rarely. The one slow event inside is the
+//! first touch of a page of the slot table, once per 512 recycled slots. If the kernel takes the core away from a
+//! holder, waiters burn at most their own time slice; a parking lock would save that and cost every other acquisition.
 //!
 //! *Another user.* The identities' list of late libraries (`identity`): a section there is longer, allocates, and is
 //! entered once per load of a library.
 //!
-//! *The rule that comes with it.* Whoever locks must not be suspended inside by the runtime: callers hold a runtime critical section (or
-//! run on a plain thread), and a signal handler never locks.
+//! *The rule that comes with it.* Whoever locks must not be suspended inside by the runtime: callers hold a runtime
+//! critical section (or run on a plain thread), and a signal handler never locks.
 
 use core::cell::UnsafeCell;
 use core::hint::spin_loop;
@@ -25,7 +26,8 @@ pub(crate) struct SpinLock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: S1: `with` hands out the value to one thread at a time, so sharing the lock only ever moves a `T` between threads.
+// SAFETY: S1: `with` hands out the value to one thread at a time, so sharing the lock only ever moves a `T` between
+// threads.
 unsafe impl<T: Send> Sync for SpinLock<T> {}
 
 impl<T> core::fmt::Debug for SpinLock<T> {

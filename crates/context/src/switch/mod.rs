@@ -1,31 +1,35 @@
 //! The context switch: leave one stack and continue on another.
 //!
 //! # Vocabulary
-//! A [`Context`] is a suspended execution: the stack pointer under which its registers lie, and the identity (the base of the
-//! thread-local block) under which it runs. [`switch`] suspends the running context and continues another; it is *symmetric*: no
-//! context is the caller of another.
+//! A [`Context`] is a suspended execution: the stack pointer under which its registers lie, and the identity (the base
+//! of the thread-local block) under which it runs. [`switch`] suspends the running context and continues another; it is
+//! *symmetric*: no context is the caller of another.
 //!
 //! # Protocol
-//! The switch is inlined into the function that blocks. The compiler therefore saves only the registers that are live there,
-//! and the continuation is reached by an indirect jump to an address that the suspended side has pushed, which the branch
-//! predictor knows as long as coroutines sleep in the same few functions. A `call` and a `ret` would instead consult the
-//! processor's return-address stack, which belongs to the code that ran *before* the switch, and mispredict every time.
+//! The switch is inlined into the function that blocks. The compiler therefore saves only the registers that are live
+//! there, and the continuation is reached by an indirect jump to an address that the suspended side has pushed, which
+//! the branch predictor knows as long as coroutines sleep in the same few functions. A `call` and a `ret` would instead
+//! consult the processor's return-address stack, which belongs to the code that ran *before* the switch, and mispredict
+//! every time.
 //!
-//! A new context is a stack on which [`prepare`] has written what a suspended one would have pushed, with the entry trampoline
-//! as the continuation. The trampoline marks the end of the unwinding chain (its return address is undefined), so that a
-//! backtrace taken inside a coroutine ends at its entry and an unwinder never walks off the stack.
+//! A new context is a stack on which [`prepare`] has written what a suspended one would have pushed, with the entry
+//! trampoline as the continuation. The trampoline marks the end of the unwinding chain (its return address is
+//! undefined), so that a backtrace taken inside a coroutine ends at its entry and an unwinder never walks off the
+//! stack.
 //!
-//! Who leaves hands a [`Message`] to who goes on, in registers: what it is owed once its own registers are saved. Who goes on finds it in the
-//! [`Arrival`], with the address of its own context, so that it need not have kept anything over the switch.
+//! Who leaves hands a [`Message`] to who goes on, in registers: what it is owed once its own registers are saved. Who
+//! goes on finds it in the [`Arrival`], with the address of its own context, so that it need not have kept anything
+//! over the switch.
 //!
 //! # What is not switched
-//! The floating-point control words (MXCSR, x87 control word). Code compiled by rustc may not run under changed ones (the reference
-//! declares it undefined), and saving them costs as much as the rest of the switch (4 ns on Zen 4). The signal mask belongs to the worker.
+//! The floating-point control words (MXCSR, x87 control word). Code compiled by rustc may not run under changed ones
+//! (the reference declares it undefined), and saving them costs as much as the rest of the switch (4 ns on Zen 4). The
+//! signal mask belongs to the worker.
 //!
 //! # The identity
-//! When the two contexts have different identities the switch writes the FS base (`wrfsbase`, 5 to 12 ns), once per hop; between light
-//! coroutines of one worker the identities are equal and the write is skipped. It lets nothing overlap, so the order of what surrounds it
-//! matters more than its amount: see `x86_64.rs`.
+//! When the two contexts have different identities the switch writes the FS base (`wrfsbase`, 5 to 12 ns), once per
+//! hop; between light coroutines of one worker the identities are equal and the write is skipped. It lets nothing
+//! overlap, so the order of what surrounds it matters more than its amount: see `x86_64.rs`.
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -103,8 +107,8 @@ pub type Entry = unsafe extern "C" fn(own: *const Context, left: usize, by: usiz
 /// Lays out a first suspension on a fresh stack: when it is switched to, `entry` runs there.
 ///
 /// # Safety
-/// `stack_top` is the 16-byte aligned end of writable memory that nothing else uses, with room for the frames of `entry` below it (S1).
-/// `entry` never returns and lets no panic out (S4).
+/// `stack_top` is the 16-byte aligned end of writable memory that nothing else uses, with room for the frames of
+/// `entry` below it (S1). `entry` never returns and lets no panic out (S4).
 pub unsafe fn prepare(context: &Context, stack_top: *mut u8, entry: Entry) {
     debug_assert!((stack_top as usize).is_multiple_of(16));
     // SAFETY: S1: the caller hands over the memory below `stack_top`.
@@ -112,26 +116,28 @@ pub unsafe fn prepare(context: &Context, stack_top: *mut u8, entry: Entry) {
     context.stack_pointer.set(stack_pointer);
 }
 
-/// Whether a function that begins at this address is the one below the entry function of every [`prepare`]d context: an unwinder's last frame.
+/// Whether a function that begins at this address is the one below the entry function of every [`prepare`]d context: an
+/// unwinder's last frame.
 pub fn is_entry(function: usize) -> bool {
     arch::is_entry(function)
 }
 
-/// Suspends the running execution in `from` and continues `to`. Returns when somebody switches to `from`, possibly on another OS thread.
+/// Suspends the running execution in `from` and continues `to`. Returns when somebody switches to `from`, possibly on
+/// another OS thread.
 ///
 /// # Safety
-/// `to` is suspended (or prepared), nobody else switches to it, and its stack lives (S1). `from` is where nobody else will look before
-/// the other side has acted on the message. When the two run under different identities, [`identity_switch_supported`] is true (S3), and a
-/// signal handler that runs on this stack under `to`'s identity does no harm (S6). Whatever the caller keeps across the call may be used on
-/// another OS thread afterwards (S2).
+/// `to` is suspended (or prepared), nobody else switches to it, and its stack lives (S1). `from` is where nobody else
+/// will look before the other side has acted on the message. When the two run under different identities,
+/// [`identity_switch_supported`] is true (S3), and a signal handler that runs on this stack under `to`'s identity does
+/// no harm (S6). Whatever the caller keeps across the call may be used on another OS thread afterwards (S2).
 #[inline(always)]
 pub unsafe fn switch(from: &Context, to: &Context, message: Message) -> Arrival {
     // SAFETY: S1, S2, S3: handed through to the caller's contract, which is the same.
     unsafe { arch::switch(from, to, message) }
 }
 
-/// As [`switch`], for a function that is called and not inlined: all registers that a function keeps over a call are saved by the switch, behind the
-/// write of the identity, which waits for what the function would store before it.
+/// As [`switch`], for a function that is called and not inlined: all registers that a function keeps over a call are
+/// saved by the switch, behind the write of the identity, which waits for what the function would store before it.
 ///
 /// # Safety
 /// As for [`switch`].

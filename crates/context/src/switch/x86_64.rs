@@ -20,23 +20,27 @@
 //! ```
 //!
 //! # The order of the instructions
-//! `wrfsbase` waits for all that was issued before it, and stores must have reached the cache; nothing after it begins before it is through
-//! (measured on Zen 4: 44 cycles alone; five stores just before it add 7, ten that have twenty cycles to reach the cache add none). So the
-//! identity is written first, and the old stack and context are written *after* it, when the identity is the successor's already. That is sound:
-//! until the message is delivered nobody else may continue `from`, and a signal handler that comes between finds the successor's identity, whose
-//! owner is suspended and in a critical section, on a stack that is still ours. A push that hits the guard is a fault under the successor's
-//! identity on another's stack; whoever handles faults must know that it can be.
+//! `wrfsbase` waits for all that was issued before it, and stores must have reached the cache; nothing after it begins
+//! before it is through (measured on Zen 4: 44 cycles alone; five stores just before it add 7, ten that have twenty
+//! cycles to reach the cache add none). So the identity is written first, and the old stack and context are written
+//! *after* it, when the identity is the successor's already. That is sound: until the message is delivered nobody else
+//! may continue `from`, and a signal handler that comes between finds the successor's identity, whose owner is
+//! suspended and in a critical section, on a stack that is still ours. A push that hits the guard is a fault under the
+//! successor's identity on another's stack; whoever handles faults must know that it can be.
 //!
 //! # Unwinding
-//! A signal handler may unwind the stack that it has interrupted, as sampling profilers do, at any instruction of this file. The compiler
-//! writes the unwind tables and does not know that the switch pushes and pops. While `rsp` points to the other stack, no rule of the surrounding function
-//! is true. So the return address is declared undefined from the first push to the last pop, which lie side by side in one `asm!` block: an
-//! unwinder takes that frame for the outermost one. The tables grow; no instruction is added. *Rejected*: exact rules for each push; they would be right for
-//! the side that leaves, but between the change of `rsp` and the jump they would need the other function's.
+//! A signal handler may unwind the stack that it has interrupted, as sampling profilers do, at any instruction of this
+//! file. The compiler writes the unwind tables and does not know that the switch pushes and pops. While `rsp` points to
+//! the other stack, no rule of the surrounding function is true. So the return address is declared undefined from the
+//! first push to the last pop, which lie side by side in one `asm!` block: an unwinder takes that frame for the
+//! outermost one. The tables grow; no instruction is added. *Rejected*: exact rules for each push; they would be right
+//! for the side that leaves, but between the change of `rsp` and the jump they would need the other function's.
 //!
-//! `with_identity` and the writes of the FS base before the first push leave `rsp` alone, so the compiler's rules are right there.
+//! `with_identity` and the writes of the FS base before the first push leave `rsp` alone, so the compiler's rules are
+//! right there.
 //!
-//! What is handed on travels in the registers of the first arguments, so that the entry function of a new context has them as arguments.
+//! What is handed on travels in the registers of the first arguments, so that the entry function of a new context has
+//! them as arguments.
 
 use super::{Arrival, Context, Entry, Message};
 use std::arch::{asm, global_asm};
@@ -98,9 +102,9 @@ macro_rules! switch {
         let own: *const Context;
         let (left, by): (usize, usize);
         let predecessor_identity: usize;
-        // SAFETY: S1: `to` is a suspension written by this macro or by `prepare`, so it finds on its stack what it expects there; every register
-        // that is not restored is declared clobbered. S3: the FS base follows the context, so a thread-local address that the compiler keeps in a
-        // register stays right.
+        // SAFETY: S1: `to` is a suspension written by this macro or by `prepare`, so it finds on its stack what it
+        // expects there; every register that is not restored is declared clobbered. S3: the FS base follows the
+        // context, so a thread-local address that the compiler keeps in a register stays right.
         unsafe {
             asm!(
                 "mov rax, [rdi + {id}]",
@@ -184,13 +188,13 @@ pub fn identity_switch_supported() -> bool {
 /// Runs `function(argument)` on this stack under another identity.
 ///
 /// # Safety
-/// `base` is a complete identity block that nobody runs under (S3); [`identity_switch_supported`] is true; `function` does not unwind (S4)
-/// and does not suspend.
+/// `base` is a complete identity block that nobody runs under (S3); [`identity_switch_supported`] is true; `function`
+/// does not unwind (S4) and does not suspend.
 #[inline(never)]
 pub unsafe fn with_identity(base: usize, function: unsafe extern "C" fn(*mut u8), argument: *mut u8) {
     let own = identity_base();
-    // SAFETY: S3: the caller vouches for the block; the old base is restored before anything that the compiler emitted around this block
-    // can look at a thread-local. S4: `function` does not unwind.
+    // SAFETY: S3: the caller vouches for the block; the old base is restored before anything that the compiler emitted
+    // around this block can look at a thread-local. S4: `function` does not unwind.
     unsafe {
         asm!(
             "wrfsbase {base}",

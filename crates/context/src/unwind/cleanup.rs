@@ -1,12 +1,14 @@
 //! Whether a function that cleans up goes on with the unwinding afterwards.
 //!
-//! It does so by a call of `_Unwind_Resume`. So the function's code is searched for that call, in the two forms that compilers and linkers give it: through the word that holds the
-//! address, and by way of the linker's stub that jumps through such a word. The word is learnt from a function of our own that is known to make the call. Four bytes that are
-//! right by chance are as good as impossible. One who calls `_Unwind_Resume` anywhere counts as one whose cleanups lead on, for a function of C's convention that
-//! was inlined into one of Rust's is no obstacle to the other calls there.
+//! It does so by a call of `_Unwind_Resume`. So the function's code is searched for that call, in the two forms that
+//! compilers and linkers give it: through the word that holds the address, and by way of the linker's stub that jumps
+//! through such a word. The word is learnt from a function of our own that is known to make the call. Four bytes that
+//! are right by chance are as good as impossible. One who calls `_Unwind_Resume` anywhere counts as one whose cleanups
+//! lead on, for a function of C's convention that was inlined into one of Rust's is no obstacle to the other calls
+//! there.
 //!
-//! What is unknown counts as leading on, and then an obstacle is missed: code in another object than our own function, functions whose extent is not found, a linker that makes
-//! the call in a third way.
+//! What is unknown counts as leading on, and then an obstacle is missed: code in another object than our own function,
+//! functions whose extent is not found, a linker that makes the call in a third way.
 
 use crate::trap::{in_executable, is_word_of_executable};
 use std::ffi::{c_int, c_void};
@@ -38,12 +40,13 @@ unsafe extern "C" {
 }
 
 unsafe extern "C-unwind" {
-    /// Unwinds, as its convention must say: link-time optimisation takes this declaration for the one that every cleanup calls.
+    /// Unwinds, as its convention must say: link-time optimisation takes this declaration for the one that every
+    /// cleanup calls.
     fn _Unwind_Resume(exception: *mut c_void) -> !;
 }
 
-/// Functions of the executable that were found to lead on, each in the place that its begin is hashed to: a search takes a microsecond, and is made for each frame. The number is
-/// a guess.
+/// Functions of the executable that were found to lead on, each in the place that its begin is hashed to: a search
+/// takes a microsecond, and is made for each frame. The number is a guess.
 static LEADING_ON: [AtomicUsize; 509] = [const { AtomicUsize::new(0) }; 509];
 
 /// Whether a cleanup of the function that begins at `start` and contains `pc` leads on.
@@ -77,8 +80,8 @@ fn learn_word() -> Option<usize> {
     calls_through(extent_of(function)?).find(|word| holds_resume(*word))
 }
 
-/// Whether the address of `_Unwind_Resume` is in a word through which the executable calls. The word is perhaps none: bytes that only look like an
-/// instruction name any address.
+/// Whether the address of `_Unwind_Resume` is in a word through which the executable calls. The word is perhaps none:
+/// bytes that only look like an instruction name any address.
 fn holds_resume(word: usize) -> bool {
     let resume: unsafe extern "C-unwind" fn(*mut c_void) -> ! = _Unwind_Resume;
     // SAFETY: S7: a word of the executable's data, which is mapped as a whole for the life of the process.
@@ -100,8 +103,9 @@ fn cleans_up(call: fn(), dropped: fn()) {
     call();
 }
 
-/// Where a function of ours begins and ends. The record of its frame says so: a length, a distance, where it begins as a distance from there, how long it is; four bytes
-/// each in the only encoding that compilers use here, which is checked by the begin.
+/// Where a function of ours begins and ends. The record of its frame says so: a length, a distance, where it begins as
+/// a distance from there, how long it is; four bytes each in the only encoding that compilers use here, which is
+/// checked by the begin.
 fn extent_of(pc: usize) -> Option<Range<usize>> {
     let mut bases = Bases {
         _text: 0,

@@ -96,7 +96,8 @@ impl Reader {
     }
 }
 
-/// What an unwinding does at an address of the function that begins at `start`. A table that cannot be read counts as one that ends the process.
+/// What an unwinding does at an address of the function that begins at `start`. A table that cannot be read counts as
+/// one that ends the process.
 ///
 /// # Safety
 /// `table` is null or the function's table.

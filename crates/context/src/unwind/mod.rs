@@ -1,34 +1,44 @@
 //! Whether an unwinding that began here would get where it is to go.
 //!
 //! # Vocabulary
-//! A *raise* is an unwinding that the runtime begins by itself; nobody on the stack has made a mistake. Its *target* is the frame that catches it. An *obstacle* is a
-//! frame between the two that an unwinding must not pass: it would end the process, or skip what a C function still has to do.
+//! A *raise* is an unwinding that the runtime begins by itself; nobody on the stack has made a mistake. Its *target* is
+//! the frame that catches it. An *obstacle* is a frame between the two that an unwinding must not pass: it would end
+//! the process, or skip what a C function still has to do.
 //!
 //! # What an obstacle is
-//! * *Foreign text.* The frame's code lies in another object than this code and the executable: a C library between. What it holds (a lock, a half-sorted array, a
-//!   handle of its own) it would never give back. Rust's own library, where it is linked dynamically, is passed.
-//! * *A frame that ends the process.* `extern "C"` functions of Rust do, and functions that the compiler takes to never unwind. The tables say so: see below.
+//! * *Foreign text.* The frame's code lies in another object than this code and the executable: a C library between.
+//!   What it holds (a lock, a half-sorted array, a handle of its own) it would never give back. Rust's own library,
+//!   where it is linked dynamically, is passed.
+//! * *A frame that ends the process.* `extern "C"` functions of Rust do, and functions that the compiler takes to never
+//!   unwind. The tables say so: see below.
 //! * *The end of the tables.* Who unwinds does not get past a frame that has none, and then the process ends.
 //!
-//! C that is linked into the executable has frames without tables of handlers, as Rust functions without destructors have, so the two are not told apart. It is the
-//! Rust function that it calls back which is the obstacle, if that is `extern "C"`. One that is `extern "C-unwind"` says that the C below may be unwound; it is believed.
-//! An `extern "C"` function that has something to drop at the call has a cleanup there, which ends the process when it is through: the tables do not tell it from any
-//! other cleanup, but its code does. A cleanup goes on with the unwinding by a call of `_Unwind_Resume`, and in such a function there is none (`cleanup.rs`).
+//! C that is linked into the executable has frames without tables of handlers, as Rust functions without destructors
+//! have, so the two are not told apart. It is the Rust function that it calls back which is the obstacle, if that is
+//! `extern "C"`. One that is `extern "C-unwind"` says that the C below may be unwound; it is believed. An `extern "C"`
+//! function that has something to drop at the call has a cleanup there, which ends the process when it is through: the
+//! tables do not tell it from any other cleanup, but its code does. A cleanup goes on with the unwinding by a call of
+//! `_Unwind_Resume`, and in such a function there is none (`cleanup.rs`).
 //!
 //! # The tables
-//! A function with something to do in an unwinding has a *language-specific data area* (LSDA), found through the unwinder: a table of *call sites*, ranges of its
-//! code, each with a landing pad and an *action*. Rust's personality routine (`library/std/src/sys/personality/dwarf/eh.rs`) reads the first record of an action: a
-//! type index of 0 is a cleanup, one above is a catch, one below is a *filter*. rustc makes a filter of one kind only: nothing passes, the landing pad ends the
-//! process. A call in no range of the table is one that cannot unwind; the personality ends the process there, too. The format is that of GCC
-//! (Itanium C++ ABI, "Exception Handling Tables"); `tests/unwind.rs` asks in real frames.
+//! A function with something to do in an unwinding has a *language-specific data area* (LSDA), found through the
+//! unwinder: a table of *call sites*, ranges of its code, each with a landing pad and an *action*. Rust's personality
+//! routine (`library/std/src/sys/personality/dwarf/eh.rs`) reads the first record of an action: a type index of 0 is a
+//! cleanup, one above is a catch, one below is a *filter*. rustc makes a filter of one kind only: nothing passes, the
+//! landing pad ends the process. A call in no range of the table is one that cannot unwind; the personality ends the
+//! process there, too. The format is that of GCC (Itanium C++ ABI, "Exception Handling Tables"); `tests/unwind.rs` asks
+//! in real frames.
 //!
 //! # The walk
-//! `_Unwind_Backtrace` steps through the frames by the tables that a raise uses. The verdict on a frame counts only when the walk goes past it. So the target's own frame never
-//! counts as an obstacle: a coroutine's first function is `extern "C"`, but it catches the unwinding inside. It costs about what the search phase of an unwinding costs; it is made when a raise is due.
+//! `_Unwind_Backtrace` steps through the frames by the tables that a raise uses. The verdict on a frame counts only
+//! when the walk goes past it. So the target's own frame never counts as an obstacle: a coroutine's first function is
+//! `extern "C"`, but it catches the unwinding inside. It costs about what the search phase of an unwinding costs; it is
+//! made when a raise is due.
 //!
 //! # Rejected
-//! *A mark that the callback sets*: whoever writes a comparator for `qsort` knows nothing of silken. *Raising in any case, as a panic is*: a panic is the callback's own
-//! mistake, and the process ends for it; a cancellation comes from outside, and has time. *Walking by frame pointers*: Rust and C are compiled without.
+//! *A mark that the callback sets*: whoever writes a comparator for `qsort` knows nothing of silken. *Raising in any
+//! case, as a panic is*: a panic is the callback's own mistake, and the process ends for it; a cancellation comes from
+//! outside, and has time. *Walking by frame pointers*: Rust and C are compiled without.
 
 mod cleanup;
 mod lsda;

@@ -1,18 +1,21 @@
 //! Every receiver gets every value; one that is too slow loses the oldest, and is told how many.
 //!
 //! # Protocol
-//! A ring of `capacity` slots under one short lock, values numbered from 0 on: value `p` is in slot `p % capacity` until value `p + capacity` replaces it.
-//! A receiver is a number: of the value that it takes next. Senders never wait for receivers. A slot counts the receivers that have not had its value yet;
-//! the last one takes the value out, so that a value which nobody can receive any more is not kept.
+//! A ring of `capacity` slots under one short lock, values numbered from 0 on: value `p` is in slot `p % capacity`
+//! until value `p + capacity` replaces it. A receiver is a number: of the value that it takes next. Senders never wait
+//! for receivers. A slot counts the receivers that have not had its value yet; the last one takes the value out, so
+//! that a value which nobody can receive any more is not kept.
 //!
-//! Values are behind an `Arc`: under the lock only counts change, and the user's `Clone` and `Drop` run outside. The last receiver of a value gets the value itself,
-//! the others clones; with one receiver nothing is cloned.
+//! Values are behind an `Arc`: under the lock only counts change, and the user's `Clone` and `Drop` run outside. The
+//! last receiver of a value gets the value itself, the others clones; with one receiver nothing is cloned.
 //!
 //! # Why `T: Sync`
-//! Two receivers may clone one value at the same time. A channel that asks only for `Send` there is unsound (RUSTSEC-2025-0023).
+//! Two receivers may clone one value at the same time. A channel that asks only for `Send` there is unsound
+//! (RUSTSEC-2025-0023).
 //!
 //! # The race: a receiver that goes
-//! It is taken off the count first, so that values sent later do not count it, and then gives up its part in those that were sent before.
+//! It is taken off the count first, so that values sent later do not count it, and then gives up its part in those that
+//! were sent before.
 
 pub use super::SendError;
 use super::select::{Arm, Operation, Ticket};
@@ -209,7 +212,8 @@ impl<T> State<T> {
         ))
     }
 
-    /// Values that somebody is still to have. They are the latest ones, for who is to have one is to have all later ones too.
+    /// Values that somebody is still to have. They are the latest ones, for who is to have one is to have all later
+    /// ones too.
     fn held(&mut self) -> u64 {
         let (mut low, mut high) = (self.tail.saturating_sub(self.capacity()), self.tail);
         while low < high {
@@ -228,7 +232,8 @@ impl<T> Sender<T> {
     /// Sends a value to all receivers that there are, and says how many. Never waits.
     ///
     /// # Errors
-    /// Gives the value back when there are no receivers; a later send may find some, for [`subscribe`](Self::subscribe) makes them.
+    /// Gives the value back when there are no receivers; a later send may find some, for [`subscribe`](Self::subscribe)
+    /// makes them.
     pub fn send(&self, value: T) -> Result<usize, SendError<T>> {
         let value = Arc::new(value);
         let sent = self.shared.monitor.update(|state| {
@@ -426,7 +431,8 @@ pub struct RecvArm<'a, T> {
     next: Cell<u64>,
 }
 
-// SAFETY: S8: the channel's list holds the node from `enlist` to `withdraw`, and is locked in both. Nobody claims the ticket: the select looks again.
+// SAFETY: S8: the channel's list holds the node from `enlist` to `withdraw`, and is locked in both. Nobody claims the
+// ticket: the select looks again.
 unsafe impl<T> Arm for RecvArm<'_, T> {
     fn try_now(&self) -> bool {
         let mut next = self.next.get();
@@ -488,7 +494,8 @@ impl<T> fmt::Debug for RecvArm<'_, T> {
 }
 
 impl<T> Receiver<T> {
-    /// How many values it has not had yet; if more than the capacity, the next receive says [`Lagged`](RecvError::Lagged).
+    /// How many values it has not had yet; if more than the capacity, the next receive says
+    /// [`Lagged`](RecvError::Lagged).
     pub fn len(&self) -> usize {
         self.shared.monitor.with(|state| (state.tail - self.next) as usize)
     }
@@ -522,7 +529,8 @@ impl<T> Drop for Receiver<T> {
             (state.tail, wake)
         });
         while self.next < end {
-            // One at a time, so that the values are dropped with the lock free. Those that were overwritten are nobody's.
+            // One at a time, so that the values are dropped with the lock free. Those that were overwritten are
+            // nobody's.
             let _given_up = self.shared.monitor.with(|state| {
                 let oldest = state.tail.saturating_sub(state.capacity());
                 self.next = self.next.max(oldest);

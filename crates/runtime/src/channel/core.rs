@@ -2,26 +2,32 @@
 //!
 //! # Invariants, between two holds of the lock
 //! * Receivers wait only while nothing is queued and no sender waits.
-//! * Senders wait only while the queue is full. The queue of a rendezvous channel is always full: it has room for nothing.
+//! * Senders wait only while the queue is full. The queue of a rendezvous channel is always full: it has room for
+//!   nothing.
 //! * A closed channel lists nobody.
 //! * One select may have a node in both lists: it does not meet itself.
 //!
-//! So a send finds a receiver that waits (and hands the message over, past the queue), or room, or waits itself; a receive takes the first message and
-//! lets the first sender's message move up, or takes a sender's message, or waits. Messages leave in the order in which their sends took the lock.
-//! A send is complete when a receiver has the message or the queue has it; the bound is checked where the push is made, so it is never exceeded.
+//! So a send finds a receiver that waits (and hands the message over, past the queue), or room, or waits itself; a
+//! receive takes the first message and lets the first sender's message move up, or takes a sender's message, or waits.
+//! Messages leave in the order in which their sends took the lock. A send is complete when a receiver has the message
+//! or the queue has it; the bound is checked where the push is made, so it is never exceeded.
 //!
-//! (A listed select may have been claimed by another channel already; it counts as nobody, and whoever comes across it unlinks it.)
+//! (A listed select may have been claimed by another channel already; it counts as nobody, and whoever comes across it
+//! unlinks it.)
 //!
 //! # What never happens under the lock
-//! Foreign code (a message's `Drop`), an allocation, a wake. Messages that nobody will receive are moved out and dropped after the unlock.
+//! Foreign code (a message's `Drop`), an allocation, a wake. Messages that nobody will receive are moved out and
+//! dropped after the unlock.
 //!
 //! # Cost
-//! An uncontended send or receive is one lock and one unlock: two atomic operations on one line. To wake costs what `unpark` costs, in batches of
-//! `BATCH` when a close wakes many. Each attempt counts against the caller's budget (`coroutine/budget.rs`), found or not.
+//! An uncontended send or receive is one lock and one unlock: two atomic operations on one line. To wake costs what
+//! `unpark` costs, in batches of `BATCH` when a close wakes many. Each attempt counts against the caller's budget
+//! (`coroutine/budget.rs`), found or not.
 //!
 //! # Rejected
-//! *Lock-free rings* (crossbeam's array and list flavours): faster where many cores meet at one channel, but a hand-off to a parked receiver, the exact bound,
-//! close and select then each need a protocol of their own around the ring. Here they are one state. *Two locks* (head and tail): a rendezvous needs both.
+//! *Lock-free rings* (crossbeam's array and list flavours): faster where many cores meet at one channel, but a hand-off
+//! to a parked receiver, the exact bound, close and select then each need a protocol of their own around the ring. Here
+//! they are one state. *Two locks* (head and tail): a rendezvous needs both.
 
 use super::queue::{Block, Queue, move_out};
 use super::waiter::{SOLE, Ticket, Waiter};
@@ -149,7 +155,8 @@ impl<T> State<T> {
 fn take_waiter<T>(waiters: &mut List<Waiter<T>>, transfer: impl FnOnce(&mut Option<T>)) -> Option<Option<Unparker>> {
     loop {
         let waiter = waiters.pop_front()?;
-        // SAFETY: S8: it was listed, and we hold the lock: the waiter's frame stays until it is settled or the lock is free.
+        // SAFETY: S8: it was listed, and we hold the lock: the waiter's frame stays until it is settled or the lock is
+        // free.
         let waiter = unsafe { waiter.as_ref() };
         // SAFETY: S8: just unlinked, under the lock.
         if !unsafe { waiter.claim() } {
@@ -285,8 +292,8 @@ impl<T> Channel<T> {
         })
     }
 
-    /// Takes a sender back. Returns whether it was still waiting; if not, it has been claimed, here or in another channel. When this
-    /// returns, nobody here refers to the waiter.
+    /// Takes a sender back. Returns whether it was still waiting; if not, it has been claimed, here or in another
+    /// channel. When this returns, nobody here refers to the waiter.
     pub(super) fn withdraw_sender(&self, waiter: &Waiter<T>) -> bool {
         // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
         self.locked(|state| unsafe { state.senders.remove(NonNull::from(waiter)) })
@@ -483,7 +490,8 @@ impl<T> Channel<T> {
     }
 
     pub(super) fn drop_sender(&self) {
-        // Relaxed: the count says who is the last; what the others sent went through the lock, which the last one takes.
+        // Relaxed: the count says who is the last; what the others sent went through the lock, which the last one
+        // takes.
         if self.senders.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.close();
         }

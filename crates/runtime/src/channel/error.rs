@@ -1,6 +1,7 @@
 //! One small type per way to fail, with crossbeam's names. What could not be sent is in the error, always.
 //!
-//! The enums hold the value and nothing else, so `Result<(), SendError<T>>` is as small as `Option<T>`; none of them asks `T: Debug`.
+//! The enums hold the value and nothing else, so `Result<(), SendError<T>>` is as small as `Option<T>`; none of them
+//! asks `T: Debug`.
 
 use std::error::Error;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Models of the channel, with OS threads as waiters: no wake is lost (loom reports a deadlock), no message is lost or doubled, and nobody
-//! touches a node whose waiter has returned (loom checks the slot's cell).
+//! Models of the channel, with OS threads as waiters: no wake is lost (loom reports a deadlock), no message is lost or
+//! doubled, and nobody touches a node whose waiter has returned (loom checks the slot's cell).
 //!
 //! Timers and cancellation settle a cell and nothing else, so a thread that settles it stands for them.
 

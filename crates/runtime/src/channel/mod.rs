@@ -1,11 +1,13 @@
 //! Channels: many senders, many receivers, each message to one of them.
 //!
-//! [`bounded`] channels hold so many messages and make senders wait; [`bounded`]`(0)` is a rendezvous, where a send waits for its receiver;
-//! [`unbounded`] ones never make a sender wait. [`after`], [`tick`] and [`never()`] are receivers that the clock sends to. Any of them are arms of a
-//! [`select!`](crate::select). Names and signatures are those of the crate crossbeam-channel; [`mpsc`], [`mpmc`] and [`spsc`] have those of std.
+//! [`bounded`] channels hold so many messages and make senders wait; [`bounded`]`(0)` is a rendezvous, where a send
+//! waits for its receiver; [`unbounded`] ones never make a sender wait. [`after`], [`tick`] and [`never()`] are
+//! receivers that the clock sends to. Any of them are arms of a [`select!`](crate::select). Names and signatures are
+//! those of the crate crossbeam-channel; [`mpsc`], [`mpmc`] and [`spsc`] have those of std.
 //!
-//! Three are of another kind: [`oneshot`] is for one value, [`broadcast`] gives every value to every receiver, and of a [`watch`] receivers see the latest value
-//! and hear that it changed. They have the semantics of those of the crate tokio.
+//! Three are of another kind: [`oneshot`] is for one value, [`broadcast`] gives every value to every receiver, and of a
+//! [`watch`] receivers see the latest value and hear that it changed. They have the semantics of those of the crate
+//! tokio.
 //!
 //! Both sides work on coroutines, isolated and light, and on OS threads, in any mixture.
 //!
@@ -69,7 +71,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timed::Timed;
 
-/// A channel that holds at most `capacity` messages. With 0 it holds none: a send waits until a receiver takes its message.
+/// A channel that holds at most `capacity` messages. With 0 it holds none: a send waits until a receiver takes its
+/// message.
 ///
 /// # Examples
 /// ```
@@ -104,7 +107,8 @@ fn ends<T>(channel: Channel<T>) -> (Sender<T>, Receiver<T>) {
     (Sender { channel }, receiver)
 }
 
-/// A receiver that gets one message, the time, when `duration` has passed. It is never disconnected: a second receive waits for ever.
+/// A receiver that gets one message, the time, when `duration` has passed. It is never disconnected: a second receive
+/// waits for ever.
 ///
 /// # Examples
 /// ```
@@ -123,7 +127,8 @@ pub fn at(when: Instant) -> Receiver<Instant> {
     after(when.saturating_duration_since(Instant::now()))
 }
 
-/// A receiver that gets a message, the time it was due, every `period`. Ticks that nobody receives in time are skipped, not queued.
+/// A receiver that gets a message, the time it was due, every `period`. Ticks that nobody receives in time are skipped,
+/// not queued.
 ///
 /// # Examples
 /// ```
@@ -157,8 +162,9 @@ fn deadline_at(deadline: Instant) -> Option<u64> {
     Some(timers::deadline_at(deadline)).filter(|&deadline_ns| deadline_ns != u64::MAX)
 }
 
-/// A channel: `chan!()` is [`unbounded`](crate::channel::unbounded), `chan!(n)` is [`bounded`](crate::channel::bounded)`(n)`, and `chan!(T, n)` the same for
-/// messages of type `T`. (A capacity is first read as a type: put a call with literal arguments in braces, `chan!({ f(1) })`.)
+/// A channel: `chan!()` is [`unbounded`](crate::channel::unbounded), `chan!(n)` is
+/// [`bounded`](crate::channel::bounded)`(n)`, and `chan!(T, n)` the same for messages of type `T`. (A capacity is first
+/// read as a type: put a call with literal arguments in braces, `chan!({ f(1) })`.)
 ///
 /// # Examples
 /// ```

@@ -58,7 +58,8 @@ impl<T> Sender<T> {
         self.inner.send(message).map_err(|error| SendError(error.0))
     }
 
-    /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender too.
+    /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender
+    /// too.
     pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
         self.inner.send_arm(message)
     }
@@ -100,7 +101,8 @@ impl<T> SyncSender<T> {
         self.inner.send(message).map_err(|error| SendError(error.0))
     }
 
-    /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender too.
+    /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender
+    /// too.
     pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
         self.inner.send_arm(message)
     }

@@ -1,7 +1,8 @@
 //! One value, once: what an answer comes back in.
 //!
 //! # Protocol
-//! One allocation with a word, a place for the value, and a wait cell for the receiver; each side counts as one owner of it. The word's bits:
+//! One allocation with a word, a place for the value, and a wait cell for the receiver; each side counts as one owner
+//! of it. The word's bits:
 //!
 //! | bit | set by | means |
 //! |---|---|---|
@@ -11,19 +12,24 @@
 //! | `WAITING` | the receiver, and cleared by it | the cell is filled in |
 //! | `SELECTING` | the receiver, and cleared by it | a select waits: its cell's address is under the lock |
 //!
-//! The sender acts once, by one compare-and-swap, or one `fetch_or` when it is dropped; if it finds `WAITING` it settles the cell and unparks.
+//! The sender acts once, by one compare-and-swap, or one `fetch_or` when it is dropped; if it finds `WAITING` it
+//! settles the cell and unparks.
 //!
 //! # The race
-//! The receiver fills in its cell, sets `WAITING`, and looks at what was there: if the sender was done already it does not know of the cell, and the
-//! receiver does not sleep. When a deadline or a cancellation ends a wait, the receiver takes `WAITING` back. If the sender is not done by then it will never
-//! look at this cell, so it may be filled in anew for the next wait. If it is done it may be looking at the cell at that moment: then there is no next
-//! wait, and the allocation lives as long as the sender counts as an owner. That is why the cell lies in the channel and not on the receiver's stack.
+//! The receiver fills in its cell, sets `WAITING`, and looks at what was there: if the sender was done already it does
+//! not know of the cell, and the receiver does not sleep. When a deadline or a cancellation ends a wait, the receiver
+//! takes `WAITING` back. If the sender is not done by then it will never look at this cell, so it may be filled in anew
+//! for the next wait. If it is done it may be looking at the cell at that moment: then there is no next wait, and the
+//! allocation lives as long as the sender counts as an owner. That is why the cell lies in the channel and not on the
+//! receiver's stack.
 //!
-//! A select's cell lies on its stack, and is shared with other arms. Its address is under a lock, which the sender takes only if it finds `SELECTING`, and holds until
-//! it has settled the cell; the receiver takes it to withdraw, and so does not leave while the sender looks at the cell (S8).
+//! A select's cell lies on its stack, and is shared with other arms. Its address is under a lock, which the sender
+//! takes only if it finds `SELECTING`, and holds until it has settled the cell; the receiver takes it to withdraw, and
+//! so does not leave while the sender looks at the cell (S8).
 //!
 //! # Rejected
-//! The address of a cell on the stack in the word: a receiver that times out would have to wait for a sender that is about to touch it.
+//! The address of a cell on the stack in the word: a receiver that times out would have to wait for a sender that is
+//! about to touch it.
 
 use super::select::{Arm, Operation, Ticket};
 pub use super::{RecvError, RecvTimeoutError, SendError, TryRecvError};
@@ -56,7 +62,8 @@ struct Shared<T> {
     selecting: Lock<Selecting>,
 }
 
-// SAFETY: S2: the word hands the value from the sender to the receiver, and says who may use the cell; so it needs of T what a move needs.
+// SAFETY: S2: the word hands the value from the sender to the receiver, and says who may use the cell; so it needs of T
+// what a move needs.
 unsafe impl<T: Send> Sync for Shared<T> {}
 // SAFETY: S2: as above.
 unsafe impl<T: Send> Send for Shared<T> {}
@@ -94,7 +101,8 @@ impl<T> Sender<T> {
     /// Sends the value. Never waits.
     ///
     /// # Errors
-    /// Gives the value back when the receiver is gone or [closed](Receiver::close). `Ok` does not mean that the value will be looked at.
+    /// Gives the value back when the receiver is gone or [closed](Receiver::close). `Ok` does not mean that the value
+    /// will be looked at.
     pub fn send(self, value: T) -> Result<(), SendError<T>> {
         let shared = &self.shared;
         // SAFETY: S2: until the word says VALUE the place is the sender's, and there is one sender.
@@ -103,8 +111,8 @@ impl<T> Sender<T> {
         let mut word = shared.word.load(Ordering::Relaxed);
         while word & CLOSED == 0 {
             let done = word | VALUE | SENDER_DONE;
-            // AcqRel: Release pairs with the Acquire in `try_take`: the value; Acquire pairs with the Release in `wait`: the cell. Relaxed on
-            // failure: it is tried again.
+            // AcqRel: Release pairs with the Acquire in `try_take`: the value; Acquire pairs with the Release in
+            // `wait`: the cell. Relaxed on failure: it is tried again.
             match shared
                 .word
                 .compare_exchange(word, done, Ordering::AcqRel, Ordering::Relaxed)
@@ -138,8 +146,8 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         // Relaxed: SENDER_DONE was set by this very thread of control, or is not.
         if self.shared.word.load(Ordering::Relaxed) & SENDER_DONE == 0 {
-            // AcqRel: Release pairs with the Acquire in `try_take`: what the sender did before it went; Acquire pairs with the Release in `wait`: the
-            // cell.
+            // AcqRel: Release pairs with the Acquire in `try_take`: what the sender did before it went; Acquire pairs
+            // with the Release in `wait`: the cell.
             let word = self.shared.word.fetch_or(SENDER_DONE, Ordering::AcqRel);
             self.shared.wake_if(word);
         }
@@ -156,7 +164,8 @@ impl<T> Shared<T> {
             return;
         }
         let unparker = self.cell.with(|cell| {
-            // SAFETY: S8: WAITING says that the cell is filled in, and a receiver that sees SENDER_DONE does not fill it in again.
+            // SAFETY: S8: WAITING says that the cell is filled in, and a receiver that sees SENDER_DONE does not fill
+            // it in again.
             let cell = unsafe { &*cell }.as_ref().expect("filled in before WAITING");
             let unparker = cell.unparker();
             cell.settle(Outcome::Woken).then_some(unparker)
@@ -229,7 +238,8 @@ impl<T> Receiver<T> {
     /// As [`recv`](Self::recv), for at most `timeout`; may be called again.
     ///
     /// # Errors
-    /// `Timeout` when the time is up; `Disconnected` when the sender was dropped without sending, or the value has been taken.
+    /// `Timeout` when the time is up; `Disconnected` when the sender was dropped without sending, or the value has been
+    /// taken.
     ///
     /// # Examples
     /// ```
@@ -305,9 +315,11 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Empty) => {}
             }
             let cell = WaitCell::new();
-            // SAFETY: S8: the sender does not know of a cell: WAITING is not set, and was taken back before SENDER_DONE if it ever was.
+            // SAFETY: S8: the sender does not know of a cell: WAITING is not set, and was taken back before SENDER_DONE
+            // if it ever was.
             self.shared.cell.with_mut(|place| unsafe { *place = Some(cell) });
-            // AcqRel: Release pairs with the Acquire in `send` and in the sender's drop: the cell; Acquire pairs with their Release.
+            // AcqRel: Release pairs with the Acquire in `send` and in the sender's drop: the cell; Acquire pairs with
+            // their Release.
             if self.shared.word.fetch_or(WAITING, Ordering::AcqRel) & SENDER_DONE != 0 {
                 continue;
             }
@@ -339,7 +351,8 @@ pub struct RecvArm<'a, T> {
     received: Cell<Option<T>>,
 }
 
-// SAFETY: S8: the select's cell is under the lock from `enlist` to `withdraw`. Nobody claims the ticket: who wakes lets the select look again.
+// SAFETY: S8: the select's cell is under the lock from `enlist` to `withdraw`. Nobody claims the ticket: who wakes lets
+// the select look again.
 unsafe impl<T> Arm for RecvArm<'_, T> {
     fn try_now(&self) -> bool {
         match self.receiver.try_take() {

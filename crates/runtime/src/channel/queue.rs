@@ -1,15 +1,18 @@
-//! What is queued in a channel: a ring where the bound is small, a chain of blocks where it is large or absent. One thread at a time uses it.
+//! What is queued in a channel: a ring where the bound is small, a chain of blocks where it is large or absent. One
+//! thread at a time uses it.
 //!
 //! # Memory
-//! A push never allocates, for it happens under the channel's lock. The ring has all its room from the start. The chain says when it
-//! [`needs_block`](Queue::needs_block); the sender then leaves the lock, allocates, and comes back with one. A drained block is given back
-//! to the caller of `pop_into`, who frees it outside the lock; one is kept as a spare, so that a channel that swings around a block's edge does not
-//! allocate at each swing.
+//! A push never allocates, for it happens under the channel's lock. The ring has all its room from the start. The chain
+//! says when it [`needs_block`](Queue::needs_block); the sender then leaves the lock, allocates, and comes back with
+//! one. A drained block is given back to the caller of `pop_into`, who frees it outside the lock; one is kept as a
+//! spare, so that a channel that swings around a block's edge does not allocate at each swing.
 //!
-//! Blocks and rings are made in the heap, and a message goes from place to place by [`move_out`], not through values: a message may have many kilobytes, and a stack 256.
+//! Blocks and rings are made in the heap, and a message goes from place to place by [`move_out`], not through values: a
+//! message may have many kilobytes, and a stack 256.
 //!
 //! # Rejected
-//! *A growing ring*: it would copy a million messages under the lock, and never shrink. *A node per message*: an allocation per send.
+//! *A growing ring*: it would copy a million messages under the lock, and never shrink. *A node per message*: an
+//! allocation per send.
 
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
@@ -20,7 +23,8 @@ const RING_LIMIT: usize = 1024;
 /// Messages in a block.
 const BLOCK_LEN: usize = if cfg!(loom) { 1 } else { 31 };
 
-/// Moves a value out of its place, if it is there, and nowhere else on the way: in a build without optimisation each move takes its size of stack.
+/// Moves a value out of its place, if it is there, and nowhere else on the way: in a build without optimisation each
+/// move takes its size of stack.
 #[inline]
 pub(super) fn move_out<T>(from: &mut Option<T>, to: &mut MaybeUninit<T>) -> bool {
     let Some(value) = from else { return false };
@@ -190,8 +194,8 @@ impl<T> Block<T> {
     }
 }
 
-/// Messages lie in the slots from `head` of the first block to `tail` of the last, exclusive. Without blocks `tail` is `BLOCK_LEN`, so
-/// that the last block looks full.
+/// Messages lie in the slots from `head` of the first block to `tail` of the last, exclusive. Without blocks `tail` is
+/// `BLOCK_LEN`, so that the last block looks full.
 pub(super) struct Chain<T> {
     first: Option<NonNull<Block<T>>>,
     last: Option<NonNull<Block<T>>>,

@@ -11,8 +11,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The receiving side of a channel. Clones share the messages: each goes to one of them. When the last one is dropped, so are the
-/// messages that are queued, and those who wait to send get theirs back.
+/// The receiving side of a channel. Clones share the messages: each goes to one of them. When the last one is dropped,
+/// so are the messages that are queued, and those who wait to send get theirs back.
 pub struct Receiver<T> {
     pub(super) flavour: Flavour<T>,
 }
@@ -111,13 +111,14 @@ impl<T> Receiver<T> {
         TryIter(self)
     }
 
-    /// Closes the channel, as [`Sender::close`](super::Sender::close): what is queued can still be received. The clock's channels cannot
-    /// be closed: for them it does nothing.
+    /// Closes the channel, as [`Sender::close`](super::Sender::close): what is queued can still be received. The
+    /// clock's channels cannot be closed: for them it does nothing.
     pub fn close(&self) -> bool {
         self.channel().is_some_and(|channel| channel.close())
     }
 
-    /// Whether nobody sends any more: the channel was closed, or the last sender has gone. Messages may still be queued.
+    /// Whether nobody sends any more: the channel was closed, or the last sender has gone. Messages may still be
+    /// queued.
     pub fn is_closed(&self) -> bool {
         self.channel().is_some_and(|channel| channel.is_closed())
     }

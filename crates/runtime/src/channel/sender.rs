@@ -9,8 +9,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The sending side of a channel. Clones send to the same receivers; when the last one is dropped, they get what is queued and then
-/// [`RecvError`](super::RecvError).
+/// The sending side of a channel. Clones send to the same receivers; when the last one is dropped, they get what is
+/// queued and then [`RecvError`](super::RecvError).
 pub struct Sender<T> {
     pub(super) channel: Arc<Channel<T>>,
 }
@@ -19,13 +19,15 @@ impl<T> Sender<T> {
     /// Sends a message; waits while there is no room.
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread. Never on an unbounded channel.
+    /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread. Never on an unbounded
+    /// channel.
     ///
     /// # Cancellation
     /// Unwinds if it has to wait; the message is dropped. If a receiver has taken it meanwhile, the send succeeds.
     ///
     /// # Errors
-    /// [`SendError`] with the message when the channel is closed or the last receiver has gone, before or while it waits.
+    /// [`SendError`] with the message when the channel is closed or the last receiver has gone, before or while it
+    /// waits.
     ///
     /// # Examples
     /// ```
@@ -85,8 +87,8 @@ impl<T> Sender<T> {
         self.channel.send(message, deadline_at(deadline))
     }
 
-    /// Closes the channel: every send fails from now on, those that wait included, and receivers get what is queued and then
-    /// [`RecvError`](super::RecvError). Returns whether this call closed it.
+    /// Closes the channel: every send fails from now on, those that wait included, and receivers get what is queued and
+    /// then [`RecvError`](super::RecvError). Returns whether this call closed it.
     ///
     /// # Examples
     /// ```

@@ -1,11 +1,12 @@
 //! The clock's channels: what [`after`](super::after) and [`tick`](super::tick) give.
 //!
-//! Nobody sends. The message lies in the word that says when it is due, and whoever moves the word on has received it; so there is no list, no
-//! timer of the channel's own, no thread. Who waits, waits with the due time as a deadline and looks again: another may have been faster.
+//! Nobody sends. The message lies in the word that says when it is due, and whoever moves the word on has received it;
+//! so there is no list, no timer of the channel's own, no thread. Who waits, waits with the due time as a deadline and
+//! looks again: another may have been faster.
 //!
-//! A tick that was received late by less than a period keeps the rhythm. Later than that, the missed ticks are skipped, and the next one is due
-//! a period after the one that was received. (crossbeam's receivers reserve the next tick before they sleep; a receiver that is cancelled or
-//! loses a select would take the tick with it.)
+//! A tick that was received late by less than a period keeps the rhythm. Later than that, the missed ticks are skipped,
+//! and the next one is due a period after the one that was received. (crossbeam's receivers reserve the next tick
+//! before they sleep; a receiver that is cancelled or loses a select would take the tick with it.)
 //!
 //! The word is relaxed throughout: it carries a time and nothing else.
 

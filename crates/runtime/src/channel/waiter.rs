@@ -1,31 +1,37 @@
-//! Who waits at a channel: a node with the message in it, on the waiter's stack, and the ticket that says which of its nodes has won.
+//! Who waits at a channel: a node with the message in it, on the waiter's stack, and the ticket that says which of its
+//! nodes has won.
 //!
 //! # Vocabulary
-//! A [`Waiter`] is in one list of one channel, that of the senders or that of the receivers. Its slot holds the message that a sender offers, or
-//! gets the one that a receiver waits for. A [`Ticket`] is one wait: the cell that parks and wakes, and, for a select, the index of the arm that won.
+//! A [`Waiter`] is in one list of one channel, that of the senders or that of the receivers. Its slot holds the message
+//! that a sender offers, or gets the one that a receiver waits for. A [`Ticket`] is one wait: the cell that parks and
+//! wakes, and, for a select, the index of the arm that won.
 //!
 //! # Protocol: taking a waiter
 //! All under the channel's lock, by whoever does the opposite operation:
 //! 1. unlink the node;
-//! 2. [`claim`](Waiter::claim) it. The only node of a plain operation needs no claim: to be linked is to be free. Of a select's nodes,
-//!    which lie in many channels under many locks, the first to be claimed wins, by one compare-and-swap on the ticket;
+//! 2. [`claim`](Waiter::claim) it. The only node of a plain operation needs no claim: to be linked is to be free. Of a
+//!    select's nodes, which lie in many channels under many locks, the first to be claimed wins, by one
+//!    compare-and-swap on the ticket;
 //! 3. move the message into the slot, or out of it. An untouched slot says that the channel was closed;
 //! 4. [`finish`](Waiter::finish): copy the unparker, settle the cell. That is the last touch;
 //!
 //! and then, outside the lock, unpark.
 //!
 //! # The race: hand-off against timeout and cancellation
-//! The cell does not decide who won, the list does. A waiter that finds its cell settled as timed out or cancelled takes the lock and its node out; if
-//! the node was in no list any more, the hand-off had won, and the message (or its absence from a sender's slot) is there to see. So a message
-//! that was handed over is never lost: the operation succeeds, although its time was up. `finish` then finds the cell settled, and wakes nobody:
-//! the waiter is awake. Its frame stays, for it waits at the lock.
+//! The cell does not decide who won, the list does. A waiter that finds its cell settled as timed out or cancelled
+//! takes the lock and its node out; if the node was in no list any more, the hand-off had won, and the message (or its
+//! absence from a sender's slot) is there to see. So a message that was handed over is never lost: the operation
+//! succeeds, although its time was up. `finish` then finds the cell settled, and wakes nobody: the waiter is awake. Its
+//! frame stays, for it waits at the lock.
 //!
 //! # The race: two arms of one select
-//! Two wakers in two channels claim at once; one fails, leaves the node unlinked, and goes on to the next waiter. It may, for a select that was claimed
-//! returns, and never waits with that ticket again. The failed waker does not touch the node after its lock; the select takes every lock
-//! once more (except that of the arm which won, if its cell was settled by it) before it returns (S8).
+//! Two wakers in two channels claim at once; one fails, leaves the node unlinked, and goes on to the next waiter. It
+//! may, for a select that was claimed returns, and never waits with that ticket again. The failed waker does not touch
+//! the node after its lock; the select takes every lock once more (except that of the arm which won, if its cell was
+//! settled by it) before it returns (S8).
 //!
-//! `claim` may be relaxed: the winner's index is read after the cell's Acquire, or under the lock of the channel that wrote it.
+//! `claim` may be relaxed: the winner's index is read after the cell's Acquire, or under the lock of the channel that
+//! wrote it.
 
 use crate::collections::list::{Link, Node};
 use crate::coroutine::{Outcome, Unparker, WaitCell};
@@ -56,8 +62,8 @@ impl Ticket {
         }
     }
 
-    /// What parks and wakes the waiter. A waker that cannot complete an arm's operation, but knows that it is worth another look, settles it as woken
-    /// without a claim.
+    /// What parks and wakes the waiter. A waker that cannot complete an arm's operation, but knows that it is worth
+    /// another look, settles it as woken without a claim.
     #[inline]
     pub(crate) fn cell(&self) -> &WaitCell {
         &self.cell
@@ -130,7 +136,8 @@ impl<T> Waiter<T> {
     }
 
     /// # Safety
-    /// The caller has just taken the node out of its list, under the channel's lock, and holds it still; the waiter's frame stays until then.
+    /// The caller has just taken the node out of its list, under the channel's lock, and holds it still; the waiter's
+    /// frame stays until then.
     #[inline]
     unsafe fn ticket(&self) -> &Ticket {
         let ticket = self.ticket.get().expect("a listed waiter has a ticket");
@@ -166,10 +173,12 @@ impl<T> Waiter<T> {
     /// The slot, for the one who may use it.
     ///
     /// # Safety
-    /// The node is listed or has been claimed, and the caller holds the channel's lock; or it is neither, and the caller is the waiter.
+    /// The node is listed or has been claimed, and the caller holds the channel's lock; or it is neither, and the
+    /// caller is the waiter.
     #[inline]
     pub(super) unsafe fn with_slot<R>(&self, f: impl FnOnce(&mut Option<T>) -> R) -> R {
-        // SAFETY: S8: by the contract nobody else has access, and `f` cannot come back here: it is ours and moves a value.
+        // SAFETY: S8: by the contract nobody else has access, and `f` cannot come back here: it is ours and moves a
+        // value.
         self.slot.with_mut(|slot| f(unsafe { &mut *slot }))
     }
 }

@@ -1,21 +1,25 @@
 //! One value that changes: receivers see the latest, and hear that it changed.
 //!
 //! # Protocol
-//! Three parts. The *value* behind a read-write lock whose waiters park, for users' code runs under it (closures, comparisons, drops) and may park itself.
-//! The *version*, one word: bit 0 says that the senders are gone, the rest counts changes. The *news*, a list of those who wait for
-//! either end: receivers for another version, senders for the last receiver to go.
+//! Three parts. The *value* behind a read-write lock whose waiters park, for users' code runs under it (closures,
+//! comparisons, drops) and may park itself. The *version*, one word: bit 0 says that the senders are gone, the rest
+//! counts changes. The *news*, a list of those who wait for either end: receivers for another version, senders for the
+//! last receiver to go.
 //!
-//! A sender takes the value for writing, changes it, raises the version, lets go, and wakes the news. A receiver keeps the version that it saw last; it
-//! reads the word for its value only under the lock for reading, where no sender is at work, so version and value belong together.
+//! A sender takes the value for writing, changes it, raises the version, lets go, and wakes the news. A receiver keeps
+//! the version that it saw last; it reads the word for its value only under the lock for reading, where no sender is at
+//! work, so version and value belong together.
 //!
 //! # The race: a change against a receiver that goes to sleep
-//! The receiver compares the version under the news' lock before it is listed. The sender raises the version *before* it takes that lock to wake. So if
-//! the receiver held the lock first, it is listed and woken; if it came second, the lock shows it the new version.
+//! The receiver compares the version under the news' lock before it is listed. The sender raises the version *before*
+//! it takes that lock to wake. So if the receiver held the lock first, it is listed and woken; if it came second, the
+//! lock shows it the new version.
 //!
 //! # The lock of the value
-//! A `Monitor` over a count of readers and a flag. Writers go first: a reader waits while a writer waits, or receivers that read all the
-//! time would keep a sender out. Hence a receiver must not borrow twice at once: a writer that came in between would wait for the first
-//! borrow and the second for the writer. Rejected: an `Arc` that is swapped (no `send_modify` without `Clone`, and an allocation for each change).
+//! A `Monitor` over a count of readers and a flag. Writers go first: a reader waits while a writer waits, or receivers
+//! that read all the time would keep a sender out. Hence a receiver must not borrow twice at once: a writer that came
+//! in between would wait for the first borrow and the second for the writer. Rejected: an `Arc` that is swapped (no
+//! `send_modify` without `Clone`, and an allocation for each change).
 
 mod arm;
 
@@ -262,7 +266,8 @@ impl<T> Sender<T> {
     /// Unwinds when it has to wait; the value is as it was.
     ///
     /// # Errors
-    /// Gives the new value back when there are no receivers; see [`send_replace`](Self::send_replace) for a send that does not mind.
+    /// Gives the new value back when there are no receivers; see [`send_replace`](Self::send_replace) for a send that
+    /// does not mind.
     pub fn send(&self, mut value: T) -> Result<(), SendError<T>> {
         if self.is_closed() {
             return Err(SendError(value));
@@ -282,13 +287,14 @@ impl<T> Sender<T> {
         self.shared.change(|current| (std::mem::swap(current, value), true));
     }
 
-    /// Changes the value in place, and tells the receivers. If `change` panics, the value stays as it left it and nobody is told. Otherwise as
-    /// [`send_replace`](Self::send_replace).
+    /// Changes the value in place, and tells the receivers. If `change` panics, the value stays as it left it and
+    /// nobody is told. Otherwise as [`send_replace`](Self::send_replace).
     pub fn send_modify(&self, change: impl FnOnce(&mut T)) {
         self.shared.change(|value| (change(value), true));
     }
 
-    /// As [`send_modify`](Self::send_modify), but the receivers are told only if `change` says `true`, which this returns.
+    /// As [`send_modify`](Self::send_modify), but the receivers are told only if `change` says `true`, which this
+    /// returns.
     pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         self.shared.change(|value| {
             let changed = change(value);
@@ -370,7 +376,8 @@ impl<T> Receiver<T> {
     /// A look at the value, which does not count as seen: [`changed`](Self::changed) goes on to report it.
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread, while a sender changes the value.
+    /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread, while a sender changes the
+    /// value.
     ///
     /// # Cancellation
     /// Unwinds when it has to wait.
@@ -456,7 +463,8 @@ impl<T> Receiver<T> {
         })
     }
 
-    /// The next change as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`changed`](Self::changed).
+    /// The next change as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
+    /// [`changed`](Self::changed).
     ///
     /// # Examples
     /// ```
@@ -473,8 +481,9 @@ impl<T> Receiver<T> {
         ChangedArm::new(self)
     }
 
-    /// Waits until the value is one that `is_wanted` accepts, beginning with the present one, and counts it as seen. `is_wanted` runs while the value is
-    /// borrowed. Blocking and cancellation as for [`borrow`](Self::borrow) and [`changed`](Self::changed).
+    /// Waits until the value is one that `is_wanted` accepts, beginning with the present one, and counts it as seen.
+    /// `is_wanted` runs while the value is borrowed. Blocking and cancellation as for [`borrow`](Self::borrow) and
+    /// [`changed`](Self::changed).
     ///
     /// # Errors
     /// When all senders are gone and have left no such value.
@@ -494,7 +503,8 @@ impl<T> Receiver<T> {
             let version = shared.current() & !CLOSED;
             value.has_changed = std::mem::replace(seen, version) != version;
             if is_wanted(&value) {
-                // The borrow is made anew from its parts: the compiler cannot see that it ends where it is not returned.
+                // The borrow is made anew from its parts: the compiler cannot see that it ends where it is not
+                // returned.
                 let has_changed = value.has_changed;
                 std::mem::forget(value);
                 return Ok(Ref {

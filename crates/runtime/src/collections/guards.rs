@@ -1,15 +1,18 @@
 //! Guards and iterators over what a [`RwLock`] holds, which keep the lock while anybody can reach into it.
 //!
-//! std's guards lend the whole container; a map hands out one value. So a guard here is a lock guard and the *address* of a part of
-//! what it locks. The address was found through the guard, it stays valid while the guard lives (nobody else may change the container), and it is
-//! turned back into a reference only for as long as the guard is borrowed. Iterators do the same with std's iterators: these borrow from the container
-//! for a lifetime that is stretched to the lock's, and each item keeps the lock guard through a shared count. Addresses and not references are
-//! kept, since a guard that is passed by value to its end would hold a reference for longer than its lock.
+//! std's guards lend the whole container; a map hands out one value. So a guard here is a lock guard and the *address*
+//! of a part of what it locks. The address was found through the guard, it stays valid while the guard lives (nobody
+//! else may change the container), and it is turned back into a reference only for as long as the guard is borrowed.
+//! Iterators do the same with std's iterators: these borrow from the container for a lifetime that is stretched to the
+//! lock's, and each item keeps the lock guard through a shared count. Addresses and not references are kept, since a
+//! guard that is passed by value to its end would hold a reference for longer than its lock.
 //!
-//! cogo's maps, whose method names ours have, gave out plain references without a lock: a reader walked a table that a writer was growing.
+//! cogo's maps, whose method names ours have, gave out plain references without a lock: a reader walked a table that a
+//! writer was growing.
 //!
-//! Rejected: `dashmap`. Its lock is parking_lot's, which queues a record that lives in a thread-local; two light coroutines of
-//! one worker would queue the same record twice. std's futex lock has no record at all, and its waits are parked by the hooks.
+//! Rejected: `dashmap`. Its lock is parking_lot's, which queues a record that lives in a thread-local; two light
+//! coroutines of one worker would queue the same record twice. std's futex lock has no record at all, and its waits are
+//! parked by the hooks.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,7 +21,8 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Locks for reading. A panic under the lock came from a user's `Hash`, `Eq` or `Ord`, and leaves the container whole: no poison.
+/// Locks for reading. A panic under the lock came from a user's `Hash`, `Eq` or `Ord`, and leaves the container whole:
+/// no poison.
 pub(crate) fn read<C>(lock: &RwLock<C>) -> RwLockReadGuard<'_, C> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -28,8 +32,8 @@ pub(crate) fn write<C>(lock: &RwLock<C>) -> RwLockWriteGuard<'_, C> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A value of a collection, to look at. The collection (or, in a [`SyncHashMap`](super::SyncHashMap), the value's shard of it) cannot be changed
-/// while this lives.
+/// A value of a collection, to look at. The collection (or, in a [`SyncHashMap`](super::SyncHashMap), the value's shard
+/// of it) cannot be changed while this lives.
 pub struct Ref<'a, C, V> {
     value: NonNull<V>,
     _lock: RwLockReadGuard<'a, C>,
@@ -121,7 +125,8 @@ pub struct ElementMut<'a, V> {
     _lent: PhantomData<&'a mut V>,
 }
 
-/// A key and its value that an iterator has come to; dereferences to the value. Keeps the lock, so drop it before you change the collection.
+/// A key and its value that an iterator has come to; dereferences to the value. Keeps the lock, so drop it before you
+/// change the collection.
 pub struct Entry<'a, K, V> {
     key: NonNull<K>,
     value: Element<'a, V>,
@@ -166,7 +171,8 @@ impl<V> Deref for ElementMut<'_, V> {
     type Target = V;
 
     fn deref(&self) -> &V {
-        // SAFETY: S2: ours alone while the lock is held for writing, which `_lock` sees to: the iterator yields each element once.
+        // SAFETY: S2: ours alone while the lock is held for writing, which `_lock` sees to: the iterator yields each
+        // element once.
         unsafe { self.value.as_ref() }
     }
 }
@@ -266,8 +272,8 @@ impl<'a, I: Iterator> Walk<'a, I> {
     /// Walks what `lock` protects, to read.
     pub(crate) fn read<C: 'a>(lock: RwLockReadGuard<'a, C>, walk: impl FnOnce(&'a C) -> I) -> Self {
         let container = NonNull::from(&*lock);
-        // SAFETY: S2: the container outlives 'a, and stays unchanged while the guard lives, which this and every item keep. What `walk` yields is
-        // wrapped in a type that keeps the guard and lends for its own borrow only.
+        // SAFETY: S2: the container outlives 'a, and stays unchanged while the guard lives, which this and every item
+        // keep. What `walk` yields is wrapped in a type that keeps the guard and lends for its own borrow only.
         let rest = walk(unsafe { container.as_ref() });
         Self {
             rest,
@@ -278,7 +284,8 @@ impl<'a, I: Iterator> Walk<'a, I> {
     /// Walks what `lock` protects, to change it.
     pub(crate) fn write<C: 'a>(mut lock: RwLockWriteGuard<'a, C>, walk: impl FnOnce(&'a mut C) -> I) -> Self {
         let mut container = NonNull::from(&mut *lock);
-        // SAFETY: S2: as above; the guard is not used again before it is dropped, and std's iterators yield each element once.
+        // SAFETY: S2: as above; the guard is not used again before it is dropped, and std's iterators yield each
+        // element once.
         let rest = walk(unsafe { container.as_mut() });
         Self {
             rest,

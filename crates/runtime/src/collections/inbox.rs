@@ -1,19 +1,22 @@
 //! An inbox: many threads push, one takes all. Intrusive, so a push allocates nothing.
 //!
 //! # Protocol
-//! A stack (Treiber's) whose consumer only ever takes the whole of it: a push links its node to the head and swaps the head,
-//! [`take_all`](Inbox::take_all) swaps in null and turns the chain round, so that it comes out first in, first out.
+//! A stack (Treiber's) whose consumer only ever takes the whole of it: a push links its node to the head and swaps the
+//! head, [`take_all`](Inbox::take_all) swaps in null and turns the chain round, so that it comes out first in, first
+//! out.
 //!
 //! # The race, and why it is harmless
-//! ABA: between a push's load of the head and its exchange the head may be taken, run, and pushed again. The exchange then
-//! succeeds with a head that is once more the head, and the link that was set says just that. Only a pop of *one* node would
-//! read a link that may be stale, and there is none; nodes are thus dereferenced only by who owns them.
-//! The chain is never seen half linked: a node's link is written before the exchange that publishes it (Release), and read
-//! after the swap that took it (Acquire); the exchanges in between are read-modify-writes and continue the release sequence.
+//! ABA: between a push's load of the head and its exchange the head may be taken, run, and pushed again. The exchange
+//! then succeeds with a head that is once more the head, and the link that was set says just that. Only a pop of *one*
+//! node would read a link that may be stale, and there is none; nodes are thus dereferenced only by who owns them. The
+//! chain is never seen half linked: a node's link is written before the exchange that publishes it (Release), and read
+//! after the swap that took it (Acquire); the exchanges in between are read-modify-writes and continue the release
+//! sequence.
 //!
 //! # Who wakes
-//! `push` tells whether the inbox was empty. Between two takes exactly one push hears yes, and it alone need wake the consumer:
-//! a node pushed later but before the take is on the same chain, and one pushed after the take found the inbox empty.
+//! `push` tells whether the inbox was empty. Between two takes exactly one push hears yes, and it alone need wake the
+//! consumer: a node pushed later but before the take is on the same chain, and one pushed after the take found the
+//! inbox empty.
 //!
 //! # Rejected
 //! * Vyukov's intrusive queue: FIFO without turning round, but a producer that is stopped between its two stores hides
@@ -28,8 +31,8 @@ use crate::loom::atomic::{AtomicPtr, Ordering};
 /// What can lie in an [`Inbox`].
 ///
 /// # Safety
-/// `link` gives the address of a field of the element, always the same one, which nobody else uses while the element is in an
-/// inbox or in a [`Chain`].
+/// `link` gives the address of a field of the element, always the same one, which nobody else uses while the element is
+/// in an inbox or in a [`Chain`].
 pub(crate) unsafe trait Linked: Sized {
     /// The address of the link of the element.
     ///
@@ -113,13 +116,14 @@ impl<T: Linked> Inbox<T> {
     /// Whether there was nothing a moment ago.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        // Relaxed: a hint; who needs the elements swaps, and a push that came too late for this load wakes the consumer.
+        // Relaxed: a hint; who needs the elements swaps, and a push that came too late for this load wakes the
+        // consumer.
         self.head.load(Ordering::Relaxed).is_null()
     }
 }
 
-/// Elements taken from an inbox, oldest first. An element that has come out of the iterator is no longer part of it, so it
-/// may be pushed again or freed at once. A dropped chain forgets what was left in it.
+/// Elements taken from an inbox, oldest first. An element that has come out of the iterator is no longer part of it, so
+/// it may be pushed again or freed at once. A dropped chain forgets what was left in it.
 #[must_use = "the elements of a dropped chain are lost"]
 pub(crate) struct Chain<T: Linked> {
     next: Option<NonNull<T>>,

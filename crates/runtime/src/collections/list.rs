@@ -1,17 +1,18 @@
 //! An intrusive doubly linked list: the wait list.
 //!
-//! A node lies where its owner put it, as a rule on the stack of a coroutine that waits, and is linked by the [`Link`] inside
-//! it: to wait allocates nothing, to leave the list early (a timeout, a cancellation) is O(1).
+//! A node lies where its owner put it, as a rule on the stack of a coroutine that waits, and is linked by the [`Link`]
+//! inside it: to wait allocates nothing, to leave the list early (a timeout, a cancellation) is O(1).
 //!
 //! # Protocol
-//! There are no atomics: whoever holds `&mut List`, and so the lock around it, may read and write the links of all nodes in
-//! it, and nobody else does. Links are cells behind shared references, since the waiter has a reference to its node while
-//! others link and unlink its neighbours; a `&mut` to a node must not exist as long as it is linked.
+//! There are no atomics: whoever holds `&mut List`, and so the lock around it, may read and write the links of all
+//! nodes in it, and nobody else does. Links are cells behind shared references, since the waiter has a reference to its
+//! node while others link and unlink its neighbours; a `&mut` to a node must not exist as long as it is linked.
 //!
 //! # The race, and why it is harmless
-//! A wake (`pop_front`) and a timeout (`remove`) may both want a node. Both hold the lock in turn, and `remove` says whether
-//! the node was still linked: the loser sees `false` and knows that the wake was meant for it. The node must outlive its
-//! membership (S8): the waiter leaves its frame only after it has seen, under the lock, that it is not linked.
+//! A wake (`pop_front`) and a timeout (`remove`) may both want a node. Both hold the lock in turn, and `remove` says
+//! whether the node was still linked: the loser sees `false` and knows that the wake was meant for it. The node must
+//! outlive its membership (S8): the waiter leaves its frame only after it has seen, under the lock, that it is not
+//! linked.
 //!
 //! # Rejected
 //! * A sentinel node, so that "linked" needs no flag: the list would point to itself and could not be moved.
@@ -72,8 +73,8 @@ pub(crate) struct List<T: Node> {
     last: Option<NonNull<T>>,
 }
 
-// SAFETY: S2: the list holds pointers only; by the contract of its pushes the links belong to whoever holds the list, and
-// what else is in T may be reached from another thread.
+// SAFETY: S2: the list holds pointers only; by the contract of its pushes the links belong to whoever holds the list,
+// and what else is in T may be reached from another thread.
 unsafe impl<T: Node + Send> Send for List<T> {}
 
 impl<T: Node> List<T> {
@@ -88,8 +89,8 @@ impl<T: Node> List<T> {
     /// Appends a node.
     ///
     /// # Safety
-    /// The node is in no list. Until it has left this one it lives, stays in place, and its link is left alone; no `&mut` to
-    /// it exists.
+    /// The node is in no list. Until it has left this one it lives, stays in place, and its link is left alone; no
+    /// `&mut` to it exists.
     #[inline]
     pub(crate) unsafe fn push_back(&mut self, node: NonNull<T>) {
         // SAFETY: S8: the caller promises that the node lives.

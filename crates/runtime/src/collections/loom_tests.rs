@@ -1,9 +1,10 @@
-//! Loom models of the ring and the inbox: every interleaving (within the preemption bound) of the races that their essays name.
+//! Loom models of the ring and the inbox: every interleaving (within the preemption bound) of the races that their
+//! essays name.
 //!
 //! `RUSTFLAGS="--cfg loom -C debug-assertions" LOOM_MAX_PREEMPTIONS=2 cargo test -p silken --release --lib loom`
 //!
-//! The main thread keeps a handle of each ring until it has joined the others: the ring is freed through std's Arc, whose
-//! ordering loom does not see.
+//! The main thread keeps a handle of each ring until it has joined the others: the ring is freed through std's Arc,
+//! whose ordering loom does not see.
 
 use std::mem::offset_of;
 use std::num::NonZeroUsize;
@@ -206,8 +207,8 @@ fn open(letter: NonNull<Letter>) -> usize {
     letter.number.with(|value| unsafe { *value })
 }
 
-/// Two producers against a consumer that takes twice: each letter once, each producer in order, one wake for each take that
-/// found something.
+/// Two producers against a consumer that takes twice: each letter once, each producer in order, one wake for each take
+/// that found something.
 #[test]
 fn loom_inbox() {
     loom::model(|| {
@@ -240,7 +241,8 @@ fn loom_inbox() {
     });
 }
 
-/// ABA: the consumer takes a letter and sends the same one again, while a producer is between its load and its exchange.
+/// ABA: the consumer takes a letter and sends the same one again, while a producer is between its load and its
+/// exchange.
 #[test]
 fn loom_inbox_same_node_again() {
     loom::model(|| {

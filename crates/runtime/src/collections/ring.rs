@@ -1,41 +1,43 @@
 //! The run queue of one processor: a bounded ring with one owner and many stealers.
 //!
 //! # Vocabulary
-//! `head` is the number of words ever taken, `tail` the number ever pushed; word number `i` lies in slot `i % CAPACITY`. The
-//! ring holds the numbers `head..tail`, oldest first. The *owner* pushes at the tail and pops at the head (first in, first
-//! out); a *stealer* takes the older half from the head. Elements travel as [`Word`]s, so a slot is one atomic word.
+//! `head` is the number of words ever taken, `tail` the number ever pushed; word number `i` lies in slot
+//! `i % CAPACITY`. The ring holds the numbers `head..tail`, oldest first. The *owner* pushes at the tail and pops at
+//! the head (first in, first out); a *stealer* takes the older half from the head. Elements travel as [`Word`]s, so a
+//! slot is one atomic word.
 //!
 //! # Protocol
 //! * Only the owner writes slots and `tail`. A push writes the slot, then stores `tail` (Release).
 //! * `head` moves only by compare-and-swap, whoever moves it, and only upwards.
-//! * A stealer loads `head`, then `tail`, **copies** the words, then moves `head`. Only the move makes the copies its own; if
-//!   it fails, the copies are forgotten. The copies go straight to the free slots of the stealer's own ring, which become
-//!   visible only when that ring's `tail` is stored.
+//! * A stealer loads `head`, then `tail`, **copies** the words, then moves `head`. Only the move makes the copies its
+//!   own; if it fails, the copies are forgotten. The copies go straight to the free slots of the stealer's own ring,
+//!   which become visible only when that ring's `tail` is stored.
 //! * The owner pops in the same way, one word at a time: one locked instruction, and none for a push.
 //!
 //! # The race, and why it is harmless
-//! A stealer may read a slot while the owner writes it anew. Slots are atomics, so that is not undefined, and the copy is
-//! thrown away, since the stealer's move must fail. Claim: *if the move from `h` to `h + n` succeeds, then the stealer read
-//! exactly the words `h..h + n`.*
-//! * Not older ones: `tail >= h + n` was loaded with Acquire from the Release in push, after which those slots were written.
-//! * Not newer ones: the push of number `h + i + CAPACITY` comes after the owner's Acquire load of a head `> h + i`. `head`
-//!   grows monotonically and never repeats (64 bits: no wrap in centuries, hence no ABA), and the stealer's move is the
-//!   direct successor of `h`. So the head which that push saw is the stealer's move or a later one, and every later one is a
-//!   read-modify-write, which continues the Release sequence of that move. Thus the stealer's reads happen before the push's
-//!   write and cannot see it.
+//! A stealer may read a slot while the owner writes it anew. Slots are atomics, so that is not undefined, and the copy
+//! is thrown away, since the stealer's move must fail. Claim: *if the move from `h` to `h + n` succeeds, then the
+//! stealer read exactly the words `h..h + n`.*
+//! * Not older ones: `tail >= h + n` was loaded with Acquire from the Release in push, after which those slots were
+//!   written.
+//! * Not newer ones: the push of number `h + i + CAPACITY` comes after the owner's Acquire load of a head `> h + i`.
+//!   `head` grows monotonically and never repeats (64 bits: no wrap in centuries, hence no ABA), and the stealer's move
+//!   is the direct successor of `h`. So the head which that push saw is the stealer's move or a later one, and every
+//!   later one is a read-modify-write, which continues the Release sequence of that move. Thus the stealer's reads
+//!   happen before the push's write and cannot see it.
 //!
-//! Two takers cannot both own number `h`: both would have to swap the same value `h`, which occurs once. Nothing is lost:
-//! numbers below `head` were each covered by exactly one successful move.
-//! `tail` never seems to lie below `head`: each move of `head` is a Release by somebody who saw that `tail`, and is loaded
-//! with Acquire before `tail` is. The distance can seem larger than `CAPACITY` if the stealer slept between its two loads;
-//! it then starts again, and the tail which it saw forces a newer head upon it.
+//! Two takers cannot both own number `h`: both would have to swap the same value `h`, which occurs once. Nothing is
+//! lost: numbers below `head` were each covered by exactly one successful move. `tail` never seems to lie below `head`:
+//! each move of `head` is a Release by somebody who saw that `tail`, and is loaded with Acquire before `tail` is. The
+//! distance can seem larger than `CAPACITY` if the stealer slept between its two loads; it then starts again, and the
+//! tail which it saw forces a newer head upon it.
 //!
 //! # Rejected
-//! * A head packed of (steal, real), as tokio has it: it lets elements be moved out after the reservation, which words do
-//!   not need, and costs the stealer a second CAS and locks out all other stealers until that one comes.
+//! * A head packed of (steal, real), as tokio has it: it lets elements be moved out after the reservation, which words
+//!   do not need, and costs the stealer a second CAS and locks out all other stealers until that one comes.
 //! * The Chase–Lev deque: its owner works at the newest end and needs a full fence per pop; a run queue must be fair.
-//! * `head` and `tail` on two cache lines: the owner's push and pop read both and so does every stealer, so two lines are two
-//!   misses after each steal instead of one.
+//! * `head` and `tail` on two cache lines: the owner's push and pop read both and so does every stealer, so two lines
+//!   are two misses after each steal instead of one.
 //!
 //! Kin: Go's `runqput`, `runqget`, `runqgrab` (runtime/proc.go), with 32-bit counters there.
 
@@ -55,8 +57,8 @@ pub(crate) const CAPACITY: usize = 8;
 
 const MASK: u64 = CAPACITY as u64 - 1;
 
-/// An element that travels through a ring as one word, such as a pointer. A pointer exposes its provenance on the way in
-/// and takes it up on the way out (`expose_provenance`, `with_exposed_provenance`).
+/// An element that travels through a ring as one word, such as a pointer. A pointer exposes its provenance on the way
+/// in and takes it up on the way out (`expose_provenance`, `with_exposed_provenance`).
 pub(crate) trait Word: Sized {
     /// Gives the element up; the word now owns it.
     fn into_word(self) -> NonZeroUsize;
@@ -107,7 +109,8 @@ struct Ring<T: Word> {
 #[repr(align(64))]
 struct Slots([AtomicUsize; CAPACITY]);
 
-// SAFETY: S2: a ring is a container of T; a T enters on one thread and leaves on another, exactly once, and is never shared.
+// SAFETY: S2: a ring is a container of T; a T enters on one thread and leaves on another, exactly once, and is never
+// shared.
 unsafe impl<T: Word + Send> Send for Ring<T> {}
 // SAFETY: S2: as for Send; what several threads reach through &Ring are atomics.
 unsafe impl<T: Word + Send> Sync for Ring<T> {}
@@ -182,7 +185,8 @@ impl<T: Word> Owner<T> {
         let mut head = ring.head.load(Ordering::Relaxed);
         let count = loop {
             let count = (tail - head).div_ceil(2);
-            // Release: pairs with the Acquire in `push`, and Relaxed, as in `pop`. With nothing to take this exchanges a value for itself, or learns better.
+            // Release: pairs with the Acquire in `push`, and Relaxed, as in `pop`. With nothing to take this exchanges
+            // a value for itself, or learns better.
             match ring
                 .head
                 .compare_exchange(head, head + count, Ordering::Release, Ordering::Relaxed)
@@ -221,8 +225,8 @@ impl<T: Word> Owner<T> {
 }
 
 impl<T: Word> Stealer<T> {
-    /// Takes the older half (rounded up, and no more than `into` has room for): the oldest element is returned, to be run
-    /// now, the others are appended to `into`, in their order. `None`: there was nothing.
+    /// Takes the older half (rounded up, and no more than `into` has room for): the oldest element is returned, to be
+    /// run now, the others are appended to `into`, in their order. `None`: there was nothing.
     pub(crate) fn steal_into(&self, into: &Owner<T>) -> Option<T> {
         debug_assert!(!Arc::ptr_eq(&self.ring, &into.ring), "stealing from oneself");
         let own = &*into.ring;
@@ -318,9 +322,9 @@ impl<T: Word> Ring<T> {
     /// The move that makes a stealer's copies of `head..head + count` its own.
     #[inline]
     fn take(&self, head: u64, count: u64) -> bool {
-        // Release: pairs with the Acquire load of the head in push, which may reuse the slots only after our reads of them,
-        // and with that in `observe`. Relaxed on failure: the caller observes anew. A failure means that another took
-        // something, so the callers' loops end.
+        // Release: pairs with the Acquire load of the head in push, which may reuse the slots only after our reads of
+        // them, and with that in `observe`. Relaxed on failure: the caller observes anew. A failure means that another
+        // took something, so the callers' loops end.
         self.head
             .compare_exchange(head, head + count, Ordering::Release, Ordering::Relaxed)
             .is_ok()

@@ -1,7 +1,8 @@
 //! An ordered map that many may share: std's, behind one reader-writer lock.
 //!
-//! Rejected: `crossbeam-skiplist`, which reads without a lock, but tells by a thread-local epoch when a node may be freed; a light coroutine that
-//! waits while it holds an entry would pin the epoch of its worker, and so everybody's garbage.
+//! Rejected: `crossbeam-skiplist`, which reads without a lock, but tells by a thread-local epoch when a node may be
+//! freed; a light coroutine that waits while it holds an entry would pin the epoch of its worker, and so everybody's
+//! garbage.
 
 use super::guards::{Entry, EntryMut, Ref, RefMut, Walk, read, write};
 use std::borrow::Borrow;
@@ -9,11 +10,13 @@ use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::sync::RwLock;
 
-/// An ordered map that may be used through a shared reference. Guards and iterators keep its lock: readers side by side, a writer alone.
+/// An ordered map that may be used through a shared reference. Guards and iterators keep its lock: readers side by
+/// side, a writer alone.
 ///
 /// # Blocking
-/// Every method but the consuming ones waits for its lock: parks the coroutine through the hooks (without the feature `interpose` it blocks the
-/// worker, and a guard must not be held across a wait). To hold a guard and to change the map in the same coroutine is a deadlock.
+/// Every method but the consuming ones waits for its lock: parks the coroutine through the hooks (without the feature
+/// `interpose` it blocks the worker, and a guard must not be held across a wait). To hold a guard and to change the map
+/// in the same coroutine is a deadlock.
 ///
 /// # Cancellation
 /// Does not interrupt the wait.
@@ -60,7 +63,8 @@ impl<K, V> SyncBtreeMap<K, V> {
         Iter(Walk::read(read(&self.0), |map| map.iter()))
     }
 
-    /// The entries in the order of their keys, to change the values, under the writer's lock until the iterator and its items are gone.
+    /// The entries in the order of their keys, to change the values, under the writer's lock until the iterator and its
+    /// items are gone.
     pub fn iter_mut(&self) -> IterMut<'_, K, V> {
         IterMut(Walk::write(write(&self.0), |map| map.iter_mut()))
     }

@@ -1,8 +1,9 @@
 //! A hash map that many may share: `hashbrown` tables, each behind a reader-writer lock of its own.
 //!
-//! A key's hash chooses the shard by bits that hashbrown uses for nothing (it takes the low ones for the place, the top seven for the tag), so one
-//! hash serves both. Two keys in different shards never wait for each other. What has to see all shards (`len`, `iter`, …) takes their locks one after
-//! the other, never two at once: it sees each shard at a moment of its own.
+//! A key's hash chooses the shard by bits that hashbrown uses for nothing (it takes the low ones for the place, the top
+//! seven for the tag), so one hash serves both. Two keys in different shards never wait for each other. What has to see
+//! all shards (`len`, `iter`, …) takes their locks one after the other, never two at once: it sees each shard at a
+//! moment of its own.
 
 use super::guards::{Entry, EntryMut, Ref, RefMut, Walk, read, write};
 use hashbrown::hash_table::{self, HashTable};
@@ -40,9 +41,10 @@ pub struct MapRefMut<'a, K, V>(RefMut<'a, Shard<K, V>, Slot<K, V>>);
 /// It consists of shards, each with a lock of its own. Guards and iterators keep the lock of their shard.
 ///
 /// # Blocking
-/// Every method but the consuming ones waits for the lock of a shard: parks the coroutine through the hooks (without the feature `interpose` it
-/// blocks the worker, and a guard must not be held across a wait). To hold a guard and to change the map in the same coroutine may be a
-/// deadlock, for the keys may share a shard; even to read it may be one while a third waits to write.
+/// Every method but the consuming ones waits for the lock of a shard: parks the coroutine through the hooks (without
+/// the feature `interpose` it blocks the worker, and a guard must not be held across a wait). To hold a guard and to
+/// change the map in the same coroutine may be a deadlock, for the keys may share a shard; even to read it may be one
+/// while a third waits to write.
 ///
 /// # Cancellation
 /// Does not interrupt the wait.
@@ -123,7 +125,8 @@ impl<K, V, S> SyncHashMap<K, V, S> {
         }
     }
 
-    /// The entries in no order, to change the values, each shard under its writer's lock while the iterator is in it or an item of it lives.
+    /// The entries in no order, to change the values, each shard under its writer's lock while the iterator is in it or
+    /// an item of it lives.
     pub fn iter_mut(&self) -> IterMut<'_, K, V> {
         IterMut {
             shards: self.shards.iter(),
@@ -195,8 +198,8 @@ impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
         RefMut::find(shard, |shard| shard.find_mut(hash, |(other, _)| other.borrow() == key)).map(MapRefMut)
     }
 
-    /// The value of a key, to change; `make` gives it a first one if it has none. In one step: nobody sees it in between, and
-    /// `make` must not use this map.
+    /// The value of a key, to change; `make` gives it a first one if it has none. In one step: nobody sees it in
+    /// between, and `make` must not use this map.
     pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> V) -> MapRefMut<'_, K, V> {
         let hash = self.hasher.hash_one(&key);
         let shard = write(self.shard(hash));

@@ -4,11 +4,13 @@ use super::guards::{Element, ElementMut, Ref, RefMut, Walk, read, write};
 use std::fmt;
 use std::sync::RwLock;
 
-/// A vector that may be used through a shared reference. Guards and iterators keep its lock: readers side by side, a writer alone.
+/// A vector that may be used through a shared reference. Guards and iterators keep its lock: readers side by side, a
+/// writer alone.
 ///
 /// # Blocking
-/// Every method but the consuming ones waits for its lock: parks the coroutine through the hooks (without the feature `interpose` it blocks the
-/// worker, and a guard must not be held across a wait). To hold a guard and to change the vector in the same coroutine is a deadlock.
+/// Every method but the consuming ones waits for its lock: parks the coroutine through the hooks (without the feature
+/// `interpose` it blocks the worker, and a guard must not be held across a wait). To hold a guard and to change the
+/// vector in the same coroutine is a deadlock.
 ///
 /// # Cancellation
 /// Does not interrupt the wait.
@@ -67,7 +69,8 @@ impl<T> SyncVec<T> {
         (index < vector.len()).then(|| vector.remove(index))
     }
 
-    /// Puts another value at `index` and returns the old one; `None` drops the new one when there is nothing at `index`.
+    /// Puts another value at `index` and returns the old one; `None` drops the new one when there is nothing at
+    /// `index`.
     pub fn replace(&self, index: usize, value: T) -> Option<T> {
         write(&self.0).get_mut(index).map(|old| std::mem::replace(old, value))
     }

@@ -1,8 +1,9 @@
-//! What a coroutine runs, and what comes of it: first the closure, then its outcome, in the same few words of the control block.
+//! What a coroutine runs, and what comes of it: first the closure, then its outcome, in the same few words of the
+//! control block.
 //!
-//! A closure of up to [`INLINE_BYTES`] is stored in the core itself, so that a spawn allocates nothing; a larger one is boxed. The stack is
-//! taken only when the coroutine first runs, so a coroutine that waits to start costs its core and no more, and a batch of short
-//! ones that run one after the other all use the one stack that is warm in the cache.
+//! A closure of up to [`INLINE_BYTES`] is stored in the core itself, so that a spawn allocates nothing; a larger one is
+//! boxed. The stack is taken only when the coroutine first runs, so a coroutine that waits to start costs its core and
+//! no more, and a batch of short ones that run one after the other all use the one stack that is warm in the cache.
 
 use super::cancel::{Interrupt, mask};
 use super::join::{JoinError, PanicPayload};
@@ -27,7 +28,8 @@ enum Content {
 struct Vtable {
     /// Takes the closure out and calls it; leaves the outcome, and tells whether that is a panic.
     run: unsafe fn(*mut Storage) -> bool,
-    /// Drops the closure uncalled; leaves the outcome `Cancelled`, unless a destructor panicked, and tells whether one did.
+    /// Drops the closure uncalled; leaves the outcome `Cancelled`, unless a destructor panicked, and tells whether one
+    /// did.
     skip: unsafe fn(*mut Storage) -> bool,
     /// The closure has been taken out and will never return: leaves this outcome.
     fail: unsafe fn(*mut Storage, JoinError),
@@ -153,7 +155,8 @@ impl Body {
     /// Stores a closure. The bounds are the spawner's business: scoped spawns erase a lifetime.
     ///
     /// # Safety
-    /// The body is empty and the caller's; whatever `closure` and its result borrow outlives the coroutine and the taking of its result (S1, S2).
+    /// The body is empty and the caller's; whatever `closure` and its result borrow outlives the coroutine and the
+    /// taking of its result (S1, S2).
     pub(crate) unsafe fn put<F: FnOnce() -> T, T>(&self, closure: F) {
         debug_assert_eq!(self.content.get(), Content::Nothing);
         // SAFETY: S1: empty and ours.
@@ -188,7 +191,8 @@ impl Body {
     /// Takes the outcome, if it has not been taken.
     ///
     /// # Safety
-    /// `T` is the closure's result type; the coroutine has stored its outcome and this caller is the one who may take it.
+    /// `T` is the closure's result type; the coroutine has stored its outcome and this caller is the one who may take
+    /// it.
     pub(crate) unsafe fn take<T>(&self) -> Option<Result<T, JoinError>> {
         if self.content.replace(Content::Nothing) != Content::Outcome {
             return None;

@@ -1,49 +1,58 @@
 //! Cancellation and deadlines, as code that waits sees them.
 //!
 //! # Vocabulary
-//! A *regime* is what holds inside a closure of [`mask`] or [`until`]: whether cancellation is seen there, and the earliest deadline that counts
-//! there. Regimes lie on the stack of who entered them and form a chain behind `Core::regime` (or a thread-local of the OS thread); each holds
-//! the *effective* values, so a wait looks at the innermost only, and one that is in no regime pays a load and a branch. A wait that is cut short
-//! by either is *interrupted*: its outcome is `Cancelled`, and [`raise_if_cancelled`] finds out why.
+//! A *regime* is what holds inside a closure of [`mask`] or [`until`]: whether cancellation is seen there, and the
+//! earliest deadline that counts there. Regimes lie on the stack of who entered them and form a chain behind
+//! `Core::regime` (or a thread-local of the OS thread); each holds the *effective* values, so a wait looks at the
+//! innermost only, and one that is in no regime pays a load and a branch. A wait that is cut short by either is
+//! *interrupted*: its outcome is `Cancelled`, and [`raise_if_cancelled`] finds out why.
 //!
 //! # Whose deadline
-//! The effective deadline is the earliest of those outside that no mask hides, and its *owner* the [`until`] that brought it. An unwinding that it
-//! causes names the owner in its payload; every [`until`] on the way passes it on unless it is its own. So of two nested deadlines the one that
-//! came first gets its answer, also when both have passed by then. A scope's child starts in a regime of the scope (`group.rs`), which
-//! lies in the parent's frame and holds the parent's deadline; its owner is nobody on the child's stack, so the child cancels itself.
+//! The effective deadline is the earliest of those outside that no mask hides, and its *owner* the [`until`] that
+//! brought it. An unwinding that it causes names the owner in its payload; every [`until`] on the way passes it on
+//! unless it is its own. So of two nested deadlines the one that came first gets its answer, also when both have passed
+//! by then. A scope's child starts in a regime of the scope (`group.rs`), which lies in the parent's frame and holds
+//! the parent's deadline; its owner is nobody on the child's stack, so the child cancels itself.
 //!
 //! # Swallowed unwindings
-//! Neither a cancellation nor a deadline that has passed goes away, so somebody's `catch_unwind` only carries the coroutine to its next blocking
-//! point. But from there on a panic is a panic again, and must poison what it should. There is no event for "caught". There is one for
-//! "the payload is gone": it is owned by the unwinding, then by who caught it. So the core holds the payload's number while the unwinding
-//! goes on, and the payload's destructor clears it there, if it is still its own: an older payload that lies on the stack of a newer unwinding
-//! changes nothing. Code that catches a payload and resumes it keeps it alive, which is right. If code stores a caught payload, or sends it to
-//! another thread, later panics of the coroutine poison none of silken's locks until its next cancellation unwinds. silken's own catches (`scope.rs`) use [`caught`]
-//! and [`resume`].
+//! Neither a cancellation nor a deadline that has passed goes away, so somebody's `catch_unwind` only carries the
+//! coroutine to its next blocking point. But from there on a panic is a panic again, and must poison what it should.
+//! There is no event for "caught". There is one for "the payload is gone": it is owned by the unwinding, then by who
+//! caught it. So the core holds the payload's number while the unwinding goes on, and the payload's destructor clears
+//! it there, if it is still its own: an older payload that lies on the stack of a newer unwinding changes nothing. Code
+//! that catches a payload and resumes it keeps it alive, which is right. If code stores a caught payload, or sends it
+//! to another thread, later panics of the coroutine poison none of silken's locks until its next cancellation unwinds.
+//! silken's own catches (`scope.rs`) use [`caught`] and [`resume`].
 //!
 //! While the caller unwinds nothing is raised, for a destructor's second panic would end the process.
 //!
 //! # Callbacks of C
-//! An unwinding that a wait begins must not pass a C function that has called back (`qsort` and its comparator), nor a Rust function with C's convention: it would skip
-//! what C has to do, or end the process. So a wait there is not interrupted: it goes on as if it were masked, and the next one outside is. `silken_context::unwind` walks the stack to see
-//! whether an unwinding *gets to its target*. Each reason has its own target: an [`until`] inside the callback catches there, so it fires;
-//! the coroutine's cancellation targets the coroutine's entry, so it waits.
+//! An unwinding that a wait begins must not pass a C function that has called back (`qsort` and its comparator), nor a
+//! Rust function with C's convention: it would skip what C has to do, or end the process. So a wait there is not
+//! interrupted: it goes on as if it were masked, and the next one outside is. `silken_context::unwind` walks the stack
+//! to see whether an unwinding *gets to its target*. Each reason has its own target: an [`until`] inside the callback
+//! catches there, so it fires; the coroutine's cancellation targets the coroutine's entry, so it waits.
 //!
-//! It is asked when the reason is there and not before, for a walk costs microseconds; and *before the wait is settled* as interrupted. So whoever is told `Cancelled` by
-//! such a wait can unwind, and [`raise_if_cancelled`] does. Rejected: to settle first and then not to unwind. Each blocker would have to resume a wait that its waker
-//! believes to be over. Waits of hooks (`timers::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
+//! It is asked when the reason is there and not before, for a walk costs microseconds; and *before the wait is settled*
+//! as interrupted. So whoever is told `Cancelled` by such a wait can unwind, and [`raise_if_cancelled`] does. Rejected:
+//! to settle first and then not to unwind. Each blocker would have to resume a wait that its waker believes to be over.
+//! Waits of hooks (`timers::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
 //!
 //! # A partner that is gone
-//! One request ends many: a scope's children one after the other, all coroutines of a runtime, all who keep to one deadline. Who waits for another of them may hear
-//! of its end (a cancelled join, an abandoned promise, a closed channel) before the request has reached itself. Example: `join` of a child whose inherited deadline
-//! has just ended it; the parent's own timer fires a microsecond later, and meanwhile `unwrap` has panicked. So whoever is about to report such a loss asks first
-//! whether the caller is to end by the same request ([`lost`]), and then unwinds it. That the request concerns the caller can be seen wherever its effect has been seen:
-//! a deadline that has passed has passed for all; the mark of a group, or of a runtime, is written before the first of its coroutines is cancelled, and what
-//! ends a coroutine happens before its end is seen. Rejected: to wake the parent first. A parent that computes hears of nothing, and then joins.
+//! One request ends many: a scope's children one after the other, all coroutines of a runtime, all who keep to one
+//! deadline. Who waits for another of them may hear of its end (a cancelled join, an abandoned promise, a closed
+//! channel) before the request has reached itself. Example: `join` of a child whose inherited deadline has just ended
+//! it; the parent's own timer fires a microsecond later, and meanwhile `unwrap` has panicked. So whoever is about to
+//! report such a loss asks first whether the caller is to end by the same request ([`lost`]), and then unwinds it. That
+//! the request concerns the caller can be seen wherever its effect has been seen: a deadline that has passed has passed
+//! for all; the mark of a group, or of a runtime, is written before the first of its coroutines is cancelled, and what
+//! ends a coroutine happens before its end is seen. Rejected: to wake the parent first. A parent that computes hears of
+//! nothing, and then joins.
 //!
 //! # The end
-//! Destructors that run when the body is over (thread-locals, coroutine-locals, a result that nobody takes, a closure that was not called) have no frame above them that
-//! could catch, and what follows them is the runtime's duty to joiners. A coroutine ends in a regime of its own that masks everything ([`Core::mask_end`]).
+//! Destructors that run when the body is over (thread-locals, coroutine-locals, a result that nobody takes, a closure
+//! that was not called) have no frame above them that could catch, and what follows them is the runtime's duty to
+//! joiners. A coroutine ends in a regime of its own that masks everything ([`Core::mask_end`]).
 
 use super::core::Core;
 use super::current::{self, Critical};
@@ -61,8 +70,8 @@ use std::ptr;
 use std::sync::Once;
 use std::thread::panicking;
 
-/// Whether anything unwinds. A program with `panic = "abort"` in its profile compiles this crate so as well. Then no wait is interrupted by an unwinding, as
-/// if C were in the way everywhere; the end of a runtime cancels nobody.
+/// Whether anything unwinds. A program with `panic = "abort"` in its profile compiles this crate so as well. Then no
+/// wait is interrupted by an unwinding, as if C were in the way everywhere; the end of a runtime cancels nobody.
 pub(crate) const UNWINDS: bool = cfg!(panic = "unwind");
 
 /// No deadline.
@@ -146,8 +155,8 @@ fn slot<R>(core: Option<&Core>, f: impl FnOnce(&Cell<*const Regime>) -> R) -> R 
 /// The innermost regime of the caller.
 #[inline]
 fn innermost<'a>(core: Option<&Core>) -> Option<&'a Regime> {
-    // SAFETY: S8: a regime stays in its frame until it is left; a child's outermost one lies in the scope, which waits for the child. The caller
-    // does not keep the reference beyond a call of runtime code.
+    // SAFETY: S8: a regime stays in its frame until it is left; a child's outermost one lies in the scope, which waits
+    // for the child. The caller does not keep the reference beyond a call of runtime code.
     unsafe { slot(core, Cell::get).as_ref() }
 }
 
@@ -183,7 +192,8 @@ pub(crate) fn mask<R>(f: impl FnOnce() -> R) -> R {
 /// What a panic carries.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// Calls what may run a user's destructors where nothing may unwind: a panic comes back, and no wait inside is cut short.
+/// Calls what may run a user's destructors where nothing may unwind: a panic comes back, and no wait inside is cut
+/// short.
 pub(crate) fn contained<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
     catch_unwind(AssertUnwindSafe(|| mask(f)))
 }
@@ -293,7 +303,8 @@ fn gets_to(_: usize) -> bool {
     true
 }
 
-/// Why the caller must not wait, if so, and can unwind for it: the owner of the deadline that has passed, or [`ITSELF`] when it is cancelled.
+/// Why the caller must not wait, if so, and can unwind for it: the owner of the deadline that has passed, or [`ITSELF`]
+/// when it is cancelled.
 fn interruption(core: Option<&Core>) -> Option<usize> {
     if is_to_end(core) && gets_to(ITSELF) {
         return Some(ITSELF);
@@ -307,8 +318,8 @@ pub(crate) fn is_interrupted() -> bool {
     !panicking() && interruption(current::current_core()).is_some()
 }
 
-/// Unwinds the caller if it was cancelled, or if a deadline that it inherited has passed. Not while it unwinds already: a destructor's waits run to
-/// their end; nor where a [`mask`] hides it, or C is in the way.
+/// Unwinds the caller if it was cancelled, or if a deadline that it inherited has passed. Not while it unwinds already:
+/// a destructor's waits run to their end; nor where a [`mask`] hides it, or C is in the way.
 #[inline]
 pub(crate) fn raise_if_cancelled() {
     let core = current::current_core();
@@ -341,8 +352,8 @@ fn raise_if_interrupted(core: Option<&Core>) {
     resume_unwind(Box::new(payload))
 }
 
-/// The caller's partner is gone without a result, as `error` is to say. Gives it back, unless the caller is to end by the same request: then it unwinds. See
-/// "A partner that is gone".
+/// The caller's partner is gone without a result, as `error` is to say. Gives it back, unless the caller is to end by
+/// the same request: then it unwinds. See "A partner that is gone".
 #[cold]
 pub(crate) fn lost<E>(error: E) -> E {
     let core = current::current_core();
@@ -363,7 +374,8 @@ impl Core {
         !self.regime.get().is_null()
     }
 
-    /// The running coroutine's body is over: what still runs of it is not interrupted (see "The end"). Until [`unmask_end`](Self::unmask_end).
+    /// The running coroutine's body is over: what still runs of it is not interrupted (see "The end"). Until
+    /// [`unmask_end`](Self::unmask_end).
     #[inline]
     pub(crate) fn mask_end(&self) {
         self.regime.set(&raw const END);
@@ -375,8 +387,9 @@ impl Core {
         self.regime.set(ptr::null());
     }
 
-    /// The running coroutine was cancelled and is about to wait: the children of its open scopes are cancelled too, unless it masks that, or unwinds: then
-    /// it is the scopes in its destructors that are open, and they run to their end.
+    /// The running coroutine was cancelled and is about to wait: the children of its open scopes are cancelled too,
+    /// unless it masks that, or unwinds: then it is the scopes in its destructors that are open, and they run to their
+    /// end.
     #[cold]
     #[inline(never)]
     pub(crate) fn pass_cancellation_on(&self) {
@@ -393,7 +406,8 @@ pub(crate) fn is_out_of_time() -> bool {
     masked || !core.is_some_and(|core| core.lifecycle.is_cancelled())
 }
 
-/// Whether the caller unwinds because of a panic. The unwinding of a cancellation, or to a deadline's owner, is none: it poisons nothing.
+/// Whether the caller unwinds because of a panic. The unwinding of a cancellation, or to a deadline's owner, is none:
+/// it poisons nothing.
 #[inline]
 pub(crate) fn is_panicking() -> bool {
     panicking() && unwinding(current::current_core(), Cell::get) == 0
@@ -504,8 +518,9 @@ impl Limits {
         ends
     }
 
-    /// The caller was cancelled. Whether that interrupts the wait. The request is passed on to the children of open scopes even by a wait that it does not
-    /// interrupt, for what it waits for may be theirs to give; unless C is in the way: then it is as if it were masked.
+    /// The caller was cancelled. Whether that interrupts the wait. The request is passed on to the children of open
+    /// scopes even by a wait that it does not interrupt, for what it waits for may be theirs to give; unless C is in
+    /// the way: then it is as if it were masked.
     #[cold]
     pub(crate) fn is_given_up(&mut self, core: &Core) -> bool {
         self.held = self.held || self.cancellable && self.interrupted == Interrupted::Unwinds && !gets_to(ITSELF);

@@ -44,7 +44,8 @@ pub(crate) enum Leaving {
     Overflowed,
 }
 
-/// Who left a worker, why, and how its successor was found, in one word: the address of a core is a multiple of 64. It travels with the switch.
+/// Who left a worker, why, and how its successor was found, in one word: the address of a core is a multiple of 64. It
+/// travels with the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left(usize);
 
@@ -169,7 +170,8 @@ pub(crate) enum Tie {
     None,
     /// What it runs may borrow from them, so it must not end before it has returned.
     Borrows,
-    /// As well; and the scope is one that a coroutine of the same scheduler has open: whoever cancels that one leaves the child to it.
+    /// As well; and the scope is one that a coroutine of the same scheduler has open: whoever cancels that one leaves
+    /// the child to it.
     Child,
 }
 
@@ -219,7 +221,8 @@ pub(crate) struct Core {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Core>() <= 256);
 
-// SAFETY: S2: the field rules in `mod.rs` give every plain cell one owner at a time, and name the pairs that hand it over.
+// SAFETY: S2: the field rules in `mod.rs` give every plain cell one owner at a time, and name the pairs that hand it
+// over.
 unsafe impl Sync for Core {}
 // SAFETY: S2: as above; the body is bounded by Send when it is stored.
 unsafe impl Send for Core {}

@@ -1,12 +1,13 @@
 //! Who am I? The thread-local that names the running coroutine and its worker, and critical sections.
 //!
-//! The slots lie in the *identity* that runs. In an isolated coroutine's block the coroutine is constant for the coroutine's life, so a compiler
-//! may keep what it read across a switch. In a worker's own block it names the light coroutine that runs there, or nobody, and it is rewritten
-//! at each switch; light coroutines are bound to their worker, so the slots' address is constant for them too.
+//! The slots lie in the *identity* that runs. In an isolated coroutine's block the coroutine is constant for the
+//! coroutine's life, so a compiler may keep what it read across a switch. In a worker's own block it names the light
+//! coroutine that runs there, or nobody, and it is rewritten at each switch; light coroutines are bound to their
+//! worker, so the slots' address is constant for them too.
 //!
-//! The worker is read once in a critical section, which it outlasts only across a switch; after one it comes with the switch (`sched/switch.rs`),
-//! never out of a thread-local. A slot of its own beside the coroutine's shortens the way to the run queue by one load, on which everything
-//! else in a yield waits.
+//! The worker is read once in a critical section, which it outlasts only across a switch; after one it comes with the
+//! switch (`sched/switch.rs`), never out of a thread-local. A slot of its own beside the coroutine's shortens the way
+//! to the run queue by one load, on which everything else in a yield waits.
 
 use super::core::{Core, WorkerLink};
 use crate::loom::static_atomic::{AtomicIsize, Ordering, compiler_fence};
@@ -19,10 +20,11 @@ use std::ptr;
 pub(crate) struct Slots {
     /// The running coroutine; null on OS threads and in a worker's own context.
     pub(crate) core: Cell<*const Core>,
-    /// The worker that runs it; null on other threads. In an isolated coroutine's block it is rewritten by each worker that continues the
-    /// coroutine; in a worker's own block it never changes.
+    /// The worker that runs it; null on other threads. In an isolated coroutine's block it is rewritten by each worker
+    /// that continues the coroutine; in a worker's own block it never changes.
     pub(crate) link: Cell<*const WorkerLink>,
-    /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code there.
+    /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code
+    /// there.
     pub(crate) critical: Cell<u32>,
     /// Calls since the last time that its owner gave way (`budget.rs`).
     pub(super) spent: Cell<u32>,
@@ -43,12 +45,13 @@ thread_local! {
 #[inline(always)]
 pub(crate) fn current_core() -> Option<&'static Core> {
     let core = SLOTS.with(|slots| slots.core.get());
-    // SAFETY: S2: cores are type-stable; the running coroutine's one is alive for as long as the coroutine runs, and callers do not keep
-    // the reference beyond that.
+    // SAFETY: S2: cores are type-stable; the running coroutine's one is alive for as long as the coroutine runs, and
+    // callers do not keep the reference beyond that.
     unsafe { core.as_ref() }
 }
 
-/// The worker on which the caller runs, be it a coroutine or the worker's own context. Inside a coroutine only within a critical section.
+/// The worker on which the caller runs, be it a coroutine or the worker's own context. Inside a coroutine only within a
+/// critical section.
 #[inline(always)]
 pub(crate) fn current_link() -> Option<&'static WorkerLink> {
     let link = SLOTS.with(|slots| slots.link.get());
@@ -103,8 +106,8 @@ pub(crate) fn own_slots() -> *const Slots {
     SLOTS.with(ptr::from_ref)
 }
 
-/// Place of the slots from the FS base, the same in every identity, if the crate lies in the static block (it does in an executable).
-/// Learnt once, on an OS thread.
+/// Place of the slots from the FS base, the same in every identity, if the crate lies in the static block (it does in
+/// an executable). Learnt once, on an OS thread.
 #[inline]
 pub(crate) fn slots_offset() -> Option<isize> {
     static OFFSET: AtomicIsize = AtomicIsize::new(0);
@@ -122,20 +125,21 @@ pub(crate) fn slots_offset() -> Option<isize> {
     Some(offset)
 }
 
-/// Runtime code: hooks pass straight through, nobody preempts, the worker does not change. Sections nest, are short, and end before the coroutine
-/// parks, except in the one that parks it.
+/// Runtime code: hooks pass straight through, nobody preempts, the worker does not change. Sections nest, are short,
+/// and end before the coroutine parks, except in the one that parks it.
 ///
-/// The depth belongs to the identity. Whoever leaves its stack does so at depth 1, and whoever goes on ends that section: its own, which waited
-/// with it, or with light coroutines the one that its predecessor left behind in the identity that they share. Counting in the identity and
-/// not in the control block makes the address of the store known at once, and the write of the next identity need not wait for it.
+/// The depth belongs to the identity. Whoever leaves its stack does so at depth 1, and whoever goes on ends that
+/// section: its own, which waited with it, or with light coroutines the one that its predecessor left behind in the
+/// identity that they share. Counting in the identity and not in the control block makes the address of the store known
+/// at once, and the write of the next identity need not wait for it.
 pub(crate) struct Critical(PhantomData<*const ()>);
 
 impl Critical {
     #[inline(always)]
     pub(crate) fn enter() -> Self {
         SLOTS.with(|slots| slots.critical.set(slots.critical.get() + 1));
-        // SeqCst: pairs with the signal handlers on this very thread, which must see the count before what it protects. The processor
-        // itself keeps a thread's program order for them.
+        // SeqCst: pairs with the signal handlers on this very thread, which must see the count before what it protects.
+        // The processor itself keeps a thread's program order for them.
         compiler_fence(Ordering::SeqCst);
         Self(PhantomData)
     }

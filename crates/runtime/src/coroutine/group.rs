@@ -1,21 +1,23 @@
 //! Coroutines that somebody waits for together, and that are cancelled together: the children of a scope.
 //!
-//! The group lies on the waiter's stack. A child's end is counted after its result has been settled and its thread-locals are gone, as the last
-//! thing its core does with borrowed data; the last child wakes the waiter. Counting down is the last touch of the group's memory,
-//! so the unparker is copied out first.
+//! The group lies on the waiter's stack. A child's end is counted after its result has been settled and its
+//! thread-locals are gone, as the last thing its core does with borrowed data; the last child wakes the waiter.
+//! Counting down is the last touch of the group's memory, so the unparker is copied out first.
 //!
 //! # Cancelling
-//! The children that run are in a list, under a lock of the group; the node of each lies on its own stack, around its body. So to cancel them
-//! allocates nothing, and a coroutine that belongs to no scope does not carry a place for it. One that has not started is in no list. That
-//! cancelling was asked for is written under the lock, so a child that comes later sees it when it joins, before its body begins, and drops the
-//! closure instead. A child leaves the list when its body has ended; what it still has to do is destructors' work, which is not cut short.
+//! The children that run are in a list, under a lock of the group; the node of each lies on its own stack, around its
+//! body. So to cancel them allocates nothing, and a coroutine that belongs to no scope does not carry a place for it.
+//! One that has not started is in no list. That cancelling was asked for is written under the lock, so a child that
+//! comes later sees it when it joins, before its body begins, and drops the closure instead. A child leaves the list
+//! when its body has ended; what it still has to do is destructors' work, which is not cut short.
 //!
 //! # The tree
-//! A coroutine knows the scopes that it has open ([`OpenScope`], a chain through its own frames), and nobody else reads that chain. So a
-//! cancelled parent passes the request on by itself, when it comes to wait, whatever it waits for (`driver/timers.rs`), and each child
-//! does the same in its turn: no lock is held over more than one generation, and depth costs the canceller nothing. What it costs is that a
-//! parent that computes passes it on only at its next wait, which is where the request would reach itself. A parent that masks
-//! cancellation passes it on afterwards. A parent's deadline needs no passing on: children wait in a regime of their own (`cancel.rs`).
+//! A coroutine knows the scopes that it has open ([`OpenScope`], a chain through its own frames), and nobody else reads
+//! that chain. So a cancelled parent passes the request on by itself, when it comes to wait, whatever it waits for
+//! (`driver/timers.rs`), and each child does the same in its turn: no lock is held over more than one generation, and
+//! depth costs the canceller nothing. What it costs is that a parent that computes passes it on only at its next wait,
+//! which is where the request would reach itself. A parent that masks cancellation passes it on afterwards. A parent's
+//! deadline needs no passing on: children wait in a regime of their own (`cancel.rs`).
 
 use super::cancel::{Regime, is_masked};
 use super::core::Core;
@@ -240,8 +242,8 @@ impl Core {
         }
     }
 
-    /// The running coroutine is to unwind as cancelled. If it was not asked to, it is the deadline of its scope that has passed, and its
-    /// siblings' with it: the scope learns that its children did not end by themselves.
+    /// The running coroutine is to unwind as cancelled. If it was not asked to, it is the deadline of its scope that
+    /// has passed, and its siblings' with it: the scope learns that its children did not end by themselves.
     pub(super) fn cancel_itself(&self) {
         if self.lifecycle.is_cancelled() {
             return;
@@ -254,7 +256,8 @@ impl Core {
         }
     }
 
-    /// Whether the running coroutine is to end with all of its scope, of a scope around that, or of its runtime. Not by a request that is masked where one of these scopes was opened.
+    /// Whether the running coroutine is to end with all of its scope, of a scope around that, or of its runtime. Not by
+    /// a request that is masked where one of these scopes was opened.
     pub(super) fn is_ending_with_others(&self) -> bool {
         let mut core = self;
         // SAFETY: S8: the group outlives the child, which is the caller, or an owner that waits for it.

@@ -1,11 +1,12 @@
 //! Scoped values: what holds for a call, and for all that is spawned in it.
 //!
-//! A coroutine's (or an OS thread's) values are a chain of shared, immutable *bindings*, the innermost first. To bind is to put one in front for the
-//! time of a call; to inherit is to count a reference to the front. The front lies beside the coroutine-local values (`local.rs`), so a spawner
-//! that has neither pays for the look at one null pointer. A look-up walks the chain, whose length is the nesting of bindings, as a rule one or two.
+//! A coroutine's (or an OS thread's) values are a chain of shared, immutable *bindings*, the innermost first. To bind
+//! is to put one in front for the time of a call; to inherit is to count a reference to the front. The front lies
+//! beside the coroutine-local values (`local.rs`), so a spawner that has neither pays for the look at one null pointer.
+//! A look-up walks the chain, whose length is the nesting of bindings, as a rule one or two.
 //!
-//! A coroutine that binds and then spawns its successor in the same call makes a chain that grows with the generations. So a binding that shadows
-//! the front's key does not keep it, and a chain is freed in a loop and not by recursion.
+//! A coroutine that binds and then spawns its successor in the same call makes a chain that grows with the generations.
+//! So a binding that shadows the front's key does not keep it, and a chain is freed in a loop and not by recursion.
 
 use super::core::Core;
 use super::local::{self, LocalMap};
@@ -60,8 +61,8 @@ fn find(key: usize) -> Option<Arc<dyn Any + Send + Sync>> {
     local::peek(look).flatten()
 }
 
-/// A key made by [`scoped_value!`](crate::scoped_value): its value holds during a call, for the caller and for every coroutine that is spawned
-/// in it. It cannot be changed, only bound anew for an inner call.
+/// A key made by [`scoped_value!`](crate::scoped_value): its value holds during a call, for the caller and for every
+/// coroutine that is spawned in it. It cannot be changed, only bound anew for an inner call.
 ///
 /// Children hold the value together ([`Arc`]); it is dropped when the call and all who inherited it have ended.
 ///

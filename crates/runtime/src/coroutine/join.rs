@@ -1,8 +1,9 @@
 //! The end of a coroutine: what its joiners get, and how they are woken.
 //!
-//! A joiner puts a node that lies on its own stack into the core's list, announces itself in the lifecycle word, and waits on the node's
-//! cell. The word decides the race with the end: whichever of `announce_joiner` and `finish` comes second sees the other (`state.rs`).
-//! Any number of joiners may wait; the list is cold, so it is a plain singly linked one under a short lock.
+//! A joiner puts a node that lies on its own stack into the core's list, announces itself in the lifecycle word, and
+//! waits on the node's cell. The word decides the race with the end: whichever of `announce_joiner` and `finish` comes
+//! second sees the other (`state.rs`). Any number of joiners may wait; the list is cold, so it is a plain singly linked
+//! one under a short lock.
 
 use super::core::Core;
 use super::park::{Outcome, WaitCell};
@@ -57,8 +58,8 @@ impl JoinError {
     }
 }
 
-/// What a panic carried: the payload that [`std::thread::Result`] has, in a form that may be shared, so that a [`JoinError`] can be put into error types that
-/// want [`Sync`] (`anyhow`, `eyre`, `Box<dyn Error + Send + Sync>`).
+/// What a panic carried: the payload that [`std::thread::Result`] has, in a form that may be shared, so that a
+/// [`JoinError`] can be put into error types that want [`Sync`] (`anyhow`, `eyre`, `Box<dyn Error + Send + Sync>`).
 ///
 /// # Examples
 /// ```
@@ -157,7 +158,8 @@ impl Joiner {
         }
     }
 
-    /// Makes the node stand for a wait for several things; while it is in no list. The cell lives as long as the node is listed.
+    /// Makes the node stand for a wait for several things; while it is in no list. The cell lives as long as the node
+    /// is listed.
     pub(crate) fn share(&self, cell: &WaitCell) {
         self.shared_cell.set(cell);
     }
@@ -227,8 +229,8 @@ impl Core {
         self.joiners.lock().remove(joiner);
     }
 
-    /// The coroutine has ended: wakes all joiners. The nodes are settled under the lock, so that a joiner that gives up at the same
-    /// moment waits for it in `delist`; they are woken in the same pass, for their number is small.
+    /// The coroutine has ended: wakes all joiners. The nodes are settled under the lock, so that a joiner that gives up
+    /// at the same moment waits for it in `delist`; they are woken in the same pass, for their number is small.
     pub(crate) fn wake_joiners(&self) {
         let mut list = self.joiners.lock();
         let mut at = list.take();

@@ -1,18 +1,20 @@
 //! Values that belong to a coroutine, of either kind; on an OS thread they belong to the thread.
 //!
-//! An isolated coroutine has no need of them: `thread_local!` is its own. They serve light coroutines, and code that is to work on both.
-//! A coroutine's values lie boxed in a short list behind its core, found by the key's address; most coroutines have none.
+//! An isolated coroutine has no need of them: `thread_local!` is its own. They serve light coroutines, and code that is
+//! to work on both. A coroutine's values lie boxed in a short list behind its core, found by the key's address; most
+//! coroutines have none.
 //!
 //! # Destruction
-//! At the end of the coroutine, after its result is stored and before joiners go on, newest first, as std destroys its own. Meanwhile a destructor may
-//! use values that are older, and make values that were never made; those go next. A value whose destructor has begun is gone for good
-//! ([`AccessError`]). So each key's value is destroyed once, and the round ends. Destructors of thread-locals and of
-//! pthread keys may make values too, so rounds go on until nothing of either kind is left (`sched/switch.rs`); until
-//! then the marks stay.
+//! At the end of the coroutine, after its result is stored and before joiners go on, newest first, as std destroys its
+//! own. Meanwhile a destructor may use values that are older, and make values that were never made; those go next. A
+//! value whose destructor has begun is gone for good ([`AccessError`]). So each key's value is destroyed once, and the
+//! round ends. Destructors of thread-locals and of pthread keys may make values too, so rounds go on until nothing of
+//! either kind is left (`sched/switch.rs`); until then the marks stay.
 //!
 //! # Loss
-//! A coroutine that overflows its stack runs no destructors. Who promised something to others and would keep the promise in a destructor leaves a function here by
-//! [`on_lost`]; the runtime calls it on a fresh coroutine (`sched/loss.rs`). In every other end it is dropped, uncalled, after the values.
+//! A coroutine that overflows its stack runs no destructors. Who promised something to others and would keep the
+//! promise in a destructor leaves a function here by [`on_lost`]; the runtime calls it on a fresh coroutine
+//! (`sched/loss.rs`). In every other end it is dropped, uncalled, after the values.
 
 use super::Core;
 use super::current;
@@ -33,7 +35,8 @@ pub(crate) struct LocalMap {
     on_lost: Option<OnLost>,
     /// What std has made for the coroutine to be, until it starts.
     std_thread: Option<StdThread>,
-    /// How many hooked calls were refused (`hook/interruption.rs`) since the coroutine was cancelled, or in its present `timeout`.
+    /// How many hooked calls were refused (`hook/interruption.rs`) since the coroutine was cancelled, or in its present
+    /// `timeout`.
     refusals: Cell<u32>,
 }
 
@@ -64,7 +67,8 @@ impl LocalMap {
         }
     }
 
-    /// Takes the newest value out and leaves a mark that it was there; after all values, the scoped ones; last, what a loss would have called.
+    /// Takes the newest value out and leaves a mark that it was there; after all values, the scoped ones; last, what a
+    /// loss would have called.
     fn take_newest(&mut self) -> Option<Taken> {
         let newest = self.values.iter_mut().rev().find_map(|(_, value)| value.take());
         newest
@@ -121,7 +125,8 @@ impl<T: 'static> LocalKey<T> {
         self.try_with_initial(&mut None, f)
     }
 
-    /// Calls `f` with the caller's value; if that has to be made it is `initial`, which is then taken, or else what the declaration says.
+    /// Calls `f` with the caller's value; if that has to be made it is `initial`, which is then taken, or else what the
+    /// declaration says.
     fn try_with_initial<R>(&'static self, initial: &mut Option<T>, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let key = std::ptr::from_ref(self).addr();
         let value = match access(|map| map.find(key)) {
@@ -142,7 +147,8 @@ impl<T: 'static> LocalKey<T> {
                 })
             }
         };
-        // SAFETY: S3: the box stays in the map until the coroutine (or thread) that runs here ends, and `f` ends before.
+        // SAFETY: S3: the box stays in the map until the coroutine (or thread) that runs here ends, and `f` ends
+        // before.
         let value = unsafe { &*value };
         Ok(f(value.downcast_ref().expect("a key has one type")))
     }
@@ -296,7 +302,8 @@ pub(super) fn forget_refusals() {
     peek(|map| map.refusals.set(0));
 }
 
-/// Has `f` called, on another coroutine, if the running one is lost. One at a time; on an OS thread, which is never lost, it is dropped.
+/// Has `f` called, on another coroutine, if the running one is lost. One at a time; on an OS thread, which is never
+/// lost, it is dropped.
 pub(crate) fn on_lost(f: impl FnOnce() + Send + 'static) {
     if current::current_core().is_some() {
         let f: OnLost = Box::new(f);

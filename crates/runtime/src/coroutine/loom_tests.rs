@@ -1,5 +1,5 @@
-//! Loom models of the lifecycle word (the queue is a counter, a coroutine is a thread that parks), of the thread parker, and of the
-//! cell that settles a wait.
+//! Loom models of the lifecycle word (the queue is a counter, a coroutine is a thread that parks), of the thread
+//! parker, and of the cell that settles a wait.
 
 use super::core::Core;
 use super::group::Group;
@@ -146,7 +146,8 @@ fn thread_parker_loses_no_wake() {
     });
 }
 
-/// Two unparkers and two things to wait for, one after the other: what one notification swallows is seen by the look that follows.
+/// Two unparkers and two things to wait for, one after the other: what one notification swallows is seen by the look
+/// that follows.
 #[test]
 fn thread_parker_with_two_unparkers() {
     loom::model(|| {
@@ -219,7 +220,8 @@ fn one_settles_the_wait_and_publishes() {
     });
 }
 
-/// The waiter itself may settle, as one that gives up does: then no waker settles, or the waiter loses and knows who won.
+/// The waiter itself may settle, as one that gives up does: then no waker settles, or the waiter loses and knows who
+/// won.
 #[test]
 fn the_waiter_gives_up_against_a_waker() {
     loom::model(|| {
@@ -260,8 +262,8 @@ fn wait(cell: &WaitCell, cancelled: &AtomicUsize) -> Outcome {
     }
 }
 
-/// A wake, a deadline and the caller's cancellation meet in one wait: one of them decides it. What the losers leave behind, an unpark at most, neither
-/// ends the wait that follows nor keeps it asleep.
+/// A wake, a deadline and the caller's cancellation meet in one wait: one of them decides it. What the losers leave
+/// behind, an unpark at most, neither ends the wait that follows nor keeps it asleep.
 #[test]
 fn loom_cancel_against_wake_against_timeout() {
     struct Model {
@@ -313,8 +315,8 @@ fn loom_cancel_against_wake_against_timeout() {
     });
 }
 
-/// A child that begins, waits to be cancelled and ends, against the scope's cancel: the request reaches it before, at or after its joining the
-/// list, and the scope's end is not missed.
+/// A child that begins, waits to be cancelled and ends, against the scope's cancel: the request reaches it before, at
+/// or after its joining the list, and the scope's end is not missed.
 #[test]
 fn loom_a_scopes_cancel_reaches_a_child_that_begins() {
     loom::model(|| {
@@ -347,7 +349,8 @@ fn loom_a_scopes_cancel_reaches_a_child_that_begins() {
     });
 }
 
-/// A child joins its sibling while the scope cancels both, one after the other: whoever sees the sibling's end can see why.
+/// A child joins its sibling while the scope cancels both, one after the other: whoever sees the sibling's end can see
+/// why.
 #[test]
 fn loom_a_sibling_that_ends_first_tells_who_joins_it() {
     loom::model(|| {
@@ -379,8 +382,9 @@ fn loom_a_sibling_that_ends_first_tells_who_joins_it() {
     });
 }
 
-/// A wake, a deadline and a cancellation against one wait, as `driver::timers::wait` lives it: the waiter always comes back, and exactly one of them ended it. The
-/// cancellation does not settle: it marks and wakes, and the waiter gives up itself.
+/// A wake, a deadline and a cancellation against one wait, as `driver::timers::wait` lives it: the waiter always comes
+/// back, and exactly one of them ended it. The cancellation does not settle: it marks and wakes, and the waiter gives
+/// up itself.
 #[test]
 fn wake_against_deadline_against_cancel() {
     struct Waiter {

@@ -1,4 +1,5 @@
-//! What a coroutine *is*: identity, lifecycle, park and unpark, result, locals. Who runs it, and when, is `sched`'s business.
+//! What a coroutine *is*: identity, lifecycle, park and unpark, result, locals. Who runs it, and when, is `sched`'s
+//! business.
 //!
 //! # Vocabulary
 //! | word | meaning |
@@ -20,9 +21,10 @@
 //! | free | no references | in the pool |
 //!
 //! # Field rules of `Core`
-//! Fields are plain cells with one owner at a time: the spawner until the core is queued, then whoever holds the `Ready`, then the
-//! coroutine itself, and its successor on the worker while it leaves. The queue's and the lifecycle word's Release/Acquire pairs hand
-//! them over. What others may read at any time is atomic: `lifecycle`, `reason`, `tie`, `id`, `token`, `next`.
+//! Fields are plain cells with one owner at a time: the spawner until the core is queued, then whoever holds the
+//! `Ready`, then the coroutine itself, and its successor on the worker while it leaves. The queue's and the lifecycle
+//! word's Release/Acquire pairs hand them over. What others may read at any time is atomic: `lifecycle`, `reason`,
+//! `tie`, `id`, `token`, `next`.
 
 mod body;
 pub(crate) mod budget;

@@ -1,14 +1,15 @@
 //! The one blocking verb, and the cell that settles a wait.
 //!
 //! # Protocol
-//! A blocker puts a [`WaitCell`] on its stack, makes it reachable for wakers (under the lock of whatever list it joins), and calls [`park`] until
-//! the cell is settled. [`park`] may return early: everything that waits looks at its own condition again. Wakers settle the cell by one
-//! compare-and-swap and unpark; success, timeout, cancellation and closure all meet in that one word, and the first wins.
+//! A blocker puts a [`WaitCell`] on its stack, makes it reachable for wakers (under the lock of whatever list it
+//! joins), and calls [`park`] until the cell is settled. [`park`] may return early: everything that waits looks at its
+//! own condition again. Wakers settle the cell by one compare-and-swap and unpark; success, timeout, cancellation and
+//! closure all meet in that one word, and the first wins.
 //!
 //! # The race
-//! After the cell is settled the waiter may return and its stack frame may vanish. So a waker copies the [`Unparker`] out *before* it settles,
-//! and settling is the last touch of the waiter's memory. The unparker names type-stable memory: a late one wakes a stranger
-//! for nothing, which strangers tolerate.
+//! After the cell is settled the waiter may return and its stack frame may vanish. So a waker copies the [`Unparker`]
+//! out *before* it settles, and settling is the last touch of the waiter's memory. The unparker names type-stable
+//! memory: a late one wakes a stranger for nothing, which strangers tolerate.
 //!
 //! Outside a coroutine the same verb parks the OS thread, so blockers are written once.
 
@@ -121,7 +122,8 @@ impl WaitReason {
     }
 }
 
-/// Parks the caller until somebody unparks it; may return for no reason. A coroutine parks itself, an OS thread the thread.
+/// Parks the caller until somebody unparks it; may return for no reason. A coroutine parks itself, an OS thread the
+/// thread.
 #[inline]
 pub(crate) fn park(reason: WaitReason) {
     match current::current_core() {
@@ -138,7 +140,8 @@ pub(crate) fn park_to_stay(reason: WaitReason) {
     }
 }
 
-/// As [`park`], on an OS thread only until `deadline_ns` of the monotonic clock. Coroutines arm a timer instead: see `driver::timers`.
+/// As [`park`], on an OS thread only until `deadline_ns` of the monotonic clock. Coroutines arm a timer instead: see
+/// `driver::timers`.
 pub(crate) fn park_thread_until(deadline_ns: u64) {
     ThreadParker::own().park(Some(deadline_ns));
 }
@@ -206,11 +209,13 @@ impl WaitCell {
         self.unparker
     }
 
-    /// Settles the wait; `true` for the one caller who decides it. That caller wakes the waiter, and touches the cell no more.
+    /// Settles the wait; `true` for the one caller who decides it. That caller wakes the waiter, and touches the cell
+    /// no more.
     #[inline]
     #[must_use]
     pub(crate) fn settle(&self, outcome: Outcome) -> bool {
-        // Release: pairs with the Acquire in `outcome`: what the waker did is seen. Relaxed on failure: the loser learns nothing from it.
+        // Release: pairs with the Acquire in `outcome`: what the waker did is seen. Relaxed on failure: the loser
+        // learns nothing from it.
         self.outcome
             .compare_exchange(0, outcome as u32, Ordering::Release, Ordering::Relaxed)
             .is_ok()
@@ -285,7 +290,8 @@ impl ThreadParker {
         }
 
         thread_local! {
-            /// Has no destructor, so that there is one parker at any time, also for who waits in a later destructor of the thread's.
+            /// Has no destructor, so that there is one parker at any time, also for who waits in a later destructor of
+            /// the thread's.
             static OWN: Cell<Option<&'static ThreadParker>> = const { Cell::new(None) };
             static GIVE_BACK: GiveBack = const { GiveBack };
         }
@@ -320,8 +326,8 @@ impl ThreadParker {
     }
 
     pub(super) fn park(&self, deadline_ns: Option<u64>) {
-        // Acquire: pairs with the Release in `unpark`. A notification that comes between the two swaps is consumed by the second: the
-        // caller looks at its condition after it, and so sees what the waker did.
+        // Acquire: pairs with the Release in `unpark`. A notification that comes between the two swaps is consumed by
+        // the second: the caller looks at its condition after it, and so sees what the waker did.
         if self.word.swap(SLEEPING, Ordering::Acquire) != NOTIFIED {
             self.word.sleep_while(SLEEPING, deadline_ns);
         }

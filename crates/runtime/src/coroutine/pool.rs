@@ -1,16 +1,19 @@
 //! Where control blocks and stacks come from and go to: per-worker caches over process-wide pools.
 //!
-//! A stack travels with the identity block that is built at its top, so an isolated coroutine finds both warm. Stacks of light coroutines are
-//! kept apart: their first frame lies in the topmost page, and they would cost a page more on a slot that ever held a block.
+//! A stack travels with the identity block that is built at its top, so an isolated coroutine finds both warm. Stacks
+//! of light coroutines are kept apart: their first frame lies in the topmost page, and they would cost a page more on a
+//! slot that ever held a block.
 //!
-//! A *size class* is a power of two of usable stack, 16 KiB to 1 GiB; each has one arena for the whole process, made when first asked for. The guard
-//! lies below it and is no part of that size. How large it is (`silken_context::stack` says what that buys) is decided once in a process, since runtimes share
-//! stacks: by the first runtime that asks for a size before there is any stack, else it is the default of the class.
+//! A *size class* is a power of two of usable stack, 16 KiB to 1 GiB; each has one arena for the whole process, made
+//! when first asked for. The guard lies below it and is no part of that size. How large it is (`silken_context::stack`
+//! says what that buys) is decided once in a process, since runtimes share stacks: by the first runtime that asks for a
+//! size before there is any stack, else it is the default of the class.
 //!
-//! Address space is reserved when a coroutine is spawned, so that the stack it takes at its first run cannot be refused for lack of it; workers
-//! hold small stocks of such reservations.
+//! Address space is reserved when a coroutine is spawned, so that the stack it takes at its first run cannot be refused
+//! for lack of it; workers hold small stocks of such reservations.
 //!
-//! Lock order: pool locks are leaves; nothing is locked, allocated or mapped under them, except that a vector of pointers may grow.
+//! Lock order: pool locks are leaves; nothing is locked, allocated or mapped under them, except that a vector of
+//! pointers may grow.
 
 use super::core::{Core, CoreRef, Kind};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
@@ -28,7 +31,8 @@ const CLASSES: usize = (CLASS_MAX_BITS - CLASS_MIN_BITS + 1) as usize;
 /// Address space that one class may take, so that several sizes fit beside each other in 47 bits.
 const CLASS_BYTES_MAX: usize = 1 << 43;
 
-/// Guard below a stack unless the program asks for another: larger than the frames of ordinary C (`silken_context::stack` has the price).
+/// Guard below a stack unless the program asks for another: larger than the frames of ordinary C
+/// (`silken_context::stack` has the price).
 const GUARD_BYTES_DEFAULT: usize = 768 * 1024;
 /// The same for stacks of that size and more: who asks for such a stack expects large frames.
 const GUARD_BYTES_OF_LARGE: usize = 1 << 20;
@@ -37,8 +41,8 @@ const GUARD_BYTES_OF_LARGE: usize = 1 << 20;
 const GUARD_BYTES_MIN: usize = 16 * 1024;
 const GUARD_BYTES_MAX: usize = 1 << 30;
 
-/// How many stacks or cores a worker keeps for itself, and how many it moves at once. Guesses: a few times the deepest burst that a
-/// worker can run without another worker's help is wasted beyond this, and a lock per 64 is noise.
+/// How many stacks or cores a worker keeps for itself, and how many it moves at once. Guesses: a few times the deepest
+/// burst that a worker can run without another worker's help is wasted beyond this, and a lock per 64 is noise.
 const CACHE_MAX: usize = 256;
 const CACHE_BATCH: usize = 64;
 
@@ -47,17 +51,19 @@ const KEEP_BYTES: usize = 16 * 1024;
 /// Looking at a page that was never touched costs a fault, so only some releases look (`silken_context::stack`).
 const DEEP_LOOK_EVERY: u32 = 8;
 
-/// Whether the `release`th release looks: one in [`DEEP_LOOK_EVERY`], spread by the golden ratio. A program that runs the same batch again and
-/// again gives its stacks back in the same order; with every eighth, a batch of 200 would always look at the same 25.
+/// Whether the `release`th release looks: one in [`DEEP_LOOK_EVERY`], spread by the golden ratio. A program that runs
+/// the same batch again and again gives its stacks back in the same order; with every eighth, a batch of 200 would
+/// always look at the same 25.
 #[inline(always)]
 fn looks(release: u32) -> bool {
     const GOLDEN_RATIO: u32 = 0x9E37_79B1;
     release.wrapping_mul(GOLDEN_RATIO) < u32::MAX / DEEP_LOOK_EVERY
 }
 
-/// Stacks lie at distances of whole pages, so the same frames of all of them would compete for the same sets of the first cache, and a load
-/// from one stack would wait for a store to the other whose low twelve bits are equal (4 ns of a yield on Zen 4; "store to load forwarding" in
-/// AMD's optimization guides). So the tops of neighbours are a cache line apart, in as many colours as cost no page more.
+/// Stacks lie at distances of whole pages, so the same frames of all of them would compete for the same sets of the
+/// first cache, and a load from one stack would wait for a store to the other whose low twelve bits are equal (4 ns of
+/// a yield on Zen 4; "store to load forwarding" in AMD's optimization guides). So the tops of neighbours are a cache
+/// line apart, in as many colours as cost no page more.
 const COLOURS: usize = 16;
 const CACHE_LINE_BYTES: usize = 64;
 
@@ -334,8 +340,8 @@ impl Pools {
         self.cores.lock().push(core);
     }
 
-    /// Calls `look` with every core that is not free: a moving picture, for shutdown and reports. Each is held by a reference meanwhile, so that
-    /// the life that is looked at cannot make way for another one.
+    /// Calls `look` with every core that is not free: a moving picture, for shutdown and reports. Each is held by a
+    /// reference meanwhile, so that the life that is looked at cannot make way for another one.
     pub(crate) fn for_each_core(&self, mut look: impl FnMut(CoreRef)) {
         let chunks = self.chunks.lock().clone();
         for first in chunks {
@@ -362,7 +368,8 @@ fn trim(stack: &Stack) {
     }
 }
 
-/// What one worker keeps for itself. Touched only by code that runs on that worker, in its own context or in a critical section.
+/// What one worker keeps for itself. Touched only by code that runs on that worker, in its own context or in a critical
+/// section.
 pub(crate) struct Caches {
     stacks: UnsafeCell<[Vec<PooledStack>; 2]>,
     /// The class of the stacks in `stacks`: the runtime's default. Others go to the shared shelves.

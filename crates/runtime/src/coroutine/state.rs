@@ -11,15 +11,16 @@
 //! | 6 | `JOINING` | somebody waits in the join list | a joiner | never in this life |
 //! | 16.. | references | handles, plus one for the running coroutine | `retain` | `release`, `finish` |
 //!
-//! *Active* is the absence of `PARKED` and `DONE`: the coroutine runs, or stands in exactly one queue. The two are not told apart, because no
-//! waker needs to know: a wake of an active coroutine only leaves `NOTIFIED` behind. So a yield changes no atomic word at all.
+//! *Active* is the absence of `PARKED` and `DONE`: the coroutine runs, or stands in exactly one queue. The two are not
+//! told apart, because no waker needs to know: a wake of an active coroutine only leaves `NOTIFIED` behind. So a yield
+//! changes no atomic word at all.
 //!
 //! # The race, and who decides it
-//! A coroutine that parks is still running on its stack when it decides to; were it visible as parked then, a waker could let
-//! another worker continue it before its registers are saved. Therefore the *successor* publishes it, after the switch: `publish_parked`
-//! sets `PARKED` unless `NOTIFIED` has come in between, in which case the successor queues it again. One compare-and-swap decides. Of
-//! several wakers exactly one sees `PARKED` and clears it; that one owns the coroutine and queues it. A cancel that races with a
-//! wake is one of those wakers.
+//! A coroutine that parks is still running on its stack when it decides to; were it visible as parked then, a waker
+//! could let another worker continue it before its registers are saved. Therefore the *successor* publishes it, after
+//! the switch: `publish_parked` sets `PARKED` unless `NOTIFIED` has come in between, in which case the successor queues
+//! it again. One compare-and-swap decides. Of several wakers exactly one sees `PARKED` and clears it; that one owns the
+//! coroutine and queues it. A cancel that races with a wake is one of those wakers.
 
 use crate::loom::atomic::{AtomicU64, Ordering};
 
@@ -109,8 +110,8 @@ impl Lifecycle {
             } else {
                 (word | PARKED, Published::Parked)
             };
-            // Release: pairs with the Acquire in `unpark`: the saved registers are seen by whoever continues the coroutine.
-            // Acquire: pairs with the Release in `unpark`: a requeued coroutine sees what its waker wrote.
+            // Release: pairs with the Acquire in `unpark`: the saved registers are seen by whoever continues the
+            // coroutine. Acquire: pairs with the Release in `unpark`: a requeued coroutine sees what its waker wrote.
             match self
                 .0
                 .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
@@ -142,8 +143,8 @@ impl Lifecycle {
             } else if word & PARKED != 0 {
                 ((word & !PARKED) | extra, Wake::Schedule)
             } else {
-                // Written even when already set: the coroutine may be about to consume an older notification, and must then see
-                // what this waker wrote.
+                // Written even when already set: the coroutine may be about to consume an older notification, and must
+                // then see what this waker wrote.
                 (word | NOTIFIED | extra, Wake::Noted)
             };
             // Release: pairs with the Acquire in `take_notification` and `publish_parked`.
@@ -180,7 +181,8 @@ impl Lifecycle {
 
     /// The coroutine has stored its result.
     pub(crate) fn store_result(&self) -> ResultOwner {
-        // Release: pairs with the Acquire in `detach`: a handle that comes later drops a whole result. Acquire: pairs with its Release.
+        // Release: pairs with the Acquire in `detach`: a handle that comes later drops a whole result. Acquire: pairs
+        // with its Release.
         if self.0.fetch_or(RESULT, Ordering::AcqRel) & DETACHED != 0 {
             ResultOwner::Caller
         } else {
@@ -206,18 +208,20 @@ impl Lifecycle {
 
     /// The coroutine has ended. Its own reference stays until [`release`](Self::release).
     pub(crate) fn finish(&self) -> Finished {
-        // Release: pairs with the Acquire in `is_done` and `announce_joiner`: the result is seen. Acquire: pairs with the Release in
-        // `announce_joiner`: the joiner's node is seen.
+        // Release: pairs with the Acquire in `is_done` and `announce_joiner`: the result is seen. Acquire: pairs with
+        // the Release in `announce_joiner`: the joiner's node is seen.
         let word = self.0.fetch_or(DONE, Ordering::AcqRel);
         Finished {
             joining: word & JOINING != 0,
         }
     }
 
-    /// A joiner has put itself in the list. Returns `false` when the coroutine had ended before: nobody will wake the joiner.
+    /// A joiner has put itself in the list. Returns `false` when the coroutine had ended before: nobody will wake the
+    /// joiner.
     #[must_use]
     pub(crate) fn announce_joiner(&self) -> bool {
-        // Release: pairs with the Acquire in `finish`: the joiner's node is seen. Acquire: pairs with the Release there: the result is seen.
+        // Release: pairs with the Acquire in `finish`: the joiner's node is seen. Acquire: pairs with the Release
+        // there: the result is seen.
         self.0.fetch_or(JOINING, Ordering::AcqRel) & DONE == 0
     }
 
@@ -227,7 +231,8 @@ impl Lifecycle {
         self.0.fetch_add(REFERENCE, Ordering::Relaxed);
     }
 
-    /// A reference to whatever life the object has now; `false` when it has none. For those who come upon the object by its place in the pool.
+    /// A reference to whatever life the object has now; `false` when it has none. For those who come upon the object by
+    /// its place in the pool.
     #[must_use]
     pub(crate) fn try_retain(&self) -> bool {
         // Relaxed: the compare-and-swap below checks the guess.
@@ -248,7 +253,8 @@ impl Lifecycle {
     /// One reference less; `true` when it was the last.
     #[must_use]
     pub(crate) fn release(&self) -> bool {
-        // Release: pairs with the Acquire of the last one: whatever others did with the object happened before it is recycled.
+        // Release: pairs with the Acquire of the last one: whatever others did with the object happened before it is
+        // recycled.
         self.0.fetch_sub(REFERENCE, Ordering::AcqRel) / REFERENCE == 1
     }
 }

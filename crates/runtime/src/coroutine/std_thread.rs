@@ -1,4 +1,5 @@
-//! What std gives to the threads that it makes, for isolated coroutines: a name, the test harness's output capture, spawn hooks.
+//! What std gives to the threads that it makes, for isolated coroutines: a name, the test harness's output capture,
+//! spawn hooks.
 //!
 //! `thread::current().name()` and the capture of `println!` under `cargo test` live in thread-locals that only
 //! `std::thread::Builder::spawn` fills. So a coroutine that is to have them is made by that function. It calls
@@ -22,7 +23,8 @@
 //! there, too; the walk that looks whether it gets there ([`unwinding_target`]) stops at the frame of [`run_job`].
 //!
 //! # Rejected
-//! *Writing std's thread-locals directly*: they have no stable name. *Making every coroutine so*: a spawn costs a tenth of that.
+//! *Writing std's thread-locals directly*: they have no stable name. *Making every coroutine so*: a spawn costs a tenth
+//! of that.
 
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use std::cell::Cell;
@@ -113,7 +115,8 @@ impl StdThread {
 
     /// Runs `job` as this thread, on the coroutine that is to be it.
     pub(crate) fn run(self, job: &Job<'_>) {
-        // SAFETY: S1: only the lifetime differs; `run_job` calls it before the routine returns, and it lies in our caller's frame.
+        // SAFETY: S1: only the lifetime differs; `run_job` calls it before the routine returns, and it lies in our
+        // caller's frame.
         let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(ptr::from_ref(job)) };
         STAGE.set(Stage::Beginning(job));
         (self.routine)(self.argument);
@@ -134,7 +137,8 @@ fn run_job() {
     black_box(&place);
 }
 
-/// Where the unwinding of a cancelled coroutine ends that runs as a thread of std's: in the frame above the one with this address.
+/// Where the unwinding of a cancelled coroutine ends that runs as a thread of std's: in the frame above the one with
+/// this address.
 pub(crate) fn unwinding_target() -> Option<usize> {
     match STAGE.get() {
         Stage::Running(place) => Some(place),

@@ -1,11 +1,12 @@
 //! The descriptor table: what is known of each number, process-wide, found without a lock.
 //!
-//! A static array of chunks, each of [`CHUNK_ENTRIES`] entries, made on first use and never given back: an entry's address is good for
-//! ever. Numbers beyond the array (`nr_open` was raised) have no entry, and calls on them block the worker honestly.
+//! A static array of chunks, each of [`CHUNK_ENTRIES`] entries, made on first use and never given back: an entry's
+//! address is good for ever. Numbers beyond the array (`nr_open` was raised) have no entry, and calls on them block the
+//! worker honestly.
 //!
-//! An entry is *virgin* while it knows nothing (`facts` is zero). What it learns it learns lazily: a call that does not have to wait
-//! asks nothing. [`reset`] makes it virgin again: before a close, around dup2, and when a creator (accept, socket, …) hands out a number that was
-//! closed out of our sight.
+//! An entry is *virgin* while it knows nothing (`facts` is zero). What it learns it learns lazily: a call that does not
+//! have to wait asks nothing. [`reset`] makes it virgin again: before a close, around dup2, and when a creator (accept,
+//! socket, …) hands out a number that was closed out of our sight.
 //!
 //! | fact | meaning |
 //! |---|---|
@@ -23,31 +24,33 @@
 //! | from `STALE` on | how often the number changed its meaning in a place where the entry could not be reset |
 //!
 //! # Shared descriptions
-//! `try_clone` halves are common in servers, so asking F_GETFL before each wait would cost them a call per request. A change through
-//! one number of a shared description moves [`SHARED_EPOCH`] instead, and shared entries that find it moved ask again. Descriptors 0 to 2 are
-//! shared with strangers (the shell), whose changes nobody tells us: these are asked each time.
+//! `try_clone` halves are common in servers, so asking F_GETFL before each wait would cost them a call per request. A
+//! change through one number of a shared description moves [`SHARED_EPOCH`] instead, and shared entries that find it
+//! moved ask again. Descriptors 0 to 2 are shared with strangers (the shell), whose changes nobody tells us: these are
+//! asked each time.
 //!
 //! # A failure that is owed
-//! A call that has moved a part and then meets an error returns the part, and the kernel keeps a socket's error for the next call. Where a hook makes
-//! several calls of one, the error of a later one is taken out of the socket. So it is kept in the entry, and the next call that moves data through
-//! this number returns it: a send at once, a receive when nothing more is there. Not so on OS threads, which ask the kernel alone, and for
-//! `splice` and its kin.
+//! A call that has moved a part and then meets an error returns the part, and the kernel keeps a socket's error for the
+//! next call. Where a hook makes several calls of one, the error of a later one is taken out of the socket. So it is
+//! kept in the entry, and the next call that moves data through this number returns it: a send at once, a receive when
+//! nothing more is there. Not so on OS threads, which ask the kernel alone, and for `splice` and its kin.
 //!
 //! # Replaced numbers
-//! `dup2` over a number that others wait for ends no call: they try again with what the number is now. A thread would go on with
-//! the file that was there, which nobody can name any more. `close` settles waiters as closed.
+//! `dup2` over a number that others wait for ends no call: they try again with what the number is now. A thread would
+//! go on with the file that was there, which nobody can name any more. `close` settles waiters as closed.
 //!
 //! # Signal handlers
-//! A handler may call `close` and `dup2`, and may have interrupted the runtime with the very lock in hand that resetting takes. A critical section
-//! tells of that. There [`reset_later`] only counts in the facts, and who next asks for the entry, or is about to wait, resets it. Who waits already is not woken: no lock, no list. The count is
+//! A handler may call `close` and `dup2`, and may have interrupted the runtime with the very lock in hand that
+//! resetting takes. A critical section tells of that. There [`reset_later`] only counts in the facts, and who next asks
+//! for the entry, or is about to wait, resets it. Who waits already is not woken: no lock, no list. The count is
 //! compared when the reset is done, so that a change in between is not lost.
 //!
 //! # Children of this process
-//! A child has a copy of the table (`fork`) or the table itself (`vfork`), and shares the epolls in which its entries are registered:
-//! to forget a number there would take the parent's registration away, and the entry's lock may have been held by a thread that the child
-//! does not have. So in another process than the runtime's an entry that knows something is left as it is, and nothing
-//! is noted of shared descriptions (`sys::process`). The question is a system call for whoever is no fork's child, so it is asked after the
-//! entry was found not to be virgin.
+//! A child has a copy of the table (`fork`) or the table itself (`vfork`), and shares the epolls in which its entries
+//! are registered: to forget a number there would take the parent's registration away, and the entry's lock may have
+//! been held by a thread that the child does not have. So in another process than the runtime's an entry that knows
+//! something is left as it is, and nothing is noted of shared descriptions (`sys::process`). The question is a system
+//! call for whoever is no fork's child, so it is asked after the entry was found not to be virgin.
 //!
 //! All fields are Relaxed: they describe a number, and whoever hands the number on orders what was stored before.
 
@@ -154,7 +157,8 @@ pub(crate) fn existing(fd: RawFd) -> Option<&'static Entry> {
     Some(&chunk[index % CHUNK_ENTRIES])
 }
 
-/// The entry of a number; `None` beyond the table, or without memory for its chunk: such a descriptor blocks the worker. Async-signal-safe.
+/// The entry of a number; `None` beyond the table, or without memory for its chunk: such a descriptor blocks the
+/// worker. Async-signal-safe.
 #[inline(always)]
 pub(crate) fn entry(fd: RawFd) -> Option<&'static Entry> {
     let entry = existing_or_new(fd)?;
@@ -173,8 +177,8 @@ fn existing_or_new(fd: RawFd) -> Option<&'static Entry> {
 #[cold]
 fn make_chunk(fd: RawFd) -> Option<&'static Entry> {
     let slot = TABLE.get(fd as u32 as usize / CHUNK_ENTRIES)?;
-    // Not from malloc: a signal handler may write to a pipe while the code that it interrupted holds malloc's lock (S6), and an allocator of the
-    // program's may read a file.
+    // Not from malloc: a signal handler may write to a pipe while the code that it interrupted holds malloc's lock
+    // (S6), and an allocator of the program's may read a file.
     let memory = sys::memory::map(size_of::<Chunk>()).ok()?;
     let entries = memory.as_ptr().cast::<Entry>();
     for index in 0..CHUNK_ENTRIES {
@@ -316,7 +320,8 @@ impl Entry {
             .reset(outcome, |driver| readiness::deregister(driver, fd));
     }
 
-    /// Makes the entry good again, if [`reset_later`] has said that it is not: before each wait, since a handler may have run after the call that had to wait.
+    /// Makes the entry good again, if [`reset_later`] has said that it is not: before each wait, since a handler may
+    /// have run after the call that had to wait.
     #[inline(always)]
     pub(crate) fn settle(&self, fd: RawFd) {
         if self.facts() >= STALE {
@@ -324,7 +329,8 @@ impl Entry {
         }
     }
 
-    /// Does what [`reset_later`] was asked for. Whoever comes while another does it waits, or the reset would take a new wait for an old one.
+    /// Does what [`reset_later`] was asked for. Whoever comes while another does it waits, or the reset would take a
+    /// new wait for an old one.
     #[cold]
     fn reset_stale(&self, fd: RawFd) {
         static RESETTING: StaticLock<()> = StaticLock::new(());
@@ -343,7 +349,8 @@ impl Entry {
             // Who waits tries again: a number that is closed says so itself.
             self.readiness
                 .reset(Outcome::Woken, |driver| readiness::deregister(driver, fd));
-            // It may have been a copy: shared until the next close. Only another mark asks for another reset, which would take new waits for old ones.
+            // It may have been a copy: shared until the next close. Only another mark asks for another reset, which
+            // would take new waits for old ones.
             let forget = |facts| (facts / STALE == seen / STALE).then_some(OF_UNKNOWN);
             let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forget);
         }
@@ -388,8 +395,8 @@ impl Entry {
         self.facts() & what as u32 != 0
     }
 
-    /// The user has set such an option, or may have. It is never taken back: the kernel knows the value. Which other numbers refer to the description is
-    /// not known, so all that share one may.
+    /// The user has set such an option, or may have. It is never taken back: the kernel knows the value. Which other
+    /// numbers refer to the description is not known, so all that share one may.
     pub(crate) fn set_trait(&self, what: Trait) {
         self.facts.fetch_or(what as u32, Ordering::Relaxed);
         if self.facts() & SHARED != 0 {
@@ -505,7 +512,8 @@ impl Entry {
         // On a failure the call itself reports what is wrong.
         let nonblocking = socket::fcntl_getfl(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
         self.store_nonblocking(nonblocking);
-        // Behind the answer, or another would take the old one for new; and as it was before the question, so that a change in between is asked for again.
+        // Behind the answer, or another would take the old one for new; and as it was before the question, so that a
+        // change in between is asked for again.
         self.epoch.store(epoch, Ordering::Relaxed);
         !nonblocking
     }
@@ -557,7 +565,8 @@ impl Entry {
         }
     }
 
-    /// How long the user lets a call wait. After `blocks`, which sees to it that what is known of a shared description is fresh.
+    /// How long the user lets a call wait. After `blocks`, which sees to it that what is known of a shared description
+    /// is fresh.
     #[inline]
     pub(crate) fn timeout_ns(&self, fd: RawFd, direction: Direction) -> Option<u64> {
         match self.timeouts_ns[direction as usize].load(Ordering::Relaxed) {

@@ -1,5 +1,6 @@
-//! Loom models of readiness. The kernel is an atomic counter of bytes, a driver is the thread that adds to it and then reports the
-//! event, a coroutine is a thread that turns until its cell is settled: a lost wake-up turns for ever, which loom reports.
+//! Loom models of readiness. The kernel is an atomic counter of bytes, a driver is the thread that adds to it and then
+//! reports the event, a coroutine is a thread that turns until its cell is settled: a lost wake-up turns for ever,
+//! which loom reports.
 
 use super::readiness::{Direction, Enlisted, Readiness, Registrar, Seen, Waiter};
 use crate::coroutine::{Core, Outcome, Unparker, WaitCell};
@@ -156,8 +157,8 @@ fn loom_the_end_is_always_tried() {
     });
 }
 
-/// One event frees both waiters of a direction. Nobody turns here, since two that turn keep loom busy with each other: who was
-/// listed must be settled once the event is over.
+/// One event frees both waiters of a direction. Nobody turns here, since two that turn keep loom busy with each other:
+/// who was listed must be settled once the event is over.
 #[test]
 fn loom_two_waiters_in_one_direction() {
     loom::model(|| {
@@ -245,8 +246,8 @@ impl Registrar<usize> for Runtime {
     }
 }
 
-/// Two runtimes wait for one descriptor, and the driver of the first retires meanwhile: the second's waiter is reported to by its own driver,
-/// and is in the list when its event comes, or has found the word changed.
+/// Two runtimes wait for one descriptor, and the driver of the first retires meanwhile: the second's waiter is reported
+/// to by its own driver, and is in the list when its event comes, or has found the word changed.
 #[test]
 fn loom_a_driver_retires_under_another_runtimes_waiter() {
     loom::model(|| {

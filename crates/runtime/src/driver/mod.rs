@@ -1,14 +1,16 @@
 //! What happens outside becomes ready coroutines: events of descriptors, deadlines, wake-ups by other threads.
 //!
-//! Each processor has a driver; the worker that holds the processor polls it, between coroutines and when it sleeps. A driver *returns* what has
-//! become ready, it never calls the scheduler, so events travel in batches and the scheduler runs at its own pace. Any thread may poll any
-//! driver without waiting: a worker that looks for work looks there too.
+//! Each processor has a driver; the worker that holds the processor polls it, between coroutines and when it sleeps. A
+//! driver *returns* what has become ready, it never calls the scheduler, so events travel in batches and the scheduler
+//! runs at its own pace. Any thread may poll any driver without waiting: a worker that looks for work looks there too.
 //!
 //! # Whose driver
-//! A driver belongs to one runtime at a time, its *owner*, whose coroutines alone register descriptors and arm deadlines there. A driver and
-//! its epoll and eventfd are never freed or closed. A late waker may still write to the eventfd; if that were closed, the number might be another file's. When its
-//! runtime has ended it [retires](Driver::retire): it gives up its registrations, has no deadline left (their nodes lie on stacks of coroutines
-//! that have ended), and lies idle until the next runtime takes it. So a process has as many drivers as it ever had workers at one time.
+//! A driver belongs to one runtime at a time, its *owner*, whose coroutines alone register descriptors and arm
+//! deadlines there. A driver and its epoll and eventfd are never freed or closed. A late waker may still write to the
+//! eventfd; if that were closed, the number might be another file's. When its runtime has ended it
+//! [retires](Driver::retire): it gives up its registrations, has no deadline left (their nodes lie on stacks of
+//! coroutines that have ended), and lies idle until the next runtime takes it. So a process has as many drivers as it
+//! ever had workers at one time.
 //!
 //! * [`readiness`]: descriptors: who waits for which; [`fd_table`]: what is known of each;
 //! * [`timers`]: deadlines, and the wait that every blocker ends in; [`monitor`]: a state with a wait list.
@@ -42,7 +44,8 @@ pub(crate) enum Wait {
 /// The event data of the wake-up descriptor; descriptors' data never has it (`readiness`).
 const WAKE_DATA: u64 = u64::MAX;
 
-/// Events taken from the kernel at once: enough that a busy server's call is shared by many requests, few enough to stay in the first-level cache.
+/// Events taken from the kernel at once: enough that a busy server's call is shared by many requests, few enough to
+/// stay in the first-level cache.
 const EVENTS_MAX: usize = 256;
 
 /// Even a caller without room takes a few, or those who keep its queue full would starve those who wait for events.
@@ -63,7 +66,8 @@ pub(crate) struct Driver {
     epoll: Epoll,
     wake: EventFd,
     timers: Timers,
-    /// Descriptors that have been registered here, counted up only: zero means that an idle look at the kernel is not worth its price.
+    /// Descriptors that have been registered here, counted up only: zero means that an idle look at the kernel is not
+    /// worth its price.
     registered: AtomicUsize,
     /// The buffer of whoever polls; a second poller at the same time finds it taken and leaves.
     events: Lock<Events>,
@@ -121,7 +125,8 @@ impl Driver {
         })
     }
 
-    /// The driver of the processor on which the caller runs. Only within a critical section, or for use that tolerates a change of processor.
+    /// The driver of the processor on which the caller runs. Only within a critical section, or for use that tolerates
+    /// a change of processor.
     #[inline]
     pub(crate) fn of(link: &WorkerLink) -> Option<&'static Driver> {
         // SAFETY: S2: the scheduler stores the address of a driver that lives for ever, or null.
@@ -140,9 +145,9 @@ impl Driver {
         self.registered.load(Ordering::Relaxed) != 0 || self.timers.pending()
     }
 
-    /// Collects what has become ready: of descriptors at most `room` events, so that a caller with a full queue is not swamped: what waits in
-    /// the kernel keeps its turn there. With `Wait::Not` a poll that another thread is at returns at once. For who holds the processor; others
-    /// [`visit`](Self::visit).
+    /// Collects what has become ready: of descriptors at most `room` events, so that a caller with a full queue is not
+    /// swamped: what waits in the kernel keeps its turn there. With `Wait::Not` a poll that another thread is at
+    /// returns at once. For who holds the processor; others [`visit`](Self::visit).
     pub(crate) fn poll(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) {
         self.poll_events(wait, room, out);
         self.poll_timers(out);
@@ -151,7 +156,8 @@ impl Driver {
     /// Like a poll that does not wait, for a worker whose driver this is not.
     pub(crate) fn visit(&self, room: usize, out: &mut Vec<Ready>) {
         if self.poll_events(Wait::Not, room, out) {
-            // The edge is told once, and was meant for another: its owner may be on the way to bed, taken for a searcher already.
+            // The edge is told once, and was meant for another: its owner may be on the way to bed, taken for a
+            // searcher already.
             self.wake();
         }
         self.poll_timers(out);

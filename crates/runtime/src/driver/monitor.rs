@@ -1,23 +1,27 @@
 //! A state with a wait list: what blockers are made of whose every step is short but has more to it than one word.
 //!
 //! # Protocol
-//! The state and the list of those who wait for it to change are under one short lock. A waiter looks; what it wants is not there, so it lists a
-//! node that lies on its own stack, in the same hold of the lock, and parks. Who changes the state says in the same hold how many to wake: those
-//! nodes are unlinked and settled, and unparked once the lock is free. A woken waiter looks again.
+//! The state and the list of those who wait for it to change are under one short lock. A waiter looks; what it wants is
+//! not there, so it lists a node that lies on its own stack, in the same hold of the lock, and parks. Who changes the
+//! state says in the same hold how many to wake: those nodes are unlinked and settled, and unparked once the lock is
+//! free. A woken waiter looks again.
 //!
 //! # The races
 //! * *Change against wait*: both hold the lock, so either the look sees the change or the change sees the node.
-//! * *Wake against deadline or cancellation*: the node's cell decides (`coroutine/park.rs`). A waker copies the unparker and settles last. A waiter
-//!   that was not woken takes its node back under the lock; when it has, nobody refers to the node (S8).
-//! * *A wake of all against those who come back*: wakes go in batches with the lock free in between, and nodes have ascending tickets: whoever
-//!   lists itself after the wake began is not woken by it, or the wake might never end.
+//! * *Wake against deadline or cancellation*: the node's cell decides (`coroutine/park.rs`). A waker copies the
+//!   unparker and settles last. A waiter that was not woken takes its node back under the lock; when it has, nobody
+//!   refers to the node (S8).
+//! * *A wake of all against those who come back*: wakes go in batches with the lock free in between, and nodes have
+//!   ascending tickets: whoever lists itself after the wake began is not woken by it, or the wake might never end.
 //!
 //! # Obligation of the closures
-//! They run under a lock that blocks the thread: they move values and change numbers. No user code (no `Clone`, no `Drop` of a user's value: hand
-//! the old value out instead), no wait, and an allocation only where none can be made before.
+//! They run under a lock that blocks the thread: they move values and change numbers. No user code (no `Clone`, no
+//! `Drop` of a user's value: hand the old value out instead), no wait, and an allocation only where none can be made
+//! before.
 //!
 //! # Rejected
-//! A condition variable beside a lock (two lists, a second hold), and a word in front of the lock: what needs one has it itself (`oneshot`, `watch`).
+//! A condition variable beside a lock (two lists, a second hold), and a word in front of the lock: what needs one has
+//! it itself (`oneshot`, `watch`).
 
 use super::timers;
 use crate::collections::list::{Link, List, Node};
@@ -154,7 +158,8 @@ impl<S> Monitor<S> {
                 match look(&mut inner.state, expired) {
                     Look::Done(result) => return result,
                     Look::Wait(deadline_ns) => {
-                        // SAFETY: S8: below, the frame stays until the cell is settled as woken or the node is withdrawn.
+                        // SAFETY: S8: below, the frame stays until the cell is settled as woken or the node is
+                        // withdrawn.
                         unsafe { inner.enlist(&waiter, &cell) };
                         deadline_ns
                     }
@@ -173,7 +178,8 @@ impl<S> Monitor<S> {
         }
     }
 
-    /// Lists a node of a wait for several things, unless `is_ready`; says whether it did. The wait's cell is settled as woken when the state has changed.
+    /// Lists a node of a wait for several things, unless `is_ready`; says whether it did. The wait's cell is settled as
+    /// woken when the state has changed.
     ///
     /// # Safety
     /// Node and cell stay where they are until [`withdraw`](Self::withdraw) has returned (S8).
@@ -199,7 +205,8 @@ impl<S> Monitor<S> {
 
 impl<S> Inner<S> {
     /// # Safety
-    /// Node, in no list, and cell stay where they are until the cell is settled as woken on account of this list, or `withdraw` has returned (S8).
+    /// Node, in no list, and cell stay where they are until the cell is settled as woken on account of this list, or
+    /// `withdraw` has returned (S8).
     unsafe fn enlist(&mut self, waiter: &Waiter, cell: &WaitCell) {
         waiter.cell.set(cell);
         waiter.ticket.set(self.next_ticket);

@@ -1,11 +1,11 @@
 //! Who waits for which descriptor, and what is known of each.
 //!
 //! # Protocol
-//! A descriptor is registered once in each runtime that waits for it, edge-triggered, for both directions, in the epoll of the processor on
-//! which a coroutine of that runtime first has to wait. A hook *looks* (reads the direction's word), tries the call, and after a would-block
-//! waits for the word to change.
-//! An event changes the word and wakes everybody who waits in that direction. So the word is a version of the kernel's state, not
-//! the state: the call itself is the only test of readiness, and a wake means "try again".
+//! A descriptor is registered once in each runtime that waits for it, edge-triggered, for both directions, in the epoll
+//! of the processor on which a coroutine of that runtime first has to wait. A hook *looks* (reads the direction's
+//! word), tries the call, and after a would-block waits for the word to change. An event changes the word and wakes
+//! everybody who waits in that direction. So the word is a version of the kernel's state, not the state: the call
+//! itself is the only test of readiness, and a wake means "try again".
 //!
 //! | field | bits | meaning | who changes it |
 //! |---|---|---|---|
@@ -18,41 +18,46 @@
 //! The words are written under the lock and read without it.
 //!
 //! # The race: an event between the call and the wait
-//! `look` comes before the call, and `enlist` compares the word with what was seen under the lock that `event` takes. Either the event
-//! came first, then the word differs and the caller tries again; or it comes later and finds the waiter in the list. An event that
-//! the kernel raised but nobody has fetched yet is of the second kind, also on another processor. The first wait registers under
-//! the same lock, and the kernel reports the state at that moment as an event.
+//! `look` comes before the call, and `enlist` compares the word with what was seen under the lock that `event` takes.
+//! Either the event came first, then the word differs and the caller tries again; or it comes later and finds the
+//! waiter in the list. An event that the kernel raised but nobody has fetched yet is of the second kind, also on
+//! another processor. The first wait registers under the same lock, and the kernel reports the state at that moment as
+//! an event.
 //!
 //! # The short-read rule
-//! A TCP read that returns less than was asked for has emptied the socket, so the next read parks without the call that would only say
-//! EAGAIN. The reader stores the word that it saw *before* the call into `drained`, and the next one skips its try while
-//! `drained` equals the word. Proof: what arrives after the call raises an event that is dispatched after the look (it could not be
-//! fetched earlier); that bumps the word, be it before or after the store, and no later store can bring the old word back into effect, since words
-//! do not repeat. No read-modify-write is needed: two readers can only replace one old word by another, which costs a useless try.
-//! `STICKY` words are never stored, because the state behind them raises no second event. It holds only for TCP: a record
-//! of SCTP, a Unix socket's ancillary boundary and a TLS record in the kernel end a read early with more to come.
-//! Rejected: the mirror image for short *writes*. A send that met a bad address is short as well and raises no event; the try that is
-//! saved would be one per filled send buffer.
+//! A TCP read that returns less than was asked for has emptied the socket, so the next read parks without the call that
+//! would only say EAGAIN. The reader stores the word that it saw *before* the call into `drained`, and the next one
+//! skips its try while `drained` equals the word. Proof: what arrives after the call raises an event that is dispatched
+//! after the look (it could not be fetched earlier); that bumps the word, be it before or after the store, and no later
+//! store can bring the old word back into effect, since words do not repeat. No read-modify-write is needed: two
+//! readers can only replace one old word by another, which costs a useless try. `STICKY` words are never stored,
+//! because the state behind them raises no second event. It holds only for TCP: a record of SCTP, a Unix socket's
+//! ancillary boundary and a TLS record in the kernel end a read early with more to come. Rejected: the mirror image for
+//! short *writes*. A send that met a bad address is short as well and raises no event; the try that is saved would be
+//! one per filled send buffer.
 //!
 //! # All waiters of a direction are woken
-//! One edge may stand for many connections or datagrams. Waking one waiter is sound only if he passes the duty on when he leaves
-//! something behind, times out, is cancelled, or dies, and every such path is a lost wake-up in waiting. Several coroutines in
-//! one direction of one descriptor are acceptors as a rule, and few.
+//! One edge may stand for many connections or datagrams. Waking one waiter is sound only if he passes the duty on when
+//! he leaves something behind, times out, is cancelled, or dies, and every such path is a lost wake-up in waiting.
+//! Several coroutines in one direction of one descriptor are acceptors as a rule, and few.
 //!
 //! # Several runtimes
-//! Entries belong to the process, drivers to runtimes. A waiter depends on the drivers of its own runtime alone: another's may be polled late,
-//! since its coroutines compute, or no more, since it has ended. So each runtime has a registration of its own; all of them report the same
-//! state, and an event, whoever fetches it, wakes the waiters of all. They come back as `Ready`s, and whoever fetched them passes on those that
-//! belong to another scheduler (S10). A driver whose runtime has ended [retires](Readiness::retire): it gives up its registrations. If one was
-//! the last of a descriptor, nobody waits for it (a runtime ends with its last coroutine), and the next wait registers anew.
+//! Entries belong to the process, drivers to runtimes. A waiter depends on the drivers of its own runtime alone:
+//! another's may be polled late, since its coroutines compute, or no more, since it has ended. So each runtime has a
+//! registration of its own; all of them report the same state, and an event, whoever fetches it, wakes the waiters of
+//! all. They come back as `Ready`s, and whoever fetched them passes on those that belong to another scheduler (S10). A
+//! driver whose runtime has ended [retires](Readiness::retire): it gives up its registrations. If one was the last of a
+//! descriptor, nobody waits for it (a runtime ends with its last coroutine), and the next wait registers anew.
 //!
-//! Rejected: drivers that belong to the process and are polled by whoever is there: a runtime's end would leave its descriptors to the
-//! others, and a process whose last runtime has ended would have drivers that nobody polls. One registration that moves to whoever waits last:
-//! two runtimes that share a listener would move it at each wait, and the first would depend on the second.
+//! Rejected: drivers that belong to the process and are polled by whoever is there: a runtime's end would leave its
+//! descriptors to the others, and a process whose last runtime has ended would have drivers that nobody polls. One
+//! registration that moves to whoever waits last: two runtimes that share a listener would move it at each wait, and
+//! the first would depend on the second.
 //!
 //! # Close
-//! `reset` gives the entry a new generation, bumps the words and settles waiters, before the number can be reused. A fetched
-//! event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's) and is dropped if it is old.
+//! `reset` gives the entry a new generation, bumps the words and settles waiters, before the number can be reused. A
+//! fetched event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's) and is
+//! dropped if it is old.
 
 mod registrations;
 
@@ -115,7 +120,8 @@ impl Seen {
 #[must_use]
 pub(crate) struct Forgotten([u64; 2]);
 
-/// A place in a direction's wait list, on the waiter's stack. A wait for several descriptors has several of them and one cell.
+/// A place in a direction's wait list, on the waiter's stack. A wait for several descriptors has several of them and
+/// one cell.
 pub(crate) struct Waiter {
     link: Link<Waiter>,
     cell: Cell<*const WaitCell>,
@@ -129,7 +135,8 @@ unsafe impl Node for Waiter {
     }
 }
 
-// SAFETY: S2: link and cell are used under the lock of the list that the waiter is in, or by its owner while it is in none.
+// SAFETY: S2: link and cell are used under the lock of the list that the waiter is in, or by its owner while it is in
+// none.
 unsafe impl Send for Waiter {}
 
 impl Waiter {
@@ -217,10 +224,12 @@ impl<D: Copy> Readiness<D> {
         self.words[direction as usize].store(word, Ordering::Release);
     }
 
-    /// Joins the wait list unless something has happened since the look; registers if this is the first wait of its runtime.
+    /// Joins the wait list unless something has happened since the look; registers if this is the first wait of its
+    /// runtime.
     ///
     /// # Safety
-    /// The waiter and its cell stay where they are until the waiter has been unlisted or the cell is settled as woken or closed (S8).
+    /// The waiter and its cell stay where they are until the waiter has been unlisted or the cell is settled as woken
+    /// or closed (S8).
     pub(super) unsafe fn enlist(
         &self,
         direction: Direction,
@@ -246,7 +255,8 @@ impl<D: Copy> Readiness<D> {
         Enlisted::Yes
     }
 
-    /// Leaves the wait list, if the waiter is still in it. Afterwards nobody touches waiter or cell on account of this list.
+    /// Leaves the wait list, if the waiter is still in it. Afterwards nobody touches waiter or cell on account of this
+    /// list.
     pub(super) fn unlist(&self, direction: Direction, waiter: &Waiter) {
         let mut inner = self.inner.lock();
         // SAFETY: S8: the caller's waiter is alive, and is in this list or in none.
@@ -281,8 +291,9 @@ impl<D: Copy> Readiness<D> {
         settle_all(&mut inner.waiters[direction as usize], Outcome::Woken, wake);
     }
 
-    /// The socket is about to be connected: what was seen of it so far (an unconnected one reports a hang-up) is no end of what is to come. To be
-    /// called before the call: afterwards the peer may already have come and gone, and that end was perhaps the event that was seen.
+    /// The socket is about to be connected: what was seen of it so far (an unconnected one reports a hang-up) is no end
+    /// of what is to come. To be called before the call: afterwards the peer may already have come and gone, and that
+    /// end was perhaps the event that was seen.
     pub(crate) fn forget_ends(&self) -> Forgotten {
         if [Direction::Read, Direction::Write]
             .iter()
@@ -310,8 +321,9 @@ impl<D: Copy> Readiness<D> {
         }
     }
 
-    /// The number is given up: stale events are dropped from here on, waiters learn that it is closed, or (`Woken`) that they have to try again.
-    /// `deregister` runs under the lock, so that a wait that comes too late does not have its registration taken away.
+    /// The number is given up: stale events are dropped from here on, waiters learn that it is closed, or (`Woken`)
+    /// that they have to try again. `deregister` runs under the lock, so that a wait that comes too late does not have
+    /// its registration taken away.
     pub(super) fn reset(&self, outcome: Outcome, deregister: impl FnMut(D)) {
         let mut unparkers = Vec::new();
         {
@@ -329,8 +341,8 @@ impl<D: Copy> Readiness<D> {
         unparkers.into_iter().for_each(Unparker::unpark);
     }
 
-    /// A driver ends and reports nothing more. Nobody is left who depends on it: a waiter keeps its runtime alive. `deregister` runs under the
-    /// lock, as in [`reset`](Self::reset).
+    /// A driver ends and reports nothing more. Nobody is left who depends on it: a waiter keeps its runtime alive.
+    /// `deregister` runs under the lock, as in [`reset`](Self::reset).
     pub(super) fn retire(&self, is_meant: impl Fn(&D) -> bool, deregister: impl FnOnce()) {
         // Without the bit there is no registration, and none of this driver's will come: its runtime has ended.
         if self.look(Direction::Read).0 & REGISTERED == 0 {
@@ -355,7 +367,8 @@ impl<D: Copy> Readiness<D> {
 #[inline]
 fn settle_all(waiters: &mut List<Waiter>, outcome: Outcome, wake: &mut impl FnMut(Unparker)) {
     while let Some(waiter) = waiters.pop_front() {
-        // SAFETY: S8: it was listed until now, and its owner needs the lock, which the caller holds, or a settled cell to go away.
+        // SAFETY: S8: it was listed until now, and its owner needs the lock, which the caller holds, or a settled cell
+        // to go away.
         let cell = unsafe { waiter.as_ref() }.cell.get();
         // SAFETY: S8: the cell lives as long as its waiters.
         let cell = unsafe { &*cell };
@@ -367,7 +380,8 @@ fn settle_all(waiters: &mut List<Waiter>, outcome: Outcome, wake: &mut impl FnMu
 }
 
 impl Readiness {
-    /// Waits until something has happened in a direction since the look. An error says why the descriptor cannot be waited for.
+    /// Waits until something has happened in a direction since the look. An error says why the descriptor cannot be
+    /// waited for.
     pub(crate) fn wait(
         &self,
         fd: RawFd,
@@ -469,7 +483,8 @@ impl Slot {
     }
 }
 
-/// Waits until something has happened in any of the slots since it looked. A file that cannot be polled never changes, and nothing waits for it.
+/// Waits until something has happened in any of the slots since it looked. A file that cannot be polled never changes,
+/// and nothing waits for it.
 pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     wait_any_with(slots, deadline_ns, Here, timers::wait_or_fail)
 }

@@ -1,21 +1,24 @@
 //! Deadlines, and the wait that every blocker ends in.
 //!
-//! A blocked coroutine's deadline is a node on its own stack, linked into the wheel of the processor on which it blocked. Expired nodes
-//! settle their wait's cell as timed out and come back as ready coroutines, with the events of the same poll: there is no timer thread, and no user
-//! code runs here.
+//! A blocked coroutine's deadline is a node on its own stack, linked into the wheel of the processor on which it
+//! blocked. Expired nodes settle their wait's cell as timed out and come back as ready coroutines, with the events of
+//! the same poll: there is no timer thread, and no user code runs here.
 //!
 //! # The race
-//! A timer fires while something else settles the wait, or while the coroutine, woken for another reason, takes its node away. Both sides
-//! hold the wheel's lock when they touch the node: `expire` unlinks it, copies the unparker and settles the cell under the lock. The coroutine
-//! disarms under the lock as well, unless the cell says `TimedOut`: then the node is unlinked, and settling was the last touch.
+//! A timer fires while something else settles the wait, or while the coroutine, woken for another reason, takes its
+//! node away. Both sides hold the wheel's lock when they touch the node: `expire` unlinks it, copies the unparker and
+//! settles the cell under the lock. The coroutine disarms under the lock as well, unless the cell says `TimedOut`: then
+//! the node is unlinked, and settling was the last touch.
 //!
 //! # Interruption
-//! What else ends a wait, the caller's cancellation and a deadline that it inherited, is in its regime (`coroutine/cancel.rs`). Neither settles the wait: it wakes the
-//! waiter, who finds out whether it may be interrupted where it stands, and only then settles its own cell as `Cancelled`. So a wait that must not be interrupted, since
-//! C is below it on the stack, is still the one that its wakers know, and goes on.
+//! What else ends a wait, the caller's cancellation and a deadline that it inherited, is in its regime
+//! (`coroutine/cancel.rs`). Neither settles the wait: it wakes the waiter, who finds out whether it may be interrupted
+//! where it stands, and only then settles its own cell as `Cancelled`. So a wait that must not be interrupted, since C
+//! is below it on the stack, is still the one that its wakers know, and goes on.
 //!
-//! A wait has one timer at a time, for the earlier deadline. If that is its own, the timer settles the wait's cell; if it is inherited, a cell beside it, the *alarm*. After
-//! an alarm that does not interrupt, the wait arms its own deadline and goes on.
+//! A wait has one timer at a time, for the earlier deadline. If that is its own, the timer settles the wait's cell; if
+//! it is inherited, a cell beside it, the *alarm*. After an alarm that does not interrupt, the wait arms its own
+//! deadline and goes on.
 
 use super::Driver;
 use crate::collections::wheel::{Entry, Wheel};
@@ -33,7 +36,8 @@ const NONE: u64 = u64::MAX;
 /// The deadlines of one processor.
 pub(super) struct Timers {
     wheel: Lock<Wheel>,
-    /// When `expire` is worth calling; a copy of what the wheel says, so that nobody needs the lock to see that nothing is due.
+    /// When `expire` is worth calling; a copy of what the wheel says, so that nobody needs the lock to see that nothing
+    /// is due.
     next_wake_ns: AtomicU64,
 }
 
@@ -67,7 +71,8 @@ impl Timers {
     }
 
     pub(super) fn next_wake_ns(&self) -> Option<u64> {
-        // Relaxed: a sleeper reads what its own processor's coroutines have written on this very thread; foreign changes are removals.
+        // Relaxed: a sleeper reads what its own processor's coroutines have written on this very thread; foreign
+        // changes are removals.
         Some(self.next_wake_ns.load(Ordering::Relaxed)).filter(|next| *next != NONE)
     }
 
@@ -108,7 +113,8 @@ impl Timers {
         let mut wheel = self.wheel.lock();
         while let Some(entry) = wheel.expire(now_ns) {
             let node = entry.cast::<Node>();
-            // SAFETY: S8: unlinked under the lock just now; the waiter's frame stays until the cell is settled or the lock is free.
+            // SAFETY: S8: unlinked under the lock just now; the waiter's frame stays until the cell is settled or the
+            // lock is free.
             let cell = unsafe { node.as_ref() }.cell;
             // SAFETY: S8: as above.
             let cell = unsafe { cell.as_ref() };
@@ -125,8 +131,9 @@ impl Timers {
     }
 }
 
-/// Waits until the cell is settled: by a waker, by the deadline (of the monotonic clock), or, if `cancellable`, by the caller's own interruption; who is then
-/// told `Cancelled` unwinds, and can. Every blocker's sleep ends here. The caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
+/// Waits until the cell is settled: by a waker, by the deadline (of the monotonic clock), or, if `cancellable`, by the
+/// caller's own interruption; who is then told `Cancelled` unwinds, and can. Every blocker's sleep ends here. The
+/// caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
 pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
     wait_by(cell, reason, deadline_ns, cancellable, Interrupted::Unwinds)
 }
@@ -136,7 +143,8 @@ pub(crate) fn wait_or_fail(cell: &WaitCell, reason: WaitReason, deadline_ns: Opt
     wait_by(cell, reason, deadline_ns, true, Interrupted::Fails)
 }
 
-/// As [`wait`], for one who was interrupted and waits on, to the end of what it waits for. A shutdown does not wait for it.
+/// As [`wait`], for one who was interrupted and waits on, to the end of what it waits for. A shutdown does not wait for
+/// it.
 pub(crate) fn wait_to_stay(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
     match deadline_ns {
         None => wait_by(cell, reason, None, false, Interrupted::Stays),
@@ -269,8 +277,8 @@ fn wait_on_thread(cell: &WaitCell, reason: WaitReason, mut limits: Limits) -> Ou
     }
 }
 
-/// As [`wait`], for a condition that its waker announces by a plain unpark: until `ready` says so, or one of the other endings.
-/// For coroutines only.
+/// As [`wait`], for a condition that its waker announces by a plain unpark: until `ready` says so, or one of the other
+/// endings. For coroutines only.
 pub(crate) fn wait_until(
     core: &'static Core,
     mut ready: impl FnMut() -> bool,

@@ -1,23 +1,27 @@
 //! `accept` and `connect`: the calls that block and know no MSG_DONTWAIT.
 //!
 //! # accept
-//! Whether a listener has a connection is asked with `poll(0)`; then `accept4` takes it. Between the two another acceptor could take it and
-//! leave us blocked in the kernel, so both happen under the entry's `accepting` lock. What the lock cannot see is an acceptor in another process
-//! on the same listener. Setting O_NONBLOCK on the listener would prevent that, and would break that other process, which blocks on purpose. So
-//! where there may be one (the listener was duplicated and there are child processes, or it was passed on) a thread of the offload pool takes the
-//! connection. A listener that this process has inherited looks as if it were its own alone: then the worker may block until the next connection.
+//! Whether a listener has a connection is asked with `poll(0)`; then `accept4` takes it. Between the two another
+//! acceptor could take it and leave us blocked in the kernel, so both happen under the entry's `accepting` lock. What
+//! the lock cannot see is an acceptor in another process on the same listener. Setting O_NONBLOCK on the listener would
+//! prevent that, and would break that other process, which blocks on purpose. So where there may be one (the listener
+//! was duplicated and there are child processes, or it was passed on) a thread of the offload pool takes the
+//! connection. A listener that this process has inherited looks as if it were its own alone: then the worker may block
+//! until the next connection.
 //!
 //! # connect
-//! A blocking socket gets O_NONBLOCK for the length of the `connect` call itself and loses it before the wait: two cheap calls per
-//! connection, and what std's `connect_timeout` does for the whole of its wait. A datagram socket is left alone: its connect does not wait, and others
-//! may be receiving on it. The alternative, a blocking connect on an offload thread, costs
-//! a thread per connection attempt. Then the coroutine waits for the socket to be writable, SO_SNDTIMEO giving EINPROGRESS as in the kernel.
-//! When it is, `connect` is called again. It reports how the attempt ended, without waiting. SO_ERROR would report that too, but would not update the
-//! socket's state. Events from before the connect (an unconnected socket reports a hang-up) may wake it early, so each wake is checked
-//! with `poll(0)`. And they must not be mistaken for the end of the new connection, nor its end for one of them: they are forgotten before
+//! A blocking socket gets O_NONBLOCK for the length of the `connect` call itself and loses it before the wait: two
+//! cheap calls per connection, and what std's `connect_timeout` does for the whole of its wait. A datagram socket is
+//! left alone: its connect does not wait, and others may be receiving on it. The alternative, a blocking connect on an
+//! offload thread, costs a thread per connection attempt. Then the coroutine waits for the socket to be writable,
+//! SO_SNDTIMEO giving EINPROGRESS as in the kernel. When it is, `connect` is called again. It reports how the attempt
+//! ended, without waiting. SO_ERROR would report that too, but would not update the socket's state. Events from before
+//! the connect (an unconnected socket reports a hang-up) may wake it early, so each wake is checked with `poll(0)`. And
+//! they must not be mistaken for the end of the new connection, nor its end for one of them: they are forgotten before
 //! the call, since behind it a fast peer may have answered and gone before its first event is seen.
 //!
-//! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause that doubles.
+//! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause
+//! that doubles.
 
 use super::errno::{answer, caller};
 use super::interruption::refused;
@@ -34,7 +38,8 @@ use libc::{c_int, sockaddr, socklen_t};
 use silken_interpose::next;
 use std::ptr;
 
-/// Between tries on a full Unix backlog: short enough not to be felt, at its longest rare enough not to be a load. Both are guesses.
+/// Between tries on a full Unix backlog: short enough not to be felt, at its longest rare enough not to be a load. Both
+/// are guesses.
 const PAUSE_FIRST_NS: u64 = 50_000;
 const PAUSE_LONGEST_NS: u64 = 5_000_000;
 
@@ -172,7 +177,8 @@ fn connect_and_wait(
                     return match connect() {
                         // Another call has heard of the success.
                         Err(Errno(libc::EISCONN)) => Ok(0),
-                        // It was connected (a refusal has another number), and the peer has gone since: the next call hears of that.
+                        // It was connected (a refusal has another number), and the peer has gone since: the next call
+                        // hears of that.
                         Err(Errno(libc::ECONNRESET)) => {
                             entry.owe(Errno(libc::ECONNRESET));
                             Ok(0)

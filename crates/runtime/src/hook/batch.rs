@@ -1,10 +1,12 @@
 //! Batches of messages, `recvmmsg` and `sendmmsg`, and the vectored calls with flags, `preadv2` and `pwritev2`.
 //!
-//! A batch is asked for with MSG_DONTWAIT; for what is missing the coroutine waits as for one message (`io`). The kernel looks at the timeout of
-//! `recvmmsg` only when a message has come, so the wait for the next one may take longer, here as there. What went wrong with a receive after some
-//! messages is told by the next call; of a send it is not told, as in the kernel.
+//! A batch is asked for with MSG_DONTWAIT; for what is missing the coroutine waits as for one message (`io`). The
+//! kernel looks at the timeout of `recvmmsg` only when a message has come, so the wait for the next one may take
+//! longer, here as there. What went wrong with a receive after some messages is told by the next call; of a send it is
+//! not told, as in the kernel.
 //!
-//! `preadv2` at the file's own position (-1) is `readv`; with flags a thread of the offload pool makes it. With an offset it reads what has positions and never waits for others.
+//! `preadv2` at the file's own position (-1) is `readv`; with flags a thread of the offload pool makes it. With an
+//! offset it reads what has positions and never waits for others.
 
 use super::errno::{answer, caller};
 use super::files::elsewhere;

@@ -1,14 +1,14 @@
 //! The calls that move data from one descriptor to another inside the kernel: `splice`, `tee`, `vmsplice`, `sendfile`.
 //!
 //! # Protocol
-//! The pipe's side of a call does not wait with SPLICE_F_NONBLOCK, whatever the mode of the file. A socket's side waits unless the socket has
-//! O_NONBLOCK, which belongs to all who share it. So both sides are asked with `poll(0)`, the coroutine waits for the one that is not ready, and the
-//! call is made when both are.
+//! The pipe's side of a call does not wait with SPLICE_F_NONBLOCK, whatever the mode of the file. A socket's side waits
+//! unless the socket has O_NONBLOCK, which belongs to all who share it. So both sides are asked with `poll(0)`, the
+//! coroutine waits for the one that is not ready, and the call is made when both are.
 //!
-//! A socket that takes data is ready when it has *some* room, and would then wait for more. So it is given no more than it surely
-//! has room for (`socket::room_to_send`). Where that is nearly nothing, `sendfile` sends a small part with MSG_DONTWAIT out of a buffer, as a program
-//! without `sendfile` would. `splice` must not: what was read from the pipe and does not go out could not be put back. It waits on a thread of the
-//! offload pool, as does what cannot be polled.
+//! A socket that takes data is ready when it has *some* room, and would then wait for more. So it is given no more than
+//! it surely has room for (`socket::room_to_send`). Where that is nearly nothing, `sendfile` sends a small part with
+//! MSG_DONTWAIT out of a buffer, as a program without `sendfile` would. `splice` must not: what was read from the pipe
+//! and does not go out could not be put back. It waits on a thread of the offload pool, as does what cannot be polled.
 //!
 //! | call | returns |
 //! |---|---|
@@ -18,12 +18,13 @@
 //! | `sendfile` to a file, `copy_file_range` | they wait for disks only, and pass |
 //!
 //! # Races that are accepted
-//! Between `poll(0)` and the call another reader may take what was in a socket, and another sender the room; then the worker blocks until
-//! the peer goes on.
+//! Between `poll(0)` and the call another reader may take what was in a socket, and another sender the room; then the
+//! worker blocks until the peer goes on.
 //!
 //! # Rejected
-//! *O_NONBLOCK for the length of the call*, as `connect` does it: a socket that is connected has readers, here and in other processes, who would be
-//! told EAGAIN. *The offload pool for everything*: a thread for each slow client of a file server.
+//! *O_NONBLOCK for the length of the call*, as `connect` does it: a socket that is connected has readers, here and in
+//! other processes, who would be told EAGAIN. *The offload pool for everything*: a thread for each slow client of a
+//! file server.
 
 use super::errno::{answer, caller};
 use super::io::hooks;
@@ -76,8 +77,8 @@ impl Side {
     }
 }
 
-/// Moves something from one descriptor to another: `call` makes the attempt with the pipe's side not waiting, or (`None`) waits in the kernel, on a thread.
-/// `pipes_wait`: whether the caller lets pipes wait.
+/// Moves something from one descriptor to another: `call` makes the attempt with the pipe's side not waiting, or
+/// (`None`) waits in the kernel, on a thread. `pipes_wait`: whether the caller lets pipes wait.
 fn transfer(
     from: c_int,
     to: c_int,
@@ -176,7 +177,8 @@ unsafe fn splice_on_coroutine(
 /// The flags that the kernel knows.
 const SPLICE_FLAGS: c_uint = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MORE | libc::SPLICE_F_GIFT;
 
-/// Whether the kernel would move data from the one to the other, as far as that is worth knowing before a wait: what it refuses never becomes ready.
+/// Whether the kernel would move data from the one to the other, as far as that is worth knowing before a wait: what it
+/// refuses never becomes ready.
 fn may_splice(from: End, to: End) -> bool {
     let modes = [from, to].map(|end| socket::fcntl_getfl(end.fd).unwrap_or(0));
     let readable = modes[0] & libc::O_ACCMODE != libc::O_WRONLY;

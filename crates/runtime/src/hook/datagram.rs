@@ -1,17 +1,20 @@
 //! Sends to an address of a socket of messages, and the full queue of a Unix socket.
 //!
-//! A Unix datagram that finds the receiver's queue full would block, and the sender's own socket says nothing of when it would not: it is writable
-//! all the time, and each refused try raises that event again. What knows is a socket that is *connected* to the receiver: it is
-//! writable when the queue has room. So the coroutine makes one, connects it to the address, waits until that is writable, and tries again.
-//! All who wait for a queue are woken when it has room; those who come too late wait on.
+//! A Unix datagram that finds the receiver's queue full would block, and the sender's own socket says nothing of when
+//! it would not: it is writable all the time, and each refused try raises that event again. What knows is a socket that
+//! is *connected* to the receiver: it is writable when the queue has room. So the coroutine makes one, connects it to
+//! the address, waits until that is writable, and tries again. All who wait for a queue are woken when it has room;
+//! those who come too late wait on.
 //!
-//! A thread has found the receiver when it begins to wait, and its path may go meanwhile. A sender without a name therefore sends through the
-//! socket that it has made, which is connected for good and has no name either; one with a name has to find the receiver again.
+//! A thread has found the receiver when it begins to wait, and its path may go meanwhile. A sender without a name
+//! therefore sends through the socket that it has made, which is connected for good and has no name either; one with a
+//! name has to find the receiver again.
 //!
-//! A receiver that is connected to somebody else cannot be connected to, and for a new descriptor there may be no room. Then the coroutine tries
-//! again after a pause that doubles, as `accept_connect` does it for a full backlog.
+//! A receiver that is connected to somebody else cannot be connected to, and for a new descriptor there may be no room.
+//! Then the coroutine tries again after a pause that doubles, as `accept_connect` does it for a full backlog.
 //!
-//! A queue is full also where the sender's own buffer is: then its socket is not writable, and an event will come, as of other sockets.
+//! A queue is full also where the sender's own buffer is: then its socket is not writable, and an event will come, as
+//! of other sockets.
 
 use super::accept_connect::FullBacklog;
 use super::interruption::refused;
@@ -45,7 +48,8 @@ impl Receiver {
     }
 }
 
-/// Sends a message to an address, whole or not at all. `call` sends it through its own socket, or through one that is connected to the receiver.
+/// Sends a message to an address, whole or not at all. `call` sends it through its own socket, or through one that is
+/// connected to the receiver.
 ///
 /// # Safety
 /// S5: the address is the caller's, as the one that `call` sends to.

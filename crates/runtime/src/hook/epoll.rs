@@ -1,13 +1,16 @@
 //! `epoll_wait` and its forms, for programs that bring an event loop of their own.
 //!
 //! # Protocol
-//! An epoll descriptor is pollable itself: readable while it has an event to give. So: look at its word, ask with a timeout of zero, and if there is nothing
-//! wait for the word to change, then from the beginning. The answer is always one that the kernel gave to the call itself, hence level- and
-//! edge-triggered, one-shot and exclusive entries are what they are. The race is `readiness`': an event after the look changes the word.
+//! An epoll descriptor is pollable itself: readable while it has an event to give. So: look at its word, ask with a
+//! timeout of zero, and if there is nothing wait for the word to change, then from the beginning. The answer is always
+//! one that the kernel gave to the call itself, hence level- and edge-triggered, one-shot and exclusive entries are
+//! what they are. The race is `readiness`': an event after the look changes the word.
 //!
-//! All who wait on one epoll are woken by an event, and those who find nothing wait on. That is more waking than the kernel does, never less.
+//! All who wait on one epoll are woken by an event, and those who find nothing wait on. That is more waking than the
+//! kernel does, never less.
 //!
-//! With a signal mask the call waits on a thread of the offload pool, whose mask it becomes (`poll`). So does an epoll nested too deep to be put into ours.
+//! With a signal mask the call waits on a thread of the offload pool, whose mask it becomes (`poll`). So does an epoll
+//! nested too deep to be put into ours.
 
 use super::errno::{answer, caller};
 use super::interruption;

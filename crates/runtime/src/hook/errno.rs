@@ -1,7 +1,8 @@
 //! Who answers a hooked call, and how its result reaches C.
 //!
-//! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read it: in the
-//! identity that the coroutine has now. It is untouched on success, as C promises nothing and careful callers expect.
+//! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read
+//! it: in the identity that the coroutine has now. It is untouched on success, as C promises nothing and careful
+//! callers expect.
 
 use crate::coroutine::{Core, Critical, current_core};
 use crate::driver::fd_table;
@@ -15,7 +16,8 @@ pub(super) fn caller() -> Option<&'static Core> {
     current_core().filter(|_| !Critical::is_entered())
 }
 
-/// Whether the runtime itself calls, or a signal handler that has interrupted it: perhaps with a lock that bookkeeping would take.
+/// Whether the runtime itself calls, or a signal handler that has interrupted it: perhaps with a lock that bookkeeping
+/// would take.
 #[inline(always)]
 pub(super) fn is_runtime() -> bool {
     Critical::is_entered()

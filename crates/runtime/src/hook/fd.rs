@@ -1,17 +1,20 @@
-//! The calls that make, change and close descriptors: the kernel's answer first, then the table follows, on OS threads as well.
+//! The calls that make, change and close descriptors: the kernel's answer first, then the table follows, on OS threads
+//! as well.
 //!
-//! These calls do not wait, so coroutine and thread take the same way, through the next definition. Two exceptions: `fcntl` with a lock (`file_lock`), and
-//! the close of a socket with SO_LINGER, which a thread of the offload pool makes.
+//! These calls do not wait, so coroutine and thread take the same way, through the next definition. Two exceptions:
+//! `fcntl` with a lock (`file_lock`), and the close of a socket with SO_LINGER, which a thread of the offload pool
+//! makes.
 //!
-//! For `close`, `dup2` and `dup3` the table forgets the number *before* the kernel frees it, because another thread may get it at once. In a critical
-//! section the runtime itself calls, or a signal handler that interrupted it: then the table is only told to forget later (`fd_table`).
+//! For `close`, `dup2` and `dup3` the table forgets the number *before* the kernel frees it, because another thread may
+//! get it at once. In a critical section the runtime itself calls, or a signal handler that interrupted it: then the
+//! table is only told to forget later (`fd_table`).
 //!
-//! A creator forgets what is left in the table of a number that was closed out of sight (by an inline system call). On a coroutine it
-//! also notes kind and mode of what it made, which saves the first wait from asking. The creators of which nothing is known but the number, and the
-//! calls that close one inside libc, are in `makers`.
+//! A creator forgets what is left in the table of a number that was closed out of sight (by an inline system call). On
+//! a coroutine it also notes kind and mode of what it made, which saves the first wait from asking. The creators of
+//! which nothing is known but the number, and the calls that close one inside libc, are in `makers`.
 //!
-//! In a child of the runtime's process these calls pass, as far as they would change what the parent shares: `fd_table` says why and how
-//! it is known. So `close` is async-signal-safe there.
+//! In a child of the runtime's process these calls pass, as far as they would change what the parent shares: `fd_table`
+//! says why and how it is known. So `close` is async-signal-safe there.
 //!
 //! Not followed: flags that another process changes on a description which it shares with us, and inline system calls.
 
@@ -64,7 +67,8 @@ pub(crate) unsafe extern "C" fn close(fd: c_int) -> c_int {
     unsafe { next::close(fd) }
 }
 
-/// Whether the end of the description may keep the worker: what was sent has to arrive, or the kernel takes its time. Asked of few: see `fd_table`.
+/// Whether the end of the description may keep the worker: what was sent has to arrive, or the kernel takes its time.
+/// Asked of few: see `fd_table`.
 #[inline]
 pub(super) fn closes_slowly(fd: c_int) -> bool {
     let Some(entry) = fd_table::existing(fd) else {

@@ -1,10 +1,12 @@
 //! Opening a FIFO, which waits until the other end is opened too.
 //!
-//! Nothing tells who may be woken but the open itself: a FIFO that was opened without a wait does not show whether a writer has come. So the
-//! open is made on a thread of the offload pool. That it is a FIFO is asked before each open in blocking mode, which costs a look-up of the path
-//! (`newfstatat`) that the open then finds in the kernel's cache. If another file takes the name in between, it is opened, and the worker waits.
+//! Nothing tells who may be woken but the open itself: a FIFO that was opened without a wait does not show whether a
+//! writer has come. So the open is made on a thread of the offload pool. That it is a FIFO is asked before each open in
+//! blocking mode, which costs a look-up of the path (`newfstatat`) that the open then finds in the kernel's cache. If
+//! another file takes the name in between, it is opened, and the worker waits.
 //!
-//! Not asked: with O_RDWR, which does not wait on Linux; with O_NONBLOCK, O_PATH and O_DIRECTORY. Devices that wait for a carrier block the worker.
+//! Not asked: with O_RDWR, which does not wait on Linux; with O_NONBLOCK, O_PATH and O_DIRECTORY. Devices that wait for
+//! a carrier block the worker.
 //!
 //! The calls that come here are cancellation points of threads, so nothing here may panic on an OS thread (`makers`).
 

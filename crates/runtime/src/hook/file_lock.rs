@@ -1,12 +1,14 @@
 //! Locks on files: `flock`, and `fcntl` with `F_SETLKW` and `F_OFD_SETLKW`.
 //!
-//! The kernel wakes only threads that are blocked on such a lock. So: try without waiting, and if another holds it wait on a thread of the offload
-//! pool. These locks belong to an open file description or to the process, never to a thread, so it does not matter which one asks, and
-//! the kernel's deadlock check of record locks still knows whom it deals with. Releasing a lock needs no thread of the pool.
+//! The kernel wakes only threads that are blocked on such a lock. So: try without waiting, and if another holds it wait
+//! on a thread of the offload pool. These locks belong to an open file description or to the process, never to a
+//! thread, so it does not matter which one asks, and the kernel's deadlock check of record locks still knows whom it
+//! deals with. Releasing a lock needs no thread of the pool.
 //!
-//! Those who want the same (mode and range) of the same file wait for each other before they wait for the lock (`offload::turns`): one thread
-//! for all of them. None of them could have the lock before the first of them, and a shared lock that the first gets the others get at once. (A `flock` gives up
-//! what it holds before it waits, and record locks belong to the process. A lock of a description may be waited for by one who holds another on the same
+//! Those who want the same (mode and range) of the same file wait for each other before they wait for the lock
+//! (`offload::turns`): one thread for all of them. None of them could have the lock before the first of them, and a
+//! shared lock that the first gets the others get at once. (A `flock` gives up what it holds before it waits, and
+//! record locks belong to the process. A lock of a description may be waited for by one who holds another on the same
 //! file, so there only those with one descriptor wait for each other.)
 //!
 //! The wait cannot be cancelled. `lockf` calls its fcntl inside the C library, and blocks the worker.
@@ -47,7 +49,8 @@ pub(super) unsafe fn lock_record(fd: c_int, command: c_int, at_once: c_int, lock
     let file = (c_int::from(wanted.l_whence) == libc::SEEK_SET).then(|| file::id(fd).ok());
     let turn = file.flatten().map(|[device, number]| {
         let range = [wanted.l_start as u64, wanted.l_len as u64];
-        // A lock of a description may be held by another of this process, which would have to wait behind whoever waits for it.
+        // A lock of a description may be held by another of this process, which would have to wait behind whoever waits
+        // for it.
         let owner = if command == libc::F_OFD_SETLKW { fd as u64 } else { 0 };
         turns::take([
             command as u64 | owner << 32,

@@ -1,8 +1,9 @@
 //! One try on a pollable file that is no socket: pipes, terminals, eventfds and the like.
 //!
-//! RWF_NOWAIT where the file knows it. Else `poll(0)` and the plain call, which is sound where poll tells what the call would do. It does not for a
-//! write to a terminal (there is some room, nobody knows how much), for an eventfd that is to be raised by more than one, and for a read of a terminal
-//! that counts bytes or measures time (VMIN, VTIME). These calls are made on a thread of the offload pool.
+//! RWF_NOWAIT where the file knows it. Else `poll(0)` and the plain call, which is sound where poll tells what the call
+//! would do. It does not for a write to a terminal (there is some room, nobody knows how much), for an eventfd that is
+//! to be raised by more than one, and for a read of a terminal that counts bytes or measures time (VMIN, VTIME). These
+//! calls are made on a thread of the offload pool.
 
 use super::lent::faults;
 use crate::driver::fd_table::Entry;
@@ -71,7 +72,8 @@ unsafe fn adds_more_than_one(fd: c_int, parts: *const iovec, count: c_int) -> bo
         && unsafe { part.iov_base.cast::<u64>().read_unaligned() } != 1
 }
 
-/// A write to a file that has some room, nobody knows how much. A terminal then waits until all fits, on a thread of the offload pool.
+/// A write to a file that has some room, nobody knows how much. A terminal then waits until all fits, on a thread of
+/// the offload pool.
 ///
 /// # Safety
 /// S5, S7: the contract of writev.

@@ -10,32 +10,36 @@
 //! | `WAKE_OP` | passes, then coroutines on both words | passes |
 //! | priority inheritance, futex2 numbers | passes | passes |
 //!
-//! The *table* (`futex/table.rs`, with the protocol and the proofs) holds coroutines; the kernel holds threads; one word may have both. A wake looks at both,
-//! coroutines first: to wake one is cheaper, and when they use the count up the system call is saved. The sum is exact: std's `RwLock` decides
-//! by it whether a writer was woken.
+//! The *table* (`futex/table.rs`, with the protocol and the proofs) holds coroutines; the kernel holds threads; one
+//! word may have both. A wake looks at both, coroutines first: to wake one is cheaper, and when they use the count up
+//! the system call is saved. The sum is exact: std's `RwLock` decides by it whether a writer was woken.
 //!
-//! A *requeue* moves waiters so that they do not wake in vain. futex(2) allows wakes for no reason, so waking is right, if less thrifty; who requeues
-//! are C libraries' condition variables, and they do it by inline instructions that nobody can hook. The comparison of `CMP_REQUEUE` is made
-//! before coroutines are woken, and once more by the kernel; if the word changes in between, the caller gets `EAGAIN` and some woke for nothing.
-//! For `WAKE_OP` the kernel decides, after its own change of the second word, and does not say how: coroutines on both words wake.
+//! A *requeue* moves waiters so that they do not wake in vain. futex(2) allows wakes for no reason, so waking is right,
+//! if less thrifty; who requeues are C libraries' condition variables, and they do it by inline instructions that
+//! nobody can hook. The comparison of `CMP_REQUEUE` is made before coroutines are woken, and once more by the kernel;
+//! if the word changes in between, the caller gets `EAGAIN` and some woke for nothing. For `WAKE_OP` the kernel
+//! decides, after its own change of the second word, and does not say how: coroutines on both words wake.
 //!
-//! A *shared* word may be woken by a process that knows nothing of us, so its waiters must be in the kernel. Mixed use of one word with and without
-//! the private flag is not supported by the kernel either. Shared waits take a thread of the offload pool each.
+//! A *shared* word may be woken by a process that knows nothing of us, so its waiters must be in the kernel. Mixed use
+//! of one word with and without the private flag is not supported by the kernel either. Shared waits take a thread of
+//! the offload pool each.
 //!
 //! # Clocks
-//! Deadlines become ones of the monotonic clock when the wait begins. For an absolute realtime deadline that is a guess about the future: if the clock
-//! was stepped back meanwhile the wait ends as if woken for no reason, and the caller, who must loop, asks again; a step forward is
-//! noticed only at the guessed time.
+//! Deadlines become ones of the monotonic clock when the wait begins. For an absolute realtime deadline that is a guess
+//! about the future: if the clock was stepped back meanwhile the wait ends as if woken for no reason, and the caller,
+//! who must loop, asks again; a step forward is noticed only at the guessed time.
 //!
 //! # Limits
-//! `EFAULT`: the word and the timeout are read by loads that may fault and then fail (`silken_context::trap`), also under the bucket's lock. That
-//! needs the runtime's handler of SIGSEGV and SIGBUS: a program that lays its own over it and does not hand faults on gets the fault. A signal handler that wakes a word must not
-//! have interrupted a wake or a wait of a word in the same bucket: as with every lock that is not made for handlers.
+//! `EFAULT`: the word and the timeout are read by loads that may fault and then fail (`silken_context::trap`), also
+//! under the bucket's lock. That needs the runtime's handler of SIGSEGV and SIGBUS: a program that lays its own over it
+//! and does not hand faults on gets the fault. A signal handler that wakes a word must not have interrupted a wake or a
+//! wait of a word in the same bucket: as with every lock that is not made for handlers.
 
 //! # Cancellation
-//! Behind a wait there may stand a lock, and std has no way to say that it did not get it. But everybody who waits for a word must bear to be woken for no reason. So
-//! the first wait that a cancellation or a passed deadline meets ends so, once: a loop around `Condvar::wait` comes to look at whatever it looks at,
-//! and `park_timeout` returns. Further waits, and the waits of locks and channels, which look at their own state only, go on to their end.
+//! Behind a wait there may stand a lock, and std has no way to say that it did not get it. But everybody who waits for
+//! a word must bear to be woken for no reason. So the first wait that a cancellation or a passed deadline meets ends
+//! so, once: a loop around `Condvar::wait` comes to look at whatever it looks at, and `park_timeout` returns. Further
+//! waits, and the waits of locks and channels, which look at their own state only, go on to their end.
 
 mod table;
 
@@ -87,7 +91,8 @@ pub(super) unsafe extern "C" fn syscall(
     unsafe { raw_calls::answer(number, [a, b, c, d, e, f]) }
 }
 
-/// The six arguments of futex(2). An `int` may have rubbish in its upper half, hence the narrowing of all but addresses.
+/// The six arguments of futex(2). An `int` may have rubbish in its upper half, hence the narrowing of all but
+/// addresses.
 #[derive(Clone, Copy)]
 struct Call([c_long; 6]);
 
@@ -122,7 +127,8 @@ impl Call {
     /// That of futex(2).
     unsafe fn answer(self) -> c_long {
         let (operation, flags) = self.operation();
-        // In the child of a fork nobody waits in the table, and the lock of a bucket may have been held by a thread of the parent.
+        // In the child of a fork nobody waits in the table, and the lock of a bucket may have been held by a thread of
+        // the parent.
         let private = flags == libc::FUTEX_PRIVATE_FLAG && !process::is_forked();
         match operation {
             libc::FUTEX_WAKE if private => self.wake(ANY),
@@ -329,7 +335,8 @@ impl Wait {
     }
 
     fn park(&self) -> Result<(), Errno> {
-        // Outside the lock as well: a mismatch is what a lost race of user space looks like, and the page is there afterwards.
+        // Outside the lock as well: a mismatch is what a lost race of user space looks like, and the page is there
+        // afterwards.
         self.compare()?;
         if self
             .deadline_ns

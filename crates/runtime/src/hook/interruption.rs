@@ -1,8 +1,9 @@
 //! What a cancellation, or a `timeout` that is up, does to a hooked call that waits.
 //!
 //! # The rule
-//! A call *fails*, with ECANCELED or ETIMEDOUT, where its caller can be expected to look at errors: on connections, files and children. It *stays*,
-//! that is, it waits to its end, where std or crates take an error for impossible and panic:
+//! A call *fails*, with ECANCELED or ETIMEDOUT, where its caller can be expected to look at errors: on connections,
+//! files and children. It *stays*, that is, it waits to its end, where std or crates take an error for impossible and
+//! panic:
 //!
 //! | call | it | for |
 //! |---|---|---|
@@ -16,15 +17,17 @@
 //! | a futex | returns as if woken once, then stays | behind it is a lock, or a loop that looks again |
 //! | any other | fails | |
 //!
-//! A program may say otherwise of a descriptor ([`OnCancel`](crate::OnCancel)). It is asked when a wait has been interrupted, so
-//! a wait that is not pays nothing. What stays has another wait begun that is not interrupted, and is marked (`coroutine/park.rs`): a
-//! shutdown does not wait for those who will not end.
+//! A program may say otherwise of a descriptor ([`OnCancel`](crate::OnCancel)). It is asked when a wait has been
+//! interrupted, so a wait that is not pays nothing. What stays has another wait begun that is not interrupted, and is
+//! marked (`coroutine/park.rs`): a shutdown does not wait for those who will not end.
 //!
 //! # Refusals in a row
-//! A loop that takes no notice of errors (`for stream in listener.incoming().flatten()`) no longer waits, and never ends. So a refused call first lets
-//! others run. After [`FREE_REFUSALS`] of them, within one cancellation or one `timeout`, each further one first sleeps, twice as long as the one before, up to
-//! [`PAUSE_LONGEST_NS`]; that sleep stays too. A sleep that is refused so often lasts as long, but no longer than was asked for. A loop that does end, since it has many connections to say goodbye to, does not come so far.
-//! Rejected: to park it for good. It may hold what others need, and comes to its end after all.
+//! A loop that takes no notice of errors (`for stream in listener.incoming().flatten()`) no longer waits, and never
+//! ends. So a refused call first lets others run. After [`FREE_REFUSALS`] of them, within one cancellation or one
+//! `timeout`, each further one first sleeps, twice as long as the one before, up to [`PAUSE_LONGEST_NS`]; that sleep
+//! stays too. A sleep that is refused so often lasts as long, but no longer than was asked for. A loop that does end,
+//! since it has many connections to say goodbye to, does not come so far. Rejected: to park it for good. It may hold
+//! what others need, and comes to its end after all.
 
 use crate::coroutine::{Outcome, WaitReason, count_refusal, current_core, is_out_of_time, refusals};
 use crate::driver::fd_table::{self, Entry, Kind, OnInterruption};
@@ -53,15 +56,17 @@ pub(super) fn refused() -> Errno {
     }
 }
 
-/// Counts a refusal; how long it takes, unless it is free. Doubling from a pause that is longer than none: the shift does not lose it.
+/// Counts a refusal; how long it takes, unless it is free. Doubling from a pause that is longer than none: the shift
+/// does not lose it.
 fn pause_ns() -> Option<u64> {
     let further = count_refusal().checked_sub(FREE_REFUSALS)?;
     let doublings = further.min(PAUSE_LONGEST_NS.ilog2());
     Some((PAUSE_FIRST_NS << doublings).min(PAUSE_LONGEST_NS))
 }
 
-/// A sleep until `deadline_ns` of an interrupted caller ends at once, as a rule. Where it is one of many it lasts as long as a refusal would, and never longer than was asked for: what sleeps
-/// a little in each of a thousand steps is no slower than it was.
+/// A sleep until `deadline_ns` of an interrupted caller ends at once, as a rule. Where it is one of many it lasts as
+/// long as a refusal would, and never longer than was asked for: what sleeps a little in each of a thousand steps is no
+/// slower than it was.
 #[cold]
 pub(super) fn cut_short(deadline_ns: u64) {
     match pause_ns() {
@@ -76,7 +81,8 @@ pub(super) fn was_refused() -> bool {
     refusals() > 0
 }
 
-/// Counts an interruption that the call answers in a way of its own. Whether it is the first refusal within one cancellation or one `timeout`.
+/// Counts an interruption that the call answers in a way of its own. Whether it is the first refusal within one
+/// cancellation or one `timeout`.
 #[cold]
 pub(super) fn count_first() -> bool {
     count_refusal() == 0

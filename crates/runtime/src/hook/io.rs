@@ -1,10 +1,11 @@
 //! The calls that move data through descriptors: they try, and park the coroutine where a thread would block.
 //!
 //! # Protocol
-//! Sockets are tried with MSG_DONTWAIT, other pollable files with RWF_NOWAIT, or with `poll(0)` and the plain call where the file does not
-//! know that flag. What belongs to the open file description is left alone: O_NONBLOCK would be seen by everybody who shares it.
-//! After a would-block the caller's own mode decides: with O_NONBLOCK (or MSG_DONTWAIT) it gets its EAGAIN, else it waits
-//! (`driver::readiness`) as long as its socket timeout allows. A call never ends with EINTR.
+//! Sockets are tried with MSG_DONTWAIT, other pollable files with RWF_NOWAIT, or with `poll(0)` and the plain call
+//! where the file does not know that flag. What belongs to the open file description is left alone: O_NONBLOCK would be
+//! seen by everybody who shares it. After a would-block the caller's own mode decides: with O_NONBLOCK (or
+//! MSG_DONTWAIT) it gets its EAGAIN, else it waits (`driver::readiness`) as long as its socket timeout allows. A call
+//! never ends with EINTR.
 //!
 //! | the wait ends | the caller gets |
 //! |---|---|
@@ -15,25 +16,27 @@
 //! | the number becomes another file (`dup2`) | the call is tried again, on that file |
 //! | it cannot be registered | the blocking call: the worker blocks |
 //!
-//! What was moved before a wait or a try failed is reported as the kernel does: as a short count. An error that such a try has taken out of the socket
-//! is owed to the next call (`fd_table`).
+//! What was moved before a wait or a try failed is reported as the kernel does: as a short count. An error that such a
+//! try has taken out of the socket is owed to the next call (`fd_table`).
 //!
 //! # Blocking calls are whole
-//! A blocking send returns when all is sent, and a receive with MSG_WAITALL when all is there, so these loop. A later round of a send carries
-//! MSG_NOSIGNAL, for the kernel raises no SIGPIPE once something was sent. Files of one record per call take it whole or not at all, and never
-//! get to a second round.
+//! A blocking send returns when all is sent, and a receive with MSG_WAITALL when all is there, so these loop. A later
+//! round of a send carries MSG_NOSIGNAL, for the kernel raises no SIGPIPE once something was sent. Files of one record
+//! per call take it whole or not at all, and never get to a second round.
 //!
-//! A blocking receive of a stream with SO_RCVLOWAT returns when so much is there. On TCP it leaves less than that where it is; on Unix sockets, where
-//! the mark may be more than fits, it takes what comes. Not with MSG_PEEK, nor `recvmmsg`. MSG_PEEK with MSG_WAITALL waits for all on TCP
-//! only; a Unix socket peeks at what is there. Control data ends MSG_WAITALL where it does in the kernel: behind passed descriptors, and between
-//! the bytes of two writers if their credentials are asked for. Timestamps do not end it, and are the last ones.
+//! A blocking receive of a stream with SO_RCVLOWAT returns when so much is there. On TCP it leaves less than that where
+//! it is; on Unix sockets, where the mark may be more than fits, it takes what comes. Not with MSG_PEEK, nor
+//! `recvmmsg`. MSG_PEEK with MSG_WAITALL waits for all on TCP only; a Unix socket peeks at what is there. Control data
+//! ends MSG_WAITALL where it does in the kernel: behind passed descriptors, and between the bytes of two writers if
+//! their credentials are asked for. Timestamps do not end it, and are the last ones.
 //!
-//! A terminal has room or not, and does not say how much. Its writes are made on a thread of the offload pool: their reader may be here.
+//! A terminal has room or not, and does not say how much. Its writes are made on a thread of the offload pool: their
+//! reader may be here.
 //!
 //! # Races that are accepted
-//! Between `poll(0)` and the plain call another process may take what was ready; then the worker blocks. This happens only on
-//! files that know no non-blocking form and are shared. A receive that is cut short by a bad address leaves data behind that no event announces.
-//! Not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as it is.
+//! Between `poll(0)` and the plain call another process may take what was ready; then the worker blocks. This happens
+//! only on files that know no non-blocking form and are shared. A receive that is cut short by a bad address leaves
+//! data behind that no event announces. Not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as it is.
 
 use super::datagram::{Receiver, send_to};
 use super::errno::{answer, caller};
@@ -72,7 +75,8 @@ impl Try {
     }
 }
 
-/// Repeats a call that takes something until it does. `short_of`: a smaller result of a TCP socket means that it is empty; 0 where it does not.
+/// Repeats a call that takes something until it does. `short_of`: a smaller result of a TCP socket means that it is
+/// empty; 0 where it does not.
 #[inline(always)]
 pub(super) fn take(
     fd: c_int,
@@ -113,8 +117,8 @@ pub(super) fn take(
     }
 }
 
-/// Whether a blocking receive of `wanted` bytes of TCP would wait though there is something: SO_RCVLOWAT was set. The kernel sees to it that
-/// so much fits. An end, an error or urgent data ends such a wait.
+/// Whether a blocking receive of `wanted` bytes of TCP would wait though there is something: SO_RCVLOWAT was set. The
+/// kernel sees to it that so much fits. An end, an error or urgent data ends such a wait.
 #[cold]
 fn is_below_mark(fd: c_int, entry: &Entry, seen: Seen, wanted: usize) -> bool {
     let mark = socket::so_rcvlowat(fd).unwrap_or(1).min(wanted);
@@ -194,7 +198,8 @@ pub(super) fn stream_mark(fd: c_int, entry: &Entry) -> Option<usize> {
     socket::so_rcvlowat(fd).ok().filter(|mark| *mark > 1)
 }
 
-/// What a call returns whose try has failed after `done` bytes were moved. EPIPE comes again by itself, with its signal.
+/// What a call returns whose try has failed after `done` bytes were moved. EPIPE comes again by itself, with its
+/// signal.
 #[cold]
 pub(super) fn after_part(entry: &Entry, done: usize, failed: Errno) -> Result<usize, Errno> {
     if done == 0 {
@@ -219,7 +224,8 @@ fn repeat_interrupted(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<
     }
 }
 
-/// MSG_PEEK with MSG_WAITALL: each round starts again, and nothing is taken. Ends when all is there, or no more will come.
+/// MSG_PEEK with MSG_WAITALL: each round starts again, and nothing is taken. Ends when all is there, or no more will
+/// come.
 pub(super) fn peek_all(
     fd: c_int,
     entry: &'static Entry,
@@ -421,7 +427,8 @@ pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -
     }
 }
 
-/// A number that was a socket when it was last asked may be another file now, closed and made again where no hook saw it: the call is made anew.
+/// A number that was a socket when it was last asked may be another file now, closed and made again where no hook saw
+/// it: the call is made anew.
 ///
 /// # Safety
 /// S5, S7: the contract of read.

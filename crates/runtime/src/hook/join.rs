@@ -1,10 +1,11 @@
 //! `pthread_join`: a coroutine that joins an OS thread parks, and a thread of the offload pool joins in its stead.
 //!
-//! What says that a thread has ended is a word in the C library's block of it, which the kernel clears and wakes as a futex shared between
-//! processes: nobody but a thread in the kernel can wait for that. One that has ended already is joined at once.
+//! What says that a thread has ended is a word in the C library's block of it, which the kernel clears and wakes as a
+//! futex shared between processes: nobody but a thread in the kernel can wait for that. One that has ended already is
+//! joined at once.
 //!
-//! Any thread may join any other, so only the C library's deadlock check changes: it compares with the joining thread, and a coroutine that
-//! joins a thread which joins its worker is not found out.
+//! Any thread may join any other, so only the C library's deadlock check changes: it compares with the joining thread,
+//! and a coroutine that joins a thread which joins its worker is not found out.
 //!
 //! `pthread_tryjoin_np` passes: it does not wait. Those with a deadline, and C11's, are in `thread`.
 
@@ -37,7 +38,8 @@ pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut
     }
     let value = value.expose_provenance();
     offload::wait(move || {
-        // SAFETY: S5: null or the caller's place, who waits until this call has ended; S7: the thread is the caller's to join.
+        // SAFETY: S5: null or the caller's place, who waits until this call has ended; S7: the thread is the caller's
+        // to join.
         unsafe { next::pthread_join(thread, ptr::with_exposed_provenance_mut(value)) }
     })
 }

@@ -1,9 +1,10 @@
 //! Memory of the caller's: what a hook reads itself, and what it hands to a thread that makes the call.
 //!
-//! A bad address is the kernel's to refuse, with EFAULT. So a hook that has to look into a list, a header or a timeout before it asks the kernel looks first whether the
-//! memory is there, by one load in each page (`silken_context::trap`), and otherwise leaves the call to the next definition. What glibc
-//! itself reads before it asks (the timeouts of `ppoll`, `select` and `pselect`) faults there, on threads too. Memory that another thread unmaps
-//! meanwhile faults as it does in C.
+//! A bad address is the kernel's to refuse, with EFAULT. So a hook that has to look into a list, a header or a timeout
+//! before it asks the kernel looks first whether the memory is there, by one load in each page
+//! (`silken_context::trap`), and otherwise leaves the call to the next definition. What glibc itself reads before it
+//! asks (the timeouts of `ppoll`, `select` and `pselect`) faults there, on threads too. Memory that another thread
+//! unmaps meanwhile faults as it does in C.
 
 use super::errno::errno;
 use super::set_errno;
@@ -33,7 +34,8 @@ pub(super) unsafe fn faults<T>(first: *const T, count: usize) -> bool {
     })
 }
 
-/// Whether a word of one of the pages is so. There is at least one byte. A range beyond the end of addresses is bad whatever is there.
+/// Whether a word of one of the pages is so. There is at least one byte. A range beyond the end of addresses is bad
+/// whatever is there.
 #[inline]
 fn any_page(start: usize, bytes: usize, is_bad: impl Fn(usize) -> bool) -> bool {
     let Some(last) = start.checked_add(bytes - 1) else {
@@ -51,7 +53,8 @@ fn any_page(start: usize, bytes: usize, is_bad: impl Fn(usize) -> bool) -> bool 
     }
 }
 
-/// Arguments of a call that is made elsewhere while the caller waits: numbers, and addresses of memory that the caller lends.
+/// Arguments of a call that is made elsewhere while the caller waits: numbers, and addresses of memory that the caller
+/// lends.
 pub(super) struct Lent<T>(pub(super) T);
 
 // SAFETY: S5: who makes one sees to it that what it names outlives the call.

@@ -1,24 +1,26 @@
 //! Descriptors that come and go without telling more than their number.
 //!
-//! What the table knows of a number must be forgotten before the number can be handed out again, or, where nobody saw it closed, when it is
-//! handed out. Otherwise the entry says "registered" of a file that no epoll knows, and who waits for it waits for ever.
+//! What the table knows of a number must be forgotten before the number can be handed out again, or, where nobody saw
+//! it closed, when it is handed out. Otherwise the entry says "registered" of a file that no epoll knows, and who waits
+//! for it waits for ever.
 //!
-//! * *Closers* close a descriptor inside libc: `fclose`, `freopen`, `pclose`, `closedir`, `mq_close`, `close_range`, `closefrom`. The entry is forgotten
-//!   before the call, as in `fd::close`.
-//! * *Makers* return a number: `open` and kin, `timerfd_create`, `fopen`, `recvmsg` with SCM_RIGHTS, …. They look whether the entry is virgin,
-//!   which it is as a rule, and forget it if not. What the descriptor is the first wait asks. Those that open by path may wait: see `fifo`.
+//! * *Closers* close a descriptor inside libc: `fclose`, `freopen`, `pclose`, `closedir`, `mq_close`, `close_range`,
+//!   `closefrom`. The entry is forgotten before the call, as in `fd::close`.
+//! * *Makers* return a number: `open` and kin, `timerfd_create`, `fopen`, `recvmsg` with SCM_RIGHTS, …. They look
+//!   whether the entry is virgin, which it is as a rule, and forget it if not. What the descriptor is the first wait
+//!   asks. Those that open by path may wait: see `fifo`.
 //!
-//! All of them work on OS threads too, may be called in signal handlers where the C function may, and leave errno as the C function does.
-//! A call of the runtime's own (a critical section) is not looked at: see `fd`.
+//! All of them work on OS threads too, may be called in signal handlers where the C function may, and leave errno as
+//! the C function does. A call of the runtime's own (a critical section) is not looked at: see `fd`.
 //!
-//! Several of these are cancellation points: `pthread_cancel` unwinds an OS thread from inside the C function, through the hook's frame. Rust's
-//! personality ends the process in a frame that has landing pads, none of them for this call. So what may panic is kept out of these frames, in
-//! `extern "C"` functions that are not inlined.
+//! Several of these are cancellation points: `pthread_cancel` unwinds an OS thread from inside the C function, through
+//! the hook's frame. Rust's personality ends the process in a frame that has landing pads, none of them for this call.
+//! So what may panic is kept out of these frames, in `extern "C"` functions that are not inlined.
 //!
 //! # Not followed
-//! Numbers that only an inline system call makes after an inline `close`; that arrive in a structure (`ioctl` of a device, `bpf`, `clone3` with
-//! CLONE_PIDFD, `pidfd_spawn`); and descriptors that libc uses for itself. `close_range` with CLOSE_RANGE_UNSHARE gives the calling thread a
-//! table of its own, of which nothing here knows.
+//! Numbers that only an inline system call makes after an inline `close`; that arrive in a structure (`ioctl` of a
+//! device, `bpf`, `clone3` with CLONE_PIDFD, `pidfd_spawn`); and descriptors that libc uses for itself. `close_range`
+//! with CLOSE_RANGE_UNSHARE gives the calling thread a table of its own, of which nothing here knows.
 
 use super::errno::{errno, replacing, resetting};
 use super::lent::{Lent, elsewhere};
@@ -288,7 +290,8 @@ pub(super) unsafe extern "C" fn forkpty(
     pid
 }
 
-/// `login_tty(3)`: afterwards 0, 1 and 2 are other files. They are never free meanwhile, and a call that fails changes nothing.
+/// `login_tty(3)`: afterwards 0, 1 and 2 are other files. They are never free meanwhile, and a call that fails changes
+/// nothing.
 ///
 /// # Safety
 /// S7: the contract of the C function.

@@ -1,6 +1,7 @@
 //! `recvmsg` and `sendmsg`: the calls of `io` with a header, ancillary data, and parts.
 //!
-//! See `parts` for a receive with MSG_WAITALL that takes several calls. If a send takes several, the ancillary data goes with the first byte.
+//! See `parts` for a receive with MSG_WAITALL that takes several calls. If a send takes several, the ancillary data
+//! goes with the first byte.
 
 use super::datagram::{Receiver, send_to};
 use super::errno::{answer, caller};
@@ -77,8 +78,9 @@ pub(super) unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_i
     }
 }
 
-/// `recvfrom(2)` that may take several rounds on a Unix socket. What ends it in the kernel, passed descriptors and another writer, shows in control data
-/// alone: there is room for credentials if the socket wants them, and for descriptors none, so that they are dropped as by `recvfrom`.
+/// `recvfrom(2)` that may take several rounds on a Unix socket. What ends it in the kernel, passed descriptors and
+/// another writer, shows in control data alone: there is room for credentials if the socket wants them, and for
+/// descriptors none, so that they are dropped as by `recvfrom`.
 ///
 /// # Safety
 /// S5, S7: the contract of recvfrom.

@@ -1,18 +1,20 @@
 //! What a thread may ask about itself, and giving way.
 //!
-//! * `sched_yield`: spin loops of std, parking_lot and crossbeam end in it, and wait for one who may be in the same run queue: the coroutine yields.
+//! * `sched_yield`: spin loops of std, parking_lot and crossbeam end in it, and wait for one who may be in the same run
+//!   queue: the coroutine yields.
 //! * `pthread_getattr_np` of a coroutine, be it the caller: the C library would ask the kernel about the coroutine's
 //!   tid, and fail. The answer is the coroutine's stack. A light coroutine has its worker's identity and gets the
 //!   worker's answer. The other functions that take a `pthread_t` are in `thread`.
-//! * `sigaltstack`: the kernel keeps one alternate stack per OS thread, and the worker's is what a stack overflow is reported on. A coroutine that
-//!   changed it would change it for all, and would leave without it. So on a coroutine nothing is set, and "none" is what was set. A
-//!   handler that was registered with `SA_ONSTACK` still runs on an alternate stack, the worker's; whoever wants room in one of its own
-//!   does not get it. To refuse (`EPERM`) would be more honest, but programs abort on it.
+//! * `sigaltstack`: the kernel keeps one alternate stack per OS thread, and the worker's is what a stack overflow is
+//!   reported on. A coroutine that changed it would change it for all, and would leave without it. So on a coroutine
+//!   nothing is set, and "none" is what was set. A handler that was registered with `SA_ONSTACK` still runs on an
+//!   alternate stack, the worker's; whoever wants room in one of its own does not get it. To refuse (`EPERM`) would be
+//!   more honest, but programs abort on it.
 //! * pthread keys: [`run_key_destructors`] does at a coroutine's end what the C library does at a thread's.
 //! * libraries that are loaded: [`library_loaded`] tells the identities.
 //!
-//! `pthread_getattr_np` and `sigaltstack` are answered inside critical sections too: the next definition would read fields of the control block that silken
-//! does not fill.
+//! `pthread_getattr_np` and `sigaltstack` are answered inside critical sections too: the next definition would read
+//! fields of the control block that silken does not fill.
 
 use super::on_coroutine;
 use crate::coroutine::{Core, Critical, Kind, current_core, is_beginning};

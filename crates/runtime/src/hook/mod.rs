@@ -1,27 +1,28 @@
 //! What foreign code gets when it calls the C library: the answers to the symbols of `silken-interpose`.
 //!
 //! # Vocabulary
-//! A *symbol* is an exported name of the C library; a *hook* is our answer to it; *next* is the function that would have been called
-//! without us. A hook *passes* when it calls next and nothing else.
+//! A *symbol* is an exported name of the C library; a *hook* is our answer to it; *next* is the function that would
+//! have been called without us. A hook *passes* when it calls next and nothing else.
 //!
 //! # Who is answered
-//! A hook parks the caller only where [`on_coroutine`] finds one that may be parked: a coroutine outside critical sections. OS threads, the
-//! time before the runtime starts, the child of a fork and the runtime's own code pass straight through. What *wakes* (a futex wake, a
-//! `close`) works from everywhere, for an OS thread may wake a coroutine; a critical section too, since the runtime uses libraries there whose locks
-//! coroutines may wait for.
+//! A hook parks the caller only where [`on_coroutine`] finds one that may be parked: a coroutine outside critical
+//! sections. OS threads, the time before the runtime starts, the child of a fork and the runtime's own code pass
+//! straight through. What *wakes* (a futex wake, a `close`) works from everywhere, for an OS thread may wake a
+//! coroutine; a critical section too, since the runtime uses libraries there whose locks coroutines may wait for.
 //!
 //! # What a hook keeps
-//! * The contract of the C function, errno included (S7): errno is written last, on the identity that runs then, and not on success.
-//! * It never unwinds: there are C frames above it. Cancellation is therefore an error number or an early return, never a panic
-//!   (`interruption`).
+//! * The contract of the C function, errno included (S7): errno is written last, on the identity that runs then, and
+//!   not on success.
+//! * It never unwinds: there are C frames above it. Cancellation is therefore an error number or an early return, never
+//!   a panic (`interruption`).
 //! * It holds no lock while it parks.
 //! * Arguments that are wrong are the kernel's to refuse: a hook that cannot make sense of them passes.
 //!
 //! # After a fork
-//! The child has the coroutine that forked and no worker to switch to. Its critical section is entered there and never left, so every wait passes. Wakes
-//! and what changes descriptors pass as well: the epolls are shared with the parent, locks may be held by threads that the child does not have.
-//! As after every fork of a process with threads, only what a signal handler may call is sure to work. Children made otherwise:
-//! `process`, `sys/linux/process.rs`.
+//! The child has the coroutine that forked and no worker to switch to. Its critical section is entered there and never
+//! left, so every wait passes. Wakes and what changes descriptors pass as well: the epolls are shared with the parent,
+//! locks may be held by threads that the child does not have. As after every fork of a process with threads, only what
+//! a signal handler may call is sure to work. Children made otherwise: `process`, `sys/linux/process.rs`.
 //!
 //! # The files
 //! | file | symbols |
@@ -53,8 +54,8 @@
 //! | `misc` | `sched_yield`, what a thread may ask about stacks and keys, libraries that are loaded |
 //!
 //! # Rejected
-//! *Passing when the wait would be short* (a spin, a poll): whoever calls has spun already. *A per-thread switch that turns hooks off*: the
-//! critical section of the coroutine is that switch, and it moves with the coroutine.
+//! *Passing when the wait would be short* (a spin, a poll): whoever calls has spun already. *A per-thread switch that
+//! turns hooks off*: the critical section of the coroutine is that switch, and it moves with the coroutine.
 
 mod accept_connect;
 mod batch;

@@ -1,16 +1,19 @@
 //! `getaddrinfo` and `getnameinfo`: a thread of the offload pool looks the name up.
 //!
-//! The resolver makes its calls inside the C library, where no hook sees them, and loads whatever modules the system is configured with. So the call as a
-//! whole is made elsewhere; what it allocates is freed by `freeaddrinfo` from anywhere. It cannot be cancelled: the resolver's own timeouts end it.
+//! The resolver makes its calls inside the C library, where no hook sees them, and loads whatever modules the system is
+//! configured with. So the call as a whole is made elsewhere; what it allocates is freed by `freeaddrinfo` from
+//! anywhere. It cannot be cancelled: the resolver's own timeouts end it.
 //!
 //! # Who asks the same at the same time is answered by one look-up
-//! Many connections to one server ask for one name. Who asks what is being asked already waits for that answer, and takes a copy of it. Nothing is kept
-//! beyond the answer: the next one who asks gets a new one. A copy has glibc's layout, which its `freeaddrinfo` takes apart: a block for each entry
-//! with the address behind it, and one for the canonical name.
+//! Many connections to one server ask for one name. Who asks what is being asked already waits for that answer, and
+//! takes a copy of it. Nothing is kept beyond the answer: the next one who asks gets a new one. A copy has glibc's
+//! layout, which its `freeaddrinfo` takes apart: a block for each entry with the address behind it, and one for the
+//! canonical name.
 //!
-//! What needs no look-up passes: no host, or numbers only as the caller's flags promise. Results are error numbers of their own kind; errno counts with
-//! `EAI_SYSTEM` only, and is then carried over from the thread to the caller. `gethostbyname` and its relatives, which answer in static or thread-local
-//! memory, are left alone and block the worker.
+//! What needs no look-up passes: no host, or numbers only as the caller's flags promise. Results are error numbers of
+//! their own kind; errno counts with `EAI_SYSTEM` only, and is then carried over from the thread to the caller.
+//! `gethostbyname` and its relatives, which answer in static or thread-local memory, are left alone and block the
+//! worker.
 
 use super::errno::errno;
 use super::lent::faults;

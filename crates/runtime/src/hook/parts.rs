@@ -1,10 +1,11 @@
 //! Lists of buffers, as the vectored calls give them, and what is left of one after a short call.
 //!
-//! A null list, and a count above UIO_MAXIOV, is passed to the kernel, which refuses it. Other lists are read as the kernel reads them. A list is copied
-//! when a second round needs a tail of it, not before.
+//! A null list, and a count above UIO_MAXIOV, is passed to the kernel, which refuses it. Other lists are read as the
+//! kernel reads them. A list is copied when a second round needs a tail of it, not before.
 //!
-//! Control data of a receive in rounds ([`Rounds`]): the kernel makes one list for the whole call. So each round gets the caller's whole room, and the
-//! last one that brought bytes is what the caller sees. Before a further round of a Unix socket it is asked whether the kernel would read on.
+//! Control data of a receive in rounds ([`Rounds`]): the kernel makes one list for the whole call. So each round gets
+//! the caller's whole room, and the last one that brought bytes is what the caller sees. Before a further round of a
+//! Unix socket it is asked whether the kernel would read on.
 
 use super::lent::faults;
 use crate::driver::fd_table::Kind;
@@ -152,8 +153,9 @@ impl Rounds {
         Ok(count)
     }
 
-    /// Whether what comes next may follow what is there: nothing was passed with it, and the writer is the same if that is asked for. Would-block if
-    /// nothing is there yet: a receive that finds nothing writes over the credentials all the same.
+    /// Whether what comes next may follow what is there: nothing was passed with it, and the writer is the same if that
+    /// is asked for. Would-block if nothing is there yet: a receive that finds nothing writes over the credentials all
+    /// the same.
     ///
     /// # Safety
     /// S5: the message was received.

@@ -1,10 +1,13 @@
-//! How long a call on a descriptor waits, and why it stops: the caller's mode, its socket timeout, a cancellation, a close (table in `io.rs`).
+//! How long a call on a descriptor waits, and why it stops: the caller's mode, its socket timeout, a cancellation, a
+//! close (table in `io.rs`).
 //!
-//! The mode and the timeout are asked for at the first wait, not at the call: most calls never wait. The mode then holds for the whole call, whoever
-//! changes it meanwhile, and the deadline runs over all waits of the call, as the kernel's does over its own.
+//! The mode and the timeout are asked for at the first wait, not at the call: most calls never wait. The mode then
+//! holds for the whole call, whoever changes it meanwhile, and the deadline runs over all waits of the call, as the
+//! kernel's does over its own.
 //!
-//! A socket of messages that was shut down for reading is no more readable than before: asked with MSG_DONTWAIT the kernel says that it would block,
-//! for ever. A blocking receive returns 0 at once. So where an event has told of the end, the kernel gets that blocking call.
+//! A socket of messages that was shut down for reading is no more readable than before: asked with MSG_DONTWAIT the
+//! kernel says that it would block, for ever. A blocking receive returns 0 at once. So where an event has told of the
+//! end, the kernel gets that blocking call.
 
 use super::interruption::{refused, stays};
 use crate::coroutine::Outcome;
@@ -94,7 +97,8 @@ impl Patience {
         match outcome {
             Ok(Outcome::Woken) => Ok(()),
             Ok(Outcome::TimedOut) => Err(Stop::Fail(Errno::AGAIN)),
-            // What it waited for may have come together with the request: the end of a partner that was cancelled first.
+            // What it waited for may have come together with the request: the end of a partner that was cancelled
+            // first.
             Ok(Outcome::Cancelled) if !std::mem::replace(&mut self.is_last_try, true) => Ok(()),
             Ok(Outcome::Cancelled) => Err(Stop::Fail(refused())),
             Ok(Outcome::Closed) | Err(Errno::BADF) => Err(Stop::Fail(Errno::BADF)),

@@ -1,19 +1,20 @@
 //! `poll` and `ppoll`: waiting for several descriptors, whose state the kernel alone judges.
 //!
 //! # Protocol
-//! Look at the words of all descriptors, ask the kernel (`poll(0)`), and if nothing is ready wait for any word to change: one wait cell, one
-//! waiter per descriptor and direction. Then from the beginning. The answer that the caller gets is always one that the kernel gave, so semantics
-//! are level-triggered, POLLNVAL and always-ready files included. The race is `readiness`': what happens after the look
-//! changes a word.
+//! Look at the words of all descriptors, ask the kernel (`poll(0)`), and if nothing is ready wait for any word to
+//! change: one wait cell, one waiter per descriptor and direction. Then from the beginning. The answer that the caller
+//! gets is always one that the kernel gave, so semantics are level-triggered, POLLNVAL and always-ready files included.
+//! The race is `readiness`': what happens after the look changes a word.
 //!
-//! The commonest form, one descriptor waited for with POLLIN, does without the first question if a short read has just emptied it: clients such as
-//! libpq alternate `poll` and `recv`.
+//! The commonest form, one descriptor waited for with POLLIN, does without the first question if a short read has just
+//! emptied it: clients such as libpq alternate `poll` and `recv`.
 //!
-//! A regular file is always ready: it ends the call, or nobody has asked for what it is ready for, and it does not matter.
+//! A regular file is always ready: it ends the call, or nobody has asked for what it is ready for, and it does not
+//! matter.
 //!
-//! A call that the runtime cannot wait for in full (a descriptor beyond the table, no watch left, an epoll set nested too deep) waits in the
-//! kernel on a thread of the offload pool. So does `ppoll` with a signal mask, which is a thread's: a signal that is open there alone is handled there,
-//! and ends the call.
+//! A call that the runtime cannot wait for in full (a descriptor beyond the table, no watch left, an epoll set nested
+//! too deep) waits in the kernel on a thread of the offload pool. So does `ppoll` with a signal mask, which is a
+//! thread's: a signal that is open there alone is handled there, and ends the call.
 
 use super::errno::{answer, caller};
 use super::interruption::{refused, wait_any};

@@ -1,24 +1,28 @@
 //! Child processes: what waits for them, `wait`, `waitpid`, `wait4`, `waitid`, and what becomes of the runtime in one.
 //!
 //! # Protocol
-//! Ask with WNOHANG. If nothing has happened and the end of one process is what is waited for, wait until a descriptor of that process (pidfd) is
-//! readable, then ask again. Who asks by `P_PIDFD` has brought the descriptor. All else (any child, a group, stops and continuations, a
-//! kernel without pidfds, an end that a tracer holds back) waits in the kernel on a thread of the offload pool: children belong to the process, so any thread
-//! may wait for them, one for all who ask the same. `__WNOTHREAD` says the opposite, and passes.
+//! Ask with WNOHANG. If nothing has happened and the end of one process is what is waited for, wait until a descriptor
+//! of that process (pidfd) is readable, then ask again. Who asks by `P_PIDFD` has brought the descriptor. All else (any
+//! child, a group, stops and continuations, a kernel without pidfds, an end that a tracer holds back) waits in the
+//! kernel on a thread of the offload pool: children belong to the process, so any thread may wait for them, one for all
+//! who ask the same. `__WNOTHREAD` says the opposite, and passes.
 //!
 //! # The race
-//! Between the question and the pidfd only a thread that reaps the same child can intervene: there is no process then, the last
-//! question answers ECHILD. Its number would have to be used again within these microseconds to be mistaken for a stranger's.
+//! Between the question and the pidfd only a thread that reaps the same child can intervene: there is no process then,
+//! the last question answers ECHILD. Its number would have to be used again within these microseconds to be mistaken
+//! for a stranger's.
 //!
 //! # In a child
-//! `fork` runs the handlers of `pthread_atfork`, and ours does what is needed (`sched/shutdown.rs`). `_Fork`, and `fork` or `clone` by `syscall`,
-//! run none, so their hooks do it. A child of `vfork` runs in the parent's memory, on the parent's stack, until it
-//! calls `exec`. A coroutine makes it in a critical section, which the child never leaves and the parent leaves when it comes back: the child's
-//! calls pass, and it cannot park the coroutine, whose stack it stands on.
+//! `fork` runs the handlers of `pthread_atfork`, and ours does what is needed (`sched/shutdown.rs`). `_Fork`, and
+//! `fork` or `clone` by `syscall`, run none, so their hooks do it. A child of `vfork` runs in the parent's memory, on
+//! the parent's stack, until it calls `exec`. A coroutine makes it in a critical section, which the child never leaves
+//! and the parent leaves when it comes back: the child's calls pass, and it cannot park the coroutine, whose stack it
+//! stands on.
 //!
 //! # Not kept
-//! A tracer that waits for stops of its tracee by number, without WUNTRACED, is not woken by them. Tracing binds to an OS thread anyway, and no
-//! coroutine can do it. What `system` and `popen`'s `pclose` wait for is called inside the C library and out of sight: they block the worker.
+//! A tracer that waits for stops of its tracee by number, without WUNTRACED, is not woken by them. Tracing binds to an
+//! OS thread anyway, and no coroutine can do it. What `system` and `popen`'s `pclose` wait for is called inside the C
+//! library and out of sight: they block the worker.
 
 use super::errno::{answer, caller};
 use super::interruption::refused;
@@ -84,8 +88,9 @@ fn open_pidfd(pid: pid_t) -> Option<Own> {
     Some(Own::new(fd as RawFd, Kind::Pollable, false))
 }
 
-/// Parks until the process of a pidfd has ended, or nothing more can be learnt this way: the caller asks again in both cases. `has_ended` is asked after
-/// the look; a descriptor that was never waited for reports its state when it is registered, and needs no such question.
+/// Parks until the process of a pidfd has ended, or nothing more can be learnt this way: the caller asks again in both
+/// cases. `has_ended` is asked after the look; a descriptor that was never waited for reports its state when it is
+/// registered, and needs no such question.
 fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), Errno> {
     let Some(entry) = fd_table::entry(pid_fd) else {
         return Ok(());

@@ -1,8 +1,9 @@
 //! What is called by number, through libc's `syscall`, and changes descriptors or makes a process.
 //!
-//! Where the C function of the same name has a hook that notes something, the call is that hook's: it differs from the bare call in nothing that
-//! a caller of `syscall` could rely on (errno and -1 are the same; the C functions' cancellation points are the one addition). Where it would
-//! wait otherwise (`recvmsg`, `accept`), the call is made as it is and its result noted. All else passes.
+//! Where the C function of the same name has a hook that notes something, the call is that hook's: it differs from the
+//! bare call in nothing that a caller of `syscall` could rely on (errno and -1 are the same; the C functions'
+//! cancellation points are the one addition). Where it would wait otherwise (`recvmsg`, `accept`), the call is made as
+//! it is and its result noted. All else passes.
 //!
 //! The futex is in `futex`, which is asked first.
 

@@ -1,15 +1,17 @@
 //! `select` and `pselect`: `poll` in the clothes of 1983.
 //!
 //! # Protocol
-//! As in `poll`: look at the words of all descriptors, ask the kernel with a timeout of zero, wait for any word to change, again. Asking
-//! overwrites the caller's sets, so they are copied before, and written back before each further question. The last answer is the kernel's, so which
-//! bits mean what, EBADF and always-ready files included, is its business.
+//! As in `poll`: look at the words of all descriptors, ask the kernel with a timeout of zero, wait for any word to
+//! change, again. Asking overwrites the caller's sets, so they are copied before, and written back before each further
+//! question. The last answer is the kernel's, so which bits mean what, EBADF and always-ready files included, is its
+//! business.
 //!
 //! `select` leaves in its timeout what was left of it, as Linux does; `pselect` leaves its alone.
 //!
-//! A set is read as far as the caller's count goes, at most FD_SETSIZE: callers that count further (with sets of their own making, or none: "as many as the
-//! process may open") have sets whose length only the kernel knows how to cut. These calls, and those with descriptors that cannot be waited for,
-//! are made by a thread of the offload pool, as is a call with a signal mask, which is a thread's (`poll`).
+//! A set is read as far as the caller's count goes, at most FD_SETSIZE: callers that count further (with sets of their
+//! own making, or none: "as many as the process may open") have sets whose length only the kernel knows how to cut.
+//! These calls, and those with descriptors that cannot be waited for, are made by a thread of the offload pool, as is a
+//! call with a signal mask, which is a thread's (`poll`).
 
 use super::errno::{answer, caller};
 use super::interruption::{refused, wait_any};

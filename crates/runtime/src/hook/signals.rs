@@ -1,17 +1,20 @@
 //! Waiting for signals: `sigwait`, `sigwaitinfo`, `sigtimedwait`, `sigsuspend`, `pause`.
 //!
 //! # Protocol
-//! A signal that the process gets, and all threads block, is pending for the process, and any thread may take it. So: ask without waiting
-//! (`rt_sigtimedwait` with no time), and if there is none wait until a `signalfd` of the same set is readable, then ask again. The answer is always the
-//! kernel's own. The race is `readiness`': a signal after the look changes the word. Several may wait for one signal: one gets it, the others wait on.
+//! A signal that the process gets, and all threads block, is pending for the process, and any thread may take it. So:
+//! ask without waiting (`rt_sigtimedwait` with no time), and if there is none wait until a `signalfd` of the same set
+//! is readable, then ask again. The answer is always the kernel's own. The race is `readiness`': a signal after the
+//! look changes the word. Several may wait for one signal: one gets it, the others wait on.
 //!
-//! `sigsuspend` and `pause` end when a handler has run on the thread that waits. They wait on a thread of the offload pool, whose mask is the one of the
-//! worker that made it, or the one that `sigsuspend` gives it. A signal that is unblocked in that mask alone is therefore delivered there, and its
-//! handler runs there. One that is unblocked elsewhere too may be delivered elsewhere, as in every process of several threads; the kernel prefers the main
+//! `sigsuspend` and `pause` end when a handler has run on the thread that waits. They wait on a thread of the offload
+//! pool, whose mask is the one of the worker that made it, or the one that `sigsuspend` gives it. A signal that is
+//! unblocked in that mask alone is therefore delivered there, and its handler runs there. One that is unblocked
+//! elsewhere too may be delivered elsewhere, as in every process of several threads; the kernel prefers the main
 //! thread.
 //!
 //! # Not kept
-//! A signal sent to one thread (`raise`, `pthread_kill`) is pending for the worker on which it was raised, and is seen if that worker asks.
+//! A signal sent to one thread (`raise`, `pthread_kill`) is pending for the worker on which it was raised, and is seen
+//! if that worker asks.
 
 use super::errno::{answer, caller};
 use super::interruption::refused;

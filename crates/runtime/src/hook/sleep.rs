@@ -1,19 +1,22 @@
 //! The sleeping family: on a coroutine a deadline in the driver.
 //!
-//! They differ in how they report: `clock_nanosleep` returns the error number and leaves errno alone, `nanosleep` and `usleep` return −1 and set it,
-//! `sleep` returns seconds that were left. All take a relative time but `clock_nanosleep` with `TIMER_ABSTIME`.
+//! They differ in how they report: `clock_nanosleep` returns the error number and leaves errno alone, `nanosleep` and
+//! `usleep` return −1 and set it, `sleep` returns seconds that were left. All take a relative time but
+//! `clock_nanosleep` with `TIMER_ABSTIME`.
 //!
 //! # Clocks
-//! Deadlines are kept on the monotonic clock. A relative time is the same on each clock (but a relative time of the boot clock does not run while the machine
-//! is suspended). An absolute one of the realtime or boot clock is converted, and the clock is asked again at the end: stepped
-//! back, the sleep goes on; a step forward is noticed only at the guessed time. Other clocks (processor time, TAI, alarms) sleep in the
-//! kernel, on a thread of the offload pool, where the clock of the *calling thread* is refused as POSIX asks.
+//! Deadlines are kept on the monotonic clock. A relative time is the same on each clock (but a relative time of the
+//! boot clock does not run while the machine is suspended). An absolute one of the realtime or boot clock is converted,
+//! and the clock is asked again at the end: stepped back, the sleep goes on; a step forward is noticed only at the
+//! guessed time. Other clocks (processor time, TAI, alarms) sleep in the kernel, on a thread of the offload pool, where
+//! the clock of the *calling thread* is refused as POSIX asks.
 //!
 //! # Cancellation
-//! A cancelled caller does not sleep, and must not be made to spin: std and C programs repeat a sleep that says `EINTR`, with the time that is said to be left
-//! or up to the same deadline, and would repeat it until the time is over. So nothing is left: a relative sleep answers `EINTR` with a
-//! remaining time of zero, which ends such a loop and still tells who looks; an absolute one, and `sleep`, answer 0. And each such call yields once, for a
-//! loop that sleeps between attempts has become one that does not; after many it sleeps all the same (`interruption.rs`).
+//! A cancelled caller does not sleep, and must not be made to spin: std and C programs repeat a sleep that says
+//! `EINTR`, with the time that is said to be left or up to the same deadline, and would repeat it until the time is
+//! over. So nothing is left: a relative sleep answers `EINTR` with a remaining time of zero, which ends such a loop and
+//! still tells who looks; an absolute one, and `sleep`, answer 0. And each such call yields once, for a loop that
+//! sleeps between attempts has become one that does not; after many it sleeps all the same (`interruption.rs`).
 //!
 //! A time of zero, or a deadline that has passed, is a yield.
 

@@ -1,8 +1,9 @@
 //! Functions of the C library that take a `pthread_t`, and the end of a thread.
 //!
-//! An isolated coroutine's `pthread_self()` is the address of its own control block, at the top of its stack slot. glibc takes such a block for a
-//! thread's, and the number in it for the kernel's: signals would go to nobody, a detach would free memory that is ours. So whatever is asked of a
-//! coroutine is answered here; what is asked of an OS thread passes, on coroutines too.
+//! An isolated coroutine's `pthread_self()` is the address of its own control block, at the top of its stack slot.
+//! glibc takes such a block for a thread's, and the number in it for the kernel's: signals would go to nobody, a detach
+//! would free memory that is ours. So whatever is asked of a coroutine is answered here; what is asked of an OS thread
+//! passes, on coroutines too.
 //!
 //! | function | the calling coroutine itself | another coroutine |
 //! |---|---|---|
@@ -16,14 +17,15 @@
 //! | `pthread_cancel` | ENOTSUP | ENOTSUP; of a worker too |
 //! | `pthread_exit` | ends the process | |
 //!
-//! A setter would bind to the OS thread, and stay there when the coroutine has left it; a getter is of use as it is. POSIX's own error is
-//! taken where it has one. C11's `thrd_join` and `thrd_detach` say `thrd_error`, `thrd_exit` is `pthread_exit`.
+//! A setter would bind to the OS thread, and stay there when the coroutine has left it; a getter is of use as it is.
+//! POSIX's own error is taken where it has one. C11's `thrd_join` and `thrd_detach` say `thrd_error`, `thrd_exit` is
+//! `pthread_exit`.
 //!
-//! A light coroutine's `pthread_self()` is its worker's, which is an OS thread: these functions answer for it. To cancel a worker is refused
-//! (ENOTSUP), and so is to detach oneself (EINVAL).
+//! A light coroutine's `pthread_self()` is its worker's, which is an OS thread: these functions answer for it. To
+//! cancel a worker is refused (ENOTSUP), and so is to detach oneself (EINVAL).
 //!
-//! `pthread_setcancelstate`, `pthread_setcanceltype`, `pthread_testcancel` need no hook: they use the coroutine's own block, in which nobody
-//! ever asks for a cancellation. `raise` asks the kernel for the thread.
+//! `pthread_setcancelstate`, `pthread_setcanceltype`, `pthread_testcancel` need no hook: they use the coroutine's own
+//! block, in which nobody ever asks for a cancellation. `raise` asks the kernel for the thread.
 
 use super::lent::Lent;
 use super::on_coroutine;
@@ -106,7 +108,8 @@ hooks! {
     fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) { refuse_join(thread) }
 }
 
-/// Those that wait for a thread: refused for a coroutine, and on one made on a thread of the offload pool, as `pthread_join` is (`join`).
+/// Those that wait for a thread: refused for a coroutine, and on one made on a thread of the offload pool, as
+/// `pthread_join` is (`join`).
 macro_rules! waiting_hooks {
     ($(fn $name:ident($thread:ident: pthread_t $(, $p:ident: $t:ty)*) $refusal:block)*) => {$(
         /// # Safety
@@ -121,7 +124,8 @@ macro_rules! waiting_hooks {
             }
             $( let $p = Lent($p); )*
             offload::wait(move || {
-                // SAFETY: S5: the caller's places, who waits until this call has ended; S7: the thread is the caller's to join.
+                // SAFETY: S5: the caller's places, who waits until this call has ended; S7: the thread is the caller's
+                // to join.
                 unsafe { next::$name($thread $(, $p.get())*) }
             })
         }
@@ -282,7 +286,8 @@ unsafe fn name_of_worker(name: *mut c_char, name_bytes: size_t) -> c_int {
     number(unsafe { raw::syscall2(libc::SYS_prctl, libc::PR_GET_NAME as usize, name as usize) })
 }
 
-/// Before `pthread_exit`: the C library would unwind the coroutine's stack without end, or end the worker's thread under all others.
+/// Before `pthread_exit`: the C library would unwind the coroutine's stack without end, or end the worker's thread
+/// under all others.
 pub(super) extern "C" fn before_thread_exit() {
     if current_core().is_some() {
         report(&[

@@ -1,11 +1,13 @@
 //! Networking: std's own types, under the name that may, cogo, mco and coio have for theirs.
 //!
-//! The hooks make std's sockets park the coroutine that waits on them, so there is little to wrap: these are re-exports, and a program that
-//! says `use silken::net::TcpStream` where it said `use may::net::TcpStream` has std's type, with all of std's methods. That costs no
-//! conversion between "their" socket and "ours" at the border to other crates, which is why separate types were not the first choice.
+//! The hooks make std's sockets park the coroutine that waits on them, so there is little to wrap: these are
+//! re-exports, and a program that says `use silken::net::TcpStream` where it said `use may::net::TcpStream` has std's
+//! type, with all of std's methods. That costs no conversion between "their" socket and "ours" at the border to other
+//! crates, which is why separate types were not the first choice.
 //!
-//! The exception is [`TcpListener`], because the older systems do not agree on what `incoming()` gives: may, cogo and mco give the stream, as
-//! std does, coio gives the stream and the peer's address. Ours gives what the loop's body takes: see [`TcpListener::incoming`].
+//! The exception is [`TcpListener`], because the older systems do not agree on what `incoming()` gives: may, cogo and
+//! mco give the stream, as std does, coio gives the stream and the peer's address. Ours gives what the loop's body
+//! takes: see [`TcpListener::incoming`].
 //!
 //! Without the feature `interpose` there are no hooks, and these types block the worker.
 //!
@@ -34,7 +36,8 @@ pub use std::net::{
 };
 pub use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
-/// A socket that accepts connections: [`std::net::TcpListener`], to which it dereferences, with an [`incoming`](Self::incoming) for two customs.
+/// A socket that accepts connections: [`std::net::TcpListener`], to which it dereferences, with an
+/// [`incoming`](Self::incoming) for two customs.
 #[derive(Debug)]
 pub struct TcpListener(std::net::TcpListener);
 
@@ -52,9 +55,10 @@ impl TcpListener {
 
     /// The connections as they come, for ever: a loop of `accept`.
     ///
-    /// An item is what its user makes of it: a [`TcpStream`], as std, may, cogo and mco have it, or a pair of stream and peer's address, as coio
-    /// has it. It follows from a pattern, a call or a type. Where nothing tells (only methods are called on the stream) the compiler asks for a
-    /// type: `let mut stream: TcpStream = stream?;`. [`std::net::TcpListener`] gives streams in any case.
+    /// An item is what its user makes of it: a [`TcpStream`], as std, may, cogo and mco have it, or a pair of stream
+    /// and peer's address, as coio has it. It follows from a pattern, a call or a type. Where nothing tells (only
+    /// methods are called on the stream) the compiler asks for a type: `let mut stream: TcpStream = stream?;`.
+    /// [`std::net::TcpListener`] gives streams in any case.
     ///
     /// # Blocking
     /// Each step parks the coroutine until a connection comes.

@@ -1,31 +1,33 @@
 //! Calls that the kernel cannot make asynchronous, on OS threads in the caller's stead.
 //!
 //! # Two pools
-//! Some calls end by themselves: a name look-up has its timeouts, a disk answers. [`run`] makes them, and a bounded number of threads is enough: who
-//! waits for a turn gets one. Others end when somebody else does something, perhaps the caller that waits for a turn: a lock on a file, the end of a
-//! thread, the other end of a FIFO. Under a bound they could wait for each other for ever, and keep what ends by itself from being done. [`wait`] makes
-//! these on a thread each, as many as there are.
+//! Some calls end by themselves: a name look-up has its timeouts, a disk answers. [`run`] makes them, and a bounded
+//! number of threads is enough: who waits for a turn gets one. Others end when somebody else does something, perhaps
+//! the caller that waits for a turn: a lock on a file, the end of a thread, the other end of a FIFO. Under a bound they
+//! could wait for each other for ever, and keep what ends by itself from being done. [`wait`] makes these on a thread
+//! each, as many as there are.
 //!
 //! # Protocol
-//! One lock holds the queue of jobs, the idle threads and the number of threads. [`run`] queues a boxed job, then wakes the thread that became idle
-//! last, or makes a thread if none is idle and the limit allows; else the job waits its turn. The caller parks on the wait cell of its *call*, which the
-//! job shares: a slot for the result, filled before the cell is settled. Threads take jobs first come first served, and one that was idle for ten
-//! seconds ends.
+//! One lock holds the queue of jobs, the idle threads and the number of threads. [`run`] queues a boxed job, then wakes
+//! the thread that became idle last, or makes a thread if none is idle and the limit allows; else the job waits its
+//! turn. The caller parks on the wait cell of its *call*, which the job shares: a slot for the result, filled before
+//! the cell is settled. Threads take jobs first come first served, and one that was idle for ten seconds ends.
 //!
 //! # The race
-//! A thread's idleness ends by a waker or by its deadline; its cell decides (`coroutine/park.rs`). A waker takes the idle thread off the list under
-//! the lock, where it has also queued the job, and settles afterwards. If the deadline was first the settling does nothing, but the thread looks at the queue
-//! under the lock before it ends: the job is there, or another thread has it. So every queued job has a thread that will look at the queue again: a busy one, one
-//! that was just taken off the idle list, or one that is being made. If that fails and there is no other, the caller runs the queue. If there are others,
-//! the job waits until one is free.
+//! A thread's idleness ends by a waker or by its deadline; its cell decides (`coroutine/park.rs`). A waker takes the
+//! idle thread off the list under the lock, where it has also queued the job, and settles afterwards. If the deadline
+//! was first the settling does nothing, but the thread looks at the queue under the lock before it ends: the job is
+//! there, or another thread has it. So every queued job has a thread that will look at the queue again: a busy one, one
+//! that was just taken off the idle list, or one that is being made. If that fails and there is no other, the caller
+//! runs the queue. If there are others, the job waits until one is free.
 //!
 //! # Unsafe
-//! None. A job is a boxed `'static` closure; who lends it memory passes addresses and answers for them: `run` does not return, nor unwind,
-//! before the job has ended, and is not cancellable, so the caller's frame outlives the call (S5).
+//! None. A job is a boxed `'static` closure; who lends it memory passes addresses and answers for them: `run` does not
+//! return, nor unwind, before the job has ended, and is not cancellable, so the caller's frame outlives the call (S5).
 //!
 //! # Rejected
-//! *Lending the closure from the caller's stack*: saves one allocation of the microseconds that two thread switches cost, and needs unsafe. *A
-//! channel of std*: its locks are hooked.
+//! *Lending the closure from the caller's stack*: saves one allocation of the microseconds that two thread switches
+//! cost, and needs unsafe. *A channel of std*: its locks are hooked.
 //!
 //! *Polling for what others do* instead of a thread: needs no memory, but is late or busy.
 
@@ -41,13 +43,15 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-/// Threads at most for calls that end by themselves: most of them wait for a server or a disk, and more do not get the answers sooner.
+/// Threads at most for calls that end by themselves: most of them wait for a server or a disk, and more do not get the
+/// answers sooner.
 const THREADS_MAX: usize = 64;
 
 /// How long a thread without a job stays.
 const IDLE_NS: u64 = 10 * clock::NS_PER_SECOND;
 
-/// A kernel call needs none of it; the resolver's modules are foreign code that expects a thread's stack. Unused pages cost nothing.
+/// A kernel call needs none of it; the resolver's modules are foreign code that expects a thread's stack. Unused pages
+/// cost nothing.
 const STACK_BYTES: usize = 1024 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -56,8 +60,8 @@ static ENDING: Pool = Pool::new(THREADS_MAX, IDLE_NS);
 
 static WAITING: Pool = Pool::new(usize::MAX, IDLE_NS);
 
-/// Makes a blocking call that ends by itself. On a coroutine an OS thread makes it, while the coroutine is parked; it cannot be cancelled. On an OS thread, or in a critical
-/// section, it is simply made.
+/// Makes a blocking call that ends by itself. On a coroutine an OS thread makes it, while the coroutine is parked; it
+/// cannot be cancelled. On an OS thread, or in a critical section, it is simply made.
 ///
 /// A panic of the call goes on in the caller.
 pub(crate) fn run<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {

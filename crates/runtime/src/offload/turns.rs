@@ -1,9 +1,10 @@
-//! Waits of which one at a time is enough: callers who want the same thing queue here, and only the first needs a thread.
+//! Waits of which one at a time is enough: callers who want the same thing queue here, and only the first needs a
+//! thread.
 //!
 //! # Protocol
-//! What is wanted has a key. [`take`] returns at once to whoever finds nobody else with the key, and queues the others, first come first served.
-//! Who drops its [`Turn`] settles the cell of the next one. A line without anybody is taken off the list. The queue is fair, and nobody in it can be
-//! served before the first: that is what makes keys equal.
+//! What is wanted has a key. [`take`] returns at once to whoever finds nobody else with the key, and queues the others,
+//! first come first served. Who drops its [`Turn`] settles the cell of the next one. A line without anybody is taken
+//! off the list. The queue is fair, and nobody in it can be served before the first: that is what makes keys equal.
 //!
 //! A turn is not given up by a cancellation, as the wait that it is for cannot be cancelled either.
 

@@ -7,9 +7,9 @@ use crate::sys;
 use std::io;
 use std::time::Duration;
 
-/// Stack of a coroutine unless it is told otherwise: what code that was written for threads needs (a regular expression with 200 nested groups takes
-/// more than 256 KiB to parse), at 500 bytes of page tables more than with 256 KiB (`silken_context::stack`). Frames of a debug build are several times
-/// as large, and nobody runs a million of them.
+/// Stack of a coroutine unless it is told otherwise: what code that was written for threads needs (a regular expression
+/// with 200 nested groups takes more than 256 KiB to parse), at 500 bytes of page tables more than with 256 KiB
+/// (`silken_context::stack`). Frames of a debug build are several times as large, and nobody runs a million of them.
 pub(crate) const STACK_BYTES_DEFAULT: usize = if cfg!(debug_assertions) {
     1024 * 1024
 } else {
@@ -111,27 +111,28 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two from 16 KiB to 1 GiB; more is an error of
-    /// [`build`](Self::build). Memory is used only where touched. The [guard](Self::guard_size) comes on top. Where the program's thread-locals would take
-    /// more than half of it, it is larger.
+    /// Address space of each coroutine's stack in bytes, rounded up to a power of two from 16 KiB to 1 GiB; more is an
+    /// error of [`build`](Self::build). Memory is used only where touched. The [guard](Self::guard_size) comes on top.
+    /// Where the program's thread-locals would take more than half of it, it is larger.
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self
     }
 
-    /// Bytes without access below each stack, 16 KiB to 1 GiB, rounded up to pages: address space, two bytes of page tables per KiB for each stack
-    /// that was ever in use, and 5 ns per KiB when a stack is used for the first time.
+    /// Bytes without access below each stack, 16 KiB to 1 GiB, rounded up to pages: address space, two bytes of page
+    /// tables per KiB for each stack that was ever in use, and 5 ns per KiB when a stack is used for the first time.
     ///
-    /// A stack frame of up to this size cannot reach the memory of another coroutine without running into the guard. Rust's frames never can, of whatever
-    /// size; this is for C without stack probes (`char buffer[300 * 1024]`). Programs that run no such code and have very many coroutines
-    /// may ask for less.
+    /// A stack frame of up to this size cannot reach the memory of another coroutine without running into the guard.
+    /// Rust's frames never can, of whatever size; this is for C without stack probes (`char buffer[300 * 1024]`).
+    /// Programs that run no such code and have very many coroutines may ask for less.
     ///
-    /// Fewer than 16 KiB count as 16 KiB. All runtimes of a process share the stacks, so the first runtime decides, be it by saying nothing.
+    /// Fewer than 16 KiB count as 16 KiB. All runtimes of a process share the stacks, so the first runtime decides, be
+    /// it by saying nothing.
     ///
     /// # Errors
-    /// [`build`](Self::build) fails with [`InvalidInput`](io::ErrorKind::InvalidInput) when `bytes` is more than 1 GiB, or the process's stacks have another guard
-    /// (or the default) already.
+    /// [`build`](Self::build) fails with [`InvalidInput`](io::ErrorKind::InvalidInput) when `bytes` is more than 1 GiB,
+    /// or the process's stacks have another guard (or the default) already.
     ///
     /// # Examples
     /// ```
@@ -155,7 +156,8 @@ impl RuntimeBuilder {
     /// - relies on being alone on its thread while it waits, or
     /// - relies on a thread-local, or on the thread's identity, being its own over a wait.
     ///
-    /// What it may rely on: the worker's thread, and what is in its thread-locals, outlives the coroutines that run there.
+    /// What it may rely on: the worker's thread, and what is in its thread-locals, outlives the coroutines that run
+    /// there.
     ///
     /// Much safe code does, and some of it is unsound then, rather than wrong. Known to be:
     ///
@@ -189,16 +191,17 @@ impl RuntimeBuilder {
         self
     }
 
-    /// What happens when a coroutine runs out of stack. The policy holds for the whole process, from [`build`](Self::build) on; the last runtime that
-    /// was built with a policy decides.
+    /// What happens when a coroutine runs out of stack. The policy holds for the whole process, from
+    /// [`build`](Self::build) on; the last runtime that was built with a policy decides.
     #[must_use]
     pub fn overflow(mut self, policy: OverflowPolicy) -> Self {
         self.overflow = Some(policy);
         self
     }
 
-    /// How long the end of [`Runtime::run`] (and of `#[silken::main]`), and the drop of a runtime, wait for coroutines that have been cancelled to end. Those
-    /// that have not ended by then are reported on standard error and left behind: see [`Runtime::shutdown`], which has a time of its own.
+    /// How long the end of [`Runtime::run`] (and of `#[silken::main]`), and the drop of a runtime, wait for coroutines
+    /// that have been cancelled to end. Those that have not ended by then are reported on standard error and left
+    /// behind: see [`Runtime::shutdown`], which has a time of its own.
     ///
     /// # Examples
     /// ```
@@ -214,15 +217,17 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Has [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by [`allow_light`](crate::allow_light).
+    /// Has [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by
+    /// [`allow_light`](crate::allow_light).
     #[must_use]
     pub fn require_isolation(mut self) -> Self {
         self.requires_isolation = true;
         self
     }
 
-    /// Has [`build`](Self::build) fail where the calls of std and of C are not answered: without the feature `interpose`, or in a library that a foreign program has loaded. Without this a line on
-    /// standard error says so, once.
+    /// Has [`build`](Self::build) fail where the calls of std and of C are not answered: without the feature
+    /// `interpose`, or in a library that a foreign program has loaded. Without this a line on standard error says so,
+    /// once.
     ///
     /// # Examples
     /// ```
@@ -245,12 +250,13 @@ impl RuntimeBuilder {
     /// Starts the workers.
     ///
     /// # Errors
-    /// When a thread, a descriptor or the stacks' address space cannot be had (the system's own error is then the [source](std::error::Error::source)), or a
-    /// variable of the environment is not understood. [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot
-    /// have thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light
-    /// ones by [`light`](Self::light) or [`allow_light`](crate::allow_light).
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is
-    /// not understood, or [`guard_size`](Self::guard_size) asks for another guard than the process's stacks have.
+    /// When a thread, a descriptor or the stacks' address space cannot be had (the system's own error is then the
+    /// [source](std::error::Error::source)), or a variable of the environment is not understood.
+    /// [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot have
+    /// thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light ones by
+    /// [`light`](Self::light) or [`allow_light`](crate::allow_light). [`InvalidInput`](io::ErrorKind::InvalidInput)
+    /// when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is not understood, or
+    /// [`guard_size`](Self::guard_size) asks for another guard than the process's stacks have.
     pub fn build(self) -> io::Result<Runtime> {
         let grace = match self.grace {
             Some(grace) => Some(grace),

@@ -1,36 +1,41 @@
 //! Who sleeps, who searches, and who must be woken when work appears.
 //!
 //! # Protocol
-//! A worker without work becomes *searching* (one at a time), looks everywhere, and goes to sleep in its driver when it finds nothing. Whoever
-//! makes work calls [`Idle::should_wake`]: if somebody sleeps and nobody searches, one sleeper is woken, as a searcher. A searcher that finds
-//! work stops searching and, if there may be more, wakes the next one. So wake-ups form a chain as long as there is work for it, a busy
-//! process makes none, and an idle process makes none at all.
+//! A worker without work becomes *searching* (one at a time), looks everywhere, and goes to sleep in its driver when it
+//! finds nothing. Whoever makes work calls [`Idle::should_wake`]: if somebody sleeps and nobody searches, one sleeper
+//! is woken, as a searcher. A searcher that finds work stops searching and, if there may be more, wakes the next one.
+//! So wake-ups form a chain as long as there is work for it, a busy process makes none, and an idle process makes none
+//! at all.
 //!
 //! # The race
-//! A producer pushes work and then looks for sleepers; a worker announces that it sleeps and then looks for work. If neither saw the other the
-//! work would lie. Each side therefore has a full barrier between its write and its read. Producers are hot and sleepers are not, so the barriers
-//! are asymmetric: the sleeper's is `membarrier(2)`, which makes every other running thread of the process execute a barrier, and the producer's
-//! is then a compiler barrier only; see [`sys::barrier`](crate::sys::barrier). After the sleeper's barrier every producer has either pushed (and the
-//! sleeper's look sees it) or will see the sleeper.
+//! A producer pushes work and then looks for sleepers; a worker announces that it sleeps and then looks for work. If
+//! neither saw the other the work would lie. Each side therefore has a full barrier between its write and its read.
+//! Producers are hot and sleepers are not, so the barriers are asymmetric: the sleeper's is `membarrier(2)`, which
+//! makes every other running thread of the process execute a barrier, and the producer's is then a compiler barrier
+//! only; see [`sys::barrier`](crate::sys::barrier). After the sleeper's barrier every producer has either pushed (and
+//! the sleeper's look sees it) or will see the sleeper.
 //!
 //! # Watching
-//! What a coroutine that computes for long has woken, and the events and deadlines of its processor, wait for its worker. So while somebody is
-//! busy and somebody sleeps, one sleeper is the *watcher*: it sleeps by turns, and between them looks after those who have not picked anybody
-//! since the last one (`worker.rs`). Whoever goes to sleep while others are busy takes the duty if it is free. Whoever becomes busy while
-//! others sleep *appoints* one of them if it is free, and wakes it.
+//! What a coroutine that computes for long has woken, and the events and deadlines of its processor, wait for its
+//! worker. So while somebody is busy and somebody sleeps, one sleeper is the *watcher*: it sleeps by turns, and between
+//! them looks after those who have not picked anybody since the last one (`worker.rs`). Whoever goes to sleep while
+//! others are busy takes the duty if it is free. Whoever becomes busy while others sleep *appoints* one of them if it
+//! is free, and wakes it.
 //!
-//! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and one is asleep, there is a watcher, or the one who
-//! goes to sleep has not asked for its duty yet. Workers become busy in `awake` and `stop_searching` only; the duty ends in three places.
-//! `awake` appoints the next watcher. `wake_one` and its like wake a worker that then calls `awake`. `duty` ends it if nobody is busy. All of them hold the
-//! lock.
+//! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and one is asleep, there is a
+//! watcher, or the one who goes to sleep has not asked for its duty yet. Workers become busy in `awake` and
+//! `stop_searching` only; the duty ends in three places. `awake` appoints the next watcher. `wake_one` and its like
+//! wake a worker that then calls `awake`. `duty` ends it if nobody is busy. All of them hold the lock.
 //!
-//! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments must be rare. An
-//! appointed watcher keeps the duty until it has slept a turn of 10 ms, even if nobody is busy meanwhile. Turns double from 50 µs to 10 ms: at most some ten
-//! wake-ups in 20 ms, and as many after the last activity. Then the process is silent.
+//! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments
+//! must be rare. An appointed watcher keeps the duty until it has slept a turn of 10 ms, even if nobody is busy
+//! meanwhile. Turns double from 50 µs to 10 ms: at most some ten wake-ups in 20 ms, and as many after the last
+//! activity. Then the process is silent.
 //!
 //! # Rejected
-//! Sleeping with a time limit (may's 10 ms, cogo's 1 s): a hundred wake-ups a second, and a lost wake-up shows as a stall instead of a bug.
-//! Waking a worker per piece of work: on a virtual machine a wake-up costs more than most pieces.
+//! Sleeping with a time limit (may's 10 ms, cogo's 1 s): a hundred wake-ups a second, and a lost wake-up shows as a
+//! stall instead of a bug. Waking a worker per piece of work: on a virtual machine a wake-up costs more than most
+//! pieces.
 
 use crate::loom::atomic::{AtomicU64, Ordering};
 use crate::sys::{Lock, barrier};
@@ -74,8 +79,8 @@ struct Sleepers {
 }
 
 impl Sleepers {
-    /// Somebody has become busy. The sleeper that is to watch from now on, and to be woken for it: the one that has slept longest, since it is woken
-    /// last for other work.
+    /// Somebody has become busy. The sleeper that is to watch from now on, and to be woken for it: the one that has
+    /// slept longest, since it is woken last for other work.
     fn appoint(&mut self) -> Option<usize> {
         if self.watcher.is_some() {
             return None;
@@ -174,8 +179,8 @@ impl Idle {
         true
     }
 
-    /// A searcher has found work. `true` when it was the last one: it should see to it that another searches, if there may be more work. And
-    /// the sleeper that is to be woken to watch.
+    /// A searcher has found work. `true` when it was the last one: it should see to it that another searches, if there
+    /// may be more work. And the sleeper that is to be woken to watch.
     #[must_use]
     pub(super) fn stop_searching(&self) -> (bool, Option<usize>) {
         let mut sleepers = self.sleepers.lock();
@@ -200,8 +205,8 @@ impl Idle {
         barrier::heavy();
     }
 
-    /// The worker is awake, for whatever reason. `true`: somebody had taken it out, so it is a searcher now. And the sleeper that is to be woken to
-    /// watch.
+    /// The worker is awake, for whatever reason. `true`: somebody had taken it out, so it is a searcher now. And the
+    /// sleeper that is to be woken to watch.
     #[must_use]
     pub(super) fn awake(&self, worker: usize) -> (bool, Option<usize>) {
         let mut sleepers = self.sleepers.lock();
@@ -217,9 +222,9 @@ impl Idle {
         (position.is_none(), sleepers.appoint())
     }
 
-    /// A sleeper asks, before each turn of sleep, what to do, and says whether its last turn was a long one. Watch duty is granted to one, while
-    /// somebody is busy. The wake-up that ended a watcher's turn may be the only one there is: who is not in the stack any more must not
-    /// lie down again.
+    /// A sleeper asks, before each turn of sleep, what to do, and says whether its last turn was a long one. Watch duty
+    /// is granted to one, while somebody is busy. The wake-up that ended a watcher's turn may be the only one there is:
+    /// who is not in the stack any more must not lie down again.
     pub(super) fn duty(&self, worker: usize, had_long_turn: bool) -> Duty {
         let mut sleepers = self.sleepers.lock();
         if !sleepers.stack.contains(&worker) {

@@ -1,11 +1,14 @@
-//! The injector: where coroutines queue that no worker has yet: spawned or woken by OS threads, overflowed from a full run queue.
+//! The injector: where coroutines queue that no worker has yet: spawned or woken by OS threads, overflowed from a full
+//! run queue.
 //!
-//! Two lanes, each first in, first out: those that have *started* and those that have not. The started ones go first: they have a deadline, a peer
-//! or a lock that waits for them, and a stack that comes free when they end, whereas a burst of ten thousand spawns may take tens of milliseconds to
-//! start. Every fourth batch is taken from the other lane first, so that nobody waits for ever.
+//! Two lanes, each first in, first out: those that have *started* and those that have not. The started ones go first:
+//! they have a deadline, a peer or a lock that waits for them, and a stack that comes free when they end, whereas a
+//! burst of ten thousand spawns may take tens of milliseconds to start. Every fourth batch is taken from the other lane
+//! first, so that nobody waits for ever.
 //!
-//! The lanes are lists linked through the cores themselves, under one short lock: pushing allocates nothing and a batch costs one acquisition.
-//! Their length is kept beside them, so that workers can look without the lock. Cold by design: work that workers make stays in their own queues.
+//! The lanes are lists linked through the cores themselves, under one short lock: pushing allocates nothing and a batch
+//! costs one acquisition. Their length is kept beside them, so that workers can look without the lock. Cold by design:
+//! work that workers make stays in their own queues.
 
 use crate::coroutine::{Core, Ready};
 use crate::loom::atomic::{AtomicUsize, Ordering};

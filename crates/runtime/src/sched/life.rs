@@ -75,8 +75,8 @@ fn run_closure(core: &'static Core) {
     }
 }
 
-/// Drops a result that nobody will take. A panic of its destructor was told by the panic hook and goes no further: there is nobody to whom it
-/// could go, and the coroutine's end must not be cut short.
+/// Drops a result that nobody will take. A panic of its destructor was told by the panic hook and goes no further:
+/// there is nobody to whom it could go, and the coroutine's end must not be cut short.
 pub(super) fn discard_result(core: &Core) {
     let dropped = catch_unwind(AssertUnwindSafe(|| core.body.clear()));
     // SAFETY: S8: as in `finish`.
@@ -89,14 +89,16 @@ pub(super) fn discard_result(core: &Core) {
     std::mem::forget(dropped);
 }
 
-/// What a thread does at its end, in a thread's order: its values are destroyed, then joiners may go on. Destructors are not cut short.
+/// What a thread does at its end, in a thread's order: its values are destroyed, then joiners may go on. Destructors
+/// are not cut short.
 pub(super) fn end(core: &'static Core) {
     core.mask_end();
     end_masked(core);
     core.unmask_end();
 }
 
-/// Runs the destructors. Nothing that they wait for is interrupted: an unwinding would end the process, or skip what joiners are owed.
+/// Runs the destructors. Nothing that they wait for is interrupted: an unwinding would end the process, or skip what
+/// joiners are owed.
 #[inline(always)]
 fn end_masked(core: &'static Core) {
     if core.lifecycle.store_result() == ResultOwner::Caller {

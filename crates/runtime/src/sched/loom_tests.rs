@@ -1,9 +1,10 @@
 //! Loom models of the idle protocol and of the injector.
 //!
-//! Workers are threads that follow `Worker::find` and `Worker::sleep` with everything left out that the protocol does not speak of: a
-//! worker takes one piece of work and is busy with it for ever, so whatever else there is must get somebody else out of bed. A wake-up
-//! that is lost is a deadlock, which loom reports. The barriers are fences on both sides here (`sys::barrier` is never asymmetric
-//! under loom): the kernel's half of the asymmetric pair is its promise, not ours.
+//! Workers are threads that follow `Worker::find` and `Worker::sleep` with everything left out that the protocol does
+//! not speak of: a worker takes one piece of work and is busy with it for ever, so whatever else there is must get
+//! somebody else out of bed. A wake-up that is lost is a deadlock, which loom reports. The barriers are fences on both
+//! sides here (`sys::barrier` is never asymmetric under loom): the kernel's half of the asymmetric pair is its promise,
+//! not ours.
 
 use super::idle::{Duty, Idle};
 use super::injector::Injector;
@@ -104,7 +105,8 @@ impl Model {
             || self.inboxes[worker].load(Ordering::Relaxed) > 0
     }
 
-    /// A watcher's first turn may end at any moment, and takes with it an event that has just come; its second one lasts.
+    /// A watcher's first turn may end at any moment, and takes with it an event that has just come; its second one
+    /// lasts.
     fn lie(&self, worker: usize) {
         let mut turns = 0;
         loop {
@@ -144,8 +146,9 @@ impl Model {
         let mut searching = false;
         loop {
             if take_from(&self.inboxes[worker]) || take_from(&self.queue) {
-                // As a searcher it tells the next. But one that got up by itself, since work had come on its way to bed, was no searcher
-                // any more, while the producer may have seen that it still was: so it tells the next if it leaves something.
+                // As a searcher it tells the next. But one that got up by itself, since work had come on its way to
+                // bed, was no searcher any more, while the producer may have seen that it still was: so it tells the
+                // next if it leaves something.
                 let last_searcher = searching && self.stop_searching();
                 if last_searcher || self.queue.load(Ordering::Relaxed) > 0 {
                     self.notify();
@@ -282,7 +285,8 @@ fn a_stop_against_a_producer() {
     });
 }
 
-/// Of two sleepers one watches over the third worker, which is busy, and the duty is free again when the watcher gets up.
+/// Of two sleepers one watches over the third worker, which is busy, and the duty is free again when the watcher gets
+/// up.
 #[test]
 fn one_watcher_at_a_time() {
     check(|| {
@@ -307,7 +311,8 @@ fn one_watcher_at_a_time() {
     });
 }
 
-/// Two sleep for good; one is woken and becomes busy: the other one watches, also if it was about to give the duty up just then.
+/// Two sleep for good; one is woken and becomes busy: the other one watches, also if it was about to give the duty up
+/// just then.
 #[test]
 fn who_becomes_busy_is_watched_over() {
     check(|| {
@@ -330,7 +335,8 @@ fn who_becomes_busy_is_watched_over() {
     });
 }
 
-/// An event that one of two sleepers fetches by itself makes it busy for ever; what it leaves behind is seen by the other, which is woken to watch.
+/// An event that one of two sleepers fetches by itself makes it busy for ever; what it leaves behind is seen by the
+/// other, which is woken to watch.
 #[test]
 fn a_sleeper_is_woken_to_watch() {
     check(|| {
@@ -407,7 +413,8 @@ fn ready(core: &Core) -> Ready {
     unsafe { Ready::from_core(NonNull::from(core)) }
 }
 
-/// Two push, one takes in batches: nothing is lost or doubled, each pusher's order is kept, and the length beside the list is right.
+/// Two push, one takes in batches: nothing is lost or doubled, each pusher's order is kept, and the length beside the
+/// list is right.
 #[test]
 fn the_injector_keeps_all_and_their_order() {
     check(|| {

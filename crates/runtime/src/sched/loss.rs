@@ -1,9 +1,11 @@
-//! A coroutine that overflowed its stack: what it owes, done by its successor, and by a coroutine of its own where it is code that may wait.
+//! A coroutine that overflowed its stack: what it owes, done by its successor, and by a coroutine of its own where it
+//! is code that may wait.
 //!
-//! Its frames are never unwound, so what it would have done in destructors is not done. Joiners are told by its outcome. Who counts on it otherwise (a promise
-//! that it was to fill, a pool whose slot it holds) left a function in the core (`coroutine/local.rs`, `on_lost`). That function may run user code
-//! and wait, which is forbidden in a worker's own context. So it runs on a fresh coroutine. In a runtime that ends, that coroutine may be cancelled before
-//! it begins. A destructor calls the function, so it runs in that case too.
+//! Its frames are never unwound, so what it would have done in destructors is not done. Joiners are told by its
+//! outcome. Who counts on it otherwise (a promise that it was to fill, a pool whose slot it holds) left a function in
+//! the core (`coroutine/local.rs`, `on_lost`). That function may run user code and wait, which is forbidden in a
+//! worker's own context. So it runs on a fresh coroutine. In a runtime that ends, that coroutine may be cancelled
+//! before it begins. A destructor calls the function, so it runs in that case too.
 
 use super::SpawnRequest;
 use super::life::{discard_result, finish};
@@ -42,7 +44,8 @@ fn tell_of_loss(worker: &'static Worker, on_lost: OnLost) {
         fn drop(&mut self) {
             let Some(on_lost) = self.0.take() else { return };
             if Critical::is_entered() {
-                // The spawn below was refused. Nothing of the user's runs here: what waits for the lost one ends with the runtime.
+                // The spawn below was refused. Nothing of the user's runs here: what waits for the lost one ends with
+                // the runtime.
                 std::mem::forget(on_lost);
             } else {
                 on_lost();

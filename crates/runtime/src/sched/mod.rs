@@ -15,24 +15,27 @@
 //! thread-locals; of these std's panic count is each one's own (`panics.rs`).
 //!
 //! # Policy
-//! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its pinned queue and its ring in turn; every
-//! 64 picks the driver and the injector first. Without any of these it looks into the injector, polls its driver, steals half of a random victim's ring, polls the victims' drivers, spins for a moment, and sleeps in its driver until an event, a deadline or a wake-up.
+//! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its pinned queue
+//! and its ring in turn; every 64 picks the driver and the injector first. Without any of these it looks into the
+//! injector, polls its driver, steals half of a random victim's ring, polls the victims' drivers, spins for a moment,
+//! and sleeps in its driver until an event, a deadline or a wake-up.
 //!
-//! A woken coroutine goes into the waker's LIFO slot and nobody else is told: two coroutines that talk stay on one worker. Whom it displaces,
-//! and whatever is spawned, goes to the ring, and one sleeper is woken if none searches.
+//! A woken coroutine goes into the waker's LIFO slot and nobody else is told: two coroutines that talk stay on one
+//! worker. Whom it displaces, and whatever is spawned, goes to the ring, and one sleeper is woken if none searches.
 //!
-//! The pick runs on the stack of the coroutine that leaves, in a critical section; the worker's own context is entered only when there is
-//! nothing to pick, and then does what takes time (`switch.rs`).
+//! The pick runs on the stack of the coroutine that leaves, in a critical section; the worker's own context is entered
+//! only when there is nothing to pick, and then does what takes time (`switch.rs`).
 //!
 //! # Only its own scheduler queues a coroutine
-//! Descriptors, futex words, channels and joins belong to the process; a scheduler has workers, counts and malloc's words of its own. So whoever
-//! makes a coroutine ready asks the coroutine's scheduler to queue it ([`Schedule`]), and a worker whose driver returns another's coroutine
-//! sends it home (`Worker::queue_batch`). A light one would otherwise run under another thread's identity, and an isolated one where its end is
-//! counted for the wrong runtime (S10).
+//! Descriptors, futex words, channels and joins belong to the process; a scheduler has workers, counts and malloc's
+//! words of its own. So whoever makes a coroutine ready asks the coroutine's scheduler to queue it ([`Schedule`]), and
+//! a worker whose driver returns another's coroutine sends it home (`Worker::queue_batch`). A light one would otherwise
+//! run under another thread's identity, and an isolated one where its end is counted for the wrong runtime (S10).
 //!
 //! # Rejected
-//! *A queue per worker that only its owner may empty* (may): work waits while others sleep. *The LIFO slot out of thieves' reach* (tokio): work
-//! behind a long computation is lost to the others; here a watcher takes it after a moment. *A global queue first* (Go before 1.1): one lock.
+//! *A queue per worker that only its owner may empty* (may): work waits while others sleep. *The LIFO slot out of
+//! thieves' reach* (tokio): work behind a long computation is lost to the others; here a watcher takes it after a
+//! moment. *A global queue first* (Go before 1.1): one lock.
 
 mod idle;
 mod injector;
@@ -83,8 +86,8 @@ pub(crate) struct Config {
     pub(crate) overflow: Option<OverflowPolicy>,
 }
 
-/// One runtime's scheduler. Lives for ever once made: a late waker may call it at any time. What it holds of the system (descriptors, threads)
-/// goes at the shutdown.
+/// One runtime's scheduler. Lives for ever once made: a late waker may call it at any time. What it holds of the system
+/// (descriptors, threads) goes at the shutdown.
 pub(crate) struct Scheduler {
     /// Distinct among the schedulers of the process, and not 0: the owner of the drivers.
     number: usize,
@@ -163,7 +166,8 @@ impl Scheduler {
         current_link().map(|link| Worker::from_link(link).scheduler)
     }
 
-    /// The stack of a program's main function, if that is to be another than all have: what a thread's main has, if there is address space for it.
+    /// The stack of a program's main function, if that is to be another than all have: what a thread's main has, if
+    /// there is address space for it.
     pub(crate) fn main_stack_bytes(&self) -> Option<usize> {
         let bytes = memory::main_stack_bytes();
         let class = Pools::class_for(bytes).ok().filter(|class| *class > self.class)?;

@@ -1,16 +1,18 @@
 //! Stack overflow: the coroutine ends, the others go on.
 //!
 //! # Protocol
-//! An overflow touches the guard below the stack. The kernel calls [`on_fault`] on the worker's alternate stack, under the identity of the
-//! interrupted coroutine. It names the coroutine on standard error and rewrites the saved registers, so that the return from the signal enters
-//! [`landing`] on the worker's own stack, just below the frames that wait there in `run_from_base`. The kernel's return restores the
-//! signal mask; the FS base is no saved register, so `landing` still has the coroutine's identity: it moves malloc's words to the worker's and
-//! continues the worker's context, which buries the coroutine (`switch.rs`).
+//! An overflow touches the guard below the stack. The kernel calls [`on_fault`] on the worker's alternate stack, under
+//! the identity of the interrupted coroutine. It names the coroutine on standard error and rewrites the saved
+//! registers, so that the return from the signal enters [`landing`] on the worker's own stack, just below the frames
+//! that wait there in `run_from_base`. The kernel's return restores the signal mask; the FS base is no saved register,
+//! so `landing` still has the coroutine's identity: it moves malloc's words to the worker's and continues the worker's
+//! context, which buries the coroutine (`switch.rs`).
 //!
 //! # Why this is sound, and where it would not be
-//! To all code it is as if the coroutine slept for ever at the call that overflowed: nothing is unwound, no destructor runs, the stack and the
-//! thread-locals stay where they are and are never used again. Code must bear that from a thread. What is new is only that joiners are told, so
-//! each rule below asks: may somebody go on who relied on that call to return?
+//! To all code it is as if the coroutine slept for ever at the call that overflowed: nothing is unwound, no destructor
+//! runs, the stack and the thread-locals stay where they are and are never used again. Code must bear that from a
+//! thread. What is new is only that joiners are told, so each rule below asks: may somebody go on who relied on that
+//! call to return?
 //!
 //! | the process ends instead, when | because |
 //! |---|---|
@@ -24,29 +26,34 @@
 //! | the chain of frames cannot be followed to the entry | code without unwind tables may be part of it; or libgcc would need the loader's lock to follow it (built for a glibc before 2.35) |
 //! | the policy says so | [`OverflowPolicy`] |
 //!
-//! So a coroutine that is lost was in Rust code of this program, and nowhere else. The chain is looked at last, since it costs most: the unwinder of libgcc walks
-//! it in the handler, and the names come from the executable's file (`silken_context::frames`).
+//! So a coroutine that is lost was in Rust code of this program, and nowhere else. The chain is looked at last, since
+//! it costs most: the unwinder of libgcc walks it in the handler, and the names come from the executable's file
+//! (`silken_context::frames`).
 //!
-//! What remains: a lock of safe code that the coroutine held is held for ever, as by a thread that hangs; and a light coroutine that is lost in
-//! the middle of code which keeps a thread-local consistent leaves it so for its worker.
+//! What remains: a lock of safe code that the coroutine held is held for ever, as by a thread that hangs; and a light
+//! coroutine that is lost in the middle of code which keeps a thread-local consistent leaves it so for its worker.
 //!
-//! The switch saves registers on the stack that it leaves when the identity is the successor's already. An overflow there finds another coroutine
-//! named than the one that overflowed; the process ends, as with any overflow inside the runtime, and the report has no name.
+//! The switch saves registers on the stack that it leaves when the identity is the successor's already. An overflow
+//! there finds another coroutine named than the one that overflowed; the process ends, as with any overflow inside the
+//! runtime, and the report has no name.
 //!
 //! # What is an overflow
-//! An access to the guard while the stack pointer is in the guard, below it, or at most a page above: Rust probes each page of a frame as it moves the pointer.
-//! And any fault with the stack pointer *in* the guard: a C frame without probes puts it there by hundreds of KiB before it touches anything. A signal whose handler
-//! has no SA_ONSTACK and whose frame does not fit above the guard is one too: the kernel forces SIGSEGV without an address then. The process ends with the name, since the
-//! signal is lost. A fault
-//! elsewhere, or in the guard while the stack pointer is well above it, is memory corruption. It goes to whoever had the signal before, and the process dies.
+//! An access to the guard while the stack pointer is in the guard, below it, or at most a page above: Rust probes each
+//! page of a frame as it moves the pointer. And any fault with the stack pointer *in* the guard: a C frame without
+//! probes puts it there by hundreds of KiB before it touches anything. A signal whose handler has no SA_ONSTACK and
+//! whose frame does not fit above the guard is one too: the kernel forces SIGSEGV without an address then. The process
+//! ends with the name, since the signal is lost. A fault elsewhere, or in the guard while the stack pointer is well
+//! above it, is memory corruption. It goes to whoever had the signal before, and the process dies.
 //!
 //! # Reads that may fault
-//! The futex hook compares words of foreign code, at addresses that may be bad (`trap::read_word_or_fault`). Its load is recognised by the program counter
-//! before anything else, on workers as on other threads; the hook answers EFAULT then.
+//! The futex hook compares words of foreign code, at addresses that may be bad (`trap::read_word_or_fault`). Its load
+//! is recognised by the program counter before anything else, on workers as on other threads; the hook answers EFAULT
+//! then.
 //!
 //! # Rejected
-//! *Unwinding the overflowed stack*: not every call can unwind, and destructors need stack. *longjmp from the handler*: skips the kernel's return,
-//! so the signal stays blocked and the alternate stack in use. *A second chance with a larger stack*: frames have addresses.
+//! *Unwinding the overflowed stack*: not every call can unwind, and destructors need stack. *longjmp from the handler*:
+//! skips the kernel's return, so the signal stays blocked and the alternate stack in use. *A second chance with a
+//! larger stack*: frames have addresses.
 
 use super::switch::abandon;
 use super::worker::Worker;
@@ -63,11 +70,12 @@ use std::ptr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OverflowPolicy {
-    /// The coroutine ends with [`JoinError::StackOverflow`](crate::JoinError::StackOverflow) and the others go on, where that is sound. Its frames
-    /// are not unwound: what they hold, locks too, is held for ever. The process ends when the coroutine may borrow (a scope's child, the
-    /// closure of [`Runtime::run`](crate::Runtime::run)), was panicking, had stored its result, or was inside the runtime; and when anything but Rust code of
-    /// this program is on its stack, or cannot be ruled out: a shared library, linked C, an executable without symbols (`strip = true`), a stack that
-    /// cannot be walked (glibc before 2.35, libgcc before GCC 12).
+    /// The coroutine ends with [`JoinError::StackOverflow`](crate::JoinError::StackOverflow) and the others go on,
+    /// where that is sound. Its frames are not unwound: what they hold, locks too, is held for ever. The process ends
+    /// when the coroutine may borrow (a scope's child, the closure of [`Runtime::run`](crate::Runtime::run)), was
+    /// panicking, had stored its result, or was inside the runtime; and when anything but Rust code of this program is
+    /// on its stack, or cannot be ruled out: a shared library, linked C, an executable without symbols
+    /// (`strip = true`), a stack that cannot be walked (glibc before 2.35, libgcc before GCC 12).
     #[default]
     Contain,
     /// The process ends, as when a thread overflows.
@@ -79,14 +87,16 @@ static ABORTS: AtomicBool = AtomicBool::new(false);
 /// Room below the worker's suspended frames that is left alone: more than any red zone.
 const LANDING_DISTANCE_BYTES: usize = 512;
 
-/// A stack pointer that is at most this far above the guard belongs to an overflow: a `call` or `push` faults with the pointer still above, a leaf
-/// function may use its red zone. A page leaves room for frames that are touched before the pointer is moved.
+/// A stack pointer that is at most this far above the guard belongs to an overflow: a `call` or `push` faults with the
+/// pointer still above, a leaf function may use its red zone. A page leaves room for frames that are touched before the
+/// pointer is moved.
 const NEAR_BYTES: usize = 4096;
 
 /// The kernel's own reason, without an address (include/uapi/asm-generic/siginfo.h).
 const SI_KERNEL: c_int = 0x80;
 
-/// Takes the signals; to be called by each scheduler that starts, so that a handler that was installed since the last one comes behind ours.
+/// Takes the signals; to be called by each scheduler that starts, so that a handler that was installed since the last
+/// one comes behind ours.
 pub(super) fn install(policy: Option<OverflowPolicy>) {
     if let Some(policy) = policy {
         // Relaxed: a flag of its own.
@@ -99,7 +109,8 @@ pub(super) fn install(policy: Option<OverflowPolicy>) {
 
 #[cfg(feature = "interpose")]
 mod signals {
-    /// The interposed symbols took the signals before `main`; a full chain of foreign handlers leaves overflows to those.
+    /// The interposed symbols took the signals before `main`; a full chain of foreign handlers leaves overflows to
+    /// those.
     pub(super) fn take() {
         silken_interpose::set_fault_handler(Some(super::on_fault));
         let _ = silken_interpose::rearm_fault_handler();
@@ -145,7 +156,8 @@ mod signals {
             .and_then(|(_, previous)| previous.get());
         match previous {
             Some(action) if !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) => {
-                // SAFETY: S6: another's handler, with the arguments it would have had; one of a single argument ignores the others.
+                // SAFETY: S6: another's handler, with the arguments it would have had; one of a single argument ignores
+                // the others.
                 let handler = unsafe {
                     std::mem::transmute::<usize, extern "C" fn(c_int, *mut siginfo_t, *mut c_void)>(action.sa_sigaction)
                 };
@@ -161,7 +173,8 @@ mod signals {
     }
 }
 
-/// True when the fault was an overflow that could be contained: the return from the signal then lands in the worker's context.
+/// True when the fault was an overflow that could be contained: the return from the signal then lands in the worker's
+/// context.
 ///
 /// # Safety
 /// The arguments are those of a SIGSEGV or SIGBUS handler (S6).
@@ -229,8 +242,8 @@ fn is_frame_refused(core: &Core, interrupted: &mut Interrupted) -> bool {
     !interrupted.is_protection_fault() && core.guard().is_some_and(is_at_end)
 }
 
-/// Whether a push of the switch hit the guard of the stack that is being left: by then the identity is the successor's, which is in a critical
-/// section as every suspended coroutine is, and whose stack is another.
+/// Whether a push of the switch hit the guard of the stack that is being left: by then the identity is the successor's,
+/// which is in a critical section as every suspended coroutine is, and whose stack is another.
 fn is_in_switch(core: &Core, address: usize) -> bool {
     let guarded = locate(address).is_some_and(|located| located.in_guard);
     guarded && Critical::is_entered() && core.guard().is_none_or(|guard| !guard.contains(&address))
@@ -278,7 +291,8 @@ unsafe extern "C" fn landing(core: usize) -> ! {
     unsafe { abandon(Worker::of(core), core) }
 }
 
-/// Begins a line on standard error, before anything that could fail: what becomes of it is known only after a walk over the stack.
+/// Begins a line on standard error, before anything that could fail: what becomes of it is known only after a walk over
+/// the stack.
 fn report(core: &Core) {
     let mut line = Line::new();
     line.text("silken: coroutine '");

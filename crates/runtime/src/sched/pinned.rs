@@ -1,7 +1,9 @@
-//! A worker's own queue of ready coroutines that may run nowhere else: light ones that have started, and all when the scheduler has one worker.
+//! A worker's own queue of ready coroutines that may run nowhere else: light ones that have started, and all when the
+//! scheduler has one worker.
 //!
-//! First in, first out, linked through the cores; touched by the worker's own code only, so it needs no atomic operation. One link leads to whom to
-//! continue: a ring's position and slot would be two loads, one waiting for the other, and when identities are switched nothing hides that.
+//! First in, first out, linked through the cores; touched by the worker's own code only, so it needs no atomic
+//! operation. One link leads to whom to continue: a ring's position and slot would be two loads, one waiting for the
+//! other, and when identities are switched nothing hides that.
 //!
 //! Who is picked stays the first until it runs, and takes itself out: see [`Pick`](super::worker::Pick).
 
@@ -16,7 +18,8 @@ use std::ptr::{self, NonNull};
 pub(super) struct Pinned {
     /// Null: the queue is empty.
     head: Cell<*mut Core>,
-    /// Stale when the queue is empty. Its link is stale as well: the end is known by the address, and saves a store per turn.
+    /// Stale when the queue is empty. Its link is stale as well: the end is known by the address, and saves a store per
+    /// turn.
     tail: Cell<*mut Core>,
 }
 
@@ -46,8 +49,8 @@ impl Pinned {
         self.tail.set(core);
     }
 
-    /// Who comes first; stays in the queue until it takes itself out with [`remove_first`](Self::remove_first), before anything else is done
-    /// with the queue but `push` and `first`.
+    /// Who comes first; stays in the queue until it takes itself out with [`remove_first`](Self::remove_first), before
+    /// anything else is done with the queue but `push` and `first`.
     #[inline(always)]
     pub(super) fn first(&self) -> Option<Ready> {
         let core = NonNull::new(self.head.get())?;
@@ -120,8 +123,8 @@ impl Pinned {
 
     #[inline(always)]
     fn link_tail_to(&self, core: *mut Core) {
-        // SAFETY: S2: cores are type-stable; the tail of a queue that is not empty is in it, and its link belongs to the queue.
-        // Relaxed: one thread.
+        // SAFETY: S2: cores are type-stable; the tail of a queue that is not empty is in it, and its link belongs to
+        // the queue. Relaxed: one thread.
         unsafe { &*self.tail.get() }.next.store(core, Ordering::Relaxed);
     }
 }

@@ -1,8 +1,9 @@
 //! The processor: the right to run coroutines, and what goes with it.
 //!
-//! A processor is a run queue (a ring and a LIFO slot), a driver with its timers, and counters. A *worker* is an OS thread; it runs coroutines
-//! while it holds a processor. The two are separate so that a worker which the kernel blocks can lose its processor to another.
-//! [`Processor`] is the owner's part, moved as a box: holding it is the right. [`Shared`] is what thieves, pollers and reports may touch.
+//! A processor is a run queue (a ring and a LIFO slot), a driver with its timers, and counters. A *worker* is an OS
+//! thread; it runs coroutines while it holds a processor. The two are separate so that a worker which the kernel blocks
+//! can lose its processor to another. [`Processor`] is the owner's part, moved as a box: holding it is the right.
+//! [`Shared`] is what thieves, pollers and reports may touch.
 
 use crate::collections::ring::{self, Owner, Stealer, Word};
 use crate::coroutine::{Core, Ready};
@@ -13,23 +14,23 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
-/// How many times in a row the LIFO slot may go before the ring: two coroutines that wake each other must not starve the rest.
-/// A guess to be tuned; tokio uses 3.
+/// How many times in a row the LIFO slot may go before the ring: two coroutines that wake each other must not starve
+/// the rest. A guess to be tuned; tokio uses 3.
 const LIFO_HOPS_MAX: u32 = 3;
 
-/// After so many picks the worker looks at its driver and at the injector, even if its own queue never empties. Each look costs
-/// some 200 ns when descriptors are registered, so it adds 3 ns to a pick.
+/// After so many picks the worker looks at its driver and at the injector, even if its own queue never empties. Each
+/// look costs some 200 ns when descriptors are registered, so it adds 3 ns to a pick.
 const LOOK_OUTSIDE_EVERY: u32 = 64;
 
-/// Connects of all workers between two of their looks: the queue of a listener holds 128 as a rule, and an acceptor that has given way itself comes
-/// to its turn after several looks.
+/// Connects of all workers between two of their looks: the queue of a listener holds 128 as a rule, and an acceptor
+/// that has given way itself comes to its turn after several looks.
 const CONNECTS_PER_LOOK: u32 = 16;
 
 /// And of one worker, even if there are many.
 const CONNECTS_PER_LOOK_MIN: u32 = 2;
 
-/// Cache lines of a suspended stack that its continuation touches at once: the frames from the switch up to the caller of a hooked read.
-/// Measured by the echo benchmark with 5,000 connections.
+/// Cache lines of a suspended stack that its continuation touches at once: the frames from the switch up to the caller
+/// of a hooked read. Measured by the echo benchmark with 5,000 connections.
 const WARM_FRAME_LINES: usize = 8;
 
 #[inline(always)]
@@ -51,11 +52,12 @@ impl Word for Ready {
     }
 }
 
-/// With thousands of coroutines that take turns, each one's core, stack and identity have left the cache, and their pages the translation buffer,
-/// when its turn comes. The queue tells who comes next, so what a switch will touch is asked for one turn ahead: the core two turns
-/// ahead, and what the core points to one.
+/// With thousands of coroutines that take turns, each one's core, stack and identity have left the cache, and their
+/// pages the translation buffer, when its turn comes. The queue tells who comes next, so what a switch will touch is
+/// asked for one turn ahead: the core two turns ahead, and what the core points to one.
 ///
-/// Inlined, since a call would make the compiler save registers before the identity is written, which waits for such stores.
+/// Inlined, since a call would make the compiler save registers before the identity is written, which waits for such
+/// stores.
 #[inline(always)]
 pub(super) fn warm_up(next: &Core, after_next: Option<*mut Core>) {
     if let Some(after_next) = after_next {
@@ -96,8 +98,8 @@ pub(super) struct Processor {
     own_lifo: Cell<*mut Core>,
     /// Counts picks.
     ticks: Cell<u32>,
-    /// The only processor of its scheduler: there are no thieves, and the ring stays empty; see `pinned.rs`. A worker that loses its processor to
-    /// another would have to hand on what may move.
+    /// The only processor of its scheduler: there are no thieves, and the ring stays empty; see `pinned.rs`. A worker
+    /// that loses its processor to another would have to hand on what may move.
     pub(super) alone: bool,
     pub(super) shared: &'static Shared,
     ring: Owner<Ready>,
@@ -135,7 +137,8 @@ impl Shared {
     /// Adds one to a counter that only the owner of the processor writes.
     #[inline(always)]
     pub(super) fn count(counter: &AtomicU64) {
-        // Relaxed: one writer. Release: pairs with the Acquire in `Scheduler::alive`: who sees a coroutine's end sees its spawn.
+        // Relaxed: one writer. Release: pairs with the Acquire in `Scheduler::alive`: who sees a coroutine's end sees
+        // its spawn.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
@@ -207,14 +210,16 @@ impl Processor {
         }
     }
 
-    /// Counts a yield for which nobody was ready. Whether the OS thread is to yield too: a loop that yields may wait for another thread, which may wait for
-    /// this processor of the machine. Not each time: a system call costs as much as thirty yields, and eight of these are soon over.
+    /// Counts a yield for which nobody was ready. Whether the OS thread is to yield too: a loop that yields may wait
+    /// for another thread, which may wait for this processor of the machine. Not each time: a system call costs as much
+    /// as thirty yields, and eight of these are soon over.
     pub(super) fn count_fruitless_yield(&self) -> bool {
         self.count_pick();
         self.ticks.get().is_multiple_of(8)
     }
 
-    /// Counts a connect from here, unless there have been so many since the last look outside that the look must come first.
+    /// Counts a connect from here, unless there have been so many since the last look outside that the look must come
+    /// first.
     pub(super) fn admit_connect(&self) -> bool {
         let connects = self.connects.get();
         self.connects.set((connects + 1).min(self.connects_max));

@@ -1,38 +1,48 @@
-//! The end of a scheduler: cancel what is left, let it run its destructors, report what would not end. The workers stop when the last coroutine has ended.
+//! The end of a scheduler: cancel what is left, let it run its destructors, report what would not end. The workers stop
+//! when the last coroutine has ended.
 //!
 //! # Protocol
-//! A shutdown first *cancels*, again and again, until nothing is alive or its deadline has come; then it *stops* the scheduler: spawns are refused
-//! from here on. It looks once more, for an OS thread may have spawned in between. A stopped scheduler is *over* when no coroutine of it is alive. Only then do its workers end. A worker that finds
-//! nothing to do checks whether the scheduler is over; if so it wakes the others and ends. The last worker gives the drivers back.
+//! A shutdown first *cancels*, again and again, until nothing is alive or its deadline has come; then it *stops* the
+//! scheduler: spawns are refused from here on. It looks once more, for an OS thread may have spawned in between. A
+//! stopped scheduler is *over* when no coroutine of it is alive. Only then do its workers end. A worker that finds
+//! nothing to do checks whether the scheduler is over; if so it wakes the others and ends. The last worker gives the
+//! drivers back.
 //!
-//! So a coroutine that is left behind at the deadline goes on as a detached thread does: it stays cancelled, and it takes part in what it waits for. It
-//! cannot be left without a worker: it is listed at futex words, channels and descriptors that the living use, whose wakes and messages it
-//! would swallow; and a light one's thread-locals, which others may borrow, would end with the thread.
+//! So a coroutine that is left behind at the deadline goes on as a detached thread does: it stays cancelled, and it
+//! takes part in what it waits for. It cannot be left without a worker: it is listed at futex words, channels and
+//! descriptors that the living use, whose wakes and messages it would swallow; and a light one's thread-locals, which
+//! others may borrow, would end with the thread.
 //!
 //! # Those who stay
-//! A cancelled coroutine may be in a wait that no cancellation ends, and that says so (`hook/interruption.rs`): for a signal, for output that nobody reads, in the pauses of a
-//! loop that takes no notice of errors. When all who are left have been seen in such waits for a while, nobody is left who could end them, and the shutdown waits for them no longer.
+//! A cancelled coroutine may be in a wait that no cancellation ends, and that says so (`hook/interruption.rs`): for a
+//! signal, for output that nobody reads, in the pauses of a loop that takes no notice of errors. When all who are left
+//! have been seen in such waits for a while, nobody is left who could end them, and the shutdown waits for them no
+//! longer.
 //!
 //! # The counts
-//! Coroutines are counted without a shared counter: each processor counts those it spawned and those it finished, OS threads' spawns have a
-//! counter of their own. A coroutine is counted as spawned before it is queued. The sums are read finished-first. Let T be a moment between the two readings.
-//! What was finished by T is at least the first sum, what was spawned by T at most the second: their difference is at least what was
-//! alive at T. If it is zero, nothing was alive at T. That needs the reader to see the spawn of each coroutine whose end it sees: the end is
-//! counted with Release, behind the queues that carried the coroutine from its spawner.
+//! Coroutines are counted without a shared counter: each processor counts those it spawned and those it finished, OS
+//! threads' spawns have a counter of their own. A coroutine is counted as spawned before it is queued. The sums are
+//! read finished-first. Let T be a moment between the two readings. What was finished by T is at least the first sum,
+//! what was spawned by T at most the second: their difference is at least what was alive at T. If it is zero, nothing
+//! was alive at T. That needs the reader to see the spawn of each coroutine whose end it sees: the end is counted with
+//! Release, behind the queues that carried the coroutine from its spawner.
 //!
 //! # The race: a spawn against the stop
-//! Who spawns counts first and looks for the stop afterwards. Who sums up has stopped the scheduler first, or seen it stopped. So one of the two sees
-//! the other: either the spawner sees the stop and takes its count back, or the sum has the count.
-//! - An OS thread and a worker that looks whether the scheduler is over: all four accesses are in one order (sequentially consistent). An OS thread
-//!   that takes its count back wakes the workers, for they may have seen it.
-//! - A coroutine's spawn needs no such order against a worker: the spawner is alive itself, so its scheduler is not over. Against the shutdown, which
-//!   lists who is left, an asymmetric barrier gives the order: its heavy half is in `wake_all`, after the stop.
+//! Who spawns counts first and looks for the stop afterwards. Who sums up has stopped the scheduler first, or seen it
+//! stopped. So one of the two sees the other: either the spawner sees the stop and takes its count back, or the sum has
+//! the count.
+//! - An OS thread and a worker that looks whether the scheduler is over: all four accesses are in one order
+//!   (sequentially consistent). An OS thread that takes its count back wakes the workers, for they may have seen it.
+//! - A coroutine's spawn needs no such order against a worker: the spawner is alive itself, so its scheduler is not
+//!   over. Against the shutdown, which lists who is left, an asymmetric barrier gives the order: its heavy half is in
+//!   `wake_all`, after the stop.
 //!
 //! # The list of those who are left
-//! The shutdown sums up, walks over all cores, and compares. After the stop everybody who will ever live is in the sum already, so who is in the list
-//! is in the sum. The walk meets a core once, so nobody is in the list twice. Therefore a list as long as the sum has everybody. A shorter one misses
-//! somebody who was being made, or has ended since: the shutdown looks again. To sum up after the walk would be wrong: A ends, B is made behind the
-//! walk, and the numbers agree without B.
+//! The shutdown sums up, walks over all cores, and compares. After the stop everybody who will ever live is in the sum
+//! already, so who is in the list is in the sum. The walk meets a core once, so nobody is in the list twice. Therefore
+//! a list as long as the sum has everybody. A shorter one misses somebody who was being made, or has ended since: the
+//! shutdown looks again. To sum up after the walk would be wrong: A ends, B is made behind the walk, and the numbers
+//! agree without B.
 
 use super::{Scheduler, processor};
 use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, pools};
@@ -42,7 +52,8 @@ use crate::sys::{barrier, clock, process};
 use std::sync::Once;
 use std::time::Duration;
 
-/// Cancels one of those who are left. Where nothing unwinds they can only end by themselves; an error in the midst of their I/O would end the process.
+/// Cancels one of those who are left. Where nothing unwinds they can only end by themselves; an error in the midst of
+/// their I/O would end the process.
 fn cancel(core: &CoreRef) {
     // A scope's child is its parent's to cancel: the parent may mask that, or be in a destructor.
     if UNWINDS && !core.has_parent() {
@@ -50,16 +61,16 @@ fn cancel(core: &CoreRef) {
     }
 }
 
-/// How often the shutdown looks, and cancels again whoever was spawned or has swallowed it: there is no event for "the last one has ended" on the
-/// hot path of a coroutine's end, and a shutdown is rare.
+/// How often the shutdown looks, and cancels again whoever was spawned or has swallowed it: there is no event for "the
+/// last one has ended" on the hot path of a coroutine's end, and a shutdown is rare.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
-/// How long all who are left must have been seen in waits that no cancellation ends, before a shutdown waits for them no longer: one of them may be
-/// about to be woken by what another has left behind, or by an OS thread.
+/// How long all who are left must have been seen in waits that no cancellation ends, before a shutdown waits for them
+/// no longer: one of them may be about to be woken by what another has left behind, or by an OS thread.
 const STAYING_FOR_NS: u64 = 100_000_000;
 
-/// Makes a forked child an ordinary one-threaded process: its spawns fail, and the coroutine that forked goes on as if it were the thread, in an
-/// endless critical section, so that every hook passes straight through.
+/// Makes a forked child an ordinary one-threaded process: its spawns fail, and the coroutine that forked goes on as if
+/// it were the thread, in an endless critical section, so that every hook passes straight through.
 pub(super) fn prepare_for_forks() {
     extern "C" fn in_the_child() {
         process::set_forked();
@@ -70,19 +81,22 @@ pub(super) fn prepare_for_forks() {
     process::remember();
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: S7: the handler only sets a flag and a counter. The one error is ENOMEM; then a forked child has live hooks.
+        // SAFETY: S7: the handler only sets a flag and a counter. The one error is ENOMEM; then a forked child has live
+        // hooks.
         let _ = unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
     });
 }
 
-/// Until a point in time and not for a time, since a thread that signals interrupt again and again would sleep for ever.
+/// Until a point in time and not for a time, since a thread that signals interrupt again and again would sleep for
+/// ever.
 fn pause() {
     let end_ns = timers::deadline_after(LOOK_EVERY);
     let _ = timers::wait(&WaitCell::new(), WaitReason::Sleep, Some(end_ns), false);
 }
 
 impl Scheduler {
-    /// Coroutines that have been spawned and have not ended. Zero is exact, for a moment during the call: see the head of the file.
+    /// Coroutines that have been spawned and have not ended. Zero is exact, for a moment during the call: see the head
+    /// of the file.
     pub(crate) fn alive(&self) -> u64 {
         // Acquire: pairs with the Release in `Shared::count`.
         let sum_of = |counter: fn(&processor::Shared) -> &AtomicU64| -> u64 {
@@ -112,7 +126,8 @@ impl Scheduler {
         self.is_stopping() || process::is_forked()
     }
 
-    /// Counts a coroutine that one of this scheduler's is about to make; `false`, and takes it back, when spawns are refused.
+    /// Counts a coroutine that one of this scheduler's is about to make; `false`, and takes it back, when spawns are
+    /// refused.
     #[inline(always)]
     pub(super) fn count_spawn_from_inside(&self, spawned: &AtomicU64) -> bool {
         processor::Shared::count(spawned);
@@ -183,14 +198,15 @@ impl Scheduler {
         });
     }
 
-    /// Cancels every coroutine, waits until they have ended or the deadline has come, and stops. Returns those that have not ended. Not on one of
-    /// this scheduler's coroutines.
+    /// Cancels every coroutine, waits until they have ended or the deadline has come, and stops. Returns those that
+    /// have not ended. Not on one of this scheduler's coroutines.
     pub(crate) fn end(&self, deadline_ns: u64) -> Vec<CoreRef> {
         // Relaxed: whoever is cancelled sees it.
         self.ending.store(true, Ordering::Relaxed);
         self.cancel_until_none(deadline_ns);
         self.stop();
-        // Somebody may have been spawned between the last look and the stop. Who is counted from here on takes that back.
+        // Somebody may have been spawned between the last look and the stop. Who is counted from here on takes that
+        // back.
         self.cancel_until_none(deadline_ns);
         let left = self.left();
         self.join_workers();

@@ -1,7 +1,8 @@
 //! From a closure to a queued coroutine.
 //!
-//! On a worker of the same scheduler a spawn takes a core from the worker's cache, a reservation from its stock, stores the closure and pushes to
-//! the ring: no allocation, no lock, no system call. From elsewhere it goes through the shared pools and the injector.
+//! On a worker of the same scheduler a spawn takes a core from the worker's cache, a reservation from its stock, stores
+//! the closure and pushes to the ring: no allocation, no lock, no system call. From elsewhere it goes through the
+//! shared pools and the injector.
 
 use super::processor::Shared;
 use super::worker::Worker;
@@ -54,7 +55,8 @@ pub(crate) struct SpawnRequest {
 }
 
 impl SpawnRequest {
-    /// Has std make the thread that the coroutine is to be, if it is to have a name or inherits. Outside of critical sections: spawn hooks are user code.
+    /// Has std make the thread that the coroutine is to be, if it is to have a name or inherits. Outside of critical
+    /// sections: spawn hooks are user code.
     #[inline(always)]
     fn std_thread(&self, scheduler: &Scheduler) -> Option<StdThread> {
         if self.name.is_none() && !inherits_always() {
@@ -73,9 +75,8 @@ impl SpawnRequest {
 /// Makes a coroutine and queues it.
 ///
 /// # Safety
-/// What `body` and its result borrow outlives the coroutine and the taking of its result (S1); a group lives until the coroutine has left it (S8);
-/// `body` and its result may be sent to
-/// another thread (S2).
+/// What `body` and its result borrow outlives the coroutine and the taking of its result (S1); a group lives until the
+/// coroutine has left it (S8); `body` and its result may be sent to another thread (S2).
 pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     scheduler: &'static Scheduler,
     request: SpawnRequest,
@@ -103,8 +104,9 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     Ok(handle)
 }
 
-/// Makes a coroutine of each body and queues them all; one worker is woken, which wakes the next if it leaves work behind. The handles go to `made`,
-/// also those that were made before an error; the bodies that are left stay in `bodies`.
+/// Makes a coroutine of each body and queues them all; one worker is woken, which wakes the next if it leaves work
+/// behind. The handles go to `made`, also those that were made before an error; the bodies that are left stay in
+/// `bodies`.
 ///
 /// # Safety
 /// As [`spawn`], for each body.

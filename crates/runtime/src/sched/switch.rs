@@ -1,25 +1,28 @@
-//! Leaving a coroutine's stack and continuing another: the pick, the switch, and what the successor owes the one who left.
+//! Leaving a coroutine's stack and continuing another: the pick, the switch, and what the successor owes the one who
+//! left.
 //!
 //! # Protocol
-//! The coroutine that leaves picks its successor on its own stack and switches. The switch hands over, in registers, who leaves and why
-//! ([`Left`]), and on which worker. The successor's first act is to [`arrive`]: it moves malloc's words to its own identity, takes itself out of the
-//! queue, and does for the one who left what can be done only now that its registers are saved: queue it, publish it as parked, or take its
-//! stack away. So nobody can continue a coroutine before it has stopped.
+//! The coroutine that leaves picks its successor on its own stack and switches. The switch hands over, in registers,
+//! who leaves and why ([`Left`]), and on which worker. The successor's first act is to [`arrive`]: it moves malloc's
+//! words to its own identity, takes itself out of the queue, and does for the one who left what can be done only now
+//! that its registers are saved: queue it, publish it as parked, or take its stack away. So nobody can continue a
+//! coroutine before it has stopped.
 //!
-//! Whatever can be done on either side of the switch is done behind it: the instruction that changes the identity waits for the stores before
-//! it, and not for those behind it (`silken_context::switch`).
+//! Whatever can be done on either side of the switch is done behind it: the instruction that changes the identity waits
+//! for the stores before it, and not for those behind it (`silken_context::switch`).
 //!
-//! Everything here runs in a critical section: it begins before the pick, in the one who leaves, and ends after the settling, in the one who
-//! goes on. Its counter belongs to the coroutine, so each ends its own.
+//! Everything here runs in a critical section: it begins before the pick, in the one who leaves, and ends after the
+//! settling, in the one who goes on. Its counter belongs to the coroutine, so each ends its own.
 //!
 //! # A finished coroutine
-//! [`main`] is the first frame of every coroutine. When the body has ended and the next coroutine in the queue has not started, and
-//! wants the same kind of stack, the ended one's stack is handed over on the spot: no switch, no identity change, the block is made as
-//! new in place. A batch of short coroutines thus runs on one stack that stays in the cache.
+//! [`main`] is the first frame of every coroutine. When the body has ended and the next coroutine in the queue has not
+//! started, and wants the same kind of stack, the ended one's stack is handed over on the spot: no switch, no identity
+//! change, the block is made as new in place. A batch of short coroutines thus runs on one stack that stays in the
+//! cache.
 //!
 //! # Rejected
-//! Returning to the worker's context for each pick: two switches and three mispredicted returns per hop. Publishing before the switch and making
-//! wakers wait for it: a spin on a word that the leaving coroutine writes at every switch.
+//! Returning to the worker's context for each pick: two switches and three mispredicted returns per hop. Publishing
+//! before the switch and making wakers wait for it: a spin on a word that the leaving coroutine writes at every switch.
 
 use super::life::{end, finish, run_body};
 use super::processor::Shared;
@@ -46,8 +49,9 @@ pub(crate) fn yield_now() {
 
 /// As [`yield_now`], for the running coroutine, which it returns: what is kept over a switch is stored before it.
 ///
-/// Inlined as far as the straight way goes: the scheduler's one worker continues somebody in its queue who has run before, and whoever leaves when
-/// this one goes on does the same. So the compiler saves what is live in the caller and nothing else, and no return is mispredicted.
+/// Inlined as far as the straight way goes: the scheduler's one worker continues somebody in its queue who has run
+/// before, and whoever leaves when this one goes on does the same. So the compiler saves what is live in the caller and
+/// nothing else, and no return is mispredicted.
 #[inline(always)]
 pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     Critical::enter_to_leave();
@@ -58,7 +62,8 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     };
     let next = worker.announce(next);
     let message = worker.message(Left::in_turn(core));
-    // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both identities are complete.
+    // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both
+    // identities are complete.
     let arrival = unsafe { switch::switch(&core.context, &next.context, message) };
     let worker = Worker::of_message(arrival.message);
     // SAFETY: S2: this is a coroutine's context.
@@ -75,7 +80,8 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     worker.processor().count_pick_alone();
     // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
     worker.pinned.replace_first(core, unsafe { Ready::from_core(yielder) });
-    // Last, for the stores above wait for what comes before them. Whoever left is not published: nobody else takes from the queue.
+    // Last, for the stores above wait for what comes before them. Whoever left is not published: nobody else takes from
+    // the queue.
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
     leave_critical(core)
@@ -108,7 +114,8 @@ fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identi
     leave_critical(unsafe { arrive(arrival) })
 }
 
-/// Ends the section that the coroutine entered before a switch: the guard stayed behind, since nothing is kept over the switch.
+/// Ends the section that the coroutine entered before a switch: the guard stayed behind, since nothing is kept over the
+/// switch.
 #[inline(always)]
 fn leave_critical(core: &'static Core) -> &'static Core {
     Critical::leave();
@@ -140,7 +147,8 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: L
     let next = worker.make_runnable(next.ready);
     let left = Left::new(core, leaving).for_successor(from_pinned);
     debug_assert_eq!(Critical::depth(), 1, "a coroutine leaves in a nested section");
-    // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both identities are complete.
+    // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both
+    // identities are complete.
     let arrival = unsafe { switch::switch_saving_all(&core.context, &next.context, worker.message(left)) };
     // SAFETY: S1: this is the arrival, on a coroutine's context.
     unsafe { arrive(arrival) }
@@ -159,7 +167,8 @@ unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving)
     unsafe { arrive(arrival) }
 }
 
-/// The worker's own context continues a coroutine, and comes back when a coroutine leaves and finds nobody to succeed it.
+/// The worker's own context continues a coroutine, and comes back when a coroutine leaves and finds nobody to succeed
+/// it.
 pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
     let from_pinned = next.from_pinned;
     let next = worker.make_runnable(next.ready);
@@ -222,7 +231,8 @@ fn settle(worker: &'static Worker, left: Left) {
     }
 }
 
-/// Not inlined: the compiler would make one table of jumps of it and the test above, and the processor mispredicts that jump.
+/// Not inlined: the compiler would make one table of jumps of it and the test above, and the processor mispredicts that
+/// jump.
 #[inline(never)]
 fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: Leaving) {
     // SAFETY: S2: cores are type-stable.
@@ -272,11 +282,12 @@ pub(super) fn retire(worker: &'static Worker, core: &Core) {
     release(core);
 }
 
-/// Leaves a coroutine that has overflowed; called on the worker's own stack, under the coroutine's identity (`overflow.rs`).
+/// Leaves a coroutine that has overflowed; called on the worker's own stack, under the coroutine's identity
+/// (`overflow.rs`).
 ///
 /// # Safety
-/// The caller's frame lies below the worker's suspended context on the same stack; `core` ran on `worker`, in its own code and not in a
-/// critical section, and is never continued (S1).
+/// The caller's frame lies below the worker's suspended context on the same stack; `core` ran on `worker`, in its own
+/// code and not in a critical section, and is never continued (S1).
 pub(super) unsafe fn abandon(worker: &'static Worker, core: &Core) -> ! {
     let message = worker.message(Left::new(core, Leaving::Overflowed));
     // SAFETY: S1: the base waits in `run_from_base`. S3: the overflow was not inside malloc.
@@ -317,8 +328,8 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
         run_body(core);
         end(core);
         if process::is_forked() {
-            // The child's only thread has come to its end, so the child ends, as it does where `fork` was called on a thread. The others here are
-            // copies: they run in the parent.
+            // The child's only thread has come to its end, so the child ends, as it does where `fork` was called on a
+            // thread. The others here are copies: they run in the parent.
             process::exit();
         }
         core = succeed(core);
@@ -401,7 +412,8 @@ impl Worker {
         Worker::from_link(link)
     }
 
-    /// Whether the coroutine has started and ran here when it ran last: [`announce`](Self::announce) is all it takes to switch to it.
+    /// Whether the coroutine has started and ran here when it ran last: [`announce`](Self::announce) is all it takes to
+    /// switch to it.
     #[inline(always)]
     pub(super) fn has_run(&self, core: &Core) -> bool {
         ptr::eq(core.link.get(), &raw const self.link)

@@ -1,9 +1,11 @@
-//! Who looks after those who run one coroutine for long: what it has woken, its processor's events and deadlines, and (for those who are
-//! never idle) what waits in its ring.
+//! Who looks after those who run one coroutine for long: what it has woken, its processor's events and deadlines, and
+//! (for those who are never idle) what waits in its ring.
 //!
-//! A processor *stands still* when its worker is awake but its count of picks does not change: a coroutine computes, or a call blocks the worker. Two kinds of workers look for that:
-//! * the *watcher*, an idle worker that sleeps by turns (`idle.rs` says who that is, and when). A deadline on a processor that stood still in the last
-//!   turn ends the turn, so that it is served in time; an event of the kernel waits for the end of the turn;
+//! A processor *stands still* when its worker is awake but its count of picks does not change: a coroutine computes, or
+//! a call blocks the worker. Two kinds of workers look for that:
+//! * the *watcher*, an idle worker that sleeps by turns (`idle.rs` says who that is, and when). A deadline on a
+//!   processor that stood still in the last turn ends the turn, so that it is served in time; an event of the kernel
+//!   waits for the end of the turn;
 //! * where nobody is idle, each worker that picks makes a *round* every ten milliseconds.
 //!
 //! What only the standing worker may continue (started light coroutines) waits for it.
@@ -14,8 +16,9 @@ use super::worker::Worker;
 use crate::driver::Wait;
 use crate::sys::clock;
 
-/// A watcher's first look comes after this, each further one after twice as long, up to the last: a coroutine that computes for long delays
-/// what waits behind it by about as much as it has already run. The limits are those of Go's monitor.
+/// A watcher's first look comes after this, each further one after twice as long, up to the last: a coroutine that
+/// computes for long delays what waits behind it by about as much as it has already run. The limits are those of Go's
+/// monitor.
 const WATCH_FIRST_NS: u64 = 50_000;
 const WATCH_LAST_NS: u64 = 10_000_000;
 
@@ -37,8 +40,8 @@ impl Round {
 }
 
 impl Worker {
-    /// Ends when there is something to do, or somebody has taken the worker out of the sleepers. Any other wake-up (it was appointed to watch, or
-    /// for nothing) leads to the next turn.
+    /// Ends when there is something to do, or somebody has taken the worker out of the sleepers. Any other wake-up (it
+    /// was appointed to watch, or for nothing) leads to the next turn.
     pub(super) fn sleep_until_needed(&'static self, idle: &Idle) {
         let mut before = self.round.take();
         before.ticks.clear();
@@ -73,7 +76,8 @@ impl Worker {
         }
     }
 
-    /// A watcher's turn ends earlier when a deadline comes first on the processor of somebody who stood still in the turn before.
+    /// A watcher's turn ends earlier when a deadline comes first on the processor of somebody who stood still in the
+    /// turn before.
     fn end_of_turn(&self, end_ns: u64, before: &[u32]) -> u64 {
         let deadlines = self.stuck(before).filter_map(|victim| victim.driver.next_deadline_ns());
         // One that has passed was visited in vain: a copy of what the wheel said, it may be early.
@@ -111,8 +115,8 @@ impl Worker {
             .map(|index| &all[index])
     }
 
-    /// Where nobody is idle nobody watches: then those who are busy, but with many, look after those who are busy with one. Also at what such a one
-    /// has in its ring, which thieves would take.
+    /// Where nobody is idle nobody watches: then those who are busy, but with many, look after those who are busy with
+    /// one. Also at what such a one has in its ring, which thieves would take.
     pub(super) fn make_a_round(&'static self) {
         let now_ns = clock::now_ns();
         let mut round = self.round.take();

@@ -1,7 +1,8 @@
 //! The worker: an OS thread that runs coroutines while it holds a processor.
 //!
-//! Its own context does what takes time: looking outside, stealing, sleeping. It runs on the OS thread's stack and identity, where hooks pass
-//! straight through. What runs on a coroutine's stack is the pick from the worker's own queues only, and the regular look outside.
+//! Its own context does what takes time: looking outside, stealing, sleeping. It runs on the OS thread's stack and
+//! identity, where hooks pass straight through. What runs on a coroutine's stack is the pick from the worker's own
+//! queues only, and the regular look outside.
 
 use super::idle::Idle;
 use super::panics::no_panic_count;
@@ -30,9 +31,10 @@ const INJECTOR_BATCH_MAX: usize = 64;
 /// Even a worker with a full ring takes a few, or those who keep it full would starve those who wait here.
 const INJECTOR_BATCH_MIN: usize = 4;
 
-/// Looks for work before a worker sleeps, at most: as long as about half of what the wake-up of a sleeping core costs in a virtual machine (25 µs and
-/// more). A search that finds nothing halves the next one, down to the least: a client that asks and waits for one answer after the other would burn as
-/// much in searching as it needs for the question. A find makes it longer again.
+/// Looks for work before a worker sleeps, at most: as long as about half of what the wake-up of a sleeping core costs
+/// in a virtual machine (25 µs and more). A search that finds nothing halves the next one, down to the least: a client
+/// that asks and waits for one answer after the other would burn as much in searching as it needs for the question. A
+/// find makes it longer again.
 const SEARCH_ROUNDS_MAX: u32 = 64;
 const SEARCH_ROUNDS_MIN: u32 = 2;
 
@@ -58,8 +60,8 @@ impl Public {
 
 /// See the head of the file. Lives for ever: coroutines keep its address.
 ///
-/// What every switch writes comes first, in one cache line: stores to one line reach the cache together, and the identity is not written before they
-/// have.
+/// What every switch writes comes first, in one cache line: stores to one line reach the cache together, and the
+/// identity is not written before they have.
 #[repr(C, align(64))]
 pub(crate) struct Worker {
     /// Alone, it holds every ready coroutine: there is nobody to share a ring with.
@@ -77,8 +79,8 @@ pub(crate) struct Worker {
 /// Who runs next.
 pub(super) struct Pick {
     pub(super) ready: Ready,
-    /// It is still the first of the pinned queue and takes itself out when it goes on: one store less before the identity is written, which
-    /// waits for all stores.
+    /// It is still the first of the pinned queue and takes itself out when it goes on: one store less before the
+    /// identity is written, which waits for all stores.
     pub(super) from_pinned: bool,
 }
 
@@ -146,8 +148,8 @@ fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
     scheduler.count_end_of_worker();
 }
 
-/// Room for the handler of a stack overflow, which walks the stack with libgcc's unwinder and prints a line: 8 KiB suffice in a debug build, 4 KiB do not.
-/// The rest is for handlers that interrupt it.
+/// Room for the handler of a stack overflow, which walks the stack with libgcc's unwinder and prints a line: 8 KiB
+/// suffice in a debug build, 4 KiB do not. The rest is for handlers that interrupt it.
 const ALTERNATE_STACK_BYTES: usize = 32 * 1024;
 
 impl Worker {
@@ -244,8 +246,8 @@ impl Worker {
         self.pick_queued()
     }
 
-    /// The first of the pinned queue, if the whole scheduler is this worker, there is nothing else to do before, and it has run before. It stays in the
-    /// queue. This calls nothing and stores nothing.
+    /// The first of the pinned queue, if the whole scheduler is this worker, there is nothing else to do before, and it
+    /// has run before. It stays in the queue. This calls nothing and stores nothing.
     #[inline(always)]
     pub(super) fn pick_in_turn(&self) -> Option<Ready> {
         if !self.processor.alone || self.processor.is_time_to_look() || self.processor.has_own_lifo() {
@@ -311,8 +313,8 @@ impl Worker {
         }
     }
 
-    /// A share of the injector's coroutines comes into the ring, unless that is well filled: a coroutine that an event or a deadline makes ready
-    /// queues behind what is in the ring, which should not be more than a moment's work.
+    /// A share of the injector's coroutines comes into the ring, unless that is well filled: a coroutine that an event
+    /// or a deadline makes ready queues behind what is in the ring, which should not be more than a moment's work.
     fn take_injected(&self) -> bool {
         let waiting = self.scheduler.injector.len();
         if waiting == 0 {
@@ -335,8 +337,8 @@ impl Worker {
         found
     }
 
-    /// A poll whose finds go before all who are queued, here and on other processors: the acceptor of a burst of connects must not wait until all of
-    /// them have been made, nor for a worker that the machine does not run.
+    /// A poll whose finds go before all who are queued, here and on other processors: the acceptor of a burst of
+    /// connects must not wait until all of them have been made, nor for a worker that the machine does not run.
     #[cold]
     fn poll_for_those_first(&self) {
         /// A look costs a system call.
@@ -492,8 +494,9 @@ impl Worker {
         }
     }
 
-    /// The worker has work and searches no more; if it was the last searcher, another one is sent for what else there may be. One that got up by
-    /// itself, since work had come on its way to bed, is no searcher; but the producers may have seen that it still was, and told nobody.
+    /// The worker has work and searches no more; if it was the last searcher, another one is sent for what else there
+    /// may be. One that got up by itself, since work had come on its way to bed, is no searcher; but the producers may
+    /// have seen that it still was, and told nobody.
     fn found(&self, searching: bool) {
         let was_last = searching && self.stop_searching();
         if was_last || self.processor.shared.has_work() || self.scheduler.injector.len() > 0 {

@@ -1,7 +1,7 @@
 //! `AtomicOption`: a place for one value, filled and emptied by anybody.
 //!
-//! The value is boxed, and the word is its address: each operation swaps the word, so a value has one owner at any time, and nobody looks at one that
-//! another may free.
+//! The value is boxed, and the word is its address: each operation swaps the word, so a value has one owner at any
+//! time, and nobody looks at one that another may free.
 
 use crate::loom::atomic::{AtomicPtr, Ordering};
 use std::fmt;

@@ -1,9 +1,10 @@
 //! `Barrier`: who comes waits until enough have come.
 //!
 //! # Protocol
-//! Everything is under the queue's lock: how many have come, and the number of the generation. Each waiter bears the generation in which it came. The last
-//! to come begins the next one, and wakes all before it. A waiter that gives up is no longer counted. If its generation
-//! has ended meanwhile it was counted, and the others go on with it: then it has met them, deadline and cancellation notwithstanding.
+//! Everything is under the queue's lock: how many have come, and the number of the generation. Each waiter bears the
+//! generation in which it came. The last to come begins the next one, and wakes all before it. A waiter that gives up
+//! is no longer counted. If its generation has ended meanwhile it was counted, and the others go on with it: then it
+//! has met them, deadline and cancellation notwithstanding.
 
 use super::wait_queue::{Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
@@ -12,7 +13,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Lets so many wait for each other; [`std::sync::Barrier`] with deadlines and cancellation. It can be used again and again.
+/// Lets so many wait for each other; [`std::sync::Barrier`] with deadlines and cancellation. It can be used again and
+/// again.
 ///
 /// # Examples
 /// ```
@@ -80,7 +82,8 @@ impl Barrier {
         }
     }
 
-    /// As [`wait`](Self::wait), but no longer than `timeout`; `None` if the time was over. Another must come in its stead.
+    /// As [`wait`](Self::wait), but no longer than `timeout`; `None` if the time was over. Another must come in its
+    /// stead.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<BarrierWaitResult> {
         self.wait_until(Some(deadline_after(timeout)))
     }

@@ -1,19 +1,21 @@
 //! `Condvar`: a queue beside a mutex.
 //!
 //! # Protocol
-//! A waiter joins the queue while it holds the mutex, and lets go of the mutex afterwards. Who changes the condition under the mutex and then notifies
-//! either changed it before the waiter looked, or finds the waiter in the queue: there is nothing to lose. `waiting` counts those who are in the queue or
-//! about to be, so that a notification for nobody costs one load. Relaxed is enough for it: it grows before the waiter's unlock, and
-//! the notifier's lock of the mutex, or its own change under it, comes after that unlock.
+//! A waiter joins the queue while it holds the mutex, and lets go of the mutex afterwards. Who changes the condition
+//! under the mutex and then notifies either changed it before the waiter looked, or finds the waiter in the queue:
+//! there is nothing to lose. `waiting` counts those who are in the queue or about to be, so that a notification for
+//! nobody costs one load. Relaxed is enough for it: it grows before the waiter's unlock, and the notifier's lock of the
+//! mutex, or its own change under it, comes after that unlock.
 //!
-//! A waiter that was cancelled or timed out and one that was notified are told apart by the cell: a notification goes to somebody who still waits, or is
-//! for nobody. The mutex is taken back uncancelled in every case; a cancelled waiter unwinds with the guard, which unlocks it.
+//! A waiter that was cancelled or timed out and one that was notified are told apart by the cell: a notification goes
+//! to somebody who still waits, or is for nobody. The mutex is taken back uncancelled in every case; a cancelled waiter
+//! unwinds with the guard, which unlocks it.
 //!
 //! Any mutexes may be used with one condition variable at the same time; std would panic.
 //!
 //! # Rejected
-//! *Moving waiters to the mutex's queue* in `notify_all` instead of waking them: the woken spread over the workers, and find the mutex held for a few
-//! instructions; they wait in its queue then.
+//! *Moving waiters to the mutex's queue* in `notify_all` instead of waking them: the woken spread over the workers, and
+//! find the mutex held for a few instructions; they wait in its queue then.
 
 use super::mutex::MutexGuard;
 use super::poison;
@@ -27,8 +29,8 @@ use std::time::{Duration, Instant};
 
 /// Waits for a change of a value that a [`Mutex`](super::Mutex) guards; [`std::sync::Condvar`] for our mutex.
 ///
-/// Wake-ups are first come, first served, and none comes for no reason; looking at the condition in a loop is still right, since others may have been
-/// faster.
+/// Wake-ups are first come, first served, and none comes for no reason; looking at the condition in a loop is still
+/// right, since others may have been faster.
 ///
 /// # Examples
 /// ```

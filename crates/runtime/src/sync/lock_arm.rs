@@ -1,8 +1,8 @@
 //! A lock as a part of a select: taken for an arm, and given back if the select chooses another.
 //!
 //! Whoever lets go of a lock grants it to an arm that is first in the queue: the lock stays taken, for the arm. So no
-//! wake is spent on an arm that would not use it, and [`Taking`] need only know whether it holds the lock. If the select has chosen another
-//! arm, the drop lets go, and the next in the queue gets it.
+//! wake is spent on an arm that would not use it, and [`Taking`] need only know whether it holds the lock. If the
+//! select has chosen another arm, the drop lets go, and the next in the queue gets it.
 
 use super::mutex::{Mutex, MutexGuard};
 use super::raw_mutex::RawMutex;
@@ -16,7 +16,8 @@ use std::sync::LockResult;
 /// One way of taking a raw lock.
 ///
 /// # Safety
-/// What [`try_take`](Self::try_take) and [`unlist`](Self::unlist) say that the caller holds is the caller's until it calls [`release`](Self::release) (S2).
+/// What [`try_take`](Self::try_take) and [`unlist`](Self::unlist) say that the caller holds is the caller's until it
+/// calls [`release`](Self::release) (S2).
 pub(crate) unsafe trait Take {
     fn try_take(&self) -> bool;
 

@@ -1,6 +1,6 @@
-//! Models of the words of `sync` and of the queue beside them, with OS threads for waiters: exclusion (loom's cell checks each access), and no lost wake (a
-//! waiter that nobody wakes is a deadlock, which loom reports). A deadline is one that is past: it ends the wait as soon as it began, against wakers at
-//! every step.
+//! Models of the words of `sync` and of the queue beside them, with OS threads for waiters: exclusion (loom's cell
+//! checks each access), and no lost wake (a waiter that nobody wakes is a deadlock, which loom reports). A deadline is
+//! one that is past: it ends the wait as soon as it began, against wakers at every step.
 
 use super::lock_arm::{Take, Taking};
 use super::raw_mutex::RawMutex;
@@ -332,7 +332,8 @@ fn loom_sync_flag_reaches_all() {
     });
 }
 
-/// A notification for a select that another arm's waker settles at the same moment: the arm has it, or it is kept; never both, never neither.
+/// A notification for a select that another arm's waker settles at the same moment: the arm has it, or it is kept;
+/// never both, never neither.
 #[test]
 fn loom_sync_a_notification_to_a_select_is_had_once() {
     check(|| {
@@ -354,8 +355,8 @@ fn loom_sync_a_notification_to_a_select_is_had_once() {
     });
 }
 
-/// A lock for a select that another arm's waker settles at the same moment: the arm has it and lets go of it, or it is the next one's. Nobody is left waiting, and two
-/// never have it at once.
+/// A lock for a select that another arm's waker settles at the same moment: the arm has it and lets go of it, or it is
+/// the next one's. Nobody is left waiting, and two never have it at once.
 fn a_lock_for_a_select<L: Send + Sync + 'static>(
     lock: fn() -> L,
     hold: fn(&L),

@@ -1,8 +1,10 @@
-//! What makes a coroutine, or an OS thread, wait for others: locks, conditions, counters and cells, with std's names, signatures and poisoning.
+//! What makes a coroutine, or an OS thread, wait for others: locks, conditions, counters and cells, with std's names,
+//! signatures and poisoning.
 //!
-//! `use silken::sync::Mutex` instead of `std::sync::Mutex` is the only edit. Everything here works between coroutines, between OS threads, and between
-//! the two; a coroutine that waits parks, and its worker runs others. (std's own types park the coroutine as well where libc's symbols are
-//! hooked. These are shorter paths to the same end: they can be cancelled, have deadlines, and need no hooks.)
+//! `use silken::sync::Mutex` instead of `std::sync::Mutex` is the only edit. Everything here works between coroutines,
+//! between OS threads, and between the two; a coroutine that waits parks, and its worker runs others. (std's own types
+//! park the coroutine as well where libc's symbols are hooked. These are shorter paths to the same end: they can be
+//! cancelled, have deadlines, and need no hooks.)
 //!
 //! | to wait for | use |
 //! |---|---|
@@ -16,12 +18,12 @@
 //! | others that end | [`WaitGroup`] |
 //!
 //! # Cancellation
-//! Each wait unwinds a coroutine that is cancelled, and leaves the primitive as if it had not come. What need not wait does not look.
-//! A holder that unwinds because it was cancelled poisons nothing; one that panics does.
+//! Each wait unwinds a coroutine that is cancelled, and leaves the primitive as if it had not come. What need not wait
+//! does not look. A holder that unwinds because it was cancelled poisons nothing; one that panics does.
 //!
 //! # How it is built
-//! All waiting is done in `wait_queue.rs`: nodes on the waiters' stacks, first come first served, so that blocking allocates nothing. Each primitive adds
-//! one atomic word for what needs no wait.
+//! All waiting is done in `wait_queue.rs`: nodes on the waiters' stacks, first come first served, so that blocking
+//! allocates nothing. Each primitive adds one atomic word for what needs no wait.
 
 /// A constructor that is `const`, except under loom, whose atomics cannot be made at compile time.
 macro_rules! const_unless_loom {

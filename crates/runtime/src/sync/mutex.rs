@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// A value that one coroutine or thread at a time may use; [`std::sync::Mutex`] with deadlines and cancellation.
 ///
-/// Taking and releasing a free mutex is one atomic operation each. A mutex that is free belongs to whoever comes first; who has waited for a
-/// millisecond is given it by the holder, so nobody waits for ever. The mutex is not reentrant.
+/// Taking and releasing a free mutex is one atomic operation each. A mutex that is free belongs to whoever comes first;
+/// who has waited for a millisecond is given it by the holder, so nobody waits for ever. The mutex is not reentrant.
 ///
 /// # Poisoning
 /// As in std: a panic while the guard lives poisons the mutex. The unwinding of a cancelled coroutine does not.

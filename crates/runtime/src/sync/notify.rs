@@ -22,7 +22,8 @@ const EMPTY: u32 = 0;
 const NOTIFIED: u32 = 1;
 const WAITING: u32 = 2;
 
-/// Wakes those who wait, one or all. A notification of one is kept for the next who comes, if nobody waits; several are kept as one.
+/// Wakes those who wait, one or all. A notification of one is kept for the next who comes, if nobody waits; several are
+/// kept as one.
 ///
 /// # Examples
 /// ```
@@ -53,8 +54,8 @@ impl Notify {
         // Relaxed: the exchange decides, or the queue's lock.
         let mut state = self.state.load(Ordering::Relaxed);
         while state != WAITING {
-            // Release: pairs with the Acquire in `take`. Also where one is kept already: what the caller did must be seen. Relaxed on
-            // failure: it looks again.
+            // Release: pairs with the Acquire in `take`. Also where one is kept already: what the caller did must be
+            // seen. Relaxed on failure: it looks again.
             match self
                 .state
                 .compare_exchange(state, NOTIFIED, Ordering::Release, Ordering::Relaxed)
@@ -239,7 +240,8 @@ impl fmt::Debug for Notify {
     }
 }
 
-/// Parks whoever holds it until somebody unparks it: may's primitive for building others. A wake that comes first is kept.
+/// Parks whoever holds it until somebody unparks it: may's primitive for building others. A wake that comes first is
+/// kept.
 ///
 /// # Examples
 /// ```

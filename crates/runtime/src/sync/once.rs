@@ -9,8 +9,9 @@
 //! | `RUNNING` with `WAITERS` | and others wait for it | the same, and all waiters are woken |
 //! | `COMPLETE` | done | |
 //!
-//! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. Who ends the running swaps the word, then takes that lock
-//! to wake: either it sees the bit, and finds the waiter, or the waiter sees the new word. The woken look again; one of them runs if the first one failed.
+//! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. Who ends the running swaps
+//! the word, then takes that lock to wake: either it sees the bit, and finds the waiter, or the waiter sees the new
+//! word. The woken look again; one of them runs if the first one failed.
 
 use super::wait_queue::{Queue, Terms, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason, is_panicking};
@@ -74,8 +75,8 @@ impl Once {
         }
     }
 
-    /// Runs the closure, unless one has run; waits while another's runs. When it returns, one has run to its end. To call it from within the closure
-    /// deadlocks.
+    /// Runs the closure, unless one has run; waits while another's runs. When it returns, one has run to its end. To
+    /// call it from within the closure deadlocks.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
@@ -145,7 +146,8 @@ impl Once {
         self.is_completed()
     }
 
-    /// Under the queue's lock: the state, if there is nothing to wait for. Bystanders wait for an incomplete one as well.
+    /// Under the queue's lock: the state, if there is nothing to wait for. Bystanders wait for an incomplete one as
+    /// well.
     fn refuse_bystander(&self, until_poisoned: bool) -> Option<u32> {
         // Relaxed: the exchange decides, and the queue's lock orders.
         let mut state = self.state.load(Ordering::Relaxed);
@@ -185,7 +187,8 @@ impl Once {
                 }
                 before => {
                     let taken = RUNNING | state & WAITERS;
-                    // Acquire: pairs as above, so that what a failed closure did is seen; on failure too, since the state is looked at again.
+                    // Acquire: pairs as above, so that what a failed closure did is seen; on failure too, since the
+                    // state is looked at again.
                     match self
                         .state
                         .compare_exchange(state, taken, Ordering::Acquire, Ordering::Acquire)

@@ -76,7 +76,8 @@ impl<T> OnceLock<T> {
     /// The value, which the closure makes if it is not there. To use the lock from within the closure deadlocks.
     ///
     /// # Blocking
-    /// While another makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
+    /// While another makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS
+    /// thread.
     ///
     /// # Cancellation
     /// Unwinds, if it has to wait. If who makes the value is cancelled, or panics, the next caller makes it.
@@ -240,14 +241,15 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     /// The value, made now if it was not.
     ///
     /// # Blocking
-    /// While another makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
+    /// While another makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS
+    /// thread.
     ///
     /// # Cancellation
     /// Unwinds, if it has to wait.
     ///
     /// # Panics
-    /// If the closure panics, or did not return when it was called before: it panicked, or its coroutine was cancelled. It cannot be
-    /// called again.
+    /// If the closure panics, or did not return when it was called before: it panicked, or its coroutine was cancelled.
+    /// It cannot be called again.
     #[inline]
     pub fn force(this: &Self) -> &T {
         this.once.call_once(|| this.make());

@@ -1,7 +1,7 @@
 //! Whether somebody panicked while he had the right to write.
 //!
-//! As std's, with one difference: the unwinding of a cancellation is no panic. Who takes the right while he unwinds already, in a destructor, does not
-//! poison either, as in std: the panic began before.
+//! As std's, with one difference: the unwinding of a cancellation is no panic. Who takes the right while he unwinds
+//! already, in a destructor, does not poison either, as in std: the panic began before.
 
 use crate::coroutine::is_panicking;
 use crate::loom::static_atomic::{AtomicBool, Ordering};

@@ -8,26 +8,30 @@
 //! | `WOKEN` | one waiter was woken and has not yet got or given up its chance | the holder that wakes it, under the queue's lock | that waiter, as it takes the mutex, or under the queue's lock as it waits again |
 //!
 //! # Protocol
-//! Free, a mutex belongs to whoever comes first, be it newcomer or woken (barging): the holder that lets go and comes back at once keeps its cache
-//! line, and nobody waits for a sleeper to get up. A holder that lets go wakes the first waiter, unless one is on its way already. The woken one, if it
-//! comes too late, waits again at the head. A part of a select is handed the mutex (`lock_arm.rs`), since it may not come. Once a waiter has waited for longer than `PATIENCE_NS`, the holder hands the mutex over: it stays
-//! `LOCKED`. At most one hand-off in that time, so that a queue of a thousand does not turn each unlock into a switch. (parking_lot's
-//! eventual fairness, with Go's reason for it.)
+//! Free, a mutex belongs to whoever comes first, be it newcomer or woken (barging): the holder that lets go and comes
+//! back at once keeps its cache line, and nobody waits for a sleeper to get up. A holder that lets go wakes the first
+//! waiter, unless one is on its way already. The woken one, if it comes too late, waits again at the head. A part of a
+//! select is handed the mutex (`lock_arm.rs`), since it may not come. Once a waiter has waited for longer than
+//! `PATIENCE_NS`, the holder hands the mutex over: it stays `LOCKED`. At most one hand-off in that time, so that a
+//! queue of a thousand does not turn each unlock into a switch. (parking_lot's eventual fairness, with Go's reason for
+//! it.)
 //!
 //! # The race: a wake that finds nobody
-//! A waiter joins the queue only if, under the queue's lock, the word is `LOCKED` and `PARKED` and, if the waiter had been woken, after it has taken `WOKEN`
-//! back. A holder skips the queue only if `PARKED` is clear, or `WOKEN` is set. In the first case nobody is in the queue, or about to be without
-//! looking at the word again. In the second the woken waiter has yet to look at the word: it takes the mutex, and its own unlock looks after the
-//! queue; or it finds the mutex held, and clears `WOKEN` before that holder lets go, who then wakes. It never gives up in between: a
-//! deadline or a cancellation ends a wait only from within the queue.
+//! A waiter joins the queue only if, under the queue's lock, the word is `LOCKED` and `PARKED` and, if the waiter had
+//! been woken, after it has taken `WOKEN` back. A holder skips the queue only if `PARKED` is clear, or `WOKEN` is set.
+//! In the first case nobody is in the queue, or about to be without looking at the word again. In the second the woken
+//! waiter has yet to look at the word: it takes the mutex, and its own unlock looks after the queue; or it finds the
+//! mutex held, and clears `WOKEN` before that holder lets go, who then wakes. It never gives up in between: a deadline
+//! or a cancellation ends a wait only from within the queue.
 //!
 //! # The race: settled before the word says so
-//! A waiter is settled before the waker writes `WOKEN` (if settling fails, the next one is tried). For that moment it sees the mutex held and may
-//! try to join the queue again; it needs the queue's lock for that, and under it the word is written.
+//! A waiter is settled before the waker writes `WOKEN` (if settling fails, the next one is tried). For that moment it
+//! sees the mutex held and may try to join the queue again; it needs the queue's lock for that, and under it the word
+//! is written.
 //!
 //! # Spinning
-//! A coroutine that spins may keep the holder from running: with one worker it never does, with several briefly, and not at all behind others that
-//! gave up spinning already.
+//! A coroutine that spins may keep the holder from running: with one worker it never does, with several briefly, and
+//! not at all behind others that gave up spinning already.
 
 use super::lock_arm::Take;
 use super::wait_queue::{Front, Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
@@ -55,7 +59,8 @@ pub(super) fn spin_budget() -> u32 {
     }
 }
 
-/// How long a waiter lets others pass: Go's number. Without end under loom, where no path may depend on a clock; the models of hand-off set it to 0.
+/// How long a waiter lets others pass: Go's number. Without end under loom, where no path may depend on a clock; the
+/// models of hand-off set it to 0.
 const PATIENCE_DEFAULT_NS: u64 = if cfg!(loom) { u64::MAX } else { 1_000_000 };
 
 /// See the head of the file.
@@ -107,7 +112,8 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
     /// The caller holds the mutex (S2).
     #[inline]
     pub(super) unsafe fn unlock(&self) {
-        // Release: pairs with the Acquire in `try_acquire` and `lock_slow`. Relaxed on failure: the slow path looks again.
+        // Release: pairs with the Acquire in `try_acquire` and `lock_slow`. Relaxed on failure: the slow path looks
+        // again.
         let unlocked = self
             .state
             .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed);
@@ -118,7 +124,8 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
 
     #[inline(always)]
     fn try_acquire(&self, state: u32) -> bool {
-        // Acquire: pairs with the Release in `unlock` and below it. Relaxed on failure: nothing is read on the strength of it.
+        // Acquire: pairs with the Release in `unlock` and below it. Relaxed on failure: nothing is read on the strength
+        // of it.
         self.state
             .compare_exchange(state, state | LOCKED, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -220,8 +227,8 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
         }
     }
 
-    /// Lets the first of those who wait have a chance, or the mutex, and lets go. The word is `LOCKED | PARKED`, or `LOCKED` with others about
-    /// to set `PARKED`; they look again under the queue's lock.
+    /// Lets the first of those who wait have a chance, or the mutex, and lets go. The word is `LOCKED | PARKED`, or
+    /// `LOCKED` with others about to set `PARKED`; they look again under the queue's lock.
     fn hand_on(&self, queue: &mut Queue<u64>) -> Option<Unparker> {
         while let Some(began_ns) = queue.front_tag() {
             let now_ns = clock::now_ns();

@@ -8,21 +8,25 @@
 //! | the rest, in units of `READER` | how many readers have it |
 //!
 //! # Protocol
-//! Without `PARKED` everything is one atomic operation. Whoever cannot have the lock sets `PARKED` under the queue's lock and waits. From then
-//! on the lock is *granted*: those who let go decide, under the queue's lock, who goes next, and write it into the word before they settle the
-//! waiter. After a writer all readers that wait go; after the last reader the first in the queue, which is a writer as a rule. So a
-//! stream of readers does not starve a writer, nor the reverse.
+//! Without `PARKED` everything is one atomic operation. Whoever cannot have the lock sets `PARKED` under the queue's
+//! lock and waits. From then on the lock is *granted*: those who let go decide, under the queue's lock, who goes next,
+//! and write it into the word before they settle the waiter. After a writer all readers that wait go; after the last
+//! reader the first in the queue, which is a writer as a rule. So a stream of readers does not starve a writer, nor the
+//! reverse.
 //!
-//! `PARKED` is set and cleared under the queue's lock only. While it is set nobody enters but by a grant; readers and the writer may leave meanwhile, and
-//! whoever leaves last comes to the queue. A waiter that gives up comes as well: the readers behind a writer that has left may go.
+//! `PARKED` is set and cleared under the queue's lock only. While it is set nobody enters but by a grant; readers and
+//! the writer may leave meanwhile, and whoever leaves last comes to the queue. A waiter that gives up comes as well:
+//! the readers behind a writer that has left may go.
 //!
 //! # The race: the last reader has left and not come yet
-//! Then the word is `PARKED` alone. Somebody who joins the queue now is found by that reader. Should another have cleared `PARKED` (the last waiter
-//! gave up), the lock is free, and may be anybody's before the reader comes; the reader finds `WRITER` set, or nobody in the queue, and leaves it.
+//! Then the word is `PARKED` alone. Somebody who joins the queue now is found by that reader. Should another have
+//! cleared `PARKED` (the last waiter gave up), the lock is free, and may be anybody's before the reader comes; the
+//! reader finds `WRITER` set, or nobody in the queue, and leaves it.
 //!
 //! # The race: granted readers that leave before the count is right
-//! A batch of readers is counted in before the first of them is settled, and the surplus is taken back at the end. A reader that leaves meanwhile sees a
-//! count above zero and does not come to the queue; so who takes the surplus back looks again.
+//! A batch of readers is counted in before the first of them is settled, and the surplus is taken back at the end. A
+//! reader that leaves meanwhile sees a count above zero and does not come to the queue; so who takes the surplus back
+//! looks again.
 
 use super::lock_arm::Take;
 use super::raw_mutex::spin_budget;
@@ -88,7 +92,8 @@ impl RawRwLock {
 
     #[inline]
     fn take_write(&self) -> bool {
-        // Acquire: pairs with the Release of the last holder's unlock. Relaxed on failure: nothing is read on the strength of it.
+        // Acquire: pairs with the Release of the last holder's unlock. Relaxed on failure: nothing is read on the
+        // strength of it.
         self.state
             .compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -232,8 +237,9 @@ impl RawRwLock {
         }
     }
 
-    /// Under the queue's lock: lets those in whose turn it is. In the readers' turn these are all readers that came before `end_ticket`, past
-    /// writers as well; then those that have no writer before them. Each round of the loop takes somebody out of the queue, or ends that turn.
+    /// Under the queue's lock: lets those in whose turn it is. In the readers' turn these are all readers that came
+    /// before `end_ticket`, past writers as well; then those that have no writer before them. Each round of the loop
+    /// takes somebody out of the queue, or ends that turn.
     fn admit(&self, queue: &mut Queue<()>, mut readers_turn: bool, end_ticket: u64, wakes: &mut Wakes) {
         while !queue.is_empty() {
             // Acquire: pairs with the Release of those who have let go; what they did is handed on with the grant.

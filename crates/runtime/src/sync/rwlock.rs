@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// A value that many may read or one may write; [`std::sync::RwLock`] with deadlines and cancellation.
 ///
-/// Neither side starves: a writer that waits keeps new readers out, and after a writer the readers that waited go first. So reading twice
-/// without letting go in between can deadlock, if a writer comes in the meantime.
+/// Neither side starves: a writer that waits keeps new readers out, and after a writer the readers that waited go
+/// first. So reading twice without letting go in between can deadlock, if a writer comes in the meantime.
 ///
 /// # Poisoning
 /// As in std: only a writer's panic poisons. The unwinding of a cancelled coroutine does not.

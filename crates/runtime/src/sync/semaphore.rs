@@ -1,10 +1,11 @@
 //! `Semaphore`: a number of permits, first come, first served.
 //!
 //! # Protocol
-//! One word has the number, `WAITERS` (somebody is in the queue) and `CLOSED`. Without `WAITERS` taking and giving back are one atomic operation.
-//! Who finds too few sets `WAITERS` under the queue's lock and waits. While it is set nobody takes past the queue, however few he wants, and whoever
-//! gives back does so under the queue's lock, and serves the queue from its head: a big request is not starved by small ones. So under the
-//! lock, with `WAITERS` set, nobody else changes the number.
+//! One word has the number, `WAITERS` (somebody is in the queue) and `CLOSED`. Without `WAITERS` taking and giving back
+//! are one atomic operation. Who finds too few sets `WAITERS` under the queue's lock and waits. While it is set nobody
+//! takes past the queue, however few he wants, and whoever gives back does so under the queue's lock, and serves the
+//! queue from its head: a big request is not starved by small ones. So under the lock, with `WAITERS` set, nobody else
+//! changes the number.
 //!
 //! A waiter that gives up serves the queue as well: the one behind it may want less.
 
@@ -160,7 +161,8 @@ impl Semaphore {
         self.acquire_until(permits, || Some(deadline_after(timeout)))
     }
 
-    /// As [`acquire`](Self::acquire), with a permit that owns a share of the semaphore: it may go to another coroutine, or into a struct.
+    /// As [`acquire`](Self::acquire), with a permit that owns a share of the semaphore: it may go to another coroutine,
+    /// or into a struct.
     ///
     /// # Errors
     /// As there.
@@ -249,7 +251,8 @@ impl Semaphore {
         self.state.load(Ordering::Relaxed) & CLOSED != 0
     }
 
-    /// Takes a permit for good: may's and cogo's name. Of a closed semaphore there is nothing to wait for: it returns at once.
+    /// Takes a permit for good: may's and cogo's name. Of a closed semaphore there is nothing to wait for: it returns
+    /// at once.
     ///
     /// # Blocking
     /// As [`acquire`](Self::acquire).
@@ -358,7 +361,8 @@ impl Semaphore {
         }
     }
 
-    /// Under the queue's lock: takes permits after all, or hears that it is closed, else sees to it that `WAITERS` is set.
+    /// Under the queue's lock: takes permits after all, or hears that it is closed, else sees to it that `WAITERS` is
+    /// set.
     fn take_or_announce(&self, permits: usize) -> Option<Result<(), AcquireError>> {
         loop {
             match self.take(permits) {
@@ -403,7 +407,8 @@ impl Semaphore {
         }
     }
 
-    /// Under the queue's lock. Others may add at the same time, if nobody waits any more. `false`: that would be too many.
+    /// Under the queue's lock. Others may add at the same time, if nobody waits any more. `false`: that would be too
+    /// many.
     fn add(&self, permits: usize) -> bool {
         // Relaxed: the exchange decides.
         let mut state = self.state.load(Ordering::Relaxed);

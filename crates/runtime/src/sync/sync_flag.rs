@@ -1,6 +1,7 @@
 //! `SyncFlag`: an event that happens once and then has happened for ever.
 //!
-//! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. `fire` swaps the word and then takes that lock, if the bit was set.
+//! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. `fire` swaps the word and
+//! then takes that lock, if the bit was set.
 
 use super::wait_queue::{Queue, Terms, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason};

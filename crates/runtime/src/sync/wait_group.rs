@@ -1,8 +1,9 @@
 //! `WaitGroup`: waits for others that end.
 //!
 //! # Protocol
-//! A count of members, changed by atomic operations alone as long as it does not fall to one or none; whoever lets it fall there takes the queue's lock and
-//! wakes all, who look again. A waiter looks at the count under that lock, in the hold in which it joins the queue; so it either sees the fall, or is found.
+//! A count of members, changed by atomic operations alone as long as it does not fall to one or none; whoever lets it
+//! fall there takes the queue's lock and wakes all, who look again. A waiter looks at the count under that lock, in the
+//! hold in which it joins the queue; so it either sees the fall, or is found.
 
 use super::wait_queue::{Queue, Terms, WaitQueue, Waiter, Wakes};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
@@ -13,8 +14,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Waits until all members of a group have left it: its handles, which are cloned and dropped, and those [added](Self::add) and
-/// [done](Self::done) by number.
+/// Waits until all members of a group have left it: its handles, which are cloned and dropped, and those
+/// [added](Self::add) and [done](Self::done) by number.
 ///
 /// # Examples
 /// ```
@@ -108,7 +109,8 @@ impl WaitGroup {
         self.wait_to(deadline_at(deadline))
     }
 
-    /// Waits until this handle is the only member. For a group that is borrowed or shared; two handles that wait so wait for each other.
+    /// Waits until this handle is the only member. For a group that is borrowed or shared; two handles that wait so
+    /// wait for each other.
     ///
     /// # Blocking
     /// As [`wait`](Self::wait).
@@ -189,8 +191,8 @@ impl Inner {
     /// One member less, if there are so many at least; says whether there were.
     fn leave_if(&self, at_least: usize) -> bool {
         let one_less = |members: usize| (members >= at_least).then(|| members - 1);
-        // AcqRel: Release pairs with the Acquire in `is_down_to`, so that who waits sees what members did; Acquire pairs with the other
-        // members' Release. Relaxed on failure: nothing has changed.
+        // AcqRel: Release pairs with the Acquire in `is_down_to`, so that who waits sees what members did; Acquire
+        // pairs with the other members' Release. Relaxed on failure: nothing has changed.
         let left = self.members.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_less);
         if left.is_ok_and(|before| before <= 2) {
             self.queue.wake_all(Outcome::Woken);

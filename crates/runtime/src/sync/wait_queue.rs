@@ -1,27 +1,32 @@
 //! The wait queue that all of `sync` shares: who waits, in the order in which they came, beside the state they wait on.
 //!
 //! # Protocol
-//! The state under the lock (`S`), or an atomic word of the primitive that says "somebody waits" and is then changed under the lock only, is
-//! looked at in [`WaitQueue::wait`], in the same hold of the lock that lists the waiter. Whoever changes it so that a waiter may go takes the
-//! lock as well. So a wake between the look and the sleep cannot be lost: there is no between.
+//! The state under the lock (`S`), or an atomic word of the primitive that says "somebody waits" and is then changed
+//! under the lock only, is looked at in [`WaitQueue::wait`], in the same hold of the lock that lists the waiter.
+//! Whoever changes it so that a waiter may go takes the lock as well. So a wake between the look and the sleep cannot
+//! be lost: there is no between.
 //!
-//! A waker unlinks a node, writes what it grants, copies the unparker, and settles the cell as its last touch of the node, all under the lock; it
-//! unparks when the lock is free. A waiter that finds itself `Woken` or `Closed` is therefore in no list, and returns without the lock.
-//! One that timed out or was cancelled takes the lock once more, unlinks itself if nobody has, and only then lets go of its frame (S8).
-//! A waker whose settling lost hears so ([`Front::Gone`]) and turns to the next waiter: a wake is never spent on somebody who has left.
+//! A waker unlinks a node, writes what it grants, copies the unparker, and settles the cell as its last touch of the
+//! node, all under the lock; it unparks when the lock is free. A waiter that finds itself `Woken` or `Closed` is
+//! therefore in no list, and returns without the lock. One that timed out or was cancelled takes the lock once more,
+//! unlinks itself if nobody has, and only then lets go of its frame (S8). A waker whose settling lost hears so
+//! ([`Front::Gone`]) and turns to the next waiter: a wake is never spent on somebody who has left.
 //!
 //! # The race: wake-all against those who come back
-//! Wakes go in batches, so that the lock, which blocks threads, is not held while a thousand coroutines are queued. Who was woken in the first
-//! batch may wait again before the second. Nodes get ascending tickets, and a wake-all does not look at nodes that came after it began.
+//! Wakes go in batches, so that the lock, which blocks threads, is not held while a thousand coroutines are queued. Who
+//! was woken in the first batch may wait again before the second. Nodes get ascending tickets, and a wake-all does not
+//! look at nodes that came after it began.
 //!
 //! # A part of a select
-//! A waiter may stand for a select, and then settles the select's cell. So it is in the queue beside other lists, and whoever settles it may lose: the cell was settled by another list. Whether the waiter was
-//! granted something is therefore written *after* the settling, which is not the last touch then: the select takes each waiter out under the lock
-//! ([`unlist`](WaitQueue::unlist)) before its frame ends. What was granted to a select that has chosen another arm is given back by the arm.
+//! A waiter may stand for a select, and then settles the select's cell. So it is in the queue beside other lists, and
+//! whoever settles it may lose: the cell was settled by another list. Whether the waiter was granted something is
+//! therefore written *after* the settling, which is not the last touch then: the select takes each waiter out under the
+//! lock ([`unlist`](WaitQueue::unlist)) before its frame ends. What was granted to a select that has chosen another arm
+//! is given back by the arm.
 //!
 //! # Rejected
-//! *Moving all nodes to a list of the waker's own* (wake-all without tickets): one that times out meanwhile could not tell which list it
-//! is in. *Waking under the lock*: the woken run into it.
+//! *Moving all nodes to a list of the waker's own* (wake-all without tickets): one that times out meanwhile could not
+//! tell which list it is in. *Waking under the lock*: the woken run into it.
 
 use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, raise_if_cancelled};
@@ -64,7 +69,8 @@ unsafe impl Node for Waiter {
     }
 }
 
-// SAFETY: S2: link and notes are used under the queue's lock, or by the waiter once it is in no list; the wait cell is atomic.
+// SAFETY: S2: link and notes are used under the queue's lock, or by the waiter once it is in no list; the wait cell is
+// atomic.
 unsafe impl Send for Waiter {}
 
 impl Waiter {
@@ -225,7 +231,8 @@ impl<S> Queue<S> {
         }
     }
 
-    /// Settles, first to last, those who came before `end_ticket` and whose tag is meant, while there is room in `wakes`.
+    /// Settles, first to last, those who came before `end_ticket` and whose tag is meant, while there is room in
+    /// `wakes`.
     pub(super) fn settle_those(
         &mut self,
         outcome: Outcome,
@@ -251,7 +258,8 @@ impl<S> Queue<S> {
     }
 
     /// # Safety
-    /// The waiter is in no list, and stays in place until its cell is `Woken` or `Closed`, or it was removed from this list (S8).
+    /// The waiter is in no list, and stays in place until its cell is `Woken` or `Closed`, or it was removed from this
+    /// list (S8).
     unsafe fn enlist(&mut self, waiter: &Waiter, in_front: bool) {
         waiter.set_notes(Notes {
             ticket: self.next_ticket,
@@ -325,8 +333,8 @@ impl<S> WaitQueue<S> {
         f(&mut queue)
     }
 
-    /// Waits, unless `decide`, under the lock, says that there is no need. If the wait ends by its deadline or by cancellation, `leave` runs under
-    /// the lock and hears whether the waiter was still listed.
+    /// Waits, unless `decide`, under the lock, says that there is no need. If the wait ends by its deadline or by
+    /// cancellation, `leave` runs under the lock and hears whether the waiter was still listed.
     pub(super) fn wait<R>(
         &self,
         terms: Terms,
@@ -350,7 +358,8 @@ impl<S> WaitQueue<S> {
         }
     }
 
-    /// Lists a waiter that is a part of a select, unless `decide`, under the lock, says that there is no need: then gives what it said.
+    /// Lists a waiter that is a part of a select, unless `decide`, under the lock, says that there is no need: then
+    /// gives what it said.
     ///
     /// # Safety
     /// Waiter and cell stay in place until [`unlist`](Self::unlist) has returned (S8).
@@ -371,7 +380,8 @@ impl<S> WaitQueue<S> {
         })
     }
 
-    /// Takes a waiter out that was listed by [`list`](Self::list), runs `leave` under the lock as [`wait`](Self::wait) does, and tells what the waiter has got.
+    /// Takes a waiter out that was listed by [`list`](Self::list), runs `leave` under the lock as [`wait`](Self::wait)
+    /// does, and tells what the waiter has got.
     pub(super) fn unlist(&self, waiter: &Waiter, leave: impl FnOnce(&mut Queue<S>, bool) -> Wakes) -> Granted {
         let (granted, wakes) = self.with(|queue| {
             // SAFETY: S8: alive, for it is borrowed, and in this list or in none.

@@ -1,9 +1,10 @@
 //! The short thread-level lock of runtime code.
 //!
-//! Why not `std::sync::Mutex`: its slow path is libc's `syscall(SYS_futex, …)`, which on a coroutine is our own hook, and the
-//! hook takes such locks. This one reaches the kernel through `sys::futex` alone. It blocks the *thread*: a holder runs
-//! a few dozen instructions, never parks, never calls foreign code. On a coroutine's stack the caller stays in a critical
-//! section from before `lock` until after the guard is gone, or a preempted holder would strand every worker.
+//! Why not `std::sync::Mutex`: its slow path is libc's `syscall(SYS_futex, …)`, which on a coroutine is our own hook,
+//! and the hook takes such locks. This one reaches the kernel through `sys::futex` alone. It blocks the *thread*: a
+//! holder runs a few dozen instructions, never parks, never calls foreign code. On a coroutine's stack the caller stays
+//! in a critical section from before `lock` until after the guard is gone, or a preempted holder would strand every
+//! worker.
 //!
 //! Protocol (Drepper, "Futexes Are Tricky", third mutex): one word with three states.
 //!
@@ -14,12 +15,12 @@
 //! | `CONTENDED` | held, someone may sleep | the holder: `UNLOCKED` and one wake |
 //!
 //! No wake is lost: a locker sleeps only while the word is `CONTENDED`, and the kernel checks that under the lock that
-//! `wake` takes; the holder's swap that ends `CONTENDED` always wakes. A woken thread takes the lock as `CONTENDED`, since it
-//! cannot know whether others still sleep: at worst one wake for nobody, never one too few.
+//! `wake` takes; the holder's swap that ends `CONTENDED` always wakes. A woken thread takes the lock as `CONTENDED`,
+//! since it cannot know whether others still sleep: at worst one wake for nobody, never one too few.
 //!
-//! No poison: a panic under the lock (a bug in the runtime) unlocks it. Rejected: fairness (holders are short, a barging
-//! locker keeps the cache line), and spinning alone (a holder that the kernel descheduled would burn a slice of each other
-//! core).
+//! No poison: a panic under the lock (a bug in the runtime) unlocks it. Rejected: fairness (holders are short, a
+//! barging locker keeps the cache line), and spinning alone (a holder that the kernel descheduled would burn a slice of
+//! each other core).
 
 mod word;
 
@@ -36,9 +37,10 @@ const UNLOCKED: u32 = 0;
 const LOCKED: u32 = 1;
 const CONTENDED: u32 = 2;
 
-/// Looks at a held lock before sleeping, each after twice the pause of the one before: the more others want the lock, the longer its cache line
-/// stays with whoever has it. Tuned by the MPMC benchmarks: with pauses of one length a message of four senders and four receivers on two workers
-/// cost two to three times as much. One under loom, where more looks only repeat the same interleavings.
+/// Looks at a held lock before sleeping, each after twice the pause of the one before: the more others want the lock,
+/// the longer its cache line stays with whoever has it. Tuned by the MPMC benchmarks: with pauses of one length a
+/// message of four senders and four receivers on two workers cost two to three times as much. One under loom, where
+/// more looks only repeat the same interleavings.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 8 };
 
 /// A value that one thread at a time may use, briefly.
@@ -54,8 +56,8 @@ pub(crate) struct LockOn<T, W> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: S2: the lock hands the value from thread to thread, one at a time, each unlock happening before the next lock;
-// so it needs of T what a move between threads needs.
+// SAFETY: S2: the lock hands the value from thread to thread, one at a time, each unlock happening before the next
+// lock; so it needs of T what a move between threads needs.
 unsafe impl<T: Send, W: Sync> Sync for LockOn<T, W> {}
 // SAFETY: S2: moving the lock moves the value.
 unsafe impl<T: Send, W: Send> Send for LockOn<T, W> {}
@@ -111,8 +113,8 @@ impl<T, W: FutexWord> LockOn<T, W> {
 
     #[inline]
     fn try_acquire(&self) -> bool {
-        // Acquire: pairs with the Release in `unlock`, so the last holder's writes are visible. Relaxed on failure: nothing is
-        // read on the strength of it.
+        // Acquire: pairs with the Release in `unlock`, so the last holder's writes are visible. Relaxed on failure:
+        // nothing is read on the strength of it.
         self.word
             .exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed)
     }

@@ -1,10 +1,10 @@
 //! The kernel, as the runtime sees it: floor 0, one chooser, and the surface a port has to offer.
 //!
-//! In this process libc's `read`, `poll`, `close`, `syscall` and many more may be *ours* (crate `silken-interpose`). The
-//! runtime must never meet its own hooks, and a signal handler must not disturb the errno of the code it interrupted. So
-//! nothing here enters the kernel through an interposable symbol: [`raw`] holds the instruction itself, results come back
-//! as values ([`raw::Errno`]), and errno is left alone. libc serves for constants and layouts, and for the few functions
-//! that nobody interposes (`clock_gettime`, `sigaction`, `mmap`).
+//! In this process libc's `read`, `poll`, `close`, `syscall` and many more may be *ours* (crate `silken-interpose`).
+//! The runtime must never meet its own hooks, and a signal handler must not disturb the errno of the code it
+//! interrupted. So nothing here enters the kernel through an interposable symbol: [`raw`] holds the instruction itself,
+//! results come back as values ([`raw::Errno`]), and errno is left alone. libc serves for constants and layouts, and
+//! for the few functions that nobody interposes (`clock_gettime`, `sigaction`, `mmap`).
 //!
 //! What a port offers, folder for folder:
 //!
@@ -45,7 +45,8 @@ pub(crate) use linux::{
 #[cfg(not(target_os = "linux"))]
 compile_error!("silken has one kernel backend so far: sys/linux");
 
-/// Writes the pieces to standard error, without allocating and without meeting a hook: for signal handlers and last words.
+/// Writes the pieces to standard error, without allocating and without meeting a hook: for signal handlers and last
+/// words.
 pub(crate) fn report(pieces: &[&str]) {
     for piece in pieces {
         // SAFETY: S5: the piece outlives the call. Nothing can be done about an error.

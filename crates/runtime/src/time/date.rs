@@ -1,7 +1,8 @@
 //! Dates: [`Time`], with the methods of Go's `time.Time`, over jiff's calendar and time zones.
 //!
-//! A `Time` is an instant and the zone in which its fields are read. Comparisons and differences are of instants; fields, formats and calendar
-//! arithmetic are of the zone. Calendar arithmetic overflows as Go's: a month after the 31st of October is the 1st of December, not the 30th of November.
+//! A `Time` is an instant and the zone in which its fields are read. Comparisons and differences are of instants;
+//! fields, formats and calendar arithmetic are of the zone. Calendar arithmetic overflows as Go's: a month after the
+//! 31st of October is the 1st of December, not the 30th of November.
 
 use super::layout::to_strftime;
 use jiff::fmt::strtime::{self, BrokenDownTime};
@@ -10,7 +11,8 @@ use jiff::{Span, Timestamp, Zoned, civil};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-/// Seconds from Go's zero time, the 1st of January of the year 1, to the Unix epoch; [`Time::truncate`] counts from there.
+/// Seconds from Go's zero time, the 1st of January of the year 1, to the Unix epoch; [`Time::truncate`] counts from
+/// there.
 const ZERO_TO_UNIX_S: i128 = 62_135_596_800;
 const NS_PER_S: i128 = 1_000_000_000;
 
@@ -104,7 +106,8 @@ impl Time {
         Self(Timestamp::now().to_zoned(TimeZone::UTC))
     }
 
-    /// A time in UTC of these fields; what is out of a field's range is carried, as in Go: the 32nd of January is the 1st of February.
+    /// A time in UTC of these fields; what is out of a field's range is carried, as in Go: the 32nd of January is the
+    /// 1st of February.
     ///
     /// # Panics
     /// When the result is out of the years -9999 to 9999.
@@ -141,8 +144,9 @@ impl Time {
         Self(in_range(Timestamp::from_nanosecond(nanoseconds)).to_zoned(zone))
     }
 
-    /// Reads a time. The layout is Go's (an example: `2006-01-02 15:04:05 -0700`) or, if it contains a `%`, of `strftime`. What the text
-    /// does not tell is as in Go: no offset is UTC, no date is the 1st of January of the year 1. The name of a zone (`MST`, `%Z`) is not understood.
+    /// Reads a time. The layout is Go's (an example: `2006-01-02 15:04:05 -0700`) or, if it contains a `%`, of
+    /// `strftime`. What the text does not tell is as in Go: no offset is UTC, no date is the 1st of January of the year
+    /// 1. The name of a zone (`MST`, `%Z`) is not understood.
     ///
     /// # Errors
     /// When the text does not fit the layout, or is no date.
@@ -166,8 +170,8 @@ impl Time {
         Ok(Self(date.to_datetime(time).to_zoned(zone)?))
     }
 
-    /// Writes the time. The layout is Go's or `strftime`'s: see [`parse`](Self::parse). A `strftime` directive that does not exist is written as it
-    /// stands.
+    /// Writes the time. The layout is Go's or `strftime`'s: see [`parse`](Self::parse). A `strftime` directive that
+    /// does not exist is written as it stands.
     pub fn format(&self, layout: &str) -> String {
         let format = to_strftime(layout, self.0.offset() == Offset::UTC);
         strtime::format(&format, &self.0).unwrap_or(format)
@@ -246,7 +250,8 @@ impl Time {
         Duration::try_from(self.0.duration_since(&earlier.0)).unwrap_or(Duration::ZERO)
     }
 
-    /// The time that is so many years, months and days later (or earlier), on the calendar: Go's `AddDate`, with its overflow.
+    /// The time that is so many years, months and days later (or earlier), on the calendar: Go's `AddDate`, with its
+    /// overflow.
     ///
     /// # Panics
     /// When it is out of the years -9999 to 9999.

@@ -1,8 +1,9 @@
 //! Go's layouts, translated to `strftime` directives, which is what jiff knows.
 //!
-//! A layout is an example: Monday, the 2nd of January 2006, 15:04:05, seven hours behind UTC. Each known piece of that example is a directive, all
-//! else stands for itself. Pieces are tried longest first where one begins another (`January` before `Jan`, `002` before `02`), and, as in Go, a
-//! fraction is a piece only behind the dot or comma that follows the seconds.
+//! A layout is an example: Monday, the 2nd of January 2006, 15:04:05, seven hours behind UTC. Each known piece of that
+//! example is a directive, all else stands for itself. Pieces are tried longest first where one begins another
+//! (`January` before `Jan`, `002` before `02`), and, as in Go, a fraction is a piece only behind the dot or comma that
+//! follows the seconds.
 
 /// As in `Mon Jan  2 15:04:05 2006`.
 pub const ANSIC: &str = "Mon Jan _2 15:04:05 2006";
@@ -53,7 +54,8 @@ const PIECES: &[(&str, &str)] = &[
 /// Go's offset that is `Z` for UTC.
 const ZULU: &[(&str, &str)] = &[("Z07:00", "%:z"), ("Z0700", "%z")];
 
-/// The `strftime` format of a layout; one with a `%` in it is such a format already. `is_utc` chooses what `Z07:00` writes.
+/// The `strftime` format of a layout; one with a `%` in it is such a format already. `is_utc` chooses what `Z07:00`
+/// writes.
 pub(super) fn to_strftime(layout: &str, is_utc: bool) -> String {
     if layout.contains('%') {
         return layout.to_string();

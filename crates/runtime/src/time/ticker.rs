@@ -1,13 +1,15 @@
 //! Ticks at regular times.
 //!
 //! # Protocol
-//! A ticker is the time of its next tick behind a short lock; there is no coroutine, no thread and no channel behind it. Who asks for a tick waits until that time and
-//! moves it on, so each tick goes to one of those who ask. [`Ticker::reset`] and [`Ticker::stop`] change the time and wake those who wait, who then look
-//! again: they never wait for a tick to pass.
+//! A ticker is the time of its next tick behind a short lock; there is no coroutine, no thread and no channel behind
+//! it. Who asks for a tick waits until that time and moves it on, so each tick goes to one of those who ask.
+//! [`Ticker::reset`] and [`Ticker::stop`] change the time and wake those who wait, who then look again: they never wait
+//! for a tick to pass.
 //!
 //! # A missed tick
-//! is one that nobody had asked for when the one after it was due. A tick that is asked for late, but before the next, is late and no more: the ticks after
-//! it stay where they were, under every policy, so that the time it takes to be scheduled does not add up.
+//! is one that nobody had asked for when the one after it was due. A tick that is asked for late, but before the next,
+//! is late and no more: the ticks after it stay where they were, under every policy, so that the time it takes to be
+//! scheduled does not add up.
 
 use crate::coroutine::WaitCell;
 use crate::coroutine::WaitReason;
@@ -38,7 +40,8 @@ struct Schedule {
 
 /// Gives ticks at regular times: see [`interval`].
 ///
-/// It can be shared: a tick goes to one of those who wait for it, and [`stop`](Self::stop) and [`reset`](Self::reset) reach them at once.
+/// It can be shared: a tick goes to one of those who wait for it, and [`stop`](Self::stop) and [`reset`](Self::reset)
+/// reach them at once.
 pub struct Ticker {
     schedule: Monitor<Schedule>,
 }
@@ -119,7 +122,8 @@ impl Ticker {
         interval_at(later(Instant::now(), period), period)
     }
 
-    /// Waits for the next tick, and says when it was due. Never early. While the ticker is [stopped](Self::stop) none comes, until it is reset.
+    /// Waits for the next tick, and says when it was due. Never early. While the ticker is [stopped](Self::stop) none
+    /// comes, until it is reset.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Sleep`), or blocks the calling OS thread.
@@ -200,7 +204,8 @@ impl Ticker {
         self.reschedule(|_| Some(later(Instant::now(), delay)));
     }
 
-    /// Gives the ticker another period, and makes the next tick due one such period from now: Go's `Reset`. Starts a stopped ticker.
+    /// Gives the ticker another period, and makes the next tick due one such period from now: Go's `Reset`. Starts a
+    /// stopped ticker.
     ///
     /// # Panics
     /// When `period` is zero.
@@ -278,7 +283,8 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_millis(10);
 
-    /// The times, in ms after the start, at which ticks come that are asked for at `asked`, each as late as the schedule has it.
+    /// The times, in ms after the start, at which ticks come that are asked for at `asked`, each as late as the
+    /// schedule has it.
     fn ticks(policy: MissedTicks, asked_ms: &[u64]) -> Vec<(u64, u64)> {
         let start = Instant::now();
         let mut schedule = Schedule {

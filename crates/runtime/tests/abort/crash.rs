@@ -311,7 +311,8 @@ fn later_runtime() {
     let _ = again.spawn(wild_write).join();
 }
 
-/// The self-pipe trick: a handler, which interrupts a coroutine in malloc as a rule, writes to a descriptor that nobody has used before.
+/// The self-pipe trick: a handler, which interrupts a coroutine in malloc as a rule, writes to a descriptor that nobody
+/// has used before.
 fn handler_writes() {
     static PIPE: AtomicI32 = AtomicI32::new(-1);
     static WRITTEN: AtomicU64 = AtomicU64::new(0);

@@ -274,7 +274,8 @@ fn no_room_for_a_signal() {
     let _ = foreign(Some(64)).spawn(body).expect("a stack").join();
 }
 
-// What a C compiler makes of `int silken_test_linked(int n) { return silken_test_linked(n) + 1; }` and of a function that calls back.
+// What a C compiler makes of `int silken_test_linked(int n) { return silken_test_linked(n) + 1; }` and of a function
+// that calls back.
 global_asm!(
     ".pushsection .text.silken_test_linked,\"ax\",@progbits",
     ".globl silken_test_linked",

@@ -1,4 +1,5 @@
-//! Limits of the system and mistakes in the environment: each failure says what failed, which limit it is, and what to set.
+//! Limits of the system and mistakes in the environment: each failure says what failed, which limit it is, and what to
+//! set.
 
 use super::{Case, End};
 use silken::Runtime;

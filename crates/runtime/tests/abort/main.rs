@@ -1,8 +1,8 @@
 //! What ends a process, and what does not: each case runs in a child process, which is this binary again.
 //!
-//! A *case* is a function that runs in the child's `main`, on its main thread, and the [`End`] that the parent expects. A child whose function
-//! returns says so on standard output, so that a child that never ran its case cannot pass for one that did. A child that hangs fails by an
-//! alarm of its own.
+//! A *case* is a function that runs in the child's `main`, on its main thread, and the [`End`] that the parent expects.
+//! A child whose function returns says so on standard output, so that a child that never ran its case cannot pass for
+//! one that did. A child that hangs fails by an alarm of its own.
 
 mod alone;
 mod attribute;

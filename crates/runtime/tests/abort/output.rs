@@ -1,4 +1,5 @@
-//! Standard output that nobody reads for a while: printing is never refused, for `println!` panics then, and ends the process in a destructor.
+//! Standard output that nobody reads for a while: printing is never refused, for `println!` panics then, and ends the
+//! process in a destructor.
 
 use super::{Case, End};
 use std::io::{Read, Write};

@@ -1,4 +1,5 @@
-//! Waits in functions that C has called, and in Rust functions with C's convention: not interrupted, for an unwinding must not pass there.
+//! Waits in functions that C has called, and in Rust functions with C's convention: not interrupted, for an unwinding
+//! must not pass there.
 
 use super::{FAR, on_all};
 use libc::{c_int, c_void};
@@ -98,7 +99,8 @@ impl Through {
     }
 }
 
-/// Cancels a coroutine that calls `call` from C, and asserts that it came out of there, by returning, and was unwound by its next wait.
+/// Cancels a coroutine that calls `call` from C, and asserts that it came out of there, by returning, and was unwound
+/// by its next wait.
 fn completes(through: Through, call: impl FnMut() + Send + 'static) {
     static CAME_OUT: AtomicUsize = AtomicUsize::new(0);
     let before = CAME_OUT.load(Ordering::SeqCst);

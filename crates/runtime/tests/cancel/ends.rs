@@ -25,7 +25,8 @@ impl Drop for Tells {
 thread_local!(static OF_THREAD: RefCell<Option<Tells>> = const { RefCell::new(None) });
 silken::coroutine_local!(static OF_COROUTINE: RefCell<Option<Tells>> = RefCell::new(None));
 
-/// Cancels a coroutine in its last wait, or in its destructor's if `body` returns, and asserts that the destructor ran to its end before the join returned.
+/// Cancels a coroutine in its last wait, or in its destructor's if `body` returns, and asserts that the destructor ran
+/// to its end before the join returned.
 fn ends(body: impl FnOnce(Tells) + Send + 'static) {
     let (tx, told) = unbounded();
     let handle = silken::spawn(move || body(Tells(tx)));

@@ -1,5 +1,6 @@
-//! One request ends a family: a deadline, a cancelled parent, a runtime's end. Nobody in it sees the end of another as an error, so code that unwraps
-//! every result never panics. The number of rounds is multiplied by the variable `SILKEN_TEST_ROUNDS`.
+//! One request ends a family: a deadline, a cancelled parent, a runtime's end. Nobody in it sees the end of another as
+//! an error, so code that unwraps every result never panics. The number of rounds is multiplied by the variable
+//! `SILKEN_TEST_ROUNDS`.
 
 use super::FAR;
 use silken::channel::{broadcast, oneshot, watch};

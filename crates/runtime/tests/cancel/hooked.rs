@@ -146,7 +146,8 @@ fn a_futex_wait_outlasts_a_timeout() {
     });
 }
 
-/// std's condition variables and `park_timeout` may return for no reason, so a cancellation is one, once: whoever loops gets to look.
+/// std's condition variables and `park_timeout` may return for no reason, so a cancellation is one, once: whoever loops
+/// gets to look.
 #[test]
 fn what_may_wake_for_no_reason_does_once() {
     on_all(|| {

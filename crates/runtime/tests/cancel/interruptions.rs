@@ -11,7 +11,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Spawns a coroutine that waits, cancels it, and sees that it goes on waiting. It then is to be given what it waits for.
+/// Spawns a coroutine that waits, cancels it, and sees that it goes on waiting. It then is to be given what it waits
+/// for.
 fn cancelled_and_waiting<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let waiter = silken::spawn(move || {
         let value = wait();
@@ -230,7 +231,8 @@ fn a_hundred_refusals_cost_no_time() {
     });
 }
 
-/// What std unwraps when it runs a program: its pipes, the poll of both outputs, the wait for a child that could not execute.
+/// What std unwraps when it runs a program: its pipes, the poll of both outputs, the wait for a child that could not
+/// execute.
 #[test]
 fn running_a_program_does_not_panic() {
     on_both(|| {
@@ -251,7 +253,8 @@ fn running_a_program_does_not_panic() {
     });
 }
 
-/// Loops that ignore their cancellation make few rounds: neither a `timeout` in the loop nor a sleep in it makes it spin.
+/// Loops that ignore their cancellation make few rounds: neither a `timeout` in the loop nor a sleep in it makes it
+/// spin.
 #[test]
 fn a_loop_that_goes_on_makes_few_rounds() {
     fn rounds(mut wait: impl FnMut() + Send + 'static) -> u32 {

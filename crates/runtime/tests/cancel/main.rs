@@ -1,4 +1,5 @@
-//! Cancellation, deadlines, scopes and the values of a coroutine. `docs/guide/cancellation.md` has a table whose rows name these tests.
+//! Cancellation, deadlines, scopes and the values of a coroutine. `docs/guide/cancellation.md` has a table whose rows
+//! name these tests.
 
 mod callbacks;
 #[path = "../common/mod.rs"]
@@ -39,7 +40,8 @@ impl Drop for Note<'_> {
     }
 }
 
-/// Cancels a coroutine that runs `body` once it had the time to wait, and asserts that this unwound it and ran its destructors.
+/// Cancels a coroutine that runs `body` once it had the time to wait, and asserts that this unwound it and ran its
+/// destructors.
 fn unwinds(body: impl FnOnce() + Send + 'static) {
     let dropped = Arc::new(AtomicBool::new(false));
     let flag = dropped.clone();

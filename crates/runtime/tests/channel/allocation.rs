@@ -1,4 +1,5 @@
-//! To block allocates nothing: not for a send, not for a receive, not for a select of eight arms. (Peers make a coroutine with a stack per arm.)
+//! To block allocates nothing: not for a send, not for a receive, not for a select of eight arms. (Peers make a
+//! coroutine with a stack per arm.)
 
 use super::{Cast, LONG};
 use silken::channel::*;

@@ -88,7 +88,8 @@ fn a_rendezvous_can_be_tried_from_either_side() {
     });
 }
 
-/// A sender that waits gets its message back when the last receiver leaves (one peer's senders sleep for ever), or when the channel is closed.
+/// A sender that waits gets its message back when the last receiver leaves (one peer's senders sleep for ever), or when
+/// the channel is closed.
 #[test]
 fn senders_that_wait_are_sent_home() {
     everywhere(|cast| {

@@ -1,4 +1,5 @@
-//! Messages of many kilobytes: what a channel does with them fits on an ordinary stack, also in a build that moves a value at each step.
+//! Messages of many kilobytes: what a channel does with them fits on an ordinary stack, also in a build that moves a
+//! value at each step.
 //!
 //! A coroutine that overflows says so to its joiner.
 

@@ -53,7 +53,8 @@ impl Cast {
     }
 }
 
-/// Plays a case by threads; by coroutines, isolated and light, of runtimes with one, two and eight workers; and by both.
+/// Plays a case by threads; by coroutines, isolated and light, of runtimes with one, two and eight workers; and by
+/// both.
 fn everywhere(case: impl Fn(Cast) + Send + Sync) {
     case(Cast::Threads);
     in_runtimes(|| {

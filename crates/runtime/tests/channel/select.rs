@@ -383,7 +383,8 @@ fn an_arm_that_is_given_twice_is_one() {
     });
 }
 
-/// An arm that is used again drops the message of its first use before any arm is listed: its destructor may unwind, wait or select.
+/// An arm that is used again drops the message of its first use before any arm is listed: its destructor may unwind,
+/// wait or select.
 #[test]
 fn an_arm_that_is_used_again() {
     use silken::channel::select::{Arm, Limit, Order, run};

@@ -1,4 +1,5 @@
-//! Where a case runs, for the test programs that ask for no more than runtimes of several sizes and both kinds of coroutine.
+//! Where a case runs, for the test programs that ask for no more than runtimes of several sizes and both kinds of
+//! coroutine.
 
 /// The builder of a light runtime.
 fn light(builder: silken::RuntimeBuilder) -> silken::RuntimeBuilder {

@@ -12,7 +12,8 @@ pub fn handle(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) {
     assert_eq!(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }, 0);
 }
 
-/// The kernel's number of the calling thread: on a coroutine of its worker, whose thread has another number than the identity.
+/// The kernel's number of the calling thread: on a coroutine of its worker, whose thread has another number than the
+/// identity.
 pub fn own_thread() -> c_long {
     // SAFETY: S7: asks for a number.
     unsafe { libc::syscall(libc::SYS_gettid) }

@@ -58,7 +58,8 @@ fn each_is_chosen_when_it_is_ready_and_when_it_becomes_so() {
     });
 }
 
-/// Selects with another arm that is often ready, and with deadlines, against notifiers: as many are received as were sent.
+/// Selects with another arm that is often ready, and with deadlines, against notifiers: as many are received as were
+/// sent.
 #[test]
 fn no_notification_is_lost() {
     on_all(|| {
@@ -196,7 +197,8 @@ fn a_lock_of_an_arm_is_poisoned_as_ever() {
     });
 }
 
-/// Selects over locks with other arms and deadlines, against those who lock plainly: nobody waits for ever, and two never have a lock at once.
+/// Selects over locks with other arms and deadlines, against those who lock plainly: nobody waits for ever, and two
+/// never have a lock at once.
 #[test]
 fn no_lock_is_lost() {
     on_all(|| {

@@ -1,4 +1,5 @@
-//! Many coroutines as one: sets, scopes of results, parallel maps, tokens, permits that are owned, blocking calls elsewhere.
+//! Many coroutines as one: sets, scopes of results, parallel maps, tokens, permits that are owned, blocking calls
+//! elsewhere.
 
 #[macro_use]
 extern crate silken;

@@ -1,4 +1,5 @@
-//! Waits that are neither for data nor for locks of std: threads, processes, event loops of the program's own, names, file locks.
+//! Waits that are neither for data nor for locks of std: threads, processes, event loops of the program's own, names,
+//! file locks.
 //!
 //! One worker throughout: a call that blocks it keeps the coroutine away that would end the wait.
 
@@ -488,7 +489,8 @@ fn one_name_is_looked_up_for_many() {
     });
 }
 
-/// A burst of connects from here is longer than the listener's queue: none of them waits for its packet to be sent again.
+/// A burst of connects from here is longer than the listener's queue: none of them waits for its packet to be sent
+/// again.
 #[test]
 fn the_acceptor_of_a_burst_gets_its_turns() {
     run(|| {

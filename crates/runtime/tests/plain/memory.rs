@@ -1,6 +1,7 @@
 //! What many coroutines and deep ones leave behind.
 //!
-//! The numbers are of the whole process, and other tests of this binary run beside these: the case runs in a child process of its own.
+//! The numbers are of the whole process, and other tests of this binary run beside these: the case runs in a child
+//! process of its own.
 
 use silken::{Builder, Runtime};
 use std::hint::black_box;

@@ -125,7 +125,8 @@ fn those_who_yield_do_not_starve_sleepers() {
     });
 }
 
-/// A thread that has given its parker back may wait in the destructors that come later, and so may whoever gets that parker meanwhile.
+/// A thread that has given its parker back may wait in the destructors that come later, and so may whoever gets that
+/// parker meanwhile.
 #[test]
 fn late_destructors_of_thread_locals_wait() {
     type Wait = fn();

@@ -95,7 +95,8 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// What is left behind waits for a lock of std, which is not cancelled: it gets the lock as a detached thread would, and gives it on.
+/// What is left behind waits for a lock of std, which is not cancelled: it gets the lock as a detached thread would,
+/// and gives it on.
 #[test]
 fn who_is_left_behind_takes_part_in_what_it_waits_for() {
     for workers in [1, 2] {
@@ -155,7 +156,8 @@ fn who_is_left_behind_goes_on_and_spawns_nothing() {
     wait_until("the end of the workers", || threads_named("message-") == 0);
 }
 
-/// OS threads spawn while the runtime ends: each spawn is refused or its coroutine ends, and the workers end in any case.
+/// OS threads spawn while the runtime ends: each spawn is refused or its coroutine ends, and the workers end in any
+/// case.
 #[test]
 fn spawns_race_with_the_end() {
     for round in 0..100 {
@@ -228,8 +230,8 @@ fn all_who_run_on_are_reported() {
     wait_until("the end of the workers", || threads_named("report-") == 0);
 }
 
-/// A job that was submitted between the last look for coroutines and the first refusal is cancelled or reported. The moment of the submission is
-/// steered towards that boundary.
+/// A job that was submitted between the last look for coroutines and the first refusal is cancelled or reported. The
+/// moment of the submission is steered towards that boundary.
 #[test]
 fn a_clean_end_leaves_no_job_behind() {
     let (mut spins, mut made) = (2_000_u32, 0);

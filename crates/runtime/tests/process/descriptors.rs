@@ -1,4 +1,5 @@
-//! Numbers that are closed where no hook for `close` sees it, and handed out again: who waits for the new file is woken.
+//! Numbers that are closed where no hook for `close` sees it, and handed out again: who waits for the new file is
+//! woken.
 //!
 //! Each closer with each maker. The old file has been waited for, so its entry says "registered".
 

@@ -26,7 +26,8 @@ fn read_byte(fd: RawFd) -> Option<u8> {
     (unsafe { libc::read(fd, (&raw mut byte).cast(), 1) } == 1).then_some(byte)
 }
 
-/// A pipe is waited for; the handler, which interrupts the worker, puts another one in its place; that one is waited for.
+/// A pipe is waited for; the handler, which interrupts the worker, puts another one in its place; that one is waited
+/// for.
 fn replace_by_handler(runtime: &silken::Runtime, worker: c_long) {
     let [(old, mut old_end), (new, mut new_end)] = std::array::from_fn(|_| {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -54,7 +55,8 @@ fn replace_by_handler(runtime: &silken::Runtime, worker: c_long) {
     unsafe { libc::close(old) };
 }
 
-/// A handler that puts another pipe in the place of one that was waited for, wherever it interrupts the worker: in the runtime as a rule.
+/// A handler that puts another pipe in the place of one that was waited for, wherever it interrupts the worker: in the
+/// runtime as a rule.
 #[test]
 fn may_replace_a_descriptor() {
     let _alone = alone();
@@ -81,8 +83,8 @@ extern "C" fn swap_numbers(_: c_int) {
     unsafe { libc::dup2(NEW.load(SeqCst), OLD.load(SeqCst)) };
 }
 
-/// Runtimes end while a handler replaces a descriptor that each of them has waited for: their drivers give up the registration under the lock that a
-/// handler would have to take.
+/// Runtimes end while a handler replaces a descriptor that each of them has waited for: their drivers give up the
+/// registration under the lock that a handler would have to take.
 #[test]
 fn may_replace_descriptors_while_runtimes_end() {
     let _alone = alone();

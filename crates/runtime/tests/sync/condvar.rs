@@ -100,7 +100,8 @@ fn a_cancelled_waiter_has_the_mutex_again_and_passes_its_notification_on() {
         struct Sees<'a>(&'a Mutex<u32>, &'a AtomicUsize);
         impl Drop for Sees<'_> {
             fn drop(&mut self) {
-                // The guard, declared later, is gone by now; so it was there. The one that was notified may hold the mutex for a moment.
+                // The guard, declared later, is gone by now; so it was there. The one that was notified may hold the
+                // mutex for a moment.
                 *self.0.lock_timeout(LONG).expect("unlocked by the unwinding") += 1;
                 self.1.fetch_add(1, Ordering::SeqCst);
             }

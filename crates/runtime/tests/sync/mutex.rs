@@ -116,8 +116,8 @@ fn a_cancelled_waiter_unwinds_and_a_cancelled_holder_does_not_poison() {
     });
 }
 
-/// Not on light coroutines: they share std's panic count with their worker, so that one that waits while it unwinds makes the others look as if they
-/// panicked.
+/// Not on light coroutines: they share std's panic count with their worker, so that one that waits while it unwinds
+/// makes the others look as if they panicked.
 #[test]
 fn a_destructor_of_a_cancelled_one_may_still_wait() {
     on_isolated(|_| {

@@ -1,4 +1,5 @@
-//! What waits for time, and the channels of one value, one to all, and the latest: on OS threads, on coroutines of either kind, and on both at once.
+//! What waits for time, and the channels of one value, one to all, and the latest: on OS threads, on coroutines of
+//! either kind, and on both at once.
 //!
 //! Time is asserted from below, and by counts: a loaded machine is late, never early.
 
@@ -57,7 +58,8 @@ impl World {
     }
 }
 
-/// Runs a case in every world: threads, and runtimes of one, two and eight workers with isolated and with light coroutines.
+/// Runs a case in every world: threads, and runtimes of one, two and eight workers with isolated and with light
+/// coroutines.
 fn everywhere(case: impl Fn(World) + Send + Sync) {
     case(World::Threads);
     on_coroutines(|| {

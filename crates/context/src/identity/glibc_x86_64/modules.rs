@@ -101,7 +101,8 @@ pub(super) fn all() -> Vec<Module> {
     found
 }
 
-/// The segments that the calling thread has of all modules but the C library and the loader: place from the FS base, and bytes.
+/// The segments that the calling thread has of all modules but the C library and the loader: place from the FS base,
+/// and bytes.
 pub(in super::super) fn segments_of_caller() -> impl Iterator<Item = (isize, usize)> {
     let is_foreign = |module: &Module| !module.is_c_library() && !module.is_loader() && module.in_caller != 0;
     let base = switch::identity_base() as isize;

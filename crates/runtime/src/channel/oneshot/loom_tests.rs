@@ -1,4 +1,5 @@
-//! Models of the one-value channel: the value arrives or comes back, exactly once; a wait ends however the sender ends; a deadline leaves nothing behind.
+//! Models of the one-value channel: the value arrives or comes back, exactly once; a wait ends however the sender ends;
+//! a deadline leaves nothing behind.
 
 use super::super::select::{Limit, Operation, Order, run};
 use super::{RecvTimeoutError, channel};

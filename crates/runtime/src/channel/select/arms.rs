@@ -1,4 +1,5 @@
-//! The arms of channels: a receive, a send. The node's slot is where the message comes to, or goes from, and so tells the result as well.
+//! The arms of channels: a receive, a send. The node's slot is where the message comes to, or goes from, and so tells
+//! the result as well.
 
 use super::super::core::{Channel, Listed};
 use super::super::receiver::Flavour;
@@ -42,7 +43,8 @@ impl<'a, T> RecvArm<'a, T> {
     }
 }
 
-// SAFETY: S8: the channel's lists hold the node from `list_receiver` until a claim or `withdraw_receiver`; the clock's channels hold nothing.
+// SAFETY: S8: the channel's lists hold the node from `list_receiver` until a claim or `withdraw_receiver`; the clock's
+// channels hold nothing.
 unsafe impl<T> Arm for RecvArm<'_, T> {
     fn try_now(&self) -> bool {
         match self.receiver.try_recv() {

@@ -1,11 +1,11 @@
 //! `Select`: arms that are known only when the program runs.
 //!
-//! The arms live in the `Select`, eight of them without an allocation as long as a message is of five words or less: an entry has room for the arm, and a
-//! pair of functions that know its type. A larger arm is boxed. Entries move with the `Select`; that is sound, for an arm is listed only
-//! while `select` borrows it.
+//! The arms live in the `Select`, eight of them without an allocation as long as a message is of five words or less: an
+//! entry has room for the arm, and a pair of functions that know its type. A larger arm is boxed. Entries move with the
+//! `Select`; that is sound, for an arm is listed only while `select` borrows it.
 //!
-//! crossbeam's interface, but for one thing: the message to send is given with the arm (see the head of `select`), and comes back
-//! by [`Select::take`] when it was not sent.
+//! crossbeam's interface, but for one thing: the message to send is given with the arm (see the head of `select`), and
+//! comes back by [`Select::take`] when it was not sent.
 
 use super::super::{Receiver, RecvError, SendError, Sender, deadline_after, deadline_at};
 use super::{Arm, Limit, Order, RecvArm, SendArm, run_with};
@@ -113,7 +113,8 @@ impl<'a> Entry<'a> {
         if self.source != Source::Receiver(ptr::from_ref(receiver).cast()) {
             return None;
         }
-        // SAFETY: S8: made from a receiver at this very address, which is borrowed for 'a: its type is that of this one.
+        // SAFETY: S8: made from a receiver at this very address, which is borrowed for 'a: its type is that of this
+        // one.
         Some(unsafe { &*self.address().cast::<RecvArm<'a, T>>() })
     }
 
@@ -133,12 +134,14 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// A select whose arms are known only when the program runs: the dynamic form of [`select!`](crate::select), with the names of crossbeam's.
+/// A select whose arms are known only when the program runs: the dynamic form of [`select!`](crate::select), with the
+/// names of crossbeam's.
 ///
-/// Each arm has an index, from 0 up, in the order in which they were added. Receiving arms stay for the next selection; a sending arm is gone when its
-/// message is.
+/// Each arm has an index, from 0 up, in the order in which they were added. Receiving arms stay for the next selection;
+/// a sending arm is gone when its message is.
 ///
-/// Unlike crossbeam's, a sending arm gets its message beforehand: the selected operation is complete when [`select`](Self::select) returns.
+/// Unlike crossbeam's, a sending arm gets its message beforehand: the selected operation is complete when
+/// [`select`](Self::select) returns.
 ///
 /// # Examples
 /// ```
@@ -245,7 +248,8 @@ impl<'a> Select<'a> {
         assert!(entry.is_some(), "index {index}: there is no such arm");
     }
 
-    /// Takes a sending arm away that was not selected, and gives its message back; `None` if there is no such arm of this sender.
+    /// Takes a sending arm away that was not selected, and gives its message back; `None` if there is no such arm of
+    /// this sender.
     pub fn take<T>(&mut self, index: usize, sender: &Sender<T>) -> Option<T> {
         let message = self.entry(index)?.send_arm(sender)?.take();
         self.remove(index);
@@ -336,9 +340,10 @@ impl fmt::Debug for Select<'_> {
     }
 }
 
-/// An operation that a [`Select`] has carried out; [`recv`](Self::recv) or [`send`](Self::send) says what came of it. Dropped instead, it drops
-/// the message that was received, or that nobody will receive. Leaked ([`std::mem::forget`]), it does so when the next selection begins. (crossbeam's panics when it
-/// is dropped, for there the operation is still to be carried out.)
+/// An operation that a [`Select`] has carried out; [`recv`](Self::recv) or [`send`](Self::send) says what came of it.
+/// Dropped instead, it drops the message that was received, or that nobody will receive. Leaked ([`std::mem::forget`]),
+/// it does so when the next selection begins. (crossbeam's panics when it is dropped, for there the operation is still
+/// to be carried out.)
 #[must_use]
 pub struct SelectedOperation<'s, 'a> {
     select: &'s mut Select<'a>,

@@ -12,9 +12,9 @@
 //! if let Some(value) = out0 { match value { pattern0 => body0 } } else if … else { default }
 //! ```
 //!
-//! So each body stands once, in the caller's own scope and in no closure: `return`, `?`, `break` and `continue` mean what they mean outside. The arms and
-//! what they borrow are gone before a body begins. The names `arm`, `out` and `source` are the same in each step, and different variables:
-//! each step's expansion has a hygiene of its own.
+//! So each body stands once, in the caller's own scope and in no closure: `return`, `?`, `break` and `continue` mean
+//! what they mean outside. The arms and what they borrow are gone before a body begins. The names `arm`, `out` and
+//! `source` are the same in each step, and different variables: each step's expansion has a hygiene of its own.
 
 /// Waits for the first of several operations, carries out exactly that one, and runs its body.
 ///
@@ -31,21 +31,22 @@
 /// }
 /// ```
 ///
-/// The value of the whole is that of the body. Bodies run in the enclosing function: `return`, `?`, `break` and `continue` work. A comma after a
-/// body in braces may be left out.
+/// The value of the whole is that of the body. Bodies run in the enclosing function: `return`, `?`, `break` and
+/// `continue` work. A comma after a body in braces may be left out.
 ///
-/// All expressions of the arms are evaluated before, in order, as in Go: a `message` is moved in even if its arm is not chosen, and is dropped then,
-/// before the body runs. Arms may be temporaries: `recv(after(d))`.
+/// All expressions of the arms are evaluated before, in order, as in Go: a `message` is moved in even if its arm is not
+/// chosen, and is dropped then, before the body runs. Arms may be temporaries: `recv(after(d))`.
 ///
 /// When the channel of an arm is disconnected, the arm is ready, and its result is an error.
 ///
 /// # Patterns that need not match
-/// The operation has happened when the pattern is tried, so the result is not lost: it goes to the `else(…)` that follows the arm. Without
-/// one the result is dropped and nothing runs; the body's type has to be `()` then. The arm is *not* tried again: write a
-/// [`loop_select!`](crate::loop_select) for that.
+/// The operation has happened when the pattern is tried, so the result is not lost: it goes to the `else(…)` that
+/// follows the arm. Without one the result is dropped and nothing runs; the body's type has to be `()` then. The arm is
+/// *not* tried again: write a [`loop_select!`](crate::loop_select) for that.
 ///
 /// # Blocking
-/// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread. It makes no coroutine, and allocates nothing.
+/// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread. It makes no coroutine, and
+/// allocates nothing.
 ///
 /// # Cancellation
 /// Unwinds if it has to wait, and no operation has happened. If one has, its body runs.
@@ -84,7 +85,8 @@
 /// assert_eq!((first_even(&rx), first_even(&rx)), (Some(2), None));
 /// ```
 ///
-/// std's channels are no arms, for they tell nobody when they change; nor are handles and tickers themselves, which have methods that make arms:
+/// std's channels are no arms, for they tell nobody when they change; nor are handles and tickers themselves, which
+/// have methods that make arms:
 /// ```compile_fail,E0277
 /// let (tx, rx) = std::sync::mpsc::channel();
 /// tx.send(1).unwrap();
@@ -108,7 +110,8 @@ macro_rules! select {
     };
 }
 
-/// [`select!`](crate::select) with `biased;`: the first arm that is ready wins, in the order of the text. crossbeam's and futures' name.
+/// [`select!`](crate::select) with `biased;`: the first arm that is ready wins, in the order of the text. crossbeam's
+/// and futures' name.
 ///
 /// # Examples
 /// ```
@@ -128,7 +131,8 @@ macro_rules! select_biased {
     };
 }
 
-/// [`select!`](crate::select) again and again, until a body leaves the loop by `break` or `return`. Bodies are of type `()`.
+/// [`select!`](crate::select) again and again, until a body leaves the loop by `break` or `return`. Bodies are of type
+/// `()`.
 ///
 /// # Examples
 /// ```

@@ -1,36 +1,43 @@
 //! Waiting for one of several operations, of which exactly one happens.
 //!
 //! # Vocabulary
-//! An *arm* is one of the operations, a value on the selecting frame ([`Arm`]). To *commit* an arm is to carry its operation out, wholly. The *ticket*
-//! is the select's wait; all arms share it.
+//! An *arm* is one of the operations, a value on the selecting frame ([`Arm`]). To *commit* an arm is to carry its
+//! operation out, wholly. The *ticket* is the select's wait; all arms share it.
 //!
 //! # Protocol
-//! 1. *Try*: each arm in turn, beginning with a random one (a biased select: with the first). The first that can be carried out at once is committed.
-//!    The select is listed nowhere, so nobody can choose for it.
-//! 2. *Enlist*: each arm puts its node into its own wait list (of a channel, of a coroutine's joiners), with the ticket and its index. An arm
-//!    that finds itself ready now does not commit: another may have been claimed already. It stops the enlisting, and the select goes to 4.
+//! 1. *Try*: each arm in turn, beginning with a random one (a biased select: with the first). The first that can be
+//!    carried out at once is committed. The select is listed nowhere, so nobody can choose for it.
+//! 2. *Enlist*: each arm puts its node into its own wait list (of a channel, of a coroutine's joiners), with the ticket
+//!    and its index. An arm that finds itself ready now does not commit: another may have been claimed already. It
+//!    stops the enlisting, and the select goes to 4.
 //! 3. *Wait* on the ticket's cell, until the earliest deadline: the select's own, or an arm's (`after`, `tick`).
-//! 4. *Withdraw* every enlisted arm, each under its list's lock; but not the winner if it settled the cell, for then its node is out.
+//! 4. *Withdraw* every enlisted arm, each under its list's lock; but not the winner if it settled the cell, for then
+//!    its node is out.
 //! 5. If the ticket names a winner, its operation is complete. Else again from 1.
 //!
 //! # Commit
-//! A waker that comes across a select's node claims the ticket for it (one compare-and-swap, under the list's lock) and, if it is the first, moves
-//! the message at once into the node, or out of it: what an arm sends lies in the arm, evaluated before the select began, as in Go. So a commit is complete when
-//! the lock is released; there is no second step in which a partner could die or be cancelled, and no message is ever between two places.
-//! Rejected: crossbeam's dynamic form, where the value to send is given *after* the operation was selected. There the partner has to be kept waiting for a packet.
+//! A waker that comes across a select's node claims the ticket for it (one compare-and-swap, under the list's lock)
+//! and, if it is the first, moves the message at once into the node, or out of it: what an arm sends lies in the arm,
+//! evaluated before the select began, as in Go. So a commit is complete when the lock is released; there is no second
+//! step in which a partner could die or be cancelled, and no message is ever between two places. Rejected: crossbeam's
+//! dynamic form, where the value to send is given *after* the operation was selected. There the partner has to be kept
+//! waiting for a packet.
 //!
 //! # The race: two selects, two channels, crosswise
-//! Each could claim the other while it is claimed itself; committing both takes two words at once. Here a select never claims while it is listed: it claims
-//! others in step 1 only, and in step 2 a ready arm sends it back there. Two selects that each enlist one arm and then see the other's send each
-//! other back; that they do so for ever takes the same random order each time on both sides (a biased one has the scheduler against it).
-//! A select does not meet itself: nodes with its own ticket do not make its arm ready (`core.rs`).
+//! Each could claim the other while it is claimed itself; committing both takes two words at once. Here a select never
+//! claims while it is listed: it claims others in step 1 only, and in step 2 a ready arm sends it back there. Two
+//! selects that each enlist one arm and then see the other's send each other back; that they do so for ever takes the
+//! same random order each time on both sides (a biased one has the scheduler against it). A select does not meet
+//! itself: nodes with its own ticket do not make its arm ready (`core.rs`).
 //!
 //! # The race: claim against timeout and cancellation
-//! These settle the cell and do not claim. Step 4 takes the locks, and step 5 looks at the ticket: a message that was handed over wins over the time that is
-//! up and over the cancellation. It is returned; the next blocking point unwinds.
+//! These settle the cell and do not claim. Step 4 takes the locks, and step 5 looks at the ticket: a message that was
+//! handed over wins over the time that is up and over the cancellation. It is returned; the next blocking point
+//! unwinds.
 //!
 //! # Fairness
-//! By the random start: of arms that are always ready each is chosen, though an arm behind ones that are not ready is chosen more often.
+//! By the random start: of arms that are always ready each is chosen, though an arm behind ones that are not ready is
+//! chosen more often.
 
 mod arms;
 mod dynamic;
@@ -58,9 +65,9 @@ use std::time::Duration;
 /// One of the operations of a select. Not for users: what the crate's own arms agree on.
 ///
 /// # Safety
-/// Between an [`enlist`](Self::enlist) that returned true and the end of [`withdraw`](Self::withdraw) (or the cell's settling by whoever claimed this
-/// very arm) others may use the node; after it nobody does. Who claims the ticket for this arm carries the operation out, wholly, under the list's
-/// lock, and settles the cell as the last touch.
+/// Between an [`enlist`](Self::enlist) that returned true and the end of [`withdraw`](Self::withdraw) (or the cell's
+/// settling by whoever claimed this very arm) others may use the node; after it nobody does. Who claims the ticket for
+/// this arm carries the operation out, wholly, under the list's lock, and settles the cell as the last touch.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no arm of a select!",
     label = "no arm",
@@ -72,12 +79,12 @@ pub unsafe trait Arm {
     /// Carries the operation out if that is possible at once.
     fn try_now(&self) -> bool;
 
-    /// Makes the arm reachable for wakers; `false`, and does not, if `try_now` may succeed. Runs no code of the user's: others are listed already, and an
-    /// unwinding would leave them so.
+    /// Makes the arm reachable for wakers; `false`, and does not, if `try_now` may succeed. Runs no code of the user's:
+    /// others are listed already, and an unwinding would leave them so.
     ///
     /// # Safety
-    /// The arm and the ticket stay in place, and no other method is called, until the cell is settled by whoever claimed this arm, or `withdraw`
-    /// has returned (S8).
+    /// The arm and the ticket stay in place, and no other method is called, until the cell is settled by whoever
+    /// claimed this arm, or `withdraw` has returned (S8).
     unsafe fn enlist(&self, ticket: &Ticket, index: u32) -> bool;
 
     /// Makes the arm unreachable. An arm that was claimed is left as it is.
@@ -149,8 +156,8 @@ impl Limit {
     }
 }
 
-/// Selects among the arms; `None` when the limit came first. Not for users. An arm that is given several times counts where it stands first: it has one node, which can be in one
-/// list once.
+/// Selects among the arms; `None` when the limit came first. Not for users. An arm that is given several times counts
+/// where it stands first: it has one node, which can be in one list once.
 #[doc(hidden)]
 pub fn run(arms: &[&dyn Arm], order: Order, limit: Limit) -> Option<usize> {
     if has_repeats(arms) {
@@ -197,7 +204,8 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
             return None;
         }
         raise_if_cancelled();
-        // What a former operation left behind is dropped here, where no arm is listed: a destructor is user code, which may unwind, wait, or select.
+        // What a former operation left behind is dropped here, where no arm is listed: a destructor is user code, which
+        // may unwind, wait, or select.
         arms().for_each(|(_, arm)| arm.discard());
         let (outcome, winner) = wait(arms, limit);
         if let Some(winner) = winner {

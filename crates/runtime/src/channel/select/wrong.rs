@@ -1,5 +1,6 @@
-//! What users put into an arm by mistake: std's channels, tickers. The names of the arms' methods are given to these types, with a bound that nothing satisfies and that tells
-//! the way out. So the error is at the arm, and says more than that there is no such method.
+//! What users put into an arm by mistake: std's channels, tickers. The names of the arms' methods are given to these
+//! types, with a bound that nothing satisfies and that tells the way out. So the error is at the arm, and says more
+//! than that there is no such method.
 
 /// Satisfied by nothing.
 #[doc(hidden)]

@@ -1,4 +1,5 @@
-//! A change as an arm of a select. Looking takes nothing; what was seen moves on when the arm was chosen, in [`finish`](Operation::finish).
+//! A change as an arm of a select. Looking takes nothing; what was seen moves on when the arm was chosen, in
+//! [`finish`](Operation::finish).
 
 use super::super::select::{Arm, Operation, Ticket};
 use super::{Receiver, RecvError};
@@ -24,7 +25,8 @@ impl<'a, T> ChangedArm<'a, T> {
     }
 }
 
-// SAFETY: S8: the news' list holds the node from `enlist` to `withdraw`, and is locked in both. Nobody claims the ticket: the select looks again.
+// SAFETY: S8: the news' list holds the node from `enlist` to `withdraw`, and is locked in both. Nobody claims the
+// ticket: the select looks again.
 unsafe impl<T> Arm for ChangedArm<'_, T> {
     fn try_now(&self) -> bool {
         self.news.set(self.receiver.shared.news(self.receiver.seen));

@@ -1,4 +1,5 @@
-//! Models of the watch: no change is slept through, the last sender's going neither, version and value belong together, readers and writers keep apart.
+//! Models of the watch: no change is slept through, the last sender's going neither, version and value belong together,
+//! readers and writers keep apart.
 //!
 //! Loom's cell checks the accesses to the value; a lost wake-up shows as a deadlock.
 

@@ -1,4 +1,5 @@
-//! What the user has said about waits for a descriptor that are interrupted: kept with the facts of its number, and of its later copies.
+//! What the user has said about waits for a descriptor that are interrupted: kept with the facts of its number, and of
+//! its later copies.
 
 use super::{Entry, INTERRUPTION_FAILS, INTERRUPTION_STAYS, ON_INTERRUPTION, TOUCHED};
 use crate::loom::static_atomic::Ordering;

@@ -1,8 +1,9 @@
 //! Pairs of sockets whose both ends this process has: a self-pipe may be one (`hook/interruption.rs`).
 //!
-//! Each end's entry has the number of the other one. The two are a pair as long as each names the other. A close does not change that: who waits for the
-//! other end is about to see the close, and must not be refused between the two. It is forgotten when a number is handed out again. So what is
-//! found here may be closed already, and whoever asks bears that.
+//! Each end's entry has the number of the other one. The two are a pair as long as each names the other. A close does
+//! not change that: who waits for the other end is about to see the close, and must not be refused between the two. It
+//! is forgotten when a number is handed out again. So what is found here may be closed already, and whoever asks bears
+//! that.
 
 use super::{existing, existing_or_new};
 use crate::loom::static_atomic::Ordering;
@@ -26,7 +27,8 @@ pub(crate) fn unpair(fd: RawFd) {
     }
 }
 
-/// The other end of the pair, if this process had both when they were made, under these numbers, and has not handed one of them out again.
+/// The other end of the pair, if this process had both when they were made, under these numbers, and has not handed one
+/// of them out again.
 pub(crate) fn other_end(fd: RawFd) -> Option<RawFd> {
     let other_of = |fd| existing(fd).map_or(0, |entry| entry.other_end.load(Ordering::Relaxed));
     let other = other_of(fd).checked_sub(1)? as RawFd;

@@ -1,8 +1,10 @@
-//! In which drivers a descriptor is registered: one of each runtime that has waited for it (`readiness.rs`, "Several runtimes").
+//! In which drivers a descriptor is registered: one of each runtime that has waited for it (`readiness.rs`, "Several
+//! runtimes").
 
 use crate::sys::raw::Errno;
 
-/// The drivers that report a descriptor's events, one of each runtime. Nearly always there is one, and then nothing is allocated.
+/// The drivers that report a descriptor's events, one of each runtime. Nearly always there is one, and then nothing is
+/// allocated.
 pub(super) struct Registrations<D> {
     first: Option<D>,
     others: Vec<D>,

@@ -315,7 +315,8 @@ impl Registrar<&'static Driver> for In {
     }
 }
 
-/// Two runtimes wait for one descriptor: each driver reports to both waiters, and when one has retired the other goes on.
+/// Two runtimes wait for one descriptor: each driver reports to both waiters, and when one has retired the other goes
+/// on.
 #[test]
 fn each_runtime_registers_for_itself() {
     let (near, mut far) = UnixStream::pair().unwrap();

@@ -1,8 +1,8 @@
 //! The address table: coroutines that wait on futex words, by address. What the kernel's hash buckets are to threads.
 //!
 //! # Protocol
-//! A fixed array of buckets, chosen by a hash of the address; in each a FIFO list of [`Waiter`]s, which lie on the stacks of those who wait, and
-//! a count of them that can be read without the lock.
+//! A fixed array of buckets, chosen by a hash of the address; in each a FIFO list of [`Waiter`]s, which lie on the
+//! stacks of those who wait, and a count of them that can be read without the lock.
 //!
 //! | step | waiter (`enlist`) | waker (`wake`) |
 //! |---|---|---|
@@ -12,31 +12,36 @@
 //! | 4 | append the node, unlock, park | take matching nodes out, count − 1 each, settle each; unlock; unpark |
 //!
 //! # The race: a wake that sees no waiter
-//! The waker skips the lock when the count is 0. Let W be its change of the word, F its fence, and C its load of the count; let R be the waiter's increment
-//! and L its load of the word. R, L and F are sequentially consistent, so one order S holds them all. If C missed R, then F comes before
-//! R in S (C++20 [atomics.order] 4: F is sequenced before C, and C is coherence-ordered before R). R comes before L by program order. If L missed W
-//! as well, then L would come before F in S, for W happens before F: a cycle. So either the waker sees the count, or the waiter sees the word
-//! and does not sleep. Should the waker see the count, both meet at the lock: if the waker has it first, its unlock makes W visible
-//! to L; if the waiter has it first, the node is in the list. The word is compared *under* the lock for that reason, and the count grows *before* it.
+//! The waker skips the lock when the count is 0. Let W be its change of the word, F its fence, and C its load of the
+//! count; let R be the waiter's increment and L its load of the word. R, L and F are sequentially consistent, so one
+//! order S holds them all. If C missed R, then F comes before R in S (C++20 [atomics.order] 4: F is sequenced before C,
+//! and C is coherence-ordered before R). R comes before L by program order. If L missed W as well, then L would come
+//! before F in S, for W happens before F: a cycle. So either the waker sees the count, or the waiter sees the word and
+//! does not sleep. Should the waker see the count, both meet at the lock: if the waker has it first, its unlock makes W
+//! visible to L; if the waiter has it first, the node is in the list. The word is compared *under* the lock for that
+//! reason, and the count grows *before* it.
 //!
 //! # The race: wake against timeout
-//! The waiter's cell decides (`coroutine/park.rs`). A waker unlinks a node first, copies its unparker, and settles last, all under the lock: a waiter
-//! that finds itself `Woken` is in no list and returns without the lock. One that finds itself `TimedOut` may still be listed, or may have been unlinked by
-//! a waker that lost; it comes back with [`withdraw`](Table::withdraw), whose lock keeps its frame until no waker looks at it. A waker does not count
-//! one that it lost: the count that `wake` returns is of those who return 0.
+//! The waiter's cell decides (`coroutine/park.rs`). A waker unlinks a node first, copies its unparker, and settles
+//! last, all under the lock: a waiter that finds itself `Woken` is in no list and returns without the lock. One that
+//! finds itself `TimedOut` may still be listed, or may have been unlinked by a waker that lost; it comes back with
+//! [`withdraw`](Table::withdraw), whose lock keeps its frame until no waker looks at it. A waker does not count one
+//! that it lost: the count that `wake` returns is of those who return 0.
 //!
 //! # The race: wake-all against those who come back
-//! Wakes are made in batches, outside the lock. Who was woken in the first batch may wait again before the second; without a bound a wake-all
-//! could chase it for ever. Nodes get ascending tickets, and a wake does not look at nodes that came after it began.
+//! Wakes are made in batches, outside the lock. Who was woken in the first batch may wait again before the second;
+//! without a bound a wake-all could chase it for ever. Nodes get ascending tickets, and a wake does not look at nodes
+//! that came after it began.
 //!
 //! # Node lifetime (S8)
 //! * `enlist` returns true: the node stays in place until its cell is `Woken` or `withdraw` has returned.
 //! * To settle is a waker's last touch of the node.
 //!
 //! # Rejected
-//! *Growing the table* (parking_lot): a rehash locks everything; at 2^15 buckets a million waiters are 30 to a bucket. *Counting the threads that wait in the
-//! kernel*, to spare the system call of a wake: waits that do not pass by us (inline instructions, started before the install) would be lost.
-//! *`membarrier` instead of the fences*: it would burden the waiter, and the waker without waiters pays for a system call anyway.
+//! *Growing the table* (parking_lot): a rehash locks everything; at 2^15 buckets a million waiters are 30 to a bucket.
+//! *Counting the threads that wait in the kernel*, to spare the system call of a wake: waits that do not pass by us
+//! (inline instructions, started before the install) would be lost. *`membarrier` instead of the fences*: it would
+//! burden the waiter, and the waker without waiters pays for a system call anyway.
 
 use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Unparker, WaitCell};
@@ -95,8 +100,9 @@ impl Waiter {
     }
 }
 
-/// Reads a word of foreign code as `enlist` asks it: L of the proof, which pairs with the fence in `may_have_waiters`. A plain load is sequentially consistent on
-/// x86_64, where it compiles to the same instruction, and the compiler moves nothing over the call. `None`: the address is bad.
+/// Reads a word of foreign code as `enlist` asks it: L of the proof, which pairs with the fence in `may_have_waiters`.
+/// A plain load is sequentially consistent on x86_64, where it compiles to the same instruction, and the compiler moves
+/// nothing over the call. `None`: the address is bad.
 ///
 /// # Safety
 /// The runtime's fault handler is in place, or the word is readable (S7).
@@ -123,8 +129,8 @@ pub(super) struct Table<const BUCKETS: usize> {
     buckets: [Bucket; BUCKETS],
 }
 
-/// loom orders sequentially consistent accesses as acquire and release only, and would see a race where the language has none: the models get the fence
-/// that R and L of the proof stand in for.
+/// loom orders sequentially consistent accesses as acquire and release only, and would see a race where the language
+/// has none: the models get the fence that R and L of the proof stand in for.
 #[cfg(loom)]
 fn order_registration() {
     // SeqCst: pairs with the fence in `may_have_waiters`.
@@ -177,14 +183,16 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
 
     #[inline(always)]
     fn bucket(&self, address: usize) -> &Bucket {
-        // Twice, with the high half folded in between: one multiplication leaves objects at a regular distance in clusters.
+        // Twice, with the high half folded in between: one multiplication leaves objects at a regular distance in
+        // clusters.
         const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
         let hash = (address as u64 >> 2).wrapping_mul(ODD);
         let hash = (hash ^ hash >> 32).wrapping_mul(ODD);
         &self.buckets[(hash >> 32) as usize & (BUCKETS - 1)]
     }
 
-    /// Whether anybody may wait on the address. `false` is exact in the sense of the proof above: who comes later sees what the caller wrote before.
+    /// Whether anybody may wait on the address. `false` is exact in the sense of the proof above: who comes later sees
+    /// what the caller wrote before.
     #[inline(always)]
     pub(super) fn may_have_waiters(&self, address: usize) -> bool {
         // SeqCst: F of the proof; pairs with R and L in `enlist`.
@@ -231,7 +239,8 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
         }
     }
 
-    /// Wakes at most `limit` of those that wait on the address with a common bit, longest wait first, and says how many.
+    /// Wakes at most `limit` of those that wait on the address with a common bit, longest wait first, and says how
+    /// many.
     #[inline]
     pub(super) fn wake(&self, address: usize, bitset: u32, limit: usize) -> usize {
         if !self.may_have_waiters(address) {

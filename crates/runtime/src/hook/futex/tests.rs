@@ -1,4 +1,5 @@
-//! The hook on OS threads: coroutines are played by threads that wait in the table, as a coroutine does, beside threads that wait in the kernel.
+//! The hook on OS threads: coroutines are played by threads that wait in the table, as a coroutine does, beside threads
+//! that wait in the kernel.
 
 use super::*;
 use crate::loom::static_atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};

@@ -1,8 +1,9 @@
 //! Asymmetric memory barriers: one side pays for both.
 //!
-//! [`heavy`] on the rare side and [`light`] on the hot side together order what two sequentially consistent fences would order. The heavy side is
-//! `membarrier(2)` with `PRIVATE_EXPEDITED`: the kernel makes every processor that runs a thread of this process execute a full barrier, so the hot side
-//! needs none of its own, only the compiler must not move accesses. Where the kernel has no such call both sides are fences.
+//! [`heavy`] on the rare side and [`light`] on the hot side together order what two sequentially consistent fences
+//! would order. The heavy side is `membarrier(2)` with `PRIVATE_EXPEDITED`: the kernel makes every processor that runs
+//! a thread of this process execute a full barrier, so the hot side needs none of its own, only the compiler must not
+//! move accesses. Where the kernel has no such call both sides are fences.
 
 use super::raw;
 use crate::loom::static_atomic::{AtomicBool, Ordering};

@@ -14,8 +14,8 @@ pub(crate) fn now_ns() -> u64 {
     clock_now_ns(libc::CLOCK_MONOTONIC)
 }
 
-/// The clock `clock`, or 0 where the kernel has no such clock (the caller's own call on it then reports EINVAL) or it stands
-/// before its origin.
+/// The clock `clock`, or 0 where the kernel has no such clock (the caller's own call on it then reports EINVAL) or it
+/// stands before its origin.
 #[inline]
 pub(crate) fn clock_now_ns(clock: clockid_t) -> u64 {
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,7 +1,7 @@
 //! The calls that move data from one descriptor to another, in their raw forms.
 //!
-//! As in `file`: a bad pointer is the kernel's to refuse, and nothing is retried. Addresses are words, since the calls are also made on threads
-//! of the offload pool.
+//! As in `file`: a bad pointer is the kernel's to refuse, and nothing is retried. Addresses are words, since the calls
+//! are also made on threads of the offload pool.
 
 use super::raw::{self, Errno};
 use libc::{c_int, c_uint};

@@ -1,11 +1,11 @@
 //! Readiness of many descriptors: `epoll(7)`, with nanosecond timeouts, and the `eventfd(2)` that interrupts a wait.
 //!
-//! Timeouts go through `epoll_pwait2` (Linux 5.11). Older kernels answer ENOSYS, and old container filters EPERM; then and for
-//! ever after `epoll_pwait` serves, with the timeout rounded *up* to milliseconds: a timer may then fire late by one, but a
-//! wait that ended early would spin until its deadline.
+//! Timeouts go through `epoll_pwait2` (Linux 5.11). Older kernels answer ENOSYS, and old container filters EPERM; then
+//! and for ever after `epoll_pwait` serves, with the timeout rounded *up* to milliseconds: a timer may then fire late
+//! by one, but a wait that ended early would spin until its deadline.
 //!
-//! `data` is the caller's and comes back unread. The interest bits are the kernel's (`EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET`):
-//! edge or level is the driver's choice.
+//! `data` is the caller's and comes back unread. The interest bits are the kernel's
+//! (`EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET`): edge or level is the driver's choice.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -73,7 +73,8 @@ impl Epoll {
         .map(drop)
     }
 
-    /// Waits for events, at most `timeout_ns` (0: looks only), and writes them to the head of `events`, which is not empty.
+    /// Waits for events, at most `timeout_ns` (0: looks only), and writes them to the head of `events`, which is not
+    /// empty.
     ///
     /// EINTR is the caller's to handle: it may have to look at a clock first.
     pub(crate) fn wait(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> Result<usize, Errno> {

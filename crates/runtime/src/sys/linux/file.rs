@@ -1,11 +1,11 @@
 //! Descriptors: reads and writes in their raw forms, and what kind of file a descriptor is.
 //!
-//! The raw forms serve the hook layer: they take the pointers that foreign code gave to libc, and a bad one is the kernel's to
-//! refuse (EFAULT). They never retry: EINTR and EAGAIN are the caller's business.
+//! The raw forms serve the hook layer: they take the pointers that foreign code gave to libc, and a bad one is the
+//! kernel's to refuse (EFAULT). They never retry: EINTR and EAGAIN are the caller's business.
 //!
-//! The `_nowait` forms ask for what is there now even on a *blocking* descriptor (`RWF_NOWAIT`, at the file's own position):
-//! pipes and sockets answer EAGAIN instead of blocking, without O_NONBLOCK, which would be seen by every process that
-//! shares the file. A file that cannot promise it (a terminal, an old kernel's pipe) answers EOPNOTSUPP.
+//! The `_nowait` forms ask for what is there now even on a *blocking* descriptor (`RWF_NOWAIT`, at the file's own
+//! position): pipes and sockets answer EAGAIN instead of blocking, without O_NONBLOCK, which would be seen by every
+//! process that shares the file. A file that cannot promise it (a terminal, an old kernel's pipe) answers EOPNOTSUPP.
 
 use std::io::Write;
 use std::mem::MaybeUninit;
@@ -110,7 +110,8 @@ pub(crate) fn is_terminal(fd: RawFd) -> bool {
     terminal_settings(fd).is_some()
 }
 
-/// Whether it is a terminal in a raw mode that counts bytes or measures time (VMIN, VTIME): poll does not tell what a read of it would do.
+/// Whether it is a terminal in a raw mode that counts bytes or measures time (VMIN, VTIME): poll does not tell what a
+/// read of it would do.
 pub(crate) fn is_untold_terminal(fd: RawFd) -> bool {
     terminal_settings(fd).is_some_and(|settings| {
         let [bytes, time] = [libc::VMIN, libc::VTIME].map(|index| settings.c_cc[index]);
@@ -222,7 +223,8 @@ pub(crate) unsafe fn pwritev2(
     offset: i64,
     flags: c_int,
 ) -> Result<usize, Errno> {
-    // SAFETY: S5: the caller lends the vectors and their buffers. The offset goes whole in the low half, as in `preadv2`.
+    // SAFETY: S5: the caller lends the vectors and their buffers. The offset goes whole in the low half, as in
+    // `preadv2`.
     unsafe {
         raw::syscall6(
             libc::SYS_pwritev2,
@@ -254,8 +256,8 @@ pub(crate) unsafe fn writev_nowait(fd: RawFd, vectors: *const iovec, count: c_in
     unsafe { pwritev2(fd, vectors, count, -1, libc::RWF_NOWAIT) }
 }
 
-/// `close(2)`, of a descriptor that the caller owns. Never repeated: after EINTR the number is free all the same, and may
-/// already be another thread's.
+/// `close(2)`, of a descriptor that the caller owns. Never repeated: after EINTR the number is free all the same, and
+/// may already be another thread's.
 pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: S5: the kernel touches no memory of ours; the number is the caller's to give up.
     unsafe { raw::syscall1(libc::SYS_close, fd as usize) }.map(drop)
@@ -267,7 +269,8 @@ pub(crate) fn dup3(from: RawFd, to: RawFd, flags: c_int) -> Result<RawFd, Errno>
     unsafe { raw::syscall3(libc::SYS_dup3, from as usize, to as usize, flags as usize) }.map(|fd| fd as RawFd)
 }
 
-/// A descriptor of the runtime's own. Not `std::os::fd::OwnedFd`: that closes through libc's symbol, which may be our hook.
+/// A descriptor of the runtime's own. Not `std::os::fd::OwnedFd`: that closes through libc's symbol, which may be our
+/// hook.
 #[derive(Debug)]
 pub(crate) struct Descriptor(RawFd);
 

@@ -1,11 +1,12 @@
-//! Blocking an OS *thread* on a word: what parkers and [`Lock`](crate::sys::lock::Lock) sleep on. Coroutines do not come here.
+//! Blocking an OS *thread* on a word: what parkers and [`Lock`](crate::sys::lock::Lock) sleep on. Coroutines do not
+//! come here.
 //!
-//! The kernel compares the word and queues the caller under one bucket lock, and `wake` takes the same lock. A waker that
-//! changes the word *before* it wakes is therefore either seen by the comparison or finds the sleeper queued: no wake is
-//! lost between the two. `futex(2)`, private to this process.
+//! The kernel compares the word and queues the caller under one bucket lock, and `wake` takes the same lock. A waker
+//! that changes the word *before* it wakes is therefore either seen by the comparison or finds the sleeper queued: no
+//! wake is lost between the two. `futex(2)`, private to this process.
 //!
-//! `FUTEX_WAIT_BITSET` and not `FUTEX_WAIT`: its timeout is an absolute time, so a retry after a signal or a spurious wake
-//! neither recomputes nor stretches the wait.
+//! `FUTEX_WAIT_BITSET` and not `FUTEX_WAIT`: its timeout is an absolute time, so a retry after a signal or a spurious
+//! wake neither recomputes nor stretches the wait.
 
 use std::ptr;
 
@@ -57,8 +58,8 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline_ns: Option<u64>) ->
 
 /// Wakes at most `count` threads that sleep on `word`, and says how many.
 ///
-/// The word may already be gone in effect (the waker's last store can let another thread free it): the kernel uses only the
-/// address, and a thread woken for an address's former word sees a spurious wake.
+/// The word may already be gone in effect (the waker's last store can let another thread free it): the kernel uses only
+/// the address, and a thread woken for an address's former word sees a spurious wake.
 pub(crate) fn wake(word: &AtomicU32, count: u32) -> usize {
     // The kernel reads the count as an int.
     let count = count.min(i32::MAX as u32);

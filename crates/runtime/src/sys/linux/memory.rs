@@ -15,7 +15,8 @@ pub(crate) fn map(bytes: usize) -> Result<NonNull<u8>, Errno> {
 /// # Safety
 /// The memory came from [`map`] with this length, and nobody uses it any more.
 pub(crate) unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
-    // SAFETY: S5: the caller's contract. A whole mapping can always be unmapped, but for the limit of mappings; then it stays.
+    // SAFETY: S5: the caller's contract. A whole mapping can always be unmapped, but for the limit of mappings; then it
+    // stays.
     let _ = unsafe { raw::syscall2(libc::SYS_munmap, memory.as_ptr() as usize, bytes) };
 }
 

@@ -1,8 +1,9 @@
 //! Is this the process that started the runtime?
 //!
-//! A child has a copy of the runtime's memory (`fork`), or for a while the very same memory (`vfork`, `clone` with CLONE_VM),
-//! but none of its workers. It shares the epoll instances, and a change that it makes there is a change in the parent; a lock
-//! that another thread held at the fork is never released in the copy. So what changes shared state asks here first.
+//! A child has a copy of the runtime's memory (`fork`), or for a while the very same memory (`vfork`, `clone` with
+//! CLONE_VM), but none of its workers. It shares the epoll instances, and a change that it makes there is a change in
+//! the parent; a lock that another thread held at the fork is never released in the copy. So what changes shared state
+//! asks here first.
 //!
 //! | child of | told by |
 //! |---|---|
@@ -13,9 +14,11 @@
 //! [`is_forked`] is one load and serves where a system call would cost too much. [`is_foreign`] asks the kernel for the
 //! number, so it stands on slow ways only. Both may be called in a signal handler.
 //!
-//! Not told apart: a child in a PID namespace of its own (CLONE_NEWPID without `fork`) that has the parent's number there, 1.
+//! Not told apart: a child in a PID namespace of its own (CLONE_NEWPID without `fork`) that has the parent's number
+//! there, 1.
 //!
-//! Rejected: a page that the kernel wipes in a child (MADV_WIPEONFORK): it says nothing about one that shares the memory.
+//! Rejected: a page that the kernel wipes in a child (MADV_WIPEONFORK): it says nothing about one that shares the
+//! memory.
 
 use super::raw;
 use crate::loom::static_atomic::{AtomicBool, AtomicI32, Ordering};

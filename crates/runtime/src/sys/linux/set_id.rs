@@ -1,23 +1,25 @@
 //! The set-id family (`setuid`, `setresgid`, `setgroups`, …) and the workers' own identities.
 //!
 //! # The difficulty
-//! User and group ids belong to a thread in the kernel and to the process in POSIX. So glibc, in such a call, marks every
-//! thread in its list, sends each a signal (SIGSETXID, 33), and its handler makes the system call on that thread and clears
-//! the mark **in the control block that the thread pointer designates**. Then the caller counts the answers, and signals again
-//! whoever is still marked. A worker that runs an isolated coroutine has the coroutine's thread pointer. So glibc's handler alone would clear
-//! the mark in the coroutine's block, not in the worker's, and the caller would signal for ever.
+//! User and group ids belong to a thread in the kernel and to the process in POSIX. So glibc, in such a call, marks
+//! every thread in its list, sends each a signal (SIGSETXID, 33), and its handler makes the system call on that thread
+//! and clears the mark **in the control block that the thread pointer designates**. Then the caller counts the answers,
+//! and signals again whoever is still marked. A worker that runs an isolated coroutine has the coroutine's thread
+//! pointer. So glibc's handler alone would clear the mark in the coroutine's block, not in the worker's, and the caller
+//! would signal for ever.
 //!
 //! # Protocol
-//! The signal gets a handler of ours, which loads the thread pointer of the worker that it interrupts, calls glibc's handler,
-//! and loads the coroutine's again. glibc's function touches that control block, a futex word in it and the record of
-//! the call, nothing else: no errno, no thread-local, no allocation. All signals are blocked meanwhile, so nobody
-//! else sees the coroutine's code under the worker's identity. The handler runs on the worker's alternate stack.
+//! The signal gets a handler of ours, which loads the thread pointer of the worker that it interrupts, calls glibc's
+//! handler, and loads the coroutine's again. glibc's function touches that control block, a futex word in it and the
+//! record of the call, nothing else: no errno, no thread-local, no allocation. All signals are blocked meanwhile, so
+//! nobody else sees the coroutine's code under the worker's identity. The handler runs on the worker's alternate stack.
 //!
-//! Workers are found by their thread numbers in a list that only grows; a row is one worker's while its thread number is in it.
-//! Threads without a row always run under their own identity.
+//! Workers are found by their thread numbers in a list that only grows; a row is one worker's while its thread number
+//! is in it. Threads without a row always run under their own identity.
 //!
-//! *The caller.* On a coroutine glibc's "all but myself" does not recognise the worker's thread, and signals it like the others: the
-//! system call is made there once by the handler, and once more by the caller at the end. Nothing else is different.
+//! *The caller.* On a coroutine glibc's "all but myself" does not recognise the worker's thread, and signals it like
+//! the others: the system call is made there once by the handler, and once more by the caller at the end. Nothing else
+//! is different.
 //!
 //! *Races.* The interrupted code may be anywhere: in a critical section, between two instructions of a switch, in the
 //! runtime under a block that is being built. What the thread pointer was is restored, whatever it was. A worker
@@ -25,10 +27,10 @@
 //! cleared, for whatever reason, is signalled again by glibc.
 //!
 //! # Rejected
-//! *Hooking the family and asking each worker by a signal of our own to stand under its identity until the call is over*: two signals,
-//! a lock, waits with time limits and an error that programs do not know, for the same effect; and calls inside libc (`initgroups`)
-//! and by libraries bound otherwise would pass it by. *Making the caller's system call on each worker ourselves*: glibc's own threads
-//! would have to be served as well.
+//! *Hooking the family and asking each worker by a signal of our own to stand under its identity until the call is
+//! over*: two signals, a lock, waits with time limits and an error that programs do not know, for the same effect; and
+//! calls inside libc (`initgroups`) and by libraries bound otherwise would pass it by. *Making the caller's system call
+//! on each worker ourselves*: glibc's own threads would have to be served as well.
 
 use super::raw::{self, Errno};
 use super::signal;
@@ -101,7 +103,8 @@ pub(crate) struct Registration(&'static Row);
 
 /// To be called by a worker's thread under its own identity, before it runs a coroutine; dropped after the last one.
 pub(crate) fn register_worker_thread() -> Registration {
-    // Acquire: pairs with the Release in `drop`, so that its stores come before ours. Relaxed on failure: another row is tried.
+    // Acquire: pairs with the Release in `drop`, so that its stores come before ours. Relaxed on failure: another row
+    // is tried.
     let free = |row: &&Row| {
         row.tid
             .compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
@@ -160,8 +163,8 @@ unsafe fn exchange(new: Option<&Action>) -> Result<Action, Errno> {
     Ok(old)
 }
 
-/// Puts our handler before glibc's, which is there as soon as the process has made a thread. Each worker calls it: one that comes
-/// second finds ours. Two at once store the same address.
+/// Puts our handler before glibc's, which is there as soon as the process has made a thread. Each worker calls it: one
+/// that comes second finds ours. Two at once store the same address.
 fn take_the_signal() {
     let ours = on_set_id as extern "C" fn(c_int, *mut siginfo_t, *mut c_void) as usize;
     // SAFETY: S6: only asks.
@@ -206,8 +209,9 @@ extern "C" fn on_set_id(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     let argument = (&raw mut delivery).cast();
     match own_base() {
         Some(base) if base != switch::identity_base() => {
-            // SAFETY: S3: the worker's own block, complete, and its thread is this one; it differs from the one that is loaded, so
-            // the processor can write the thread pointer. S4: glibc's handler does not unwind, and it does not suspend.
+            // SAFETY: S3: the worker's own block, complete, and its thread is this one; it differs from the one that is
+            // loaded, so the processor can write the thread pointer. S4: glibc's handler does not unwind, and it does
+            // not suspend.
             unsafe { switch::with_identity(base, deliver, argument) }
         }
         // SAFETY: S6: lends its own.

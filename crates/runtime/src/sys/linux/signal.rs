@@ -1,11 +1,12 @@
 //! Signals: handlers, the stacks they run on, and signals to one thread.
 //!
-//! `sigaction` is libc's: nobody interposes it, and it supplies the restorer that a handler returns through. Installing is not
-//! for signal handlers; [`gettid`] and [`tgkill`] are (S6).
+//! `sigaction` is libc's: nobody interposes it, and it supplies the restorer that a handler returns through. Installing
+//! is not for signal handlers; [`gettid`] and [`tgkill`] are (S6).
 //!
-//! A handler for overflow cannot run on the stack that overflowed, so each worker has an [`AltStack`]. It has a guard page of
-//! its own (S9): a handler that overflows faults instead of writing over its neighbour. `sigaltstack` is per thread, so the
-//! value stays on its thread (`!Send`), and dropping it puts back what was there before, which on threads of std is std's.
+//! A handler for overflow cannot run on the stack that overflowed, so each worker has an [`AltStack`]. It has a guard
+//! page of its own (S9): a handler that overflows faults instead of writing over its neighbour. `sigaltstack` is per
+//! thread, so the value stays on its thread (`!Send`), and dropping it puts back what was there before, which on
+//! threads of std is std's.
 
 use std::io;
 use std::marker::PhantomData;
@@ -61,7 +62,8 @@ pub(crate) fn gettid() -> pid_t {
     unsafe { raw::syscall0(libc::SYS_gettid) }.unwrap_or(0) as pid_t
 }
 
-/// Sends `signal` to the thread `tid` of this process, and to no thread of another that took over the number: ESRCH then.
+/// Sends `signal` to the thread `tid` of this process, and to no thread of another that took over the number: ESRCH
+/// then.
 pub(crate) fn tgkill(tid: pid_t, signal: c_int) -> Result<(), Errno> {
     // SAFETY: S5: names no memory. It cannot fail. Asked each time, since a fork changes it.
     let process = unsafe { raw::syscall0(libc::SYS_getpid) }?;
@@ -72,7 +74,8 @@ pub(crate) fn tgkill(tid: pid_t, signal: c_int) -> Result<(), Errno> {
 /// The kernel's set of signals is this long, shorter than the C library's.
 pub(crate) const KERNEL_SET_BYTES: usize = 8;
 
-/// `rt_sigtimedwait(2)`: takes a signal of the set that is pending for this thread or the process, waiting up to `timeout_ns` (`None`: for ever).
+/// `rt_sigtimedwait(2)`: takes a signal of the set that is pending for this thread or the process, waiting up to
+/// `timeout_ns` (`None`: for ever).
 ///
 /// # Safety
 /// S5: `set` may be read, `info` is null or may be written, until the call returns.
@@ -141,8 +144,8 @@ pub(crate) struct AltStack {
 }
 
 impl AltStack {
-    /// Maps at least `stack_bytes_min`, and what the processor's register state needs (`AT_MINSIGSTKSZ`: AVX-512 and AMX
-    /// outgrow the constant `MINSIGSTKSZ`) on top, and makes it this thread's. Fails on an alternate stack.
+    /// Maps at least `stack_bytes_min`, and what the processor's register state needs (`AT_MINSIGSTKSZ`: AVX-512 and
+    /// AMX outgrow the constant `MINSIGSTKSZ`) on top, and makes it this thread's. Fails on an alternate stack.
     pub(crate) fn new(stack_bytes_min: usize) -> io::Result<Self> {
         // SAFETY: S6: reads the auxiliary vector, which is constant.
         let frame_bytes = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;

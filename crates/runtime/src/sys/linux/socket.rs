@@ -1,8 +1,8 @@
 //! Socket calls in their raw forms, and what the hook layer asks about a descriptor before it decides to park.
 //!
-//! As in `file`: foreign pointers pass through, nothing is retried, results are values. `MSG_DONTWAIT` in `flags` makes one
-//! call non-blocking without touching the descriptor's mode; `accept4` and `connect` have no such flag, which is why the
-//! hooks ask [`poll_now`] or [`fcntl_getfl`] first.
+//! As in `file`: foreign pointers pass through, nothing is retried, results are values. `MSG_DONTWAIT` in `flags` makes
+//! one call non-blocking without touching the descriptor's mode; `accept4` and `connect` have no such flag, which is
+//! why the hooks ask [`poll_now`] or [`fcntl_getfl`] first.
 
 use std::mem;
 use std::os::fd::RawFd;
@@ -16,8 +16,8 @@ use super::raw::{self, Errno};
 /// `recvfrom(2)`.
 ///
 /// # Safety
-/// S5: `buffer` may be written for `length_bytes`; `address` and `address_bytes` are both null, or the second says how much
-/// of the first may be written.
+/// S5: `buffer` may be written for `length_bytes`; `address` and `address_bytes` are both null, or the second says how
+/// much of the first may be written.
 pub(crate) unsafe fn recvfrom(
     fd: RawFd,
     buffer: *mut c_void,
@@ -170,13 +170,15 @@ pub(crate) fn so_rcvlowat(fd: RawFd) -> Result<usize, Errno> {
     option_int(fd, libc::SO_RCVLOWAT).map(|mark| usize::try_from(mark).unwrap_or(1))
 }
 
-/// How many bytes a blocking send takes without a wait: an estimate from below, 0 if nothing can be said. A byte costs the buffer less than two, its
-/// share of descriptors for the network included, once there are enough of them; the rest is for the first few.
+/// How many bytes a blocking send takes without a wait: an estimate from below, 0 if nothing can be said. A byte costs
+/// the buffer less than two, its share of descriptors for the network included, once there are enough of them; the rest
+/// is for the first few.
 pub(crate) fn room_to_send(fd: RawFd) -> usize {
     /// asm-generic/socket.h.
     const SO_MEMINFO: c_int = 55;
     const FIRST_FEW: usize = 16 * 1024;
-    // linux/sock_diag.h: SK_MEMINFO_SNDBUF, SK_MEMINFO_WMEM_QUEUED (what TCP counts), SK_MEMINFO_WMEM_ALLOC (what others count).
+    // linux/sock_diag.h: SK_MEMINFO_SNDBUF, SK_MEMINFO_WMEM_QUEUED (what TCP counts), SK_MEMINFO_WMEM_ALLOC (what
+    // others count).
     const SIZE: usize = 3;
     const QUEUED: usize = 5;
     const ALLOCATED: usize = 2;
@@ -259,7 +261,8 @@ unsafe fn option<T>(fd: RawFd, name: c_int, value: &mut T) -> Result<(), Errno> 
     .map(drop)
 }
 
-/// `poll(2)` for the thread, with a timeout in ns: 0 looks only, `None` blocks. The result counts the entries with events.
+/// `poll(2)` for the thread, with a timeout in ns: 0 looks only, `None` blocks. The result counts the entries with
+/// events.
 pub(crate) fn poll_now(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Result<usize, Errno> {
     loop {
         match poll_once(entries, timeout_ns) {

@@ -4,13 +4,14 @@
 //! - cgroup v2: `cpu.max` of this process's group and of every group above it ("quota period", or "max").
 //! - cgroup v1: `cpu.cfs_quota_us` over `cpu.cfs_period_us`, likewise (-1 is none).
 //!
-//! A quota is processor time per period, so it rounds *up*: with 1.5 processors' worth, two workers can use what one cannot.
-//! More workers than that would be throttled together in mid-period, locks held, which costs more than it gives.
+//! A quota is processor time per period, so it rounds *up*: with 1.5 processors' worth, two workers can use what one
+//! cannot. More workers than that would be throttled together in mid-period, locks held, which costs more than it
+//! gives.
 //!
 //! Where the groups lie in the file system is read, not assumed: `/proc/self/cgroup` gives this process's path in each
 //! hierarchy, `/proc/self/mountinfo` where the hierarchy is mounted and which of its groups the mount shows as its root
-//! (a container often sees only its own subtree). Whatever is missing or unreadable does not limit. All files come through one
-//! closure, so the tests bring their own; called once, at start, on an OS thread.
+//! (a container often sees only its own subtree). Whatever is missing or unreadable does not limit. All files come
+//! through one closure, so the tests bring their own; called once, at start, on an OS thread.
 
 use std::path::{Path, PathBuf};
 
@@ -112,8 +113,8 @@ fn group_path(groups: &str, hierarchy: Hierarchy) -> Option<&str> {
     })
 }
 
-/// The group that the mount shows as its root, and the mount point, from the lines of `mountinfo` (`proc_pid_mountinfo(5)`):
-/// "36 35 98:0 /root /mount options optional… - type source super-options".
+/// The group that the mount shows as its root, and the mount point, from the lines of `mountinfo`
+/// (`proc_pid_mountinfo(5)`): "36 35 98:0 /root /mount options optional… - type source super-options".
 fn mount_of(mounts: &str, hierarchy: Hierarchy) -> Option<(String, PathBuf)> {
     mounts.lines().find_map(|line| {
         let (mount, file_system) = line.split_once(" - ")?;
@@ -139,8 +140,8 @@ fn unescape(field: &str) -> String {
 
 /// The folders of the group and of all groups above it that the mount shows, innermost first.
 ///
-/// A group outside of the mount's root (a path with "..", or another subtree) cannot be found below the mount; the root still
-/// limits whoever sees it, so it alone is asked.
+/// A group outside of the mount's root (a path with "..", or another subtree) cannot be found below the mount; the root
+/// still limits whoever sees it, so it alone is asked.
 fn folders_upwards(mount: &Path, root: &str, group: &str) -> Vec<PathBuf> {
     let below = Path::new(group).strip_prefix(root).unwrap_or(Path::new(""));
     let inside = !below.components().any(|part| part == std::path::Component::ParentDir);

@@ -1,5 +1,5 @@
-//! Models of the lock: mutual exclusion (loom's cell checks each access, the counter shows lost updates) and no lost wake
-//! (a sleeper that nobody wakes is a deadlock, which loom reports).
+//! Models of the lock: mutual exclusion (loom's cell checks each access, the counter shows lost updates) and no lost
+//! wake (a sleeper that nobody wakes is a deadlock, which loom reports).
 
 use super::Lock;
 use loom::sync::Arc;

@@ -1,15 +1,15 @@
 //! A word that threads sleep on, and the two things the kernel does with it.
 //!
-//! [`StaticWord`] is an atomic and `sys::futex`, in every build: what lies in a `static` uses it, since loom's objects have no
-//! const constructor and do not outlive one execution of a model. [`Word`] is the same outside loom. Under loom its kernel is a
-//! mutex (the futex bucket's lock) and a condition variable (its queue): `sleep_while` compares under the mutex, `wake_one`
-//! notifies under it, which is the promise of `futex(2)` that the proofs use. So the models run the real protocols, sleep
-//! included, and loom reports a lost wake as a deadlock. What they leave out: spurious wakes and wakes by signals, which take
-//! the same paths as a wake that came for somebody else.
+//! [`StaticWord`] is an atomic and `sys::futex`, in every build: what lies in a `static` uses it, since loom's objects
+//! have no const constructor and do not outlive one execution of a model. [`Word`] is the same outside loom. Under loom
+//! its kernel is a mutex (the futex bucket's lock) and a condition variable (its queue): `sleep_while` compares under
+//! the mutex, `wake_one` notifies under it, which is the promise of `futex(2)` that the proofs use. So the models run
+//! the real protocols, sleep included, and loom reports a lost wake as a deadlock. What they leave out: spurious wakes
+//! and wakes by signals, which take the same paths as a wake that came for somebody else.
 //!
-//! `witness_read` and `witness_write` stand for an access to what the word protects: loom checks them against each other as it
-//! checks a cell. A witness beside a plain cell, not loom's cell itself, because the lock's guard hands out references, of
-//! which loom could see only the start anyway, and because the plain cell serves statics too.
+//! `witness_read` and `witness_write` stand for an access to what the word protects: loom checks them against each
+//! other as it checks a cell. A witness beside a plain cell, not loom's cell itself, because the lock's guard hands out
+//! references, of which loom could see only the start anyway, and because the plain cell serves statics too.
 
 use crate::loom::static_atomic::{AtomicU32, Ordering};
 
@@ -24,7 +24,8 @@ pub(crate) trait FutexWord {
     /// As an atomic's `compare_exchange`; whether it succeeded.
     fn exchange(&self, current: u32, value: u32, success: Ordering, failure: Ordering) -> bool;
 
-    /// Sleeps while the word is `expected`, until woken or until `deadline_ns` of the monotonic clock; may return early.
+    /// Sleeps while the word is `expected`, until woken or until `deadline_ns` of the monotonic clock; may return
+    /// early.
     fn sleep_while(&self, expected: u32, deadline_ns: Option<u64>);
 
     /// Wakes one thread that sleeps on the word.
@@ -128,7 +129,8 @@ mod model {
             self.state.compare_exchange(current, value, success, failure).is_ok()
         }
 
-        /// With a deadline: as if it had come. That is one of the things that can happen, and the one that needs no waker.
+        /// With a deadline: as if it had come. That is one of the things that can happen, and the one that needs no
+        /// waker.
         fn sleep_while(&self, expected: u32, deadline_ns: Option<u64>) {
             if deadline_ns.is_some() {
                 return loom::thread::yield_now();

@@ -1,7 +1,8 @@
-//! Models of the table on one bucket: no wake is lost, wake and timeout settle a wait once, and nobody touches a waiter that has returned.
+//! Models of the table on one bucket: no wake is lost, wake and timeout settle a wait once, and nobody touches a waiter
+//! that has returned.
 //!
-//! A lost wake shows as a waiter that waits for ever, which loom reports. That a returned waiter is left alone shows by its ticket, which loom checks:
-//! `Waiter::reuse` writes it as whoever gets the stack next would.
+//! A lost wake shows as a waiter that waits for ever, which loom reports. That a returned waiter is left alone shows by
+//! its ticket, which loom checks: `Waiter::reuse` writes it as whoever gets the stack next would.
 
 use super::{ANY, Table, Waiter};
 use crate::coroutine::{Outcome, WaitCell};
@@ -102,8 +103,8 @@ fn loom_wake_against_timeout_settles_once() {
     });
 }
 
-/// Two waiters in one bucket against one wake of all: neither stays behind, and the count says who was asleep. They do not wait, since two who spin are too
-/// many paths: whoever is listed when all is done must have been settled.
+/// Two waiters in one bucket against one wake of all: neither stays behind, and the count says who was asleep. They do
+/// not wait, since two who spin are too many paths: whoever is listed when all is done must have been settled.
 #[test]
 fn loom_a_wake_of_all_finds_all() {
     loom::model(|| {

@@ -1,8 +1,8 @@
 //! System calls without libc: no errno, no interposable symbol, no stack, safe in a signal handler (S6).
 //!
-//! Linux answers with one register: `-4095..=-1` is a negated error number, anything else the result. The processor's file
-//! (chosen here) holds the bare instruction; this file turns the register into a `Result`. aarch64 is one more file with
-//! the same seven functions.
+//! Linux answers with one register: `-4095..=-1` is a negated error number, anything else the result. The processor's
+//! file (chosen here) holds the bare instruction; this file turns the register into a `Result`. aarch64 is one more
+//! file with the same seven functions.
 //!
 //! Rejected: libc's `syscall`, which is the very symbol that the futex hook takes over, and which writes errno.
 
@@ -65,8 +65,8 @@ macro_rules! checked {
         /// Enters the kernel with these arguments.
         ///
         /// # Safety
-        /// The call does to memory, descriptors and the process what `number` says. Memory that it names is valid for that
-        /// until it returns, or for as long as the kernel keeps it (S5).
+        /// The call does to memory, descriptors and the process what `number` says. Memory that it names is valid for
+        /// that until it returns, or for as long as the kernel keeps it (S5).
         #[inline(always)]
         pub(crate) unsafe fn $name(
             number: libc::c_long,

@@ -1,9 +1,10 @@
 //! The `syscall` instruction of x86_64 (System V ABI, appendix A.2.1).
 //!
-//! At entry: rax the number; rdi, rsi, rdx, r10, r8, r9 the arguments. r10 stands in for the C convention's rcx because the
-//! instruction itself puts the return address in rcx and the flags in r11, which is also why these two are clobbered, and
-//! why the flags survive. At exit: rax the result; every other register as it was. The kernel runs on its own stack and
-//! leaves the red zone alone, hence `nostack`. Memory is clobbered (no `nomem`): the kernel reads and writes it.
+//! At entry: rax the number; rdi, rsi, rdx, r10, r8, r9 the arguments. r10 stands in for the C convention's rcx because
+//! the instruction itself puts the return address in rcx and the flags in r11, which is also why these two are
+//! clobbered, and why the flags survive. At exit: rax the result; every other register as it was. The kernel runs on
+//! its own stack and leaves the red zone alone, hence `nostack`. Memory is clobbered (no `nomem`): the kernel reads and
+//! writes it.
 
 use std::arch::asm;
 
@@ -14,7 +15,8 @@ macro_rules! stub {
         #[inline(always)]
         pub(super) unsafe fn $name(number: usize $(, $argument: usize)*) -> usize {
             let result;
-            // SAFETY: S5: the caller answers for what the call does; the operands are the ABI's, as the file's head lists.
+            // SAFETY: S5: the caller answers for what the call does; the operands are the ABI's, as the file's head
+            // lists.
             unsafe {
                 asm!(
                     "syscall",
