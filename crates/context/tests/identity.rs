@@ -1,7 +1,7 @@
 //! Identity blocks and the switch, on real hardware: what a thread owns follows the context.
 
 use silken_context::identity::{self, Identity};
-use silken_context::switch::{self, Arrival, Context, Message};
+use silken_context::switch::{self, Context, Handoff, Resumed};
 use std::cell::{Cell, RefCell};
 use std::mem::offset_of;
 
@@ -54,14 +54,14 @@ const LEFT: usize = 11;
 fn hop(from: &Context, to: &Context) {
     let by = std::ptr::from_ref(from) as usize;
     // SAFETY: S1: the other context is suspended.
-    let arrival = unsafe { switch::switch(from, to, Message { left: LEFT, by }) };
+    let arrival = unsafe { switch::switch(from, to, Handoff { left: LEFT, by }) };
     assert_eq!(arrival.own, std::ptr::from_ref(from));
     assert_eq!(arrival.message.by, std::ptr::from_ref(to) as usize);
     arrive(&arrival);
 }
 
 /// The words of malloc follow whoever runs.
-fn arrive(arrival: &Arrival) {
+fn arrive(arrival: &Resumed) {
     let facts = identity::facts().unwrap();
     // SAFETY: S3: the two blocks of this test; one OS thread.
     unsafe { facts.carry_allocator(arrival.predecessor_identity, switch::identity_base()) };
@@ -69,9 +69,9 @@ fn arrive(arrival: &Arrival) {
 }
 
 unsafe extern "C" fn body(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> ! {
-    arrive(&Arrival {
+    arrive(&Resumed {
         own,
-        message: Message { left, by },
+        message: Handoff { left, by },
         predecessor_identity,
     });
     let pair = own.wrapping_byte_sub(offset_of!(Pair, side)).cast::<Pair>();
@@ -98,7 +98,7 @@ unsafe extern "C" fn body(own: *const Context, left: usize, by: usize, predecess
     facts.run_destructors();
     let by = std::ptr::from_ref(&pair.side) as usize;
     // SAFETY: S1: main is suspended.
-    unsafe { switch::switch_final(&pair.main, Message { left: LEFT, by }) }
+    unsafe { switch::switch_final(&pair.main, Handoff { left: LEFT, by }) }
 }
 
 #[test]

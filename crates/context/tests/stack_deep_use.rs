@@ -61,7 +61,7 @@ fn seen<const BYTES: usize>() -> usize {
         run_on(&stack, go_deep::<BYTES>, past_the_page - round * 1009);
         // SAFETY: S1: the thread has been joined.
         let seen = unsafe { stack.deep_use(KEEP_BYTES) };
-        // SAFETY: S1: as above.
+        // SAFETY: S1: the thread has been joined.
         unsafe { stack.trim(KEEP_BYTES) }.expect("trim");
         arena.give(stack);
         seen

@@ -58,15 +58,6 @@ fn guards_and_hand_out() {
             arena.give(black_box(arena.take().unwrap()));
         }
     });
-    let mut cache = Vec::new();
-    arena.take_batch(&mut cache, 32).unwrap();
-    arena.give_batch(&mut cache, 32);
-    report("take + give in batches of 32, per stack", 3_200_000, || {
-        for _ in 0..100_000 {
-            arena.take_batch(black_box(&mut cache), 32).unwrap();
-            arena.give_batch(black_box(&mut cache), 32);
-        }
-    });
 }
 
 /// A line of `/proc/self/status`, in KiB.

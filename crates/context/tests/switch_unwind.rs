@@ -7,7 +7,7 @@
 #![cfg(target_arch = "x86_64")]
 
 use silken_context::stack::{Arena, ArenaConfig};
-use silken_context::switch::{self, Context, Message, prepare, switch, switch_final, switch_saving_all};
+use silken_context::switch::{self, Context, Handoff, prepare, switch, switch_final, switch_saving_all};
 use std::arch::asm;
 use std::ffi::{c_int, c_void};
 use std::sync::Mutex;
@@ -95,7 +95,7 @@ struct Pair {
     saves_all: bool,
 }
 
-const NOTHING: Message = Message { left: 0, by: 0 };
+const NOTHING: Handoff = Handoff { left: 0, by: 0 };
 
 #[inline(never)]
 fn hop(from: &Context, to: &Context, saves_all: bool) {
@@ -120,7 +120,7 @@ unsafe extern "C" fn entry(_own: *const Context, pair: usize, _by: usize, _ident
 
 #[inline(never)]
 fn outer(pair: &Pair) {
-    let first = Message {
+    let first = Handoff {
         left: std::ptr::from_ref(pair).expose_provenance(),
         by: 0,
     };

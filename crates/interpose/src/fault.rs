@@ -180,7 +180,7 @@ unsafe extern "C" fn trampoline<const GENERATION: usize>(signal: c_int, info: *m
     // SAFETY: S6: the arguments are the kernel's, handed on unchanged.
     let handled = unsafe { handle(signal, info, context) };
     if !handled {
-        // SAFETY: S6: the same.
+        // SAFETY: S6: the arguments are the kernel's, handed on unchanged.
         unsafe { pass_on(GENERATION, signal, info, context) };
     }
     raw::set_errno(errno);

@@ -88,7 +88,7 @@ unsafe fn may_wrap(name: *const c_char, flags: c_int, return_address: usize) -> 
     if is_own(return_address) {
         return true;
     }
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller promises: `name` is null or a C string.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
     name.contains(&b'/') && !name.contains(&b'$')
 }

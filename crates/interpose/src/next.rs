@@ -151,7 +151,7 @@ macro_rules! define {
                         // SAFETY: S7: our caller's arguments under our caller's contract; the slot has left `early`.
                         unsafe { super::$name($($p),*) }
                     } else {
-                        // SAFETY: S7: the same.
+                        // SAFETY: S7: our caller's arguments under our caller's contract.
                         unsafe { $kernel::$name($($p),*) }
                     }
                 }

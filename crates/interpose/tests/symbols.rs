@@ -125,12 +125,12 @@ fn variadic_calls_arrive_with_their_arguments() {
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     assert_ne!(flags & libc::O_NONBLOCK, 0);
     assert!(grew(&FCNTLS, || assert_eq!(
-        // SAFETY: S7: the same.
+        // SAFETY: S7: a descriptor of ours, no pointer.
         unsafe { libc::fcntl(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK) },
         0
     )));
     assert_eq!(
-        // SAFETY: S7: the same.
+        // SAFETY: S7: a descriptor of ours, no pointer.
         unsafe { libc::fcntl(fd, libc::F_GETFL) } & libc::O_NONBLOCK,
         0
     );

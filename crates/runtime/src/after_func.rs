@@ -25,10 +25,10 @@
 
 use crate::collections::wheel::{Entry, Wheel};
 use crate::coroutine::{WaitReason, contained};
-use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::monitor::{Look, Monitor, MonitorWake};
 use crate::driver::timers::deadline_after;
 use crate::park::yield_now;
-use crate::runtime::ambient;
+use crate::runtime::current_or_default;
 use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
 use crate::sys::{StaticLock, clock};
@@ -44,10 +44,10 @@ const BATCH: usize = 256;
 type Call = Box<dyn FnMut() + Send>;
 
 /// Those that run, by their schedulers, which live for ever.
-static KEEPERS: StaticLock<Vec<Arc<Keeper>>> = StaticLock::new(Vec::new());
+static KEEPERS: StaticLock<Vec<Arc<TimerService>>> = StaticLock::new(Vec::new());
 
 /// See the head of the file.
-struct Keeper {
+struct TimerService {
     scheduler: &'static Scheduler,
     wheel: Monitor<Pending>,
 }
@@ -64,12 +64,12 @@ struct Pending {
 #[repr(C)]
 struct Timer {
     entry: Entry,
-    keeper: Arc<Keeper>,
+    keeper: Arc<TimerService>,
     site: &'static Location<'static>,
-    state: Monitor<State>,
+    state: Monitor<TimerState>,
 }
 
-struct State {
+struct TimerState {
     call: Option<Call>,
     running: bool,
     /// Came due while it ran.
@@ -78,7 +78,7 @@ struct State {
 
 // SAFETY: S2: the entry is touched under the keeper's lock only; the rest is Send and Sync by itself.
 unsafe impl Send for Timer {}
-// SAFETY: S2: as above.
+// SAFETY: S2: the entry is touched under the keeper's lock only.
 unsafe impl Sync for Timer {}
 // SAFETY: S2: the timers in the wheel are counted and Send.
 unsafe impl Send for Pending {}
@@ -115,7 +115,7 @@ pub fn after_func(delay: Duration, call: impl FnMut() + Send + 'static) -> After
         entry: Entry::new(),
         keeper,
         site: Location::caller(),
-        state: Monitor::new(State {
+        state: Monitor::new(TimerState {
             call: Some(Box::new(call)),
             running: false,
             again: false,
@@ -158,14 +158,14 @@ impl Timer {
         let entry = NonNull::new(counted.cast_mut().cast::<Entry>()).expect("a counted timer is somewhere");
         let refused = self.keeper.wheel.update(|pending| {
             if pending.ended || self.entry.is_linked() {
-                return (true, Wake::None);
+                return (true, MonitorWake::None);
             }
             // SAFETY: S8: in no wheel, and kept by the count until it is taken out.
             unsafe { pending.wheel.insert(entry, deadline_ns) };
             let wake = if deadline_ns < pending.wakes_ns {
-                Wake::All
+                MonitorWake::All
             } else {
-                Wake::None
+                MonitorWake::None
             };
             (false, wake)
         });
@@ -235,9 +235,9 @@ fn quietly(f: impl FnOnce()) {
 }
 
 /// The keeper of the caller's runtime.
-fn keeper() -> std::io::Result<Arc<Keeper>> {
-    let scheduler = ambient()?;
-    let made = Arc::new(Keeper {
+fn keeper() -> std::io::Result<Arc<TimerService>> {
+    let scheduler = current_or_default()?;
+    let made = Arc::new(TimerService {
         scheduler,
         wheel: Monitor::new(Pending {
             wheel: Box::new(Wheel::new(clock::now_ns())),
@@ -256,7 +256,7 @@ fn keeper() -> std::io::Result<Arc<Keeper>> {
             },
         );
     if is_new {
-        let end = End(keeper.clone());
+        let end = TimerEnd(keeper.clone());
         spawn_on(scheduler, SpawnRequest::default(), move || {
             let end = end;
             end.0.keep();
@@ -265,15 +265,15 @@ fn keeper() -> std::io::Result<Arc<Keeper>> {
     Ok(keeper)
 }
 
-fn with_keepers<R>(look: impl FnOnce(&mut Vec<Arc<Keeper>>) -> R) -> R {
+fn with_keepers<R>(look: impl FnOnce(&mut Vec<Arc<TimerService>>) -> R) -> R {
     let _critical = crate::coroutine::Critical::enter();
     look(&mut KEEPERS.lock())
 }
 
 /// The end of a keeper, however it comes: returns what is pending, and forgets the keeper.
-struct End(Arc<Keeper>);
+struct TimerEnd(Arc<TimerService>);
 
-impl Drop for End {
+impl Drop for TimerEnd {
     fn drop(&mut self) {
         let keeper = with_keepers(|keepers| {
             let index = keepers.iter().position(|keeper| Arc::ptr_eq(keeper, &self.0));
@@ -289,7 +289,7 @@ impl Drop for End {
     }
 }
 
-impl Keeper {
+impl TimerService {
     fn keep(&self) {
         loop {
             let now_ns = self.wheel.wait(WaitReason::Sleep, |pending, _| {

@@ -7,7 +7,7 @@
 
 use crate::after_func::after_func;
 use crate::channel::{self, Receiver, Sender};
-use crate::driver::monitor::{Monitor, Wake};
+use crate::driver::monitor::{Monitor, MonitorWake};
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -46,24 +46,24 @@ use std::time::Duration;
 /// assert_eq!(worker.join().unwrap(), 7);
 /// ```
 #[derive(Clone)]
-pub struct CancelToken(Arc<Node>);
+pub struct CancelToken(Arc<TokenNode>);
 
-struct Node {
+struct TokenNode {
     /// Kept, so that a request reaches this one through it.
     parent: Option<CancelToken>,
     done: Receiver<Infallible>,
-    state: Monitor<State>,
+    state: Monitor<TokenState>,
 }
 
-struct State {
+struct TokenState {
     /// Keeps the channel open; none: cancelled.
     open: Option<Sender<Infallible>>,
-    children: Vec<Weak<Node>>,
+    children: Vec<Weak<TokenNode>>,
     /// How many children there may be before those that are gone are forgotten.
     room: usize,
 }
 
-impl Drop for Node {
+impl Drop for TokenNode {
     /// Not by recursion: a chain may be long.
     fn drop(&mut self) {
         let mut parent = self.parent.take();
@@ -81,12 +81,12 @@ impl CancelToken {
 
     fn below(parent: Option<CancelToken>) -> Self {
         let (open, done) = channel::unbounded();
-        let state = State {
+        let state = TokenState {
             open: Some(open),
             children: Vec::new(),
             room: 4,
         };
-        Self(Arc::new(Node {
+        Self(Arc::new(TokenNode {
             parent,
             done,
             state: Monitor::new(state),
@@ -125,9 +125,12 @@ impl CancelToken {
     pub fn cancel(&self) {
         let mut tokens = vec![self.0.clone()];
         while let Some(node) = tokens.pop() {
-            let (open, children) = node
-                .state
-                .update(|state| ((state.open.take(), std::mem::take(&mut state.children)), Wake::None));
+            let (open, children) = node.state.update(|state| {
+                (
+                    (state.open.take(), std::mem::take(&mut state.children)),
+                    MonitorWake::None,
+                )
+            });
             // Closes the channel, which wakes all who wait.
             drop(open);
             tokens.extend(children.iter().filter_map(Weak::upgrade));

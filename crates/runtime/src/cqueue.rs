@@ -21,7 +21,7 @@
 //! one number serves all arms.
 
 use crate::coroutine::{WaitReason, is_panicking, lost};
-use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::monitor::{Look, Monitor, MonitorWake};
 use crate::driver::timers::deadline_after;
 use crate::handle::Coroutine;
 use crate::scope::{Scope, ScopedJoinHandle};
@@ -60,7 +60,7 @@ impl fmt::Display for PollError {
 
 impl std::error::Error for PollError {}
 
-struct State<E> {
+struct CqueueState<E> {
     events: VecDeque<Event<E>>,
     /// The number of the event that is polled next.
     first: u64,
@@ -69,7 +69,7 @@ struct State<E> {
     ended: Vec<(u64, bool)>,
 }
 
-type Shared<E> = Arc<Monitor<State<E>>>;
+type Shared<E> = Arc<Monitor<CqueueState<E>>>;
 
 /// A queue and its arms: see [`scope`].
 pub struct Cqueue<'scope, 'env: 'scope, E = usize> {
@@ -127,7 +127,7 @@ where
     crate::scope::scope(|scope| {
         let queue = Cqueue {
             scope,
-            shared: Arc::new(Monitor::new(State {
+            shared: Arc::new(Monitor::new(CqueueState {
                 events: VecDeque::new(),
                 first: 0,
                 alive: 0,
@@ -161,7 +161,7 @@ impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
             state.events.reserve(state.alive);
             state.ended.reserve(state.alive);
         });
-        let end = End {
+        let end = CqueueEnd {
             shared: self.shared.clone(),
             number,
         };
@@ -216,7 +216,7 @@ impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
                     let event = self.shared.update(|state| {
                         let event = state.events.pop_front();
                         state.first += u64::from(event.is_some());
-                        (event, Wake::All)
+                        (event, MonitorWake::All)
                     });
                     if let Some(event) = event {
                         return Ok(event);
@@ -304,7 +304,7 @@ impl<E> EventSender<E> {
         let token = self.token;
         let number = self.shared.update(|state| {
             state.events.push_back(Event { token, extra });
-            (state.first + state.events.len() as u64 - 1, Wake::All)
+            (state.first + state.events.len() as u64 - 1, MonitorWake::All)
         });
         self.shared.wait(WaitReason::Send, |state, _| {
             if state.first > number {
@@ -335,18 +335,18 @@ impl<E> fmt::Debug for EventSender<E> {
 }
 
 /// Tells the queue that its arm has ended.
-struct End<E> {
+struct CqueueEnd<E> {
     shared: Shared<E>,
     number: u64,
 }
 
-impl<E> Drop for End<E> {
+impl<E> Drop for CqueueEnd<E> {
     fn drop(&mut self) {
         let panicked = is_panicking();
         self.shared.update(|state| {
             state.alive -= 1;
             state.ended.push((self.number, panicked));
-            ((), Wake::All)
+            ((), MonitorWake::All)
         });
     }
 }

@@ -36,9 +36,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// assert!(error.as_::<std::num::ParseIntError>().is_some());
 /// ```
 #[derive(Clone)]
-pub struct Error(Arc<Node>);
+pub struct Error(Arc<ErrorNode>);
 
-enum Node {
+enum ErrorNode {
     Message(String),
     Wrapped(String, Error),
     Foreign(Box<dyn StdError + Send + Sync>),
@@ -57,7 +57,7 @@ enum Node {
 /// assert!(!error.is(&errors::new("closed")));
 /// ```
 pub fn new(message: impl Into<String>) -> Error {
-    Error(Arc::new(Node::Message(message.into())))
+    Error(Arc::new(ErrorNode::Message(message.into())))
 }
 
 impl Error {
@@ -68,19 +68,19 @@ impl Error {
 
     /// From an error that has been boxed already, which `?` does not convert.
     pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
-        Self(Arc::new(Node::Foreign(error)))
+        Self(Arc::new(ErrorNode::Foreign(error)))
     }
 
     /// This error with a message before it, as Go's `fmt.Errorf("message: %w", error)`.
     #[must_use]
     pub fn wrap(self, message: impl Into<String>) -> Self {
-        Self(Arc::new(Node::Wrapped(message.into(), self)))
+        Self(Arc::new(ErrorNode::Wrapped(message.into(), self)))
     }
 
     /// What this error directly wraps: Go's `errors.Unwrap`.
     pub fn unwrap(&self) -> Option<&Error> {
         match &*self.0 {
-            Node::Wrapped(_, cause) => Some(cause),
+            ErrorNode::Wrapped(_, cause) => Some(cause),
             _ => None,
         }
     }
@@ -110,7 +110,7 @@ impl Error {
     fn foreign(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
         let innermost = self.nodes().last().unwrap_or(self);
         let mut next = match &*innermost.0 {
-            Node::Foreign(error) => Some(&**error as &(dyn StdError + 'static)),
+            ErrorNode::Foreign(error) => Some(&**error as &(dyn StdError + 'static)),
             _ => None,
         };
         std::iter::from_fn(move || {
@@ -141,16 +141,16 @@ impl<T: StdError + PartialEq + 'static> Target for T {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(error: E) -> Self {
-        Self(Arc::new(Node::Foreign(Box::new(error))))
+        Self(Arc::new(ErrorNode::Foreign(Box::new(error))))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Node::Message(message) => f.write_str(message),
-            Node::Wrapped(message, cause) => write!(f, "{message}: {cause}"),
-            Node::Foreign(error) => error.fmt(f),
+            ErrorNode::Message(message) => f.write_str(message),
+            ErrorNode::Wrapped(message, cause) => write!(f, "{message}: {cause}"),
+            ErrorNode::Foreign(error) => error.fmt(f),
         }
     }
 }

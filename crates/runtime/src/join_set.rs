@@ -7,9 +7,9 @@
 //! its notice.
 
 use crate::coroutine::{JoinError, WaitReason, on_lost};
-use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::monitor::{Look, Monitor, MonitorWake};
 use crate::handle::{Coroutine, CoroutineId, JoinHandle};
-use crate::runtime::ambient;
+use crate::runtime::current_or_default;
 use crate::sched::SpawnRequest;
 use crate::spawn::{expect_spawned, spawn_on};
 use std::collections::{HashMap, VecDeque};
@@ -29,7 +29,7 @@ impl Drop for Notice {
     fn drop(&mut self) {
         self.ended.update(|ended| {
             ended.push_back(self.key);
-            ((), Wake::All)
+            ((), MonitorWake::All)
         });
     }
 }
@@ -168,7 +168,7 @@ impl<T: Send + 'static> JoinSet<T> {
             body()
         };
         let site = Location::caller();
-        let spawned = ambient().and_then(|scheduler| spawn_on(scheduler, SpawnRequest::at(site), run));
+        let spawned = current_or_default().and_then(|scheduler| spawn_on(scheduler, SpawnRequest::at(site), run));
         // One that is refused gives its notice all the same.
         if spawned.is_err() {
             self.ended.with(|ended| ended.retain(|ended| *ended != key));

@@ -29,7 +29,7 @@ pub fn park() {
         return park_thread(None);
     };
     while !take_token(core) {
-        if core.is_in_regime() {
+        if core.is_in_cancel_scope() {
             return wait_for_token(core, None);
         }
         // No mask and no deadline: the wait below without a cell, which nobody would settle.

@@ -2,7 +2,7 @@
 //!
 //! # Protocol
 //! Coroutines are cheap, so the pool keeps none: it keeps a queue, and counts who runs. Each function that starts holds
-//! a [`Slot`], which its coroutine drops when it ends, be it by a panic or a cancellation. Whoever adds to the queue or
+//! a [`PoolSlot`], which its coroutine drops when it ends, be it by a panic or a cancellation. Whoever adds to the queue or
 //! gives a slot back dispatches: it starts what is queued as long as slots are free.
 //!
 //! One dispatches at a time (`dispatching`); another who comes meanwhile leaves the work to it, which looks at the
@@ -28,10 +28,10 @@
 //! A coroutine that runs out of stack is not unwound; its slot is given back by [`on_lost`].
 
 use crate::coroutine::{JoinError, PanicPayload, Payload, WaitReason, contained, discard, lost, on_lost};
-use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::monitor::{Look, Monitor, MonitorWake};
 use crate::driver::timers::deadline_after;
 use crate::handle::JoinHandle;
-use crate::runtime::ambient;
+use crate::runtime::current_or_default;
 use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
 use std::collections::VecDeque;
@@ -43,13 +43,13 @@ use std::time::Duration;
 /// A function of any type, as the pool has it.
 trait Job: Send + Sync {
     /// Starts it, unless it was given up. Runs no code of the user's that could unwind.
-    fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: Slot);
+    fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: PoolSlot);
 
     /// Drops it uncalled, if it has not started.
     fn give_up(&self);
 }
 
-struct Queue {
+struct TaskQueue {
     jobs: VecDeque<Arc<dyn Job>>,
     /// Places promised to those who are about to add a job.
     reserved: usize,
@@ -58,11 +58,11 @@ struct Queue {
     closed: bool,
 }
 
-struct Shared {
+struct PoolShared {
     scheduler: &'static Scheduler,
     concurrency: usize,
     waiting_max: usize,
-    queue: Monitor<Queue>,
+    queue: Monitor<TaskQueue>,
 }
 
 /// Runs functions on coroutines, at most so many at once. Clones are the same pool. Dropping it lets what was submitted
@@ -78,7 +78,7 @@ struct Shared {
 /// ```
 #[derive(Clone)]
 pub struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolShared>,
 }
 
 /// Why a pool did not take a function; it comes back.
@@ -119,34 +119,34 @@ impl<F> fmt::Display for SubmitError<F> {
 impl<F> std::error::Error for SubmitError<F> {}
 
 /// The right to run one function; its drop makes room for the next.
-struct Slot(Arc<Shared>);
+struct PoolSlot(Arc<PoolShared>);
 
-impl Drop for Slot {
+impl Drop for PoolSlot {
     fn drop(&mut self) {
         self.0.queue.with(|queue| queue.running -= 1);
         self.0.dispatch();
     }
 }
 
-impl Shared {
+impl PoolShared {
     /// Starts what is queued, as far as there are slots.
     fn dispatch(self: &Arc<Self>) {
         let mut continues = false;
         loop {
             let job = self.queue.update(|queue| {
                 if queue.dispatching && !continues {
-                    return (None, Wake::None);
+                    return (None, MonitorWake::None);
                 }
                 let has_slot = queue.running < self.concurrency;
                 let job = if has_slot { queue.jobs.pop_front() } else { None };
                 queue.dispatching = job.is_some();
                 queue.running += usize::from(job.is_some());
                 // There is room in the queue, or all may be done.
-                (job, Wake::All)
+                (job, MonitorWake::All)
             });
             let Some(job) = job else { return };
             continues = true;
-            job.start(self.scheduler, Slot(self.clone()));
+            job.start(self.scheduler, PoolSlot(self.clone()));
         }
     }
 
@@ -202,13 +202,13 @@ impl Pool {
     #[track_caller]
     pub fn bounded(concurrency: usize, waiting_max: usize) -> Self {
         assert!(concurrency > 0, "a pool runs at least one function at once");
-        let scheduler = ambient().unwrap_or_else(|error| panic!("the runtime does not start: {error}"));
+        let scheduler = current_or_default().unwrap_or_else(|error| panic!("the runtime does not start: {error}"));
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(PoolShared {
                 scheduler,
                 concurrency,
                 waiting_max,
-                queue: Monitor::new(Queue {
+                queue: Monitor::new(TaskQueue {
                     jobs: VecDeque::new(),
                     reserved: 0,
                     running: 0,
@@ -262,9 +262,9 @@ impl Pool {
             Err(SubmitError::Closed(())) => return Err(SubmitError::Closed(body)),
             Err(SubmitError::Full(())) => return Err(SubmitError::Full(body)),
         }
-        let state = State {
+        let state = PoolState {
             body: Some(Box::new(body) as Body<T>),
-            stage: Stage::Queued,
+            stage: TaskStage::Queued,
             is_cancelled: false,
         };
         let task = Arc::new(Task {
@@ -301,7 +301,7 @@ impl Pool {
     pub fn close(&self) {
         self.shared.queue.update(|queue| {
             queue.closed = true;
-            ((), Wake::All)
+            ((), MonitorWake::All)
         });
     }
 
@@ -322,7 +322,7 @@ impl Pool {
     pub fn shutdown_now(&self) {
         let dropped = self.shared.queue.update(|queue| {
             queue.closed = true;
-            (std::mem::take(&mut queue.jobs), Wake::All)
+            (std::mem::take(&mut queue.jobs), MonitorWake::All)
         });
         dropped.iter().for_each(|job| job.give_up());
         self.wait();
@@ -354,7 +354,7 @@ impl fmt::Debug for Pool {
 
 type Body<T> = Box<dyn FnOnce() -> T + Send>;
 /// See the head of the file.
-enum Stage<T> {
+enum TaskStage<T> {
     Queued,
     Started(JoinHandle<T>),
     Dropping,
@@ -362,10 +362,10 @@ enum Stage<T> {
     Detached,
 }
 
-struct State<T> {
+struct PoolState<T> {
     /// The function, until somebody starts it or gives it up.
     body: Option<Body<T>>,
-    stage: Stage<T>,
+    stage: TaskStage<T>,
     /// It was cancelled while it was being started.
     is_cancelled: bool,
 }
@@ -373,17 +373,17 @@ struct State<T> {
 /// A function: what the queue and the handle share.
 struct Task<T> {
     site: &'static Location<'static>,
-    state: Monitor<State<T>>,
+    state: Monitor<PoolState<T>>,
 }
 
 impl<T: Send + 'static> Job for Task<T> {
-    fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: Slot) {
+    fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: PoolSlot) {
         let Some(body) = self.state.with(|state| state.body.take()) else {
             return;
         };
         let run = move || {
             let pool = slot.0.clone();
-            on_lost(move || drop(Slot(pool)));
+            on_lost(move || drop(PoolSlot(pool)));
             let _slot = slot;
             body()
         };
@@ -398,8 +398,8 @@ impl<T: Send + 'static> Job for Task<T> {
     fn give_up(&self) {
         let body = self.state.with(|state| {
             let body = state.body.take();
-            if body.is_some() && matches!(state.stage, Stage::Queued) {
-                state.stage = Stage::Dropping;
+            if body.is_some() && matches!(state.stage, TaskStage::Queued) {
+                state.stage = TaskStage::Dropping;
             }
             body
         });
@@ -413,11 +413,11 @@ impl<T> Task<T> {
     fn started(&self, handle: JoinHandle<T>) {
         let unwanted = self.state.update(|state| {
             let unwanted = state.is_cancelled.then(|| handle.coroutine());
-            if matches!(state.stage, Stage::Queued) {
-                state.stage = Stage::Started(handle);
-                ((unwanted, None), Wake::All)
+            if matches!(state.stage, TaskStage::Queued) {
+                state.stage = TaskStage::Started(handle);
+                ((unwanted, None), MonitorWake::All)
             } else {
-                ((unwanted, Some(handle)), Wake::None)
+                ((unwanted, Some(handle)), MonitorWake::None)
             }
         });
         let (unwanted, unclaimed) = unwanted;
@@ -435,11 +435,11 @@ impl<T> Task<T> {
     /// The function is gone, uncalled; its destructor may have panicked.
     fn dropped(&self, panic: Option<Payload>) {
         let unclaimed = self.state.update(|state| {
-            if matches!(state.stage, Stage::Detached) {
-                return (panic, Wake::None);
+            if matches!(state.stage, TaskStage::Detached) {
+                return (panic, MonitorWake::None);
             }
-            state.stage = Stage::Dropped(panic);
-            (None, Wake::All)
+            state.stage = TaskStage::Dropped(panic);
+            (None, MonitorWake::All)
         });
         if let Some(payload) = unclaimed {
             discard(payload);
@@ -480,7 +480,7 @@ impl<T> PoolHandle<T> {
                 if handle.wait_until(Some(deadline_ns)) {
                     return Ok(handle.take());
                 }
-                self.task.state.with(|state| state.stage = Stage::Started(handle));
+                self.task.state.with(|state| state.stage = TaskStage::Started(handle));
                 Err(self)
             }
         }
@@ -491,12 +491,12 @@ impl<T> PoolHandle<T> {
         self.task
             .state
             .wait(WaitReason::Join, |state, expired| match state.stage {
-                Stage::Queued | Stage::Dropping if expired => Look::Done(None),
-                Stage::Queued | Stage::Dropping => Look::Wait(deadline_ns),
-                Stage::Started(_) | Stage::Dropped(_) | Stage::Detached => {
-                    Look::Done(Some(match std::mem::replace(&mut state.stage, Stage::Detached) {
-                        Stage::Started(handle) => Ok(handle),
-                        Stage::Dropped(Some(payload)) => Err(JoinError::Panicked(PanicPayload::new(payload))),
+                TaskStage::Queued | TaskStage::Dropping if expired => Look::Done(None),
+                TaskStage::Queued | TaskStage::Dropping => Look::Wait(deadline_ns),
+                TaskStage::Started(_) | TaskStage::Dropped(_) | TaskStage::Detached => {
+                    Look::Done(Some(match std::mem::replace(&mut state.stage, TaskStage::Detached) {
+                        TaskStage::Started(handle) => Ok(handle),
+                        TaskStage::Dropped(Some(payload)) => Err(JoinError::Panicked(PanicPayload::new(payload))),
                         _ => Err(JoinError::Cancelled),
                     }))
                 }
@@ -506,9 +506,9 @@ impl<T> PoolHandle<T> {
     /// Whether the function has ended, or never will run: a [`join`](Self::join) would not wait.
     pub fn is_finished(&self) -> bool {
         self.task.state.with(|state| match &state.stage {
-            Stage::Started(handle) => handle.is_finished(),
-            Stage::Queued | Stage::Dropping | Stage::Detached => false,
-            Stage::Dropped(_) => true,
+            TaskStage::Started(handle) => handle.is_finished(),
+            TaskStage::Queued | TaskStage::Dropping | TaskStage::Detached => false,
+            TaskStage::Dropped(_) => true,
         })
     }
 
@@ -519,16 +519,16 @@ impl<T> PoolHandle<T> {
     /// wait in one is not cut short.
     pub fn cancel(&self) {
         let (running, body) = self.task.state.with(|state| match &state.stage {
-            Stage::Started(handle) => (Some(handle.coroutine()), None),
-            Stage::Queued => {
+            TaskStage::Started(handle) => (Some(handle.coroutine()), None),
+            TaskStage::Queued => {
                 let body = state.body.take();
                 if body.is_some() {
-                    state.stage = Stage::Dropping;
+                    state.stage = TaskStage::Dropping;
                 }
                 state.is_cancelled = true;
                 (None, body)
             }
-            Stage::Dropping | Stage::Dropped(_) | Stage::Detached => (None, None),
+            TaskStage::Dropping | TaskStage::Dropped(_) | TaskStage::Detached => (None, None),
         });
         if let Some(coroutine) = running {
             coroutine.cancel();
@@ -545,7 +545,7 @@ impl<T> Drop for PoolHandle<T> {
         let _stage = self
             .task
             .state
-            .with(|state| std::mem::replace(&mut state.stage, Stage::Detached));
+            .with(|state| std::mem::replace(&mut state.stage, TaskStage::Detached));
     }
 }
 

@@ -28,9 +28,9 @@
 //! one is abandoned, and says so. One that runs out of stack drops nothing; it is abandoned by [`on_lost`].
 
 use crate::coroutine::{WaitReason, contained, lost, on_lost};
-use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::monitor::{Look, Monitor, MonitorWake};
 use crate::driver::timers::deadline_after;
-use crate::runtime::ambient;
+use crate::runtime::current_or_default;
 use crate::sched::{Scheduler, SpawnRequest};
 use crate::spawn::spawn_on;
 use std::collections::VecDeque;
@@ -86,7 +86,7 @@ type Step = Box<dyn FnOnce(&mut Due) + Send>;
 #[derive(Default)]
 struct Due(VecDeque<Step>);
 
-struct State {
+struct PromiseState {
     resolvers: usize,
     /// Somebody decides the outcome.
     claimed: bool,
@@ -95,9 +95,9 @@ struct State {
     steps: Vec<Step>,
 }
 
-struct Shared<T, E> {
+struct PromiseShared<T, E> {
     outcome: OnceLock<Arc<Outcome<T, E>>>,
-    state: Monitor<State>,
+    state: Monitor<PromiseState>,
 }
 
 /// A value to come, or an error. Clones are the same promise.
@@ -111,20 +111,20 @@ struct Shared<T, E> {
 /// assert_eq!(answer.wait(), Ok(42));
 /// ```
 pub struct Promise<T, E> {
-    shared: Arc<Shared<T, E>>,
+    shared: Arc<PromiseShared<T, E>>,
 }
 
 /// The right to decide a promise's outcome. Clones have the same right; the first to use it wins.
 pub struct Resolver<T, E> {
-    shared: Arc<Shared<T, E>>,
+    shared: Arc<PromiseShared<T, E>>,
 }
 
 impl<T, E> Promise<T, E> {
     /// A promise, and the right to decide it.
     pub fn new() -> (Self, Resolver<T, E>) {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PromiseShared {
             outcome: OnceLock::new(),
-            state: Monitor::new(State {
+            state: Monitor::new(PromiseState {
                 resolvers: 1,
                 claimed: false,
                 settled: false,
@@ -361,10 +361,10 @@ where
 }
 
 fn expect_ambient() -> &'static Scheduler {
-    ambient().unwrap_or_else(|error| panic!("the runtime does not start: {error}"))
+    current_or_default().unwrap_or_else(|error| panic!("the runtime does not start: {error}"))
 }
 
-impl<T, E> Shared<T, E> {
+impl<T, E> PromiseShared<T, E> {
     fn wait(&self, deadline_ns: Option<u64>) {
         self.state.wait(WaitReason::Once, |state, expired| {
             if state.settled || expired {
@@ -524,7 +524,7 @@ impl<T, E> Resolver<T, E> {
         let _ = self.shared.outcome.set(outcome);
         let steps = self.shared.state.update(|state| {
             state.settled = true;
-            (std::mem::take(&mut state.steps), Wake::All)
+            (std::mem::take(&mut state.steps), MonitorWake::All)
         });
         due.0.extend(steps);
     }

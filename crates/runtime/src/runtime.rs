@@ -294,7 +294,7 @@ impl<T> JoinHandle<T> {
 ///
 /// # Errors
 /// As [`RuntimeBuilder::build`].
-pub(crate) fn ambient() -> io::Result<&'static Scheduler> {
+pub(crate) fn current_or_default() -> io::Result<&'static Scheduler> {
     if let Some(scheduler) = Scheduler::current() {
         return Ok(scheduler);
     }

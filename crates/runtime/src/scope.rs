@@ -31,7 +31,7 @@ use crate::coroutine::{
 };
 use crate::driver::timers::{self, deadline_after};
 use crate::handle::{Coroutine, JoinHandle};
-use crate::runtime::ambient;
+use crate::runtime::current_or_default;
 use crate::sched::{self, SpawnRequest};
 use crate::sys::{Lock, clock};
 use std::io;
@@ -60,7 +60,7 @@ pub struct ScopedJoinHandle<'scope, T> {
 
 // SAFETY: S2: as for JoinHandle; the group is made of atomics and lives as long as 'scope.
 unsafe impl<T: Send> Send for ScopedJoinHandle<'_, T> {}
-// SAFETY: S2: as above.
+// SAFETY: S2: as for JoinHandle.
 unsafe impl<T: Send> Sync for ScopedJoinHandle<'_, T> {}
 
 /// Runs `body` with a place to spawn children that may borrow what `body` may borrow. Returns when `body` and all
@@ -131,7 +131,7 @@ where
 }
 
 /// How the scope's end went.
-struct Ended {
+struct EndedChild {
     /// The caller was cancelled, or its time was up.
     interrupted: bool,
     /// The first panic of a deferred function.
@@ -139,8 +139,8 @@ struct Ended {
 }
 
 /// Waits for the children and runs what is deferred, until there is neither. See the head of the file. Does not unwind.
-fn finish(group: &Group, deferred: &Lock<Vec<Deferred>>) -> Ended {
-    let mut ended = Ended {
+fn finish(group: &Group, deferred: &Lock<Vec<Deferred>>) -> EndedChild {
+    let mut ended = EndedChild {
         interrupted: wait_for_children(group),
         panic: None,
     };
@@ -294,7 +294,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let scheduler = ambient()?;
+        let scheduler = current_or_default()?;
         let group = NonNull::from(&self.group);
         self.group.enter();
         let request = SpawnRequest {

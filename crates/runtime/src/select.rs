@@ -19,7 +19,7 @@ use crate::channel::select::{Arm, Limit, Operation, Order, Ticket, Wrong, run};
 use crate::coroutine::{Critical, JoinError, Joiner};
 #[cfg(feature = "interpose")]
 use crate::driver::fd_table;
-use crate::driver::monitor::Waiter;
+use crate::driver::monitor::MonitorWaiter;
 #[cfg(feature = "interpose")]
 use crate::driver::readiness::{Direction, Enlisted, Slot};
 #[cfg(feature = "interpose")]
@@ -73,7 +73,7 @@ unsafe impl<T> Arm for JoinArm<'_, T> {
     unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
         let _critical = Critical::enter();
         self.joiner.share(ticket.cell());
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
         unsafe { self.handle.core().enlist(&self.joiner) }
     }
 
@@ -94,7 +94,7 @@ impl<T> Operation for JoinArm<'_, T> {
 /// A tick as an arm: see [`Ticker::tick_arm`].
 pub struct TickArm<'a> {
     ticker: &'a Ticker,
-    waiter: Waiter,
+    waiter: MonitorWaiter,
     due: Cell<Option<Instant>>,
 }
 
@@ -117,7 +117,7 @@ impl Ticker {
     pub fn tick_arm(&self) -> TickArm<'_> {
         TickArm {
             ticker: self,
-            waiter: Waiter::new(),
+            waiter: MonitorWaiter::new(),
             due: Cell::new(None),
         }
     }
@@ -132,7 +132,7 @@ unsafe impl Arm for TickArm<'_> {
     }
 
     unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
         unsafe { self.ticker.watch(&self.waiter, ticket.cell()) }
     }
 
@@ -236,7 +236,7 @@ unsafe impl Arm for ReadyArm<'_> {
 
     unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
         let Some(slot) = self.slot() else { return true };
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
         match unsafe { slot.enlist(ticket.cell()) } {
             Enlisted::Yes => {
                 self.listed.set(true);

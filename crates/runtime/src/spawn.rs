@@ -2,7 +2,7 @@
 
 use crate::handle::JoinHandle;
 use crate::offload;
-use crate::runtime::ambient;
+use crate::runtime::current_or_default;
 use crate::sched::{self, Scheduler, SpawnRequest};
 use crate::scope::{Scope, ScopedJoinHandle};
 use std::io;
@@ -26,7 +26,7 @@ where
     T: Send + 'static,
 {
     let request = SpawnRequest::at(Location::caller());
-    expect_spawned(ambient().and_then(|scheduler| spawn_on(scheduler, request, body)))
+    expect_spawned(current_or_default().and_then(|scheduler| spawn_on(scheduler, request, body)))
 }
 
 #[track_caller]
@@ -74,7 +74,7 @@ where
         Err(payload) => resume_unwind(payload),
     };
     let request = SpawnRequest::at(Location::caller());
-    expect_spawned(ambient().and_then(|scheduler| spawn_on(scheduler, request, run)))
+    expect_spawned(current_or_default().and_then(|scheduler| spawn_on(scheduler, request, run)))
 }
 
 /// How many coroutines [`spawn_many`] makes in one critical section: enough to make the price of one wake-up nothing,
@@ -101,7 +101,7 @@ where
 {
     let site = Location::caller();
     let mut handles = Vec::with_capacity(count);
-    let spawned = ambient().and_then(|scheduler| {
+    let spawned = current_or_default().and_then(|scheduler| {
         let mut cores = Vec::new();
         for first in (0..count).step_by(BATCH) {
             let bodies = first..count.min(first + BATCH);
@@ -250,7 +250,7 @@ impl Builder {
     {
         let site = Location::caller();
         self.check()?;
-        ambient().and_then(|scheduler| spawn_on(scheduler, self.request(site), body))
+        current_or_default().and_then(|scheduler| spawn_on(scheduler, self.request(site), body))
     }
 
     /// Makes the coroutine a child of a [`scope`](crate::scope()).

@@ -170,7 +170,7 @@ macro_rules! arms {
             }
 
             unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
-                // SAFETY: S8: the caller's contract.
+                // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
                 unsafe { self.$field.list(ticket.cell()) }
             }
 

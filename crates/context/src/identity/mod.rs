@@ -14,18 +14,18 @@
 //! runtime makes no coroutine but those light ones that somebody has vouched for. A block is built at the top of a
 //! coroutine's stack ([`Identity::build`]), as `pthread_create` does, so that the control block and the first frames
 //! share a page. When a coroutine ends, destructors run, the C library's own part of a thread's end follows
-//! ([`Facts::end_life`]), and the block is *recycled* ([`Identity::reset`]): every module's segment gets its initial
+//! ([`TlsLayout::end_life`]), and the block is *recycled* ([`Identity::reset`]): every module's segment gets its initial
 //! image again, segments on the heap are freed, and the words that the C library keeps per thread become what a new
 //! thread finds.
 //!
 //! A block is for ever: it has a number, and a tid above the kernel's made of it, which no other block of the process
 //! ever has. A library that takes a place in the static block after the start reaches all blocks through their list
-//! ([`Facts::synchronise`]).
+//! ([`TlsLayout::synchronise`]).
 //!
 //! # The allocator's words
 //! glibc's malloc keeps two words in the C library's segment: the thread's cache and its arena. Left in the block they
 //! would cost each coroutine a cache of its own. They are found by observation (which words of the segment change when
-//! a fresh block allocates for the first time) and travel with the *worker*: [`Facts::carry_allocator`] moves them to
+//! a fresh block allocates for the first time) and travel with the *worker*: [`TlsLayout::carry_allocator`] moves them to
 //! the block that goes on.
 //!
 //! # std's count of panics
@@ -43,14 +43,14 @@ mod glibc_x86_64;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 mod panic_count;
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
-pub use glibc_x86_64::{AllocatorPair, Facts, Identity, StackOf, facts, known_facts, stack_of};
+pub use glibc_x86_64::{AllocatorPair, Identity, StackOf, TlsLayout, facts, known_facts, stack_of};
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 pub use panic_count::{learn_panic_count, panic_count_offset};
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
 mod shared;
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
-pub use shared::{AllocatorPair, Facts, Identity, facts, learn_panic_count, panic_count_offset};
+pub use shared::{AllocatorPair, Identity, TlsLayout, facts, learn_panic_count, panic_count_offset};
 
 /// Why this process cannot give a coroutine an identity of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -99,7 +99,7 @@ fn observe() -> Option<isize> {
     drop(unwound.map(|never: std::convert::Infallible| match never {}));
     let mut proved = places.iter().filter(|place| place.proved);
     let count = proved.next()?;
-    // SAFETY: S12: as above.
+    // SAFETY: S12: a word of a segment of the identity that runs.
     let after = unsafe { read_word(switch::identity_base(), count.offset) };
     (proved.next().is_none() && after == count.before).then_some(count.offset)
 }

@@ -4,7 +4,7 @@ use super::Unsupported;
 
 /// Never constructed.
 #[derive(Debug)]
-pub struct Facts(std::convert::Infallible);
+pub struct TlsLayout(std::convert::Infallible);
 
 /// Never constructed.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl AllocatorPair {
 }
 
 /// Always an error here.
-pub fn facts() -> Result<&'static Facts, &'static Unsupported> {
+pub fn facts() -> Result<&'static TlsLayout, &'static Unsupported> {
     static WHY: std::sync::OnceLock<Unsupported> = std::sync::OnceLock::new();
     Err(WHY.get_or_init(|| Unsupported("not Linux with glibc on x86_64".to_string())))
 }

@@ -32,9 +32,6 @@ use super::guard::{GuardKind, Guards};
 use super::spin::SpinLock;
 use super::{ArenaConfig, Slot, Stack, Stats, mapping, registry};
 
-/// Bounds the time under the lock and the guards installed in one call. A guess: a worker's cache is of this order.
-const BATCH_MAX: usize = 128;
-
 /// Chunks of one arena. With 64 GiB each this is 8 TiB; only an address space in shreds meets the limit.
 const CHUNKS_MAX: usize = 128;
 
@@ -144,11 +141,11 @@ impl Arena {
     /// small slot table cannot be mapped.
     pub fn new(config: ArenaConfig) -> io::Result<Arena> {
         let (stack_bytes, guard_bytes) = geometry(&config)?;
-        let guards = Guards::choose(config.guard, config.map_budget)?;
+        let guards = Guards::choose(config.guard)?;
         let mut slots_max = config.slots_max.min(Slot::INDEX_MAX);
-        let limited_by_guards = guards.kind == GuardKind::Mprotect && guards.own_max < slots_max;
+        let limited_by_guards = guards.kind == GuardKind::Mprotect && guards.process_max < slots_max;
         if limited_by_guards {
-            slots_max = guards.own_max;
+            slots_max = guards.process_max;
         }
         let table = map_table(slots_max)?;
         let slots_max = slots_max.min(table.len());
@@ -257,44 +254,6 @@ impl Arena {
         }
     }
 
-    /// Appends up to `n` stacks (at most 128 per call) to `out` and returns how many: recycled ones with one
-    /// acquisition of the lock, or, when there are none, fresh ones. It does not mix the two: a caller that got some
-    /// need not pay for new guards yet.
-    ///
-    /// # Errors
-    /// As [`take`](Arena::take), and only if not a single stack could be had.
-    pub fn take_batch(&'static self, out: &mut Vec<Stack>, n: usize) -> io::Result<usize> {
-        let n = n.min(BATCH_MAX);
-        if n == 0 {
-            return Ok(0);
-        }
-        out.reserve(n);
-        let start = out.len();
-        loop {
-            // `out` has room, so the pushes in these sections do not allocate.
-            let recycled = self.state.with(|state| {
-                out.extend(
-                    (0..n)
-                        .map_while(|_| state.pop_recycled())
-                        .map(|slot| Stack { slot, arena: self }),
-                );
-                if out.len() > start {
-                    return true;
-                }
-                let unguarded = (0..n).map_while(|_| state.pop_unguarded(self.guard_bytes, self.stride_bytes));
-                out.extend(unguarded.map(|slot| Stack { slot, arena: self }));
-                false
-            });
-            if !recycled {
-                self.install_guards(out, start)?;
-            }
-            if out.len() > start {
-                return Ok(out.len() - start);
-            }
-            self.grow_by_one()?;
-        }
-    }
-
     /// Gives a stack back; it is the next one taken.
     ///
     /// # Panics
@@ -305,21 +264,6 @@ impl Arena {
             "a stack was given to an arena that is not its own"
         );
         self.state.with(|state| state.push_recycled(stack.slot));
-    }
-
-    /// Gives back the first `n` stacks of `from` (at most 128 per call), the coldest of a cache that pushes and pops at
-    /// its end, with one acquisition of the lock, and returns how many.
-    ///
-    /// # Panics
-    /// If one of the stacks is another arena's.
-    pub fn give_batch(&self, from: &mut Vec<Stack>, n: usize) -> usize {
-        let n = n.min(from.len()).min(BATCH_MAX);
-        let own = from[..n].iter().all(|stack| core::ptr::eq(self, stack.arena));
-        assert!(own, "a stack was given to an arena that is not its own");
-        self.state
-            .with(|state| from[..n].iter().for_each(|stack| state.push_recycled(stack.slot)));
-        from.drain(..n);
-        n
     }
 
     /// Counts of the moment; taken together they are a snapshot of the lock, the atomics beside it may be a step ahead.
@@ -348,19 +292,6 @@ impl Arena {
 
     fn install_guard(&self, stack: &Stack) -> io::Result<()> {
         self.guards.install(stack.guard_range().start, self.guard_bytes)
-    }
-
-    /// Guards `out[start..]`, and drops from it what could not be guarded.
-    fn install_guards(&'static self, out: &mut Vec<Stack>, start: usize) -> io::Result<()> {
-        for place in start..out.len() {
-            if let Err(error) = self.install_guard(&out[place]) {
-                self.state
-                    .with(|state| out[place..].iter().for_each(|stack| state.push_bare(stack.slot)));
-                out.truncate(place);
-                return if place > start { Ok(()) } else { Err(error) };
-            }
-        }
-        Ok(())
     }
 
     #[cold]
@@ -442,7 +373,7 @@ impl Arena {
     #[cold]
     fn too_many(&self) -> io::Error {
         if self.limited_by_guards {
-            return self.guards.exhausted(self.guards.own_max);
+            return self.guards.exhausted(self.guards.process_max);
         }
         let text = format!(
             "stack arena: all {} stacks of this size class are in use (slots_max)",

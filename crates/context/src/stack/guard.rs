@@ -56,15 +56,13 @@ static MPROTECT_GUARDS: AtomicUsize = AtomicUsize::new(0);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Guards {
     pub(super) kind: GuardKind,
-    /// mprotect guards that this arena may have of its own.
-    pub(super) own_max: usize,
     /// mprotect guards that the process may have in all.
-    process_max: usize,
+    pub(super) process_max: usize,
     map_count_max: usize,
 }
 
 impl Guards {
-    pub(super) fn choose(choice: GuardChoice, map_budget: Option<usize>) -> io::Result<Guards> {
+    pub(super) fn choose(choice: GuardChoice) -> io::Result<Guards> {
         let kind = match choice {
             GuardChoice::Mprotect => GuardKind::Mprotect,
             GuardChoice::Probe | GuardChoice::Madvise if markers_work() => GuardKind::Madvise,
@@ -80,10 +78,8 @@ impl Guards {
         let guards_now = MPROTECT_GUARDS.load(Ordering::Relaxed);
         let foreign_maps = mapping::map_count().saturating_sub(guards_now * MAPS_PER_GUARD);
         let process_max = map_count_max.saturating_sub(foreign_maps) / 4 * 3 / MAPS_PER_GUARD;
-        let own_max = map_budget.map_or(process_max, |maps| maps / MAPS_PER_GUARD);
         Ok(Guards {
             kind,
-            own_max,
             process_max,
             map_count_max,
         })

@@ -68,7 +68,7 @@
 //! | what | ns |
 //! |---|---|
 //! | fresh stack with an mprotect guard | 3,090 |
-//! | take + give of a recycled stack; per stack in batches of 32 | 6.2; 0.4 |
+//! | take + give of a recycled stack | 6.2 |
 //! | `deep_use`: first look; later, 20,000 stacks in turn; later, 32 stacks | 877; 172; 61 |
 //! | `trim`: nothing there; 56 pages | 639; 13,500 |
 //! | write to the tops of 64 / 256 / 1,024 / 4,096 stacks in turn, stride 64 pages | 0.3 / 3.1 / 3.5 / 5.0 |
@@ -115,8 +115,6 @@ pub struct ArenaConfig {
     pub slots_max: usize,
     /// Which guard to use.
     pub guard: GuardChoice,
-    /// Memory maps that mprotect guards of this arena may use; by default three quarters of what the process has left.
-    pub map_budget: Option<usize>,
 }
 
 impl Default for ArenaConfig {
@@ -127,7 +125,6 @@ impl Default for ArenaConfig {
             guard_bytes: 768 * 1024,
             slots_max: 4 << 20,
             guard: GuardChoice::Probe,
-            map_budget: None,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! contended lock would re-enter the scheduler that is asking for a stack. For the same reason a waiter may not call
 //! `sched_yield` through libc.
 //!
-//! *Why spinning is enough.* The sections are bounded: at most `BATCH_MAX` words move, nothing maps, allocates or
+//! *Why spinning is enough.* The sections are bounded: a few words move, nothing maps, allocates or
 //! panics inside, and the workers that contend refill caches, so they meet rarely. The one slow event inside is the
 //! first touch of a page of the slot table, once per 512 recycled slots. If the kernel takes the core away from a
 //! holder, waiters burn at most their own time slice; a parking lock would save that and cost every other acquisition.

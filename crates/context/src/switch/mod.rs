@@ -17,8 +17,8 @@
 //! undefined), so that a backtrace taken inside a coroutine ends at its entry and an unwinder never walks off the
 //! stack.
 //!
-//! Who leaves hands a [`Message`] to who goes on, in registers: what it is owed once its own registers are saved. Who
-//! goes on finds it in the [`Arrival`], with the address of its own context, so that it need not have kept anything
+//! Who leaves hands a [`Handoff`] to who goes on, in registers: what it is owed once its own registers are saved. Who
+//! goes on finds it in the [`Resumed`], with the address of its own context, so that it need not have kept anything
 //! over the switch.
 //!
 //! # What is not switched
@@ -83,7 +83,7 @@ impl Context {
 
 /// What the one who leaves tells the one who goes on: two words that mean nothing here.
 #[derive(Clone, Copy, Debug)]
-pub struct Message {
+pub struct Handoff {
     /// Who left, and what it is owed.
     pub left: usize,
     /// Who carried out the switch.
@@ -92,16 +92,16 @@ pub struct Message {
 
 /// What a context finds when it goes on.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival {
+pub struct Resumed {
     /// Its own address, as the one who left named it.
     pub own: *const Context,
     /// What the one who left says.
-    pub message: Message,
+    pub message: Handoff,
     /// The identity under which the one who left ran.
     pub predecessor_identity: usize,
 }
 
-/// The first function of a context, called with the parts of its [`Arrival`].
+/// The first function of a context, called with the parts of its [`Resumed`].
 pub type Entry = unsafe extern "C" fn(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> !;
 
 /// Lays out a first suspension on a fresh stack: when it is switched to, `entry` runs there.
@@ -131,7 +131,7 @@ pub fn is_entry(function: usize) -> bool {
 /// [`identity_switch_supported`] is true (S3), and a signal handler that runs on this stack under `to`'s identity does
 /// no harm (S6). Whatever the caller keeps across the call may be used on another OS thread afterwards (S2).
 #[inline(always)]
-pub unsafe fn switch(from: &Context, to: &Context, message: Message) -> Arrival {
+pub unsafe fn switch(from: &Context, to: &Context, message: Handoff) -> Resumed {
     // SAFETY: S1, S2, S3: handed through to the caller's contract, which is the same.
     unsafe { arch::switch(from, to, message) }
 }
@@ -142,7 +142,7 @@ pub unsafe fn switch(from: &Context, to: &Context, message: Message) -> Arrival 
 /// # Safety
 /// As for [`switch`].
 #[inline(always)]
-pub unsafe fn switch_saving_all(from: &Context, to: &Context, message: Message) -> Arrival {
+pub unsafe fn switch_saving_all(from: &Context, to: &Context, message: Handoff) -> Resumed {
     // SAFETY: S1, S2, S3: handed through to the caller's contract, which is the same.
     unsafe { arch::switch_saving_all(from, to, message) }
 }
@@ -151,7 +151,7 @@ pub unsafe fn switch_saving_all(from: &Context, to: &Context, message: Message) 
 ///
 /// # Safety
 /// As for [`switch`]; the running stack is never continued again.
-pub unsafe fn switch_final(to: &Context, message: Message) -> ! {
+pub unsafe fn switch_final(to: &Context, message: Handoff) -> ! {
     let abandoned = Context::new();
     abandoned.set_identity(identity_base());
     // SAFETY: S1: the caller vouches for `to`.

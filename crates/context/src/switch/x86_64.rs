@@ -42,7 +42,7 @@
 //! What is handed on travels in the registers of the first arguments, so that the entry function of a new context has
 //! them as arguments.
 
-use super::{Arrival, Context, Entry, Message};
+use super::{Context, Entry, Handoff, Resumed};
 use std::arch::{asm, global_asm};
 use std::mem::offset_of;
 use std::ops::Range;
@@ -141,17 +141,17 @@ macro_rules! switch {
                 clobber_abi("sysv64"),
             );
         }
-        Arrival { own, message: Message { left, by }, predecessor_identity }
+        Resumed { own, message: Handoff { left, by }, predecessor_identity }
     }};
 }
 
 #[inline(always)]
-pub(super) unsafe fn switch(from: &Context, to: &Context, message: Message) -> Arrival {
+pub(super) unsafe fn switch(from: &Context, to: &Context, message: Handoff) -> Resumed {
     switch!(from, to, message, [], [], ["r12", "r13", "r14", "r15"])
 }
 
 #[inline(always)]
-pub(super) unsafe fn switch_saving_all(from: &Context, to: &Context, message: Message) -> Arrival {
+pub(super) unsafe fn switch_saving_all(from: &Context, to: &Context, message: Handoff) -> Resumed {
     switch!(
         from,
         to,

@@ -23,7 +23,7 @@ impl Reader {
     /// # Safety
     /// A table goes on here.
     unsafe fn byte(&mut self) -> u8 {
-        // SAFETY: S4: the caller's contract.
+        // SAFETY: S4: the caller promises: a table goes on here.
         let byte = unsafe { self.0.read() };
         self.0 = self.0.wrapping_add(1);
         byte
@@ -32,7 +32,7 @@ impl Reader {
     /// # Safety
     /// A number of this size is next.
     unsafe fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        // SAFETY: S4: the caller's contract.
+        // SAFETY: S4: the caller promises: a number of this size is next.
         let bytes = unsafe { self.0.cast::<[u8; N]>().read() };
         self.0 = self.0.wrapping_add(N);
         bytes
@@ -45,7 +45,7 @@ impl Reader {
     unsafe fn leb128(&mut self) -> (u64, u32, bool) {
         let (mut value, mut shift) = (0, 0);
         loop {
-            // SAFETY: S4: the caller's contract.
+            // SAFETY: S4: the caller promises: such a number is next.
             let byte = unsafe { self.byte() };
             if shift < u64::BITS {
                 value |= u64::from(byte & 0x7f) << shift;
@@ -60,14 +60,14 @@ impl Reader {
     /// # Safety
     /// As for `leb128`.
     unsafe fn unsigned(&mut self) -> usize {
-        // SAFETY: S4: the caller's contract.
+        // SAFETY: S4: the caller promises what `leb128` asks.
         unsafe { self.leb128() }.0 as usize
     }
 
     /// # Safety
     /// As for `leb128`.
     unsafe fn signed(&mut self) -> i64 {
-        // SAFETY: S4: the caller's contract.
+        // SAFETY: S4: the caller promises what `leb128` asks.
         let (value, bits, negative) = unsafe { self.leb128() };
         let sign = if negative && bits < u64::BITS {
             u64::MAX << bits
@@ -85,11 +85,11 @@ impl Reader {
         match encoding {
             // SAFETY: S4: the caller's contract, here and below.
             0x01 => Some(unsafe { self.unsigned() }),
-            // SAFETY: S4: as above.
+            // SAFETY: S4: the caller's contract, here and below.
             0x02 => Some(usize::from(u16::from_ne_bytes(unsafe { self.bytes() }))),
-            // SAFETY: S4: as above.
+            // SAFETY: S4: the caller's contract, here and below.
             0x03 => Some(u32::from_ne_bytes(unsafe { self.bytes() }) as usize),
-            // SAFETY: S4: as above.
+            // SAFETY: S4: the caller's contract, here and below.
             0x00 | 0x04 => Some(u64::from_ne_bytes(unsafe { self.bytes() }) as usize),
             _ => None,
         }
@@ -105,7 +105,7 @@ pub(super) unsafe fn action(table: *const u8, start: usize, pc: usize) -> Action
     if table.is_null() {
         return Action::Pass;
     }
-    // SAFETY: S4: the caller's contract.
+    // SAFETY: S4: the caller promises: `table` is null or the function's table.
     unsafe { read(Reader(table), pc.wrapping_sub(start)) }.unwrap_or(Action::End)
 }
 
@@ -117,25 +117,25 @@ unsafe fn read(mut at: Reader, offset: usize) -> Option<Action> {
     if unsafe { at.byte() } != OMIT {
         return None;
     }
-    // SAFETY: S4: as above.
+    // SAFETY: S4: the head of the table, here and in the next three.
     if unsafe { at.byte() } != OMIT {
         // The distance to the table of types.
-        // SAFETY: S4: as above.
+        // SAFETY: S4: the head of the table, here and in the next three.
         unsafe { at.unsigned() };
     }
-    // SAFETY: S4: as above.
+    // SAFETY: S4: the head of the table, here and in the next three.
     let encoding = unsafe { at.byte() };
-    // SAFETY: S4: as above.
+    // SAFETY: S4: the head of the table, here and in the next three.
     let length = unsafe { at.unsigned() };
     let actions = at.0.wrapping_add(length);
     while at.0 < actions {
         // SAFETY: S4: a record of the call sites, four numbers.
         let first = unsafe { at.encoded(encoding) }?;
-        // SAFETY: S4: as above.
+        // SAFETY: S4: a record of the call sites, four numbers.
         let length = unsafe { at.encoded(encoding) }?;
-        // SAFETY: S4: as above.
+        // SAFETY: S4: a record of the call sites, four numbers.
         let landing_pad = unsafe { at.encoded(encoding) }?;
-        // SAFETY: S4: as above.
+        // SAFETY: S4: a record of the call sites, four numbers.
         let action = unsafe { at.unsigned() };
         // The records are sorted.
         if offset < first {
@@ -220,9 +220,9 @@ mod tests {
         let reader = |bytes: &[u8]| Reader(bytes.as_ptr());
         // SAFETY: S4: whole numbers.
         assert_eq!(unsafe { reader(&[0xe5, 0x8e, 0x26]).unsigned() }, 624_485);
-        // SAFETY: S4: as above.
+        // SAFETY: S4: whole numbers.
         assert_eq!(unsafe { reader(&[0xc0, 0xbb, 0x78]).signed() }, -123_456);
-        // SAFETY: S4: as above.
+        // SAFETY: S4: whole numbers.
         assert_eq!(unsafe { reader(&[0x7e]).signed() }, -2);
     }
 }

@@ -89,7 +89,7 @@ unsafe extern "C" fn step(frame: *mut Frame, walk: *mut c_void) -> c_int {
         Target::Entry => is_entry(start),
         Target::Frame(address) => {
             // In a backtrace it is the frame's lower end: the address behind its callee's frame.
-            // SAFETY: S4: as above.
+            // SAFETY: S4: the unwinder's own frame, for the time of this call.
             let lower_end = unsafe { _Unwind_GetCFA(frame) };
             lower_end > address
         }
@@ -99,11 +99,11 @@ unsafe extern "C" fn step(frame: *mut Frame, walk: *mut c_void) -> c_int {
         return STOP;
     }
     let mut before_instruction = 0;
-    // SAFETY: S4: as above.
+    // SAFETY: S4: the unwinder's own frame, for the time of this call.
     let address = unsafe { _Unwind_GetIPInfo(frame, &raw mut before_instruction) };
     // A return address lies behind the call, which may be the last instruction of its range.
     let pc = address.wrapping_sub(usize::from(before_instruction == 0));
-    // SAFETY: S4: as above.
+    // SAFETY: S4: the unwinder's own frame, for the time of this call.
     let table = unsafe { _Unwind_GetLanguageSpecificData(frame) };
     // SAFETY: S4: the unwinder found the table by the frame's own tables, so it is the function's.
     let action = unsafe { lsda::action(table, start, pc) };

@@ -20,7 +20,7 @@
 pub use super::SendError;
 use super::select::{Arm, Operation, Ticket};
 use crate::coroutine::{WaitReason, lost};
-use crate::driver::monitor::{Look, Monitor, Waiter, Wake};
+use crate::driver::monitor::{Look, Monitor, MonitorWaiter, MonitorWake};
 use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::Cell;
 use std::fmt;
@@ -239,13 +239,13 @@ impl<T> Sender<T> {
         let sent = self.shared.monitor.update(|state| {
             let receivers = state.receivers;
             if receivers == 0 {
-                return (Err(value), Wake::None);
+                return (Err(value), MonitorWake::None);
             }
             let tail = state.tail;
             state.tail += 1;
             let slot = state.slot(tail);
             slot.remaining = receivers;
-            (Ok((receivers, slot.value.replace(value))), Wake::All)
+            (Ok((receivers, slot.value.replace(value))), MonitorWake::All)
         });
         match sent {
             Ok((receivers, _overwritten)) => Ok(receivers),
@@ -329,7 +329,11 @@ impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         self.shared.monitor.update(|state| {
             state.senders -= 1;
-            let wake = if state.senders == 0 { Wake::All } else { Wake::None };
+            let wake = if state.senders == 0 {
+                MonitorWake::All
+            } else {
+                MonitorWake::None
+            };
             ((), wake)
         });
     }
@@ -374,7 +378,7 @@ impl<T: Clone> Receiver<T> {
         RecvArm {
             next: Cell::new(self.next),
             receiver: self,
-            waiter: Waiter::new(),
+            waiter: MonitorWaiter::new(),
             taken: Cell::new(None),
         }
     }
@@ -425,7 +429,7 @@ impl<T: Clone> Receiver<T> {
 /// The receiving as an arm: see [`Receiver::recv_arm`].
 pub struct RecvArm<'a, T> {
     receiver: &'a mut Receiver<T>,
-    waiter: Waiter,
+    waiter: MonitorWaiter,
     /// What was taken, and the number of the value after it.
     taken: Cell<Option<Result<Arc<T>, RecvError>>>,
     next: Cell<u64>,
@@ -446,7 +450,7 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
     unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
         let next = self.next.get();
         let is_ready = |state: &mut State<T>| next != state.tail || state.senders == 0;
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
         unsafe {
             self.receiver
                 .shared
@@ -525,7 +529,11 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let end = self.shared.monitor.update(|state| {
             state.receivers -= 1;
-            let wake = if state.receivers == 0 { Wake::All } else { Wake::None };
+            let wake = if state.receivers == 0 {
+                MonitorWake::All
+            } else {
+                MonitorWake::None
+            };
             (state.tail, wake)
         });
         while self.next < end {

@@ -301,7 +301,7 @@ impl<T> Channel<T> {
 
     /// As [`withdraw_sender`](Self::withdraw_sender), of a receiver.
     pub(super) fn withdraw_receiver(&self, waiter: &Waiter<T>) -> bool {
-        // SAFETY: S8: as above.
+        // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
         self.locked(|state| unsafe { state.receivers.remove(NonNull::from(waiter)) })
     }
 

@@ -65,7 +65,7 @@ struct Shared<T> {
 // SAFETY: S2: the word hands the value from the sender to the receiver, and says who may use the cell; so it needs of T
 // what a move needs.
 unsafe impl<T: Send> Sync for Shared<T> {}
-// SAFETY: S2: as above.
+// SAFETY: S2: the word hands the value from the sender to the receiver, and says who may use the cell.
 unsafe impl<T: Send> Send for Shared<T> {}
 
 /// Makes a channel for one value.

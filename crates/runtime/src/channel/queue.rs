@@ -37,29 +37,29 @@ pub(super) fn move_out<T>(from: &mut Option<T>, to: &mut MaybeUninit<T>) -> bool
 
 pub(super) enum Queue<T> {
     /// All room allocated.
-    Ring(Ring<T>),
-    Chain(Chain<T>),
+    BoundedRing(BoundedRing<T>),
+    BlockChain(BlockChain<T>),
 }
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
         if capacity <= RING_LIMIT {
-            Queue::Ring(Ring::new(capacity))
+            Queue::BoundedRing(BoundedRing::new(capacity))
         } else {
-            Queue::Chain(Chain::new())
+            Queue::BlockChain(BlockChain::new())
         }
     }
 
     /// Holds nothing, and no memory.
     pub(super) const fn empty() -> Self {
-        Queue::Chain(Chain::new())
+        Queue::BlockChain(BlockChain::new())
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
-            Queue::Ring(ring) => ring.len,
-            Queue::Chain(chain) => chain.len,
+            Queue::BoundedRing(ring) => ring.len,
+            Queue::BlockChain(chain) => chain.len,
         }
     }
 
@@ -67,13 +67,13 @@ impl<T> Queue<T> {
     #[inline]
     pub(super) fn needs_block(&self) -> bool {
         match self {
-            Queue::Ring(_) => false,
-            Queue::Chain(chain) => chain.needs_block(),
+            Queue::BoundedRing(_) => false,
+            Queue::BlockChain(chain) => chain.needs_block(),
         }
     }
 
     pub(super) fn add_block(&mut self, block: Box<Block<T>>) {
-        if let Queue::Chain(chain) = self {
+        if let Queue::BlockChain(chain) = self {
             chain.add_block(block);
         }
     }
@@ -82,8 +82,8 @@ impl<T> Queue<T> {
     #[inline]
     pub(super) fn push(&mut self, offer: &mut Option<T>) {
         let moved = match self {
-            Queue::Ring(ring) => ring.push(offer),
-            Queue::Chain(chain) => chain.push(offer),
+            Queue::BoundedRing(ring) => ring.push(offer),
+            Queue::BlockChain(chain) => chain.push(offer),
         };
         assert!(moved, "a send offers a message");
     }
@@ -92,20 +92,20 @@ impl<T> Queue<T> {
     #[inline]
     pub(super) fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         match self {
-            Queue::Ring(ring) => ring.pop_into(place).then_some(None),
-            Queue::Chain(chain) => chain.pop_into(place),
+            Queue::BoundedRing(ring) => ring.pop_into(place).then_some(None),
+            Queue::BlockChain(chain) => chain.pop_into(place),
         }
     }
 }
 
 /// Messages lie in `len` slots from `head` on, round the end.
-pub(super) struct Ring<T> {
+pub(super) struct BoundedRing<T> {
     slots: Box<[MaybeUninit<T>]>,
     head: usize,
     len: usize,
 }
 
-impl<T> Ring<T> {
+impl<T> BoundedRing<T> {
     fn new(capacity: usize) -> Self {
         Self {
             slots: Box::new_uninit_slice(capacity),
@@ -146,7 +146,7 @@ impl<T> Ring<T> {
     }
 }
 
-impl<T> Drop for Ring<T> {
+impl<T> Drop for BoundedRing<T> {
     fn drop(&mut self) {
         drop_all(self, |ring, place| ring.pop_into(place));
     }
@@ -196,7 +196,7 @@ impl<T> Block<T> {
 
 /// Messages lie in the slots from `head` of the first block to `tail` of the last, exclusive. Without blocks `tail` is
 /// `BLOCK_LEN`, so that the last block looks full.
-pub(super) struct Chain<T> {
+pub(super) struct BlockChain<T> {
     first: Option<NonNull<Block<T>>>,
     last: Option<NonNull<Block<T>>>,
     head: usize,
@@ -206,9 +206,9 @@ pub(super) struct Chain<T> {
 }
 
 // SAFETY: S2: the chain owns its blocks and what lies in them.
-unsafe impl<T: Send> Send for Chain<T> {}
+unsafe impl<T: Send> Send for BlockChain<T> {}
 
-impl<T> Chain<T> {
+impl<T> BlockChain<T> {
     const fn new() -> Self {
         Self {
             first: None,
@@ -297,7 +297,7 @@ impl<T> Chain<T> {
     }
 }
 
-impl<T> Drop for Chain<T> {
+impl<T> Drop for BlockChain<T> {
     fn drop(&mut self) {
         drop_all(self, |chain, place| chain.pop_into(place).is_some());
         // The block that has been begun.

@@ -153,7 +153,7 @@ impl<T> Waiter<T> {
     #[must_use]
     pub(super) unsafe fn claim(&self) -> bool {
         let index = self.index.get();
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the caller promises what `ticket` asks.
         index == SOLE || unsafe { self.ticket() }.claim(index)
     }
 
@@ -164,7 +164,7 @@ impl<T> Waiter<T> {
     #[inline]
     #[must_use]
     pub(super) unsafe fn finish(&self) -> Option<Unparker> {
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the caller promises what `ticket` asks.
         let cell = unsafe { self.ticket() }.cell();
         let unparker = cell.unparker();
         cell.settle(Outcome::Woken).then_some(unparker)

@@ -27,7 +27,7 @@ pub use super::{RecvError, RecvTimeoutError, SendError};
 pub use arm::ChangedArm;
 
 use crate::coroutine::{WaitReason, lost};
-use crate::driver::monitor::{Look, Monitor, Wake};
+use crate::driver::monitor::{Look, Monitor, MonitorWake};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::loom::{Arc, UnsafeCell};
@@ -114,7 +114,7 @@ pub struct Ref<'a, T> {
 
 // SAFETY: S2: it lends a `&T`; the lock that it holds belongs to no thread.
 unsafe impl<T: Sync + Send> Send for Ref<'_, T> {}
-// SAFETY: S2: as above.
+// SAFETY: S2: it lends a `&T`.
 unsafe impl<T: Sync + Send> Sync for Ref<'_, T> {}
 
 /// Unlocks the value for a writer, also when its closure panics.
@@ -128,7 +128,7 @@ impl Drop for WaitingWriter<'_> {
         if self.1 {
             self.0.update(|access| {
                 access.waiting_writers -= 1;
-                ((), Wake::All)
+                ((), MonitorWake::All)
             });
         }
     }
@@ -190,7 +190,7 @@ impl<T> Shared<T> {
 
     /// Something has happened that somebody may wait for; the atomic that says what was written before this.
     fn announce(&self) {
-        self.news.update(|()| ((), Wake::All));
+        self.news.update(|()| ((), MonitorWake::All));
     }
 
     fn current(&self) -> u64 {
@@ -225,7 +225,7 @@ impl<T> Drop for WriteAccess<'_, T> {
     fn drop(&mut self) {
         self.0.access.update(|access| {
             access.writes = false;
-            ((), Wake::All)
+            ((), MonitorWake::All)
         });
     }
 }
@@ -234,7 +234,11 @@ impl<T> Drop for Ref<'_, T> {
     fn drop(&mut self) {
         self.shared.access.update(|access| {
             access.readers -= 1;
-            let wake = if access.readers == 0 { Wake::All } else { Wake::None };
+            let wake = if access.readers == 0 {
+                MonitorWake::All
+            } else {
+                MonitorWake::None
+            };
             ((), wake)
         });
     }

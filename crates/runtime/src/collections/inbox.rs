@@ -74,25 +74,15 @@ impl<T: Linked> Inbox<T> {
     /// The element lives, is in no inbox and no chain, and from now on is left alone until the consumer has taken it.
     #[inline]
     pub(crate) unsafe fn push(&self, element: NonNull<T>) -> bool {
-        // SAFETY: S8: a chain of one; the caller's promise is handed on.
-        unsafe { self.push_chain(element, element) }
-    }
-
-    /// Adds elements that were linked by [`link_after`]; `first` will come out first. Says whether the inbox was empty.
-    ///
-    /// # Safety
-    /// As for [`push`](Self::push), for each element of the chain; the chain leads from `last` to `first`.
-    #[inline]
-    pub(crate) unsafe fn push_chain(&self, first: NonNull<T>, last: NonNull<T>) -> bool {
         // Relaxed, here and on failure: the old head is only stored, never followed.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            // SAFETY: S8: the caller promises that `first` lives and is ours.
-            unsafe { set_link(first, head) };
-            // Release: pairs with the Acquire swap in `take_all`, which then sees the links and what the elements hold.
+            // SAFETY: S8: the caller promises that `element` lives and is ours.
+            unsafe { set_link(element, head) };
+            // Release: pairs with the Acquire swap in `take_all`, which then sees the link and what the element holds.
             match self
                 .head
-                .compare_exchange_weak(head, last.as_ptr(), Ordering::Release, Ordering::Relaxed)
+                .compare_exchange_weak(head, element.as_ptr(), Ordering::Release, Ordering::Relaxed)
             {
                 Ok(_) => return head.is_null(),
                 Err(newer) => head = newer,
@@ -143,16 +133,6 @@ impl<T: Linked> Iterator for Chain<T> {
 
 impl<T: Linked> FusedIterator for Chain<T> {}
 
-/// Makes `element` come out directly after `previous`, in a chain for [`Inbox::push_chain`].
-///
-/// # Safety
-/// Both live and are in no inbox and no [`Chain`].
-#[inline]
-pub(crate) unsafe fn link_after<T: Linked>(previous: NonNull<T>, element: NonNull<T>) {
-    // SAFETY: S8: the caller promises that `element` lives and is not in a list yet.
-    unsafe { set_link(element, previous.as_ptr()) };
-}
-
 /// Turns a chain that this thread has taken: newest first becomes oldest first.
 fn reverse<T: Linked>(newest: Option<NonNull<T>>) -> Option<NonNull<T>> {
     let mut next = newest;
@@ -161,7 +141,7 @@ fn reverse<T: Linked>(newest: Option<NonNull<T>>) -> Option<NonNull<T>> {
         // SAFETY: S8: the swap gave us all of the chain, whose elements live until they are handed out.
         next = NonNull::new(unsafe { get_link(element) });
         let older = turned.map_or(ptr::null_mut(), NonNull::as_ptr);
-        // SAFETY: S8: as above.
+        // SAFETY: S8: the swap gave us all of the chain, whose elements live until they are handed out.
         unsafe { set_link(element, older) };
         turned = Some(element);
     }
@@ -243,23 +223,6 @@ mod tests {
         // SAFETY: S8: a fresh item.
         assert!(unsafe { inbox.push(item(0, 9)) });
         assert_eq!(numbers(&inbox), [9]);
-    }
-
-    #[test]
-    fn a_chain_keeps_its_order_between_single_pushes() {
-        let inbox = Inbox::new();
-        // SAFETY: S8: a fresh item.
-        unsafe { inbox.push(item(0, 0)) };
-        let chain = [item(0, 1), item(0, 2), item(0, 3)];
-        // SAFETY: S8: fresh items.
-        unsafe { link_after(chain[0], chain[1]) };
-        // SAFETY: S8: fresh items.
-        unsafe { link_after(chain[1], chain[2]) };
-        // SAFETY: S8: linked from last to first just now.
-        assert!(!unsafe { inbox.push_chain(chain[0], chain[2]) });
-        // SAFETY: S8: a fresh item.
-        unsafe { inbox.push(item(0, 4)) };
-        assert_eq!(numbers(&inbox), [0, 1, 2, 3, 4]);
     }
 
     #[test]

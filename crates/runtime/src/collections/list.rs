@@ -330,9 +330,9 @@ mod tests {
         assert!(list.is_empty() && list.front().is_none() && list.pop_front().is_none());
         // SAFETY: S8: not linked, alive until the end.
         unsafe { list.push_back(waiters.0[1]) };
-        // SAFETY: S8: as above.
+        // SAFETY: S8: not linked, alive until the end.
         unsafe { list.push_front(waiters.0[0]) };
-        // SAFETY: S8: as above.
+        // SAFETY: S8: not linked, alive until the end.
         unsafe { list.push_back(waiters.0[2]) };
         check_back_links(&list);
         assert_eq!(numbers(&list), [0, 1, 2]);
@@ -349,7 +349,7 @@ mod tests {
         let mut list = List::new();
         // SAFETY: S8: alive, in no list.
         assert!(!unsafe { list.remove(waiters.0[0]) });
-        // SAFETY: S8: as above.
+        // SAFETY: S8: alive, in no list.
         unsafe { list.push_back(waiters.0[0]) };
         // SAFETY: S8: alive, in this list.
         assert!(unsafe { list.remove(waiters.0[0]) });

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::inbox::{Inbox, Linked, link_after};
+use super::inbox::{Inbox, Linked};
 use super::ring::{CAPACITY, Owner, Stealer, Word, ring};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::AtomicPtr;
@@ -218,19 +218,17 @@ fn loom_inbox() {
             // SAFETY: S8: a fresh letter.
             thread::spawn(move || usize::from(unsafe { inbox.push(letter(0)) }))
         };
-        let chain = {
+        let pair = {
             let inbox = inbox.clone();
             thread::spawn(move || {
-                let (first, last) = (letter(1), letter(2));
-                // SAFETY: S8: fresh letters.
-                unsafe { link_after(first, last) };
-                // SAFETY: S8: fresh letters, linked just now.
-                usize::from(unsafe { inbox.push_chain(first, last) })
+                // SAFETY: S8: a fresh letter.
+                let push = |number| usize::from(unsafe { inbox.push(letter(number)) });
+                push(1) + push(2)
             })
         };
         let mut got: Vec<_> = inbox.take_all().map(open).collect();
         let mut takes = usize::from(!got.is_empty());
-        let wakes = single.join().unwrap() + chain.join().unwrap();
+        let wakes = single.join().unwrap() + pair.join().unwrap();
         let before = got.len();
         got.extend(inbox.take_all().map(open));
         takes += usize::from(got.len() > before);

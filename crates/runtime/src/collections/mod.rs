@@ -7,7 +7,6 @@
 // knows of coroutines, clocks or the kernel, and nothing but `crate::loom` is imported. `ring` is the run queue of one
 // processor, `inbox` what other threads send to it, `list` the wait list whose nodes lie on the stacks of those who
 // wait, and `wheel` the order of deadlines. `guards` serves the three public ones.
-#![allow(dead_code)]
 
 pub(crate) mod inbox;
 pub(crate) mod list;

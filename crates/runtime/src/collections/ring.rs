@@ -209,19 +209,6 @@ impl<T: Word> Owner<T> {
         // Relaxed, both: the tail is ours, and a stale head only means that a steal is counted late.
         (self.ring.tail.load(Ordering::Relaxed) - self.ring.head.load(Ordering::Relaxed)) as usize
     }
-
-    /// Whether there is nothing to pop. Once true it stays true until the owner pushes.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Another right to steal from this ring.
-    pub(crate) fn stealer(&self) -> Stealer<T> {
-        Stealer {
-            ring: self.ring.clone(),
-        }
-    }
 }
 
 impl<T: Word> Stealer<T> {
@@ -256,22 +243,6 @@ impl<T: Word> Stealer<T> {
             }
             // SAFETY: S2: `take` succeeded, so word number `head` is ours, and it was not put into the other ring.
             return Some(unsafe { ring.element(word) });
-        }
-    }
-
-    /// Takes the oldest element only.
-    pub(crate) fn steal_one(&self) -> Option<T> {
-        let ring = &*self.ring;
-        loop {
-            let (head, available) = ring.observe();
-            if available == 0 {
-                return None;
-            }
-            let word = ring.slot(head).load(Ordering::Relaxed);
-            if ring.take(head, 1) {
-                // SAFETY: S2: `take` succeeded, so word number `head` is ours and nobody else's.
-                return Some(unsafe { ring.element(word) });
-            }
         }
     }
 

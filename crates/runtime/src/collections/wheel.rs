@@ -74,12 +74,6 @@ impl Entry {
     pub(crate) fn is_linked(&self) -> bool {
         self.link.is_linked()
     }
-
-    /// The deadline of the latest insertion. Only for who holds the wheel, or knows that the entry is in none.
-    #[inline]
-    pub(crate) fn deadline_ns(&self) -> u64 {
-        self.deadline_ns.get()
-    }
 }
 
 impl Default for Entry {

@@ -5,7 +5,7 @@
 //! boxed. The stack is taken only when the coroutine first runs, so a coroutine that waits to start costs its core and
 //! no more, and a batch of short ones that run one after the other all use the one stack that is warm in the cache.
 
-use super::cancel::{Interrupt, mask};
+use super::cancel::{ScopeUnwind, mask};
 use super::join::{JoinError, PanicPayload};
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -46,9 +46,9 @@ pub(crate) struct Body {
 }
 
 /// A value of type `T` in the storage: in place if it fits, else behind a box.
-struct Slot<T>(std::marker::PhantomData<T>);
+struct BodySlot<T>(std::marker::PhantomData<T>);
 
-impl<T> Slot<T> {
+impl<T> BodySlot<T> {
     const INLINE: bool = size_of::<T>() <= INLINE_BYTES && align_of::<T>() <= align_of::<usize>();
 
     /// # Safety
@@ -68,10 +68,12 @@ impl<T> Slot<T> {
     /// The storage is the caller's and holds a `T` that [`put`](Self::put) stored; it holds nothing afterwards.
     unsafe fn take(storage: *mut Storage) -> T {
         if Self::INLINE {
-            // SAFETY: S1: the caller's contract.
+            // SAFETY: S1: the caller promises: the storage is the caller's and holds a `T` that `put`
+            // stored.
             unsafe { storage.cast::<T>().read() }
         } else {
-            // SAFETY: S1: the caller's contract.
+            // SAFETY: S1: the caller promises: the storage is the caller's and holds a `T` that `put`
+            // stored.
             let pointer = unsafe { storage.cast::<*mut T>().read() };
             // SAFETY: S1: the pointer came from a box in `put`.
             *unsafe { Box::from_raw(pointer) }
@@ -85,7 +87,7 @@ fn call<F: FnOnce() -> T, T>(closure: F) -> Result<T, JoinError> {
 }
 
 fn into_error(payload: Box<dyn Any + Send>) -> JoinError {
-    if payload.is::<Interrupt>() {
+    if payload.is::<ScopeUnwind>() {
         JoinError::Cancelled
     } else {
         JoinError::Panicked(PanicPayload::new(payload))
@@ -105,40 +107,40 @@ impl<F: FnOnce() -> T, T> Typed<F, T> {
 
     unsafe fn run(storage: *mut Storage) -> bool {
         // SAFETY: S1: `Body::run` checked the content.
-        let closure = unsafe { Slot::<F>::take(storage) };
+        let closure = unsafe { BodySlot::<F>::take(storage) };
         let outcome = call(closure);
         let panicked = matches!(outcome, Err(JoinError::Panicked(_)));
         // SAFETY: S1: the closure has left the storage.
-        unsafe { Slot::put(storage, outcome) };
+        unsafe { BodySlot::put(storage, outcome) };
         panicked
     }
 
     unsafe fn skip(storage: *mut Storage) -> bool {
         // SAFETY: S1: `Body::run` checked the content.
-        let closure = unsafe { Slot::<F>::take(storage) };
+        let closure = unsafe { BodySlot::<F>::take(storage) };
         // A destructor is not cut short by the cancellation that is the cause of it.
         let outcome = call(|| mask(|| drop(closure)));
         let outcome: Result<T, JoinError> = Err(outcome.err().unwrap_or(JoinError::Cancelled));
         let panicked = matches!(outcome, Err(JoinError::Panicked(_)));
         // SAFETY: S1: the closure has left the storage.
-        unsafe { Slot::put(storage, outcome) };
+        unsafe { BodySlot::put(storage, outcome) };
         panicked
     }
 
     unsafe fn fail(storage: *mut Storage, error: JoinError) {
         let outcome: Result<T, JoinError> = Err(error);
         // SAFETY: S1: `Body::fail`: the closure has left the storage.
-        unsafe { Slot::put(storage, outcome) };
+        unsafe { BodySlot::put(storage, outcome) };
     }
 
     unsafe fn drop_closure(storage: *mut Storage) {
         // SAFETY: S1: `Body` checked the content.
-        drop(unsafe { Slot::<F>::take(storage) });
+        drop(unsafe { BodySlot::<F>::take(storage) });
     }
 
     unsafe fn drop_outcome(storage: *mut Storage) -> bool {
         // SAFETY: S1: `Body` checked the content.
-        let outcome = unsafe { Slot::<Result<T, JoinError>>::take(storage) };
+        let outcome = unsafe { BodySlot::<Result<T, JoinError>>::take(storage) };
         matches!(outcome, Err(JoinError::Panicked(_)))
     }
 }
@@ -160,7 +162,7 @@ impl Body {
     pub(crate) unsafe fn put<F: FnOnce() -> T, T>(&self, closure: F) {
         debug_assert_eq!(self.content.get(), Content::Nothing);
         // SAFETY: S1: empty and ours.
-        unsafe { Slot::put(self.storage.get(), closure) };
+        unsafe { BodySlot::put(self.storage.get(), closure) };
         self.content.set(Content::Closure);
         self.vtable.set(Some(&Typed::<F, T>::VTABLE));
     }
@@ -198,7 +200,7 @@ impl Body {
             return None;
         }
         // SAFETY: S1: the content was an outcome, of the caller's type.
-        Some(unsafe { Slot::<Result<T, JoinError>>::take(self.storage.get()) })
+        Some(unsafe { BodySlot::<Result<T, JoinError>>::take(self.storage.get()) })
     }
 
     /// Drops whatever is stored; tells whether it was a panic's payload.

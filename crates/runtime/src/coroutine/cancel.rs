@@ -3,7 +3,7 @@
 //! # Vocabulary
 //! A *regime* is what holds inside a closure of [`mask`] or [`until`]: whether cancellation is seen there, and the
 //! earliest deadline that counts there. Regimes lie on the stack of who entered them and form a chain behind
-//! `Core::regime` (or a thread-local of the OS thread); each holds the *effective* values, so a wait looks at the
+//! `Core::cancel_scope` (or a thread-local of the OS thread); each holds the *effective* values, so a wait looks at the
 //! innermost only, and one that is in no regime pays a load and a branch. A wait that is cut short by either is
 //! *interrupted*: its outcome is `Cancelled`, and [`raise_if_cancelled`] finds out why.
 //!
@@ -81,7 +81,7 @@ const NEVER: u64 = u64::MAX;
 const ITSELF: usize = 0;
 
 /// In which a coroutine ends; see the head of the file.
-static END: Regime = Regime {
+static END: CancelScope = CancelScope {
     deadline_ns: NEVER,
     owner: ITSELF,
     masked: true,
@@ -89,7 +89,7 @@ static END: Regime = Regime {
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(crate) struct Regime {
+pub(crate) struct CancelScope {
     deadline_ns: u64,
     owner: usize,
     masked: bool,
@@ -97,13 +97,13 @@ pub(crate) struct Regime {
 
 /// The payload by which an interrupted wait unwinds; it passes no panic hook.
 #[derive(Debug)]
-pub(crate) struct Interrupt {
+pub(crate) struct ScopeUnwind {
     owner: usize,
     /// Distinct among those that live, and not 0.
     number: u32,
 }
 
-impl Interrupt {
+impl ScopeUnwind {
     fn new(owner: usize) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Relaxed: only distinctness matters.
@@ -112,7 +112,7 @@ impl Interrupt {
     }
 }
 
-impl Drop for Interrupt {
+impl Drop for ScopeUnwind {
     fn drop(&mut self) {
         unwinding(current::current_core(), |own| {
             if own.get() == self.number {
@@ -124,14 +124,14 @@ impl Drop for Interrupt {
 
 /// What a coroutine has in its core, for an OS thread.
 struct OfThread {
-    regime: Cell<*const Regime>,
+    cancel_scope: Cell<*const CancelScope>,
     interrupt: Cell<u32>,
 }
 
 thread_local! {
     static OF_THREAD: OfThread = const {
         OfThread {
-            regime: Cell::new(ptr::null()),
+            cancel_scope: Cell::new(ptr::null()),
             interrupt: Cell::new(0),
         }
     };
@@ -145,16 +145,16 @@ fn unwinding<R>(core: Option<&Core>, f: impl FnOnce(&Cell<u32>) -> R) -> R {
 }
 
 #[inline]
-fn slot<R>(core: Option<&Core>, f: impl FnOnce(&Cell<*const Regime>) -> R) -> R {
+fn slot<R>(core: Option<&Core>, f: impl FnOnce(&Cell<*const CancelScope>) -> R) -> R {
     match core {
-        Some(core) => f(&core.regime),
-        None => OF_THREAD.with(|own| f(&own.regime)),
+        Some(core) => f(&core.cancel_scope),
+        None => OF_THREAD.with(|own| f(&own.cancel_scope)),
     }
 }
 
 /// The innermost regime of the caller.
 #[inline]
-fn innermost<'a>(core: Option<&Core>) -> Option<&'a Regime> {
+fn innermost<'a>(core: Option<&Core>) -> Option<&'a CancelScope> {
     // SAFETY: S8: a regime stays in its frame until it is left; a child's outermost one lies in the scope, which waits
     // for the child. The caller does not keep the reference beyond a call of runtime code.
     unsafe { slot(core, Cell::get).as_ref() }
@@ -162,12 +162,12 @@ fn innermost<'a>(core: Option<&Core>) -> Option<&'a Regime> {
 
 /// Whether the caller masks its cancellation.
 pub(super) fn is_masked() -> bool {
-    innermost(current::current_core()).is_some_and(|regime| regime.masked)
+    innermost(current::current_core()).is_some_and(|cancel_scope| cancel_scope.masked)
 }
 
 /// Calls `f` in a regime.
-fn enter<R>(regime: &Regime, f: impl FnOnce() -> R) -> R {
-    struct Leave(*const Regime);
+fn enter<R>(cancel_scope: &CancelScope, f: impl FnOnce() -> R) -> R {
+    struct Leave(*const CancelScope);
 
     impl Drop for Leave {
         fn drop(&mut self) {
@@ -175,18 +175,18 @@ fn enter<R>(regime: &Regime, f: impl FnOnce() -> R) -> R {
         }
     }
 
-    let _leave = Leave(slot(current::current_core(), |slot| slot.replace(regime)));
+    let _leave = Leave(slot(current::current_core(), |slot| slot.replace(cancel_scope)));
     f()
 }
 
 /// Calls `f`; inside, no cancellation and no deadline from outside is seen.
 pub(crate) fn mask<R>(f: impl FnOnce() -> R) -> R {
-    let regime = Regime {
+    let cancel_scope = CancelScope {
         deadline_ns: NEVER,
         owner: ITSELF,
         masked: true,
     };
-    enter(&regime, f)
+    enter(&cancel_scope, f)
 }
 
 /// What a panic carries.
@@ -210,21 +210,21 @@ pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
     // Its address is the owner's name: no other live one has it.
     let place = Cell::new(0u8);
     let owner = ptr::from_ref(&place).addr();
-    let regime = match innermost(current::current_core()) {
-        Some(outer) if outer.deadline_ns <= deadline_ns => Regime { ..*outer },
-        outer => Regime {
+    let cancel_scope = match innermost(current::current_core()) {
+        Some(outer) if outer.deadline_ns <= deadline_ns => CancelScope { ..*outer },
+        outer => CancelScope {
             deadline_ns,
             owner,
             masked: outer.is_some_and(|outer| outer.masked),
         },
     };
-    let outcome = catch_unwind(AssertUnwindSafe(|| enter(&regime, f)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| enter(&cancel_scope, f)));
     if local::refusals() > 0 && !is_to_end_now(current::current_core()) {
         local::forget_refusals();
     }
     match outcome {
         Ok(value) => Some(value),
-        Err(payload) => match payload.downcast_ref::<Interrupt>() {
+        Err(payload) => match payload.downcast_ref::<ScopeUnwind>() {
             Some(interrupt) if interrupt.owner == owner => None,
             _ => resume_unwind(payload),
         },
@@ -234,11 +234,11 @@ pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
 /// The deadline that counts for the caller.
 pub(crate) fn effective_deadline_ns() -> Option<u64> {
     innermost(current::current_core())
-        .map(|regime| regime.deadline_ns)
+        .map(|cancel_scope| cancel_scope.deadline_ns)
         .filter(|deadline_ns| *deadline_ns != NEVER)
 }
 
-impl Regime {
+impl CancelScope {
     /// For those who will depend on the caller: they inherit its deadline, and no mask.
     pub(super) fn of_children() -> Self {
         Self {
@@ -255,7 +255,8 @@ impl Regime {
 
 /// Whether the caller's cancellation was asked for, and no mask hides it.
 fn is_to_end(core: Option<&Core>) -> bool {
-    core.is_some_and(|core| core.lifecycle.is_cancelled()) && !innermost(core).is_some_and(|regime| regime.masked)
+    core.is_some_and(|core| core.lifecycle.is_cancelled())
+        && !innermost(core).is_some_and(|cancel_scope| cancel_scope.masked)
 }
 
 /// Whether the caller is refused what it waits for: it was cancelled, or its time is up.
@@ -266,8 +267,8 @@ fn is_to_end_now(core: Option<&Core>) -> bool {
 /// The owner of the caller's deadline, if that has passed.
 fn owner_out_of_time(core: Option<&Core>) -> Option<usize> {
     innermost(core)
-        .filter(|regime| regime.has_deadline() && regime.deadline_ns <= clock::now_ns())
-        .map(|regime| regime.owner)
+        .filter(|cancel_scope| cancel_scope.has_deadline() && cancel_scope.deadline_ns <= clock::now_ns())
+        .map(|cancel_scope| cancel_scope.owner)
 }
 
 /// Whether an unwinding that begins here gets to the owner: see "Callbacks of C".
@@ -332,7 +333,7 @@ pub(crate) fn raise_if_cancelled() {
 /// As [`raise_if_cancelled`], for the running coroutine.
 #[inline]
 pub(crate) fn raise_if_core_cancelled(core: &Core) {
-    if core.lifecycle.is_cancelled() || core.is_in_regime() {
+    if core.lifecycle.is_cancelled() || core.is_in_cancel_scope() {
         raise_if_interrupted(Some(core));
     }
 }
@@ -347,7 +348,7 @@ fn raise_if_interrupted(core: Option<&Core>) {
     if let (ITSELF, Some(core)) = (owner, core) {
         core.cancel_itself();
     }
-    let payload = Interrupt::new(owner);
+    let payload = ScopeUnwind::new(owner);
     unwinding(core, |own| own.set(payload.number));
     resume_unwind(Box::new(payload))
 }
@@ -370,21 +371,21 @@ pub(crate) fn lost<E>(error: E) -> E {
 impl Core {
     /// Whether a mask or a deadline holds for the running coroutine.
     #[inline]
-    pub(crate) fn is_in_regime(&self) -> bool {
-        !self.regime.get().is_null()
+    pub(crate) fn is_in_cancel_scope(&self) -> bool {
+        !self.cancel_scope.get().is_null()
     }
 
     /// The running coroutine's body is over: what still runs of it is not interrupted (see "The end"). Until
     /// [`unmask_end`](Self::unmask_end).
     #[inline]
     pub(crate) fn mask_end(&self) {
-        self.regime.set(&raw const END);
+        self.cancel_scope.set(&raw const END);
     }
 
     /// Nothing of the coroutine is left to run.
     #[inline]
     pub(crate) fn unmask_end(&self) {
-        self.regime.set(ptr::null());
+        self.cancel_scope.set(ptr::null());
     }
 
     /// The running coroutine was cancelled and is about to wait: the children of its open scopes are cancelled too,
@@ -402,7 +403,7 @@ impl Core {
 /// Whether it is a deadline, and not cancellation, that interrupts the caller.
 pub(crate) fn is_out_of_time() -> bool {
     let core = current::current_core();
-    let masked = innermost(core).is_some_and(|regime| regime.masked);
+    let masked = innermost(core).is_some_and(|cancel_scope| cancel_scope.masked);
     masked || !core.is_some_and(|core| core.lifecycle.is_cancelled())
 }
 
@@ -423,7 +424,7 @@ pub(crate) fn caught() {
 
 /// Goes on with an unwinding that was [`caught`].
 pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
-    if let Some(interrupt) = payload.downcast_ref::<Interrupt>() {
+    if let Some(interrupt) = payload.downcast_ref::<ScopeUnwind>() {
         unwinding(current::current_core(), |own| own.set(interrupt.number));
     }
     resume_unwind(payload)
@@ -474,18 +475,18 @@ impl Limits {
             interrupted,
         };
         match innermost(core) {
-            Some(regime) if cancellable => own.within(regime),
+            Some(cancel_scope) if cancellable => own.within(cancel_scope),
             _ => own,
         }
     }
 
     #[inline(never)]
-    fn within(self, regime: &Regime) -> Self {
-        let is_first = regime.has_deadline() && self.own_ns.is_none_or(|own| regime.deadline_ns < own);
+    fn within(self, cancel_scope: &CancelScope) -> Self {
+        let is_first = cancel_scope.has_deadline() && self.own_ns.is_none_or(|own| cancel_scope.deadline_ns < own);
         Self {
-            inherited_ns: is_first.then_some(regime.deadline_ns),
-            owner: regime.owner,
-            cancellable: !regime.masked,
+            inherited_ns: is_first.then_some(cancel_scope.deadline_ns),
+            owner: cancel_scope.owner,
+            cancellable: !cancel_scope.masked,
             ..self
         }
     }

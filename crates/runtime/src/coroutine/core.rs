@@ -1,8 +1,8 @@
 //! The control block, its references, and the little that a coroutine knows of its worker.
 
 use super::body::Body;
-use super::cancel::Regime;
-use super::current::{self, Slots};
+use super::cancel::CancelScope;
+use super::current::{self, ThreadLocals};
 use super::group::{Group, OpenScope};
 use super::join::JoinList;
 use super::local::LocalMap;
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
 /// Why the previous coroutine of a worker left its stack; its successor acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
-pub(crate) enum Leaving {
+pub(crate) enum SwitchReason {
     /// It goes to the tail of the run queue.
     Yield = 0,
     /// It is to be published as parked.
@@ -47,9 +47,9 @@ pub(crate) enum Leaving {
 /// Who left a worker, why, and how its successor was found, in one word: the address of a core is a multiple of 64. It
 /// travels with the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Left(usize);
+pub(crate) struct Outgoing(usize);
 
-impl Left {
+impl Outgoing {
     const REASON: usize = 3;
     /// The successor is still the first of the worker's pinned queue.
     const FROM_PINNED: usize = 4;
@@ -59,11 +59,11 @@ impl Left {
 
     /// Nobody left: the worker's base context began to run something. It counts as no yield.
     pub(crate) const fn nobody() -> Self {
-        Self(Leaving::Park as usize)
+        Self(SwitchReason::Park as usize)
     }
 
     #[inline(always)]
-    pub(crate) fn new(core: &Core, leaving: Leaving) -> Self {
+    pub(crate) fn new(core: &Core, leaving: SwitchReason) -> Self {
         Self(ptr::from_ref(core).expose_provenance() | leaving as usize)
     }
 
@@ -73,7 +73,7 @@ impl Left {
         Self(ptr::from_ref(core).expose_provenance() | Self::IN_TURN)
     }
 
-    const IN_TURN: usize = Leaving::Yield as usize | Self::FROM_PINNED | Self::TO_PINNED;
+    const IN_TURN: usize = SwitchReason::Yield as usize | Self::FROM_PINNED | Self::TO_PINNED;
 
     /// Says, besides, how the successor was found.
     #[inline(always)]
@@ -87,12 +87,12 @@ impl Left {
     }
 
     #[inline(always)]
-    pub(crate) fn who(self) -> Option<(NonNull<Core>, Leaving)> {
+    pub(crate) fn who(self) -> Option<(NonNull<Core>, SwitchReason)> {
         let leaving = match self.0 & Self::REASON {
-            0 => Leaving::Yield,
-            1 => Leaving::Park,
-            2 => Leaving::Finished,
-            _ => Leaving::Overflowed,
+            0 => SwitchReason::Yield,
+            1 => SwitchReason::Park,
+            2 => SwitchReason::Finished,
+            _ => SwitchReason::Overflowed,
         };
         let core = ptr::with_exposed_provenance_mut::<Core>(self.0 & !Self::BITS);
         NonNull::new(core).map(|core| (core, leaving))
@@ -150,7 +150,7 @@ pub(crate) struct WorkerLink {
     /// The worker's own execution, on the OS thread's stack.
     pub(crate) base: Context,
     /// Those in the worker's own identity.
-    pub(crate) own_slots: *const Slots,
+    pub(crate) own_slots: *const ThreadLocals,
     /// std's count of panics in the worker's own identity; a word that is always 0 while nobody knows where that lies.
     pub(crate) panic_count: Cell<*const Cell<usize>>,
     pub(crate) allocator_words: AllocatorPair,
@@ -193,7 +193,7 @@ pub(crate) struct Core {
     /// Link in the injector, an inbox or a pinned queue; who holds the `Ready` owns it.
     pub(crate) next: AtomicPtr<Core>,
     /// What interrupts its waits; null: its cancellation and nothing else.
-    pub(super) regime: Cell<*const Regime>,
+    pub(super) cancel_scope: Cell<*const CancelScope>,
     /// Number of the payload of the unwinding that goes on, if it is an interruption's; else 0 (`cancel.rs`).
     pub(super) interrupt: Cell<u32>,
     /// Stack size class, an index into the pools.
@@ -260,7 +260,7 @@ impl Core {
             site: Cell::new(None),
             group: Cell::new(ptr::null()),
             scopes: Cell::new(ptr::null()),
-            regime: Cell::new(ptr::null()),
+            cancel_scope: Cell::new(ptr::null()),
             tie: AtomicU8::new(Tie::None as u8),
             interrupt: Cell::new(0),
             priority: Cell::new(0),
@@ -428,7 +428,7 @@ pub(crate) struct CoreRef(NonNull<Core>);
 
 // SAFETY: S2: what a reference offers is atomic, or settled by the lifecycle word.
 unsafe impl Send for CoreRef {}
-// SAFETY: S2: as above.
+// SAFETY: S2: what a reference offers is atomic, or settled by the lifecycle word.
 unsafe impl Sync for CoreRef {}
 
 impl CoreRef {

@@ -17,7 +17,7 @@ use std::marker::PhantomData;
 use std::ptr;
 
 /// What the runtime keeps in each identity.
-pub(crate) struct Slots {
+pub(crate) struct ThreadLocals {
     /// The running coroutine; null on OS threads and in a worker's own context.
     pub(crate) core: Cell<*const Core>,
     /// The worker that runs it; null on other threads. In an isolated coroutine's block it is rewritten by each worker
@@ -31,8 +31,8 @@ pub(crate) struct Slots {
 }
 
 thread_local! {
-    static SLOTS: Slots = const {
-        Slots {
+    static SLOTS: ThreadLocals = const {
+        ThreadLocals {
             core: Cell::new(ptr::null()),
             link: Cell::new(ptr::null()),
             critical: Cell::new(0),
@@ -102,7 +102,7 @@ pub(super) fn count_spent(limit: u32) -> bool {
 }
 
 /// The slots of the identity that runs.
-pub(crate) fn own_slots() -> *const Slots {
+pub(crate) fn own_slots() -> *const ThreadLocals {
     SLOTS.with(ptr::from_ref)
 }
 

@@ -19,7 +19,7 @@
 //! which is where the request would reach itself. A parent that masks cancellation passes it on afterwards. A parent's
 //! deadline needs no passing on: children wait in a regime of their own (`cancel.rs`).
 
-use super::cancel::{Regime, is_masked};
+use super::cancel::{CancelScope, is_masked};
 use super::core::Core;
 use super::current::{self, Critical};
 use super::park::Unparker;
@@ -36,7 +36,7 @@ pub(crate) struct Group {
     /// Written under the lock of `children`.
     cancelled: AtomicBool,
     children: Lock<List<Child>>,
-    regime: Regime,
+    cancel_scope: CancelScope,
     /// Whether it was opened where cancellation is masked.
     masked: bool,
     waiter: Unparker,
@@ -67,7 +67,7 @@ impl Group {
             cancel_on_panic: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             children: Lock::new(List::new()),
-            regime: Regime::of_children(),
+            cancel_scope: CancelScope::of_children(),
             masked: is_masked(),
             waiter: Unparker::current(),
         }
@@ -103,8 +103,8 @@ impl Group {
             link: Link::new(),
             core: NonNull::from(child),
         };
-        if self.regime.has_deadline() {
-            child.regime.set(&raw const self.regime);
+        if self.cancel_scope.has_deadline() {
+            child.cancel_scope.set(&raw const self.cancel_scope);
         }
         {
             let _critical = Critical::enter();
@@ -123,7 +123,7 @@ impl Group {
             // SAFETY: S8: it is in this list.
             unsafe { children.remove(NonNull::from(&node)) };
         }
-        child.regime.set(ptr::null());
+        child.cancel_scope.set(ptr::null());
         result
     }
 
@@ -282,7 +282,7 @@ impl Core {
     /// Its frames are lost: forgets what lay in them.
     pub(crate) fn forget_frames(&self) {
         self.scopes.set(ptr::null());
-        self.regime.set(ptr::null());
+        self.cancel_scope.set(ptr::null());
         self.interrupt.set(0);
     }
 }

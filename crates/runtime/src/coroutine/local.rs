@@ -370,7 +370,7 @@ impl Core {
     /// # Safety
     /// Nobody runs as this coroutine, and nobody will (S1).
     pub(crate) unsafe fn lose_locals(&self) -> Option<OnLost> {
-        // SAFETY: S1: the caller's contract.
+        // SAFETY: S1: the caller promises: nobody runs as this coroutine, and nobody will.
         let locals = unsafe { &mut *self.locals.get() }.take();
         let mut map = ManuallyDrop::new(locals?);
         map.on_lost.take()

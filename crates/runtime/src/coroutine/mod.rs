@@ -47,8 +47,10 @@ pub(crate) use cancel::{
     Interrupted, Limits, Payload, UNWINDS, caught, contained, discard, effective_deadline_ns, is_interrupted,
     is_out_of_time, is_panicking, lost, mask, raise_if_cancelled, raise_if_core_cancelled, resume, until,
 };
-pub(crate) use core::{Core, CoreRef, Kind, Leaving, Left, Ready, Schedule, Tie, WorkerLink, release};
-pub(crate) use current::{Critical, Slots, bind_worker_thread, current_core, current_link, own_slots, slots_offset};
+pub(crate) use core::{Core, CoreRef, Kind, Outgoing, Ready, Schedule, SwitchReason, Tie, WorkerLink, release};
+pub(crate) use current::{
+    Critical, ThreadLocals, bind_worker_thread, current_core, current_link, own_slots, slots_offset,
+};
 pub(crate) use group::{Group, OpenScope};
 pub use inherited::ScopedKey;
 pub(crate) use inherited::pass_values_on;

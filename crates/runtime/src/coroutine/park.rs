@@ -238,7 +238,7 @@ pub(crate) enum Unparker {
 
 // SAFETY: S2: both kinds of address are type-stable, and waking is an atomic operation.
 unsafe impl Send for Unparker {}
-// SAFETY: S2: as above.
+// SAFETY: S2: both kinds of address are type-stable, and waking is an atomic operation.
 unsafe impl Sync for Unparker {}
 
 impl Unparker {

@@ -18,7 +18,7 @@
 use super::core::{Core, CoreRef, Kind};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use crate::sys::StaticLock;
-use silken_context::identity::{Facts, Identity, known_facts};
+use silken_context::identity::{Identity, TlsLayout, known_facts};
 use silken_context::stack::{Arena, ArenaConfig, Stack};
 use std::cell::{Cell, UnsafeCell};
 use std::io;
@@ -161,7 +161,7 @@ const CHUNK_CORES: usize = 256;
 impl Pools {
     /// The class whose stacks have at least `bytes`, of which thread-locals take at most the half.
     pub(crate) fn class_for(bytes: usize) -> io::Result<u8> {
-        let block_bytes = known_facts().map_or(0, Facts::block_bytes);
+        let block_bytes = known_facts().map_or(0, TlsLayout::block_bytes);
         let bits = bytes
             .max(2 * block_bytes)
             .max(1)
@@ -267,7 +267,7 @@ impl Pools {
         shelf[kind as usize].extend(from.drain(..count.min(from.len())));
     }
 
-    fn fresh_stack(&self, class: u8, kind: Kind, facts: Option<&'static Facts>) -> io::Result<PooledStack> {
+    fn fresh_stack(&self, class: u8, kind: Kind, facts: Option<&'static TlsLayout>) -> io::Result<PooledStack> {
         let facts = match (kind, facts) {
             (Kind::Isolated, None) => {
                 let error = "an isolated coroutine on a worker that knows no identities";
@@ -348,7 +348,7 @@ impl Pools {
             for index in 0..CHUNK_CORES {
                 // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
                 let core = unsafe { first.add(index) };
-                // SAFETY: S2: as above.
+                // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
                 if unsafe { core.as_ref() }.lifecycle.try_retain() {
                     // SAFETY: S2: the reference that was just taken.
                     look(unsafe { CoreRef::adopt(core) });
@@ -377,11 +377,11 @@ pub(crate) struct Caches {
     cores: UnsafeCell<Vec<NonNull<Core>>>,
     reservations: Cell<usize>,
     releases: Cell<u32>,
-    facts: Option<&'static Facts>,
+    facts: Option<&'static TlsLayout>,
 }
 
 impl Caches {
-    pub(crate) fn new(class: u8, facts: Option<&'static Facts>) -> Self {
+    pub(crate) fn new(class: u8, facts: Option<&'static TlsLayout>) -> Self {
         Self {
             stacks: UnsafeCell::new([Vec::new(), Vec::new()]),
             class,
@@ -394,7 +394,7 @@ impl Caches {
 
     /// The facts of isolation, if this process has it.
     #[inline(always)]
-    pub(crate) fn facts(&self) -> Option<&'static Facts> {
+    pub(crate) fn facts(&self) -> Option<&'static TlsLayout> {
         self.facts
     }
 

@@ -2,7 +2,7 @@
 //! reports the event, a coroutine is a thread that turns until its cell is settled: a lost wake-up turns for ever,
 //! which loom reports.
 
-use super::readiness::{Direction, Enlisted, Readiness, Registrar, Seen, Waiter};
+use super::readiness::{Direction, Enlisted, Readiness, ReadinessTick, Registrar, Waiter};
 use crate::coroutine::{Core, Outcome, Unparker, WaitCell};
 use crate::sys::raw::Errno;
 use loom::sync::Arc;
@@ -50,7 +50,7 @@ impl Model {
         self.bytes.swap(0, Ordering::AcqRel)
     }
 
-    fn wait(&self, seen: Seen) -> Outcome {
+    fn wait(&self, seen: ReadinessTick) -> Outcome {
         let core = core();
         let cell = WaitCell::with_unparker(Unparker::Coroutine(NonNull::from(&*core)));
         let waiter = Waiter::new();

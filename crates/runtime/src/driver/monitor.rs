@@ -43,19 +43,19 @@ pub(crate) enum Look<R> {
 
 /// Whom a change concerns. There is no "one": different waiters may wait for different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wake {
+pub(crate) enum MonitorWake {
     None,
     All,
 }
 
 /// A place in the list, on the stack of who waits. Several, in several lists, may stand for one wait.
-pub(crate) struct Waiter {
-    link: Link<Waiter>,
+pub(crate) struct MonitorWaiter {
+    link: Link<MonitorWaiter>,
     cell: Cell<*const WaitCell>,
     ticket: Cell<u64>,
 }
 
-impl Waiter {
+impl MonitorWaiter {
     pub(crate) const fn new() -> Self {
         Self {
             link: Link::new(),
@@ -66,7 +66,7 @@ impl Waiter {
 }
 
 // SAFETY: S8: the field is always the same one, and only lists write it.
-unsafe impl Node for Waiter {
+unsafe impl Node for MonitorWaiter {
     unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
         // SAFETY: S8: the caller promises a live element, so the field's address lies in it.
         NonNull::from(unsafe { &(*this.as_ptr()).link })
@@ -74,23 +74,23 @@ unsafe impl Node for Waiter {
 }
 
 // SAFETY: S2: what it has is used under the lock; the wait's cell is atomic and names type-stable memory.
-unsafe impl Send for Waiter {}
+unsafe impl Send for MonitorWaiter {}
 
-struct Inner<S> {
+struct MonitorInner<S> {
     state: S,
-    waiters: List<Waiter>,
+    waiters: List<MonitorWaiter>,
     next_ticket: u64,
 }
 
 /// See the head of the file.
 pub(crate) struct Monitor<S> {
-    inner: Lock<Inner<S>>,
+    inner: Lock<MonitorInner<S>>,
 }
 
 impl<S> Monitor<S> {
     pub(crate) fn new(state: S) -> Self {
         Self {
-            inner: Lock::new(Inner {
+            inner: Lock::new(MonitorInner {
                 state,
                 waiters: List::new(),
                 next_ticket: 0,
@@ -107,7 +107,7 @@ impl<S> Monitor<S> {
 
     /// Changes the state and wakes whom the change concerns.
     #[inline]
-    pub(crate) fn update<R>(&self, change: impl FnOnce(&mut S) -> (R, Wake)) -> R {
+    pub(crate) fn update<R>(&self, change: impl FnOnce(&mut S) -> (R, MonitorWake)) -> R {
         let mut batch = [None; BATCH];
         let mut count = 0;
         let (result, end_ticket) = {
@@ -115,7 +115,7 @@ impl<S> Monitor<S> {
             let mut inner = self.inner.lock();
             let (result, wake) = change(&mut inner.state);
             let end_ticket = inner.next_ticket;
-            if wake == Wake::All {
+            if wake == MonitorWake::All {
                 count = inner.settle_some(&mut batch, end_ticket);
             }
             (result, end_ticket)
@@ -151,7 +151,7 @@ impl<S> Monitor<S> {
         let mut expired = false;
         let mut cancellable = !std::thread::panicking();
         loop {
-            let (waiter, cell) = (Waiter::new(), WaitCell::new());
+            let (waiter, cell) = (MonitorWaiter::new(), WaitCell::new());
             let deadline_ns = {
                 let _critical = Critical::enter();
                 let mut inner = self.inner.lock();
@@ -183,19 +183,25 @@ impl<S> Monitor<S> {
     ///
     /// # Safety
     /// Node and cell stay where they are until [`withdraw`](Self::withdraw) has returned (S8).
-    pub(crate) unsafe fn watch(&self, waiter: &Waiter, cell: &WaitCell, is_ready: impl FnOnce(&mut S) -> bool) -> bool {
+    pub(crate) unsafe fn watch(
+        &self,
+        waiter: &MonitorWaiter,
+        cell: &WaitCell,
+        is_ready: impl FnOnce(&mut S) -> bool,
+    ) -> bool {
         let _critical = Critical::enter();
         let mut inner = self.inner.lock();
         let waits = !is_ready(&mut inner.state);
         if waits {
-            // SAFETY: S8: the caller's contract.
+            // SAFETY: S8: the caller promises: node and cell stay where they are until `withdraw` has
+            // returned.
             unsafe { inner.enlist(waiter, cell) };
         }
         waits
     }
 
     /// Takes back a node that was not woken. Afterwards nobody refers to it.
-    pub(crate) fn withdraw(&self, waiter: &Waiter) {
+    pub(crate) fn withdraw(&self, waiter: &MonitorWaiter) {
         let _critical = Critical::enter();
         let mut inner = self.inner.lock();
         // SAFETY: S8: alive, and in this list or in none.
@@ -203,11 +209,11 @@ impl<S> Monitor<S> {
     }
 }
 
-impl<S> Inner<S> {
+impl<S> MonitorInner<S> {
     /// # Safety
     /// Node, in no list, and cell stay where they are until the cell is settled as woken on account of this list, or
     /// `withdraw` has returned (S8).
-    unsafe fn enlist(&mut self, waiter: &Waiter, cell: &WaitCell) {
+    unsafe fn enlist(&mut self, waiter: &MonitorWaiter, cell: &WaitCell) {
         waiter.cell.set(cell);
         waiter.ticket.set(self.next_ticket);
         self.next_ticket += 1;

@@ -107,9 +107,9 @@ const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc:
 
 /// A direction's word, as it was before a call was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen(u64);
+pub(crate) struct ReadinessTick(u64);
 
-impl Seen {
+impl ReadinessTick {
     /// Whether the state may be one that raises no further event.
     pub(crate) fn is_sticky(self) -> bool {
         self.0 & STICKY != 0
@@ -169,10 +169,10 @@ pub(crate) enum Enlisted {
 pub(crate) struct Readiness<D = &'static Driver> {
     words: [AtomicU64; 2],
     drained: AtomicU64,
-    inner: Lock<Inner<D>>,
+    inner: Lock<ReadinessInner<D>>,
 }
 
-struct Inner<D> {
+struct ReadinessInner<D> {
     generation: u32,
     registrations: Registrations<D>,
     waiters: [List<Waiter>; 2],
@@ -183,7 +183,7 @@ impl<D: Copy> Readiness<D> {
         Self {
             words: [AtomicU64::new(0), AtomicU64::new(0)],
             drained: AtomicU64::new(NEVER),
-            inner: Lock::new(Inner {
+            inner: Lock::new(ReadinessInner {
                 generation: 0,
                 registrations: Registrations::new(),
                 waiters: [List::new(), List::new()],
@@ -193,21 +193,21 @@ impl<D: Copy> Readiness<D> {
 
     /// To be called before the call that is tried.
     #[inline(always)]
-    pub(crate) fn look(&self, direction: Direction) -> Seen {
+    pub(crate) fn look(&self, direction: Direction) -> ReadinessTick {
         // Acquire: keeps the load before the system call that follows; it also pairs with the Release in `store_word`.
-        Seen(self.words[direction as usize].load(Ordering::Acquire))
+        ReadinessTick(self.words[direction as usize].load(Ordering::Acquire))
     }
 
     /// Whether a read would find nothing: see the short-read rule.
     #[inline(always)]
-    pub(crate) fn is_drained(&self, seen: Seen) -> bool {
+    pub(crate) fn is_drained(&self, seen: ReadinessTick) -> bool {
         // Relaxed: words do not repeat, so an old value here only costs a try.
         self.drained.load(Ordering::Relaxed) == seen.0
     }
 
     /// A read that looked at `seen` has emptied the socket.
     #[inline(always)]
-    pub(crate) fn set_drained(&self, seen: Seen) {
+    pub(crate) fn set_drained(&self, seen: ReadinessTick) {
         if seen.0 & (STICKY | REGISTERED) == REGISTERED {
             // Relaxed: as above.
             self.drained.store(seen.0, Ordering::Relaxed);
@@ -233,7 +233,7 @@ impl<D: Copy> Readiness<D> {
     pub(super) unsafe fn enlist(
         &self,
         direction: Direction,
-        seen: Seen,
+        seen: ReadinessTick,
         waiter: &Waiter,
         registrar: impl Registrar<D>,
     ) -> Enlisted {
@@ -285,7 +285,7 @@ impl<D: Copy> Readiness<D> {
     }
 
     #[inline]
-    fn tick(&self, inner: &mut Inner<D>, direction: Direction, sticky: bool, wake: &mut impl FnMut(Unparker)) {
+    fn tick(&self, inner: &mut ReadinessInner<D>, direction: Direction, sticky: bool, wake: &mut impl FnMut(Unparker)) {
         let word = self.word(direction).wrapping_add(TICK);
         self.store_word(direction, word | if sticky { STICKY } else { 0 });
         settle_all(&mut inner.waiters[direction as usize], Outcome::Woken, wake);
@@ -386,7 +386,7 @@ impl Readiness {
         &self,
         fd: RawFd,
         direction: Direction,
-        seen: Seen,
+        seen: ReadinessTick,
         deadline_ns: Option<u64>,
     ) -> Result<Outcome, Errno> {
         self.wait_with(direction, seen, deadline_ns, Here(fd), timers::wait_or_fail)
@@ -398,7 +398,7 @@ impl Readiness {
         &self,
         fd: RawFd,
         direction: Direction,
-        seen: Seen,
+        seen: ReadinessTick,
         deadline_ns: Option<u64>,
     ) -> Result<Outcome, Errno> {
         self.wait_with(direction, seen, deadline_ns, Here(fd), timers::wait_to_stay)
@@ -407,7 +407,7 @@ impl Readiness {
     fn wait_with(
         &self,
         direction: Direction,
-        seen: Seen,
+        seen: ReadinessTick,
         deadline_ns: Option<u64>,
         registrar: impl Registrar<&'static Driver>,
         wait: impl FnOnce(&WaitCell, WaitReason, Option<u64>) -> Outcome,
@@ -443,7 +443,7 @@ pub(crate) struct Slot {
     pub(crate) readiness: &'static Readiness,
     pub(crate) fd: RawFd,
     pub(crate) direction: Direction,
-    pub(crate) seen: Seen,
+    pub(crate) seen: ReadinessTick,
     waiter: Waiter,
 }
 
@@ -469,7 +469,8 @@ impl Slot {
     pub(crate) unsafe fn enlist(&self, cell: &WaitCell) -> Enlisted {
         let _critical = Critical::enter();
         self.waiter.attach(cell);
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the caller promises: slot and cell stay where they are until `unlist` has
+        // returned.
         unsafe {
             self.readiness
                 .enlist(self.direction, self.seen, &self.waiter, Here(self.fd))

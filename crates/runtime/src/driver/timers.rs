@@ -43,7 +43,7 @@ pub(super) struct Timers {
 
 /// A deadline on the waiter's stack. The entry comes first, so that its address is the node's.
 #[repr(C)]
-struct Node {
+struct TimerNode {
     entry: Entry,
     cell: NonNull<WaitCell>,
 }
@@ -84,9 +84,9 @@ impl Timers {
 
     /// # Safety
     /// The node stays where it is until it is disarmed or has timed out (S8).
-    unsafe fn arm(&self, node: &Node, deadline_ns: u64) {
+    unsafe fn arm(&self, node: &TimerNode, deadline_ns: u64) {
         let mut wheel = self.wheel.lock();
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the caller promises: the node stays where it is until it is disarmed or has timed out.
         unsafe { wheel.insert(NonNull::from(&node.entry), deadline_ns) };
         // Relaxed: a copy for readers of the hint.
         if deadline_ns < self.next_wake_ns.load(Ordering::Relaxed) {
@@ -94,7 +94,7 @@ impl Timers {
         }
     }
 
-    fn disarm(&self, node: &Node) {
+    fn disarm(&self, node: &TimerNode) {
         let mut wheel = self.wheel.lock();
         // SAFETY: S8: the node was armed in this wheel and is where it was.
         unsafe { wheel.remove(NonNull::from(&node.entry)) };
@@ -112,11 +112,11 @@ impl Timers {
         }
         let mut wheel = self.wheel.lock();
         while let Some(entry) = wheel.expire(now_ns) {
-            let node = entry.cast::<Node>();
+            let node = entry.cast::<TimerNode>();
             // SAFETY: S8: unlinked under the lock just now; the waiter's frame stays until the cell is settled or the
             // lock is free.
             let cell = unsafe { node.as_ref() }.cell;
-            // SAFETY: S8: as above.
+            // SAFETY: S8: unlinked under the lock just now.
             let cell = unsafe { cell.as_ref() };
             let unparker = cell.unparker();
             if cell.settle(Outcome::TimedOut) {
@@ -232,7 +232,7 @@ fn park_until_settled(
 /// Runs a wait with a timer armed that settles the cell at the deadline.
 #[inline]
 fn with_timer<R>(core: &'static Core, cell: &WaitCell, deadline_ns: u64, wait: impl FnOnce() -> R) -> R {
-    let node = Node {
+    let node = TimerNode {
         entry: Entry::new(),
         cell: NonNull::from(cell),
     };

@@ -26,7 +26,7 @@
 use super::errno::{answer, caller};
 use super::interruption::refused;
 use super::io::{Try, take};
-use super::patience::{Patience, Stop};
+use super::io_deadline::{IoDeadline, WaitError};
 use crate::coroutine::{Critical, Outcome, WaitReason, budget};
 use crate::driver::fd_table::{self, Entry, Kind, Sharers};
 use crate::driver::readiness::Direction;
@@ -151,7 +151,7 @@ fn connect_and_wait(
     entry: &'static Entry,
     connect: impl Fn() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    let mut patience = Patience::new(fd, entry, Direction::Write);
+    let mut io_deadline = IoDeadline::new(fd, entry, Direction::Write);
     let mut full_backlog = FullBacklog::new(fd, entry);
     loop {
         let mut seen = entry.readiness.look(Direction::Write);
@@ -186,12 +186,12 @@ fn connect_and_wait(
                         result => result,
                     };
                 }
-                match patience.wait(seen) {
+                match io_deadline.wait(seen) {
                     Ok(()) => {}
                     // The connect goes on; to ask again blocks until it has ended.
-                    Err(Stop::Native) => return connect(),
-                    Err(Stop::Fail(Errno::AGAIN)) => return Err(pending),
-                    Err(Stop::Fail(errno)) => return Err(errno),
+                    Err(WaitError::Native) => return connect(),
+                    Err(WaitError::Fail(Errno::AGAIN)) => return Err(pending),
+                    Err(WaitError::Fail(errno)) => return Err(errno),
                 }
                 seen = entry.readiness.look(Direction::Write);
             },
@@ -268,7 +268,7 @@ pub(crate) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, addres
         return super::makers::made(accepted);
     }
     budget::spend();
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     answer(unsafe { accept_on_coroutine(fd, address, address_bytes, 0) }) as c_int
 }
 
@@ -288,7 +288,7 @@ pub(crate) unsafe extern "C" fn accept4(
         return super::makers::made(accepted);
     }
     budget::spend();
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     answer(unsafe { accept_on_coroutine(fd, address, address_bytes, flags) }) as c_int
 }
 
@@ -302,6 +302,6 @@ pub(crate) unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, add
         return unsafe { next::connect(fd, address, address_bytes) };
     }
     budget::spend();
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     answer(unsafe { connect_on_coroutine(fd, address, address_bytes) }) as c_int
 }

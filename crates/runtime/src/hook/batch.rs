@@ -11,8 +11,8 @@
 use super::errno::{answer, caller};
 use super::files::elsewhere;
 use super::io::{self, hooks};
+use super::io_deadline::{IoDeadline, WaitError};
 use super::lent::faults;
-use super::patience::{Patience, Stop};
 use super::{makers, messages, parts};
 use crate::coroutine::budget;
 use crate::driver::fd_table::{self, Kind};
@@ -49,7 +49,7 @@ unsafe fn receive_batch(
         _ => return call(0, flags),
     };
     let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
-    let mut patience = Patience::new(fd, entry, Direction::Read);
+    let mut io_deadline = IoDeadline::new(fd, entry, Direction::Read);
     let mut done = 0;
     loop {
         let seen = entry.readiness.look(Direction::Read);
@@ -59,24 +59,24 @@ unsafe fn receive_batch(
             if done == 0 {
                 entry.pay()?;
             }
-            match patience.wait(seen) {
+            match io_deadline.wait(seen) {
                 Ok(()) => continue,
-                Err(Stop::Native) => received = call(done, flags | libc::MSG_WAITFORONE),
+                Err(WaitError::Native) => received = call(done, flags | libc::MSG_WAITFORONE),
                 // The socket knows nothing of why a wait ended.
-                Err(Stop::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
+                Err(WaitError::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
             }
         }
         match received {
             Ok(more) => {
                 done += more;
                 // SO_RCVTIMEO is each message's.
-                patience.start_anew();
+                io_deadline.start_anew();
             }
             Err(Errno::INTR) => continue,
             Err(errno) => return io::after_part(entry, done, errno),
         }
         let is_over = deadline_ns.is_some_and(|deadline_ns| clock::now_ns() >= deadline_ns);
-        let is_enough = done >= count || flags & libc::MSG_WAITFORONE != 0 || !patience.blocks();
+        let is_enough = done >= count || flags & libc::MSG_WAITFORONE != 0 || !io_deadline.blocks();
         if is_over || is_enough || received == Ok(0) {
             return Ok(done);
         }
@@ -205,7 +205,7 @@ pub(super) unsafe extern "C" fn sendmmsg(
     } else {
         budget::spend();
         let count = (message_count as usize).min(MESSAGES_MAX);
-        // SAFETY: S7: as above.
+        // SAFETY: S7: the caller's arguments under the caller's contract.
         answer(unsafe { send_batch(fd, messages, count, flags) }) as c_int
     };
     // SAFETY: S7: the call has read as many as it says.

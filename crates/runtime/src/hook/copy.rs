@@ -28,7 +28,7 @@
 
 use super::errno::{answer, caller};
 use super::io::hooks;
-use super::patience::{Patience, Stop};
+use super::io_deadline::{IoDeadline, WaitError};
 use crate::coroutine::budget;
 use crate::driver::fd_table::{self, Entry, Kind};
 use crate::driver::readiness::Direction;
@@ -51,7 +51,7 @@ struct Side {
     fd: c_int,
     entry: &'static Entry,
     direction: Direction,
-    patience: Patience,
+    io_deadline: IoDeadline,
 }
 
 impl Side {
@@ -64,7 +64,7 @@ impl Side {
             fd,
             entry,
             direction,
-            patience: Patience::new(fd, entry, direction),
+            io_deadline: IoDeadline::new(fd, entry, direction),
         })
     }
 
@@ -111,10 +111,10 @@ fn transfer(
             if !side.is_socket() && !pipes_wait {
                 return Err(Errno::AGAIN);
             }
-            match side.patience.wait(seen[index]) {
+            match side.io_deadline.wait(seen[index]) {
                 Ok(()) => continue,
-                Err(Stop::Native) => return offload::wait_out(blocking),
-                Err(Stop::Fail(errno)) => return Err(errno),
+                Err(WaitError::Native) => return offload::wait_out(blocking),
+                Err(WaitError::Fail(errno)) => return Err(errno),
             }
         }
         match now(&sides[1]) {
@@ -222,17 +222,17 @@ unsafe fn vmsplice_on_coroutine(fd: c_int, parts: usize, count: usize, flags: c_
         return call(flags);
     };
     entry.touch();
-    let mut patience = Patience::new(fd, entry, direction);
+    let mut io_deadline = IoDeadline::new(fd, entry, direction);
     // O_NONBLOCK does not count here.
-    patience.wait_in_any_mode();
+    io_deadline.wait_in_any_mode();
     loop {
         let seen = entry.readiness.look(direction);
         match call(flags | libc::SPLICE_F_NONBLOCK) {
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if flags & libc::SPLICE_F_NONBLOCK == 0 => match patience.wait(seen) {
+            Err(Errno::AGAIN) if flags & libc::SPLICE_F_NONBLOCK == 0 => match io_deadline.wait(seen) {
                 Ok(()) => {}
-                Err(Stop::Native) => return offload::wait_out(move || call(flags)),
-                Err(Stop::Fail(errno)) => return Err(errno),
+                Err(WaitError::Native) => return offload::wait_out(move || call(flags)),
+                Err(WaitError::Fail(errno)) => return Err(errno),
             },
             result => return result,
         }
@@ -274,7 +274,7 @@ unsafe fn sendfile_on_coroutine(to: c_int, from: c_int, offset: usize, bytes: us
 /// S5: the offset's address is null or the caller's.
 unsafe fn send_file(to: c_int, entry: &'static Entry, from: End, total: usize) -> Result<usize, Errno> {
     entry.pay()?;
-    let mut patience = Patience::new(to, entry, Direction::Write);
+    let mut io_deadline = IoDeadline::new(to, entry, Direction::Write);
     let mut buffer = Vec::new();
     let mut done = 0;
     while done < total {
@@ -282,10 +282,10 @@ unsafe fn send_file(to: c_int, entry: &'static Entry, from: End, total: usize) -
         let left = total - done;
         let part = left.min(socket::room_to_send(to));
         let sent = if part == left || part >= PART_MIN {
-            // SAFETY: S5: the caller's contract.
+            // SAFETY: S5: the caller promises: the offset's address is null or the caller's.
             unsafe { copy::sendfile(to, from, part) }
         } else {
-            // SAFETY: S5: the caller's contract.
+            // SAFETY: S5: the caller promises: the offset's address is null or the caller's.
             unsafe { send_copy(to, from, left, &mut buffer, done > 0) }
         };
         let failed = match sent {
@@ -295,16 +295,16 @@ unsafe fn send_file(to: c_int, entry: &'static Entry, from: End, total: usize) -
                 continue;
             }
             Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => match patience.wait(seen) {
+            Err(Errno::AGAIN) => match io_deadline.wait(seen) {
                 Ok(()) => continue,
-                Err(Stop::Native) => {
+                Err(WaitError::Native) => {
                     // SAFETY: S5: the caller's contract, who waits until the call has ended.
                     match offload::wait_out(move || unsafe { copy::sendfile(to, from, left) }) {
                         Ok(count) => return Ok(done + count),
                         Err(errno) => errno,
                     }
                 }
-                Err(Stop::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
+                Err(WaitError::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
             },
             Err(errno) => errno,
         };
@@ -327,7 +327,7 @@ unsafe fn send_copy(to: c_int, from: End, left: usize, buffer: &mut Vec<u8>, qui
         if unsafe { super::lent::faults(place.cast_const(), 1) } {
             return Err(Errno::FAULT);
         }
-        // SAFETY: S5: the caller's contract.
+        // SAFETY: S5: the caller promises what `send_file` asks.
         unsafe { place.read_unaligned() }
     };
     buffer.resize(left.min(PART_MIN), 0);
@@ -341,7 +341,7 @@ unsafe fn send_copy(to: c_int, from: End, left: usize, buffer: &mut Vec<u8>, qui
     if place.is_null() {
         copy::move_position(from.fd, sent as i64)?;
     } else {
-        // SAFETY: S5: the caller's contract.
+        // SAFETY: S5: the caller promises what `send_file` asks.
         unsafe { place.write_unaligned(position + sent as i64) };
     }
     Ok(sent)

@@ -19,8 +19,8 @@
 use super::accept_connect::FullBacklog;
 use super::interruption::refused;
 use super::io::Try;
+use super::io_deadline::{IoDeadline, WaitError};
 use super::own::Own;
-use super::patience::{Patience, Stop};
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{self, Entry, Kind};
 use crate::driver::readiness::Direction;
@@ -31,12 +31,12 @@ use std::os::fd::RawFd;
 
 /// The receiver of a message, as the caller named it.
 #[derive(Clone, Copy)]
-pub(super) struct Receiver {
+pub(super) struct Destination {
     pub(super) address: *const sockaddr,
     pub(super) address_bytes: socklen_t,
 }
 
-impl Receiver {
+impl Destination {
     /// Whether it is a Unix socket's.
     ///
     /// # Safety
@@ -57,11 +57,11 @@ impl Receiver {
 pub(super) unsafe fn send_to(
     fd: RawFd,
     entry: &'static Entry,
-    receiver: Receiver,
+    receiver: Destination,
     mut call: impl FnMut(Try, Option<RawFd>) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     entry.pay()?;
-    let mut patience = Patience::new(fd, entry, Direction::Write);
+    let mut io_deadline = IoDeadline::new(fd, entry, Direction::Write);
     let mut full_queue: Option<FullQueue> = None;
     loop {
         let seen = entry.readiness.look(Direction::Write);
@@ -84,12 +84,12 @@ pub(super) unsafe fn send_to(
                 .wait(receiver)?;
             continue;
         }
-        match patience.wait(seen) {
+        match io_deadline.wait(seen) {
             Ok(()) => {}
-            Err(Stop::Native) => return call(Try::Blocking, None),
+            Err(WaitError::Native) => return call(Try::Blocking, None),
             // Over: what has room now is still sent.
-            Err(Stop::Fail(Errno::AGAIN)) if patience.blocks() => return call(Try::Now, None),
-            Err(Stop::Fail(errno)) => return Err(errno),
+            Err(WaitError::Fail(Errno::AGAIN)) if io_deadline.blocks() => return call(Try::Now, None),
+            Err(WaitError::Fail(errno)) => return Err(errno),
         }
     }
 }
@@ -122,7 +122,7 @@ impl FullQueue {
         self.is_way = false;
     }
 
-    fn wait(&mut self, receiver: Receiver) -> Result<(), Errno> {
+    fn wait(&mut self, receiver: Destination) -> Result<(), Errno> {
         let probe = self.probe.get_or_insert_with(|| Probe::connect(receiver).ok());
         match probe {
             Some(probe) if probe.wait(self.pauses.deadline_ns())? => Ok(()),
@@ -136,7 +136,7 @@ impl FullQueue {
 struct Probe(Own);
 
 impl Probe {
-    fn connect(receiver: Receiver) -> Result<Self, Errno> {
+    fn connect(receiver: Destination) -> Result<Self, Errno> {
         let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: S5: no memory.
         let fd = unsafe { raw::syscall3(libc::SYS_socket, libc::AF_UNIX as usize, kind as usize, 0) }? as RawFd;

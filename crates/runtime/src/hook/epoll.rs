@@ -30,7 +30,7 @@ const NS_PER_MS: u64 = 1_000_000;
 /// # Safety
 /// S5, S7: the contract of epoll_wait.
 unsafe fn ask(fd: c_int, events: usize, event_count: c_int, timeout_ms: c_int) -> Result<usize, Errno> {
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller's arguments, under the contract of the C function.
     unsafe {
         raw::syscall4(
             libc::SYS_epoll_wait,
@@ -140,7 +140,7 @@ pub(crate) unsafe extern "C" fn epoll_pwait(
             unsafe { next::epoll_pwait(fd, events, event_count, timeout_ms, mask) }
         });
     }
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     unsafe { next::epoll_pwait(fd, events, event_count, timeout_ms, mask) }
 }
 
@@ -174,6 +174,6 @@ pub(crate) unsafe extern "C" fn epoll_pwait2(
         });
     }
     budget::spend();
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     answer(unsafe { wait_on_coroutine(fd, events, event_count, timeout_ns.flatten()) }) as c_int
 }

@@ -278,7 +278,7 @@ pub(crate) unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
 /// S7: if `result` is 0, `fds` names two ints.
 unsafe fn begin_pair(result: c_int, fds: *mut c_int, kind: Kind, flags: c_int) {
     if result == 0 {
-        // SAFETY: S7: the caller's contract.
+        // SAFETY: S7: the caller promises: if `result` is 0, `fds` names two ints.
         let pair = unsafe { fds.cast::<[c_int; 2]>().read_unaligned() };
         pair.into_iter().for_each(|fd| begin(fd, kind, flags));
         // Of a pipe nobody asks.

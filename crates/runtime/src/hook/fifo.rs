@@ -38,7 +38,7 @@ pub(super) unsafe extern "C" fn waits(directory: RawFd, path: *const c_char, fla
     } else {
         0
     };
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller promises: the path is the caller's.
     unsafe { file::is_fifo(directory, path, links) }
 }
 
@@ -53,7 +53,7 @@ pub(super) unsafe extern "C" fn open(directory: RawFd, path: *const c_char, flag
     // One that has gone meanwhile is not to be made as a file, for which there is no mode.
     let flags = flags & !libc::O_CREAT;
     answer(offload::wait_out(move || {
-        // SAFETY: S5: the caller's contract.
+        // SAFETY: S5: the caller promises: the path is the caller's, who waits until this returns.
         unsafe { raw::syscall4(libc::SYS_openat, directory as usize, path, flags as usize, 0) }
     })) as c_int
 }
@@ -74,7 +74,7 @@ pub(super) unsafe extern "C" fn stream_waits(path: *const c_char, mode: *const c
         [b'r', ..] => libc::O_RDONLY,
         _ => libc::O_WRONLY,
     };
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller promises: both texts are the caller's.
     unsafe { waits(libc::AT_FDCWD, path, flags) }
 }
 
@@ -92,7 +92,7 @@ pub(super) unsafe fn open_stream(
     let texts = [path, mode].map(<*const c_char>::expose_provenance);
     let (stream, number) = offload::wait(move || {
         let [path, mode] = texts.map(ptr::with_exposed_provenance);
-        // SAFETY: S5: the caller's contract.
+        // SAFETY: S5: the caller promises: both texts are the caller's, who waits until this returns.
         let stream = unsafe { call(path, mode) };
         (stream.expose_provenance(), errno())
     });

@@ -55,7 +55,7 @@ use crate::sys::raw::{self, Errno};
 use crate::sys::{clock, process};
 use libc::{c_int, c_long, timespec};
 use silken_interpose::next;
-use table::{ANY, Table, Waiter, load};
+use table::{ANY, FutexWaiter, Table, load};
 
 /// Two mebibytes of zero pages, touched where words hash to; a guess: 30 waiters to a bucket when a million wait.
 const BUCKETS: usize = 1 << 15;
@@ -85,7 +85,7 @@ pub(super) unsafe extern "C" fn syscall(
 ) -> c_long {
     if number == libc::SYS_futex {
         // SAFETY: S7: the caller's arguments under the caller's contract.
-        return unsafe { Call([a, b, c, d, e, f]).answer() };
+        return unsafe { FutexCall([a, b, c, d, e, f]).answer() };
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.
     unsafe { raw_calls::answer(number, [a, b, c, d, e, f]) }
@@ -94,9 +94,9 @@ pub(super) unsafe extern "C" fn syscall(
 /// The six arguments of futex(2). An `int` may have rubbish in its upper half, hence the narrowing of all but
 /// addresses.
 #[derive(Clone, Copy)]
-struct Call([c_long; 6]);
+struct FutexCall([c_long; 6]);
 
-impl Call {
+impl FutexCall {
     fn address(&self) -> usize {
         self.0[0] as usize
     }
@@ -133,9 +133,9 @@ impl Call {
         match operation {
             libc::FUTEX_WAKE if private => self.wake(ANY),
             libc::FUTEX_WAKE_BITSET if private => self.wake(self.value3()),
-            // SAFETY: S7: the caller's contract.
+            // SAFETY: S7: the caller promises: that of futex(2).
             libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => unsafe { self.wait() },
-            // SAFETY: S7: the caller's contract.
+            // SAFETY: S7: the caller promises: that of futex(2).
             libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE if private => unsafe { self.requeue() },
             libc::FUTEX_WAKE_OP if private => self.wake_op(),
             _ => self.pass(),
@@ -209,8 +209,8 @@ impl Call {
         if on_coroutine().is_none() {
             return self.pass();
         }
-        // SAFETY: S7: the caller's contract.
-        let Some(wait) = (unsafe { Wait::parse(&self) }) else {
+        // SAFETY: S7: the caller promises: that of futex(2).
+        let Some(wait) = (unsafe { FutexWait::parse(&self) }) else {
             // The kernel refuses it without blocking, and knows the error number.
             return self.pass();
         };
@@ -257,7 +257,7 @@ fn is_word(address: usize) -> bool {
 /// The runtime's fault handler is in place, or the timespec is readable (S7).
 unsafe fn load_timespec(address: usize) -> Option<timespec> {
     let half = |offset: usize| {
-        // SAFETY: S7: the caller's contract.
+        // SAFETY: S7: the caller promises: the runtime's fault handler is in place, or the timespec is readable.
         let word = |at: usize| unsafe { load(address.wrapping_add(at)) };
         Some(u64::from(word(offset)?) | u64::from(word(offset + 4)?) << 32)
     };
@@ -268,7 +268,7 @@ unsafe fn load_timespec(address: usize) -> Option<timespec> {
 }
 
 /// A wait as it was asked for.
-struct Wait {
+struct FutexWait {
     address: usize,
     expected: u32,
     bitset: u32,
@@ -278,12 +278,12 @@ struct Wait {
     realtime_ns: Option<u64>,
 }
 
-impl Wait {
+impl FutexWait {
     /// `None`: the kernel would refuse it.
     ///
     /// # Safety
     /// That of futex(2).
-    unsafe fn parse(call: &Call) -> Option<Self> {
+    unsafe fn parse(call: &FutexCall) -> Option<Self> {
         let (operation, flags) = call.operation();
         let absolute = operation == libc::FUTEX_WAIT_BITSET;
         let bitset = if absolute { call.value3() } else { ANY };
@@ -346,7 +346,7 @@ impl Wait {
             yield_now();
             return Err(Errno::TIMEDOUT);
         }
-        let waiter = Waiter::new(self.address, self.bitset, WaitCell::new());
+        let waiter = FutexWaiter::new(self.address, self.bitset, WaitCell::new());
         let mut compared = Ok(());
         let is_expected = || {
             compared = self.compare();

@@ -38,14 +38,14 @@
 //! only on files that know no non-blocking form and are shared. A receive that is cut short by a bad address leaves
 //! data behind that no event announces. Not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as it is.
 
-use super::datagram::{Receiver, send_to};
+use super::datagram::{Destination, send_to};
 use super::errno::{answer, caller};
 use super::files::{elsewhere, file_now, write_when_ready};
+use super::io_deadline::{IoDeadline, WaitError};
 use super::messages::{receive_as_message, receive_message, transmit_message};
 use super::parts::{self, Parts};
-use super::patience::{Patience, Stop};
 use crate::driver::fd_table::{self, Entry, Kind, Trait};
-use crate::driver::readiness::{Direction, Seen};
+use crate::driver::readiness::{Direction, ReadinessTick};
 use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
 use libc::{c_int, c_void, iovec, size_t, sockaddr, socklen_t, ssize_t};
@@ -84,7 +84,7 @@ pub(super) fn take(
     short_of: usize,
     mut call: impl FnMut(Try) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    let mut patience = Patience::new(fd, entry, Direction::Read);
+    let mut io_deadline = IoDeadline::new(fd, entry, Direction::Read);
     let mut seen = entry.readiness.look(Direction::Read);
     // With O_NONBLOCK the call is made: the caller may know from elsewhere what our event has not told us yet.
     let mut skip_try = entry.readiness.is_drained(seen) && entry.blocks(fd);
@@ -103,12 +103,16 @@ pub(super) fn take(
                 }
                 return Ok(count);
             }
-            Err(Errno::AGAIN) => match entry.pay().map_err(Stop::Fail).and_then(|()| patience.wait(seen)) {
+            Err(Errno::AGAIN) => match entry
+                .pay()
+                .map_err(WaitError::Fail)
+                .and_then(|()| io_deadline.wait(seen))
+            {
                 Ok(()) => {}
-                Err(Stop::Native) => return repeat_interrupted(|| call(Try::Blocking)),
+                Err(WaitError::Native) => return repeat_interrupted(|| call(Try::Blocking)),
                 // Over, and perhaps a part is there.
-                Err(Stop::Fail(Errno::AGAIN)) if entry.has(Trait::LowMark) => return call(Try::Now),
-                Err(Stop::Fail(errno)) => return Err(errno),
+                Err(WaitError::Fail(Errno::AGAIN)) if entry.has(Trait::LowMark) => return call(Try::Now),
+                Err(WaitError::Fail(errno)) => return Err(errno),
             },
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
@@ -120,7 +124,7 @@ pub(super) fn take(
 /// Whether a blocking receive of `wanted` bytes of TCP would wait though there is something: SO_RCVLOWAT was set. The
 /// kernel sees to it that so much fits. An end, an error or urgent data ends such a wait.
 #[cold]
-fn is_below_mark(fd: c_int, entry: &Entry, seen: Seen, wanted: usize) -> bool {
+fn is_below_mark(fd: c_int, entry: &Entry, seen: ReadinessTick, wanted: usize) -> bool {
     let mark = socket::so_rcvlowat(fd).unwrap_or(1).min(wanted);
     entry.kind(fd) == Kind::InetStream
         && mark > 1
@@ -142,7 +146,7 @@ pub(super) fn move_all(
     if direction == Direction::Write {
         entry.pay()?;
     }
-    let mut patience = Patience::new(fd, entry, direction);
+    let mut io_deadline = IoDeadline::new(fd, entry, direction);
     let mut done = 0;
     loop {
         let seen = entry.readiness.look(direction);
@@ -152,27 +156,27 @@ pub(super) fn move_all(
                 if done == 0 {
                     entry.pay()?;
                 }
-                if done >= total || count == 0 || !patience.blocks() {
+                if done >= total || count == 0 || !io_deadline.blocks() {
                     return Ok(done);
                 }
                 continue;
             }
             Err(Errno::INTR) => continue,
-            Err(Errno::AGAIN) => match before_wait(entry, done).and_then(|()| patience.wait(seen)) {
+            Err(Errno::AGAIN) => match before_wait(entry, done).and_then(|()| io_deadline.wait(seen)) {
                 Ok(()) => continue,
-                Err(Stop::Native) => match repeat_interrupted(|| call(done, Try::Blocking)) {
+                Err(WaitError::Native) => match repeat_interrupted(|| call(done, Try::Blocking)) {
                     Ok(count) => return Ok(done + count),
                     Err(errno) => errno,
                 },
                 // Over: what has room now is still sent.
-                Err(Stop::Fail(Errno::AGAIN)) if direction == Direction::Write && patience.blocks() => {
+                Err(WaitError::Fail(Errno::AGAIN)) if direction == Direction::Write && io_deadline.blocks() => {
                     match call(done, Try::Now) {
                         Ok(count) => return Ok(done + count),
                         Err(errno) => errno,
                     }
                 }
                 // The socket knows nothing of why a wait ended.
-                Err(Stop::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
+                Err(WaitError::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
             },
             Err(errno) => errno,
         };
@@ -181,11 +185,11 @@ pub(super) fn move_all(
 }
 
 /// A call that would wait and has moved nothing ends with the error that is owed to it.
-fn before_wait(entry: &Entry, done: usize) -> Result<(), Stop> {
+fn before_wait(entry: &Entry, done: usize) -> Result<(), WaitError> {
     if done > 0 {
         Ok(())
     } else {
-        entry.pay().map_err(Stop::Fail)
+        entry.pay().map_err(WaitError::Fail)
     }
 }
 
@@ -232,7 +236,7 @@ pub(super) fn peek_all(
     total: usize,
     mut call: impl FnMut(Try) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    let mut patience = Patience::new(fd, entry, Direction::Read);
+    let mut io_deadline = IoDeadline::new(fd, entry, Direction::Read);
     loop {
         let seen = entry.readiness.look(Direction::Read);
         let found = match repeat_interrupted(|| call(Try::Now)) {
@@ -241,10 +245,10 @@ pub(super) fn peek_all(
             Err(Errno::AGAIN) => Err(Errno::AGAIN),
             Err(errno) => return Err(errno),
         };
-        match patience.wait(seen) {
+        match io_deadline.wait(seen) {
             Ok(()) => {}
-            Err(Stop::Native) => return repeat_interrupted(|| call(Try::Blocking)),
-            Err(Stop::Fail(errno)) => return found.map_err(|_| errno),
+            Err(WaitError::Native) => return repeat_interrupted(|| call(Try::Blocking)),
+            Err(WaitError::Fail(errno)) => return found.map_err(|_| errno),
         }
     }
 }
@@ -320,7 +324,7 @@ unsafe fn transmit(
         _ => return at(0, flags),
     };
     if !address.is_null() && entry.kind(fd) == Kind::Message {
-        let receiver = Receiver { address, address_bytes };
+        let receiver = Destination { address, address_bytes };
         let call = |how: Try, way| match way {
             // SAFETY: S5: the caller lends the buffer; no address.
             Some(way) => unsafe { socket::sendto(way, buffer, bytes, flags | how.flags(), ptr::null(), 0) },
@@ -350,7 +354,7 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
     let Some(entry) = fd_table::entry(fd) else {
         return plain();
     };
-    // SAFETY: S5: as above.
+    // SAFETY: S5: the caller lends the parts.
     let Some(total) = (unsafe { parts::total(parts, count as usize) }) else {
         return plain();
     };
@@ -393,14 +397,14 @@ pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -
         return plain(parts, count);
     };
     match entry.kind(fd) {
-        // SAFETY: S5: as above.
+        // SAFETY: S5: the caller lends the parts.
         kind if kind.is_socket() && unsafe { parts::total(parts, count as usize) }.is_some_and(|total| total > 0) => {
             let message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
             unsafe { transmit_message(fd, &message, 0) }
         }
         Kind::Pollable => {
-            // SAFETY: S5: as above.
+            // SAFETY: S5: the message names what the caller lends.
             let Some(mut rest) = (unsafe { Parts::new(parts, count as usize) }) else {
                 return plain(parts, count);
             };
@@ -513,7 +517,7 @@ macro_rules! hooks {
                 return unsafe { next::$name($($p),*) };
             }
             $crate::coroutine::budget::spend();
-            // SAFETY: S7: as above.
+            // SAFETY: S7: the caller's arguments under the caller's contract.
             answer(unsafe { $answer }) as $r
         }
     )*};

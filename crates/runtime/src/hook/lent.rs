@@ -28,7 +28,7 @@ pub(super) unsafe fn faults<T>(first: *const T, count: usize) -> bool {
     }
     let bytes = count.saturating_mul(size_of::<T>());
     any_page(first.addr(), bytes, |place| {
-        // SAFETY: S7: the caller's contract.
+        // SAFETY: S7: the caller promises: the runtime's fault handler is in place, or the memory is readable.
         let word = unsafe { trap::read_word_or_fault(place) };
         word.is_none()
     })

@@ -60,7 +60,7 @@ extern "C" fn replaced(fd: c_int) {
 #[inline(never)]
 unsafe extern "C" fn fd_of(stream: *mut FILE) -> c_int {
     let before = errno();
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller promises: an open stream.
     let fd = unsafe { libc::fileno(stream) };
     if fd < 0 {
         set_errno(before);
@@ -73,7 +73,7 @@ unsafe extern "C" fn fd_of(stream: *mut FILE) -> c_int {
 #[inline(never)]
 unsafe extern "C" fn made_stream(stream: *mut FILE) -> *mut FILE {
     if !stream.is_null() {
-        // SAFETY: S7: the caller's contract.
+        // SAFETY: S7: the caller promises: null, or a stream that has just been opened.
         made(unsafe { fd_of(stream) });
     }
     stream
@@ -440,7 +440,7 @@ pub(super) unsafe extern "C" fn sent_batch(messages: *mut mmsghdr, sent: c_int) 
 /// S7: the message has been sent.
 #[inline(never)]
 pub(super) unsafe extern "C" fn sent_descriptors(message: *const msghdr) {
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller promises: the message has been sent.
     unsafe {
         each_descriptor(message, |fd| {
             shared_with_others(fd);
@@ -454,7 +454,7 @@ pub(super) unsafe extern "C" fn sent_descriptors(message: *const msghdr) {
 /// S7: the message has been received.
 #[inline(never)]
 pub(super) unsafe extern "C" fn received_descriptors(message: *const msghdr) {
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller promises: the message has been received.
     unsafe {
         each_descriptor(message, |fd| {
             made(fd);
@@ -466,7 +466,7 @@ pub(super) unsafe extern "C" fn received_descriptors(message: *const msghdr) {
 /// # Safety
 /// S7: the kernel has read or written the message.
 unsafe fn each_descriptor(message: *const msghdr, visit: impl Fn(c_int)) {
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller promises: the kernel has read or written the message.
     let controls = unsafe { parts::controls(message) };
     for (header, data) in controls {
         if (header.cmsg_level, header.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_RIGHTS) {

@@ -3,7 +3,7 @@
 //! See `parts` for a receive with MSG_WAITALL that takes several calls. If a send takes several, the ancillary data
 //! goes with the first byte.
 
-use super::datagram::{Receiver, send_to};
+use super::datagram::{Destination, send_to};
 use super::errno::{answer, caller};
 use super::io::{AT_ONCE, SEND_AS_IS, Try, hooks, move_all, peek_all, stream_mark, take};
 use super::lent::faults;
@@ -45,7 +45,7 @@ pub(super) unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_i
     let Some(given) = (unsafe { header(message) }) else {
         return at(message, flags);
     };
-    // SAFETY: S5: as above.
+    // SAFETY: S5: null, bad, or the caller's message, which it lends us as well as the kernel.
     let Some(mut parts) = (unsafe { parts_of(given) }) else {
         return at(message, flags);
     };
@@ -114,7 +114,7 @@ pub(super) unsafe fn receive_as_message(
     // SAFETY: S5: the message names what the caller lends.
     let received = unsafe { receive_message(fd, &mut message, flags) }?;
     if !address.is_null() {
-        // SAFETY: S5: as above.
+        // SAFETY: S5: the message names what the caller lends.
         unsafe { address_bytes.write_unaligned(message.msg_namelen) };
     }
     Ok(received)
@@ -133,12 +133,12 @@ pub(super) unsafe fn transmit_message(fd: c_int, message: *const msghdr, flags: 
     let Some(given) = (unsafe { header(message) }) else {
         return at(message, flags);
     };
-    // SAFETY: S5: as above.
+    // SAFETY: S5: null, bad, or the caller's message, which it lends us as well as the kernel.
     let Some(mut parts) = (unsafe { parts_of(given) }) else {
         return at(message, flags);
     };
     if !given.msg_name.is_null() && entry.kind(fd) == Kind::Message {
-        let receiver = Receiver {
+        let receiver = Destination {
             address: given.msg_name.cast(),
             address_bytes: given.msg_namelen,
         };

@@ -78,7 +78,7 @@ unsafe fn describe_stack(core: &Core, attributes: *mut pthread_attr_t) -> c_int 
         return libc::ENOMEM;
     };
     let (bottom, bytes, guard_bytes) = (stack.bottom(), stack.size(), stack.guard_range().len());
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller promises: `core` is the running coroutine, and `attributes` a place for attributes.
     unsafe { describe(bottom.cast(), bytes, guard_bytes, attributes) }
 }
 
@@ -160,7 +160,7 @@ fn take_value(key: libc::pthread_key_t) -> *mut c_void {
     // SAFETY: S3: any key may be asked for; one that was deleted meanwhile has no value.
     let value = unsafe { libc::pthread_getspecific(key) };
     if !value.is_null() {
-        // SAFETY: S3: as above.
+        // SAFETY: S3: any key may be asked for.
         unsafe { libc::pthread_setspecific(key, ptr::null()) };
     }
     value
@@ -277,9 +277,9 @@ mod tests {
         let pooled = PooledStack::of_own_arena();
         let stack = &pooled.stack;
         let (lowest, bytes, guard) = (stack.bottom(), stack.size(), stack.guard_range().len());
-        // SAFETY: S1: as above.
+        // SAFETY: S1: nobody runs this core.
         unsafe { *core.stack.get() = Some(pooled) };
-        // SAFETY: S1: as above.
+        // SAFETY: S1: nobody runs this core.
         assert_eq!(unsafe { describe_stack(&core, attributes) }, 0);
         let (mut told_lowest, mut told_bytes, mut told_guard) = (ptr::null_mut(), 0, 0);
         assert_eq!(
@@ -288,7 +288,7 @@ mod tests {
             0
         );
         assert_eq!(
-            // SAFETY: S7: as above.
+            // SAFETY: S7: filled in by the call that succeeded.
             unsafe { libc::pthread_attr_getguardsize(attributes, &mut told_guard) },
             0
         );

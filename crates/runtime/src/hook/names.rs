@@ -104,7 +104,7 @@ impl Answer {
         let mut at = self.list.cast_const();
         // SAFETY: S7: entries of the list that this owns.
         while let Some(entry) = unsafe { at.as_ref() } {
-            // SAFETY: S7: as above.
+            // SAFETY: S7: entries of the list that this owns.
             let Some(copy) = (unsafe { copy_entry(entry) }) else {
                 // SAFETY: S7: a list of such entries, whole so far.
                 unsafe { libc::freeaddrinfo(first) };
@@ -112,7 +112,7 @@ impl Answer {
             };
             // SAFETY: S7: a local, or the field of an entry that was just made.
             unsafe { link.write(copy) };
-            // SAFETY: S7: as above.
+            // SAFETY: S7: a local, or the field of an entry that was just made.
             link = unsafe { &raw mut (*copy).ai_next };
             at = entry.ai_next;
         }

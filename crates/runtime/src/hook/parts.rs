@@ -38,7 +38,8 @@ pub(super) unsafe fn total(given: *const iovec, count: usize) -> Option<usize> {
     if given.is_null() || count > COUNT_MAX || unsafe { faults(given, count) } {
         return None;
     }
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller promises: `given` names `count` readable entries if it is not null and the count is
+    // possible.
     let parts = unsafe { std::slice::from_raw_parts(given, count) };
     parts
         .iter()
@@ -60,7 +61,7 @@ impl Parts {
     /// S5: as for [`total`], and for as long as the value lives.
     #[inline]
     pub(super) unsafe fn new(given: *const iovec, count: usize) -> Option<Self> {
-        // SAFETY: S5: the caller's contract.
+        // SAFETY: S5: the caller promises: as for [`total`], and for as long as the value lives.
         let total = unsafe { total(given, count) }?;
         Some(Self {
             given,
@@ -132,12 +133,12 @@ impl Rounds {
     /// S5: the message and what it names are the caller's, who lends them; `done` bytes are there.
     pub(super) unsafe fn receive(&mut self, parts: &mut Parts, done: usize, flags: c_int) -> Result<usize, Errno> {
         if done == 0 {
-            // SAFETY: S5: the caller's contract.
+            // SAFETY: S5: the caller promises: the message and what it names are the caller's, who lends them.
             return unsafe { socket::recvmsg(self.fd, self.message, flags) };
         }
         // SAFETY: S5: the first round has filled it in.
         let so_far = unsafe { &mut *self.message };
-        // SAFETY: S5: as above.
+        // SAFETY: S5: the first round has filled it in.
         if self.kind != Kind::InetStream && !unsafe { self.reads_on(so_far) }? {
             return Ok(0);
         }
@@ -160,13 +161,13 @@ impl Rounds {
     /// # Safety
     /// S5: the message was received.
     unsafe fn reads_on(&self, so_far: &msghdr) -> Result<bool, Errno> {
-        // SAFETY: S5: the caller's contract.
+        // SAFETY: S5: the caller promises: the message was received.
         let has_rights = unsafe { find_control(so_far, libc::SCM_RIGHTS) }.is_some();
         // Those for which there was no room have ended it as well.
         if has_rights || so_far.msg_flags & libc::MSG_CTRUNC != 0 {
             return Ok(false);
         }
-        // SAFETY: S5: the caller's contract.
+        // SAFETY: S5: the caller promises: the message was received.
         let Some(writer) = (unsafe { find_control(so_far, libc::SCM_CREDENTIALS) }) else {
             return Ok(true);
         };
@@ -205,7 +206,7 @@ const CREDENTIAL_BYTES: usize = size_of::<libc::ucred>();
 /// # Safety
 /// S5: the message was received.
 unsafe fn find_control(received: &msghdr, kind: c_int) -> Option<*const u8> {
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller promises: the message was received.
     let mut controls = unsafe { controls(received) };
     controls
         .find(|(header, _)| (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, kind))
@@ -217,17 +218,18 @@ unsafe fn find_control(received: &msghdr, kind: c_int) -> Option<*const u8> {
 /// # Safety
 /// S5: the kernel has read or written the message, which stays as it is while this is used.
 pub(super) unsafe fn controls<'a>(message: *const msghdr) -> impl Iterator<Item = (&'a cmsghdr, *const u8)> {
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller promises: the kernel has read or written the message, which stays as it is while this is
+    // used.
     let first = unsafe { libc::CMSG_FIRSTHDR(message) };
     // SAFETY: S5: null or a header within the control bytes.
     std::iter::successors(unsafe { first.as_ref() }, move |header| {
-        // SAFETY: S5: as above.
+        // SAFETY: S5: null or a header within the control bytes.
         let next = unsafe { libc::CMSG_NXTHDR(message, *header) };
-        // SAFETY: S5: as above.
+        // SAFETY: S5: null or a header within the control bytes.
         unsafe { next.as_ref() }
     })
     .map(|header| {
-        // SAFETY: S5: as above.
+        // SAFETY: S5: null or a header within the control bytes.
         let data = unsafe { libc::CMSG_DATA(header) };
         (header, data.cast_const())
     })

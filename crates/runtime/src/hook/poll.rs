@@ -216,6 +216,6 @@ pub(crate) unsafe extern "C" fn ppoll(
         });
     }
     budget::spend();
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     answer(unsafe { poll_on_coroutine(entries, entry_count as usize, timeout_ns.flatten()) }) as c_int
 }

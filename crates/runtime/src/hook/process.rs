@@ -125,7 +125,7 @@ const OF_CHILDREN: u64 = u64::MAX - 1;
 /// # Safety
 /// S5, S7: the contract of wait4; the places are valid until the call returns.
 unsafe fn wait4_in_kernel(pid: pid_t, status: usize, options: c_int, usage: usize) -> Result<usize, Errno> {
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller's arguments, under the contract of the C function.
     unsafe { raw::syscall4(libc::SYS_wait4, pid as usize, status, options as usize, usage) }
 }
 

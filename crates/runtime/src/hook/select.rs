@@ -83,7 +83,7 @@ impl Sets {
     unsafe fn are_readable(self) -> bool {
         self.addresses.into_iter().all(|address| {
             let first = ptr::with_exposed_provenance::<u64>(address);
-            // SAFETY: S7: the caller's contract.
+            // SAFETY: S7: the caller promises: the hooks are in place.
             !unsafe { faults(first, self.words()) }
         })
     }
@@ -160,19 +160,19 @@ unsafe fn select_on_coroutine(sets: Sets, deadline_ns: Option<u64>, is_question:
     // Bad addresses are the kernel's to refuse; it may read less than we would, and then waits.
     // SAFETY: S7: the hooks are in place.
     if sets.fd_count as usize > libc::FD_SETSIZE || !unsafe { sets.are_readable() } {
-        // SAFETY: S7: the caller's contract.
+        // SAFETY: S7: the caller's arguments, under the contract of the C function.
         return unsafe { ask_elsewhere(sets, deadline_ns) };
     }
     // SAFETY: S5: the caller lends the sets, and the count was checked.
     let wanted = unsafe { sets.read() };
     let count = wanted.len();
     if count <= SLOTS_INLINE {
-        // SAFETY: S7: the caller's contract.
+        // SAFETY: S7: the caller's arguments, under the contract of the C function.
         return unsafe { select_in(&mut [const { None }; SLOTS_INLINE], sets, &wanted, deadline_ns) };
     }
     let mut slots = Vec::new();
     slots.resize_with(count, || None);
-    // SAFETY: S7: the caller's contract.
+    // SAFETY: S7: the caller's arguments, under the contract of the C function.
     unsafe { select_in(&mut slots, sets, &wanted, deadline_ns) }
 }
 
@@ -193,7 +193,7 @@ unsafe fn select_in(
             Err(Errno::INTR) => continue,
             result => return result,
         }
-        // SAFETY: S5: as above.
+        // SAFETY: S5: the caller lends the sets.
         unsafe { sets.write(wanted) };
         let outcome = if complete {
             wait_any(slots, deadline_ns)
@@ -205,7 +205,7 @@ unsafe fn select_in(
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
             Ok(Outcome::TimedOut) => is_over = true,
             Ok(Outcome::Cancelled) => return Err(refused()),
-            // SAFETY: S7: the caller's contract.
+            // SAFETY: S7: the caller's arguments, under the contract of the C function.
             Err(_) => return unsafe { ask_elsewhere(sets, deadline_ns) },
         }
     }
@@ -266,7 +266,7 @@ pub(crate) unsafe extern "C" fn select(
     let timeout_ns = timeout_ns.flatten();
     let deadline_ns = deadline(timeout_ns);
     let sets = Sets::new(fd_count, reads, writes, exceptions);
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { select_on_coroutine(sets, deadline_ns, timeout_ns == Some(0)) };
     if let Some(deadline_ns) = deadline_ns {
         let left = ns_to_timeval(deadline_ns.saturating_sub(clock::now_ns()));
@@ -304,6 +304,6 @@ pub(crate) unsafe extern "C" fn pselect(
     budget::spend();
     let timeout_ns = timeout_ns.flatten();
     let sets = Sets::new(fd_count, reads, writes, exceptions);
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     answer(unsafe { select_on_coroutine(sets, deadline(timeout_ns), timeout_ns == Some(0)) }) as c_int
 }

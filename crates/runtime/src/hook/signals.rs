@@ -37,7 +37,7 @@ use std::ptr;
 /// # Safety
 /// S5: the set is the caller's.
 unsafe fn open_signalfd(set: *const sigset_t) -> Option<Own> {
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller promises: the set is the caller's.
     let fd = unsafe { signal::descriptor(set) }.ok()?;
     Some(Own::new(fd, Kind::Pollable, true))
 }
@@ -46,13 +46,13 @@ unsafe fn open_signalfd(set: *const sigset_t) -> Option<Own> {
 /// S5, S7: the contract of sigtimedwait; the places are valid until the call returns.
 unsafe fn take_signal(set: *const sigset_t, info: *mut siginfo_t, timeout_ns: Option<u64>) -> Result<usize, Errno> {
     let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller's arguments, under the contract of the C function.
     let ask = |timeout_ns| unsafe { signal::take_pending(set, info, timeout_ns) };
     match ask(Some(0)) {
         Err(Errno::AGAIN) if timeout_ns != Some(0) => {}
         result => return result,
     }
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller's arguments, under the contract of the C function.
     let pending = unsafe { open_signalfd(set) };
     if let Some(pending) = &pending
         && let Some(entry) = fd_table::entry(pending.fd())
@@ -130,7 +130,7 @@ pub(super) unsafe extern "C" fn sigtimedwait(
 /// S5: the mask is null or the caller's.
 unsafe fn suspend(mask: *const sigset_t) -> Result<usize, Errno> {
     // Copied: a bad address is refused here, and no signal can come between.
-    // SAFETY: S5: the caller's contract.
+    // SAFETY: S5: the caller promises: the mask is null or the caller's.
     let mask = unsafe { mask.as_ref() }.copied();
     offload::wait(move || signal::suspend(mask.as_ref()))
 }

@@ -81,7 +81,7 @@ unsafe fn relative(request: *const timespec, remaining: *mut timespec) -> c_int 
         Slept::Fully => 0,
         Slept::Cancelled => {
             if !remaining.is_null() {
-                // SAFETY: S7: the caller's contract.
+                // SAFETY: S7: the caller promises: `request` points to a timespec.
                 unsafe { remaining.write(clock::ns_to_timespec(0)) };
             }
             libc::EINTR
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(unsafe { relative(&request, ptr::null_mut()) }, 0);
         assert!(start.elapsed() >= Duration::from_millis(10));
         request.tv_nsec = -1;
-        // SAFETY: S7: as above.
+        // SAFETY: S7: a live timespec.
         assert_eq!(unsafe { relative(&request, ptr::null_mut()) }, libc::EINVAL);
     }
 

@@ -56,9 +56,9 @@ const STACK_BYTES: usize = 1024 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-static ENDING: Pool = Pool::new(THREADS_MAX, IDLE_NS);
+static ENDING: ThreadPool = ThreadPool::new(THREADS_MAX, IDLE_NS);
 
-static WAITING: Pool = Pool::new(usize::MAX, IDLE_NS);
+static WAITING: ThreadPool = ThreadPool::new(usize::MAX, IDLE_NS);
 
 /// Makes a blocking call that ends by itself. On a coroutine an OS thread makes it, while the coroutine is parked; it
 /// cannot be cancelled. On an OS thread, or in a critical section, it is simply made.
@@ -86,13 +86,13 @@ pub(crate) fn wait_out(mut call: impl FnMut() -> Result<usize, Errno> + Send + '
 }
 
 /// See the head of the file.
-struct Pool {
-    state: StaticLock<State>,
+struct ThreadPool {
+    state: StaticLock<OffloadState>,
     threads_max: usize,
     idle_ns: u64,
 }
 
-struct State {
+struct OffloadState {
     queue: VecDeque<Job>,
     /// The last one became idle last.
     idle: Vec<Arc<WaitCell>>,
@@ -108,14 +108,14 @@ enum Need {
 }
 
 /// One call in flight.
-struct Call<R> {
+struct OffloadCall<R> {
     done: WaitCell,
     result: Lock<Option<std::thread::Result<R>>>,
 }
 
-impl Pool {
+impl ThreadPool {
     const fn new(threads_max: usize, idle_ns: u64) -> Self {
-        let state = State {
+        let state = OffloadState {
             queue: VecDeque::new(),
             idle: Vec::new(),
             threads: 0,
@@ -135,7 +135,7 @@ impl Pool {
     }
 
     fn run<R: Send + 'static>(&'static self, call: impl FnOnce() -> R + Send + 'static) -> R {
-        let shared = Arc::new(Call {
+        let shared = Arc::new(OffloadCall {
             done: WaitCell::new(),
             result: Lock::new(None),
         });
@@ -244,7 +244,7 @@ impl Pool {
     }
 }
 
-impl State {
+impl OffloadState {
     /// Takes a thread off the idle list, unless a waker has.
     fn forget(&mut self, idle: &Arc<WaitCell>) {
         self.idle.retain(|other| !Arc::ptr_eq(other, idle));

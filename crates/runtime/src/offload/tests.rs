@@ -4,8 +4,8 @@ use super::*;
 use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-fn pool(threads_max: usize, idle: Duration) -> &'static Pool {
-    Box::leak(Box::new(Pool::new(threads_max, idle.as_nanos() as u64)))
+fn pool(threads_max: usize, idle: Duration) -> &'static ThreadPool {
+    Box::leak(Box::new(ThreadPool::new(threads_max, idle.as_nanos() as u64)))
 }
 
 fn wait_for(condition: impl Fn() -> bool) {

@@ -25,7 +25,7 @@
 //! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and one is asleep, there is a
 //! watcher, or the one who goes to sleep has not asked for its duty yet. Workers become busy in `awake` and
 //! `stop_searching` only; the duty ends in three places. `awake` appoints the next watcher. `wake_one` and its like
-//! wake a worker that then calls `awake`. `duty` ends it if nobody is busy. All of them hold the lock.
+//! wake a worker that then calls `awake`. `role` ends it if nobody is busy. All of them hold the lock.
 //!
 //! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments
 //! must be rare. An appointed watcher keeps the duty until it has slept a turn of 10 ms, even if nobody is busy
@@ -60,13 +60,13 @@ impl Counts {
 
 /// What a sleeper is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
+pub(super) enum SleeperRole {
     /// Sleep until it is woken.
     Sleep,
     /// Look after busy workers from time to time.
     Watch,
     /// Get up: somebody has taken it out, and counts it as a searcher.
-    GetUp,
+    Leave,
 }
 
 struct Sleepers {
@@ -225,15 +225,15 @@ impl Idle {
     /// A sleeper asks, before each turn of sleep, what to do, and says whether its last turn was a long one. Watch duty
     /// is granted to one, while somebody is busy. The wake-up that ended a watcher's turn may be the only one there is:
     /// who is not in the stack any more must not lie down again.
-    pub(super) fn duty(&self, worker: usize, had_long_turn: bool) -> Duty {
+    pub(super) fn role(&self, worker: usize, had_long_turn: bool) -> SleeperRole {
         let mut sleepers = self.sleepers.lock();
         if !sleepers.stack.contains(&worker) {
-            return Duty::GetUp;
+            return SleeperRole::Leave;
         }
         let is_watcher = sleepers.watcher == Some(worker);
         sleepers.appointed &= !(is_watcher && had_long_turn);
         if is_watcher && sleepers.appointed {
-            return Duty::Watch;
+            return SleeperRole::Watch;
         }
         let somebody_is_busy = sleepers.stack.len() + sleepers.searching < self.workers;
         match sleepers.watcher {
@@ -243,9 +243,9 @@ impl Idle {
             _ => {}
         }
         if sleepers.watcher == Some(worker) {
-            Duty::Watch
+            SleeperRole::Watch
         } else {
-            Duty::Sleep
+            SleeperRole::Sleep
         }
     }
 }

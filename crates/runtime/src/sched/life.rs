@@ -5,7 +5,7 @@
 
 use crate::coroutine::{Core, Finished, Kind, ResultOwner};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
-use silken_context::identity::Facts;
+use silken_context::identity::TlsLayout;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
@@ -32,7 +32,7 @@ fn run_key_destructors(round: usize) -> bool {
 
 /// The coroutine's last act as itself: joiners and the scope may go on.
 #[inline(always)]
-pub(super) fn finish(core: &Core) {
+pub(super) fn complete(core: &Core) {
     let group = core.group.replace(ptr::null());
     let Finished { joining } = core.lifecycle.finish();
     if joining {
@@ -65,7 +65,7 @@ fn run_body_with_values(core: &'static Core) {
 /// Runs the closure, as a member of the scope that waits for it if there is one.
 #[inline(always)]
 fn run_closure(core: &'static Core) {
-    // SAFETY: S8: as in `finish`.
+    // SAFETY: S8: as in `complete`.
     let Some(group) = (unsafe { core.group.get().as_ref() }) else {
         core.body.run(core.lifecycle.is_cancelled());
         return;
@@ -79,7 +79,7 @@ fn run_closure(core: &'static Core) {
 /// there is nobody to whom it could go, and the coroutine's end must not be cut short.
 pub(super) fn discard_result(core: &Core) {
     let dropped = catch_unwind(AssertUnwindSafe(|| core.body.clear()));
-    // SAFETY: S8: as in `finish`.
+    // SAFETY: S8: as in `complete`.
     if let Some(group) = unsafe { core.group.get().as_ref() }
         && *dropped.as_ref().unwrap_or(&true)
     {
@@ -114,7 +114,7 @@ fn end_masked(core: &'static Core) {
 /// Destroys what belongs to an isolated coroutine until nothing is left (S11). Each kind of destructor may make
 /// values of the other kinds; those of keys run in a bounded number of rounds, as POSIX has it, so all of it ends
 /// where a thread's end would.
-fn destroy_values(core: &Core, facts: &Facts) {
+fn destroy_values(core: &Core, facts: &TlsLayout) {
     let mut round = 0;
     loop {
         while core.destroy_locals() | facts.run_destructors() {}

@@ -6,7 +6,7 @@
 //! sides here (`sys::barrier` is never asymmetric under loom): the kernel's half of the asymmetric pair is its promise,
 //! not ours.
 
-use super::idle::{Duty, Idle};
+use super::idle::{Idle, SleeperRole};
 use super::injector::Injector;
 use crate::coroutine::{Core, Ready};
 use crate::sys::{FutexWord, Word, barrier};
@@ -110,9 +110,9 @@ impl Model {
     fn lie(&self, worker: usize) {
         let mut turns = 0;
         loop {
-            match self.idle.duty(worker, turns > 0) {
-                Duty::GetUp => return,
-                Duty::Watch if turns == 0 => {
+            match self.idle.role(worker, turns > 0) {
+                SleeperRole::Leave => return,
+                SleeperRole::Watch if turns == 0 => {
                     turns += 1;
                     self.events[worker].take();
                 }
@@ -296,7 +296,7 @@ fn one_watcher_at_a_time() {
             let (model, watching) = (model.clone(), watching.clone());
             thread::spawn(move || {
                 model.idle.sleep(worker, false);
-                if model.idle.duty(worker, false) == Duty::Watch {
+                if model.idle.role(worker, false) == SleeperRole::Watch {
                     assert_eq!(watching.fetch_add(1, Ordering::Relaxed), 0, "two watchers");
                     watching.fetch_sub(1, Ordering::Relaxed);
                 }
@@ -307,7 +307,11 @@ fn one_watcher_at_a_time() {
             sleeper.join().unwrap();
         }
         model.idle.sleep(2, false);
-        assert_eq!(model.idle.duty(2, false), Duty::Watch, "the duty was not given back");
+        assert_eq!(
+            model.idle.role(2, false),
+            SleeperRole::Watch,
+            "the role was not given back"
+        );
     });
 }
 
@@ -322,7 +326,7 @@ fn who_becomes_busy_is_watched_over() {
         let watcher = thread::spawn({
             let model = model.clone();
             // One who ends a turn, or is woken for nothing, asks for its duty.
-            move || model.idle.duty(1, true) == Duty::Watch
+            move || model.idle.role(1, true) == SleeperRole::Watch
         });
         let (searching, appointed) = model.idle.awake(0);
         assert!(!searching);
@@ -331,7 +335,7 @@ fn who_becomes_busy_is_watched_over() {
         let asked = watcher.join().unwrap();
         let appointed = appointed.or(appointed_later);
         assert!(asked || appointed == Some(1), "nobody watches over the busy worker");
-        assert_eq!(model.idle.duty(1, false), Duty::Watch);
+        assert_eq!(model.idle.role(1, false), SleeperRole::Watch);
     });
 }
 
@@ -348,10 +352,10 @@ fn a_sleeper_is_woken_to_watch() {
             move || {
                 event.idle.sleep(1, false);
                 loop {
-                    match event.idle.duty(1, false) {
-                        Duty::Watch => break watches.store(true, Ordering::Relaxed),
-                        Duty::Sleep => event.events[1].wait(),
-                        Duty::GetUp => unreachable!("nobody takes it out"),
+                    match event.idle.role(1, false) {
+                        SleeperRole::Watch => break watches.store(true, Ordering::Relaxed),
+                        SleeperRole::Sleep => event.events[1].wait(),
+                        SleeperRole::Leave => unreachable!("nobody takes it out"),
                     }
                 }
             }

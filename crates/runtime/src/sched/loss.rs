@@ -8,14 +8,14 @@
 //! before it begins. A destructor calls the function, so it runs in that case too.
 
 use super::SpawnRequest;
-use super::life::{discard_result, finish};
-use super::switch::retire;
+use super::life::{complete, discard_result};
+use super::switch::recycle;
 use super::worker::Worker;
 use crate::coroutine::{Core, Critical, JoinError, OnLost, ResultOwner};
 
 /// A coroutine that ran into its guard: its stack is lost, its joiners learn why.
 #[cold]
-pub(super) fn bury_overflowed(worker: &'static Worker, core: &Core) {
+pub(super) fn finish_overflowed(worker: &'static Worker, core: &Core) {
     core.body.fail(JoinError::StackOverflow);
     // Nobody else drops it: the handle's drop, if it came first, left it to the coroutine.
     if core.lifecycle.store_result() == ResultOwner::Caller {
@@ -31,8 +31,8 @@ pub(super) fn bury_overflowed(worker: &'static Worker, core: &Core) {
     }
     core.forget_frames();
     core.panics.set(0);
-    finish(core);
-    retire(worker, core);
+    complete(core);
+    recycle(worker, core);
 }
 
 /// Calls, on a coroutine of its own, what a lost one has left for that case: it is code that may wait.

@@ -91,7 +91,7 @@ pub(crate) struct Config {
 pub(crate) struct Scheduler {
     /// Distinct among the schedulers of the process, and not 0: the owner of the drivers.
     number: usize,
-    processors: Box<[processor::Shared]>,
+    processors: Box<[processor::SharedProcessor]>,
     workers: Box<[worker::Public]>,
     injector: Injector,
     idle: Idle,
@@ -110,7 +110,7 @@ pub(crate) struct Scheduler {
 
 /// A broken internal invariant: says so and aborts, without allocating. Never go on with a corrupt queue.
 #[cold]
-pub(crate) fn broken(what: &str) -> ! {
+pub(crate) fn fatal(what: &str) -> ! {
     crate::sys::report(&["silken: fatal: ", what, "\n"]);
     std::process::abort()
 }
@@ -118,7 +118,7 @@ pub(crate) fn broken(what: &str) -> ! {
 /// Marks the way on which it is called as one that the compiler lays aside.
 #[inline]
 #[cold]
-fn aside() {}
+fn cold_path() {}
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -277,11 +277,11 @@ impl Scheduler {
 }
 
 /// The processors of the runtime of this number, and the rings of their owners.
-fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::Shared>, Vec<Owner<Ready>>)> {
-    let mut shares: Vec<processor::Shared> = Vec::with_capacity(count);
+fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::SharedProcessor>, Vec<Owner<Ready>>)> {
+    let mut shares: Vec<processor::SharedProcessor> = Vec::with_capacity(count);
     let mut rings = Vec::with_capacity(count);
     for index in 0..count {
-        match processor::Shared::make(runtime, index) {
+        match processor::SharedProcessor::make(runtime, index) {
             Ok((shared, ring)) => {
                 shares.push(shared);
                 rings.push(ring);
@@ -338,7 +338,7 @@ impl Schedule for Scheduler {
     }
 
     unsafe fn suspend(&self, core: &Core) {
-        // SAFETY: S1: the caller's contract.
+        // SAFETY: S1: `core` is the running coroutine, as `Schedule::suspend` asks.
         unsafe { switch::park(core) };
     }
 

@@ -55,7 +55,7 @@
 //! skips the kernel's return, so the signal stays blocked and the alternate stack in use. *A second chance with a
 //! larger stack*: frames have addresses.
 
-use super::switch::abandon;
+use super::switch::leak;
 use super::worker::Worker;
 use crate::coroutine::{Core, Critical, Pools, current_core};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
@@ -141,7 +141,7 @@ mod signals {
     extern "C" fn trampoline(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
         // SAFETY: S6: the kernel's arguments, handed on.
         if !unsafe { super::on_fault(number, info, context) } {
-            // SAFETY: S6: as above.
+            // SAFETY: S6: the kernel's arguments, handed on.
             unsafe { pass_on(number, info, context) };
         }
     }
@@ -288,7 +288,7 @@ unsafe extern "C" fn landing(core: usize) -> ! {
     // SAFETY: S2: `on_fault` passed a core; cores are type-stable.
     let core: &'static Core = unsafe { &*ptr::with_exposed_provenance::<Core>(core) };
     // SAFETY: S1: this is the worker's stack below its suspended context, and the coroutine is never continued.
-    unsafe { abandon(Worker::of(core), core) }
+    unsafe { leak(Worker::of(core), core) }
 }
 
 /// Begins a line on standard error, before anything that could fail: what becomes of it is known only after a walk over

@@ -7,7 +7,7 @@
 //!
 //! Who is picked stays the first until it runs, and takes itself out: see [`Pick`](super::worker::Pick).
 
-use super::processor::warm_up;
+use super::processor::prefetch_next;
 use crate::coroutine::{Core, Ready};
 use crate::loom::static_atomic::Ordering;
 use std::cell::Cell;
@@ -56,8 +56,8 @@ impl Pinned {
         let core = NonNull::new(self.head.get())?;
         // SAFETY: S2: cores are type-stable.
         if let Some(next) = self.after(unsafe { core.as_ref() }) {
-            // SAFETY: S2: as above.
-            warm_up(unsafe { &*next }, self.after(unsafe { &*next }));
+            // SAFETY: S2: cores are type-stable.
+            prefetch_next(unsafe { &*next }, self.after(unsafe { &*next }));
         }
         // SAFETY: S1: the queue held the one Ready of this core, and is owed its removal.
         Some(unsafe { Ready::from_core(core) })
@@ -93,16 +93,16 @@ impl Pinned {
         }
     }
 
-    pub(super) fn put_back(&self, aside: Aside) {
-        if aside.head.is_null() {
+    pub(super) fn put_back(&self, cold_path: Aside) {
+        if cold_path.head.is_null() {
             return;
         }
         if self.head.get().is_null() {
-            self.head.set(aside.head);
+            self.head.set(cold_path.head);
         } else {
-            self.link_tail_to(aside.head);
+            self.link_tail_to(cold_path.head);
         }
-        self.tail.set(aside.tail);
+        self.tail.set(cold_path.tail);
     }
 
     /// Counts what waits, but no further than `limit`.

@@ -3,7 +3,7 @@
 //! A processor is a run queue (a ring and a LIFO slot), a driver with its timers, and counters. A *worker* is an OS
 //! thread; it runs coroutines while it holds a processor. The two are separate so that a worker which the kernel blocks
 //! can lose its processor to another. [`Processor`] is the owner's part, moved as a box: holding it is the right.
-//! [`Shared`] is what thieves, pollers and reports may touch.
+//! [`SharedProcessor`] is what thieves, pollers and reports may touch.
 
 use crate::collections::ring::{self, Owner, Stealer, Word};
 use crate::coroutine::{Core, Ready};
@@ -16,11 +16,11 @@ use std::ptr::{self, NonNull};
 
 /// How many times in a row the LIFO slot may go before the ring: two coroutines that wake each other must not starve
 /// the rest. A guess to be tuned; tokio uses 3.
-const LIFO_HOPS_MAX: u32 = 3;
+const LIFO_BUDGET: u32 = 3;
 
 /// After so many picks the worker looks at its driver and at the injector, even if its own queue never empties. Each
 /// look costs some 200 ns when descriptors are registered, so it adds 3 ns to a pick.
-const LOOK_OUTSIDE_EVERY: u32 = 64;
+const EVENT_INTERVAL: u32 = 64;
 
 /// Connects of all workers between two of their looks: the queue of a listener holds 128 as a rule, and an acceptor
 /// that has given way itself comes to its turn after several looks.
@@ -59,7 +59,7 @@ impl Word for Ready {
 /// Inlined, since a call would make the compiler save registers before the identity is written, which waits for such
 /// stores.
 #[inline(always)]
-pub(super) fn warm_up(next: &Core, after_next: Option<*mut Core>) {
+pub(super) fn prefetch_next(next: &Core, after_next: Option<*mut Core>) {
     if let Some(after_next) = after_next {
         prefetch(after_next.addr());
     }
@@ -79,7 +79,7 @@ fn prefetch_context(core: &Core) {
 }
 
 /// What others see of a processor.
-pub(super) struct Shared {
+pub(super) struct SharedProcessor {
     stealer: Stealer<Ready>,
     /// The coroutine that the running one woke last; it runs next.
     lifo: AtomicPtr<Core>,
@@ -101,10 +101,10 @@ pub(super) struct Processor {
     /// The only processor of its scheduler: there are no thieves, and the ring stays empty; see `pinned.rs`. A worker
     /// that loses its processor to another would have to hand on what may move.
     pub(super) alone: bool,
-    pub(super) shared: &'static Shared,
+    pub(super) shared: &'static SharedProcessor,
     ring: Owner<Ready>,
     pub(super) index: usize,
-    lifo_hops: Cell<u32>,
+    lifo_spent: Cell<u32>,
     /// Connects since the last look outside.
     connects: Cell<u32>,
     connects_max: u32,
@@ -113,11 +113,11 @@ pub(super) struct Processor {
     pub(super) batch: RefCell<Vec<Ready>>,
 }
 
-impl Shared {
+impl SharedProcessor {
     /// Makes both halves of the `index`th processor of a runtime.
-    pub(super) fn make(runtime: usize, index: usize) -> io::Result<(Shared, Owner<Ready>)> {
+    pub(super) fn make(runtime: usize, index: usize) -> io::Result<(SharedProcessor, Owner<Ready>)> {
         let (owner, stealer) = ring::ring();
-        let shared = Shared {
+        let shared = SharedProcessor {
             stealer,
             lifo: AtomicPtr::new(ptr::null_mut()),
             driver: Driver::take(runtime)?,
@@ -177,14 +177,14 @@ impl Shared {
 }
 
 impl Processor {
-    pub(super) fn new(index: usize, workers: usize, shared: &'static Shared, ring: Owner<Ready>) -> Self {
+    pub(super) fn new(index: usize, workers: usize, shared: &'static SharedProcessor, ring: Owner<Ready>) -> Self {
         Self {
             index,
             ring,
             alone: workers == 1,
             own_lifo: Cell::new(ptr::null_mut()),
             ticks: Cell::new(index as u32),
-            lifo_hops: Cell::new(0),
+            lifo_spent: Cell::new(0),
             connects: Cell::new(0),
             connects_max: (CONNECTS_PER_LOOK / workers as u32).max(CONNECTS_PER_LOOK_MIN),
             batch: RefCell::new(Vec::with_capacity(256)),
@@ -195,8 +195,8 @@ impl Processor {
 
     /// Whether the next pick is one at which it is time to look outside.
     #[inline(always)]
-    pub(super) fn is_time_to_look(&self) -> bool {
-        self.ticks.get().wrapping_add(1).is_multiple_of(LOOK_OUTSIDE_EVERY)
+    pub(super) fn is_event_tick(&self) -> bool {
+        self.ticks.get().wrapping_add(1).is_multiple_of(EVENT_INTERVAL)
     }
 
     /// Counts a pick. Whoever is picked does it, behind the switch; and whoever finds nobody.
@@ -275,10 +275,10 @@ impl Processor {
 
     /// Counts a pick from the LIFO slot; `false` when those in the queues have their turn.
     #[inline(always)]
-    pub(super) fn may_hop(&self) -> bool {
-        let hops = self.lifo_hops.get();
-        let may = hops < LIFO_HOPS_MAX;
-        self.lifo_hops.set(if may { hops + 1 } else { 0 });
+    pub(super) fn spend_lifo_budget(&self) -> bool {
+        let hops = self.lifo_spent.get();
+        let may = hops < LIFO_BUDGET;
+        self.lifo_spent.set(if may { hops + 1 } else { 0 });
         may
     }
 
@@ -291,7 +291,7 @@ impl Processor {
         {
             let after_next = ptr::with_exposed_provenance_mut(after_next.get());
             // SAFETY: S2: cores are type-stable; a stale hint costs a useless prefetch.
-            warm_up(
+            prefetch_next(
                 unsafe { &*ptr::with_exposed_provenance::<Core>(next.get()) },
                 Some(after_next),
             );
@@ -334,12 +334,12 @@ impl Processor {
     }
 
     /// Steals half of a victim's ring; returns one to run.
-    pub(super) fn steal(&self, victim: &Shared) -> Option<Ready> {
+    pub(super) fn steal(&self, victim: &SharedProcessor) -> Option<Ready> {
         victim.stealer.steal_into(&self.ring)
     }
 
     /// Takes what the victim's running coroutine woke and has not made way for.
-    pub(super) fn steal_lifo(&self, victim: &Shared) -> Option<Ready> {
+    pub(super) fn steal_lifo(&self, victim: &SharedProcessor) -> Option<Ready> {
         victim.take_lifo()
     }
 

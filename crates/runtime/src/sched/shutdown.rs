@@ -98,8 +98,8 @@ impl Scheduler {
     /// Coroutines that have been spawned and have not ended. Zero is exact, for a moment during the call: see the head
     /// of the file.
     pub(crate) fn alive(&self) -> u64 {
-        // Acquire: pairs with the Release in `Shared::count`.
-        let sum_of = |counter: fn(&processor::Shared) -> &AtomicU64| -> u64 {
+        // Acquire: pairs with the Release in `SharedProcessor::count`.
+        let sum_of = |counter: fn(&processor::SharedProcessor) -> &AtomicU64| -> u64 {
             self.processors
                 .iter()
                 .map(|shared| counter(shared).load(Ordering::Acquire))
@@ -130,12 +130,12 @@ impl Scheduler {
     /// refused.
     #[inline(always)]
     pub(super) fn count_spawn_from_inside(&self, spawned: &AtomicU64) -> bool {
-        processor::Shared::count(spawned);
+        processor::SharedProcessor::count(spawned);
         barrier::light();
         if !self.refuses_spawns() {
             return true;
         }
-        processor::Shared::uncount(spawned);
+        processor::SharedProcessor::uncount(spawned);
         false
     }
 

@@ -4,7 +4,7 @@
 //! the closure and pushes to the ring: no allocation, no lock, no system call. From elsewhere it goes through the
 //! shared pools and the injector.
 
-use super::processor::Shared;
+use super::processor::SharedProcessor;
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, not_isolated, why_not_isolated};
 use crate::coroutine::{
@@ -205,7 +205,7 @@ fn make(
                 return Err(SpawnError::Stopped);
             }
             worker.link.caches.reserve(class).map_err(|error| {
-                Shared::uncount(spawned);
+                SharedProcessor::uncount(spawned);
                 SpawnError::NoStack(error)
             })?;
         }

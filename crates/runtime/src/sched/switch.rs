@@ -3,7 +3,7 @@
 //!
 //! # Protocol
 //! The coroutine that leaves picks its successor on its own stack and switches. The switch hands over, in registers,
-//! who leaves and why ([`Left`]), and on which worker. The successor's first act is to [`arrive`]: it moves malloc's
+//! who leaves and why ([`Outgoing`]), and on which worker. The successor's first act is to [`arrive`]: it moves malloc's
 //! words to its own identity, takes itself out of the queue, and does for the one who left what can be done only now
 //! that its registers are saved: queue it, publish it as parked, or take its stack away. So nobody can continue a
 //! coroutine before it has stopped.
@@ -24,17 +24,17 @@
 //! Returning to the worker's context for each pick: two switches and three mispredicted returns per hop. Publishing
 //! before the switch and making wakers wait for it: a spin on a word that the leaving coroutine writes at every switch.
 
-use super::life::{end, finish, run_body};
-use super::processor::Shared;
+use super::life::{complete, end, run_body};
+use super::processor::SharedProcessor;
 use super::worker::{Pick, Worker};
-use super::{aside, broken, is_bound};
+use super::{cold_path, fatal, is_bound};
 use crate::coroutine::{
-    Core, Critical, Kind, Leaving, Left, PooledStack, Published, Ready, Slots, WaitReason, current_core, release,
-    slots_offset,
+    Core, Critical, Kind, Outgoing, PooledStack, Published, Ready, SwitchReason, ThreadLocals, WaitReason,
+    current_core, release, slots_offset,
 };
 use crate::sys::process;
 use silken_context::identity::Identity;
-use silken_context::switch::{self, Arrival, Context, Message};
+use silken_context::switch::{self, Context, Handoff, Resumed};
 use std::ptr::{self, NonNull};
 
 /// Lets others run; returns at once when nobody is ready. On an OS thread, yields the thread.
@@ -56,20 +56,20 @@ pub(crate) fn yield_now() {
 pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     Critical::enter_to_leave();
     let worker = Worker::current();
-    let Some(next) = worker.pick_in_turn() else {
-        aside();
+    let Some(next) = worker.next_local() else {
+        cold_path();
         return yield_slowly(worker, core);
     };
     let next = worker.announce(next);
-    let message = worker.message(Left::in_turn(core));
+    let message = worker.message(Outgoing::in_turn(core));
     // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both
     // identities are complete.
     let arrival = unsafe { switch::switch(&core.context, &next.context, message) };
-    let worker = Worker::of_message(arrival.message);
+    let worker = Worker::of_handoff(arrival.message);
     // SAFETY: S2: this is a coroutine's context.
     let core = unsafe { Core::of_context(arrival.own) };
-    let Some(yielder) = Left::from_word(arrival.message.left).who_in_turn() else {
-        aside();
+    let Some(yielder) = Outgoing::from_word(arrival.message.left).who_in_turn() else {
+        cold_path();
         return arrive_slowly(
             arrival.own,
             arrival.message.left,
@@ -99,15 +99,15 @@ fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
         return core;
     };
     // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
-    leave_critical(unsafe { switch_to(worker, core, next, Leaving::Yield) })
+    leave_critical(unsafe { switch_to(worker, core, next, SwitchReason::Yield) })
 }
 
 /// The end of a yield whose predecessor did not just change places with it.
 #[inline(never)]
 fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> &'static Core {
-    let arrival = Arrival {
+    let arrival = Resumed {
         own,
-        message: Message { left, by },
+        message: Handoff { left, by },
         predecessor_identity,
     };
     // SAFETY: S1: nothing was done since the switch.
@@ -131,9 +131,9 @@ pub(super) unsafe fn park(core: &Core) {
     let worker = Worker::current();
     match worker.pick() {
         // SAFETY: S1: the caller's contract; `next` came from the queue.
-        Some(next) => unsafe { switch_to(worker, core, next, Leaving::Park) },
-        // SAFETY: S1: the caller's contract.
-        None => unsafe { switch_to_base(worker, core, Leaving::Park) },
+        Some(next) => unsafe { switch_to(worker, core, next, SwitchReason::Park) },
+        // SAFETY: S1: the caller promises: `core` is the running coroutine, in a critical section.
+        None => unsafe { switch_to_base(worker, core, SwitchReason::Park) },
     };
 }
 
@@ -142,10 +142,10 @@ pub(super) unsafe fn park(core: &Core) {
 /// # Safety
 /// `core` runs on `worker`, in a critical section; the caller holds `next`'s Ready (S1).
 #[inline(always)]
-unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: Leaving) -> &'static Core {
+unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: SwitchReason) -> &'static Core {
     let from_pinned = next.from_pinned;
     let next = worker.make_runnable(next.ready);
-    let left = Left::new(core, leaving).for_successor(from_pinned);
+    let left = Outgoing::new(core, leaving).for_successor(from_pinned);
     debug_assert_eq!(Critical::depth(), 1, "a coroutine leaves in a nested section");
     // SAFETY: S1: `next` is suspended and ours; the successor publishes `core` after its registers are saved. S3: both
     // identities are complete.
@@ -159,8 +159,8 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: L
 /// # Safety
 /// As for [`switch_to`].
 #[inline(always)]
-unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving) -> &'static Core {
-    let message = worker.message(Left::new(core, leaving));
+unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: SwitchReason) -> &'static Core {
+    let message = worker.message(Outgoing::new(core, leaving));
     // SAFETY: S1: the base waits in `run_from_base`; the rest as in `switch_to`.
     let arrival = unsafe { switch::switch_saving_all(&core.context, &worker.link.base, message) };
     // SAFETY: S1: as in `switch_to`.
@@ -172,13 +172,13 @@ unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: Leaving)
 pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
     let from_pinned = next.from_pinned;
     let next = worker.make_runnable(next.ready);
-    let message = worker.message(Left::nobody().for_successor(from_pinned));
+    let message = worker.message(Outgoing::nobody().for_successor(from_pinned));
     // SAFETY: S1: `next` is suspended and ours. S3: the worker's own identity and the coroutine's.
     let arrival = unsafe { switch::switch(&worker.link.base, &next.context, message) };
     worker.name_nobody();
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, worker.link.base.identity()) };
-    settle(worker, Left::from_word(arrival.message.left));
+    settle(worker, Outgoing::from_word(arrival.message.left));
 }
 
 /// The first act of a coroutine that goes on. Everything it needs has come in registers; returns the coroutine.
@@ -186,11 +186,12 @@ pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
 /// # Safety
 /// Called at once after the switch, with what it returned, on the context of a coroutine (S1).
 #[inline(always)]
-unsafe fn arrive(arrival: Arrival) -> &'static Core {
-    let worker = Worker::of_message(arrival.message);
-    // SAFETY: S2: the caller's contract.
+unsafe fn arrive(arrival: Resumed) -> &'static Core {
+    let worker = Worker::of_handoff(arrival.message);
+    // SAFETY: S2: the caller promises: called at once after the switch, with what it returned, on the context of a
+    // coroutine.
     let core = unsafe { Core::of_context(arrival.own) };
-    let left = Left::from_word(arrival.message.left);
+    let left = Outgoing::from_word(arrival.message.left);
     // Before whoever left is published: after that its identity may run elsewhere.
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
@@ -205,24 +206,24 @@ unsafe fn arrive(arrival: Arrival) -> &'static Core {
 /// Moves malloc's words from the identity that ran to the one that runs.
 ///
 /// # Safety
-/// As for `Facts::carry_allocator` (S3).
+/// As for `TlsLayout::carry_allocator` (S3).
 #[inline(always)]
 unsafe fn carry(worker: &Worker, from: usize, to: usize) {
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises what `TlsLayout::carry_allocator` asks.
     if from == to || unsafe { worker.link.allocator_words.carry(from, to) } {
         return;
     }
     if let Some(facts) = worker.link.caches.facts() {
-        // SAFETY: S3: as above.
+        // SAFETY: S3: nothing was allocated since the switch.
         unsafe { facts.carry_allocator(from, to) };
     }
 }
 
 /// Does what the one who left is owed.
 #[inline(always)]
-fn settle(worker: &'static Worker, left: Left) {
+fn settle(worker: &'static Worker, left: Outgoing) {
     if let Some((left, leaving)) = left.who() {
-        if leaving == Leaving::Yield {
+        if leaving == SwitchReason::Yield {
             // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
             worker.queue_yielded(unsafe { Ready::from_core(left) });
         } else {
@@ -234,22 +235,22 @@ fn settle(worker: &'static Worker, left: Left) {
 /// Not inlined: the compiler would make one table of jumps of it and the test above, and the processor mispredicts that
 /// jump.
 #[inline(never)]
-fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: Leaving) {
+fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReason) {
     // SAFETY: S2: cores are type-stable.
     let core = unsafe { left.as_ref() };
     match leaving {
-        Leaving::Park => match core.lifecycle.publish_parked() {
+        SwitchReason::Park => match core.lifecycle.publish_parked() {
             Published::Parked => {}
             // SAFETY: S1: the wake came before the publication, so the duty to queue it is ours.
             Published::Notified => worker.queue_yielded(unsafe { Ready::from_core(left) }),
         },
-        Leaving::Finished => bury(worker, core),
-        Leaving::Yield | Leaving::Overflowed => super::loss::bury_overflowed(worker, core),
+        SwitchReason::Finished => finish(worker, core),
+        SwitchReason::Yield | SwitchReason::Overflowed => super::loss::finish_overflowed(worker, core),
     }
 }
 
 /// Takes the stack of a coroutine that has ended.
-fn bury(worker: &'static Worker, core: &Core) {
+fn finish(worker: &'static Worker, core: &Core) {
     // SAFETY: S1: the coroutine has ended: its stack is the worker's.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
     if renew(worker, &pooled, true) {
@@ -257,7 +258,7 @@ fn bury(worker: &'static Worker, core: &Core) {
     } else {
         pooled.stack.leak();
     }
-    retire(worker, core);
+    recycle(worker, core);
 }
 
 /// Makes the identity block as new. `false`: its table of modules is not as it should be, and it must be rebuilt, for
@@ -276,9 +277,9 @@ fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
 
 /// The running coroutine's reference and reservation go.
 #[inline(always)]
-pub(super) fn retire(worker: &'static Worker, core: &Core) {
+pub(super) fn recycle(worker: &'static Worker, core: &Core) {
     worker.link.caches.unreserve(core.class.get());
-    Shared::count(&worker.processor().shared.finished);
+    SharedProcessor::count(&worker.processor().shared.finished);
     release(core);
 }
 
@@ -288,8 +289,8 @@ pub(super) fn retire(worker: &'static Worker, core: &Core) {
 /// # Safety
 /// The caller's frame lies below the worker's suspended context on the same stack; `core` ran on `worker`, in its own
 /// code and not in a critical section, and is never continued (S1).
-pub(super) unsafe fn abandon(worker: &'static Worker, core: &Core) -> ! {
-    let message = worker.message(Left::new(core, Leaving::Overflowed));
+pub(super) unsafe fn leak(worker: &'static Worker, core: &Core) -> ! {
+    let message = worker.message(Outgoing::new(core, SwitchReason::Overflowed));
     // SAFETY: S1: the base waits in `run_from_base`. S3: the overflow was not inside malloc.
     unsafe { switch::switch_final(&worker.link.base, message) }
 }
@@ -299,7 +300,7 @@ pub(super) unsafe fn abandon(worker: &'static Worker, core: &Core) -> ! {
 /// # Safety
 /// `pooled` is a stack that nobody uses, and `core` has not started (S1).
 pub(super) unsafe fn prepare(core: &Core, pooled: &PooledStack) {
-    // SAFETY: S1: the caller's contract.
+    // SAFETY: S1: the caller promises: `pooled` is a stack that nobody uses, and `core` has not started.
     unsafe { switch::prepare(&core.context, pooled.frame_top, main) };
 }
 
@@ -307,18 +308,18 @@ pub(super) unsafe fn prepare(core: &Core, pooled: &PooledStack) {
 ///
 /// # Safety
 /// The coroutine is isolated and has a block, which is the caller's to write (S3).
-unsafe fn slots_in_own_block(core: &Core) -> &Slots {
+unsafe fn slots_in_own_block(core: &Core) -> &ThreadLocals {
     let offset = slots_offset().expect("checked at the start");
-    let slots = core.context.identity().wrapping_add_signed(offset) as *const Slots;
-    // SAFETY: S3: the caller's contract.
+    let slots = core.context.identity().wrapping_add_signed(offset) as *const ThreadLocals;
+    // SAFETY: S3: the caller promises: the coroutine is isolated and has a block, which is the caller's to write.
     unsafe { &*slots }
 }
 
 /// The first frame of every coroutine. It never returns: the last act is a switch.
 unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> ! {
-    let arrival = Arrival {
+    let arrival = Resumed {
         own,
-        message: Message { left, by },
+        message: Handoff { left, by },
         predecessor_identity,
     };
     // SAFETY: S1: the parts of the arrival, at once.
@@ -340,13 +341,18 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
 fn succeed(core: &'static Core) -> &'static Core {
     Critical::enter_to_leave();
     let worker = Worker::current();
-    finish(core);
+    complete(core);
     match worker.pick() {
         Some(next) if may_inherit(core, next.ready.core()) => inherit(worker, core, next),
         // SAFETY: S1: `next` came from the queue.
         Some(next) => unsafe { leave_for_ever(worker, core, next) },
         // SAFETY: S1: the base waits.
-        None => unsafe { switch::switch_final(&worker.link.base, worker.message(Left::new(core, Leaving::Finished))) },
+        None => unsafe {
+            switch::switch_final(
+                &worker.link.base,
+                worker.message(Outgoing::new(core, SwitchReason::Finished)),
+            )
+        },
     }
 }
 
@@ -355,7 +361,7 @@ fn succeed(core: &'static Core) -> &'static Core {
 unsafe fn leave_for_ever(worker: &'static Worker, core: &Core, next: Pick) -> ! {
     let from_pinned = next.from_pinned;
     let next = worker.make_runnable(next.ready);
-    let left = Left::new(core, Leaving::Finished).for_successor(from_pinned);
+    let left = Outgoing::new(core, SwitchReason::Finished).for_successor(from_pinned);
     // SAFETY: S1: `next` is suspended and ours; the successor buries this stack. S3: both identities are complete.
     unsafe { switch::switch_final(&next.context, worker.message(left)) }
 }
@@ -383,15 +389,15 @@ fn inherit(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static
         worker.pinned.remove_first(next);
     }
     worker.start(next, pooled);
-    retire(worker, core);
+    recycle(worker, core);
     next
 }
 
 impl Worker {
     /// What a successor is told by the switch that this worker carries out.
     #[inline(always)]
-    fn message(&'static self, left: Left) -> Message {
-        Message {
+    fn message(&'static self, left: Outgoing) -> Handoff {
+        Handoff {
             left: left.into_word(),
             by: ptr::from_ref(self).expose_provenance(),
         }
@@ -399,7 +405,7 @@ impl Worker {
 
     /// The worker that carried out the switch.
     #[inline(always)]
-    fn of_message(message: Message) -> &'static Worker {
+    fn of_handoff(message: Handoff) -> &'static Worker {
         // SAFETY: S2: `message` put it there; workers live for ever.
         unsafe { &*ptr::with_exposed_provenance::<Worker>(message.by) }
     }
@@ -456,7 +462,7 @@ impl Worker {
         core.link.set(&raw const self.link);
         // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
         unsafe { slots_in_own_block(core) }.link.set(&raw const self.link);
-        Shared::count(&self.processor().shared.migrations);
+        SharedProcessor::count(&self.processor().shared.migrations);
     }
 
     fn start_on_new_stack(&'static self, core: &'static Core) {
@@ -474,7 +480,7 @@ impl Worker {
     fn no_stack(&self, core: &Core, error: &std::io::Error) -> ! {
         let reason = error.to_string();
         let name = core.name().map_or("unnamed", |name| name);
-        broken_start(name, &reason)
+        fatal_start(name, &reason)
     }
 
     /// Binds a stack to a coroutine that starts.
@@ -493,7 +499,7 @@ impl Worker {
                 self.name_light(core);
             }
             Kind::Isolated => {
-                // SAFETY: S3: as above.
+                // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
                 let slots = unsafe { slots_in_own_block(core) };
                 slots.core.set(core);
                 slots.link.set(&raw const self.link);
@@ -505,7 +511,7 @@ impl Worker {
     }
 }
 
-fn broken_start(name: &str, reason: &str) -> ! {
+fn fatal_start(name: &str, reason: &str) -> ! {
     crate::sys::report(&["silken: coroutine '", name, "' gets no stack: ", reason, "\n"]);
-    broken("a coroutine cannot start")
+    fatal("a coroutine cannot start")
 }

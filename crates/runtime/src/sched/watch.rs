@@ -10,8 +10,8 @@
 //!
 //! What only the standing worker may continue (started light coroutines) waits for it.
 
-use super::idle::{Duty, Idle};
-use super::processor::Shared;
+use super::idle::{Idle, SleeperRole};
+use super::processor::SharedProcessor;
 use super::worker::Worker;
 use crate::driver::Wait;
 use crate::sys::clock;
@@ -54,19 +54,19 @@ impl Worker {
         let mut turn_ns = WATCH_FIRST_NS;
         let mut had_long_turn = false;
         loop {
-            match idle.duty(self.link.id, had_long_turn) {
-                Duty::GetUp => return,
-                Duty::Sleep => {
+            match idle.role(self.link.id, had_long_turn) {
+                SleeperRole::Leave => return,
+                SleeperRole::Sleep => {
                     if self.poll(Wait::Forever) || self.work_is_visible() {
                         return;
                     }
                     (turn_ns, had_long_turn) = (WATCH_FIRST_NS, false);
                     before.clear();
                 }
-                Duty::Watch => {
+                SleeperRole::Watch => {
                     let end_ns = self.end_of_turn(clock::now_ns() + turn_ns, before);
                     self.read_ticks(before);
-                    if self.poll(Wait::Until(end_ns)) || self.work_is_visible() || self.look_after_the_busy(before) {
+                    if self.poll(Wait::Until(end_ns)) || self.work_is_visible() || self.watch_busy(before) {
                         return;
                     }
                     had_long_turn = turn_ns == WATCH_LAST_NS;
@@ -89,11 +89,11 @@ impl Worker {
 
     fn read_ticks(&self, ticks: &mut Vec<u32>) {
         ticks.clear();
-        ticks.extend(self.scheduler.processors.iter().map(Shared::tick));
+        ticks.extend(self.scheduler.processors.iter().map(SharedProcessor::tick));
     }
 
     /// Polls the drivers of those who have run one coroutine since `before`, and takes what that one woke.
-    fn look_after_the_busy(&'static self, before: &[u32]) -> bool {
+    fn watch_busy(&'static self, before: &[u32]) -> bool {
         let mut batch = self.processor.batch.take();
         for victim in self.stuck(before) {
             victim.driver.visit(self.processor.room(), &mut batch);
@@ -105,7 +105,7 @@ impl Worker {
     }
 
     /// The processors of those who are awake and have not picked anybody since `before`.
-    fn stuck(&self, before: &[u32]) -> impl Iterator<Item = &'static Shared> {
+    fn stuck(&self, before: &[u32]) -> impl Iterator<Item = &'static SharedProcessor> {
         let all = &self.scheduler.processors;
         let stands_still = |index: &usize| before.get(*index).is_some_and(|tick| *tick == all[*index].tick());
         (0..all.len())
@@ -117,12 +117,12 @@ impl Worker {
 
     /// Where nobody is idle nobody watches: then those who are busy, but with many, look after those who are busy with
     /// one. Also at what such a one has in its ring, which thieves would take.
-    pub(super) fn make_a_round(&'static self) {
+    pub(super) fn watch_in_turn(&'static self) {
         let now_ns = clock::now_ns();
         let mut round = self.round.take();
         if now_ns >= round.next_ns {
             round.next_ns = now_ns + WATCH_LAST_NS;
-            self.look_after_the_busy(&round.ticks);
+            self.watch_busy(&round.ticks);
             for victim in self.stuck(&round.ticks) {
                 if let Some(ready) = self.processor.steal(victim) {
                     self.queue_tail(ready);

@@ -7,7 +7,7 @@
 use super::idle::Idle;
 use super::panics::no_panic_count;
 use super::pinned::Pinned;
-use super::processor::{Processor, Shared};
+use super::processor::{Processor, SharedProcessor};
 use super::switch::run_from_base;
 use super::watch::Round;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
@@ -18,7 +18,7 @@ use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::Ordering;
 use crate::sys;
-use silken_context::identity::{self, AllocatorPair, Facts};
+use silken_context::identity::{self, AllocatorPair, TlsLayout};
 use silken_context::switch::{self, Context};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -167,7 +167,7 @@ impl Worker {
                 base,
                 own_slots: own_slots(),
                 panic_count: Cell::new(no_panic_count()),
-                allocator_words: facts.map_or(AllocatorPair::unusual(), Facts::allocator_pair),
+                allocator_words: facts.map_or(AllocatorPair::unusual(), TlsLayout::allocator_pair),
                 scheduler,
                 runtime: scheduler.number,
                 driver: Cell::new(ptr::from_ref(shared.driver).cast()),
@@ -230,10 +230,10 @@ impl Worker {
     /// The next coroutine to run here, of those that are at hand. On the stack of whoever leaves.
     #[inline(always)]
     pub(super) fn pick(&'static self) -> Option<Pick> {
-        if self.processor.is_time_to_look() {
+        if self.processor.is_event_tick() {
             // Once is enough, even if nobody is picked.
             self.processor.count_pick();
-            self.look_outside();
+            self.run_events();
         }
         self.pick_own()
     }
@@ -249,8 +249,8 @@ impl Worker {
     /// The first of the pinned queue, if the whole scheduler is this worker, there is nothing else to do before, and it
     /// has run before. It stays in the queue. This calls nothing and stores nothing.
     #[inline(always)]
-    pub(super) fn pick_in_turn(&self) -> Option<Ready> {
-        if !self.processor.alone || self.processor.is_time_to_look() || self.processor.has_own_lifo() {
+    pub(super) fn next_local(&self) -> Option<Ready> {
+        if !self.processor.alone || self.processor.is_event_tick() || self.processor.has_own_lifo() {
             return None;
         }
         self.pinned.first().filter(|first| self.has_run(first.core()))
@@ -277,7 +277,7 @@ impl Worker {
         let Some(ready) = self.processor.take_lifo() else {
             return self.pick_queued();
         };
-        if self.processor.may_hop() {
+        if self.processor.spend_lifo_budget() {
             return Some(Pick::taken(ready));
         }
         let Some(next) = self.pick_queued() else {
@@ -290,7 +290,7 @@ impl Worker {
     /// What must not wait until the own queues are empty: events, deadlines, the injector, the inbox.
     #[cold]
     #[inline(never)]
-    fn look_outside(&'static self) {
+    fn run_events(&'static self) {
         if self.processor.take_connects() {
             self.poll_for_those_first();
         } else if self.processor.shared.driver.is_worth_a_look() {
@@ -299,7 +299,7 @@ impl Worker {
         self.take_inbox();
         self.take_injected();
         if !self.processor.alone {
-            self.make_a_round();
+            self.watch_in_turn();
         }
     }
 
@@ -539,7 +539,7 @@ impl Worker {
         None
     }
 
-    fn victims(&self) -> impl Iterator<Item = &'static Shared> {
+    fn victims(&self) -> impl Iterator<Item = &'static SharedProcessor> {
         let all = &self.scheduler.processors;
         let start = self.processor.random() % all.len();
         (0..all.len())
@@ -571,6 +571,6 @@ impl Worker {
         self.scheduler.is_over()
             || self.scheduler.injector.len() > 0
             || !self.scheduler.workers[self.link.id].inbox.is_empty()
-            || self.scheduler.processors.iter().any(Shared::has_work)
+            || self.scheduler.processors.iter().any(SharedProcessor::has_work)
     }
 }

@@ -26,7 +26,7 @@ pub struct AtomicOption<T> {
 
 // SAFETY: S2: it moves values from one thread to another, and shares none.
 unsafe impl<T: Send> Send for AtomicOption<T> {}
-// SAFETY: S2: as above.
+// SAFETY: S2: it moves values from one thread to another, and shares none.
 unsafe impl<T: Send> Sync for AtomicOption<T> {}
 
 impl<T> AtomicOption<T> {

@@ -6,7 +6,7 @@
 //! is no longer counted. If its generation has ended meanwhile it was counted, and the others go on with it: then it
 //! has met them, deadline and cancellation notwithstanding.
 
-use super::wait_queue::{Place, Queue, Terms, WaitQueue, Wakes, unwind_if_cancelled};
+use super::wait_queue::{Place, Queue, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::Cell;
@@ -115,9 +115,9 @@ impl Barrier {
                 true => queue.state.count -= 1,
                 false => has_met.set(true),
             }
-            Wakes::none()
+            WakeList::none()
         };
-        let terms = Terms::until(WaitReason::Barrier, deadline_ns);
+        let terms = WaitOptions::until(WaitReason::Barrier, deadline_ns);
         match self.queue.wait(terms, (0, Place::Back), arrive, leave) {
             Err(end_ticket) => {
                 self.queue.wake_before(end_ticket, Outcome::Woken);

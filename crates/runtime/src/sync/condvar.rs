@@ -19,7 +19,7 @@
 
 use super::mutex::MutexGuard;
 use super::poison;
-use super::wait_queue::{Terms, WaitQueue, unwind_if_cancelled};
+use super::wait_queue::{WaitOptions, WaitQueue, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -221,7 +221,7 @@ impl Condvar {
     fn wait_unlocked<T>(&self, guard: MutexGuard<'_, T>, deadline_ns: Option<u64>) -> Outcome {
         // Relaxed: the mutex, which the caller holds, orders it; see the head of the file.
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let terms = Terms::until(WaitReason::Condition, deadline_ns);
+        let terms = WaitOptions::until(WaitReason::Condition, deadline_ns);
         let ended = self.queue.wait_then(terms, || drop(guard));
         // Relaxed: too high for a moment costs a notifier a look.
         self.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -69,7 +69,7 @@ impl<L: Take> Taking<L> {
     /// # Safety
     /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
         self.listed.set(unsafe { self.lock.list(&self.waiter, cell) });
         self.listed.get()
     }

@@ -26,7 +26,7 @@ struct Guarded<L> {
 
 // SAFETY: S2: that accesses exclude each other is what loom checks.
 unsafe impl<L: Sync> Sync for Guarded<L> {}
-// SAFETY: S2: as above.
+// SAFETY: S2: that accesses exclude each other is what loom checks.
 unsafe impl<L: Send> Send for Guarded<L> {}
 
 impl<L> Guarded<L> {
@@ -378,7 +378,7 @@ fn a_lock_for_a_select<L: Send + Sync + 'static>(
         let holder = thread::spawn(move || {
             holder.add_one();
             let_go(&holder.lock);
-            other.settle(Outcome::Woken);
+            let _ = other.settle(Outcome::Woken);
         });
         let next = thread::spawn(move || {
             hold(&next.lock);
@@ -406,7 +406,7 @@ trait Part {
 
 impl<L: Take> Part for Taking<L> {
     unsafe fn list(&self, cell: &WaitCell) -> bool {
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the model keeps part and cell in place until `unlist`.
         unsafe { Taking::list(self, cell) }
     }
 

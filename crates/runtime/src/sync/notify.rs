@@ -9,7 +9,7 @@
 //!
 //! A notifier that finds `WAITING` takes the lock; should all waiters turn out to have left, the notification is kept.
 
-use super::wait_queue::{Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
+use super::wait_queue::{Granted, Place, Queue, WaitOptions, WaitQueue, Waiter, WakeList, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
@@ -112,11 +112,11 @@ impl Notify {
         let take = |_: &mut Queue<()>| self.take_or_announce().then_some(());
         let leave = |queue: &mut Queue<()>, _| {
             self.unmark_if_empty(queue);
-            Wakes::none()
+            WakeList::none()
         };
         match self
             .queue
-            .wait(Terms::until(reason, deadline_ns), (0, Place::Back), take, leave)
+            .wait(WaitOptions::until(reason, deadline_ns), (0, Place::Back), take, leave)
         {
             Err(()) => true,
             Ok(ended) => {
@@ -199,7 +199,7 @@ impl<'a> Notification<'a> {
     /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
         let take = |_: &mut Queue<()>| self.notify.take_or_announce().then_some(());
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
         let listed = unsafe { self.notify.queue.list(&self.waiter, cell, take) }.is_none();
         self.listed.set(listed);
         if !listed {
@@ -212,7 +212,7 @@ impl<'a> Notification<'a> {
         if self.listed.replace(false) {
             let granted = self.notify.queue.unlist(&self.waiter, |queue, _| {
                 self.notify.unmark_if_empty(queue);
-                Wakes::none()
+                WakeList::none()
             });
             self.granted.set(granted);
         }

@@ -13,7 +13,7 @@
 //! the word, then takes that lock to wake: either it sees the bit, and finds the waiter, or the waiter sees the new
 //! word. The woken look again; one of them runs if the first one failed.
 
-use super::wait_queue::{Queue, Terms, WaitQueue};
+use super::wait_queue::{Queue, WaitOptions, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason, is_panicking};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use std::cell::Cell;
@@ -136,7 +136,7 @@ impl Once {
     /// Whether it is complete, waiting for that until the deadline, or until somebody panics if that is to end it.
     pub(super) fn await_completion(&self, deadline_ns: Option<u64>, until_poisoned: bool) -> bool {
         while !self.is_completed() {
-            let terms = Terms::until(WaitReason::Once, deadline_ns);
+            let terms = WaitOptions::until(WaitReason::Once, deadline_ns);
             let ended = self.queue.wait_plain(terms, |_| self.refuse_bystander(until_poisoned));
             let poisoned = ended == Err(POISONED);
             if poisoned || ended.is_ok_and(|ended| ended.outcome == Outcome::TimedOut) {
@@ -181,7 +181,7 @@ impl Once {
                 RUNNING => {
                     let refuse = |_: &mut Queue<()>| self.refuse_caller();
                     // Woken or refused: it looks again.
-                    let _ = self.queue.wait_plain(Terms::new(WaitReason::Once), refuse);
+                    let _ = self.queue.wait_plain(WaitOptions::new(WaitReason::Once), refuse);
                     // Acquire: pairs as above.
                     state = self.state.load(Ordering::Acquire);
                 }

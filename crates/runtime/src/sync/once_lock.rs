@@ -205,11 +205,11 @@ impl<T: fmt::Debug> fmt::Debug for OnceLock<T> {
 /// ```
 pub struct LazyLock<T, F = fn() -> T> {
     once: Once,
-    content: UnsafeCell<Content<T, F>>,
+    content: UnsafeCell<OnceContent<T, F>>,
 }
 
 /// What lies in a `LazyLock`. While the `Once` runs it is the runner's.
-enum Content<T, F> {
+enum OnceContent<T, F> {
     Maker(F),
     Value(T),
     /// The maker was used up, and made nothing.
@@ -233,7 +233,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         pub fn new(f: F) -> Self {
             Self {
                 once: Once::new(),
-                content: UnsafeCell::new(Content::Maker(f)),
+                content: UnsafeCell::new(OnceContent::Maker(f)),
             }
         }
     }
@@ -255,7 +255,7 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         this.once.call_once(|| this.make());
         // SAFETY: S2: complete, so nobody writes.
         match unsafe { &*this.content.get() } {
-            Content::Value(value) => value,
+            OnceContent::Value(value) => value,
             _ => unreachable!("complete without a value"),
         }
     }
@@ -264,11 +264,11 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     fn make(&self) {
         // SAFETY: S2: one at a time runs, before anybody reads.
         let content = unsafe { &mut *self.content.get() };
-        let Content::Maker(f) = std::mem::replace(content, Content::Nothing) else {
+        let OnceContent::Maker(f) = std::mem::replace(content, OnceContent::Nothing) else {
             panic!("LazyLock instance has previously been poisoned");
         };
         let value = f();
-        *content = Content::Value(value);
+        *content = OnceContent::Value(value);
     }
 }
 
@@ -293,7 +293,7 @@ impl<T: fmt::Debug, F> fmt::Debug for LazyLock<T, F> {
         match self.once.is_completed() {
             // SAFETY: S2: complete, so nobody writes.
             true => match unsafe { &*self.content.get() } {
-                Content::Value(value) => tuple.field(value),
+                OnceContent::Value(value) => tuple.field(value),
                 _ => &mut tuple,
             },
             false => tuple.field(&format_args!("<uninit>")),

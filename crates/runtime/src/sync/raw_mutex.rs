@@ -34,7 +34,9 @@
 //! not at all behind others that gave up spinning already.
 
 use super::lock_arm::Take;
-use super::wait_queue::{Front, Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
+use super::wait_queue::{
+    Granted, Place, PopResult, Queue, WaitOptions, WaitQueue, Waiter, WakeList, unwind_if_cancelled,
+};
 use crate::coroutine::{Outcome, Unparker, WaitCell, WaitReason, budget, current_core};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::spin_loop;
@@ -165,14 +167,21 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
                     continue;
                 }
             }
-            let terms = Terms {
+            let terms = WaitOptions {
                 cancellable,
-                ..Terms::until(WaitReason::Lock, deadline_ns)
+                ..WaitOptions::until(WaitReason::Lock, deadline_ns)
             };
-            let place = if began_ns.is_some() { Place::Front } else { Place::Back };
+            let place = if began_ns.is_some() {
+                Place::PopResult
+            } else {
+                Place::Back
+            };
             let began_ns = *began_ns.get_or_insert_with(clock::now_ns);
             let refuse = |_: &mut Queue<u64>| (!self.may_wait(woken)).then_some(());
-            let Ok(ended) = self.queue.wait(terms, (began_ns, place), refuse, |_, _| Wakes::none()) else {
+            let Ok(ended) = self
+                .queue
+                .wait(terms, (began_ns, place), refuse, |_, _| WakeList::none())
+            else {
                 continue;
             };
             woken = false;
@@ -234,7 +243,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
             let now_ns = clock::now_ns();
             let is_impatient = now_ns.saturating_sub(began_ns) >= PATIENCE_NS && now_ns >= queue.state;
             let grant = is_impatient || queue.front_is_part_of_select();
-            let Front::Settled(unparker) = queue.settle_front(Outcome::Woken, grant) else {
+            let PopResult::Settled(unparker) = queue.settle_front(Outcome::Woken, grant) else {
                 continue;
             };
             let parked = if queue.is_empty() { 0 } else { PARKED };
@@ -277,7 +286,7 @@ unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
                 continue;
             }
             let refuse = |_: &mut Queue<u64>| (!self.may_wait(false)).then_some(());
-            // SAFETY: S8: the caller's contract.
+            // SAFETY: S8: waiter and cell stay in place until `unlist`, as `Take::list` asks.
             if unsafe { self.queue.list(waiter, cell, refuse) }.is_none() {
                 return true;
             }
@@ -285,11 +294,11 @@ unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
     }
 
     fn unlist(&self, waiter: &Waiter) -> bool {
-        self.queue.unlist(waiter, |_, _| Wakes::none()) != Granted::Nothing
+        self.queue.unlist(waiter, |_, _| WakeList::none()) != Granted::Nothing
     }
 
     unsafe fn release(&self) {
-        // SAFETY: S2: the caller's contract.
+        // SAFETY: S2: the caller holds the mutex, as `Take::release` asks.
         unsafe { self.unlock() };
     }
 

@@ -30,7 +30,9 @@
 
 use super::lock_arm::Take;
 use super::raw_mutex::spin_budget;
-use super::wait_queue::{Front, Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
+use super::wait_queue::{
+    Granted, Place, PopResult, Queue, WaitOptions, WaitQueue, Waiter, WakeList, unwind_if_cancelled,
+};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::spin_loop;
@@ -156,7 +158,7 @@ impl RawRwLock {
             }
         }
         loop {
-            let terms = Terms::until(WaitReason::Lock, deadline_ns);
+            let terms = WaitOptions::until(WaitReason::Lock, deadline_ns);
             let take = |_: &mut Queue<()>| self.take_or_announce(tag).then_some(());
             let leave = |queue: &mut Queue<()>, _| self.admit_after_leave(queue);
             let Ok(ended) = self.queue.wait(terms, (tag, Place::Back), take, leave) else {
@@ -213,8 +215,8 @@ impl RawRwLock {
     }
 
     /// Under the queue's lock: somebody has left the queue, and those behind may go.
-    fn admit_after_leave(&self, queue: &mut Queue<()>) -> Wakes {
-        let mut wakes = Wakes::none();
+    fn admit_after_leave(&self, queue: &mut Queue<()>) -> WakeList {
+        let mut wakes = WakeList::none();
         self.admit(queue, false, queue.end_ticket(), &mut wakes);
         wakes
     }
@@ -224,7 +226,7 @@ impl RawRwLock {
     fn hand_on(&self, after_writer: bool) {
         let mut end_ticket = None;
         loop {
-            let mut wakes = Wakes::none();
+            let mut wakes = WakeList::none();
             self.queue.with(|queue| {
                 let end_ticket = *end_ticket.get_or_insert(queue.end_ticket());
                 self.admit(queue, after_writer, end_ticket, &mut wakes);
@@ -240,7 +242,7 @@ impl RawRwLock {
     /// Under the queue's lock: lets those in whose turn it is. In the readers' turn these are all readers that came
     /// before `end_ticket`, past writers as well; then those that have no writer before them. Each round of the loop
     /// takes somebody out of the queue, or ends that turn.
-    fn admit(&self, queue: &mut Queue<()>, mut readers_turn: bool, end_ticket: u64, wakes: &mut Wakes) {
+    fn admit(&self, queue: &mut Queue<()>, mut readers_turn: bool, end_ticket: u64, wakes: &mut WakeList) {
         while !queue.is_empty() {
             // Acquire: pairs with the Release of those who have let go; what they did is handed on with the grant.
             let state = self.state.load(Ordering::Acquire);
@@ -268,7 +270,7 @@ impl RawRwLock {
     }
 
     /// Lets readers in that came before `end_ticket`, as far as there is room.
-    fn admit_readers(&self, queue: &mut Queue<()>, end_ticket: u64, wakes: &mut Wakes) {
+    fn admit_readers(&self, queue: &mut Queue<()>, end_ticket: u64, wakes: &mut WakeList) {
         let room = wakes.room();
         // Relaxed: the settled cells hand over what the lock protects.
         self.state.fetch_add(READER * room as u32, Ordering::Relaxed);
@@ -278,13 +280,13 @@ impl RawRwLock {
     }
 
     /// The first in the queue is a writer, and nobody has the lock.
-    fn admit_writer(&self, queue: &mut Queue<()>, wakes: &mut Wakes) {
+    fn admit_writer(&self, queue: &mut Queue<()>, wakes: &mut WakeList) {
         // Relaxed: the settled cell hands over what the lock protects.
         self.state.fetch_add(WRITER, Ordering::Relaxed);
         match queue.settle_front(Outcome::Woken, true) {
-            Front::Settled(unparker) => wakes.push(unparker),
+            PopResult::Settled(unparker) => wakes.push(unparker),
             // Relaxed: nobody has had it.
-            Front::Gone | Front::Nobody => drop(self.state.fetch_sub(WRITER, Ordering::Relaxed)),
+            PopResult::Gone | PopResult::Nobody => drop(self.state.fetch_sub(WRITER, Ordering::Relaxed)),
         }
     }
 }
@@ -305,7 +307,7 @@ macro_rules! take {
 
             unsafe fn list(&self, waiter: &Waiter, cell: &WaitCell) -> bool {
                 let refuse = |_: &mut Queue<()>| (!self.0.announce($tag)).then_some(());
-                // SAFETY: S8: the caller's contract.
+                // SAFETY: S8: waiter and cell stay in place until `unlist`, as `Take::list` asks.
                 unsafe { self.0.queue.list(waiter, cell, refuse) }.is_none()
             }
 
@@ -315,7 +317,7 @@ macro_rules! take {
             }
 
             unsafe fn release(&self) {
-                // SAFETY: S2: the caller's contract.
+                // SAFETY: S2: the caller holds the lock in this way, as `Take::release` asks.
                 unsafe { self.0.$unlock() };
             }
 

@@ -9,7 +9,9 @@
 //!
 //! A waiter that gives up serves the queue as well: the one behind it may want less.
 
-use super::wait_queue::{Front, Granted, Place, Queue, Terms, WaitQueue, Waiter, Wakes, unwind_if_cancelled};
+use super::wait_queue::{
+    Granted, Place, PopResult, Queue, WaitOptions, WaitQueue, Waiter, WakeList, unwind_if_cancelled,
+};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget, lost};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -342,10 +344,10 @@ impl Semaphore {
     #[cold]
     fn wait_for(&self, permits: usize, deadline_ns: Option<u64>) -> Result<(), AcquireError> {
         loop {
-            let terms = Terms::until(WaitReason::Semaphore, deadline_ns);
+            let terms = WaitOptions::until(WaitReason::Semaphore, deadline_ns);
             let take = |_: &mut Queue<()>| self.take_or_announce(permits);
             let leave = |queue: &mut Queue<()>, _| {
-                let mut wakes = Wakes::none();
+                let mut wakes = WakeList::none();
                 self.serve(queue, &mut wakes);
                 wakes
             };
@@ -392,7 +394,7 @@ impl Semaphore {
     fn add_to_queue(&self, permits: usize) {
         let mut added = false;
         loop {
-            let mut wakes = Wakes::none();
+            let mut wakes = WakeList::none();
             self.queue.with(|queue| {
                 added = added || self.add(permits);
                 self.serve(queue, &mut wakes);
@@ -428,7 +430,7 @@ impl Semaphore {
     }
 
     /// Under the queue's lock: gives permits to the first in the queue as long as there are enough.
-    fn serve(&self, queue: &mut Queue<()>, wakes: &mut Wakes) {
+    fn serve(&self, queue: &mut Queue<()>, wakes: &mut WakeList) {
         while let Some(permits) = queue.front_tag() {
             let permits = permits as usize;
             // Acquire: pairs with the Release of who gave back; the settled cell hands it on.
@@ -436,7 +438,7 @@ impl Semaphore {
             if state / PERMIT < permits || wakes.is_full() {
                 return;
             }
-            if let Front::Settled(unparker) = queue.settle_front(Outcome::Woken, true) {
+            if let PopResult::Settled(unparker) = queue.settle_front(Outcome::Woken, true) {
                 wakes.push(unparker);
                 // Relaxed: under the lock, with `WAITERS` set, nobody else changes the number.
                 self.state.fetch_sub(permits * PERMIT, Ordering::Relaxed);
@@ -529,7 +531,7 @@ impl<'a> Acquisition<'a> {
     /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
         let take = |_: &mut Queue<()>| self.semaphore.take_or_announce(self.permits);
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
         let taken = unsafe { self.semaphore.queue.list(&self.waiter, cell, take) };
         self.listed.set(taken.is_none());
         self.granted.set(taken);
@@ -539,7 +541,7 @@ impl<'a> Acquisition<'a> {
     pub(crate) fn unlist(&self) {
         if self.listed.replace(false) {
             let leave = |queue: &mut Queue<()>, _| {
-                let mut wakes = Wakes::none();
+                let mut wakes = WakeList::none();
                 self.semaphore.serve(queue, &mut wakes);
                 wakes
             };

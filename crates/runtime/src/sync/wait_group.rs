@@ -5,7 +5,7 @@
 //! fall there takes the queue's lock and wakes all, who look again. A waiter looks at the count under that lock, in the
 //! hold in which it joins the queue; so it either sees the fall, or is found.
 
-use super::wait_queue::{Queue, Terms, WaitQueue, Waiter, Wakes};
+use super::wait_queue::{Queue, WaitOptions, WaitQueue, Waiter, WakeList};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -173,7 +173,7 @@ impl<'a> Departure<'a> {
     /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
         let decide = |_: &mut Queue<()>| self.is_over().then_some(());
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
         let listed = unsafe { self.inner.queue.list(&self.waiter, cell, decide) }.is_none();
         self.listed.set(listed);
         listed
@@ -182,7 +182,7 @@ impl<'a> Departure<'a> {
     pub(crate) fn unlist(&self) {
         if self.listed.replace(false) {
             // What it was granted is a look.
-            let _ = self.inner.queue.unlist(&self.waiter, |_, _| Wakes::none());
+            let _ = self.inner.queue.unlist(&self.waiter, |_, _| WakeList::none());
         }
     }
 }
@@ -207,7 +207,7 @@ impl Inner {
 
     fn wait_until(&self, members: usize, deadline_ns: Option<u64>) -> bool {
         while !self.is_down_to(members) {
-            let terms = Terms::until(WaitReason::Barrier, deadline_ns);
+            let terms = WaitOptions::until(WaitReason::Barrier, deadline_ns);
             let ended = self.queue.wait_plain(terms, |_| self.is_down_to(members).then_some(()));
             if ended.is_ok_and(|ended| ended.outcome == Outcome::TimedOut) {
                 return self.is_down_to(members);

@@ -10,7 +10,7 @@
 //! node, all under the lock; it unparks when the lock is free. A waiter that finds itself `Woken` or `Closed` is
 //! therefore in no list, and returns without the lock. One that timed out or was cancelled takes the lock once more,
 //! unlinks itself if nobody has, and only then lets go of its frame (S8). A waker whose settling lost hears so
-//! ([`Front::Gone`]) and turns to the next waiter: a wake is never spent on somebody who has left.
+//! ([`PopResult::Gone`]) and turns to the next waiter: a wake is never spent on somebody who has left.
 //!
 //! # The race: wake-all against those who come back
 //! Wakes go in batches, so that the lock, which blocks threads, is not held while a thousand coroutines are queued. Who
@@ -102,7 +102,7 @@ impl Waiter {
 
 /// How a caller is ready to wait.
 #[derive(Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct WaitOptions {
     pub(super) reason: WaitReason,
     /// On the monotonic clock.
     pub(super) deadline_ns: Option<u64>,
@@ -110,7 +110,7 @@ pub(super) struct Terms {
     pub(super) cancellable: bool,
 }
 
-impl Terms {
+impl WaitOptions {
     /// A wait without end, except by cancellation.
     pub(super) fn new(reason: WaitReason) -> Self {
         Self::until(reason, None)
@@ -127,7 +127,7 @@ impl Terms {
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(super) struct WaitResult {
     pub(super) outcome: Outcome,
     /// The waker has given the waiter what it waited for, and it need not try again.
     pub(super) granted: bool,
@@ -135,7 +135,7 @@ pub(super) struct Ended {
 
 /// What became of the first in the queue.
 #[must_use]
-pub(super) enum Front {
+pub(super) enum PopResult {
     /// There was nobody.
     Nobody,
     /// It had left, or was about to.
@@ -146,12 +146,12 @@ pub(super) enum Front {
 
 /// Whom to unpark once the lock is free.
 #[must_use]
-pub(super) struct Wakes {
+pub(super) struct WakeList {
     unparkers: [Option<Unparker>; BATCH],
     count: usize,
 }
 
-impl Wakes {
+impl WakeList {
     pub(super) fn none() -> Self {
         Self {
             unparkers: [None; BATCH],
@@ -213,10 +213,10 @@ impl<S> Queue<S> {
     }
 
     /// Settles the first waiter.
-    pub(super) fn settle_front(&mut self, outcome: Outcome, granted: bool) -> Front {
+    pub(super) fn settle_front(&mut self, outcome: Outcome, granted: bool) -> PopResult {
         match self.waiters.pop_front() {
-            None => Front::Nobody,
-            Some(node) => settle(node, outcome, granted, false).map_or(Front::Gone, Front::Settled),
+            None => PopResult::Nobody,
+            Some(node) => settle(node, outcome, granted, false).map_or(PopResult::Gone, PopResult::Settled),
         }
     }
 
@@ -224,9 +224,9 @@ impl<S> Queue<S> {
     pub(super) fn settle_next(&mut self, outcome: Outcome) -> Option<Unparker> {
         loop {
             match self.settle_front(outcome, true) {
-                Front::Nobody => return None,
-                Front::Gone => {}
-                Front::Settled(unparker) => return Some(unparker),
+                PopResult::Nobody => return None,
+                PopResult::Gone => {}
+                PopResult::Settled(unparker) => return Some(unparker),
             }
         }
     }
@@ -237,7 +237,7 @@ impl<S> Queue<S> {
         &mut self,
         outcome: Outcome,
         end_ticket: u64,
-        wakes: &mut Wakes,
+        wakes: &mut WakeList,
         mut is_meant: impl FnMut(u64) -> bool,
     ) {
         let mut cursor = self.waiters.cursor();
@@ -269,9 +269,11 @@ impl<S> Queue<S> {
         self.next_ticket += 1;
         let node = NonNull::from(waiter);
         match in_front {
-            // SAFETY: S8: the caller's contract.
+            // SAFETY: S8: the caller promises: the waiter is in no list, and stays in place until its cell is `Woken`
+            // or `Closed`, or it was removed from this list.
             true => unsafe { self.waiters.push_front(node) },
-            // SAFETY: S8: the caller's contract.
+            // SAFETY: S8: the caller promises: the waiter is in no list, and stays in place until its cell is `Woken`
+            // or `Closed`, or it was removed from this list.
             false => unsafe { self.waiters.push_back(node) },
         }
     }
@@ -337,18 +339,18 @@ impl<S> WaitQueue<S> {
     /// cancellation, `leave` runs under the lock and hears whether the waiter was still listed.
     pub(super) fn wait<R>(
         &self,
-        terms: Terms,
+        terms: WaitOptions,
         waiter: (u64, Place),
         decide: impl FnOnce(&mut Queue<S>) -> Option<R>,
-        leave: impl FnOnce(&mut Queue<S>, bool) -> Wakes,
-    ) -> Result<Ended, R> {
+        leave: impl FnOnce(&mut Queue<S>, bool) -> WakeList,
+    ) -> Result<WaitResult, R> {
         let (tag, place) = waiter;
         let waiter = Waiter::new(tag);
         let decided = self.with(|queue| {
             let decided = decide(queue);
             if decided.is_none() {
                 // SAFETY: S8: this frame stays until `await_end` has returned, and nothing in between unwinds.
-                unsafe { queue.enlist(&waiter, place == Place::Front) };
+                unsafe { queue.enlist(&waiter, place == Place::PopResult) };
             }
             decided
         });
@@ -373,7 +375,8 @@ impl<S> WaitQueue<S> {
         self.with(|queue| {
             let decided = decide(queue);
             if decided.is_none() {
-                // SAFETY: S8: the caller's contract.
+                // SAFETY: S8: the caller promises: waiter and cell stay in place until `unlist` has
+                // returned.
                 unsafe { queue.enlist(waiter, false) };
             }
             decided
@@ -382,7 +385,7 @@ impl<S> WaitQueue<S> {
 
     /// Takes a waiter out that was listed by [`list`](Self::list), runs `leave` under the lock as [`wait`](Self::wait)
     /// does, and tells what the waiter has got.
-    pub(super) fn unlist(&self, waiter: &Waiter, leave: impl FnOnce(&mut Queue<S>, bool) -> Wakes) -> Granted {
+    pub(super) fn unlist(&self, waiter: &Waiter, leave: impl FnOnce(&mut Queue<S>, bool) -> WakeList) -> Granted {
         let (granted, wakes) = self.with(|queue| {
             // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
             let was_listed = unsafe { queue.waiters.remove(NonNull::from(waiter)) };
@@ -398,18 +401,23 @@ impl<S> WaitQueue<S> {
     }
 
     /// Waits in any case, and runs `then` once it is in the queue, where wakes reach it. `then` does not unwind.
-    pub(super) fn wait_then(&self, terms: Terms, then: impl FnOnce()) -> Ended {
+    pub(super) fn wait_then(&self, terms: WaitOptions, then: impl FnOnce()) -> WaitResult {
         let waiter = Waiter::new(0);
         // SAFETY: S8: this frame stays until `await_end` has returned; what would unwind ends the process.
         self.with(|queue| unsafe { queue.enlist(&waiter, false) });
         let stays = AbortOnUnwind;
         then();
         std::mem::forget(stays);
-        self.await_end(&waiter, terms, |_, _| Wakes::none())
+        self.await_end(&waiter, terms, |_, _| WakeList::none())
     }
 
     /// Sleeps until the listed waiter is settled. Then it is in no list.
-    fn await_end(&self, waiter: &Waiter, terms: Terms, leave: impl FnOnce(&mut Queue<S>, bool) -> Wakes) -> Ended {
+    fn await_end(
+        &self,
+        waiter: &Waiter,
+        terms: WaitOptions,
+        leave: impl FnOnce(&mut Queue<S>, bool) -> WakeList,
+    ) -> WaitResult {
         let cancellable = terms.cancellable && !std::thread::panicking();
         let outcome = timers::wait(&waiter.cell, terms.reason, terms.deadline_ns, cancellable);
         if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
@@ -422,16 +430,16 @@ impl<S> WaitQueue<S> {
         }
         // Nobody else knows the waiter any more.
         let granted = waiter.notes().granted && matches!(outcome, Outcome::Woken | Outcome::Closed);
-        Ended { outcome, granted }
+        WaitResult { outcome, granted }
     }
 
     /// As [`wait`](Self::wait), for those who mind neither place nor leave, and who unwind if cancelled.
     pub(super) fn wait_plain<R>(
         &self,
-        terms: Terms,
+        terms: WaitOptions,
         decide: impl FnOnce(&mut Queue<S>) -> Option<R>,
-    ) -> Result<Ended, R> {
-        let ended = self.wait(terms, (0, Place::Back), decide, |_, _| Wakes::none())?;
+    ) -> Result<WaitResult, R> {
+        let ended = self.wait(terms, (0, Place::Back), decide, |_, _| WakeList::none())?;
         unwind_if_cancelled(ended.outcome);
         Ok(ended)
     }
@@ -444,7 +452,7 @@ impl<S> WaitQueue<S> {
     /// Settles all who came before a ticket.
     pub(super) fn wake_before(&self, end_ticket: u64, outcome: Outcome) {
         loop {
-            let mut wakes = Wakes::none();
+            let mut wakes = WakeList::none();
             self.with(|queue| queue.settle_those(outcome, end_ticket, &mut wakes, |_| true));
             let more = wakes.is_full();
             wakes.unpark();
@@ -470,7 +478,7 @@ pub(super) enum Place {
     /// Behind those who came before.
     Back,
     /// Before all others: it was woken, and came too late.
-    Front,
+    PopResult,
 }
 
 /// What a wait that was cancelled ends in, once everything is in order.

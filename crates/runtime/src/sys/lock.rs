@@ -106,11 +106,6 @@ impl<T, W: FutexWord> LockOn<T, W> {
         })
     }
 
-    /// The value, of a lock that nobody else can reach.
-    pub(crate) fn into_inner(self) -> T {
-        self.value.into_inner()
-    }
-
     #[inline]
     fn try_acquire(&self) -> bool {
         // Acquire: pairs with the Release in `unlock`, so the last holder's writes are visible. Relaxed on failure:
@@ -217,7 +212,7 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(20));
             *guard += 10;
         });
-        assert_eq!(lock.into_inner(), 13);
+        assert_eq!(*lock.lock(), 13);
     }
 
     #[test]

@@ -28,7 +28,6 @@
 //!
 //! Deadlines are absolute ns of the monotonic clock; timeouts are relative ns; `None` is for ever. Calls that take raw
 //! pointers are `unsafe` and lend memory to the kernel (S5) for the length of the call only.
-#![allow(dead_code)]
 
 pub(crate) mod lock;
 

@@ -13,7 +13,7 @@
 
 use crate::coroutine::WaitCell;
 use crate::coroutine::WaitReason;
-use crate::driver::monitor::{Look, Monitor, Waiter, Wake};
+use crate::driver::monitor::{Look, Monitor, MonitorWaiter, MonitorWake};
 use crate::driver::timers::{deadline_after, deadline_at};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub enum MissedTicks {
 }
 
 /// When the next tick is due.
-struct Schedule {
+struct TickSchedule {
     /// `None`: stopped.
     next: Option<Instant>,
     period: Duration,
@@ -43,7 +43,7 @@ struct Schedule {
 /// It can be shared: a tick goes to one of those who wait for it, and [`stop`](Self::stop) and [`reset`](Self::reset)
 /// reach them at once.
 pub struct Ticker {
-    schedule: Monitor<Schedule>,
+    schedule: Monitor<TickSchedule>,
 }
 
 /// A ticker whose first tick is due at once, and the others each a `period` after the one before.
@@ -73,7 +73,7 @@ pub fn interval(period: Duration) -> Ticker {
 pub fn interval_at(start: Instant, period: Duration) -> Ticker {
     assert!(!period.is_zero(), "a ticker's period is longer than nothing");
     Ticker {
-        schedule: Monitor::new(Schedule {
+        schedule: Monitor::new(TickSchedule {
             next: Some(start),
             period,
             policy: MissedTicks::Burst,
@@ -90,7 +90,7 @@ fn later(instant: Instant, by: Duration) -> Instant {
         .unwrap_or(instant)
 }
 
-impl Schedule {
+impl TickSchedule {
     /// The tick that is due at `now`, and moves on to the next.
     fn take(&mut self, now: Instant) -> Option<Instant> {
         let due = self.next.filter(|due| *due <= now)?;
@@ -164,13 +164,13 @@ impl Ticker {
     ///
     /// # Safety
     /// As for [`Monitor::watch`].
-    pub(crate) unsafe fn watch(&self, waiter: &Waiter, cell: &WaitCell) -> bool {
-        let is_due = |schedule: &mut Schedule| schedule.next.is_some_and(|next| next <= Instant::now());
-        // SAFETY: S8: the caller's contract.
+    pub(crate) unsafe fn watch(&self, waiter: &MonitorWaiter, cell: &WaitCell) -> bool {
+        let is_due = |schedule: &mut TickSchedule| schedule.next.is_some_and(|next| next <= Instant::now());
+        // SAFETY: S8: the caller promises what `Monitor::watch` asks.
         unsafe { self.schedule.watch(waiter, cell, is_due) }
     }
 
-    pub(crate) fn withdraw(&self, waiter: &Waiter) {
+    pub(crate) fn withdraw(&self, waiter: &MonitorWaiter) {
         self.schedule.withdraw(waiter);
     }
 
@@ -223,10 +223,10 @@ impl Ticker {
         self.reschedule(|_| None);
     }
 
-    fn reschedule(&self, next: impl FnOnce(&mut Schedule) -> Option<Instant>) {
+    fn reschedule(&self, next: impl FnOnce(&mut TickSchedule) -> Option<Instant>) {
         self.schedule.update(|schedule| {
             schedule.next = next(schedule);
-            ((), Wake::All)
+            ((), MonitorWake::All)
         });
     }
 
@@ -287,7 +287,7 @@ mod tests {
     /// schedule has it.
     fn ticks(policy: MissedTicks, asked_ms: &[u64]) -> Vec<(u64, u64)> {
         let start = Instant::now();
-        let mut schedule = Schedule {
+        let mut schedule = TickSchedule {
             next: Some(start + PERIOD),
             period: PERIOD,
             policy,
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_period_without_end_does_not_overflow() {
-        let mut schedule = Schedule {
+        let mut schedule = TickSchedule {
             next: Some(Instant::now()),
             period: Duration::MAX,
             policy: MissedTicks::Skip,

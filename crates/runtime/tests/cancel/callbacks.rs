@@ -29,7 +29,7 @@ extern "C" fn compare(one: *const c_void, other: *const c_void) -> c_int {
     call_back();
     // SAFETY: S7: an element of the array.
     let one = unsafe { *one.cast::<i32>() };
-    // SAFETY: S7: as above.
+    // SAFETY: S7: an element of the array.
     one - unsafe { *other.cast::<i32>() }
 }
 
@@ -82,7 +82,7 @@ impl Through {
         match self {
             // SAFETY: S7: an array of that many elements of that size.
             Through::Qsort => unsafe { qsort(base, 4, 4, compare as Compare as *const ()) },
-            // SAFETY: S7: as above.
+            // SAFETY: S7: an array of that many elements of that size.
             Through::QsortUnwind => unsafe { qsort(base, 4, 4, compare_unwind as CompareUnwind as *const ()) },
             Through::RustOfC | Through::RustOfCWithCleanup => {
                 let function = match self {

@@ -19,12 +19,12 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-        // SAFETY: S7: the caller's contract.
+        // SAFETY: S7: the layout and the pointer are those of a caller of `GlobalAlloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: S7: the caller's contract.
+        // SAFETY: S7: the layout and the pointer are those of a caller of `GlobalAlloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 }

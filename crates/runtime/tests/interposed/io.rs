@@ -169,7 +169,7 @@ fn a_large_blocking_send_is_whole() {
                 });
                 // SAFETY: S7: one call for everything.
                 let vectored = unsafe { libc::writev(fd, parts.as_ptr(), 2) };
-                // SAFETY: S7: as above.
+                // SAFETY: S7: one call for everything.
                 let plain = unsafe { libc::write(fd, data.as_ptr().cast(), TOTAL) };
                 // SAFETY: S7: ours to close.
                 unsafe { libc::close(fd) };

@@ -143,7 +143,7 @@ fn who_has_vouched_falls_back() {
 #[test]
 fn where_identities_are_had_vouching_changes_nothing() {
     alone("opt_in::where_identities_are_had_vouching_changes_nothing", &[], || {
-        // SAFETY: S12: as above.
+        // SAFETY: S12: coroutines of this case return at once.
         unsafe { silken::allow_light() };
         let runtime = silken::Runtime::builder().workers(2).build().unwrap();
         assert!(runtime.is_isolated());

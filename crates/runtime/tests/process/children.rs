@@ -106,9 +106,9 @@ fn child(fork: impl Fn() -> pid_t, body: impl Fn()) {
 fn forks(fd: RawFd) {
     // SAFETY: S7: the child makes async-signal-safe calls only; so in all of these.
     child(|| unsafe { libc::fork() }, || meddle(fd));
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the child makes async-signal-safe calls only.
     child(|| unsafe { _Fork() }, || meddle(fd));
-    // SAFETY: S7: as above.
+    // SAFETY: S7: the child makes async-signal-safe calls only.
     child(|| unsafe { libc::syscall(libc::SYS_fork) } as pid_t, || meddle(fd));
     let clone = || {
         // SAFETY: S7: as above: a child with a copy of the memory and of the stack.

@@ -138,9 +138,9 @@ fn terminal(make: fn() -> (c_int, Option<c_int>)) -> Make {
         let other = other.unwrap_or_else(|| {
             // SAFETY: S7: a terminal of ours.
             assert_eq!(unsafe { libc::grantpt(fd) }, 0);
-            // SAFETY: S7: as above.
+            // SAFETY: S7: a terminal of ours.
             assert_eq!(unsafe { libc::unlockpt(fd) }, 0);
-            // SAFETY: S7: as above.
+            // SAFETY: S7: a terminal of ours.
             unsafe { libc::ioctl(fd, libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY) }
         });
         assert!(other >= 0);
@@ -209,7 +209,7 @@ fn send_descriptor(socket: RawFd, fd: RawFd) {
     message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<c_int>() as u32) } as usize;
     // SAFETY: S7: a message with room for a header.
     let header = unsafe { libc::CMSG_FIRSTHDR(&message) };
-    // SAFETY: S7: as above.
+    // SAFETY: S7: a message with room for a header.
     let header = unsafe { &mut *header };
     header.cmsg_level = libc::SOL_SOCKET;
     header.cmsg_type = libc::SCM_RIGHTS;

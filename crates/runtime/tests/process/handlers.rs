@@ -14,7 +14,7 @@ extern "C" fn on_signal(_: c_int) {
     let new = NEW.load(SeqCst);
     // SAFETY: S7: numbers of ours.
     unsafe { libc::dup2(new, OLD.load(SeqCst)) };
-    // SAFETY: S7: likewise.
+    // SAFETY: S7: numbers of ours.
     unsafe { libc::close(new) };
     NEW.store(-1, SeqCst);
 }

@@ -13,21 +13,21 @@ fn all_of_them() {
     // SAFETY: S7: numbers only; so in all of these.
     let (uid, gid): (uid_t, gid_t) = (unsafe { libc::geteuid() }, unsafe { libc::getegid() });
     let results: [c_int; 8] = [
-        // SAFETY: S7: as above.
+        // SAFETY: S7: numbers only.
         unsafe { libc::setresuid(UNCHANGED, UNCHANGED, UNCHANGED) },
-        // SAFETY: S7: as above.
+        // SAFETY: S7: numbers only.
         unsafe { libc::setresgid(UNCHANGED, UNCHANGED, UNCHANGED) },
-        // SAFETY: S7: as above.
+        // SAFETY: S7: numbers only.
         unsafe { libc::setreuid(UNCHANGED, UNCHANGED) },
-        // SAFETY: S7: as above.
+        // SAFETY: S7: numbers only.
         unsafe { libc::setregid(UNCHANGED, UNCHANGED) },
-        // SAFETY: S7: as above.
+        // SAFETY: S7: numbers only.
         unsafe { libc::seteuid(uid) },
-        // SAFETY: S7: as above.
+        // SAFETY: S7: numbers only.
         unsafe { libc::setegid(gid) },
-        // SAFETY: S7: as above.
+        // SAFETY: S7: numbers only.
         unsafe { libc::setuid(uid) },
-        // SAFETY: S7: as above.
+        // SAFETY: S7: numbers only.
         unsafe { libc::setgid(gid) },
     ];
     assert_eq!(results, [0; 8]);

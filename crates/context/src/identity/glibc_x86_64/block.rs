@@ -2,7 +2,7 @@
 //!
 //! # The end of a life
 //! As in glibc's `start_thread`: thread-local destructors, then destructors of keys (`sched/switch.rs` has the
-//! rounds), then what the C library itself owns in a thread ([`Facts::end_life`]): robust mutexes, a pending error of
+//! rounds), then what the C library itself owns in a thread ([`TlsLayout::end_life`]): robust mutexes, a pending error of
 //! `dlopen`, sockets of the resolver. The freeing of malloc's cache is left out: that is the worker's.
 //!
 //! # Recycling
@@ -19,7 +19,7 @@
 use super::dtv::Dtv;
 use super::probe::LOCALE_TABLES;
 use super::registry::{self, Number};
-use super::{Facts, RESOLVER_BYTES, Resolver, known_facts, read_word, robust, word_at, write_word};
+use super::{RESOLVER_BYTES, Resolver, TlsLayout, known_facts, read_word, robust, word_at, write_word};
 use crate::switch;
 use std::ffi::{c_int, c_void};
 
@@ -82,7 +82,7 @@ unsafe extern "C" fn call(argument: *mut u8) {
     unsafe { function() };
 }
 
-impl Facts {
+impl TlsLayout {
     /// Writes into a block what is the runtime's to write. The C library has made its dtv and images.
     ///
     /// # Safety
@@ -211,8 +211,8 @@ impl Identity {
     ///
     /// # Safety
     /// `bottom..top` is the caller's stack for the life of the process; `top` is 16-byte aligned and at least
-    /// [`Facts::block_bytes`] below it are zeroed and writable (S1, S3). The calling thread has a complete identity.
-    pub unsafe fn build(facts: &Facts, bottom: *mut u8, top: *mut u8) -> Option<(Identity, *mut u8)> {
+    /// [`TlsLayout::block_bytes`] below it are zeroed and writable (S1, S3). The calling thread has a complete identity.
+    pub unsafe fn build(facts: &TlsLayout, bottom: *mut u8, top: *mut u8) -> Option<(Identity, *mut u8)> {
         let base = (top as usize - facts.tcb_bytes) & !(facts.alignment - 1);
         let identity = Identity(base);
         let number = registry::enter(base)?;
@@ -232,13 +232,13 @@ impl Identity {
 
     /// # Safety
     /// The block is zeroed and the caller's (S3).
-    unsafe fn fill(self, facts: &Facts, tid: u32, bottom: usize) -> Option<()> {
+    unsafe fn fill(self, facts: &TlsLayout, tid: u32, bottom: usize) -> Option<()> {
         // SAFETY: S7: an address with the static size below and the control block's above, zeroed, as pthread_create
         // passes.
         if unsafe { (facts.allocate)(self.0 as *mut c_void) }.is_null() {
             return None;
         }
-        // SAFETY: S3: the caller's contract.
+        // SAFETY: S3: the caller promises: the block is zeroed and the caller's.
         unsafe { facts.complete(self.0, tid, bottom) };
         Some(())
     }
@@ -257,13 +257,14 @@ impl Identity {
     /// Destructors have run, and no value in a thread-local of the block is used again. The block may be the running
     /// one (S3).
     #[inline]
-    pub unsafe fn reset(self, facts: &Facts) -> bool {
+    pub unsafe fn reset(self, facts: &TlsLayout) -> bool {
         let base = self.0;
         // SAFETY: S3: a built block, and the caller's.
         let dtv = unsafe { Dtv::of(base) };
         let generation = dtv.generation();
         if (generation != facts.generation || facts.has_lazy_modules)
-            // SAFETY: S3: the caller's contract.
+            // SAFETY: S3: the caller promises: destructors have run, and no value in a thread-local of the block is
+            // used again.
             && !unsafe { forget_lazy(facts, dtv, generation) }
         {
             return false;
@@ -276,7 +277,8 @@ impl Identity {
             // SAFETY: S3: the rest of the same segment.
             unsafe { std::ptr::write_bytes(start.wrapping_add(segment.image_bytes), 0, zeroed) };
         }
-        // SAFETY: S3: the caller's contract.
+        // SAFETY: S3: the caller promises: destructors have run, and no value in a thread-local of the block is used
+        // again.
         unsafe { facts.late.reset(base) };
         // SAFETY: S3: words of the C library's segment in the block, none of which owns anything.
         unsafe { facts.fresh_words.restore(base) };
@@ -307,7 +309,7 @@ impl Identity {
     /// # Safety
     /// Nobody runs under the block (S3).
     #[must_use]
-    pub unsafe fn rebuild(self, facts: &Facts) -> Option<()> {
+    pub unsafe fn rebuild(self, facts: &TlsLayout) -> Option<()> {
         // SAFETY: S3: the block's tid, which it keeps.
         let tid = unsafe { word_at(self.0, facts.tid_offset).cast::<u32>().read() };
         // SAFETY: S3: the stack that it noted, if it did.
@@ -329,8 +331,8 @@ impl Identity {
 /// # Safety
 /// As for [`Identity::reset`] (S3).
 #[cold]
-unsafe fn forget_lazy(facts: &Facts, dtv: Dtv, generation: usize) -> bool {
-    // SAFETY: S3: the caller's contract.
+unsafe fn forget_lazy(facts: &TlsLayout, dtv: Dtv, generation: usize) -> bool {
+    // SAFETY: S3: the caller promises what `Identity::reset` asks.
     if !unsafe { dtv.forget_touched() } {
         return false;
     }

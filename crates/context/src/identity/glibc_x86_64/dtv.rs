@@ -41,7 +41,7 @@ impl Dtv {
     /// The block is built, and the caller's (S3).
     #[inline(always)]
     pub(super) unsafe fn of(base: usize) -> Dtv {
-        // SAFETY: S3: the caller's contract.
+        // SAFETY: S3: the caller promises: the block is built, and the caller's.
         Dtv(unsafe { read_word(base, TCB_DTV) })
     }
 
@@ -105,7 +105,7 @@ impl Dtv {
                 return false;
             }
             // First the table: a free that is not the C library's own may touch a thread-local itself.
-            // SAFETY: S3: the caller's contract.
+            // SAFETY: S3: the caller promises: no value in these segments is used again, and the table is the caller's.
             unsafe { write_word(self.0, ENTRY * module as isize, UNALLOCATED) };
             // SAFETY: S3: as for the address: the second word of the same entry.
             unsafe { write_word(self.0, ENTRY * module as isize + WORD, 0) };

@@ -2,7 +2,7 @@
 //!
 //! Their code finds its thread-locals at a fixed distance from the FS base, without asking anybody. The C library
 //! copies the image into the blocks of all threads while it loads the library, and into blocks that it makes later.
-//! Of our blocks it does not know. So after a load [`Facts::synchronise`] copies the image into them, and enters the
+//! Of our blocks it does not know. So after a load [`TlsLayout::synchronise`] copies the image into them, and enters the
 //! segment among those that recycling resets.
 //!
 //! # Protocol
@@ -34,7 +34,7 @@
 
 use super::dtv::Dtv;
 use super::modules::{self, Module, static_offset};
-use super::{Facts, Fresh, registry};
+use super::{Fresh, TlsLayout, registry};
 use crate::stack::SpinLock;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 use std::ffi::CString;
@@ -50,7 +50,7 @@ struct LateSegment {
     is_reset: bool,
 }
 
-/// What [`Facts`] knows of late libraries.
+/// What [`TlsLayout`] knows of late libraries.
 #[derive(Debug)]
 pub(super) struct Late {
     /// Null until there is one; then a list that lives for ever.
@@ -131,11 +131,11 @@ impl LateSegment {
     }
 }
 
-impl Facts {
+impl TlsLayout {
     /// A library may have been loaded: whatever took a place in the static block gets it in our blocks too. Costs a
     /// fresh block, some microseconds.
     ///
-    /// The answer is to be given to [`Facts::pin`], by the same caller. The runtime's section that covers this call
+    /// The answer is to be given to [`TlsLayout::pin`], by the same caller. The runtime's section that covers this call
     /// must have ended by then.
     #[must_use]
     pub fn synchronise(&self) -> Vec<CString> {

@@ -92,11 +92,13 @@ impl<T: Copy + PartialEq, const ROW: usize> FreshPlaces<T, ROW> {
         for row in &self.0 {
             let mut changed = false;
             for &(offset, value) in row {
-                // SAFETY: S3: the caller's contract.
+                // SAFETY: S3: the caller promises: the block is the caller's, and nothing is owned by what is
+                // overwritten.
                 changed |= unsafe { word_at(base, offset).cast::<T>().read() } != value;
             }
             if changed {
-                // SAFETY: S3: the caller's contract.
+                // SAFETY: S3: the caller promises: the block is the caller's, and nothing is owned by what is
+                // overwritten.
                 unsafe { Self::restore_row(row, base) };
             }
         }
@@ -107,7 +109,7 @@ impl<T: Copy + PartialEq, const ROW: usize> FreshPlaces<T, ROW> {
     #[cold]
     unsafe fn restore_row(row: &[(isize, T); ROW], base: usize) {
         for &(offset, value) in row {
-            // SAFETY: S3: the caller's contract.
+            // SAFETY: S3: the caller promises what `restore` asks.
             unsafe { word_at(base, offset).cast::<T>().write(value) };
         }
     }
@@ -115,7 +117,7 @@ impl<T: Copy + PartialEq, const ROW: usize> FreshPlaces<T, ROW> {
 
 /// What this process's C library was found to do.
 #[derive(Debug)]
-pub struct Facts {
+pub struct TlsLayout {
     static_bytes: usize,
     alignment: usize,
     tcb_bytes: usize,
@@ -155,22 +157,22 @@ pub struct Facts {
 }
 
 // SAFETY: S2: the raw pointers in Facts are addresses of loaded, immutable images and functions.
-unsafe impl Send for Facts {}
+unsafe impl Send for TlsLayout {}
 // SAFETY: S2: only `late` is ever written after construction, and it has a lock and atomics.
-unsafe impl Sync for Facts {}
+unsafe impl Sync for TlsLayout {}
 
-static FACTS: OnceLock<Result<Facts, Unsupported>> = OnceLock::new();
+static FACTS: OnceLock<Result<TlsLayout, Unsupported>> = OnceLock::new();
 
 /// The facts of this process, learnt and tested at the first call, which must come from an OS thread's own stack.
 ///
 /// # Errors
 /// [`Unsupported`] says which piece is missing or misbehaves.
-pub fn facts() -> Result<&'static Facts, &'static Unsupported> {
+pub fn facts() -> Result<&'static TlsLayout, &'static Unsupported> {
     FACTS.get_or_init(learn).as_ref()
 }
 
 /// The facts, if they have been learnt.
-pub fn known_facts() -> Option<&'static Facts> {
+pub fn known_facts() -> Option<&'static TlsLayout> {
     FACTS.get()?.as_ref().ok()
 }
 
@@ -202,14 +204,14 @@ fn word_at(base: usize, offset: isize) -> *mut usize {
 /// # Safety
 /// The word lies in a block that the caller owns, or under which it runs (S3).
 pub(super) unsafe fn read_word(base: usize, offset: isize) -> usize {
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises: the word lies in a block that the caller owns, or under which it runs.
     unsafe { word_at(base, offset).read() }
 }
 
 /// # Safety
 /// As for [`read_word`].
 pub(super) unsafe fn write_word(base: usize, offset: isize, value: usize) {
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises what `read_word` asks.
     unsafe { word_at(base, offset).write(value) }
 }
 
@@ -271,7 +273,7 @@ impl Named {
     }
 }
 
-fn learn() -> Result<Facts, Unsupported> {
+fn learn() -> Result<TlsLayout, Unsupported> {
     if !switch::identity_switch_supported() {
         return Err(Unsupported("the kernel or the processor has no FSGSBASE".to_string()));
     }
@@ -295,7 +297,7 @@ fn learn() -> Result<Facts, Unsupported> {
     let scratch = Scratch::map(static_bytes + alignment)?;
     let base = (scratch.top - tcb_bytes) & !(alignment - 1);
     let dtv = scratch.allocate(&named, base)?;
-    let mut facts = Facts {
+    let mut facts = TlsLayout {
         static_bytes,
         alignment,
         tcb_bytes,
@@ -348,10 +350,10 @@ impl AllocatorPair {
         Self([0; 2])
     }
 
-    /// As [`Facts::carry_allocator`], or `false`, with nothing done, where the number of words is unusual.
+    /// As [`TlsLayout::carry_allocator`], or `false`, with nothing done, where the number of words is unusual.
     ///
     /// # Safety
-    /// As for [`Facts::carry_allocator`].
+    /// As for [`TlsLayout::carry_allocator`].
     #[inline(always)]
     pub unsafe fn carry(&self, from: usize, to: usize) -> bool {
         let [first, second] = self.0;
@@ -360,7 +362,7 @@ impl AllocatorPair {
         }
         // SAFETY: S3: the caller's contract; the offset lies in the C library's segment of every block.
         unsafe { carry_word(from, to, first) };
-        // SAFETY: S3: as above.
+        // SAFETY: S3: the offset lies in that segment too, and `to` is the caller's to write.
         unsafe { carry_word(from, to, second) };
         true
     }
@@ -370,17 +372,17 @@ impl AllocatorPair {
 /// `offset` lies in both blocks, and the caller is the one who may write `to` (S3).
 #[inline(always)]
 unsafe fn carry_word(from: usize, to: usize, offset: isize) {
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises: `offset` lies in both blocks, and the caller is the one who may write `to`.
     let word = unsafe { read_word(from, offset) };
     // As a rule the same worker ran both before: a comparison is cheaper than a store.
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises: `offset` lies in both blocks, and the caller is the one who may write `to`.
     if unsafe { read_word(to, offset) } != word {
-        // SAFETY: S3: as above.
+        // SAFETY: S3: `offset` lies in `to`, which is the caller's to write.
         unsafe { write_word(to, offset, word) };
     }
 }
 
-impl Facts {
+impl TlsLayout {
     /// Bytes that a block takes at the top of a stack.
     pub fn block_bytes(&self) -> usize {
         self.static_bytes + self.alignment

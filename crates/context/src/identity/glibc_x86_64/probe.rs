@@ -273,7 +273,7 @@ impl Probe {
             unsafe { set(value, &mut old) };
         }
         for (word, old) in before.iter().enumerate().take(words) {
-            // SAFETY: S3: as above.
+            // SAFETY: S3: within the scratch block's control block.
             let now = unsafe { read_word(self.base, 8 * word as isize) };
             for (byte, (old, now)) in old.to_le_bytes().into_iter().zip(now.to_le_bytes()).enumerate() {
                 if old != now && self.cancel_byte_count < CHANGES_MAX {

@@ -31,11 +31,11 @@ const LINK_FLAGS: usize = 1;
 pub(super) unsafe fn make_empty(base: usize, offset: isize, own: usize) {
     // SAFETY: S3: the running thread's own block.
     let to_lock_word = unsafe { read_word(own, offset + 8) };
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises: `offset` is the place of the list's head in both blocks.
     unsafe { write_word(base, offset + 8, to_lock_word) };
     // SAFETY: S3: no operation is pending.
     unsafe { write_word(base, offset + 16, 0) };
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises: `offset` is the place of the list's head in both blocks.
     unsafe { unlink_all(base, offset) };
 }
 
@@ -55,7 +55,7 @@ unsafe fn unlink_all(base: usize, offset: isize) {
 /// As for [`make_empty`].
 #[inline(always)]
 pub(super) unsafe fn is_empty(base: usize, offset: isize) -> bool {
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises what `make_empty` asks.
     let first = unsafe { read_word(base, offset) };
     first == base.wrapping_add_signed(offset)
 }
@@ -83,7 +83,7 @@ pub(super) unsafe fn abandon(base: usize, offset: isize, tid: u32) {
         declare_dead(unsafe { &*word }, tid);
         link = next;
     }
-    // SAFETY: S3: the caller's contract.
+    // SAFETY: S3: the caller promises what `make_empty` asks.
     unsafe { unlink_all(base, offset) };
 }
 

@@ -1,7 +1,7 @@
 //! Blocks that no coroutine ever has: one to try things on, and fresh ones to look at.
 
 use super::dtv::Dtv;
-use super::{Facts, Named, Unsupported};
+use super::{Named, TlsLayout, Unsupported};
 use std::ffi::c_void;
 
 /// Memory for the scratch block.
@@ -49,7 +49,7 @@ fn map(bytes: usize) -> Option<usize> {
 
 /// A block as the C library makes it, under which nobody ever runs: its bytes are the images of all static modules.
 pub(super) struct Fresh<'a> {
-    facts: &'a Facts,
+    facts: &'a TlsLayout,
     memory: usize,
     bytes: usize,
     pub(super) base: usize,
@@ -57,7 +57,7 @@ pub(super) struct Fresh<'a> {
 }
 
 impl<'a> Fresh<'a> {
-    pub(super) fn allocate(facts: &'a Facts) -> Option<Fresh<'a>> {
+    pub(super) fn allocate(facts: &'a TlsLayout) -> Option<Fresh<'a>> {
         let bytes = facts.block_bytes().next_multiple_of(4096);
         let memory = map(bytes)?;
         let base = (memory + bytes - facts.tcb_bytes) & !(facts.alignment - 1);

@@ -66,7 +66,7 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
             return true;
         };
         // The slot is empty (`discard` came before), which will say that the channel was closed.
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
         let listed = unsafe { channel.list_receiver(&self.waiter, ticket, index) };
         matches!(listed, Listed::Waits)
     }
@@ -143,7 +143,7 @@ unsafe impl<T> Arm for SendArm<'_, T> {
             // It has sent its message, and never sends again.
             return true;
         }
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
         let listed = unsafe { self.channel.list_sender(&self.waiter, ticket, index) };
         matches!(listed, Listed::Waits)
     }

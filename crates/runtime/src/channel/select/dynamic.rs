@@ -32,7 +32,7 @@ enum Source {
 }
 
 /// An arm whose type is known to the functions only.
-struct Entry<'a> {
+struct SelectEntry<'a> {
     room: Room,
     /// Where in the room, or beyond it, the arm is.
     view: unsafe fn(*const Room) -> *const (dyn Arm + 'a),
@@ -51,27 +51,27 @@ unsafe fn view_inline<'a, A: Arm + 'a>(room: *const Room) -> *const (dyn Arm + '
 /// # Safety
 /// The room holds the address of an `A`.
 unsafe fn view_boxed<'a, A: Arm + 'a>(room: *const Room) -> *const (dyn Arm + 'a) {
-    // SAFETY: S8: the caller's contract.
+    // SAFETY: S8: the caller promises: the room holds the address of an `A`.
     unsafe { room.cast::<*const A>().read() }
 }
 
 /// # Safety
 /// As for `view_inline`; the room holds nothing afterwards.
 unsafe fn drop_inline<A>(room: *mut Room) {
-    // SAFETY: S8: the caller's contract.
+    // SAFETY: S8: the caller promises what `view_inline` asks.
     unsafe { ptr::drop_in_place(room.cast::<A>()) };
 }
 
 /// # Safety
 /// As for `view_boxed`; the room holds nothing afterwards.
 unsafe fn drop_boxed<A>(room: *mut Room) {
-    // SAFETY: S8: the caller's contract.
+    // SAFETY: S8: the caller promises what `view_boxed` asks.
     let arm = unsafe { room.cast::<*mut A>().read() };
-    // SAFETY: S8: from a box, in `Entry::new`.
+    // SAFETY: S8: from a box, in `SelectEntry::new`.
     drop(unsafe { Box::from_raw(arm) });
 }
 
-impl<'a> Entry<'a> {
+impl<'a> SelectEntry<'a> {
     fn new<A: Arm + 'a>(arm: A, source: Source) -> Self {
         let mut room = Room::uninit();
         let place = room.as_mut_ptr();
@@ -87,7 +87,7 @@ impl<'a> Entry<'a> {
             }
         } else {
             let arm = Box::into_raw(Box::new(arm));
-            // SAFETY: S8: as above.
+            // SAFETY: S8: there is room, aligned.
             unsafe { place.cast::<*mut A>().write(arm) };
             Self {
                 room,
@@ -122,12 +122,12 @@ impl<'a> Entry<'a> {
         if self.source != Source::Sender(ptr::from_ref(sender).cast()) {
             return None;
         }
-        // SAFETY: S8: as above.
+        // SAFETY: S8: made from a receiver at this very address, which is borrowed for 'a.
         Some(unsafe { &*self.address().cast::<SendArm<'a, T>>() })
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for SelectEntry<'_> {
     fn drop(&mut self) {
         // SAFETY: S8: the room holds what `new` put there, for the last time.
         unsafe { (self.drop)(&raw mut self.room) };
@@ -158,8 +158,8 @@ impl Drop for Entry<'_> {
 /// assert_eq!(operation.recv(&channels[index].1), Ok("hello"));
 /// ```
 pub struct Select<'a> {
-    first: [Option<Entry<'a>>; INLINE_ARMS],
-    more: Vec<Option<Entry<'a>>>,
+    first: [Option<SelectEntry<'a>>; INLINE_ARMS],
+    more: Vec<Option<SelectEntry<'a>>>,
     count: usize,
     order: Order,
     /// The arm of the last operation, until that is dropped.
@@ -190,7 +190,7 @@ impl<'a> Select<'a> {
     /// Adds the receiving of a message; returns the arm's index.
     pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
         let source = Source::Receiver(ptr::from_ref(receiver).cast());
-        self.add(Entry::new(RecvArm::new(receiver), source))
+        self.add(SelectEntry::new(RecvArm::new(receiver), source))
     }
 
     /// Adds the sending of a message; returns the arm's index.
@@ -211,10 +211,10 @@ impl<'a> Select<'a> {
         T: 'a,
     {
         let source = Source::Sender(ptr::from_ref(sender).cast());
-        self.add(Entry::new(SendArm::new(sender, message), source))
+        self.add(SelectEntry::new(SendArm::new(sender, message), source))
     }
 
-    fn add(&mut self, entry: Entry<'a>) -> usize {
+    fn add(&mut self, entry: SelectEntry<'a>) -> usize {
         let index = self.count;
         match self.first.get_mut(index) {
             Some(place) => *place = Some(entry),
@@ -224,14 +224,14 @@ impl<'a> Select<'a> {
         index
     }
 
-    fn place(&mut self, index: usize) -> Option<&mut Option<Entry<'a>>> {
+    fn place(&mut self, index: usize) -> Option<&mut Option<SelectEntry<'a>>> {
         match index.checked_sub(INLINE_ARMS) {
             None => self.first.get_mut(index),
             Some(index) => self.more.get_mut(index),
         }
     }
 
-    fn entry(&self, index: usize) -> Option<&Entry<'a>> {
+    fn entry(&self, index: usize) -> Option<&SelectEntry<'a>> {
         match index.checked_sub(INLINE_ARMS) {
             None => self.first.get(index)?.as_ref(),
             Some(index) => self.more.get(index)?.as_ref(),
@@ -356,7 +356,7 @@ impl<'a> SelectedOperation<'_, 'a> {
         self.index
     }
 
-    fn entry(&self) -> &Entry<'a> {
+    fn entry(&self) -> &SelectEntry<'a> {
         self.select.entry(self.index).expect("the selected arm is there")
     }
 

@@ -4,14 +4,14 @@
 use super::super::select::{Arm, Operation, Ticket};
 use super::{Receiver, RecvError};
 use crate::coroutine::lost;
-use crate::driver::monitor::Waiter;
+use crate::driver::monitor::MonitorWaiter;
 use std::cell::Cell;
 use std::fmt;
 
 /// A change as an arm: see [`Receiver::changed_arm`].
 pub struct ChangedArm<'a, T> {
     receiver: &'a mut Receiver<T>,
-    waiter: Waiter,
+    waiter: MonitorWaiter,
     news: Cell<Option<Result<u64, RecvError>>>,
 }
 
@@ -19,7 +19,7 @@ impl<'a, T> ChangedArm<'a, T> {
     pub(super) fn new(receiver: &'a mut Receiver<T>) -> Self {
         Self {
             receiver,
-            waiter: Waiter::new(),
+            waiter: MonitorWaiter::new(),
             news: Cell::new(None),
         }
     }
@@ -36,7 +36,7 @@ unsafe impl<T> Arm for ChangedArm<'_, T> {
     unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
         let Receiver { shared, seen } = &*self.receiver;
         let has_news = |(): &mut ()| shared.news(*seen).is_some();
-        // SAFETY: S8: the caller's contract.
+        // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
         unsafe { shared.news.watch(&self.waiter, ticket.cell(), has_news) }
     }
 

@@ -23,7 +23,7 @@ impl Drop for Entries {
 
 fn deadline_of(entry: NonNull<Entry>) -> u64 {
     // SAFETY: S8: the entries outlive the test's use of the wheel.
-    unsafe { entry.as_ref() }.deadline_ns()
+    unsafe { entry.as_ref() }.deadline_ns.get()
 }
 
 fn is_linked(entry: NonNull<Entry>) -> bool {

@@ -3,7 +3,7 @@
 //!
 //! A lost wake-up shows as a thread that sleeps for ever, which loom reports as a deadlock.
 
-use super::{Look, Monitor, Wake};
+use super::{Look, Monitor, MonitorWake};
 use crate::coroutine::WaitReason;
 use loom::sync::Arc;
 use loom::thread;
@@ -25,7 +25,7 @@ fn take(monitor: &Monitor<u32>, deadline_ns: Option<u64>) -> Option<()> {
 fn give(monitor: &Monitor<u32>, count: u32) {
     monitor.update(|units| {
         *units += count;
-        ((), Wake::All)
+        ((), MonitorWake::All)
     });
 }
 

@@ -28,7 +28,7 @@ fn poll(driver: &Driver) {
 }
 
 /// Waits on a thread of its own while this one polls.
-fn wait(driver: &'static Driver, fd: RawFd, direction: Direction, seen: Seen, timeout_ns: u64) -> Outcome {
+fn wait(driver: &'static Driver, fd: RawFd, direction: Direction, seen: ReadinessTick, timeout_ns: u64) -> Outcome {
     let readiness = &fd_table::entry(fd).unwrap().readiness;
     let waiter = std::thread::spawn(move || {
         let deadline_ns = Some(clock::now_ns() + timeout_ns);
@@ -240,7 +240,8 @@ fn what_cannot_be_registered_says_so_and_what_is_there_is_taken_over() {
     let fd = near.into_raw_fd();
     assert!(register_in(driver, fd, 1).is_ok());
     file::close(fd).unwrap();
-    assert_eq!(file::dup3(copy.as_raw_fd(), fd, 0), Ok(fd));
+    // SAFETY: S7: numbers only; `fd` is free.
+    assert_eq!(unsafe { libc::dup3(copy.as_raw_fd(), fd, libc::O_CLOEXEC) }, fd);
     assert!(register_in(driver, fd, 2).is_ok());
     deregister(driver, fd);
     file::close(fd).unwrap();

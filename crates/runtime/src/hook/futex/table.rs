@@ -1,7 +1,7 @@
 //! The address table: coroutines that wait on futex words, by address. What the kernel's hash buckets are to threads.
 //!
 //! # Protocol
-//! A fixed array of buckets, chosen by a hash of the address; in each a FIFO list of [`Waiter`]s, which lie on the
+//! A fixed array of buckets, chosen by a hash of the address; in each a FIFO list of [`FutexWaiter`]s, which lie on the
 //! stacks of those who wait, and a count of them that can be read without the lock.
 //!
 //! | step | waiter (`enlist`) | waker (`wake`) |
@@ -58,8 +58,8 @@ pub(super) const ANY: u32 = u32::MAX;
 const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 
 /// One wait, on the stack of who waits.
-pub(super) struct Waiter {
-    link: Link<Waiter>,
+pub(super) struct FutexWaiter {
+    link: Link<FutexWaiter>,
     cell: WaitCell,
     address: usize,
     bitset: u32,
@@ -68,7 +68,7 @@ pub(super) struct Waiter {
 }
 
 // SAFETY: S8: `link` is the link, and only the bucket's list writes it.
-unsafe impl Node for Waiter {
+unsafe impl Node for FutexWaiter {
     unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
         // SAFETY: S8: the caller promises a live element, so the field is in bounds.
         let link = unsafe { &raw mut (*this.as_ptr()).link };
@@ -78,9 +78,9 @@ unsafe impl Node for Waiter {
 }
 
 // SAFETY: S2: the cells are used under the bucket's lock only; the wait cell is atomic and names type-stable memory.
-unsafe impl Send for Waiter {}
+unsafe impl Send for FutexWaiter {}
 
-impl Waiter {
+impl FutexWaiter {
     pub(super) fn new(address: usize, bitset: u32, cell: WaitCell) -> Self {
         Self {
             link: Link::new(),
@@ -112,8 +112,8 @@ pub(super) unsafe fn load(address: usize) -> Option<u32> {
     unsafe { trap::read_word_or_fault(address) }
 }
 
-struct Queue {
-    waiters: List<Waiter>,
+struct FutexQueue {
+    waiters: List<FutexWaiter>,
     next_ticket: u64,
 }
 
@@ -121,7 +121,7 @@ struct Queue {
 struct Bucket {
     /// Nodes in the list, and those about to enter it.
     registered: AtomicU32,
-    queue: Lock<Queue>,
+    queue: Lock<FutexQueue>,
 }
 
 /// See the head of the file. `BUCKETS` is a power of two.
@@ -146,7 +146,7 @@ impl Bucket {
     const fn new() -> Self {
         Self {
             registered: AtomicU32::new(0),
-            queue: Lock::new(Queue {
+            queue: Lock::new(FutexQueue {
                 waiters: List::new(),
                 next_ticket: 0,
             }),
@@ -157,7 +157,7 @@ impl Bucket {
     fn new() -> Self {
         Self {
             registered: AtomicU32::new(0),
-            queue: Lock::new(Queue {
+            queue: Lock::new(FutexQueue {
                 waiters: List::new(),
                 next_ticket: 0,
             }),
@@ -207,7 +207,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
     ///
     /// # Safety
     /// The waiter stays in place until its cell is `Woken` or [`withdraw`](Self::withdraw) has returned (S8).
-    pub(super) unsafe fn enlist(&self, waiter: &Waiter, is_expected: impl FnOnce() -> bool) -> bool {
+    pub(super) unsafe fn enlist(&self, waiter: &FutexWaiter, is_expected: impl FnOnce() -> bool) -> bool {
         let _critical = Critical::enter();
         let bucket = self.bucket(waiter.address);
         // SeqCst: R of the proof; pairs with the fence in `may_have_waiters`.
@@ -228,7 +228,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
     }
 
     /// Takes a waiter back that no wake has reached. When it returns nobody refers to the waiter.
-    pub(super) fn withdraw(&self, waiter: &Waiter) {
+    pub(super) fn withdraw(&self, waiter: &FutexWaiter) {
         let _critical = Critical::enter();
         let bucket = self.bucket(waiter.address);
         let mut queue = bucket.queue.lock();

@@ -26,9 +26,15 @@ fn wake(word: &AtomicU32, count: i32) -> c_long {
     futex(word, libc::FUTEX_WAKE | PRIVATE, [c_long::from(count), 0, 0, 0]).unwrap()
 }
 
-fn parse(word: &AtomicU32, operation: c_int, expected: u32, timeout: Option<&timespec>, bitset: u32) -> Option<Wait> {
+fn parse(
+    word: &AtomicU32,
+    operation: c_int,
+    expected: u32,
+    timeout: Option<&timespec>,
+    bitset: u32,
+) -> Option<FutexWait> {
     let timeout = timeout.map_or(0, |timeout| std::ptr::from_ref(timeout).expose_provenance() as c_long);
-    let call = Call([
+    let call = FutexCall([
         address(word),
         c_long::from(operation),
         c_long::from(expected),
@@ -37,7 +43,7 @@ fn parse(word: &AtomicU32, operation: c_int, expected: u32, timeout: Option<&tim
         c_long::from(bitset),
     ]);
     // SAFETY: S7: live words and timespecs.
-    unsafe { Wait::parse(&call) }
+    unsafe { FutexWait::parse(&call) }
 }
 
 /// Threads that sleep on a word, of both kinds.
@@ -230,7 +236,7 @@ fn a_mismatch_does_not_sleep_deadline_or_not() {
         Err(libc::EAGAIN)
     );
     // The shared kind goes through the kernel, on this very thread when there is no coroutine.
-    let call = Call([address(&word), c_long::from(libc::FUTEX_WAIT), 4, 0, 0, 0]);
+    let call = FutexCall([address(&word), c_long::from(libc::FUTEX_WAIT), 4, 0, 0, 0]);
     assert_eq!(call.wait_elsewhere(), Err(Errno::AGAIN));
 }
 
@@ -240,7 +246,7 @@ fn what_the_kernel_would_refuse_is_left_to_it() {
     let word = &words[0];
     let wait = |address, timeout: Option<&timespec>, bitset| {
         let timeout = timeout.map_or(0, |timeout| std::ptr::from_ref(timeout).expose_provenance() as c_long);
-        let call = Call([
+        let call = FutexCall([
             address,
             c_long::from(libc::FUTEX_WAIT_BITSET | PRIVATE),
             0,
@@ -249,7 +255,7 @@ fn what_the_kernel_would_refuse_is_left_to_it() {
             bitset,
         ]);
         // SAFETY: S7: timespecs are live, and the address is not read.
-        assert!(unsafe { Wait::parse(&call) }.is_none());
+        assert!(unsafe { FutexWait::parse(&call) }.is_none());
         // SAFETY: S7: as above; the kernel refuses it.
         assert_eq!(unsafe { call.answer() }, -1);
         std::io::Error::last_os_error().raw_os_error().unwrap()

@@ -10,7 +10,6 @@
 
 use std::io;
 use std::marker::PhantomData;
-use std::mem;
 use std::os::fd::RawFd;
 use std::ptr;
 
@@ -18,9 +17,11 @@ use libc::{c_int, c_void, pid_t, siginfo_t, sigset_t, stack_t};
 
 use super::raw::{self, Errno};
 
+#[cfg(any(test, not(feature = "interpose")))]
 /// A handler in the three-argument form.
 pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
+#[cfg(any(test, not(feature = "interpose")))]
 /// Sets the process's handler of `signal`, with an empty mask, and returns what was there, for chaining or [`restore`].
 /// `SA_SIGINFO` is added to `flags`.
 ///
@@ -28,13 +29,14 @@ pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 /// S6: `handler` does only what a signal handler may do, on any thread that can receive `signal`, at any instruction.
 pub(crate) unsafe fn install(signal: c_int, handler: Handler, flags: c_int) -> io::Result<libc::sigaction> {
     // SAFETY: S6: all zeros is the default action with an empty mask.
-    let mut new: libc::sigaction = unsafe { mem::zeroed() };
+    let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
     new.sa_sigaction = handler as usize;
     new.sa_flags = flags | libc::SA_SIGINFO;
     // SAFETY: S6: the caller answers for the handler.
     unsafe { replace(signal, &new) }
 }
 
+#[cfg(any(test, not(feature = "interpose")))]
 /// Puts back an action that [`install`] returned.
 ///
 /// # Safety
@@ -44,11 +46,12 @@ pub(crate) unsafe fn restore(signal: c_int, action: &libc::sigaction) -> io::Res
     unsafe { replace(signal, action) }.map(drop)
 }
 
+#[cfg(any(test, not(feature = "interpose")))]
 /// # Safety
 /// S6: as [`install`].
 unsafe fn replace(signal: c_int, new: &libc::sigaction) -> io::Result<libc::sigaction> {
     // SAFETY: S6: all zeros is a valid action, about to be overwritten.
-    let mut old: libc::sigaction = unsafe { mem::zeroed() };
+    let mut old: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: S6: both are live for the call; the caller answers for the handler.
     match unsafe { libc::sigaction(signal, new, &mut old) } {
         0 => Ok(old),
@@ -130,7 +133,7 @@ pub(crate) fn suspend(mask: Option<&sigset_t>) -> Result<usize, Errno> {
     match mask {
         // SAFETY: S6: a live set; what runs are handlers that their installers answered for.
         Some(mask) => unsafe { raw::syscall2(libc::SYS_rt_sigsuspend, ptr::from_ref(mask) as usize, KERNEL_SET_BYTES) },
-        // SAFETY: S6: as above.
+        // SAFETY: S6: a live set.
         None => unsafe { raw::syscall0(libc::SYS_pause) },
     }
 }
@@ -164,6 +167,7 @@ impl AltStack {
         })
     }
 
+    #[cfg(test)]
     /// The addresses that a handler may use: the lowest, and the length in bytes.
     pub(crate) fn range(&self) -> (usize, usize) {
         (self.mapping.usable_start() as usize, self.mapping.usable_bytes())
@@ -329,7 +333,7 @@ mod tests {
         // join returns once the kernel has cleared the thread's number, a moment before it forgets it.
         let gone = (0..1000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
-            tgkill(tid, 0) == Err(Errno::SRCH)
+            tgkill(tid, 0) == Err(Errno(libc::ESRCH))
         });
         assert!(gone);
     }

@@ -139,6 +139,7 @@ pub(crate) fn so_protocol(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_PROTOCOL)
 }
 
+#[cfg(test)]
 /// The pending error, which this takes: how a `connect` that was waited for ended. 0 is success.
 pub(crate) fn so_error(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_ERROR)
@@ -423,7 +424,7 @@ mod tests {
         // SAFETY: S5: the message names live locals.
         assert_eq!(unsafe { recvmsg(b.as_raw_fd(), &mut message, 0) }, Ok(5));
         assert_eq!(&buffer[..5], b"abcde");
-        // SAFETY: S5: as above.
+        // SAFETY: S5: the message names live locals.
         let nothing = unsafe { recvmsg(b.as_raw_fd(), &mut message, libc::MSG_DONTWAIT) };
         assert_eq!(nothing, Err(Errno::AGAIN));
     }

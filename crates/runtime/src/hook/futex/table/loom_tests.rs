@@ -2,9 +2,9 @@
 //! that has returned.
 //!
 //! A lost wake shows as a waiter that waits for ever, which loom reports. That a returned waiter is left alone shows by
-//! its ticket, which loom checks: `Waiter::reuse` writes it as whoever gets the stack next would.
+//! its ticket, which loom checks: `FutexWaiter::reuse` writes it as whoever gets the stack next would.
 
-use super::{ANY, Table, Waiter};
+use super::{ANY, FutexWaiter, Table};
 use crate::coroutine::{Outcome, WaitCell};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use loom::sync::Arc;
@@ -13,7 +13,7 @@ use loom::thread;
 const ADDRESS: usize = 64;
 const OTHER_ADDRESS: usize = 128;
 
-impl Waiter {
+impl FutexWaiter {
     fn reuse(&self) {
         // SAFETY: S8: that nobody else has access is what the model checks.
         self.ticket.with_mut(|ticket| unsafe { *ticket = 0 });
@@ -34,7 +34,7 @@ impl World {
     }
 
     /// Waits while the word is 0; `None` if it was not.
-    fn wait(&self, waiter: &Waiter) -> Option<Outcome> {
+    fn wait(&self, waiter: &FutexWaiter) -> Option<Outcome> {
         // SAFETY: S8: the caller keeps the waiter, and it is withdrawn below.
         if !unsafe { self.table.enlist(waiter, || self.word.load(Ordering::SeqCst) == 0) } {
             return None;
@@ -59,8 +59,8 @@ impl World {
     }
 }
 
-fn waiter_at(address: usize) -> Arc<Waiter> {
-    Arc::new(Waiter::new(address, ANY, WaitCell::new()))
+fn waiter_at(address: usize) -> Arc<FutexWaiter> {
+    Arc::new(FutexWaiter::new(address, ANY, WaitCell::new()))
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The table against a naive list, and with OS threads as its waiters.
 
-use super::{ANY, BATCH, Table, Waiter};
+use super::{ANY, BATCH, FutexWaiter, Table};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -39,7 +39,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 /// One who waits, as the naive list knows it.
 struct Known {
-    waiter: Box<Waiter>,
+    waiter: Box<FutexWaiter>,
     listed: bool,
     outcome: Option<Outcome>,
 }
@@ -71,7 +71,7 @@ proptest! {
         for operation in operations {
             match operation {
                 Operation::Enlist { address, bitset, expected } => {
-                    let waiter = Box::new(Waiter::new(address, bitset, WaitCell::new()));
+                    let waiter = Box::new(FutexWaiter::new(address, bitset, WaitCell::new()));
                     // SAFETY: S8: boxed, and dropped after the table.
                     let listed = unsafe { table.enlist(&waiter, || expected) };
                     prop_assert_eq!(listed, expected);
@@ -111,7 +111,7 @@ proptest! {
 fn a_wake_of_all_does_not_chase_those_who_come_back() {
     let table = Table::<1>::new();
     let enlist = || {
-        let waiter = Box::new(Waiter::new(4, ANY, WaitCell::new()));
+        let waiter = Box::new(FutexWaiter::new(4, ANY, WaitCell::new()));
         // SAFETY: S8: boxed, and dropped after the last use of the table.
         assert!(unsafe { table.enlist(&waiter, || true) });
         waiter
@@ -144,7 +144,7 @@ fn nearby_addresses_spread_over_the_buckets() {
 
 /// A futex over the table: what `Wait::park` does.
 fn wait(table: &Table<2>, word: &AtomicU32, expected: u32, deadline_ns: Option<u64>) {
-    let waiter = Waiter::new(word.as_ptr().addr(), ANY, WaitCell::new());
+    let waiter = FutexWaiter::new(word.as_ptr().addr(), ANY, WaitCell::new());
     // SAFETY: S8: this frame stays until the wait is over, and withdraws.
     if unsafe { table.enlist(&waiter, || word.load(SeqCst) == expected) }
         && timers::wait(waiter.cell(), WaitReason::Futex, deadline_ns, false) == Outcome::TimedOut

@@ -29,15 +29,10 @@ impl Errno {
     pub(crate) const INPROGRESS: Self = Self(libc::EINPROGRESS);
     pub(crate) const INTR: Self = Self(libc::EINTR);
     pub(crate) const INVAL: Self = Self(libc::EINVAL);
-    pub(crate) const ISCONN: Self = Self(libc::EISCONN);
-    pub(crate) const NOENT: Self = Self(libc::ENOENT);
     pub(crate) const NOSYS: Self = Self(libc::ENOSYS);
-    pub(crate) const NOTCONN: Self = Self(libc::ENOTCONN);
     pub(crate) const NOTSOCK: Self = Self(libc::ENOTSOCK);
     pub(crate) const OPNOTSUPP: Self = Self(libc::EOPNOTSUPP);
     pub(crate) const PERM: Self = Self(libc::EPERM);
-    pub(crate) const PIPE: Self = Self(libc::EPIPE);
-    pub(crate) const SRCH: Self = Self(libc::ESRCH);
     pub(crate) const TIMEDOUT: Self = Self(libc::ETIMEDOUT);
 }
 
@@ -147,11 +142,11 @@ mod tests {
     fn errors_come_back_as_values_and_leave_errno_alone() {
         // SAFETY: S3: the address of this thread's errno, used on this thread.
         let errno = unsafe { libc::__errno_location() };
-        // SAFETY: S3: as above.
+        // SAFETY: S3: the address of this thread's errno, used on this thread.
         unsafe { *errno = 12345 };
         // SAFETY: S5: close touches no memory, and -1 is no descriptor.
         let closed = unsafe { syscall1(libc::SYS_close, usize::MAX) };
-        // SAFETY: S3: as above.
+        // SAFETY: S3: the address of this thread's errno, used on this thread.
         let after = unsafe { *errno };
         assert_eq!(closed, Err(Errno::BADF));
         assert_eq!(after, 12345);

@@ -12,21 +12,21 @@
 use super::interruption::{refused, stays};
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{Entry, Kind};
-use crate::driver::readiness::{Direction, Seen};
+use crate::driver::readiness::{Direction, ReadinessTick};
 use crate::sys::raw::Errno;
 use crate::sys::{clock, socket};
 use libc::c_int;
 
 /// Why a wait does not lead to another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(super) enum WaitError {
     /// The descriptor cannot be waited for, or the kernel does not wait: the blocking call.
     Native,
     Fail(Errno),
 }
 
 /// The patience of one call: its deadline runs from the first wait, over all waits.
-pub(super) struct Patience {
+pub(super) struct IoDeadline {
     fd: c_int,
     entry: &'static Entry,
     direction: Direction,
@@ -43,7 +43,7 @@ fn is_read_shut(fd: c_int) -> bool {
     socket::events_now(fd, libc::POLLRDHUP) & libc::POLLRDHUP != 0
 }
 
-impl Patience {
+impl IoDeadline {
     #[inline(always)]
     pub(super) fn new(fd: c_int, entry: &'static Entry, direction: Direction) -> Self {
         Self {
@@ -73,15 +73,15 @@ impl Patience {
 
     /// Waits for something to happen since the look, if the caller's mode is to wait at all.
     #[inline(never)]
-    pub(super) fn wait(&mut self, seen: Seen) -> Result<(), Stop> {
+    pub(super) fn wait(&mut self, seen: ReadinessTick) -> Result<(), WaitError> {
         self.entry.settle(self.fd);
         if !self.blocks() {
-            return Err(Stop::Fail(Errno::AGAIN));
+            return Err(WaitError::Fail(Errno::AGAIN));
         }
         let kind = self.entry.kind(self.fd);
         let has_ended = || self.direction == Direction::Read && seen.is_sticky() && is_read_shut(self.fd);
         if kind == Kind::Plain || kind == Kind::Message && has_ended() {
-            return Err(Stop::Native);
+            return Err(WaitError::Native);
         }
         let deadline_ns = match self.deadline_ns {
             Some(deadline_ns) => deadline_ns,
@@ -96,18 +96,18 @@ impl Patience {
         }
         match outcome {
             Ok(Outcome::Woken) => Ok(()),
-            Ok(Outcome::TimedOut) => Err(Stop::Fail(Errno::AGAIN)),
+            Ok(Outcome::TimedOut) => Err(WaitError::Fail(Errno::AGAIN)),
             // What it waited for may have come together with the request: the end of a partner that was cancelled
             // first.
             Ok(Outcome::Cancelled) if !std::mem::replace(&mut self.is_last_try, true) => Ok(()),
-            Ok(Outcome::Cancelled) => Err(Stop::Fail(refused())),
-            Ok(Outcome::Closed) | Err(Errno::BADF) => Err(Stop::Fail(Errno::BADF)),
+            Ok(Outcome::Cancelled) => Err(WaitError::Fail(refused())),
+            Ok(Outcome::Closed) | Err(Errno::BADF) => Err(WaitError::Fail(Errno::BADF)),
             Err(errno) => {
                 // EPERM: not pollable, for good. Else: no memory or no watch left for it, this time.
                 if errno == Errno::PERM {
                     self.entry.set_kind(Kind::Plain);
                 }
-                Err(Stop::Native)
+                Err(WaitError::Native)
             }
         }
     }
