@@ -111,7 +111,7 @@ fn light_is_an_unsafe_call() {
         quote! {
             #[::core::prelude::v1::test]
             fn shares() {
-                // SAFETY: S12: as above.
+                // SAFETY: S12: this test keeps nothing in thread-locals over a wait.
                 ::silken::__macros::run_test(
                     {
                         #[allow(clippy::undocumented_unsafe_blocks)]

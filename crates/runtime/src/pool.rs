@@ -2,8 +2,8 @@
 //!
 //! # Protocol
 //! Coroutines are cheap, so the pool keeps none: it keeps a queue, and counts who runs. Each function that starts holds
-//! a [`PoolSlot`], which its coroutine drops when it ends, be it by a panic or a cancellation. Whoever adds to the queue or
-//! gives a slot back dispatches: it starts what is queued as long as slots are free.
+//! a [`PoolSlot`], which its coroutine drops when it ends, be it by a panic or a cancellation. Whoever adds to the
+//! queue or gives a slot back dispatches: it starts what is queued as long as slots are free.
 //!
 //! One dispatches at a time (`dispatching`); another who comes meanwhile leaves the work to it, which looks at the
 //! queue again before it stops. That bounds the depth too: in a runtime that ends, a function that cannot be started

@@ -21,7 +21,7 @@ use crate::coroutine::{Critical, JoinError, Joiner};
 use crate::driver::fd_table;
 use crate::driver::monitor::MonitorWaiter;
 #[cfg(feature = "interpose")]
-use crate::driver::readiness::{Direction, Enlisted, Slot};
+use crate::driver::readiness::{Direction, Enlisted, PollSlot};
 #[cfg(feature = "interpose")]
 use crate::driver::timers::deadline_after;
 use crate::handle::JoinHandle;
@@ -159,7 +159,7 @@ pub struct ReadyArm<'a> {
     fd: BorrowedFd<'a>,
     direction: Direction,
     /// As it was before the kernel was asked; none if the descriptor cannot be waited for.
-    slot: Cell<Option<Slot>>,
+    slot: Cell<Option<PollSlot>>,
     listed: Cell<bool>,
 }
 
@@ -204,7 +204,7 @@ impl<'a> ReadyArm<'a> {
     }
 
     /// The slot, which is in no list or stays in place.
-    fn slot(&self) -> Option<&Slot> {
+    fn slot(&self) -> Option<&PollSlot> {
         // SAFETY: S1: replaced in `try_now` only, which is not called while this reference is in use.
         unsafe { &*self.slot.as_ptr() }.as_ref()
     }
@@ -217,7 +217,7 @@ unsafe impl Arm for ReadyArm<'_> {
         let fd = self.fd.as_raw_fd();
         self.slot.set(fd_table::entry(fd).map(|entry| {
             entry.touch();
-            Slot::new(&entry.readiness, fd, self.direction)
+            PollSlot::new(&entry.readiness, fd, self.direction)
         }));
         let events = match self.direction {
             Direction::Read => libc::POLLIN,

@@ -5,9 +5,9 @@
 
 use super::source::{Line, Source, find_words, is_test_path};
 use super::{
-    BANNED_CALLS, BANNED_WORDS, CFG_ROOMS, FILE_LINES_HARD, FILE_LINES_MAX, FUNCTION_LINES_MAX, Finding, LONG_FILES,
-    LONG_FUNCTIONS, LOOM_EXEMPT, ORDERING_EXEMPT, PARTNER_LINES, RUNTIME, SAFETY_LINES, TIDY_ITSELF, UNSAFE_ROOMS,
-    is_excused, matches,
+    BANNED_CALLS, BANNED_WORDS, CFG_ROOMS, COMMENT_WIDTH_MAX, FILE_LINES_HARD, FILE_LINES_MAX, FUNCTION_LINES_MAX,
+    Finding, LONG_FILES, LONG_FUNCTIONS, LOOM_EXEMPT, ORDERING_EXEMPT, PARTNER_LINES, RUNTIME, SAFETY_LINES,
+    TIDY_ITSELF, UNSAFE_ROOMS, is_excused,
 };
 
 fn finding(source: &Source, index: usize, rule: &'static str, message: impl Into<String>) -> Finding {
@@ -137,7 +137,7 @@ fn opens_unsafe(source: &Source, index: usize) -> bool {
 }
 
 /// The last one in SAFETY.md.
-const OBLIGATIONS: u32 = 12;
+const OBLIGATIONS: u32 = 13;
 
 fn cites_obligation(note: &str) -> bool {
     (1..=OBLIGATIONS).any(|number| !find_words(note, &format!("S{number}")).is_empty())
@@ -172,16 +172,20 @@ pub fn ordering_partners(source: &Source) -> Vec<Finding> {
     findings
 }
 
+/// The first line outside tests that names an atomic `Ordering`.
+pub fn names_ordering(source: &Source) -> Option<usize> {
+    source.lines.iter().position(|line| {
+        let atomic = |name| !find_words(&line.code, &format!("Ordering::{name}")).is_empty();
+        !line.test && (STRONG.into_iter().any(atomic) || atomic("Relaxed"))
+    })
+}
+
 /// A file of the runtime that names an atomic `Ordering` and has no loom model beside it.
 pub fn loom_twin(source: &Source, paths: &[&str]) -> Vec<Finding> {
     if !source.path.starts_with(RUNTIME) || is_excused(LOOM_EXEMPT, &source.path) {
         return Vec::new();
     }
-    let names_ordering = |line: &Line| {
-        let atomic = |name| !find_words(&line.code, &format!("Ordering::{name}")).is_empty();
-        !line.test && (STRONG.into_iter().any(atomic) || atomic("Relaxed"))
-    };
-    let Some(index) = source.lines.iter().position(names_ordering) else {
+    let Some(index) = names_ordering(source) else {
         return Vec::new();
     };
     let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -246,7 +250,7 @@ pub fn function_length(source: &Source) -> Vec<Finding> {
 }
 
 /// Each function with a body: name, first line, how many lines from `fn` to the closing brace.
-fn functions(source: &Source) -> Vec<(String, usize, usize)> {
+pub fn functions(source: &Source) -> Vec<(String, usize, usize)> {
     let code = source.code();
     let mut functions = Vec::new();
     for at in find_words(&code, "fn") {
@@ -340,34 +344,72 @@ fn in_groups(code: &str, call: &str) -> Vec<usize> {
     find_words(code, &opening).into_iter().filter(is_member).collect()
 }
 
-/// Entries of the length tables that excuse nothing any more.
-pub fn stale_exceptions(sources: &[Source]) -> Vec<Finding> {
-    let stale = |entry: &str, table: &str| Finding {
-        path: "xtask/src/tidy.rs".to_string(),
-        line: 0,
-        rule: "stale",
-        message: format!("{table} excuses `{entry}`, which needs no excuse: remove the entry"),
+/// A comment that is wider than the code may be. Rows of tables, and what has no blank to break at, are let through.
+pub fn comment_width(source: &Source) -> Vec<Finding> {
+    let mut in_fence = false;
+    let mut findings = Vec::new();
+    for (index, line) in source.lines.iter().enumerate() {
+        let raw = line.raw.trim_start();
+        let text = raw.trim_start_matches(['/', '!']).trim_start();
+        if !raw.starts_with("//") {
+            in_fence = false;
+            continue;
+        }
+        in_fence ^= text.starts_with("```");
+        let is_long = line.raw.chars().count() > COMMENT_WIDTH_MAX;
+        if is_long && !in_fence && !text.starts_with('|') && text.contains(' ') {
+            let message = format!("a comment of more than {COMMENT_WIDTH_MAX} columns");
+            findings.push(finding(source, index, "comment-width", message));
+        }
+    }
+    findings
+}
+
+/// Notes that send the reader elsewhere instead of naming the duty.
+const VAGUE: [&str; 6] = [
+    "as above",
+    "as there",
+    "as before",
+    "the same",
+    "likewise",
+    "the caller's contract",
+];
+
+/// A `SAFETY:` note that names an obligation and says nothing of why it holds here.
+pub fn vague_notes(source: &Source) -> Vec<Finding> {
+    let is_vague = |(index, line): &(usize, &Line)| {
+        let Some((_, note)) = line.comment.split_once("SAFETY: ") else {
+            return false;
+        };
+        let Some((_, duty)) = note.split_once(": ") else {
+            return false;
+        };
+        let next = source.lines.get(index + 1).map_or("", |line| line.comment.trim());
+        let goes_on = next.starts_with("//") && !next.contains("SAFETY:");
+        !goes_on && VAGUE.contains(&duty.trim_end_matches(['.', ' ']).to_lowercase().as_str())
     };
-    let is_long = |entry: &&(&str, &str)| {
-        sources
-            .iter()
-            .any(|source| matches(entry.0, &source.path) && source.lines.len() > FILE_LINES_MAX)
-    };
-    let has_long = |entry: &&(&str, &str)| {
-        let is_it = |source: &Source, name: &str| entry.0 == format!("{}::{name}", source.path);
-        sources.iter().any(|source| {
-            functions(source)
-                .iter()
-                .any(|(name, _, lines)| *lines > FUNCTION_LINES_MAX && is_it(source, name))
-        })
-    };
-    let files = LONG_FILES
+    let message = "name the duty, or cite the contract of a trait or type that does";
+    source
+        .lines
         .iter()
-        .filter(|entry| !is_long(entry))
-        .map(|entry| stale(entry.0, "LONG_FILES"));
-    let names = LONG_FUNCTIONS
+        .enumerate()
+        .filter(|(_, line)| line.raw.trim_start().starts_with("//"))
+        .filter(is_vague)
+        .map(|(index, _)| finding(source, index, "safety-note", message))
+        .collect()
+}
+
+/// What nobody uses goes; a module as a whole is not excused.
+pub fn dead_modules(source: &Source) -> Vec<Finding> {
+    let allows = |line: &Line| {
+        let code = line.code.trim_start();
+        code.starts_with("#![allow(") && code.contains("dead_code")
+    };
+    source
+        .lines
         .iter()
-        .filter(|entry| !has_long(entry))
-        .map(|entry| stale(entry.0, "LONG_FUNCTIONS"));
-    files.chain(names).collect()
+        .enumerate()
+        .filter(|(_, line)| allows(line))
+        .map(|(index, _)| finding(source, index, "dead-code", "remove what nobody uses"))
+        .collect()
 }

@@ -52,7 +52,7 @@ fn floors_allow_down_and_home() {
     assert_clean(floors::imports, "crates/runtime/src/sync/condvar.rs", good);
     assert_clean(
         floors::imports,
-        "crates/runtime/src/builder.rs",
+        "crates/runtime/src/defer.rs",
         "use crate::runtime::Runtime; use crate::hook;",
     );
     assert_clean(
@@ -110,7 +110,7 @@ fn cfg_stays_in_its_rooms() {
     assert_eq!(lines(rules::cfg_rooms, "crates/runtime/src/lib.rs", attribute), [2]);
     let refusal = "#[cfg(not(any(target_os = \"linux\", a)))]\ncompile_error!(\"Linux only\");\n";
     assert_clean(rules::cfg_rooms, "crates/runtime/src/lib.rs", refusal);
-    assert_eq!(lines(rules::cfg_rooms, "crates/runtime/src/builder.rs", refusal), [1]);
+    assert_eq!(lines(rules::cfg_rooms, "crates/runtime/src/defer.rs", refusal), [1]);
     assert_clean(
         rules::cfg_rooms,
         "crates/runtime/src/net/tcp.rs",
@@ -135,7 +135,7 @@ fn unsafe_stays_in_its_rooms() {
         "crates/runtime/src/sched/monitor.rs",
         "crates/runtime/src/sched/monitor/tests.rs",
         "crates/runtime/src/offload/tests.rs",
-        "crates/runtime/src/builder.rs",
+        "crates/runtime/src/defer.rs",
         "crates/demo/src/main.rs",
     ];
     for path in bad {
@@ -305,7 +305,7 @@ fn words_and_calls_are_banned() {
 #[test]
 fn a_file_may_breach_several_rules() {
     let source = Source::new(
-        "crates/runtime/src/builder.rs",
+        "crates/runtime/src/defer.rs",
         "use std::sync::Mutex;\nfn f() { unsafe { g() } }\n",
     );
     let mut found: Vec<&str> = check_file(&source).iter().map(|finding| finding.rule).collect();
@@ -313,7 +313,60 @@ fn a_file_may_breach_several_rules() {
     assert_eq!(found, ["banned-call", "head", "safety-note", "unsafe"]);
     let shown = check(&[source])[0].to_string();
     assert!(
-        shown.starts_with("crates/runtime/src/builder.rs:2: [unsafe]"),
+        shown.starts_with("crates/runtime/src/defer.rs:2: [unsafe]"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_wide_comment_is_a_finding_unless_it_cannot_be_broken() {
+    let wide = "word ".repeat(30);
+    let text = format!(
+        "//! Head.\n/// {wide}\n/// | {wide} |\n/// ```\n/// {wide}\n/// ```\n// {}\n",
+        "x".repeat(150)
+    );
+    assert_eq!(lines(rules::comment_width, "a.rs", &text), [2]);
+}
+
+#[test]
+fn a_note_names_its_duty() {
+    let bad = "// SAFETY: S2: as above.\nunsafe { f() };\n// SAFETY: S8: the caller's contract.\nunsafe { g() };\n";
+    assert_eq!(lines(rules::vague_notes, "a.rs", bad), [1, 3]);
+    let good = "// SAFETY: S2: the guard holds the mutex.\nunsafe { f() };\n// SAFETY: S8: the caller's contract\n// names it.\n";
+    assert_clean(rules::vague_notes, "a.rs", good);
+}
+
+#[test]
+fn a_module_is_not_excused_from_being_used() {
+    assert_eq!(
+        lines(rules::dead_modules, "a.rs", "//! Head.\n#![allow(dead_code)]\n"),
+        [2]
+    );
+    assert_clean(
+        rules::dead_modules,
+        "a.rs",
+        "//! Head.\n#![cfg_attr(loom, allow(dead_code))]\n",
+    );
+}
+
+#[test]
+fn a_type_has_one_name_in_one_room() {
+    let source = |path: &str, text: &str| Source::new(path, text);
+    let sources = [
+        source(
+            "crates/runtime/src/sync/a.rs",
+            "pub(crate) struct Waiter {}\nstruct Own;\n",
+        ),
+        source(
+            "crates/runtime/src/driver/b.rs",
+            "struct Waiter<T>(T);\n#[cfg(test)]\nstruct Own;\n",
+        ),
+        source("crates/runtime/src/sync/c.rs", "enum Own {}\n"),
+    ];
+    let found: Vec<_> = super::tables::one_name_one_room(&sources)
+        .into_iter()
+        .filter(|finding| finding.rule == "one-name")
+        .collect();
+    assert_eq!(found.len(), 1);
+    assert!(found[0].message.starts_with("`Waiter`"));
 }

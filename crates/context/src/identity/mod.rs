@@ -14,9 +14,9 @@
 //! runtime makes no coroutine but those light ones that somebody has vouched for. A block is built at the top of a
 //! coroutine's stack ([`Identity::build`]), as `pthread_create` does, so that the control block and the first frames
 //! share a page. When a coroutine ends, destructors run, the C library's own part of a thread's end follows
-//! ([`TlsLayout::end_life`]), and the block is *recycled* ([`Identity::reset`]): every module's segment gets its initial
-//! image again, segments on the heap are freed, and the words that the C library keeps per thread become what a new
-//! thread finds.
+//! ([`TlsLayout::end_life`]), and the block is *recycled* ([`Identity::reset`]): every module's segment gets its
+//! initial image again, segments on the heap are freed, and the words that the C library keeps per thread become what a
+//! new thread finds.
 //!
 //! A block is for ever: it has a number, and a tid above the kernel's made of it, which no other block of the process
 //! ever has. A library that takes a place in the static block after the start reaches all blocks through their list
@@ -25,8 +25,8 @@
 //! # The allocator's words
 //! glibc's malloc keeps two words in the C library's segment: the thread's cache and its arena. Left in the block they
 //! would cost each coroutine a cache of its own. They are found by observation (which words of the segment change when
-//! a fresh block allocates for the first time) and travel with the *worker*: [`TlsLayout::carry_allocator`] moves them to
-//! the block that goes on.
+//! a fresh block allocates for the first time) and travel with the *worker*: [`TlsLayout::carry_allocator`] moves them
+//! to the block that goes on.
 //!
 //! # std's count of panics
 //! Light coroutines run under one identity, so std's count of a thread's panics would be theirs together. It is a plain

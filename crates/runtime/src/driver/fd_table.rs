@@ -10,7 +10,7 @@
 //!
 //! | fact | meaning |
 //! |---|---|
-//! | `KIND_MASK` | a [`Kind`] |
+//! | `KIND_MASK` | a [`FdKind`] |
 //! | `NONBLOCK`, `NONBLOCK_KNOWN` | the user's O_NONBLOCK, as last set through a hook or asked of the kernel |
 //! | `SHARED` | another descriptor refers to the same open file description, where O_NONBLOCK and the socket timeouts live |
 //! | `NO_NOWAIT` | the file does not know RWF_NOWAIT |
@@ -70,8 +70,8 @@ use std::ptr;
 const CHUNK_ENTRIES: usize = 1024;
 const CHUNKS: usize = 1024;
 
+pub(crate) use kind::FdKind;
 use kind::KIND_MASK;
-pub(crate) use kind::Kind;
 pub(crate) use on_interruption::OnInterruption;
 pub(crate) use pairs::{other_end, pair, unpair, was_pair};
 
@@ -127,7 +127,7 @@ static SHARED_EPOCH: AtomicU32 = AtomicU32::new(0);
 
 /// See the head of the file.
 #[repr(align(64))]
-pub(crate) struct Entry {
+pub(crate) struct FdEntry {
     pub(crate) readiness: Readiness,
     facts: AtomicU32,
     epoch: AtomicU32,
@@ -141,13 +141,13 @@ pub(crate) struct Entry {
     pub(crate) accepting: Lock<()>,
 }
 
-type Chunk = [Entry; CHUNK_ENTRIES];
+type Chunk = [FdEntry; CHUNK_ENTRIES];
 
 static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
 
 /// The entry of a number whose chunk exists.
 #[inline(always)]
-pub(crate) fn existing(fd: RawFd) -> Option<&'static Entry> {
+pub(crate) fn existing(fd: RawFd) -> Option<&'static FdEntry> {
     // A negative number becomes one beyond the table.
     let index = fd as u32 as usize;
     // Acquire: pairs with the Release in `make_chunk`.
@@ -160,14 +160,14 @@ pub(crate) fn existing(fd: RawFd) -> Option<&'static Entry> {
 /// The entry of a number; `None` beyond the table, or without memory for its chunk: such a descriptor blocks the
 /// worker. Async-signal-safe.
 #[inline(always)]
-pub(crate) fn entry(fd: RawFd) -> Option<&'static Entry> {
+pub(crate) fn entry(fd: RawFd) -> Option<&'static FdEntry> {
     let entry = existing_or_new(fd)?;
     entry.settle(fd);
     Some(entry)
 }
 
 #[inline(always)]
-fn existing_or_new(fd: RawFd) -> Option<&'static Entry> {
+fn existing_or_new(fd: RawFd) -> Option<&'static FdEntry> {
     match existing(fd) {
         Some(entry) => Some(entry),
         None => make_chunk(fd),
@@ -175,15 +175,15 @@ fn existing_or_new(fd: RawFd) -> Option<&'static Entry> {
 }
 
 #[cold]
-fn make_chunk(fd: RawFd) -> Option<&'static Entry> {
+fn make_chunk(fd: RawFd) -> Option<&'static FdEntry> {
     let slot = TABLE.get(fd as u32 as usize / CHUNK_ENTRIES)?;
     // Not from malloc: a signal handler may write to a pipe while the code that it interrupted holds malloc's lock
     // (S6), and an allocator of the program's may read a file.
     let memory = sys::memory::map(size_of::<Chunk>()).ok()?;
-    let entries = memory.as_ptr().cast::<Entry>();
+    let entries = memory.as_ptr().cast::<FdEntry>();
     for index in 0..CHUNK_ENTRIES {
         // SAFETY: S2: the mapping is a chunk long, page-aligned, and nobody has seen it.
-        unsafe { entries.wrapping_add(index).write(Entry::new()) };
+        unsafe { entries.wrapping_add(index).write(FdEntry::new()) };
     }
     // Release: pairs with the Acquire in `existing`. Relaxed on failure: the loser reads it again there.
     if slot
@@ -197,7 +197,7 @@ fn make_chunk(fd: RawFd) -> Option<&'static Entry> {
 }
 
 /// Calls `visit` with every entry that has ever been asked for, and those beside it.
-pub(super) fn for_each(mut visit: impl FnMut(RawFd, &'static Entry)) {
+pub(super) fn for_each(mut visit: impl FnMut(RawFd, &'static FdEntry)) {
     for (chunk_index, slot) in TABLE.iter().enumerate() {
         // Acquire: pairs with the Release in `make_chunk`.
         // SAFETY: S2: null or a chunk that lives for ever.
@@ -251,7 +251,7 @@ pub(crate) fn reset_range(numbers: RangeInclusive<u32>, reset: fn(RawFd)) {
 
 /// The entry of a number, if it knows something that the caller may change: not in a child of the runtime's process.
 #[inline]
-pub(crate) fn known(fd: RawFd) -> Option<&'static Entry> {
+pub(crate) fn known(fd: RawFd) -> Option<&'static FdEntry> {
     existing(fd).filter(|entry| !entry.is_virgin() && !process::is_foreign())
 }
 
@@ -260,7 +260,7 @@ pub(crate) fn share(original: RawFd, copy: RawFd) {
     if process::is_foreign() {
         return;
     }
-    let traits = existing(original).map_or(0, Entry::traits);
+    let traits = existing(original).map_or(0, FdEntry::traits);
     for fd in [original, copy] {
         if let Some(entry) = existing_or_new(fd) {
             if fd == copy {
@@ -277,7 +277,7 @@ fn current_epoch() -> u32 {
     SHARED_EPOCH.load(Ordering::Relaxed)
 }
 
-impl Entry {
+impl FdEntry {
     fn new() -> Self {
         Self {
             readiness: Readiness::new(),
@@ -357,7 +357,7 @@ impl Entry {
     }
 
     /// A descriptor that has just been made, with a description of its own.
-    pub(crate) fn begin(&self, fd: RawFd, kind: Kind, nonblocking: bool) {
+    pub(crate) fn begin(&self, fd: RawFd, kind: FdKind, nonblocking: bool) {
         if !self.is_virgin() {
             if process::is_foreign() {
                 return;
@@ -370,7 +370,7 @@ impl Entry {
     }
 
     /// A connection that was accepted has a listener's traits.
-    pub(crate) fn inherit(&self, listener: &Entry) {
+    pub(crate) fn inherit(&self, listener: &FdEntry) {
         let traits = listener.facts() & OF_DESCRIPTION & !ON_INTERRUPTION;
         if traits != 0 {
             self.facts.fetch_or(traits, Ordering::Relaxed);
@@ -440,37 +440,39 @@ impl Entry {
 
     /// The kind, if it is known.
     #[inline(always)]
-    pub(crate) fn known_kind(&self) -> Kind {
-        Kind::of_facts(self.facts())
+    pub(crate) fn known_kind(&self) -> FdKind {
+        FdKind::of_facts(self.facts())
     }
 
     #[inline(always)]
     pub(crate) fn is_inet_stream(&self) -> bool {
-        self.facts() & (KIND_MASK | RECORDS) == Kind::InetStream as u32
+        self.facts() & (KIND_MASK | RECORDS) == FdKind::InetStream as u32
     }
 
     /// The kind, asked of the kernel once. `Unknown` for what is not open.
     #[inline]
-    pub(crate) fn kind(&self, fd: RawFd) -> Kind {
+    pub(crate) fn kind(&self, fd: RawFd) -> FdKind {
         match self.known_kind() {
-            Kind::Unknown => self.classify(fd),
+            FdKind::Unknown => self.classify(fd),
             kind => kind,
         }
     }
 
     #[cold]
-    fn classify(&self, fd: RawFd) -> Kind {
-        let Ok(kind) = Kind::ask(fd) else { return Kind::Unknown };
+    fn classify(&self, fd: RawFd) -> FdKind {
+        let Ok(kind) = FdKind::ask(fd) else {
+            return FdKind::Unknown;
+        };
         // Another may have learnt it, or the number may be another file by now.
         let learn = |facts| (facts & KIND_MASK == 0).then_some(facts | kind as u32);
         match self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, learn) {
             Ok(_) => kind,
-            Err(facts) => Kind::of_facts(facts),
+            Err(facts) => FdKind::of_facts(facts),
         }
     }
 
     /// Corrects the kind.
-    pub(crate) fn set_kind(&self, kind: Kind) {
+    pub(crate) fn set_kind(&self, kind: FdKind) {
         let set = |facts| Some(facts & !KIND_MASK | kind as u32 | TOUCHED);
         let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
     }

@@ -122,13 +122,13 @@ pub(crate) struct Forgotten([u64; 2]);
 
 /// A place in a direction's wait list, on the waiter's stack. A wait for several descriptors has several of them and
 /// one cell.
-pub(crate) struct Waiter {
-    link: Link<Waiter>,
+pub(crate) struct ReadinessWaiter {
+    link: Link<ReadinessWaiter>,
     cell: Cell<*const WaitCell>,
 }
 
 // SAFETY: S8: the field is always the same one, and only lists write it.
-unsafe impl Node for Waiter {
+unsafe impl Node for ReadinessWaiter {
     unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
         // SAFETY: S8: the caller promises a live element, so the field's address lies in it.
         NonNull::from(unsafe { &(*this.as_ptr()).link })
@@ -137,9 +137,9 @@ unsafe impl Node for Waiter {
 
 // SAFETY: S2: link and cell are used under the lock of the list that the waiter is in, or by its owner while it is in
 // none.
-unsafe impl Send for Waiter {}
+unsafe impl Send for ReadinessWaiter {}
 
-impl Waiter {
+impl ReadinessWaiter {
     pub(crate) const fn new() -> Self {
         Self {
             link: Link::new(),
@@ -175,7 +175,7 @@ pub(crate) struct Readiness<D = &'static Driver> {
 struct ReadinessInner<D> {
     generation: u32,
     registrations: Registrations<D>,
-    waiters: [List<Waiter>; 2],
+    waiters: [List<ReadinessWaiter>; 2],
 }
 
 impl<D: Copy> Readiness<D> {
@@ -234,7 +234,7 @@ impl<D: Copy> Readiness<D> {
         &self,
         direction: Direction,
         seen: ReadinessTick,
-        waiter: &Waiter,
+        waiter: &ReadinessWaiter,
         registrar: impl Registrar<D>,
     ) -> Enlisted {
         let mut inner = self.inner.lock();
@@ -257,7 +257,7 @@ impl<D: Copy> Readiness<D> {
 
     /// Leaves the wait list, if the waiter is still in it. Afterwards nobody touches waiter or cell on account of this
     /// list.
-    pub(super) fn unlist(&self, direction: Direction, waiter: &Waiter) {
+    pub(super) fn unlist(&self, direction: Direction, waiter: &ReadinessWaiter) {
         let mut inner = self.inner.lock();
         // SAFETY: S8: the caller's waiter is alive, and is in this list or in none.
         unsafe { inner.waiters[direction as usize].remove(NonNull::from(waiter)) };
@@ -365,7 +365,7 @@ impl<D: Copy> Readiness<D> {
 
 /// Empties a wait list; the caller holds its lock. Settling is the last touch of a waiter's memory.
 #[inline]
-fn settle_all(waiters: &mut List<Waiter>, outcome: Outcome, wake: &mut impl FnMut(Unparker)) {
+fn settle_all(waiters: &mut List<ReadinessWaiter>, outcome: Outcome, wake: &mut impl FnMut(Unparker)) {
     while let Some(waiter) = waiters.pop_front() {
         // SAFETY: S8: it was listed until now, and its owner needs the lock, which the caller holds, or a settled cell
         // to go away.
@@ -413,7 +413,7 @@ impl Readiness {
         wait: impl FnOnce(&WaitCell, WaitReason, Option<u64>) -> Outcome,
     ) -> Result<Outcome, Errno> {
         let cell = WaitCell::new();
-        let waiter = Waiter::new();
+        let waiter = ReadinessWaiter::new();
         waiter.attach(&cell);
         let enlisted = {
             let _critical = Critical::enter();
@@ -439,15 +439,15 @@ impl Readiness {
 }
 
 /// One of several things to wait for.
-pub(crate) struct Slot {
+pub(crate) struct PollSlot {
     pub(crate) readiness: &'static Readiness,
     pub(crate) fd: RawFd,
     pub(crate) direction: Direction,
     pub(crate) seen: ReadinessTick,
-    waiter: Waiter,
+    waiter: ReadinessWaiter,
 }
 
-impl Slot {
+impl PollSlot {
     /// Looks.
     pub(crate) fn new(readiness: &'static Readiness, fd: RawFd, direction: Direction) -> Self {
         let seen = readiness.look(direction);
@@ -456,12 +456,12 @@ impl Slot {
             fd,
             direction,
             seen,
-            waiter: Waiter::new(),
+            waiter: ReadinessWaiter::new(),
         }
     }
 }
 
-impl Slot {
+impl PollSlot {
     /// Makes the slot a part of a wait for several things, unless something has happened since it looked.
     ///
     /// # Safety
@@ -486,19 +486,19 @@ impl Slot {
 
 /// Waits until something has happened in any of the slots since it looked. A file that cannot be polled never changes,
 /// and nothing waits for it.
-pub(crate) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
+pub(crate) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     wait_any_with(slots, deadline_ns, Here, timers::wait_or_fail)
 }
 
 /// As [`wait_any`], for a caller that was interrupted and waits on.
 #[cold]
-pub(crate) fn wait_any_to_stay(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
+pub(crate) fn wait_any_to_stay(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     wait_any_with(slots, deadline_ns, Here, timers::wait_to_stay)
 }
 
 /// As [`wait_any`], with a registrar for each descriptor.
 fn wait_any_with<R: Registrar<&'static Driver>>(
-    slots: &[Option<Slot>],
+    slots: &[Option<PollSlot>],
     deadline_ns: Option<u64>,
     registrar: impl Fn(RawFd) -> R,
     wait: impl FnOnce(&WaitCell, WaitReason, Option<u64>) -> Outcome,
@@ -521,7 +521,7 @@ fn wait_any_with<R: Registrar<&'static Driver>>(
 }
 
 fn join_all<R: Registrar<&'static Driver>>(
-    slots: &[Option<Slot>],
+    slots: &[Option<PollSlot>],
     cell: &WaitCell,
     registrar: impl Fn(RawFd) -> R,
 ) -> Enlisted {

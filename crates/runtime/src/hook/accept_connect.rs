@@ -28,7 +28,7 @@ use super::interruption::refused;
 use super::io::{Try, take};
 use super::io_deadline::{IoDeadline, WaitError};
 use crate::coroutine::{Critical, Outcome, WaitReason, budget};
-use crate::driver::fd_table::{self, Entry, Kind, Sharers};
+use crate::driver::fd_table::{self, FdEntry, FdKind, Sharers};
 use crate::driver::readiness::Direction;
 use crate::driver::timers;
 use crate::offload;
@@ -96,7 +96,7 @@ unsafe fn accept_on_coroutine(
 
 /// Whether another process may accept on it too.
 #[inline]
-fn has_other_acceptors(listener: &Entry) -> bool {
+fn has_other_acceptors(listener: &FdEntry) -> bool {
     match listener.sharers() {
         Sharers::Nobody => false,
         Sharers::ThisProcess => process::has_children(),
@@ -105,7 +105,7 @@ fn has_other_acceptors(listener: &Entry) -> bool {
 }
 
 /// A connection is of its listener's kind; its mode is the flags', not inherited.
-fn begin_accepted(listener: &Entry, accepted: c_int, flags: c_int) {
+fn begin_accepted(listener: &FdEntry, accepted: c_int, flags: c_int) {
     if let Some(entry) = fd_table::entry(accepted) {
         entry.begin(accepted, listener.known_kind(), flags & libc::SOCK_NONBLOCK != 0);
         entry.inherit(listener);
@@ -120,7 +120,7 @@ unsafe fn connect_on_coroutine(fd: c_int, address: *const sockaddr, address_byte
     let Some(entry) = fd_table::entry(fd) else {
         return connect();
     };
-    if entry.kind(fd) == Kind::InetStream {
+    if entry.kind(fd) == FdKind::InetStream {
         budget::before_connect();
     }
     if !may_wait(fd, entry) || !entry.blocks(fd) {
@@ -139,16 +139,16 @@ unsafe fn connect_on_coroutine(fd: c_int, address: *const sockaddr, address_byte
 }
 
 /// Datagrams need no handshake: their connect only notes the address.
-fn may_wait(fd: c_int, entry: &Entry) -> bool {
+fn may_wait(fd: c_int, entry: &FdEntry) -> bool {
     match entry.kind(fd) {
-        Kind::Message => socket::so_type(fd) != Ok(libc::SOCK_DGRAM),
+        FdKind::Message => socket::so_type(fd) != Ok(libc::SOCK_DGRAM),
         kind => kind.is_socket(),
     }
 }
 
 fn connect_and_wait(
     fd: c_int,
-    entry: &'static Entry,
+    entry: &'static FdEntry,
     connect: impl Fn() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     let mut io_deadline = IoDeadline::new(fd, entry, Direction::Write);
@@ -217,14 +217,14 @@ fn set_nonblocking(fd: c_int, nonblocking: bool) {
 /// The waits of one call on a Unix socket whose peer's queue is full, without an event.
 pub(super) struct FullBacklog {
     fd: c_int,
-    entry: &'static Entry,
+    entry: &'static FdEntry,
     /// Outer `None`: not asked yet.
     deadline_ns: Option<Option<u64>>,
     pause_ns: u64,
 }
 
 impl FullBacklog {
-    pub(super) fn new(fd: c_int, entry: &'static Entry) -> Self {
+    pub(super) fn new(fd: c_int, entry: &'static FdEntry) -> Self {
         Self {
             fd,
             entry,

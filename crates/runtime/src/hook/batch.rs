@@ -15,7 +15,7 @@ use super::io_deadline::{IoDeadline, WaitError};
 use super::lent::faults;
 use super::{makers, messages, parts};
 use crate::coroutine::budget;
-use crate::driver::fd_table::{self, Kind};
+use crate::driver::fd_table::{self, FdKind};
 use crate::driver::readiness::Direction;
 use crate::sys::raw::Errno;
 use crate::sys::{clock, copy, file};
@@ -136,7 +136,7 @@ unsafe fn send_batch(fd: c_int, messages: *mut mmsghdr, count: usize, flags: c_i
         _ => return call(0, flags),
     };
     // Of a stream a message may go out in part, so each is sent on its own.
-    let is_stream = matches!(entry.kind(fd), Kind::InetStream | Kind::Stream);
+    let is_stream = matches!(entry.kind(fd), FdKind::InetStream | FdKind::Stream);
     let mut done = 0;
     while done < count {
         let tried = if is_stream {
@@ -179,7 +179,7 @@ unsafe fn send_one(fd: c_int, message: *mut mmsghdr, flags: c_int) -> Result<boo
         return Err(Errno::FAULT);
     }
     // The header is the first field.
-    // SAFETY: S5, S7: the caller's contract.
+    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
     let sent = unsafe { messages::transmit_message(fd, message.cast(), flags) }?;
     // SAFETY: S5: looked at above, and lent.
     let message = unsafe { &mut *message };
@@ -230,8 +230,9 @@ unsafe fn with_flags(
 ) -> Result<usize, Errno> {
     let waits = offset == -1
         && flags & libc::RWF_NOWAIT == 0
-        && fd_table::entry(fd).is_some_and(|entry| entry.kind(fd) != Kind::Plain && entry.blocks(fd));
-    // SAFETY: S5, S7: the caller's contract, who waits until the call has ended.
+        && fd_table::entry(fd).is_some_and(|entry| entry.kind(fd) != FdKind::Plain && entry.blocks(fd));
+    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function. who waits until the call
+    // has ended.
     let call = move |parts| unsafe { call(fd, parts, count, offset, flags) };
     if waits { elsewhere(parts, call) } else { call(parts) }
 }
@@ -246,9 +247,9 @@ unsafe fn read_with_flags(
     flags: c_int,
 ) -> Result<usize, Errno> {
     match (offset, flags) {
-        // SAFETY: S5, S7: the caller's contract.
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
         (-1, 0) => unsafe { io::read_parts(fd, parts, count) },
-        // SAFETY: S5, S7: the caller's contract.
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
         _ => unsafe { with_flags(file::preadv2, fd, parts, count, offset, flags) },
     }
 }
@@ -263,9 +264,9 @@ unsafe fn write_with_flags(
     flags: c_int,
 ) -> Result<usize, Errno> {
     match (offset, flags) {
-        // SAFETY: S5, S7: the caller's contract.
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
         (-1, 0) => unsafe { io::write_parts(fd, parts, count) },
-        // SAFETY: S5, S7: the caller's contract.
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
         _ => unsafe { with_flags(file::pwritev2, fd, parts, count, offset, flags) },
     }
 }

@@ -30,7 +30,7 @@ use super::errno::{answer, caller};
 use super::io::hooks;
 use super::io_deadline::{IoDeadline, WaitError};
 use crate::coroutine::budget;
-use crate::driver::fd_table::{self, Entry, Kind};
+use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
 use crate::offload;
 use crate::sys::copy::{self, End};
@@ -49,7 +49,7 @@ const FRUITLESS_MAX: u32 = 4;
 /// One side of a transfer.
 struct Side {
     fd: c_int,
-    entry: &'static Entry,
+    entry: &'static FdEntry,
     direction: Direction,
     io_deadline: IoDeadline,
 }
@@ -130,7 +130,7 @@ fn transfer(
 /// Whether O_NONBLOCK of one of them is one of the call, as the kernel has it for pipes.
 fn pipes_block(fds: [c_int; 2]) -> bool {
     fds.into_iter().all(|fd| match fd_table::entry(fd) {
-        Some(entry) => entry.kind(fd) != Kind::Pollable || entry.blocks(fd),
+        Some(entry) => entry.kind(fd) != FdKind::Pollable || entry.blocks(fd),
         None => true,
     })
 }
@@ -252,16 +252,16 @@ unsafe fn sendfile_on_coroutine(to: c_int, from: c_int, offset: usize, bytes: us
         // Checked and refused, or nothing to do.
         return call(bytes);
     }
-    let from_plain = from_entry.kind(from) == Kind::Plain;
+    let from_plain = from_entry.kind(from) == FdKind::Plain;
     match entry.kind(to) {
-        Kind::Plain | Kind::Unknown => call(bytes),
+        FdKind::Plain | FdKind::Unknown => call(bytes),
         kind if kind.is_socket() && !entry.blocks(to) => call(bytes),
-        Kind::InetStream | Kind::Stream if from_plain => {
-            // SAFETY: S5, S7: the caller's contract.
+        FdKind::InetStream | FdKind::Stream if from_plain => {
+            // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
             unsafe { send_file(to, entry, source, bytes) }
         }
-        Kind::Pollable if from_plain && file::file_kind(to) == Ok(FileKind::Fifo) => {
-            // SAFETY: S5, S7: the caller's contract.
+        FdKind::Pollable if from_plain && file::file_kind(to) == Ok(FileKind::Fifo) => {
+            // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
             unsafe { splice_on_coroutine(from, offset, to, 0, bytes, 0) }
         }
         _ => offload::wait_out(move || call(bytes)),
@@ -272,7 +272,7 @@ unsafe fn sendfile_on_coroutine(to: c_int, from: c_int, offset: usize, bytes: us
 ///
 /// # Safety
 /// S5: the offset's address is null or the caller's.
-unsafe fn send_file(to: c_int, entry: &'static Entry, from: End, total: usize) -> Result<usize, Errno> {
+unsafe fn send_file(to: c_int, entry: &'static FdEntry, from: End, total: usize) -> Result<usize, Errno> {
     entry.pay()?;
     let mut io_deadline = IoDeadline::new(to, entry, Direction::Write);
     let mut buffer = Vec::new();

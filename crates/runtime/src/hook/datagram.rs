@@ -22,7 +22,7 @@ use super::io::Try;
 use super::io_deadline::{IoDeadline, WaitError};
 use super::own::Own;
 use crate::coroutine::Outcome;
-use crate::driver::fd_table::{self, Entry, Kind};
+use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
 use crate::sys::raw::{self, Errno};
 use crate::sys::socket;
@@ -56,7 +56,7 @@ impl Destination {
 #[inline(never)]
 pub(super) unsafe fn send_to(
     fd: RawFd,
-    entry: &'static Entry,
+    entry: &'static FdEntry,
     receiver: Destination,
     mut call: impl FnMut(Try, Option<RawFd>) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
@@ -105,7 +105,7 @@ struct FullQueue {
 
 impl FullQueue {
     #[cold]
-    fn new(fd: RawFd, entry: &'static Entry) -> Self {
+    fn new(fd: RawFd, entry: &'static FdEntry) -> Self {
         Self {
             probe: None,
             is_way: socket::is_unnamed(fd),
@@ -140,7 +140,7 @@ impl Probe {
         let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: S5: no memory.
         let fd = unsafe { raw::syscall3(libc::SYS_socket, libc::AF_UNIX as usize, kind as usize, 0) }? as RawFd;
-        let probe = Self(Own::new(fd, Kind::Message, true));
+        let probe = Self(Own::new(fd, FdKind::Message, true));
         // SAFETY: S5: the caller's address, which it lends.
         unsafe { socket::connect(fd, receiver.address, receiver.address_bytes) }?;
         Ok(probe)

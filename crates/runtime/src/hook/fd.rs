@@ -21,7 +21,7 @@
 use super::errno::{answer, caller, is_runtime, replacing, resetting};
 use super::{file_lock, makers};
 use crate::coroutine::Core;
-use crate::driver::fd_table::{self, Entry, Kind, Trait};
+use crate::driver::fd_table::{self, FdEntry, FdKind, Trait};
 use crate::offload;
 use crate::sys::{file, process, socket};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
@@ -31,7 +31,7 @@ use silken_interpose::next;
 const TIMEOUT_OPTIONS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];
 
 /// A new description, of known kind and mode.
-fn begin(fd: c_int, kind: Kind, flags: c_int) {
+fn begin(fd: c_int, kind: FdKind, flags: c_int) {
     if is_runtime() {
         return fd_table::reset_later(fd);
     }
@@ -97,7 +97,7 @@ fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
     }
     let replacing = replacing();
     let is_slow = closes_slowly(target);
-    let traits = fd_table::existing(target).map_or(0, Entry::traits);
+    let traits = fd_table::existing(target).map_or(0, FdEntry::traits);
     replacing(target);
     let copy = if is_slow {
         // Kept open while the number changes its meaning, and closed where it may wait.
@@ -204,8 +204,8 @@ pub(crate) unsafe extern "C" fn setsockopt(
 /// An option has been set that changes how calls wait.
 #[inline(never)]
 extern "C" fn note_option(fd: c_int, level: c_int, name: c_int) {
-    let note: fn(&'static Entry) = match (level, name) {
-        (libc::SOL_SOCKET, name) if TIMEOUT_OPTIONS.contains(&name) => Entry::timeouts_changed,
+    let note: fn(&'static FdEntry) = match (level, name) {
+        (libc::SOL_SOCKET, name) if TIMEOUT_OPTIONS.contains(&name) => FdEntry::timeouts_changed,
         // Those of which nothing else is known learn it as well.
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => return note_trait(fd, Trait::LowMark),
         (libc::SOL_SOCKET, libc::SO_LINGER) => return note_trait(fd, Trait::MayLinger),
@@ -224,7 +224,7 @@ fn note_trait(fd: c_int, what: Trait) {
 }
 
 /// The entry in which something is to be noted of a description: not by the runtime, nor in a child of its process.
-pub(super) fn noted(fd: c_int) -> Option<&'static Entry> {
+pub(super) fn noted(fd: c_int) -> Option<&'static FdEntry> {
     if is_runtime() || process::is_foreign() {
         return None;
     }
@@ -239,7 +239,7 @@ pub(crate) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_i
     if fd >= 0 {
         // The protocol's default is TCP for streams of the Internet families.
         let protocol = if protocol == 0 { libc::IPPROTO_TCP } else { protocol };
-        begin(fd, Kind::of_socket(domain, kind, protocol), kind);
+        begin(fd, FdKind::of_socket(domain, kind, protocol), kind);
     }
     fd
 }
@@ -250,7 +250,7 @@ pub(crate) unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol:
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::socketpair(domain, kind, protocol, fds) };
     // SAFETY: S7: as above; on success the pair is there.
-    unsafe { begin_pair(result, fds, Kind::of_socket(domain, kind, protocol), kind) };
+    unsafe { begin_pair(result, fds, FdKind::of_socket(domain, kind, protocol), kind) };
     result
 }
 
@@ -260,7 +260,7 @@ pub(crate) unsafe extern "C" fn pipe(fds: *mut c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::pipe(fds) };
     // SAFETY: S7: as above; on success the pair is there.
-    unsafe { begin_pair(result, fds, Kind::Pollable, 0) };
+    unsafe { begin_pair(result, fds, FdKind::Pollable, 0) };
     result
 }
 
@@ -270,13 +270,13 @@ pub(crate) unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::pipe2(fds, flags) };
     // SAFETY: S7: as above; on success the pair is there.
-    unsafe { begin_pair(result, fds, Kind::Pollable, flags) };
+    unsafe { begin_pair(result, fds, FdKind::Pollable, flags) };
     result
 }
 
 /// # Safety
 /// S7: if `result` is 0, `fds` names two ints.
-unsafe fn begin_pair(result: c_int, fds: *mut c_int, kind: Kind, flags: c_int) {
+unsafe fn begin_pair(result: c_int, fds: *mut c_int, kind: FdKind, flags: c_int) {
     if result == 0 {
         // SAFETY: S7: the caller promises: if `result` is 0, `fds` names two ints.
         let pair = unsafe { fds.cast::<[c_int; 2]>().read_unaligned() };
@@ -294,7 +294,7 @@ pub(crate) unsafe extern "C" fn eventfd(initial: c_uint, flags: c_int) -> c_int 
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let fd = unsafe { next::eventfd(initial, flags) };
     if fd >= 0 {
-        begin(fd, Kind::Pollable, flags);
+        begin(fd, FdKind::Pollable, flags);
     }
     fd
 }

@@ -6,7 +6,7 @@
 //! calls are made on a thread of the offload pool.
 
 use super::lent::faults;
-use crate::driver::fd_table::Entry;
+use crate::driver::fd_table::FdEntry;
 use crate::driver::readiness::Direction;
 use crate::offload;
 use crate::sys::raw::Errno;
@@ -18,7 +18,7 @@ use std::ptr;
 #[inline]
 pub(super) fn file_now(
     fd: c_int,
-    entry: &Entry,
+    entry: &FdEntry,
     direction: Direction,
     nowait: impl FnOnce() -> Result<usize, Errno>,
     plain: impl FnOnce() -> Result<usize, Errno>,
@@ -79,7 +79,7 @@ unsafe fn adds_more_than_one(fd: c_int, parts: *const iovec, count: c_int) -> bo
 /// S5, S7: the contract of writev.
 pub(super) unsafe fn write_when_ready(
     fd: c_int,
-    entry: &Entry,
+    entry: &FdEntry,
     parts: *const iovec,
     count: c_int,
 ) -> Result<usize, Errno> {

@@ -30,8 +30,8 @@
 //! what others need, and comes to its end after all.
 
 use crate::coroutine::{Outcome, WaitReason, count_refusal, current_core, is_out_of_time, refusals};
-use crate::driver::fd_table::{self, Entry, Kind, OnInterruption};
-use crate::driver::readiness::{self, Direction, Slot};
+use crate::driver::fd_table::{self, FdEntry, FdKind, OnInterruption};
+use crate::driver::readiness::{self, Direction, PollSlot};
 use crate::driver::timers;
 use crate::sched::yield_now;
 use crate::sys::raw::Errno;
@@ -90,7 +90,7 @@ pub(super) fn count_first() -> bool {
 
 /// Whether an interrupted wait for a descriptor goes on.
 #[cold]
-pub(super) fn stays(fd: c_int, entry: &Entry, direction: Direction) -> bool {
+pub(super) fn stays(fd: c_int, entry: &FdEntry, direction: Direction) -> bool {
     match entry.on_interruption() {
         OnInterruption::Fails => return false,
         OnInterruption::Stays => return true,
@@ -99,18 +99,18 @@ pub(super) fn stays(fd: c_int, entry: &Entry, direction: Direction) -> bool {
     if direction == Direction::Write && matches!(fd, libc::STDOUT_FILENO | libc::STDERR_FILENO) {
         return true;
     }
-    if entry.kind(fd) == Kind::Message && fd_table::was_pair(fd) {
+    if entry.kind(fd) == FdKind::Message && fd_table::was_pair(fd) {
         return true;
     }
     if entry.kind(fd).is_socket() {
         let is_ending = || current_core().is_some_and(|core| core.is_ending_with_runtime());
         return fd_table::other_end(fd).is_some() && is_ending();
     }
-    entry.kind(fd) == Kind::Pollable && file::is_pipe_or_eventfd(fd)
+    entry.kind(fd) == FdKind::Pollable && file::is_pipe_or_eventfd(fd)
 }
 
 /// Waits for any of several descriptors. Interrupted, it goes on if none of them alone would fail.
-pub(super) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
+pub(super) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     match readiness::wait_any(slots, deadline_ns) {
         Ok(Outcome::Cancelled) if all_stay(slots) => readiness::wait_any_to_stay(slots, deadline_ns),
         outcome => outcome,
@@ -118,7 +118,7 @@ pub(super) fn wait_any(slots: &[Option<Slot>], deadline_ns: Option<u64>) -> Resu
 }
 
 #[cold]
-fn all_stay(slots: &[Option<Slot>]) -> bool {
+fn all_stay(slots: &[Option<PollSlot>]) -> bool {
     slots.iter().flatten().all(|slot| {
         let entry = fd_table::entry(slot.fd);
         entry.is_some_and(|entry| stays(slot.fd, entry, slot.direction))

@@ -44,7 +44,7 @@ use super::files::{elsewhere, file_now, write_when_ready};
 use super::io_deadline::{IoDeadline, WaitError};
 use super::messages::{receive_as_message, receive_message, transmit_message};
 use super::parts::{self, Parts};
-use crate::driver::fd_table::{self, Entry, Kind, Trait};
+use crate::driver::fd_table::{self, FdEntry, FdKind, Trait};
 use crate::driver::readiness::{Direction, ReadinessTick};
 use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
@@ -80,7 +80,7 @@ impl Try {
 #[inline(always)]
 pub(super) fn take(
     fd: c_int,
-    entry: &'static Entry,
+    entry: &'static FdEntry,
     short_of: usize,
     mut call: impl FnMut(Try) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
@@ -124,9 +124,9 @@ pub(super) fn take(
 /// Whether a blocking receive of `wanted` bytes of TCP would wait though there is something: SO_RCVLOWAT was set. The
 /// kernel sees to it that so much fits. An end, an error or urgent data ends such a wait.
 #[cold]
-fn is_below_mark(fd: c_int, entry: &Entry, seen: ReadinessTick, wanted: usize) -> bool {
+fn is_below_mark(fd: c_int, entry: &FdEntry, seen: ReadinessTick, wanted: usize) -> bool {
     let mark = socket::so_rcvlowat(fd).unwrap_or(1).min(wanted);
-    entry.kind(fd) == Kind::InetStream
+    entry.kind(fd) == FdKind::InetStream
         && mark > 1
         && !seen.is_sticky()
         && entry.blocks(fd)
@@ -138,7 +138,7 @@ fn is_below_mark(fd: c_int, entry: &Entry, seen: ReadinessTick, wanted: usize) -
 #[inline(always)]
 pub(super) fn move_all(
     fd: c_int,
-    entry: &'static Entry,
+    entry: &'static FdEntry,
     direction: Direction,
     total: usize,
     mut call: impl FnMut(usize, Try) -> Result<usize, Errno>,
@@ -185,7 +185,7 @@ pub(super) fn move_all(
 }
 
 /// A call that would wait and has moved nothing ends with the error that is owed to it.
-fn before_wait(entry: &Entry, done: usize) -> Result<(), WaitError> {
+fn before_wait(entry: &FdEntry, done: usize) -> Result<(), WaitError> {
     if done > 0 {
         Ok(())
     } else {
@@ -195,8 +195,8 @@ fn before_wait(entry: &Entry, done: usize) -> Result<(), WaitError> {
 
 /// SO_RCVLOWAT of a stream that is not TCP, if it was set.
 #[inline(always)]
-pub(super) fn stream_mark(fd: c_int, entry: &Entry) -> Option<usize> {
-    if !entry.has(Trait::LowMark) || entry.kind(fd) != Kind::Stream {
+pub(super) fn stream_mark(fd: c_int, entry: &FdEntry) -> Option<usize> {
+    if !entry.has(Trait::LowMark) || entry.kind(fd) != FdKind::Stream {
         return None;
     }
     socket::so_rcvlowat(fd).ok().filter(|mark| *mark > 1)
@@ -205,7 +205,7 @@ pub(super) fn stream_mark(fd: c_int, entry: &Entry) -> Option<usize> {
 /// What a call returns whose try has failed after `done` bytes were moved. EPIPE comes again by itself, with its
 /// signal.
 #[cold]
-pub(super) fn after_part(entry: &Entry, done: usize, failed: Errno) -> Result<usize, Errno> {
+pub(super) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -> Result<usize, Errno> {
     if done == 0 {
         return Err(failed);
     }
@@ -232,7 +232,7 @@ fn repeat_interrupted(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<
 /// come.
 pub(super) fn peek_all(
     fd: c_int,
-    entry: &'static Entry,
+    entry: &'static FdEntry,
     total: usize,
     mut call: impl FnMut(Try) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
@@ -276,9 +276,9 @@ unsafe fn receive(
     };
     if flags & (AT_ONCE | libc::MSG_PEEK) == 0
         && (flags & libc::MSG_WAITALL != 0 || entry.has(Trait::LowMark))
-        && entry.kind(fd) == Kind::Stream
+        && entry.kind(fd) == FdKind::Stream
     {
-        // SAFETY: S5, S7: the caller's contract.
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
         return unsafe { receive_as_message(fd, buffer, bytes, flags, address, address_bytes) };
     }
     if flags & (AT_ONCE | libc::MSG_WAITALL) == 0 {
@@ -293,8 +293,10 @@ unsafe fn receive(
         return result;
     }
     match entry.kind(fd) {
-        Kind::InetStream if flags & libc::MSG_PEEK != 0 => peek_all(fd, entry, bytes, |how| at(0, flags | how.flags())),
-        Kind::InetStream => move_all(fd, entry, Direction::Read, bytes, |done, how| {
+        FdKind::InetStream if flags & libc::MSG_PEEK != 0 => {
+            peek_all(fd, entry, bytes, |how| at(0, flags | how.flags()))
+        }
+        FdKind::InetStream => move_all(fd, entry, Direction::Read, bytes, |done, how| {
             at(done, flags | how.flags())
         }),
         _ => take(fd, entry, 0, |how| at(0, flags | how.flags())),
@@ -323,7 +325,7 @@ unsafe fn transmit(
         Some(entry) if flags & SEND_AS_IS == 0 => entry,
         _ => return at(0, flags),
     };
-    if !address.is_null() && entry.kind(fd) == Kind::Message {
+    if !address.is_null() && entry.kind(fd) == FdKind::Message {
         let receiver = Destination { address, address_bytes };
         let call = |how: Try, way| match way {
             // SAFETY: S5: the caller lends the buffer; no address.
@@ -360,7 +362,7 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
     };
     match entry.kind(fd) {
         // Reading nothing from a socket returns at once, where receiving nothing waits.
-        Kind::Stream if total > 0 && entry.has(Trait::LowMark) => {
+        FdKind::Stream if total > 0 && entry.has(Trait::LowMark) => {
             let mut message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
             unsafe { receive_message(fd, &mut message, 0) }
@@ -372,7 +374,7 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
                 socket::recvmsg(fd, &mut message, how.flags())
             })
         }
-        Kind::Pollable => {
+        FdKind::Pollable => {
             // SAFETY: S5: the caller lends the parts.
             let nowait = || unsafe { file::readv_nowait(fd, parts, count) };
             // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
@@ -403,7 +405,7 @@ pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -
             // SAFETY: S5: the message names what the caller lends.
             unsafe { transmit_message(fd, &message, 0) }
         }
-        Kind::Pollable => {
+        FdKind::Pollable => {
             // SAFETY: S5: the message names what the caller lends.
             let Some(mut rest) = (unsafe { Parts::new(parts, count as usize) }) else {
                 return plain(parts, count);
@@ -443,14 +445,14 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
         return plain();
     };
     match entry.kind(fd) {
-        Kind::Plain => repeat_interrupted(plain),
+        FdKind::Plain => repeat_interrupted(plain),
         kind if kind.is_socket() && bytes > 0 => {
             // SAFETY: S5: the caller lends the buffer.
             let result = unsafe { receive(fd, buffer, bytes, 0, ptr::null_mut(), ptr::null_mut()) };
             match result {
                 Err(Errno::NOTSOCK) => {
                     fd_table::replace(fd);
-                    // SAFETY: S5, S7: the caller's contract.
+                    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
                     unsafe { read_on_coroutine(fd, buffer, bytes) }
                 }
                 result => result,
@@ -478,14 +480,14 @@ unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> 
         return plain();
     };
     match entry.kind(fd) {
-        Kind::Plain => repeat_interrupted(plain),
+        FdKind::Plain => repeat_interrupted(plain),
         kind if kind.is_socket() => {
             // SAFETY: S5: the caller lends the buffer.
             let result = unsafe { transmit(fd, buffer, bytes, 0, ptr::null(), 0) };
             match result {
                 Err(Errno::NOTSOCK) => {
                     fd_table::replace(fd);
-                    // SAFETY: S5, S7: the caller's contract.
+                    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
                     unsafe { write_on_coroutine(fd, buffer, bytes) }
                 }
                 result => result,

@@ -11,7 +11,7 @@
 
 use super::interruption::{refused, stays};
 use crate::coroutine::Outcome;
-use crate::driver::fd_table::{Entry, Kind};
+use crate::driver::fd_table::{FdEntry, FdKind};
 use crate::driver::readiness::{Direction, ReadinessTick};
 use crate::sys::raw::Errno;
 use crate::sys::{clock, socket};
@@ -28,7 +28,7 @@ pub(super) enum WaitError {
 /// The patience of one call: its deadline runs from the first wait, over all waits.
 pub(super) struct IoDeadline {
     fd: c_int,
-    entry: &'static Entry,
+    entry: &'static FdEntry,
     direction: Direction,
     /// The caller's mode; `None`: not asked yet.
     blocks: Option<bool>,
@@ -45,7 +45,7 @@ fn is_read_shut(fd: c_int) -> bool {
 
 impl IoDeadline {
     #[inline(always)]
-    pub(super) fn new(fd: c_int, entry: &'static Entry, direction: Direction) -> Self {
+    pub(super) fn new(fd: c_int, entry: &'static FdEntry, direction: Direction) -> Self {
         Self {
             fd,
             entry,
@@ -80,7 +80,7 @@ impl IoDeadline {
         }
         let kind = self.entry.kind(self.fd);
         let has_ended = || self.direction == Direction::Read && seen.is_sticky() && is_read_shut(self.fd);
-        if kind == Kind::Plain || kind == Kind::Message && has_ended() {
+        if kind == FdKind::Plain || kind == FdKind::Message && has_ended() {
             return Err(WaitError::Native);
         }
         let deadline_ns = match self.deadline_ns {
@@ -105,14 +105,14 @@ impl IoDeadline {
             Err(errno) => {
                 // EPERM: not pollable, for good. Else: no memory or no watch left for it, this time.
                 if errno == Errno::PERM {
-                    self.entry.set_kind(Kind::Plain);
+                    self.entry.set_kind(FdKind::Plain);
                 }
                 Err(WaitError::Native)
             }
         }
     }
 
-    fn start(&mut self, kind: Kind) -> Option<u64> {
+    fn start(&mut self, kind: FdKind) -> Option<u64> {
         let timeout_ns = match kind.is_socket() {
             true => self.entry.timeout_ns(self.fd, self.direction),
             false => None,

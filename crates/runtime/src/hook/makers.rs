@@ -25,7 +25,7 @@
 use super::errno::{errno, replacing, resetting};
 use super::lent::{Lent, elsewhere};
 use super::{fd, fifo, messages, parts, set_errno};
-use crate::driver::fd_table::{self, Entry, Trait};
+use crate::driver::fd_table::{self, FdEntry, Trait};
 use libc::{
     DIR, FILE, c_char, c_int, c_uint, c_void, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, pid_t, sigset_t, ssize_t,
     termios, winsize,
@@ -404,7 +404,7 @@ extern "C" fn received_description(fd: c_int) {
 }
 
 /// Notes that others have the description as well.
-fn shared_with_others(fd: c_int) -> Option<&'static Entry> {
+fn shared_with_others(fd: c_int) -> Option<&'static FdEntry> {
     let entry = fd::noted(fd)?;
     entry.set_foreign();
     Some(entry)

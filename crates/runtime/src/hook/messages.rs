@@ -8,7 +8,7 @@ use super::errno::{answer, caller};
 use super::io::{AT_ONCE, SEND_AS_IS, Try, hooks, move_all, peek_all, stream_mark, take};
 use super::lent::faults;
 use super::parts::{self, Parts, Rounds};
-use crate::driver::fd_table::{self, Kind};
+use crate::driver::fd_table::{self, FdKind};
 use crate::driver::readiness::Direction;
 use crate::sys::raw::Errno;
 use crate::sys::socket;
@@ -54,12 +54,12 @@ pub(super) unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_i
     let waits_for_all = flags & libc::MSG_WAITALL != 0;
     let mark = stream_mark(fd, entry).map(|mark| mark.min(parts.total()));
     match entry.kind(fd) {
-        Kind::InetStream if waits_for_all && is_peek => peek_all(fd, entry, parts.total(), |how| {
+        FdKind::InetStream if waits_for_all && is_peek => peek_all(fd, entry, parts.total(), |how| {
             // SAFETY: S5: the caller's message. Each round has its whole room for control data, and the name's.
             unsafe { message.write(given) };
             at(message, flags | how.flags())
         }),
-        kind @ (Kind::InetStream | Kind::Stream) if (waits_for_all || mark.is_some()) && !is_peek => {
+        kind @ (FdKind::InetStream | FdKind::Stream) if (waits_for_all || mark.is_some()) && !is_peek => {
             let enough = if waits_for_all {
                 parts.total()
             } else {
@@ -137,7 +137,7 @@ pub(super) unsafe fn transmit_message(fd: c_int, message: *const msghdr, flags: 
     let Some(mut parts) = (unsafe { parts_of(given) }) else {
         return at(message, flags);
     };
-    if !given.msg_name.is_null() && entry.kind(fd) == Kind::Message {
+    if !given.msg_name.is_null() && entry.kind(fd) == FdKind::Message {
         let receiver = Destination {
             address: given.msg_name.cast(),
             address_bytes: given.msg_namelen,

@@ -1,6 +1,6 @@
 //! A descriptor that a hook makes for its own wait, known to nobody else.
 
-use crate::driver::fd_table::{self, Kind};
+use crate::driver::fd_table::{self, FdKind};
 use crate::sys::file::Descriptor;
 use std::os::fd::RawFd;
 
@@ -9,7 +9,7 @@ pub(super) struct Own(Descriptor);
 
 impl Own {
     /// Takes ownership of a number that was just made.
-    pub(super) fn new(fd: RawFd, kind: Kind, nonblocking: bool) -> Self {
+    pub(super) fn new(fd: RawFd, kind: FdKind, nonblocking: bool) -> Self {
         if let Some(entry) = fd_table::entry(fd) {
             entry.begin(fd, kind, nonblocking);
         }

@@ -8,7 +8,7 @@
 //! Unix socket it is asked whether the kernel would read on.
 
 use super::lent::faults;
-use crate::driver::fd_table::Kind;
+use crate::driver::fd_table::FdKind;
 use crate::sys::raw::Errno;
 use crate::sys::socket;
 use libc::{c_int, cmsghdr, iovec, msghdr};
@@ -111,14 +111,14 @@ impl Parts {
 /// The rounds of one `recvmsg` with MSG_WAITALL.
 pub(super) struct Rounds {
     fd: c_int,
-    kind: Kind,
+    kind: FdKind,
     /// The caller's, and how it was given.
     message: *mut msghdr,
     given: msghdr,
 }
 
 impl Rounds {
-    pub(super) fn new(fd: c_int, kind: Kind, message: *mut msghdr, given: msghdr) -> Self {
+    pub(super) fn new(fd: c_int, kind: FdKind, message: *mut msghdr, given: msghdr) -> Self {
         Self {
             fd,
             kind,
@@ -139,7 +139,7 @@ impl Rounds {
         // SAFETY: S5: the first round has filled it in.
         let so_far = unsafe { &mut *self.message };
         // SAFETY: S5: the first round has filled it in.
-        if self.kind != Kind::InetStream && !unsafe { self.reads_on(so_far) }? {
+        if self.kind != FdKind::InetStream && !unsafe { self.reads_on(so_far) }? {
             return Ok(0);
         }
         let mut rest = self.given;

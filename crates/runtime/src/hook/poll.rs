@@ -22,7 +22,7 @@ use super::io::hooks;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::driver::fd_table;
-use crate::driver::readiness::{Direction, Slot};
+use crate::driver::readiness::{Direction, PollSlot};
 use crate::driver::timers;
 use crate::offload;
 use crate::sys::clock;
@@ -84,9 +84,9 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
     match count {
         0 => sleep(deadline_ns),
         // Two slots for each: a descriptor may be waited for in both directions.
-        1..=2 => poll_in([const { None::<Slot> }; 4].as_mut_slice(), entries, deadline_ns),
+        1..=2 => poll_in([const { None::<PollSlot> }; 4].as_mut_slice(), entries, deadline_ns),
         3..=INLINE_MAX => poll_in(
-            [const { None::<Slot> }; 2 * INLINE_MAX].as_mut_slice(),
+            [const { None::<PollSlot> }; 2 * INLINE_MAX].as_mut_slice(),
             entries,
             deadline_ns,
         ),
@@ -96,7 +96,7 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
                 Ok(0) => {}
                 result => return result,
             }
-            let mut slots: Vec<Option<Slot>> = Vec::new();
+            let mut slots: Vec<Option<PollSlot>> = Vec::new();
             slots.resize_with(2 * count, || None);
             poll_in(&mut slots, entries, deadline_ns)
         }
@@ -110,7 +110,7 @@ fn sleep(deadline_ns: Option<u64>) -> Result<usize, Errno> {
     }
 }
 
-fn poll_in(slots: &mut [Option<Slot>], entries: Entries, deadline_ns: Option<u64>) -> Result<usize, Errno> {
+fn poll_in(slots: &mut [Option<PollSlot>], entries: Entries, deadline_ns: Option<u64>) -> Result<usize, Errno> {
     let mut is_first = true;
     loop {
         let complete = fill(slots, entries.as_slice());
@@ -155,7 +155,7 @@ impl Entries {
 }
 
 /// Looks at everything that is asked about; `false` if something has no entry.
-fn fill(slots: &mut [Option<Slot>], entries: &[pollfd]) -> bool {
+fn fill(slots: &mut [Option<PollSlot>], entries: &[pollfd]) -> bool {
     let mut free = slots.iter_mut();
     for asked in entries.iter().filter(|asked| asked.fd >= 0) {
         let Some(entry) = fd_table::entry(asked.fd) else {
@@ -170,7 +170,7 @@ fn fill(slots: &mut [Option<Slot>], entries: &[pollfd]) -> bool {
             .filter(|wish| wish.0)
         {
             let slot = free.next().expect("two slots for each entry");
-            *slot = Some(Slot::new(&entry.readiness, asked.fd, direction));
+            *slot = Some(PollSlot::new(&entry.readiness, asked.fd, direction));
         }
     }
     free.for_each(|slot| *slot = None);
@@ -178,7 +178,7 @@ fn fill(slots: &mut [Option<Slot>], entries: &[pollfd]) -> bool {
 }
 
 /// Whether the kernel's answer is known: a single descriptor that was read empty.
-fn is_surely_idle(slots: &[Option<Slot>], entries: &[pollfd]) -> bool {
+fn is_surely_idle(slots: &[Option<PollSlot>], entries: &[pollfd]) -> bool {
     match (entries, slots) {
         ([asked], [Some(slot), ..]) => asked.events == libc::POLLIN && slot.readiness.is_drained(slot.seen),
         _ => false,

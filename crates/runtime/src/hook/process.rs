@@ -29,7 +29,7 @@ use super::interruption::refused;
 use super::io::hooks;
 use super::own::Own;
 use crate::coroutine::{Critical, Outcome, current_core};
-use crate::driver::fd_table::{self, Kind};
+use crate::driver::fd_table::{self, FdKind};
 use crate::driver::readiness::Direction;
 use crate::offload::{self, turns};
 use crate::sys::raw::{self, Errno};
@@ -85,7 +85,7 @@ pub(super) extern "C" fn after_vfork() {
 fn open_pidfd(pid: pid_t) -> Option<Own> {
     // SAFETY: S5: no memory.
     let fd = unsafe { raw::syscall2(libc::SYS_pidfd_open, pid as usize, 0) }.ok()?;
-    Some(Own::new(fd as RawFd, Kind::Pollable, false))
+    Some(Own::new(fd as RawFd, FdKind::Pollable, false))
 }
 
 /// Parks until the process of a pidfd has ended, or nothing more can be learnt this way: the caller asks again in both

@@ -18,7 +18,7 @@ use super::interruption::{refused, wait_any};
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
-use crate::driver::readiness::{Direction, Slot};
+use crate::driver::readiness::{Direction, PollSlot};
 use crate::offload;
 use crate::sys::clock;
 use crate::sys::raw::{self, Errno};
@@ -138,12 +138,12 @@ impl Wanted {
     }
 
     /// Looks at everything that is asked about; `false` if something has no entry.
-    fn fill(&self, fd_count: c_int, slots: &mut [Option<Slot>]) -> bool {
+    fn fill(&self, fd_count: c_int, slots: &mut [Option<PollSlot>]) -> bool {
         let mut free = slots.iter_mut();
         for (fd, direction) in self.each(fd_count) {
             let Some(entry) = fd_table::entry(fd) else { return false };
             entry.touch();
-            *free.next().expect("a slot for each bit") = Some(Slot::new(&entry.readiness, fd, direction));
+            *free.next().expect("a slot for each bit") = Some(PollSlot::new(&entry.readiness, fd, direction));
         }
         free.for_each(|slot| *slot = None);
         true
@@ -179,7 +179,7 @@ unsafe fn select_on_coroutine(sets: Sets, deadline_ns: Option<u64>, is_question:
 /// # Safety
 /// S5, S7: the contract of select.
 unsafe fn select_in(
-    slots: &mut [Option<Slot>],
+    slots: &mut [Option<PollSlot>],
     sets: Sets,
     wanted: &Wanted,
     deadline_ns: Option<u64>,

@@ -22,7 +22,7 @@ use super::io::hooks;
 use super::lent::faults;
 use super::own::Own;
 use crate::coroutine::Outcome;
-use crate::driver::fd_table::{self, Kind};
+use crate::driver::fd_table::{self, FdKind};
 use crate::driver::readiness::Direction;
 use crate::offload;
 use crate::sys::clock;
@@ -39,7 +39,7 @@ use std::ptr;
 unsafe fn open_signalfd(set: *const sigset_t) -> Option<Own> {
     // SAFETY: S5: the caller promises: the set is the caller's.
     let fd = unsafe { signal::descriptor(set) }.ok()?;
-    Some(Own::new(fd, Kind::Pollable, true))
+    Some(Own::new(fd, FdKind::Pollable, true))
 }
 
 /// # Safety

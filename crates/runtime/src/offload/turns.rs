@@ -17,13 +17,13 @@ use std::sync::Arc;
 /// What is waited for: equal keys, equal conditions.
 pub(crate) type Key = [u64; 6];
 
-struct Line {
+struct WaitingLine {
     key: Key,
     waiting: VecDeque<Arc<WaitCell>>,
 }
 
 /// Few at any time: looked through.
-static LINES: StaticLock<Vec<Line>> = StaticLock::new(Vec::new());
+static LINES: StaticLock<Vec<WaitingLine>> = StaticLock::new(Vec::new());
 
 /// The right to wait for what the key names, until it is dropped.
 #[must_use]
@@ -41,7 +41,7 @@ pub(crate) fn take(key: Key) -> Turn {
             }
             None => {
                 let waiting = VecDeque::new();
-                lines.push(Line { key, waiting });
+                lines.push(WaitingLine { key, waiting });
                 true
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Runtime;
 use crate::coroutine::GuardSize;
-use crate::sched::{self, Config, Kinds, OverflowPolicy, Scheduler};
+use crate::sched::{self, Kinds, OverflowPolicy, Scheduler, SchedulerConfig};
 use crate::sys;
 use std::io;
 use std::time::Duration;
@@ -286,7 +286,7 @@ impl RuntimeBuilder {
         self
     }
 
-    pub(super) fn config(self) -> io::Result<Config> {
+    pub(super) fn config(self) -> io::Result<SchedulerConfig> {
         let kinds = self.kinds()?;
         let workers = match self.workers {
             Some(workers) => Some(workers),
@@ -313,7 +313,7 @@ impl RuntimeBuilder {
                 _ => None,
             })?,
         };
-        Ok(Config {
+        Ok(SchedulerConfig {
             overflow,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),

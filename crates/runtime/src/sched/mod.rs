@@ -74,7 +74,7 @@ use worker::Worker;
 
 /// What a scheduler is made of.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct SchedulerConfig {
     pub(crate) workers: usize,
     /// Bytes of address space per stack, unless a spawn says otherwise.
     pub(crate) stack_bytes: usize,
@@ -129,7 +129,7 @@ const ID_BLOCK: u64 = 1024;
 
 impl Scheduler {
     /// Makes a scheduler and starts its workers.
-    pub(crate) fn start(config: &Config) -> io::Result<&'static Scheduler> {
+    pub(crate) fn start(config: &SchedulerConfig) -> io::Result<&'static Scheduler> {
         barrier::init();
         overflow::install(config.overflow);
         shutdown::prepare_for_forks();

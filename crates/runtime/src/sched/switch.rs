@@ -3,10 +3,10 @@
 //!
 //! # Protocol
 //! The coroutine that leaves picks its successor on its own stack and switches. The switch hands over, in registers,
-//! who leaves and why ([`Outgoing`]), and on which worker. The successor's first act is to [`arrive`]: it moves malloc's
-//! words to its own identity, takes itself out of the queue, and does for the one who left what can be done only now
-//! that its registers are saved: queue it, publish it as parked, or take its stack away. So nobody can continue a
-//! coroutine before it has stopped.
+//! who leaves and why ([`Outgoing`]), and on which worker. The successor's first act is to [`arrive`]: it moves
+//! malloc's words to its own identity, takes itself out of the queue, and does for the one who left what can be done
+//! only now that its registers are saved: queue it, publish it as parked, or take its stack away. So nobody can
+//! continue a coroutine before it has stopped.
 //!
 //! Whatever can be done on either side of the switch is done behind it: the instruction that changes the identity waits
 //! for the stores before it, and not for those behind it (`silken_context::switch`).

@@ -6,7 +6,7 @@
 //! is no longer counted. If its generation has ended meanwhile it was counted, and the others go on with it: then it
 //! has met them, deadline and cancellation notwithstanding.
 
-use super::wait_queue::{Place, Queue, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
+use super::wait_queue::{Place, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::Cell;
@@ -98,7 +98,7 @@ impl Barrier {
         let generation = Cell::new(0);
         // It gave up, but had been counted with those who met: they go on with it, so it has met them.
         let has_met = Cell::new(false);
-        let arrive = |queue: &mut Queue<Arrivals>| {
+        let arrive = |queue: &mut WaitList<Arrivals>| {
             let arrivals = &mut queue.state;
             generation.set(arrivals.generation);
             arrivals.count += 1;
@@ -110,7 +110,7 @@ impl Barrier {
             // Those of the next generation are not to be woken with these.
             is_last.then(|| queue.end_ticket())
         };
-        let leave = |queue: &mut Queue<Arrivals>, _| {
+        let leave = |queue: &mut WaitList<Arrivals>, _| {
             match queue.state.generation == generation.get() {
                 true => queue.state.count -= 1,
                 false => has_met.set(true),

@@ -8,7 +8,7 @@ use super::mutex::{Mutex, MutexGuard};
 use super::raw_mutex::RawMutex;
 use super::raw_rwlock::{Reads, Writes};
 use super::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use super::wait_queue::Waiter;
+use super::wait_queue::QueuedWaiter;
 use crate::coroutine::WaitCell;
 use std::cell::Cell;
 use std::sync::LockResult;
@@ -25,10 +25,10 @@ pub(crate) unsafe trait Take {
     ///
     /// # Safety
     /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
-    unsafe fn list(&self, waiter: &Waiter, cell: &WaitCell) -> bool;
+    unsafe fn list(&self, waiter: &QueuedWaiter, cell: &WaitCell) -> bool;
 
     /// Takes the waiter out; tells whether it was granted the lock.
-    fn unlist(&self, waiter: &Waiter) -> bool;
+    fn unlist(&self, waiter: &QueuedWaiter) -> bool;
 
     /// # Safety
     /// The caller holds the lock, in this way (S2).
@@ -41,7 +41,7 @@ pub(crate) unsafe trait Take {
 /// A lock on its way to an arm.
 pub(crate) struct Taking<L: Take> {
     lock: L,
-    waiter: Waiter,
+    waiter: QueuedWaiter,
     listed: Cell<bool>,
     held: Cell<bool>,
 }
@@ -49,7 +49,7 @@ pub(crate) struct Taking<L: Take> {
 impl<L: Take> Taking<L> {
     pub(super) fn of(lock: L) -> Self {
         Self {
-            waiter: Waiter::new(lock.tag()),
+            waiter: QueuedWaiter::new(lock.tag()),
             lock,
             listed: Cell::new(false),
             held: Cell::new(false),

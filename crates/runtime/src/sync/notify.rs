@@ -9,7 +9,9 @@
 //!
 //! A notifier that finds `WAITING` takes the lock; should all waiters turn out to have left, the notification is kept.
 
-use super::wait_queue::{Granted, Place, Queue, WaitOptions, WaitQueue, Waiter, WakeList, unwind_if_cancelled};
+use super::wait_queue::{
+    Granted, Place, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
+};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
@@ -109,8 +111,8 @@ impl Notify {
         if self.take() {
             return true;
         }
-        let take = |_: &mut Queue<()>| self.take_or_announce().then_some(());
-        let leave = |queue: &mut Queue<()>, _| {
+        let take = |_: &mut WaitList<()>| self.take_or_announce().then_some(());
+        let leave = |queue: &mut WaitList<()>, _| {
             self.unmark_if_empty(queue);
             WakeList::none()
         };
@@ -160,7 +162,7 @@ impl Notify {
     }
 
     /// Under the queue's lock.
-    fn unmark_if_empty(&self, queue: &mut Queue<()>) {
+    fn unmark_if_empty(&self, queue: &mut WaitList<()>) {
         if queue.is_empty() {
             // Relaxed, both: nothing is handed over; a notification that is kept stays.
             let _ = self
@@ -173,7 +175,7 @@ impl Notify {
 /// A notification as a part of a select.
 pub(crate) struct Notification<'a> {
     notify: &'a Notify,
-    waiter: Waiter,
+    waiter: QueuedWaiter,
     listed: Cell<bool>,
     granted: Cell<Granted>,
 }
@@ -182,7 +184,7 @@ impl<'a> Notification<'a> {
     pub(crate) fn of(notify: &'a Notify) -> Self {
         Self {
             notify,
-            waiter: Waiter::new(0),
+            waiter: QueuedWaiter::new(0),
             listed: Cell::new(false),
             granted: Cell::new(Granted::Nothing),
         }
@@ -198,7 +200,7 @@ impl<'a> Notification<'a> {
     /// # Safety
     /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
-        let take = |_: &mut Queue<()>| self.notify.take_or_announce().then_some(());
+        let take = |_: &mut WaitList<()>| self.notify.take_or_announce().then_some(());
         // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
         let listed = unsafe { self.notify.queue.list(&self.waiter, cell, take) }.is_none();
         self.listed.set(listed);

@@ -13,7 +13,7 @@
 //! the word, then takes that lock to wake: either it sees the bit, and finds the waiter, or the waiter sees the new
 //! word. The woken look again; one of them runs if the first one failed.
 
-use super::wait_queue::{Queue, WaitOptions, WaitQueue};
+use super::wait_queue::{WaitList, WaitOptions, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason, is_panicking};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use std::cell::Cell;
@@ -179,7 +179,7 @@ impl Once {
                 COMPLETE => return,
                 POISONED if !force => panic!("Once instance has previously been poisoned"),
                 RUNNING => {
-                    let refuse = |_: &mut Queue<()>| self.refuse_caller();
+                    let refuse = |_: &mut WaitList<()>| self.refuse_caller();
                     // Woken or refused: it looks again.
                     let _ = self.queue.wait_plain(WaitOptions::new(WaitReason::Once), refuse);
                     // Acquire: pairs as above.

@@ -35,7 +35,7 @@
 
 use super::lock_arm::Take;
 use super::wait_queue::{
-    Granted, Place, PopResult, Queue, WaitOptions, WaitQueue, Waiter, WakeList, unwind_if_cancelled,
+    Granted, Place, PopResult, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
 };
 use crate::coroutine::{Outcome, Unparker, WaitCell, WaitReason, budget, current_core};
 use crate::loom::atomic::{AtomicU32, Ordering};
@@ -177,7 +177,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
                 Place::Back
             };
             let began_ns = *began_ns.get_or_insert_with(clock::now_ns);
-            let refuse = |_: &mut Queue<u64>| (!self.may_wait(woken)).then_some(());
+            let refuse = |_: &mut WaitList<u64>| (!self.may_wait(woken)).then_some(());
             let Ok(ended) = self
                 .queue
                 .wait(terms, (began_ns, place), refuse, |_, _| WakeList::none())
@@ -238,7 +238,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
 
     /// Lets the first of those who wait have a chance, or the mutex, and lets go. The word is `LOCKED | PARKED`, or
     /// `LOCKED` with others about to set `PARKED`; they look again under the queue's lock.
-    fn hand_on(&self, queue: &mut Queue<u64>) -> Option<Unparker> {
+    fn hand_on(&self, queue: &mut WaitList<u64>) -> Option<Unparker> {
         while let Some(began_ns) = queue.front_tag() {
             let now_ns = clock::now_ns();
             let is_impatient = now_ns.saturating_sub(began_ns) >= PATIENCE_NS && now_ns >= queue.state;
@@ -269,7 +269,7 @@ unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
         self.try_lock()
     }
 
-    unsafe fn list(&self, waiter: &Waiter, cell: &WaitCell) -> bool {
+    unsafe fn list(&self, waiter: &QueuedWaiter, cell: &WaitCell) -> bool {
         loop {
             // Relaxed: a hint; what follows decides.
             let state = self.state.load(Ordering::Relaxed);
@@ -285,7 +285,7 @@ unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
             {
                 continue;
             }
-            let refuse = |_: &mut Queue<u64>| (!self.may_wait(false)).then_some(());
+            let refuse = |_: &mut WaitList<u64>| (!self.may_wait(false)).then_some(());
             // SAFETY: S8: waiter and cell stay in place until `unlist`, as `Take::list` asks.
             if unsafe { self.queue.list(waiter, cell, refuse) }.is_none() {
                 return true;
@@ -293,7 +293,7 @@ unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
         }
     }
 
-    fn unlist(&self, waiter: &Waiter) -> bool {
+    fn unlist(&self, waiter: &QueuedWaiter) -> bool {
         self.queue.unlist(waiter, |_, _| WakeList::none()) != Granted::Nothing
     }
 

@@ -31,7 +31,7 @@
 use super::lock_arm::Take;
 use super::raw_mutex::spin_budget;
 use super::wait_queue::{
-    Granted, Place, PopResult, Queue, WaitOptions, WaitQueue, Waiter, WakeList, unwind_if_cancelled,
+    Granted, Place, PopResult, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
 };
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::loom::atomic::{AtomicU32, Ordering};
@@ -159,8 +159,8 @@ impl RawRwLock {
         }
         loop {
             let terms = WaitOptions::until(WaitReason::Lock, deadline_ns);
-            let take = |_: &mut Queue<()>| self.take_or_announce(tag).then_some(());
-            let leave = |queue: &mut Queue<()>, _| self.admit_after_leave(queue);
+            let take = |_: &mut WaitList<()>| self.take_or_announce(tag).then_some(());
+            let leave = |queue: &mut WaitList<()>, _| self.admit_after_leave(queue);
             let Ok(ended) = self.queue.wait(terms, (tag, Place::Back), take, leave) else {
                 return true;
             };
@@ -215,7 +215,7 @@ impl RawRwLock {
     }
 
     /// Under the queue's lock: somebody has left the queue, and those behind may go.
-    fn admit_after_leave(&self, queue: &mut Queue<()>) -> WakeList {
+    fn admit_after_leave(&self, queue: &mut WaitList<()>) -> WakeList {
         let mut wakes = WakeList::none();
         self.admit(queue, false, queue.end_ticket(), &mut wakes);
         wakes
@@ -242,7 +242,7 @@ impl RawRwLock {
     /// Under the queue's lock: lets those in whose turn it is. In the readers' turn these are all readers that came
     /// before `end_ticket`, past writers as well; then those that have no writer before them. Each round of the loop
     /// takes somebody out of the queue, or ends that turn.
-    fn admit(&self, queue: &mut Queue<()>, mut readers_turn: bool, end_ticket: u64, wakes: &mut WakeList) {
+    fn admit(&self, queue: &mut WaitList<()>, mut readers_turn: bool, end_ticket: u64, wakes: &mut WakeList) {
         while !queue.is_empty() {
             // Acquire: pairs with the Release of those who have let go; what they did is handed on with the grant.
             let state = self.state.load(Ordering::Acquire);
@@ -270,7 +270,7 @@ impl RawRwLock {
     }
 
     /// Lets readers in that came before `end_ticket`, as far as there is room.
-    fn admit_readers(&self, queue: &mut Queue<()>, end_ticket: u64, wakes: &mut WakeList) {
+    fn admit_readers(&self, queue: &mut WaitList<()>, end_ticket: u64, wakes: &mut WakeList) {
         let room = wakes.room();
         // Relaxed: the settled cells hand over what the lock protects.
         self.state.fetch_add(READER * room as u32, Ordering::Relaxed);
@@ -280,7 +280,7 @@ impl RawRwLock {
     }
 
     /// The first in the queue is a writer, and nobody has the lock.
-    fn admit_writer(&self, queue: &mut Queue<()>, wakes: &mut WakeList) {
+    fn admit_writer(&self, queue: &mut WaitList<()>, wakes: &mut WakeList) {
         // Relaxed: the settled cell hands over what the lock protects.
         self.state.fetch_add(WRITER, Ordering::Relaxed);
         match queue.settle_front(Outcome::Woken, true) {
@@ -305,14 +305,14 @@ macro_rules! take {
                 self.0.$try_now()
             }
 
-            unsafe fn list(&self, waiter: &Waiter, cell: &WaitCell) -> bool {
-                let refuse = |_: &mut Queue<()>| (!self.0.announce($tag)).then_some(());
+            unsafe fn list(&self, waiter: &QueuedWaiter, cell: &WaitCell) -> bool {
+                let refuse = |_: &mut WaitList<()>| (!self.0.announce($tag)).then_some(());
                 // SAFETY: S8: waiter and cell stay in place until `unlist`, as `Take::list` asks.
                 unsafe { self.0.queue.list(waiter, cell, refuse) }.is_none()
             }
 
-            fn unlist(&self, waiter: &Waiter) -> bool {
-                let leave = |queue: &mut Queue<()>, _| self.0.admit_after_leave(queue);
+            fn unlist(&self, waiter: &QueuedWaiter) -> bool {
+                let leave = |queue: &mut WaitList<()>, _| self.0.admit_after_leave(queue);
                 self.0.queue.unlist(waiter, leave) != Granted::Nothing
             }
 

@@ -9,16 +9,17 @@
 //!
 //! A waiter that gives up serves the queue as well: the one behind it may want less.
 
-use super::wait_queue::{
-    Granted, Place, PopResult, Queue, WaitOptions, WaitQueue, Waiter, WakeList, unwind_if_cancelled,
-};
-use crate::coroutine::{Outcome, WaitCell, WaitReason, budget, lost};
+use super::wait_queue::{Place, PopResult, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
+use crate::coroutine::{Outcome, WaitReason, budget, lost};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+mod acquisition;
+
+pub(crate) use acquisition::Acquisition;
 
 const WAITERS: usize = 1;
 const CLOSED: usize = 2;
@@ -345,8 +346,8 @@ impl Semaphore {
     fn wait_for(&self, permits: usize, deadline_ns: Option<u64>) -> Result<(), AcquireError> {
         loop {
             let terms = WaitOptions::until(WaitReason::Semaphore, deadline_ns);
-            let take = |_: &mut Queue<()>| self.take_or_announce(permits);
-            let leave = |queue: &mut Queue<()>, _| {
+            let take = |_: &mut WaitList<()>| self.take_or_announce(permits);
+            let leave = |queue: &mut WaitList<()>, _| {
                 let mut wakes = WakeList::none();
                 self.serve(queue, &mut wakes);
                 wakes
@@ -430,7 +431,7 @@ impl Semaphore {
     }
 
     /// Under the queue's lock: gives permits to the first in the queue as long as there are enough.
-    fn serve(&self, queue: &mut Queue<()>, wakes: &mut WakeList) {
+    fn serve(&self, queue: &mut WaitList<()>, wakes: &mut WakeList) {
         while let Some(permits) = queue.front_tag() {
             let permits = permits as usize;
             // Acquire: pairs with the Release of who gave back; the settled cell hands it on.
@@ -490,81 +491,6 @@ impl SemaphorePermit<'_> {
     #[must_use]
     pub fn num_permits(&self) -> usize {
         self.permits
-    }
-}
-
-/// Permits as a part of a select.
-pub(crate) struct Acquisition<'a> {
-    semaphore: &'a Semaphore,
-    permits: usize,
-    waiter: Waiter,
-    listed: Cell<bool>,
-    /// What the next look finds; none: it is to try.
-    granted: Cell<Option<Result<(), AcquireError>>>,
-}
-
-impl<'a> Acquisition<'a> {
-    pub(crate) fn of(semaphore: &'a Semaphore, permits: usize) -> Self {
-        Self {
-            semaphore,
-            permits,
-            waiter: Waiter::new(permits as u64),
-            listed: Cell::new(false),
-            granted: Cell::new(None),
-        }
-    }
-
-    /// Whether it is over: permits were taken, or the semaphore is closed.
-    pub(crate) fn is_over(&self) -> bool {
-        let result = match self.granted.get() {
-            Some(result) => result,
-            None => self.semaphore.take(self.permits),
-        };
-        let is_over = result != Err(AcquireError::NoPermits);
-        self.granted.set(is_over.then_some(result));
-        is_over
-    }
-
-    /// Makes those who add permits settle the cell; `false` if it is over already.
-    ///
-    /// # Safety
-    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
-    pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
-        let take = |_: &mut Queue<()>| self.semaphore.take_or_announce(self.permits);
-        // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
-        let taken = unsafe { self.semaphore.queue.list(&self.waiter, cell, take) };
-        self.listed.set(taken.is_none());
-        self.granted.set(taken);
-        taken.is_none()
-    }
-
-    pub(crate) fn unlist(&self) {
-        if self.listed.replace(false) {
-            let leave = |queue: &mut Queue<()>, _| {
-                let mut wakes = WakeList::none();
-                self.semaphore.serve(queue, &mut wakes);
-                wakes
-            };
-            // All are settled together when it is closed: then the next look finds that.
-            if self.semaphore.queue.unlist(&self.waiter, leave) == Granted::Alone {
-                self.granted.set(Some(Ok(())));
-            }
-        }
-    }
-
-    /// The permits, once it is over.
-    pub(crate) fn finish(self) -> Result<SemaphorePermit<'a>, AcquireError> {
-        self.granted.take().unwrap_or(Err(AcquireError::Closed))?;
-        Ok(self.semaphore.permit(self.permits))
-    }
-}
-
-impl Drop for Acquisition<'_> {
-    /// The select has chosen another arm: the permits go back.
-    fn drop(&mut self) {
-        if self.granted.get() == Some(Ok(())) {
-            self.semaphore.add_permits(self.permits);
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. `fire` swaps the word and
 //! then takes that lock, if the bit was set.
 
-use super::wait_queue::{Queue, WaitOptions, WaitQueue};
+use super::wait_queue::{WaitList, WaitOptions, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
@@ -82,7 +82,7 @@ impl SyncFlag {
     pub(super) fn wait_until(&self, deadline_ns: Option<u64>) -> bool {
         while !self.is_fired() {
             let terms = WaitOptions::until(WaitReason::Condition, deadline_ns);
-            let refuse = |_: &mut Queue<()>| {
+            let refuse = |_: &mut WaitList<()>| {
                 // Relaxed: the queue's lock orders what follows; `is_fired` looks again.
                 let before = self
                     .state

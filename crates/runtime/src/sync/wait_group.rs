@@ -5,7 +5,7 @@
 //! fall there takes the queue's lock and wakes all, who look again. A waiter looks at the count under that lock, in the
 //! hold in which it joins the queue; so it either sees the fall, or is found.
 
-use super::wait_queue::{Queue, WaitOptions, WaitQueue, Waiter, WakeList};
+use super::wait_queue::{QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -149,7 +149,7 @@ impl WaitGroup {
 /// The end of a group as a part of a select.
 pub(crate) struct Departure<'a> {
     inner: &'a Inner,
-    waiter: Waiter,
+    waiter: QueuedWaiter,
     listed: Cell<bool>,
 }
 
@@ -158,7 +158,7 @@ impl<'a> Departure<'a> {
     pub(crate) fn of_others(group: &'a WaitGroup) -> Self {
         Self {
             inner: &group.inner,
-            waiter: Waiter::new(0),
+            waiter: QueuedWaiter::new(0),
             listed: Cell::new(false),
         }
     }
@@ -172,7 +172,7 @@ impl<'a> Departure<'a> {
     /// # Safety
     /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
-        let decide = |_: &mut Queue<()>| self.is_over().then_some(());
+        let decide = |_: &mut WaitList<()>| self.is_over().then_some(());
         // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
         let listed = unsafe { self.inner.queue.list(&self.waiter, cell, decide) }.is_none();
         self.listed.set(listed);

@@ -40,8 +40,8 @@ use std::ptr::{self, NonNull};
 const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 
 /// One wait, on the stack of who waits.
-pub(crate) struct Waiter {
-    link: Link<Waiter>,
+pub(crate) struct QueuedWaiter {
+    link: Link<QueuedWaiter>,
     cell: WaitCell,
     /// The cell to settle instead: a select's; null: its own.
     shared_cell: Cell<*const WaitCell>,
@@ -60,7 +60,7 @@ struct Notes {
 }
 
 // SAFETY: S8: `link` is the link, and only the queue's list writes it.
-unsafe impl Node for Waiter {
+unsafe impl Node for QueuedWaiter {
     unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
         // SAFETY: S8: the caller promises a live element, so the field is in bounds.
         let link = unsafe { &raw mut (*this.as_ptr()).link };
@@ -71,9 +71,9 @@ unsafe impl Node for Waiter {
 
 // SAFETY: S2: link and notes are used under the queue's lock, or by the waiter once it is in no list; the wait cell is
 // atomic.
-unsafe impl Send for Waiter {}
+unsafe impl Send for QueuedWaiter {}
 
-impl Waiter {
+impl QueuedWaiter {
     pub(super) fn new(tag: u64) -> Self {
         Self {
             link: Link::new(),
@@ -182,13 +182,13 @@ impl WakeList {
 }
 
 /// What the lock guards: the waiters, and a state of the primitive's own.
-pub(super) struct Queue<S> {
-    waiters: List<Waiter>,
+pub(super) struct WaitList<S> {
+    waiters: List<QueuedWaiter>,
     next_ticket: u64,
     pub(super) state: S,
 }
 
-impl<S> Queue<S> {
+impl<S> WaitList<S> {
     pub(super) fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }
@@ -260,7 +260,7 @@ impl<S> Queue<S> {
     /// # Safety
     /// The waiter is in no list, and stays in place until its cell is `Woken` or `Closed`, or it was removed from this
     /// list (S8).
-    unsafe fn enlist(&mut self, waiter: &Waiter, in_front: bool) {
+    unsafe fn enlist(&mut self, waiter: &QueuedWaiter, in_front: bool) {
         waiter.set_notes(Notes {
             ticket: self.next_ticket,
             granted: false,
@@ -280,7 +280,7 @@ impl<S> Queue<S> {
 }
 
 /// The last touch of a node that was just unlinked; the lock is held.
-fn settle(node: NonNull<Waiter>, outcome: Outcome, granted: bool, with_all: bool) -> Option<Unparker> {
+fn settle(node: NonNull<QueuedWaiter>, outcome: Outcome, granted: bool, with_all: bool) -> Option<Unparker> {
     // SAFETY: S8: unlinked under the lock; a waiter that gave up waits for the lock before its frame ends.
     let waiter = unsafe { node.as_ref() };
     let ticket = waiter.notes().ticket;
@@ -312,14 +312,14 @@ pub(super) enum Granted {
 
 /// See the head of the file.
 pub(super) struct WaitQueue<S = ()> {
-    queue: Lock<Queue<S>>,
+    queue: Lock<WaitList<S>>,
 }
 
 impl<S> WaitQueue<S> {
     const_unless_loom! {
         pub(super) fn new(state: S) -> Self {
             Self {
-                queue: Lock::new(Queue {
+                queue: Lock::new(WaitList {
                     waiters: List::new(),
                     next_ticket: 0,
                     state,
@@ -329,7 +329,7 @@ impl<S> WaitQueue<S> {
     }
 
     /// Runs `f` under the lock. `f` is short, does not park, and calls no user code.
-    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Queue<S>) -> R) -> R {
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut WaitList<S>) -> R) -> R {
         let _critical = Critical::enter();
         let mut queue = self.queue.lock();
         f(&mut queue)
@@ -341,11 +341,11 @@ impl<S> WaitQueue<S> {
         &self,
         terms: WaitOptions,
         waiter: (u64, Place),
-        decide: impl FnOnce(&mut Queue<S>) -> Option<R>,
-        leave: impl FnOnce(&mut Queue<S>, bool) -> WakeList,
+        decide: impl FnOnce(&mut WaitList<S>) -> Option<R>,
+        leave: impl FnOnce(&mut WaitList<S>, bool) -> WakeList,
     ) -> Result<WaitResult, R> {
         let (tag, place) = waiter;
-        let waiter = Waiter::new(tag);
+        let waiter = QueuedWaiter::new(tag);
         let decided = self.with(|queue| {
             let decided = decide(queue);
             if decided.is_none() {
@@ -367,9 +367,9 @@ impl<S> WaitQueue<S> {
     /// Waiter and cell stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(super) unsafe fn list<R>(
         &self,
-        waiter: &Waiter,
+        waiter: &QueuedWaiter,
         cell: &WaitCell,
-        decide: impl FnOnce(&mut Queue<S>) -> Option<R>,
+        decide: impl FnOnce(&mut WaitList<S>) -> Option<R>,
     ) -> Option<R> {
         waiter.shared_cell.set(cell);
         self.with(|queue| {
@@ -385,7 +385,11 @@ impl<S> WaitQueue<S> {
 
     /// Takes a waiter out that was listed by [`list`](Self::list), runs `leave` under the lock as [`wait`](Self::wait)
     /// does, and tells what the waiter has got.
-    pub(super) fn unlist(&self, waiter: &Waiter, leave: impl FnOnce(&mut Queue<S>, bool) -> WakeList) -> Granted {
+    pub(super) fn unlist(
+        &self,
+        waiter: &QueuedWaiter,
+        leave: impl FnOnce(&mut WaitList<S>, bool) -> WakeList,
+    ) -> Granted {
         let (granted, wakes) = self.with(|queue| {
             // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
             let was_listed = unsafe { queue.waiters.remove(NonNull::from(waiter)) };
@@ -402,7 +406,7 @@ impl<S> WaitQueue<S> {
 
     /// Waits in any case, and runs `then` once it is in the queue, where wakes reach it. `then` does not unwind.
     pub(super) fn wait_then(&self, terms: WaitOptions, then: impl FnOnce()) -> WaitResult {
-        let waiter = Waiter::new(0);
+        let waiter = QueuedWaiter::new(0);
         // SAFETY: S8: this frame stays until `await_end` has returned; what would unwind ends the process.
         self.with(|queue| unsafe { queue.enlist(&waiter, false) });
         let stays = AbortOnUnwind;
@@ -414,9 +418,9 @@ impl<S> WaitQueue<S> {
     /// Sleeps until the listed waiter is settled. Then it is in no list.
     fn await_end(
         &self,
-        waiter: &Waiter,
+        waiter: &QueuedWaiter,
         terms: WaitOptions,
-        leave: impl FnOnce(&mut Queue<S>, bool) -> WakeList,
+        leave: impl FnOnce(&mut WaitList<S>, bool) -> WakeList,
     ) -> WaitResult {
         let cancellable = terms.cancellable && !std::thread::panicking();
         let outcome = timers::wait(&waiter.cell, terms.reason, terms.deadline_ns, cancellable);
@@ -437,7 +441,7 @@ impl<S> WaitQueue<S> {
     pub(super) fn wait_plain<R>(
         &self,
         terms: WaitOptions,
-        decide: impl FnOnce(&mut Queue<S>) -> Option<R>,
+        decide: impl FnOnce(&mut WaitList<S>) -> Option<R>,
     ) -> Result<WaitResult, R> {
         let ended = self.wait(terms, (0, Place::Back), decide, |_, _| WakeList::none())?;
         unwind_if_cancelled(ended.outcome);

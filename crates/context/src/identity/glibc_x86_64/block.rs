@@ -1,8 +1,8 @@
 //! Building a block, ending a life in it, and making it as new for the next.
 //!
 //! # The end of a life
-//! As in glibc's `start_thread`: thread-local destructors, then destructors of keys (`sched/switch.rs` has the
-//! rounds), then what the C library itself owns in a thread ([`TlsLayout::end_life`]): robust mutexes, a pending error of
+//! As in glibc's `start_thread`: thread-local destructors, then destructors of keys (`sched/switch.rs` has the rounds),
+//! then what the C library itself owns in a thread ([`TlsLayout::end_life`]): robust mutexes, a pending error of
 //! `dlopen`, sockets of the resolver. The freeing of malloc's cache is left out: that is the worker's.
 //!
 //! # Recycling
@@ -211,7 +211,8 @@ impl Identity {
     ///
     /// # Safety
     /// `bottom..top` is the caller's stack for the life of the process; `top` is 16-byte aligned and at least
-    /// [`TlsLayout::block_bytes`] below it are zeroed and writable (S1, S3). The calling thread has a complete identity.
+    /// [`TlsLayout::block_bytes`] below it are zeroed and writable (S1, S3). The calling thread has a complete
+    /// identity.
     pub unsafe fn build(facts: &TlsLayout, bottom: *mut u8, top: *mut u8) -> Option<(Identity, *mut u8)> {
         let base = (top as usize - facts.tcb_bytes) & !(facts.alignment - 1);
         let identity = Identity(base);

@@ -1,8 +1,8 @@
 //! Libraries with a place in the static block that were loaded after the facts were learnt.
 //!
 //! Their code finds its thread-locals at a fixed distance from the FS base, without asking anybody. The C library
-//! copies the image into the blocks of all threads while it loads the library, and into blocks that it makes later.
-//! Of our blocks it does not know. So after a load [`TlsLayout::synchronise`] copies the image into them, and enters the
+//! copies the image into the blocks of all threads while it loads the library, and into blocks that it makes later. Of
+//! our blocks it does not know. So after a load [`TlsLayout::synchronise`] copies the image into them, and enters the
 //! segment among those that recycling resets.
 //!
 //! # Protocol

@@ -10,7 +10,7 @@ pub(super) const KIND_MASK: u32 = 0b111;
 /// What a descriptor is, as far as waiting goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Kind {
+pub(crate) enum FdKind {
     /// Nobody has asked.
     Unknown = 0,
     /// TCP: a short read empties it.
@@ -25,14 +25,14 @@ pub(crate) enum Kind {
     Plain = 5,
 }
 
-impl Kind {
-    const ALL: [Kind; 6] = [
-        Kind::Unknown,
-        Kind::InetStream,
-        Kind::Stream,
-        Kind::Message,
-        Kind::Pollable,
-        Kind::Plain,
+impl FdKind {
+    const ALL: [FdKind; 6] = [
+        FdKind::Unknown,
+        FdKind::InetStream,
+        FdKind::Stream,
+        FdKind::Message,
+        FdKind::Pollable,
+        FdKind::Plain,
     ];
 
     pub(super) fn of_facts(facts: u32) -> Self {
@@ -43,24 +43,24 @@ impl Kind {
     pub(crate) fn of_socket(domain: i32, socket_type: i32, protocol: i32) -> Self {
         let is_inet = matches!(domain, libc::AF_INET | libc::AF_INET6);
         match socket_type & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) {
-            libc::SOCK_STREAM if is_inet && protocol == libc::IPPROTO_TCP => Kind::InetStream,
-            libc::SOCK_STREAM => Kind::Stream,
-            _ => Kind::Message,
+            libc::SOCK_STREAM if is_inet && protocol == libc::IPPROTO_TCP => FdKind::InetStream,
+            libc::SOCK_STREAM => FdKind::Stream,
+            _ => FdKind::Message,
         }
     }
 
     pub(crate) fn is_socket(self) -> bool {
-        matches!(self, Kind::InetStream | Kind::Stream | Kind::Message)
+        matches!(self, FdKind::InetStream | FdKind::Stream | FdKind::Message)
     }
 
     /// Asks the kernel.
-    pub(super) fn ask(fd: RawFd) -> Result<Kind, Errno> {
+    pub(super) fn ask(fd: RawFd) -> Result<FdKind, Errno> {
         Ok(match file::file_kind(fd)? {
             file::FileKind::Socket => {
-                Kind::of_socket(socket::so_domain(fd)?, socket::so_type(fd)?, socket::so_protocol(fd)?)
+                FdKind::of_socket(socket::so_domain(fd)?, socket::so_type(fd)?, socket::so_protocol(fd)?)
             }
-            file::FileKind::Regular | file::FileKind::Directory | file::FileKind::BlockDevice => Kind::Plain,
-            _ => Kind::Pollable,
+            file::FileKind::Regular | file::FileKind::Directory | file::FileKind::BlockDevice => FdKind::Plain,
+            _ => FdKind::Pollable,
         })
     }
 }

@@ -1,7 +1,7 @@
 //! What the user has said about waits for a descriptor that are interrupted: kept with the facts of its number, and of
 //! its later copies.
 
-use super::{Entry, INTERRUPTION_FAILS, INTERRUPTION_STAYS, ON_INTERRUPTION, TOUCHED};
+use super::{FdEntry, INTERRUPTION_FAILS, INTERRUPTION_STAYS, ON_INTERRUPTION, TOUCHED};
 use crate::loom::static_atomic::Ordering;
 
 /// What the user has said about waits for a descriptor that are interrupted.
@@ -14,7 +14,7 @@ pub(crate) enum OnInterruption {
     Stays = INTERRUPTION_STAYS,
 }
 
-impl Entry {
+impl FdEntry {
     pub(crate) fn on_interruption(&self) -> OnInterruption {
         match self.facts() & ON_INTERRUPTION {
             INTERRUPTION_FAILS => OnInterruption::Fails,

@@ -43,7 +43,7 @@ fn set_write_timeout_unseen(fd: RawFd, timeout: Duration) {
     set.unwrap();
 }
 
-fn fresh(fd: RawFd) -> &'static Entry {
+fn fresh(fd: RawFd) -> &'static FdEntry {
     reset(fd);
     entry(fd).unwrap()
 }
@@ -80,22 +80,22 @@ fn kinds_are_asked_once() {
     let (pipe, _writer) = std::io::pipe().unwrap();
     let directory = std::fs::File::open("/").unwrap();
     for (fd, kind) in [
-        (tcp.as_raw_fd(), Kind::InetStream),
-        (udp.as_raw_fd(), Kind::Message),
-        (stream.as_raw_fd(), Kind::Stream),
-        (datagram.as_raw_fd(), Kind::Message),
-        (pipe.as_raw_fd(), Kind::Pollable),
-        (directory.as_raw_fd(), Kind::Plain),
+        (tcp.as_raw_fd(), FdKind::InetStream),
+        (udp.as_raw_fd(), FdKind::Message),
+        (stream.as_raw_fd(), FdKind::Stream),
+        (datagram.as_raw_fd(), FdKind::Message),
+        (pipe.as_raw_fd(), FdKind::Pollable),
+        (directory.as_raw_fd(), FdKind::Plain),
     ] {
         let entry = fresh(fd);
-        assert_eq!(entry.known_kind(), Kind::Unknown);
+        assert_eq!(entry.known_kind(), FdKind::Unknown);
         assert_eq!(entry.kind(fd), kind);
         assert_eq!(entry.known_kind(), kind);
         reset(fd);
         assert!(entry.is_virgin());
     }
     let nothing = 7 * CHUNK_ENTRIES as RawFd + 5;
-    assert_eq!(fresh(nothing).kind(nothing), Kind::Unknown);
+    assert_eq!(fresh(nothing).kind(nothing), FdKind::Unknown);
     assert!(fresh(nothing).is_virgin());
 }
 
@@ -111,9 +111,9 @@ fn the_mode_is_asked_once_and_follows_the_hooks() {
     assert!(!entry.blocks(fd));
     entry.set_nonblocking(false);
     assert!(entry.blocks(fd));
-    entry.begin(fd, Kind::Stream, true);
+    entry.begin(fd, FdKind::Stream, true);
     assert!(!entry.blocks(fd));
-    assert_eq!(entry.known_kind(), Kind::Stream);
+    assert_eq!(entry.known_kind(), FdKind::Stream);
     reset(fd);
 }
 
@@ -188,7 +188,7 @@ fn what_is_to_be_reset_later_is_reset_by_the_next_who_asks() {
     reset_later(fd);
     let known = entry(fd).unwrap();
     assert!(known.is_virgin(), "who knows nothing has nothing to forget");
-    known.begin(fd, Kind::InetStream, false);
+    known.begin(fd, FdKind::InetStream, false);
     known.timeouts_ns[0].store(5, Ordering::Relaxed);
     reset_later(fd);
     reset_later(fd);
@@ -197,7 +197,7 @@ fn what_is_to_be_reset_later_is_reset_by_the_next_who_asks() {
     assert_eq!(known.facts(), OF_UNKNOWN, "it may be a copy, and nothing else is known");
     assert_eq!(known.timeouts_ns[0].load(Ordering::Relaxed), UNKNOWN_NS);
     // A copy by a handler: what is shared is told, and the number reset later.
-    known.begin(fd, Kind::InetStream, false);
+    known.begin(fd, FdKind::InetStream, false);
     reset_later(fd);
     share(fd - 1, fd);
     assert!(known.facts() >= STALE, "telling takes no lock");
@@ -208,21 +208,21 @@ fn what_is_to_be_reset_later_is_reset_by_the_next_who_asks() {
 
 #[test]
 fn only_tcp_is_a_stream_that_a_short_read_empties() {
-    let of = Kind::of_socket;
+    let of = FdKind::of_socket;
     assert_eq!(
         of(
             libc::AF_INET6,
             libc::SOCK_STREAM | libc::SOCK_CLOEXEC,
             libc::IPPROTO_TCP
         ),
-        Kind::InetStream
+        FdKind::InetStream
     );
-    assert_eq!(of(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP), Kind::Stream);
-    assert_eq!(of(libc::AF_UNIX, libc::SOCK_STREAM, 0), Kind::Stream);
-    assert_eq!(of(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0), Kind::Message);
-    let entry = Entry::new();
-    entry.set_kind(Kind::InetStream);
+    assert_eq!(of(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_SCTP), FdKind::Stream);
+    assert_eq!(of(libc::AF_UNIX, libc::SOCK_STREAM, 0), FdKind::Stream);
+    assert_eq!(of(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0), FdKind::Message);
+    let entry = FdEntry::new();
+    entry.set_kind(FdKind::InetStream);
     assert!(entry.is_inet_stream());
-    entry.set_kind(Kind::Stream);
+    entry.set_kind(FdKind::Stream);
     assert!(!entry.is_inet_stream() && !entry.is_virgin());
 }

@@ -14,7 +14,7 @@ fn driver() -> &'static Driver {
     Box::leak(Box::new(Driver::new().unwrap()))
 }
 
-fn entry(fd: RawFd) -> &'static fd_table::Entry {
+fn entry(fd: RawFd) -> &'static fd_table::FdEntry {
     fd_table::reset(fd);
     let entry = fd_table::entry(fd).unwrap();
     entry.touch();
@@ -260,7 +260,7 @@ fn several_descriptors_share_one_wait() {
     let waiter = std::thread::spawn(move || {
         let slots = fds.map(|fd| {
             let readiness = &fd_table::existing(fd).unwrap().readiness;
-            Some(Slot::new(readiness, fd, Direction::Read))
+            Some(PollSlot::new(readiness, fd, Direction::Read))
         });
         let registrar = |fd| move |generation| register_in(driver, fd, generation);
         wait_any_with(&slots, Some(clock::now_ns() + LONG_NS), registrar, timers::wait_or_fail)
@@ -326,7 +326,7 @@ fn each_runtime_registers_for_itself() {
     let drivers = [1001, 1002].map(|owner| Driver::take(owner).unwrap());
     let listed = |driver: &'static Driver| {
         let seen = readiness.look(Direction::Read);
-        let waiter = Waiter::new();
+        let waiter = ReadinessWaiter::new();
         let cell = WaitCell::new();
         waiter.attach(&cell);
         // SAFETY: S8: unlisted below.

@@ -17,7 +17,7 @@ use crate::loom::static_atomic::AtomicU32;
 /// Why [`wait`] returned. In all four cases the caller looks at the word again.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WaitResult {
+pub(crate) enum FutexOutcome {
     /// A [`wake`] chose this thread (or chose the address for a word that lived there before: always re-check).
     Woken,
     /// The word did not hold the expected value; the thread did not sleep.
@@ -29,7 +29,7 @@ pub(crate) enum WaitResult {
 }
 
 /// Sleeps while `word` is `expected`, until woken or until `deadline_ns` on the monotonic clock.
-pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline_ns: Option<u64>) -> WaitResult {
+pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline_ns: Option<u64>) -> FutexOutcome {
     let deadline = deadline_ns.map(clock::ns_to_timespec);
     let deadline: *const libc::timespec = deadline.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: S5: the word and the timespec outlive the call, and the kernel only reads them.
@@ -45,13 +45,13 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline_ns: Option<u64>) ->
         )
     };
     match result {
-        Ok(_) => WaitResult::Woken,
-        Err(Errno::TIMEDOUT) => WaitResult::TimedOut,
-        Err(Errno::INTR) => WaitResult::Interrupted,
+        Ok(_) => FutexOutcome::Woken,
+        Err(Errno::TIMEDOUT) => FutexOutcome::TimedOut,
+        Err(Errno::INTR) => FutexOutcome::Interrupted,
         Err(errno) => {
             // EFAULT and EINVAL would need a bad address: impossible for a reference.
             debug_assert_eq!(errno, Errno::AGAIN);
-            WaitResult::Changed
+            FutexOutcome::Changed
         }
     }
 }
@@ -84,15 +84,15 @@ mod tests {
 
     #[test]
     fn another_value_does_not_sleep() {
-        assert_eq!(wait(&AtomicU32::new(1), 0, None), WaitResult::Changed);
+        assert_eq!(wait(&AtomicU32::new(1), 0, None), FutexOutcome::Changed);
     }
 
     #[test]
     fn a_deadline_ends_the_wait_and_not_before() {
         let deadline = clock::now_ns() + 10_000_000;
-        assert_eq!(wait(&AtomicU32::new(0), 0, Some(deadline)), WaitResult::TimedOut);
+        assert_eq!(wait(&AtomicU32::new(0), 0, Some(deadline)), FutexOutcome::TimedOut);
         assert!(clock::now_ns() >= deadline);
-        assert_eq!(wait(&AtomicU32::new(0), 0, Some(0)), WaitResult::TimedOut);
+        assert_eq!(wait(&AtomicU32::new(0), 0, Some(0)), FutexOutcome::TimedOut);
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
             std::thread::yield_now();
         }
         for sleeper in sleepers {
-            assert_eq!(sleeper.join().unwrap(), WaitResult::Woken);
+            assert_eq!(sleeper.join().unwrap(), FutexOutcome::Woken);
         }
     }
 
@@ -125,7 +125,7 @@ mod tests {
         while wake(&word, 1) == 0 {
             std::thread::yield_now();
         }
-        assert_eq!(sleeper.join().unwrap(), WaitResult::Woken);
+        assert_eq!(sleeper.join().unwrap(), FutexOutcome::Woken);
     }
 
     #[test]
@@ -149,6 +149,6 @@ mod tests {
             }
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        assert_eq!(sleeper.join().unwrap(), WaitResult::Interrupted);
+        assert_eq!(sleeper.join().unwrap(), FutexOutcome::Interrupted);
     }
 }
