@@ -41,30 +41,11 @@ const FLOORS: &[(&str, i32)] = &[
     ("net", 3),
     ("hook", 4),
     ("lib", 5),
-    ("after_func", 5),
-    ("cqueue", 5),
-    ("pool", 5),
-    ("promise", 5),
-    ("cancel", 5),
+    ("api", 5),
     ("runtime", 5),
-    ("handle", 5),
-    ("park", 5),
-    ("scope", 5),
-    ("spawn", 5),
-    ("select", 5),
-    ("config", 5),
-    ("scheduler", 5),
-    ("defer", 5),
-    ("errors", 5),
-    ("panic_hook", 5),
-    ("sync_arms", 5),
-    ("signal", 5),
-    ("cancel_token", 5),
-    ("join_set", 5),
-    ("par_map", 5),
-    ("try_scope", 5),
-    ("aliases", 6),
-    ("queue", 5),
+    ("compat", 6),
+    ("extras", 6),
+    ("names", 7),
 ];
 
 /// Where `cfg(target_*)` chooses: a port is a folder.
@@ -125,7 +106,7 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "intrusive: timer nodes live on their coroutine's stack",
     ),
     (
-        "crates/runtime/src/collections/guards.rs",
+        "crates/runtime/src/extras/collections/guards.rs",
         "a lock's guard and the address of a part of what it locks",
     ),
     ("crates/runtime/src/coroutine/park.rs", "calls the switch"),
@@ -173,11 +154,11 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ("crates/runtime/src/driver/timers.rs", "nodes on sleeping stacks"),
     ("crates/runtime/src/driver/monitor.rs", "waiters on blocked stacks"),
     (
-        "crates/runtime/src/sync_arms.rs",
+        "crates/runtime/src/api/sync_arms.rs",
         "arms that lock queues hold between listing and unlisting",
     ),
     (
-        "crates/runtime/src/select.rs",
+        "crates/runtime/src/api/select.rs",
         "arms of a select: nodes that others' lists hold while it waits",
     ),
     (
@@ -185,7 +166,7 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "hands a select's node to the monitor",
     ),
     (
-        "crates/runtime/src/after_func.rs",
+        "crates/runtime/src/extras/after_func.rs",
         "timers in a wheel, each kept by a count that the wheel owns",
     ),
     (
@@ -255,7 +236,7 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "ready coroutines travel through the ring and the LIFO slot as words",
     ),
     (
-        "crates/runtime/src/handle.rs",
+        "crates/runtime/src/api/handle.rs",
         "a join handle vouches for the type of the result that it takes",
     ),
     (
@@ -263,15 +244,15 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "declares the unsafe choice of light coroutines",
     ),
     (
-        "crates/runtime/src/runtime.rs",
+        "crates/runtime/src/runtime/mod.rs",
         "vouches that the main closure's borrows outlive its coroutine",
     ),
     (
-        "crates/runtime/src/scope.rs",
+        "crates/runtime/src/api/scope.rs",
         "vouches that what children borrow outlives them",
     ),
     (
-        "crates/runtime/src/spawn.rs",
+        "crates/runtime/src/api/spawn.rs",
         "vouches for the bounds of `sched::spawn`",
     ),
     ("crates/runtime/tests/**", "calls libc as foreign code does"),
@@ -303,8 +284,9 @@ const ORDERING_EXEMPT: &[Excused] = &[
 
 /// Files of the runtime that name an `Ordering` and need no loom twin.
 const LOOM_EXEMPT: &[Excused] = &[
+    ("crates/runtime/src/compat/may.rs", "a setting without effect"),
     (
-        "crates/runtime/src/config.rs",
+        "crates/runtime/src/runtime/default.rs",
         "independent settings that order nothing",
     ),
     (
@@ -352,11 +334,11 @@ const LOOM_EXEMPT: &[Excused] = &[
         "a copy of what the locked wheel says, read by the thread that sleeps on it",
     ),
     (
-        "crates/runtime/src/handle.rs",
+        "crates/runtime/src/api/handle.rs",
         "sets the token of `park`, then wakes through the lifecycle word, which is modelled",
     ),
     (
-        "crates/runtime/src/park.rs",
+        "crates/runtime/src/api/park.rs",
         "takes the token of `park`; a miss is followed by a park on the lifecycle word, which is modelled",
     ),
     ("crates/runtime/src/sched/overflow.rs", "one flag that orders nothing"),
@@ -369,16 +351,10 @@ const LONG_FILES: &[Excused] = &[];
 const LONG_FUNCTIONS: &[Excused] = &[];
 
 /// Names that `crate::` reaches from any floor, since they stand on none.
-const FLOORLESS: &[Excused] = &[
-    (
-        "aliases",
-        "second names for users; nothing of the runtime goes through it",
-    ),
-    (
-        "after_func",
-        "spawns, so its file stands on floor 5; `time` only names it, as users expect it there",
-    ),
-];
+const FLOORLESS: &[Excused] = &[(
+    "names",
+    "second names for users; nothing of the runtime goes through it",
+)];
 
 /// Names of types that stand in several rooms of the runtime.
 const SHARED_NAMES: &[Excused] = &[

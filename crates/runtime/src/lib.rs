@@ -30,6 +30,7 @@
 #![cfg_attr(any(loom, not(feature = "interpose")), allow(dead_code, unused_imports))]
 
 pub(crate) mod loom;
+mod names;
 
 pub mod collections;
 pub(crate) mod sys;
@@ -40,88 +41,71 @@ pub(crate) mod driver;
 pub(crate) mod offload;
 
 pub mod channel;
+pub mod net;
 pub(crate) mod sched;
-// loom's locks cannot be in statics.
-#[cfg(all(feature = "signal", not(loom)))]
-pub mod signal;
 pub mod sync;
 pub mod time;
 
 #[cfg(feature = "interpose")]
 mod hook;
 
-mod after_func;
-mod aliases;
-mod cancel;
-mod cancel_token;
-mod config;
-pub mod cqueue;
-mod defer;
-pub mod errors;
-mod handle;
-mod join_set;
-pub mod net;
-mod panic_hook;
-mod par_map;
-mod park;
-mod pool;
-mod promise;
-#[cfg(feature = "extras")]
-pub mod queue;
+mod api;
 mod runtime;
-mod scheduler;
-mod scope;
-mod select;
-mod spawn;
-mod sync_arms;
-mod try_scope;
 
-pub use aliases::prelude;
-pub use cancel::{
+mod compat;
+mod extras;
+
+pub use crate::sched::{OverflowPolicy, allow_light};
+pub use api::cancel::{
     Elapsed, check_cancelled, deadline, is_cancellation, is_cancelled, mask_cancel, panicking, time_left, timeout,
     timeout_at,
 };
 #[cfg(feature = "interpose")]
-pub use cancel::{OnCancel, set_on_cancel};
-pub use cancel_token::CancelToken;
-pub use channel::{mpmc, mpsc, spsc};
-pub use config::{Config, config};
-pub use coroutine::{AccessError, JoinError, LocalKey, PanicPayload, ScopedKey, WaitReason};
-pub use defer::Deferred;
-pub use errors::Error;
-pub use handle::{
+pub use api::cancel::{OnCancel, set_on_cancel};
+pub use api::defer::Deferred;
+pub use api::handle::{
     Coroutine, CoroutineId, JoinHandle, JoinTimeout, TimeoutJoinError, current, is_coroutine, try_current,
 };
-pub use join_set::JoinSet;
-pub use par_map::par_map;
-pub use park::{park, park_timeout, yield_now};
-pub use pool::{Pool, PoolHandle, SubmitError};
-pub use promise::{Promise, PromiseError, Resolver};
-pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
-pub use sched::{OverflowPolicy, allow_light};
-pub use scheduler::{Options, Scheduler, sched, spawn_opts};
-pub use scope::{Scope, ScopedJoinHandle, scope};
-pub use select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
+pub use api::join_set::JoinSet;
+pub use api::par_map::par_map;
+pub use api::park::{park, park_timeout, yield_now};
+pub use api::scope::{Scope, ScopedJoinHandle, scope};
+pub use api::select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
 #[cfg(feature = "interpose")]
-pub use select::{ReadyArm, readable, writable};
+pub use api::select::{ReadyArm, readable, writable};
+#[cfg(all(feature = "signal", not(loom)))]
+pub use api::signal;
+pub use api::spawn::{Builder, spawn, spawn_blocking, spawn_many};
+pub use api::sync_arms::{AcquireArm, LockArm, NotifiedArm, ReadArm, WaitGroupArm, WriteArm};
+pub use api::try_scope::{TryScope, try_scope, try_scope_limited};
+pub use channel::{mpmc, mpsc, spsc};
+pub use compat::coio::{Options, Scheduler, sched, spawn_opts};
+pub use compat::may::{Config, config};
+#[cfg(feature = "extras")]
+pub use compat::queue;
+pub use coroutine::{AccessError, JoinError, LocalKey, PanicPayload, ScopedKey, WaitReason};
+pub use extras::cancel_token::CancelToken;
+pub use extras::errors::Error;
+pub use extras::pool::{Pool, PoolHandle, SubmitError};
+pub use extras::promise::{Promise, PromiseError, Resolver};
+pub use extras::{cqueue, errors};
+pub use names::prelude;
+pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use silken_macros::{main, test};
-pub use spawn::{Builder, spawn, spawn_blocking, spawn_many};
-pub use sync_arms::{AcquireArm, LockArm, NotifiedArm, ReadArm, WaitGroupArm, WriteArm};
 pub use time::{sleep, sleep_ms, sleep_until};
-pub use try_scope::{TryScope, try_scope, try_scope_limited};
 
 /// Number of the worker that runs the caller, if one does; for tests and reports.
 pub fn worker_id() -> Option<usize> {
-    sched::current_worker_id()
+    crate::sched::current_worker_id()
 }
 
 /// Not public: what the macros expand to.
 #[doc(hidden)]
 pub mod __macros {
-    pub use crate::runtime::macros::{report_main, report_test, run_main, run_test};
-    pub use crate::select::joined;
-    pub use crate::spawn::{SpawnWith, task};
-    pub use crate::try_scope::{FirstError, joined_or_not};
+    pub use crate::api::select::joined;
+    pub use crate::api::spawn::{SpawnWith, task};
+    pub use crate::api::try_scope::{FirstError, joined_or_not};
+    pub use crate::runtime::attribute::{report_main, report_test, run_main, run_test};
 }
 
 /// Declares values that each coroutine has of its own, in the forms of [`thread_local!`]; see [`LocalKey`].
@@ -173,21 +157,6 @@ macro_rules! scoped_value {
         $visibility static $name: $crate::ScopedKey<$type> = $crate::ScopedKey::new();
         $($crate::scoped_value!($($rest)*);)?
     };
-}
-
-/// Puts the runtime's answers into the table of interposed symbols.
-/// Why calls of std and of C are not answered, if they are not.
-fn why_unheard() -> Option<&'static str> {
-    #[cfg(feature = "interpose")]
-    return hook::why_unheard();
-    #[cfg(not(feature = "interpose"))]
-    return Some("silken is built without the feature `interpose`");
-}
-
-fn install_hooks() {
-    panic_hook::install();
-    #[cfg(feature = "interpose")]
-    hook::install();
 }
 
 /// The user book and the README, whose examples are compiled and run with the documentation's.

@@ -52,7 +52,7 @@ fn floors_allow_down_and_home() {
     assert_clean(floors::imports, "crates/runtime/src/sync/condvar.rs", good);
     assert_clean(
         floors::imports,
-        "crates/runtime/src/defer.rs",
+        "crates/runtime/src/api/defer.rs",
         "use crate::runtime::Runtime; use crate::hook;",
     );
     assert_clean(
@@ -110,7 +110,7 @@ fn cfg_stays_in_its_rooms() {
     assert_eq!(lines(rules::cfg_rooms, "crates/runtime/src/lib.rs", attribute), [2]);
     let refusal = "#[cfg(not(any(target_os = \"linux\", a)))]\ncompile_error!(\"Linux only\");\n";
     assert_clean(rules::cfg_rooms, "crates/runtime/src/lib.rs", refusal);
-    assert_eq!(lines(rules::cfg_rooms, "crates/runtime/src/defer.rs", refusal), [1]);
+    assert_eq!(lines(rules::cfg_rooms, "crates/runtime/src/api/defer.rs", refusal), [1]);
     assert_clean(
         rules::cfg_rooms,
         "crates/runtime/src/net/tcp.rs",
@@ -135,7 +135,7 @@ fn unsafe_stays_in_its_rooms() {
         "crates/runtime/src/sched/monitor.rs",
         "crates/runtime/src/sched/monitor/tests.rs",
         "crates/runtime/src/offload/tests.rs",
-        "crates/runtime/src/defer.rs",
+        "crates/runtime/src/api/defer.rs",
         "crates/demo/src/main.rs",
     ];
     for path in bad {
@@ -305,7 +305,7 @@ fn words_and_calls_are_banned() {
 #[test]
 fn a_file_may_breach_several_rules() {
     let source = Source::new(
-        "crates/runtime/src/defer.rs",
+        "crates/runtime/src/api/defer.rs",
         "use std::sync::Mutex;\nfn f() { unsafe { g() } }\n",
     );
     let mut found: Vec<&str> = check_file(&source).iter().map(|finding| finding.rule).collect();
@@ -313,7 +313,7 @@ fn a_file_may_breach_several_rules() {
     assert_eq!(found, ["banned-call", "head", "safety-note", "unsafe"]);
     let shown = check(&[source])[0].to_string();
     assert!(
-        shown.starts_with("crates/runtime/src/defer.rs:2: [unsafe]"),
+        shown.starts_with("crates/runtime/src/api/defer.rs:2: [unsafe]"),
         "{shown}"
     );
 }

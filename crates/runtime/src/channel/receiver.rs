@@ -2,7 +2,6 @@
 
 use super::core::Channel;
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
-use super::select::RecvArm;
 use super::timed::Timed;
 use super::{deadline_after, deadline_at};
 use std::fmt;
@@ -177,11 +176,6 @@ impl<T> Receiver<T> {
             (Flavour::Never, Flavour::Never) => true,
             _ => false,
         }
-    }
-
-    /// The receiving of a message as an arm of a [`select!`](crate::select), to be used with its form `on(arm)`.
-    pub fn recv_arm(&self) -> RecvArm<'_, T> {
-        RecvArm::new(self)
     }
 
     fn channel(&self) -> Option<&Channel<T>> {

@@ -2,7 +2,6 @@
 
 use super::core::Channel;
 use super::error::{SendError, SendTimeoutError, TrySendError};
-use super::select::SendArm;
 use super::{deadline_after, deadline_at};
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -141,11 +140,6 @@ impl<T> Sender<T> {
     /// Whether both send to the same channel.
     pub fn same_channel(&self, other: &Sender<T>) -> bool {
         Arc::ptr_eq(&self.channel, &other.channel)
-    }
-
-    /// The sending of a message as an arm of a [`select!`](crate::select), to be used with its form `on(arm)`.
-    pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
-        SendArm::new(self, message)
     }
 }
 

@@ -6,7 +6,7 @@
 // For those who work on silken: the rest of this folder is its own, generic over what it holds. Floor 0: nothing here
 // knows of coroutines, clocks or the kernel, and nothing but `crate::loom` is imported. `ring` is the run queue of one
 // processor, `inbox` what other threads send to it, `list` the wait list whose nodes lie on the stacks of those who
-// wait, and `wheel` the order of deadlines. `guards` serves the three public ones.
+// wait, and `wheel` the order of deadlines. The public ones are in `extras/collections`.
 
 pub(crate) mod inbox;
 pub(crate) mod list;
@@ -14,22 +14,7 @@ pub(crate) mod ring;
 pub(crate) mod wheel;
 
 #[cfg(feature = "extras")]
-mod guards;
-#[cfg(feature = "extras")]
-pub mod sync_btree_map;
-#[cfg(feature = "extras")]
-pub mod sync_map;
-#[cfg(feature = "extras")]
-pub mod sync_vec;
-
-#[cfg(feature = "extras")]
-pub use guards::{Element, ElementMut, Entry, EntryMut, Ref, RefMut};
-#[cfg(feature = "extras")]
-pub use sync_btree_map::SyncBtreeMap;
-#[cfg(feature = "extras")]
-pub use sync_map::{MapRef, MapRefMut, SyncHashMap};
-#[cfg(feature = "extras")]
-pub use sync_vec::SyncVec;
+pub use crate::names::collections::*;
 
 #[cfg(all(test, loom))]
 mod loom_tests;

@@ -53,13 +53,13 @@ const LEVELS: usize = 9;
 const EXACT_MAX: usize = 8;
 
 /// A deadline in a wheel, pinned in the frame of who waits for it.
-pub(crate) struct Entry {
-    link: Link<Entry>,
+pub(crate) struct WheelEntry {
+    link: Link<WheelEntry>,
     deadline_ns: Cell<u64>,
     position: Cell<Position>,
 }
 
-impl Entry {
+impl WheelEntry {
     /// An entry that is in no wheel.
     pub(crate) const fn new() -> Self {
         Self {
@@ -76,18 +76,18 @@ impl Entry {
     }
 }
 
-impl Default for Entry {
+impl Default for WheelEntry {
     fn default() -> Self {
         Self::new()
     }
 }
 
 // SAFETY: S8: `link` is a field of the entry, private to this file, which leaves it to the lists.
-unsafe impl Node for Entry {
+unsafe impl Node for WheelEntry {
     #[inline(always)]
     unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>> {
         // SAFETY: S8: within the entry, which lives by the caller's promise.
-        unsafe { this.byte_add(offset_of!(Entry, link)) }.cast()
+        unsafe { this.byte_add(offset_of!(WheelEntry, link)) }.cast()
     }
 }
 
@@ -105,7 +105,7 @@ pub(crate) struct Wheel {
     /// Bit S of map L: slot S of level L has entries.
     slots_used: [u64; LEVELS],
     len: usize,
-    slots: [[List<Entry>; SLOTS]; LEVELS],
+    slots: [[List<WheelEntry>; SLOTS]; LEVELS],
 }
 
 // SAFETY: S2: by the contract of `insert` the entries in a wheel are touched by nobody but its holder, whichever thread
@@ -130,7 +130,7 @@ impl Wheel {
     /// The entry is in no wheel. Until it has left this one it lives, stays in place, is touched only by who holds the
     /// wheel, and no `&mut` to it exists.
     #[inline]
-    pub(crate) unsafe fn insert(&mut self, entry: NonNull<Entry>, deadline_ns: u64) {
+    pub(crate) unsafe fn insert(&mut self, entry: NonNull<WheelEntry>, deadline_ns: u64) {
         // SAFETY: S8: the caller promises that the entry lives.
         unsafe { entry.as_ref() }.deadline_ns.set(deadline_ns);
         // SAFETY: S8: the caller's promise is handed on.
@@ -143,7 +143,7 @@ impl Wheel {
     /// # Safety
     /// The entry lives, and is in this wheel or in none.
     #[inline]
-    pub(crate) unsafe fn remove(&mut self, entry: NonNull<Entry>) -> bool {
+    pub(crate) unsafe fn remove(&mut self, entry: NonNull<WheelEntry>) -> bool {
         // SAFETY: S8: the caller promises that the entry lives.
         let position = unsafe { entry.as_ref() }.position.get();
         // SAFETY: S8: it is in the list of its position, or in none.
@@ -172,7 +172,7 @@ impl Wheel {
     /// caller does in between, insertions and removals included, is its own affair. A `now_ns` below an earlier one
     /// counts as that.
     #[inline]
-    pub(crate) fn expire(&mut self, now_ns: u64) -> Option<NonNull<Entry>> {
+    pub(crate) fn expire(&mut self, now_ns: u64) -> Option<NonNull<WheelEntry>> {
         let now = present_tick(now_ns).max(self.elapsed);
         while let Some((position, start)) = self.earliest() {
             if start > now {
@@ -233,7 +233,7 @@ impl Wheel {
     /// # Safety
     /// As for [`insert`](Self::insert); the deadline is set.
     #[inline]
-    unsafe fn place(&mut self, entry: NonNull<Entry>) {
+    unsafe fn place(&mut self, entry: NonNull<WheelEntry>) {
         // SAFETY: S8: the caller promises that the entry lives.
         let fields = unsafe { entry.as_ref() };
         let due = due_tick(fields.deadline_ns.get()).max(self.elapsed);
@@ -253,7 +253,7 @@ impl Wheel {
     }
 
     #[inline]
-    fn pop(&mut self, position: Position) -> Option<NonNull<Entry>> {
+    fn pop(&mut self, position: Position) -> Option<NonNull<WheelEntry>> {
         let entry = self.slot(position).pop_front();
         debug_assert!(entry.is_some(), "the map shows an empty slot");
         self.len -= 1;
@@ -285,7 +285,7 @@ impl Wheel {
     }
 
     #[inline(always)]
-    fn slot(&mut self, position: Position) -> &mut List<Entry> {
+    fn slot(&mut self, position: Position) -> &mut List<WheelEntry> {
         &mut self.slots[position.level as usize][position.slot as usize]
     }
 }

@@ -17,7 +17,7 @@
 //! The number is tokio's (<https://tokio.rs/blog/2020-04-preemption>), for its reason: a smaller budget costs
 //! throughput, a larger one latency. 128 system calls are some 100 µs.
 //!
-//! Who spends: the hooks of calls that move data, accept, connect, poll and wait for processes (`hook/io.rs`,
+//! Who spends: the hooks of calls that move data, accept, connect, poll and wait for processes (`hook/io/mod.rs`,
 //! `hooks!`); sends and receives of channels (`channel/core.rs`); the locks named above (`sync`). A yield in a signal
 //! handler on another stack would leave that stack, so there is none.
 //!

@@ -22,7 +22,7 @@
 //! it there, if it is still its own: an older payload that lies on the stack of a newer unwinding changes nothing. Code
 //! that catches a payload and resumes it keeps it alive, which is right. If code stores a caught payload, or sends it
 //! to another thread, later panics of the coroutine poison none of silken's locks until its next cancellation unwinds.
-//! silken's own catches (`scope.rs`) use [`caught`] and [`resume`].
+//! silken's own catches (`api/scope.rs`) use [`caught`] and [`resume`].
 //!
 //! While the caller unwinds nothing is raised, for a destructor's second panic would end the process.
 //!

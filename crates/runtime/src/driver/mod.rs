@@ -197,7 +197,7 @@ impl Driver {
         for event in &events[..count] {
             match (event.u64, event.events) {
                 (WAKE_DATA, _) => woken = true,
-                (data, bits) => readiness::dispatch(data, bits, out),
+                (data, bits) => dispatch(data, bits, out),
             }
         }
         woken
@@ -209,5 +209,13 @@ impl Driver {
             .next_wake_ns()
             .map_or(deadline_ns, |timer| timer.min(deadline_ns));
         deadline_ns.saturating_sub(clock::now_ns())
+    }
+}
+
+/// An event of the kernel: finds the number's entry, and queues who may go on.
+#[inline]
+fn dispatch(data: u64, bits: u32, out: &mut Vec<Ready>) {
+    if let Some(entry) = fd_table::existing(data as u32 as std::os::fd::RawFd) {
+        entry.readiness.event((data >> 32) as u32, bits, out);
     }
 }

@@ -61,7 +61,7 @@
 
 mod registrations;
 
-use super::{Driver, fd_table, timers};
+use super::{Driver, timers};
 use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_link};
 use crate::loom::atomic::{AtomicU64, Ordering};
@@ -537,14 +537,6 @@ fn join_all<R: Registrar<&'static Driver>>(
         }
     }
     Enlisted::Yes
-}
-
-/// An event of the kernel.
-#[inline]
-pub(crate) fn dispatch(data: u64, bits: u32, out: &mut Vec<Ready>) {
-    if let Some(entry) = fd_table::existing(data as u32 as RawFd) {
-        entry.readiness.event((data >> 32) as u32, bits, out);
-    }
 }
 
 /// The driver of the caller's processor; the caller is in a critical section.

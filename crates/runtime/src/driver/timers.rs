@@ -21,7 +21,7 @@
 //! deadline and goes on.
 
 use super::Driver;
-use crate::collections::wheel::{Entry, Wheel};
+use crate::collections::wheel::{Wheel, WheelEntry};
 use crate::coroutine::{
     Core, Critical, Interrupted, Limits, Outcome, Ready, Unparker, WaitCell, WaitReason, current_core, park,
     park_thread_until, park_to_stay,
@@ -44,7 +44,7 @@ pub(super) struct Timers {
 /// A deadline on the waiter's stack. The entry comes first, so that its address is the node's.
 #[repr(C)]
 struct TimerNode {
-    entry: Entry,
+    entry: WheelEntry,
     cell: NonNull<WaitCell>,
 }
 
@@ -233,7 +233,7 @@ fn park_until_settled(
 #[inline]
 fn with_timer<R>(core: &'static Core, cell: &WaitCell, deadline_ns: u64, wait: impl FnOnce() -> R) -> R {
     let node = TimerNode {
-        entry: Entry::new(),
+        entry: WheelEntry::new(),
         cell: NonNull::from(cell),
     };
     let driver = {

@@ -23,25 +23,19 @@
 //! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause
 //! that doubles.
 
-use super::errno::{answer, caller};
-use super::interruption::refused;
-use super::io::{Try, take};
-use super::io_deadline::{IoDeadline, WaitError};
-use crate::coroutine::{Critical, Outcome, WaitReason, budget};
+use super::call::{answer, caller};
+use super::full_backlog::FullBacklog;
+use super::io::deadline::{IoDeadline, WaitError};
+use super::io::transfer::{Try, take};
+use crate::coroutine::{Critical, budget};
 use crate::driver::fd_table::{self, FdEntry, FdKind, Sharers};
 use crate::driver::readiness::Direction;
-use crate::driver::timers;
 use crate::offload;
 use crate::sys::raw::{self, Errno};
-use crate::sys::{clock, process, socket};
+use crate::sys::{process, socket};
 use libc::{c_int, sockaddr, socklen_t};
 use silken_interpose::next;
 use std::ptr;
-
-/// Between tries on a full Unix backlog: short enough not to be felt, at its longest rare enough not to be a load. Both
-/// are guesses.
-const PAUSE_FIRST_NS: u64 = 50_000;
-const PAUSE_LONGEST_NS: u64 = 5_000_000;
 
 /// Others are the kernel's to refuse.
 const ACCEPT_FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -214,49 +208,6 @@ fn set_nonblocking(fd: c_int, nonblocking: bool) {
     };
 }
 
-/// The waits of one call on a Unix socket whose peer's queue is full, without an event.
-pub(super) struct FullBacklog {
-    fd: c_int,
-    entry: &'static FdEntry,
-    /// Outer `None`: not asked yet.
-    deadline_ns: Option<Option<u64>>,
-    pause_ns: u64,
-}
-
-impl FullBacklog {
-    pub(super) fn new(fd: c_int, entry: &'static FdEntry) -> Self {
-        Self {
-            fd,
-            entry,
-            deadline_ns: None,
-            pause_ns: PAUSE_FIRST_NS,
-        }
-    }
-
-    /// When the sender's patience ends; it begins with the first question.
-    pub(super) fn deadline_ns(&mut self) -> Option<u64> {
-        *self.deadline_ns.get_or_insert_with(|| {
-            let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);
-            timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns))
-        })
-    }
-
-    #[cold]
-    pub(super) fn pause(&mut self) -> Result<(), Errno> {
-        let deadline_ns = self.deadline_ns().unwrap_or(u64::MAX);
-        let now_ns = clock::now_ns();
-        if now_ns >= deadline_ns {
-            return Err(Errno::AGAIN);
-        }
-        let until_ns = deadline_ns.min(now_ns + self.pause_ns);
-        self.pause_ns = (self.pause_ns * 2).min(PAUSE_LONGEST_NS);
-        match timers::sleep_until(until_ns, WaitReason::Write) {
-            Outcome::Cancelled => Err(refused()),
-            _ => Ok(()),
-        }
-    }
-}
-
 /// `accept(2)`.
 ///
 /// # Safety
@@ -265,7 +216,7 @@ pub(crate) unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, addres
     if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         let accepted = unsafe { next::accept(fd, address, address_bytes) };
-        return super::makers::made(accepted);
+        return super::fd::made(accepted);
     }
     budget::spend();
     // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -285,7 +236,7 @@ pub(crate) unsafe extern "C" fn accept4(
     if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         let accepted = unsafe { next::accept4(fd, address, address_bytes, flags) };
-        return super::makers::made(accepted);
+        return super::fd::made(accepted);
     }
     budget::spend();
     // SAFETY: S7: the caller's arguments under the caller's contract.

@@ -8,12 +8,14 @@
 //! `preadv2` at the file's own position (-1) is `readv`; with flags a thread of the offload pool makes it. With an
 //! offset it reads what has positions and never waits for others.
 
-use super::errno::{answer, caller};
-use super::files::elsewhere;
-use super::io::{self, hooks};
-use super::io_deadline::{IoDeadline, WaitError};
+use super::call::hooks;
+use super::call::{answer, caller};
+use super::io;
+use super::io::deadline::{IoDeadline, WaitError};
+use super::io::files::elsewhere;
+use super::io::{messages, parts};
 use super::lent::faults;
-use super::{makers, messages, parts};
+use super::makers;
 use crate::coroutine::budget;
 use crate::driver::fd_table::{self, FdKind};
 use crate::driver::readiness::Direction;
@@ -45,7 +47,7 @@ unsafe fn receive_batch(
         unsafe { copy::recvmmsg(fd, rest, count - done, flags) }
     };
     let entry = match fd_table::entry(fd) {
-        Some(entry) if flags & io::AT_ONCE == 0 && count > 0 => entry,
+        Some(entry) if flags & io::transfer::AT_ONCE == 0 && count > 0 => entry,
         _ => return call(0, flags),
     };
     let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
@@ -73,7 +75,7 @@ unsafe fn receive_batch(
                 io_deadline.start_anew();
             }
             Err(Errno::INTR) => continue,
-            Err(errno) => return io::after_part(entry, done, errno),
+            Err(errno) => return io::transfer::after_part(entry, done, errno),
         }
         let is_over = deadline_ns.is_some_and(|deadline_ns| clock::now_ns() >= deadline_ns);
         let is_enough = done >= count || flags & libc::MSG_WAITFORONE != 0 || !io_deadline.blocks();

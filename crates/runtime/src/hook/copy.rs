@@ -26,9 +26,9 @@
 //! other processes, who would be told EAGAIN. *The offload pool for everything*: a thread for each slow client of a
 //! file server.
 
-use super::errno::{answer, caller};
-use super::io::hooks;
-use super::io_deadline::{IoDeadline, WaitError};
+use super::call::hooks;
+use super::call::{answer, caller};
+use super::io::deadline::{IoDeadline, WaitError};
 use crate::coroutine::budget;
 use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
@@ -308,7 +308,7 @@ unsafe fn send_file(to: c_int, entry: &'static FdEntry, from: End, total: usize)
             },
             Err(errno) => errno,
         };
-        return super::io::after_part(entry, done, failed);
+        return super::io::transfer::after_part(entry, done, failed);
     }
     Ok(done)
 }

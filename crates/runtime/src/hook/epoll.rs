@@ -12,9 +12,9 @@
 //! With a signal mask the call waits on a thread of the offload pool, whose mask it becomes (`poll`). So does an epoll
 //! nested too deep to be put into ours.
 
-use super::errno::{answer, caller};
+use super::call::hooks;
+use super::call::{answer, caller};
 use super::interruption;
-use super::io::hooks;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;

@@ -18,14 +18,22 @@
 //!
 //! Not followed: flags that another process changes on a description which it shares with us, and inline system calls.
 
-use super::errno::{answer, caller, is_runtime, replacing, resetting};
-use super::{file_lock, makers};
+use super::call::{answer, caller, is_runtime, replacing, resetting};
+use super::file_lock;
 use crate::coroutine::Core;
 use crate::driver::fd_table::{self, FdEntry, FdKind, Trait};
 use crate::offload;
 use crate::sys::{file, process, socket};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use silken_interpose::next;
+
+/// A number that has just been handed out, or -1.
+#[inline(never)]
+pub(super) extern "C" fn made(fd: c_int) -> c_int {
+    resetting()(fd);
+    fd_table::unpair(fd);
+    fd
+}
 
 /// Linux's numbers for the two ways to lay out the time of a socket timeout.
 const TIMEOUT_OPTIONS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];
@@ -174,7 +182,7 @@ pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usi
     let result = unsafe { next::ioctl(fd, request, argument) };
     // The kernel looks at the low half only.
     if request as u32 == libc::TIOCGPTPEER as u32 {
-        return makers::made(result);
+        return made(result);
     }
     if request as u32 == libc::FIONBIO as u32 && result == 0 {
         // SAFETY: S7: the kernel has just read an int there.

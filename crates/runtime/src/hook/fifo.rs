@@ -10,8 +10,8 @@
 //!
 //! The calls that come here are cancellation points of threads, so nothing here may panic on an OS thread (`makers`).
 
-use super::errno::{answer, caller, errno};
-use super::set_errno;
+use super::call::set_errno;
+use super::call::{answer, caller, errno};
 use crate::offload;
 use crate::sys::file;
 use crate::sys::raw;

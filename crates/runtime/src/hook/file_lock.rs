@@ -13,7 +13,7 @@
 //!
 //! The wait cannot be cancelled. `lockf` calls its fcntl inside the C library, and blocks the worker.
 
-use super::errno::{answer, caller};
+use super::call::{answer, caller};
 use crate::offload::{self, turns};
 use crate::sys::file;
 use crate::sys::raw::{self, Errno};

@@ -46,7 +46,8 @@ mod table;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-use super::{interruption, on_coroutine, raw_calls, set_errno};
+use super::call::{caller, set_errno};
+use super::{interruption, raw_calls};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
 use crate::driver::timers;
 use crate::offload;
@@ -206,7 +207,7 @@ impl FutexCall {
     /// # Safety
     /// That of futex(2).
     unsafe fn wait(self) -> c_long {
-        if on_coroutine().is_none() {
+        if caller().is_none() {
             return self.pass();
         }
         // SAFETY: S7: the caller promises: that of futex(2).

@@ -9,7 +9,8 @@
 //!
 //! `pthread_tryjoin_np` passes: it does not wait. Those with a deadline, and C11's, are in `thread`.
 
-use super::{on_coroutine, thread};
+use super::call::caller;
+use super::pthread;
 use crate::offload;
 use libc::{c_int, c_void, pthread_t};
 use silken_interpose::next;
@@ -24,10 +25,10 @@ unsafe extern "C" {
 /// # Safety
 /// That of the C function.
 pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
-    if thread::is_coroutine(thread) {
-        return thread::refuse_join(thread);
+    if pthread::is_coroutine(thread) {
+        return pthread::refuse_join(thread);
     }
-    if on_coroutine().is_none() {
+    if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::pthread_join(thread, value) };
     }

@@ -6,8 +6,8 @@
 //! asks (the timeouts of `ppoll`, `select` and `pselect`) faults there, on threads too. Memory that another thread
 //! unmaps meanwhile faults as it does in C.
 
-use super::errno::errno;
-use super::set_errno;
+use super::call::errno;
+use super::call::set_errno;
 use crate::offload;
 use libc::c_int;
 use silken_context::trap;

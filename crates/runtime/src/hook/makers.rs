@@ -22,9 +22,12 @@
 //! device, `bpf`, `clone3` with CLONE_PIDFD, `pidfd_spawn`); and descriptors that libc uses for itself. `close_range`
 //! with CLOSE_RANGE_UNSHARE gives the calling thread a table of its own, of which nothing here knows.
 
-use super::errno::{errno, replacing, resetting};
+use super::call::set_errno;
+use super::call::{errno, replacing, resetting};
+use super::fd::made;
+use super::io::{messages, parts};
 use super::lent::{Lent, elsewhere};
-use super::{fd, fifo, messages, parts, set_errno};
+use super::{fd, fifo};
 use crate::driver::fd_table::{self, FdEntry, Trait};
 use libc::{
     DIR, FILE, c_char, c_int, c_uint, c_void, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, pid_t, sigset_t, ssize_t,
@@ -32,14 +35,6 @@ use libc::{
 };
 use silken_interpose::next;
 use std::ptr;
-
-/// A number that has just been handed out, or -1.
-#[inline(never)]
-pub(super) extern "C" fn made(fd: c_int) -> c_int {
-    resetting()(fd);
-    fd_table::unpair(fd);
-    fd
-}
 
 /// The number is about to be free.
 #[inline(never)]

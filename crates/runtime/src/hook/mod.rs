@@ -5,9 +5,9 @@
 //! have been called without us. A hook *passes* when it calls next and nothing else.
 //!
 //! # Who is answered
-//! A hook parks the caller only where [`on_coroutine`] finds one that may be parked: a coroutine outside critical
-//! sections. OS threads, the time before the runtime starts, the child of a fork and the runtime's own code pass
-//! straight through. What *wakes* (a futex wake, a `close`) works from everywhere, for an OS thread may wake a
+//! A hook parks the caller only where [`caller`](call::caller) finds one that may be parked: a coroutine outside
+//! critical sections. OS threads, the time before the runtime starts, the child of a fork and the runtime's own code
+//! pass straight through. What *wakes* (a futex wake, a `close`) works from everywhere, for an OS thread may wake a
 //! coroutine; a critical section too, since the runtime uses libraries there whose locks coroutines may wait for.
 //!
 //! # What a hook keeps
@@ -27,18 +27,16 @@
 //! # The files
 //! | file | symbols |
 //! |---|---|
+//! | `call` | the frame of every hook: who calls, the answer, errno |
 //! | `futex` | `syscall(SYS_futex, ..)`: every lock of std, parking_lot and what is built on them |
 //! | `sleep` | the sleeping family |
-//! | `io`, `parts` | calls that move data |
+//! | `io` | calls that move data: `transfer` (the loop), `parts`, `deadline`, `files`, `messages`, `datagram` |
 //! | `own` | descriptors of the hooks' own |
 //! | `interruption` | what a cancellation does to a call that waits |
-//! | `files` | one try on a file that is no socket |
-//! | `messages` | those with a header |
-//! | `datagram` | sends to an address |
 //! | `copy` | calls that move data from one descriptor to another |
 //! | `batch` | several messages in a call; vectored calls with flags |
 //! | `lent` | whether memory that a hook reads is there |
-//! | `accept_connect` | `accept`, `connect` |
+//! | `accept_connect`, `full_backlog` | `accept`, `connect`; the pauses before a queue that tells of no room |
 //! | `poll` | several descriptors at once |
 //! | `select`, `epoll` | the same, asked otherwise |
 //! | `signals` | waiting for signals |
@@ -50,8 +48,8 @@
 //! | `makers` | the many that make one of which nothing is known but its number, and those that close one inside libc |
 //! | `fifo` | opening a FIFO |
 //! | `raw_calls` | what of all this is called through `syscall` |
-//! | `thread` | functions that take a `pthread_t`, and the end of a thread |
-//! | `misc` | `sched_yield`, what a thread may ask about stacks and keys, libraries that are loaded |
+//! | `pthread` | functions that take a `pthread_t`; what std makes for a coroutine to be; the end of a thread |
+//! | `thread` | `sched_yield`, what a thread may ask about stacks and keys, libraries that are loaded |
 //!
 //! # Rejected
 //! *Passing when the wait would be short* (a spin, a poll): whoever calls has spun already. *A per-thread switch that
@@ -59,35 +57,30 @@
 
 mod accept_connect;
 mod batch;
+mod call;
 mod copy;
-mod datagram;
 mod epoll;
-mod errno;
 mod fd;
 mod fifo;
 mod file_lock;
-mod files;
+mod full_backlog;
 mod futex;
 mod interruption;
 mod io;
-mod io_deadline;
 mod join;
 mod lent;
 mod makers;
-mod messages;
-mod misc;
 mod names;
 mod own;
-mod parts;
 mod poll;
 mod process;
+mod pthread;
 mod raw_calls;
 mod select;
 mod signals;
 mod sleep;
 mod thread;
 
-use crate::coroutine::{Core, Critical, current_core};
 use silken_interpose::{Frameless, Hooks};
 use std::sync::{Once, OnceLock};
 
@@ -138,9 +131,9 @@ static HOOKS: Hooks = Hooks {
     pthread_join: join::pthread_join,
     getaddrinfo: names::getaddrinfo,
     getnameinfo: names::getnameinfo,
-    sched_yield: misc::sched_yield,
-    pthread_getattr_np: misc::pthread_getattr_np,
-    sigaltstack: misc::sigaltstack,
+    sched_yield: thread::sched_yield,
+    pthread_getattr_np: thread::pthread_getattr_np,
+    sigaltstack: thread::sigaltstack,
     fclose: makers::fclose,
     pclose: makers::pclose,
     closedir: makers::closedir,
@@ -208,24 +201,24 @@ static HOOKS: Hooks = Hooks {
     openat64: makers::openat64,
     mq_open: makers::mq_open,
     _Fork: process::_Fork,
-    pthread_create: thread::pthread_create,
-    pthread_kill: thread::pthread_kill,
-    pthread_sigqueue: thread::pthread_sigqueue,
-    pthread_setaffinity_np: thread::pthread_setaffinity_np,
-    pthread_getaffinity_np: thread::pthread_getaffinity_np,
-    pthread_getcpuclockid: thread::pthread_getcpuclockid,
-    pthread_setschedparam: thread::pthread_setschedparam,
-    pthread_getschedparam: thread::pthread_getschedparam,
-    pthread_setschedprio: thread::pthread_setschedprio,
-    pthread_setname_np: thread::pthread_setname_np,
-    pthread_getname_np: thread::pthread_getname_np,
-    pthread_cancel: thread::pthread_cancel,
-    pthread_detach: thread::pthread_detach,
-    pthread_tryjoin_np: thread::pthread_tryjoin_np,
-    pthread_timedjoin_np: thread::pthread_timedjoin_np,
-    pthread_clockjoin_np: thread::pthread_clockjoin_np,
-    thrd_join: thread::thrd_join,
-    thrd_detach: thread::thrd_detach,
+    pthread_create: pthread::pthread_create,
+    pthread_kill: pthread::pthread_kill,
+    pthread_sigqueue: pthread::pthread_sigqueue,
+    pthread_setaffinity_np: pthread::pthread_setaffinity_np,
+    pthread_getaffinity_np: pthread::pthread_getaffinity_np,
+    pthread_getcpuclockid: pthread::pthread_getcpuclockid,
+    pthread_setschedparam: pthread::pthread_setschedparam,
+    pthread_getschedparam: pthread::pthread_getschedparam,
+    pthread_setschedprio: pthread::pthread_setschedprio,
+    pthread_setname_np: pthread::pthread_setname_np,
+    pthread_getname_np: pthread::pthread_getname_np,
+    pthread_cancel: pthread::pthread_cancel,
+    pthread_detach: pthread::pthread_detach,
+    pthread_tryjoin_np: pthread::pthread_tryjoin_np,
+    pthread_timedjoin_np: pthread::pthread_timedjoin_np,
+    pthread_clockjoin_np: pthread::pthread_clockjoin_np,
+    thrd_join: pthread::thrd_join,
+    thrd_detach: pthread::thrd_detach,
     ..Hooks::PASS
 };
 
@@ -233,7 +226,7 @@ static HOOKS: Hooks = Hooks {
 static FRAMELESS: Frameless = Frameless {
     before_vfork: process::before_vfork,
     after_vfork: process::after_vfork,
-    before_thread_exit: thread::before_thread_exit,
+    before_thread_exit: pthread::before_thread_exit,
 };
 
 /// Why foreign code's calls do not come here, if they do not.
@@ -261,25 +254,11 @@ fn report_if_unheard() {
 pub(crate) fn install() {
     silken_interpose::link();
     report_if_unheard();
-    crate::sched::set_key_destructors(misc::run_key_destructors);
+    crate::sched::set_key_destructors(thread::run_key_destructors);
     silken_interpose::install_frameless(&FRAMELESS);
-    silken_interpose::set_library_hook(misc::library_loaded);
+    silken_interpose::set_library_hook(thread::library_loaded);
     silken_interpose::install(&HOOKS);
     if why_unheard().is_none() {
         crate::coroutine::hear();
     }
-}
-
-/// The running coroutine, if the caller may park it.
-#[inline(always)]
-pub(crate) fn on_coroutine() -> Option<&'static Core> {
-    current_core().filter(|_| !Critical::is_entered())
-}
-
-/// Sets the errno of the identity that runs.
-fn set_errno(number: libc::c_int) {
-    // SAFETY: S3: asked for at each use: no address is kept over a park.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: S3: errno of the caller, which lives as long as the caller.
-    unsafe { place.write(number) }
 }

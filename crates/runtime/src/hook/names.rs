@@ -15,9 +15,9 @@
 //! `gethostbyname` and its relatives, which answer in static or thread-local memory, are left alone and block the
 //! worker.
 
-use super::errno::errno;
+use super::call::errno;
+use super::call::{caller, set_errno};
 use super::lent::faults;
-use super::{on_coroutine, set_errno};
 use crate::coroutine::{Critical, WaitCell};
 use crate::offload;
 use crate::sys::{Lock, StaticLock};
@@ -233,7 +233,7 @@ pub(super) unsafe extern "C" fn getaddrinfo(
     results: *mut *mut addrinfo,
 ) -> c_int {
     // SAFETY: S7: on a coroutine the fault handler is in place.
-    if on_coroutine().is_none() || node.is_null() || unsafe { faults(hints, 1) } {
+    if caller().is_none() || node.is_null() || unsafe { faults(hints, 1) } {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::getaddrinfo(node, service, hints, results) };
     }
@@ -278,7 +278,7 @@ pub(super) unsafe extern "C" fn getnameinfo(
     service_bytes: socklen_t,
     flags: c_int,
 ) -> c_int {
-    if on_coroutine().is_none() || host.is_null() || flags & libc::NI_NUMERICHOST != 0 {
+    if caller().is_none() || host.is_null() || flags & libc::NI_NUMERICHOST != 0 {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::getnameinfo(address, address_bytes, host, host_bytes, service, service_bytes, flags) };
     }

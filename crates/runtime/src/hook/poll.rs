@@ -16,9 +16,9 @@
 //! too deep) waits in the kernel on a thread of the offload pool. So does `ppoll` with a signal mask, which is a
 //! thread's: a signal that is open there alone is handled there, and ends the call.
 
-use super::errno::{answer, caller};
+use super::call::hooks;
+use super::call::{answer, caller};
 use super::interruption::{refused, wait_any};
-use super::io::hooks;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::driver::fd_table;

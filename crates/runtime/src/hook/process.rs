@@ -24,9 +24,8 @@
 //! OS thread anyway, and no coroutine can do it. What `system` and `popen`'s `pclose` wait for is called inside the C
 //! library and out of sight: they block the worker.
 
-use super::errno::{answer, caller};
+use super::call::hooks;
 use super::interruption::refused;
-use super::io::hooks;
 use super::own::Own;
 use crate::coroutine::{Critical, Outcome, current_core};
 use crate::driver::fd_table::{self, FdKind};

@@ -109,10 +109,10 @@ unsafe fn note(number: c_long, [a, b, _, _, _, _]: [c_long; 6], result: c_long) 
         | libc::SYS_io_uring_setup
         | libc::SYS_accept
         | libc::SYS_accept4 => {
-            makers::made(result as c_int);
+            fd::made(result as c_int);
         }
         libc::SYS_signalfd | libc::SYS_signalfd4 if a as c_int == -1 => {
-            makers::made(result as c_int);
+            fd::made(result as c_int);
         }
         libc::SYS_recvmsg if result >= 0 => {
             let message = ptr::with_exposed_provenance::<msghdr>(b as usize);

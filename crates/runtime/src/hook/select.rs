@@ -13,7 +13,7 @@
 //! These calls, and those with descriptors that cannot be waited for, are made by a thread of the offload pool, as is a
 //! call with a signal mask, which is a thread's (`poll`).
 
-use super::errno::{answer, caller};
+use super::call::{answer, caller};
 use super::interruption::{refused, wait_any};
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};

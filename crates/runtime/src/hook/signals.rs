@@ -16,9 +16,9 @@
 //! A signal sent to one thread (`raise`, `pthread_kill`) is pending for the worker on which it was raised, and is seen
 //! if that worker asks.
 
-use super::errno::{answer, caller};
+use super::call::hooks;
+use super::call::{answer, caller};
 use super::interruption::refused;
-use super::io::hooks;
 use super::lent::faults;
 use super::own::Own;
 use crate::coroutine::Outcome;

@@ -20,9 +20,9 @@
 //!
 //! A time of zero, or a deadline that has passed, is a yield.
 
+use super::call::{caller, set_errno};
 use super::interruption::cut_short;
 use super::lent::faults;
-use super::{on_coroutine, set_errno};
 use crate::coroutine::{Outcome, WaitReason};
 use crate::driver::timers;
 use crate::offload;
@@ -108,7 +108,7 @@ pub(super) unsafe extern "C" fn clock_nanosleep(
     remaining: *mut timespec,
 ) -> c_int {
     // SAFETY: S7: on a coroutine the hooks are in place.
-    if on_coroutine().is_none() || request.is_null() || unsafe { faults(request, 1) } {
+    if caller().is_none() || request.is_null() || unsafe { faults(request, 1) } {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::clock_nanosleep(clock, flags, request, remaining) };
     }
@@ -151,7 +151,7 @@ fn elsewhere(clock: clockid_t, flags: c_int, request: *const timespec, remaining
 /// That of the C function.
 pub(super) unsafe extern "C" fn nanosleep(request: *const timespec, remaining: *mut timespec) -> c_int {
     // SAFETY: S7: on a coroutine the hooks are in place.
-    if on_coroutine().is_none() || request.is_null() || unsafe { faults(request, 1) } {
+    if caller().is_none() || request.is_null() || unsafe { faults(request, 1) } {
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::nanosleep(request, remaining) };
     }
@@ -164,7 +164,7 @@ pub(super) unsafe extern "C" fn nanosleep(request: *const timespec, remaining: *
 /// # Safety
 /// That of the C function, which asks nothing.
 pub(super) unsafe extern "C" fn usleep(duration_us: c_uint) -> c_int {
-    if on_coroutine().is_none() {
+    if caller().is_none() {
         // SAFETY: S7: no pointers.
         return unsafe { next::usleep(duration_us) };
     }
@@ -179,7 +179,7 @@ pub(super) unsafe extern "C" fn usleep(duration_us: c_uint) -> c_int {
 /// # Safety
 /// That of the C function, which asks nothing.
 pub(super) unsafe extern "C" fn sleep(duration_s: c_uint) -> c_uint {
-    if on_coroutine().is_none() {
+    if caller().is_none() {
         // SAFETY: S7: no pointers.
         return unsafe { next::sleep(duration_s) };
     }

@@ -1,298 +1,299 @@
-//! Functions of the C library that take a `pthread_t`, and the end of a thread.
+//! What a thread may ask about itself, and giving way.
 //!
-//! An isolated coroutine's `pthread_self()` is the address of its own control block, at the top of its stack slot.
-//! glibc takes such a block for a thread's, and the number in it for the kernel's: signals would go to nobody, a detach
-//! would free memory that is ours. So whatever is asked of a coroutine is answered here; what is asked of an OS thread
-//! passes, on coroutines too.
+//! * `sched_yield`: spin loops of std, parking_lot and crossbeam end in it, and wait for one who may be in the same run
+//!   queue: the coroutine yields.
+//! * `pthread_getattr_np` of a coroutine, be it the caller: the C library would ask the kernel about the coroutine's
+//!   tid, and fail. The answer is the coroutine's stack. A light coroutine has its worker's identity and gets the
+//!   worker's answer. The other functions that take a `pthread_t` are in `thread`.
+//! * `sigaltstack`: the kernel keeps one alternate stack per OS thread, and the worker's is what a stack overflow is
+//!   reported on. A coroutine that changed it would change it for all, and would leave without it. So on a coroutine
+//!   nothing is set, and "none" is what was set. A handler that was registered with `SA_ONSTACK` still runs on an
+//!   alternate stack, the worker's; whoever wants room in one of its own does not get it. To refuse (`EPERM`) would be
+//!   more honest, but programs abort on it.
+//! * pthread keys: [`run_key_destructors`] does at a coroutine's end what the C library does at a thread's.
+//! * libraries that are loaded: [`library_loaded`] tells the identities.
 //!
-//! | function | the calling coroutine itself | another coroutine |
-//! |---|---|---|
-//! | `pthread_kill`, `pthread_sigqueue` | the worker's thread gets the signal, as with `raise` | ESRCH |
-//! | `pthread_getaffinity_np`, `pthread_getschedparam`, `pthread_getname_np` | the worker's | ESRCH |
-//! | `pthread_setaffinity_np`, `pthread_setschedparam`, `pthread_setschedprio`, `pthread_setname_np` | ENOTSUP | ENOTSUP |
-//! | `pthread_getcpuclockid` | ENOENT: it has no clock of its own | ENOENT |
-//! | `pthread_join` and kin | EDEADLK | EINVAL: it cannot be joined |
-//! | `pthread_detach` | EINVAL | EINVAL |
-//! | `pthread_getattr_np` (`misc.rs`) | its own stack | its stack |
-//! | `pthread_cancel` | ENOTSUP | ENOTSUP; of a worker too |
-//! | `pthread_exit` | ends the process | |
-//!
-//! A setter would bind to the OS thread, and stay there when the coroutine has left it; a getter is of use as it is.
-//! POSIX's own error is taken where it has one. C11's `thrd_join` and `thrd_detach` say `thrd_error`, `thrd_exit` is
-//! `pthread_exit`.
-//!
-//! A light coroutine's `pthread_self()` is its worker's, which is an OS thread: these functions answer for it. To
-//! cancel a worker is refused (ENOTSUP), and so is to detach oneself (EINVAL).
-//!
-//! `pthread_setcancelstate`, `pthread_setcanceltype`, `pthread_testcancel` need no hook: they use the coroutine's own
-//! block, in which nobody ever asks for a cancellation. `raise` asks the kernel for the thread.
+//! `pthread_getattr_np` and `sigaltstack` are answered inside critical sections too: the next definition would read
+//! fields of the control block that silken does not fill.
 
-use super::lent::Lent;
-use super::on_coroutine;
-use crate::coroutine::{Critical, current_core, is_making, keep};
-use crate::offload;
-use crate::sys::raw::{self, Errno};
-use crate::sys::{report, set_id, signal};
-use libc::{
-    c_char, c_int, c_void, clockid_t, cpu_set_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t, timespec,
-};
-use silken_context::stack;
-use silken_interpose::{Routine, next};
+use super::call::caller;
+use crate::coroutine::{Core, Critical, Kind, current_core, is_beginning};
+use crate::sched;
+use libc::{c_int, c_void, pthread_attr_t, pthread_t, size_t, stack_t};
+use silken_context::identity;
+use silken_interpose::{for_each_key, next};
+use std::ptr;
 
-/// `thrd_error` of C11's threads.
-const THRD_ERROR: c_int = 2;
-
-/// Room for a thread's name with its NUL.
-const NAME_BYTES: usize = 16;
-
-/// Whether a `pthread_t` is an isolated coroutine's, alive or not.
-pub(super) fn is_coroutine(thread: pthread_t) -> bool {
-    stack::locate(thread as usize).is_some_and(|located| !located.in_guard)
+unsafe extern "C" {
+    fn pthread_attr_setstack(attributes: *mut pthread_attr_t, bottom: *mut c_void, bytes: size_t) -> c_int;
 }
 
-fn is_self(thread: pthread_t) -> bool {
-    // SAFETY: S3: reads the identity's own address.
-    thread == unsafe { libc::pthread_self() }
-}
-
-/// The error number of a join of a coroutine.
-pub(super) fn refuse_join(thread: pthread_t) -> c_int {
-    if is_self(thread) { libc::EDEADLK } else { libc::EINVAL }
-}
-
-/// What the C functions of this family return.
-fn number(result: Result<usize, Errno>) -> c_int {
-    result.map_or_else(|errno| errno.0, |_| 0)
-}
-
-/// Hooks that pass for OS threads, and answer for a coroutine by their block.
-macro_rules! hooks {
-    ($(fn $name:ident($thread:ident: pthread_t $(, $p:ident: $t:ty)*) $answer:block)*) => {$(
-        /// # Safety
-        /// S7: the contract of the C function.
-        pub(super) unsafe extern "C" fn $name($thread: pthread_t $(, $p: $t)*) -> c_int {
-            if is_coroutine($thread) {
-                $( let _ = $p; )*
-                return $answer;
-            }
-            // SAFETY: S7: the caller's arguments under the caller's contract.
-            unsafe { next::$name($thread $(, $p)*) }
-        }
-    )*};
-}
-
-hooks! {
-    fn pthread_kill(thread: pthread_t, signal: c_int) {
-        if is_self(thread) { raise(signal) } else { libc::ESRCH }
-    }
-    fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) {
-        if is_self(thread) { queue(signal, value) } else { libc::ESRCH }
-    }
-    fn pthread_setaffinity_np(thread: pthread_t, set_bytes: size_t, set: *const cpu_set_t) { libc::ENOTSUP }
-    fn pthread_getaffinity_np(thread: pthread_t, set_bytes: size_t, set: *mut cpu_set_t) {
-        // SAFETY: S7: the caller's place.
-        if is_self(thread) { unsafe { affinity(set_bytes, set) } } else { libc::ESRCH }
-    }
-    fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) { libc::ENOENT }
-    fn pthread_setschedparam(thread: pthread_t, policy: c_int, parameters: *const sched_param) { libc::ENOTSUP }
-    fn pthread_getschedparam(thread: pthread_t, policy: *mut c_int, parameters: *mut sched_param) {
-        // SAFETY: S7: the caller's places.
-        if is_self(thread) { unsafe { scheduling(policy, parameters) } } else { libc::ESRCH }
-    }
-    fn pthread_setschedprio(thread: pthread_t, priority: c_int) { libc::ENOTSUP }
-    fn pthread_setname_np(thread: pthread_t, name: *const c_char) { libc::ENOTSUP }
-    fn pthread_getname_np(thread: pthread_t, name: *mut c_char, name_bytes: size_t) {
-        // SAFETY: S7: the caller's place.
-        if is_self(thread) { unsafe { name_of_worker(name, name_bytes) } } else { libc::ESRCH }
-    }
-    fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) { refuse_join(thread) }
-}
-
-/// Those that wait for a thread: refused for a coroutine, and on one made on a thread of the offload pool, as
-/// `pthread_join` is (`join`).
-macro_rules! waiting_hooks {
-    ($(fn $name:ident($thread:ident: pthread_t $(, $p:ident: $t:ty)*) $refusal:block)*) => {$(
-        /// # Safety
-        /// S7: the contract of the C function.
-        pub(super) unsafe extern "C" fn $name($thread: pthread_t $(, $p: $t)*) -> c_int {
-            if is_coroutine($thread) {
-                return $refusal;
-            }
-            if on_coroutine().is_none() {
-                // SAFETY: S7: the caller's arguments under the caller's contract.
-                return unsafe { next::$name($thread $(, $p)*) };
-            }
-            $( let $p = Lent($p); )*
-            offload::wait(move || {
-                // SAFETY: S5: the caller's places, who waits until this call has ended; S7: the thread is the caller's
-                // to join.
-                unsafe { next::$name($thread $(, $p.get())*) }
-            })
-        }
-    )*};
-}
-
-waiting_hooks! {
-    fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, deadline: *const timespec) {
-        refuse_join(thread)
-    }
-    fn pthread_clockjoin_np(
-        thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, deadline: *const timespec
-    ) {
-        refuse_join(thread)
-    }
-    fn thrd_join(thread: pthread_t, result: *mut c_int) { THRD_ERROR }
-}
-
-/// # Safety
-/// S7: the contract of the C function.
-pub(super) unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
-    if is_coroutine(thread) || set_id::is_worker(thread as usize) {
-        return libc::ENOTSUP;
-    }
-    // SAFETY: S7: the caller's argument under the caller's contract.
-    unsafe { next::pthread_cancel(thread) }
-}
-
-/// A coroutine's, of either kind: the runtime itself detaches workers that it does not wait for.
-fn is_not_to_be_detached(thread: pthread_t) -> bool {
-    is_coroutine(thread) || current_core().is_some() && is_self(thread)
-}
-
-/// The hook of `pthread_create(3)`: what std makes for a coroutine to be is kept, and no thread is made.
+/// The hook of `sched_yield(2)`.
 ///
 /// # Safety
-/// S7: the contract of the C function.
-pub(super) unsafe extern "C" fn pthread_create(
-    thread: *mut pthread_t,
-    attributes: *const pthread_attr_t,
-    routine: Routine,
-    argument: *mut c_void,
-) -> c_int {
-    if keep(routine, argument) {
-        // std gives the number to `pthread_detach` only, which knows.
-        // SAFETY: S7: a place for a number, says the contract.
-        unsafe { thread.write(0) };
-        return 0;
+/// That of the C function, which asks nothing.
+pub(super) unsafe extern "C" fn sched_yield() -> c_int {
+    if caller().is_none() {
+        // SAFETY: S7: no pointers.
+        return unsafe { next::sched_yield() };
     }
-    // SAFETY: S7: the caller's arguments under the caller's contract.
-    unsafe { next::pthread_create(thread, attributes, routine, argument) }
-}
-
-/// # Safety
-/// S7: the contract of the C function.
-pub(super) unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
-    if is_making() {
-        return 0;
-    }
-    if is_not_to_be_detached(thread) {
-        return libc::EINVAL;
-    }
-    // SAFETY: S7: the caller's argument under the caller's contract.
-    unsafe { next::pthread_detach(thread) }
-}
-
-/// # Safety
-/// S7: the contract of the C function.
-pub(super) unsafe extern "C" fn thrd_detach(thread: pthread_t) -> c_int {
-    if is_not_to_be_detached(thread) {
-        return THRD_ERROR;
-    }
-    // SAFETY: S7: the caller's argument under the caller's contract.
-    unsafe { next::thrd_detach(thread) }
-}
-
-fn raise(signal: c_int) -> c_int {
-    // The thread is the caller's until the signal is there.
-    let _critical = Critical::enter();
-    number(signal::tgkill(signal::gettid(), signal).map(|()| 0))
-}
-
-/// The start of the kernel's `siginfo_t` for a queued signal.
-#[repr(C)]
-struct Queued {
-    signal: c_int,
-    error: c_int,
-    code: c_int,
-    padding: c_int,
-    pid: c_int,
-    uid: c_int,
-    value: *mut c_void,
-    rest: [u64; 12],
-}
-
-const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
-
-fn queue(signal: c_int, value: sigval) -> c_int {
-    let _critical = Critical::enter();
-    // SAFETY: S7: asks for a number.
-    let pid = unsafe { libc::getpid() };
-    // SAFETY: S7: asks for a number.
-    let uid = unsafe { libc::getuid() };
-    let info = Queued {
-        signal,
-        error: 0,
-        code: libc::SI_QUEUE,
-        padding: 0,
-        pid,
-        uid: uid as c_int,
-        value: value.sival_ptr,
-        rest: [0; 12],
-    };
-    let (tid, info) = (signal::gettid() as usize, (&raw const info) as usize);
-    // SAFETY: S5: the kernel reads a siginfo_t, of whose size `Queued` is.
-    number(unsafe { raw::syscall4(libc::SYS_rt_tgsigqueueinfo, pid as usize, tid, signal as usize, info) })
-}
-
-/// # Safety
-/// S7: `set` has room for `set_bytes`.
-unsafe fn affinity(set_bytes: size_t, set: *mut cpu_set_t) -> c_int {
-    let bytes = set_bytes.min(i32::MAX as usize);
-    // SAFETY: S5: the caller's place. 0 is the calling thread.
-    let filled = match unsafe { raw::syscall3(libc::SYS_sched_getaffinity, 0, bytes, set as usize) } {
-        Ok(filled) => filled,
-        Err(errno) => return errno.0,
-    };
-    let rest = set.cast::<u8>().wrapping_add(filled);
-    // SAFETY: S7: what the kernel has not filled of the caller's place.
-    unsafe { rest.write_bytes(0, set_bytes - filled) };
+    sched::yield_now();
     0
 }
 
+/// The hook of `pthread_getattr_np(3)`.
+///
 /// # Safety
-/// S7: two places.
-unsafe fn scheduling(policy: *mut c_int, parameters: *mut sched_param) -> c_int {
-    let _critical = Critical::enter();
-    // SAFETY: S5: the caller's place. 0 is the calling thread.
-    let asked = unsafe { raw::syscall2(libc::SYS_sched_getparam, 0, parameters as usize) };
-    // SAFETY: S5: names no memory.
-    match asked.and_then(|_| unsafe { raw::syscall1(libc::SYS_sched_getscheduler, 0) }) {
-        Ok(answer) => {
-            // SAFETY: S7: the caller's place.
-            unsafe { policy.write(answer as c_int) };
-            0
+/// That of the C function.
+pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int {
+    // SAFETY: S3: reads the identity's own address.
+    let is_self = || thread == unsafe { libc::pthread_self() };
+    if let Some(core) = current_core()
+        && core.kind.get() == Kind::Isolated
+        && is_self()
+    {
+        if is_beginning() {
+            // std asks for a guard of which to tell its overflow handler; ours answers.
+            return libc::ENOENT;
         }
-        Err(errno) => errno.0,
+        // SAFETY: S7: a place for attributes, says the contract.
+        return unsafe { describe_stack(core, attributes) };
     }
+    // SAFETY: S7: a thread that has not ended, says the contract.
+    if let Some(stack) = unsafe { identity::stack_of(thread as usize) } {
+        let bottom = ptr::with_exposed_provenance_mut(stack.bottom);
+        // SAFETY: S7: a place for attributes, says the contract. The size of another's guard is not known here.
+        return unsafe { describe(bottom, stack.bytes, 0, attributes) };
+    }
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    unsafe { next::pthread_getattr_np(thread, attributes) }
 }
 
 /// # Safety
-/// S7: `name` has room for `name_bytes`.
-unsafe fn name_of_worker(name: *mut c_char, name_bytes: size_t) -> c_int {
-    if name_bytes < NAME_BYTES {
-        return libc::ERANGE;
-    }
-    // SAFETY: S5: the caller's place, of 16 bytes at least.
-    number(unsafe { raw::syscall2(libc::SYS_prctl, libc::PR_GET_NAME as usize, name as usize) })
+/// `core` is the running coroutine (S1), and `attributes` a place for attributes (S7).
+unsafe fn describe_stack(core: &Core, attributes: *mut pthread_attr_t) -> c_int {
+    // SAFETY: S1: the field belongs to the coroutine while it runs.
+    let stack = unsafe { &*core.stack.get() };
+    let Some(stack) = stack.as_ref().map(|pooled| &pooled.stack) else {
+        return libc::ENOMEM;
+    };
+    let (bottom, bytes, guard_bytes) = (stack.bottom(), stack.size(), stack.guard_range().len());
+    // SAFETY: S7: the caller promises: `core` is the running coroutine, and `attributes` a place for attributes.
+    unsafe { describe(bottom.cast(), bytes, guard_bytes, attributes) }
 }
 
-/// Before `pthread_exit`: the C library would unwind the coroutine's stack without end, or end the worker's thread
-/// under all others.
-pub(super) extern "C" fn before_thread_exit() {
-    if current_core().is_some() {
-        report(&[
-            "silken: fatal: pthread_exit was called on a coroutine, which is no OS thread: return from its closure\n",
-        ]);
-        std::process::abort();
+/// # Safety
+/// `attributes` is a place for attributes (S7).
+unsafe fn describe(bottom: *mut c_void, bytes: usize, guard_bytes: usize, attributes: *mut pthread_attr_t) -> c_int {
+    // SAFETY: S7: a place for attributes.
+    let error = unsafe { libc::pthread_attr_init(attributes) };
+    if error != 0 {
+        return error;
+    }
+    // SAFETY: S7: just initialised; the range is the stack's.
+    let error = unsafe { pthread_attr_setstack(attributes, bottom, bytes) };
+    if error != 0 {
+        return error;
+    }
+    // SAFETY: S7: just initialised.
+    unsafe { libc::pthread_attr_setguardsize(attributes, guard_bytes) }
+}
+
+/// The hook of `sigaltstack(2)`.
+///
+/// # Safety
+/// That of the C function.
+pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *mut stack_t) -> c_int {
+    if current_core().is_none() {
+        // SAFETY: S7: the caller's arguments under the caller's contract.
+        return unsafe { next::sigaltstack(stack, old_stack) };
+    }
+    if !old_stack.is_null() {
+        let none = stack_t {
+            ss_sp: ptr::null_mut(),
+            // std, which is about to make one for its overflow handler, need not.
+            ss_flags: if is_beginning() { 0 } else { libc::SS_DISABLE },
+            ss_size: 0,
+        };
+        // SAFETY: S7: a place for the answer, says the contract.
+        unsafe { old_stack.write(none) };
+    }
+    0
+}
+
+/// POSIX's `PTHREAD_DESTRUCTOR_ITERATIONS`: a destructor may set values again, but not for ever.
+const ROUNDS: usize = 4;
+
+/// Runs the destructors of all pthread keys that have a value in the identity that runs, as one round at the end of a
+/// thread; tells whether there was one. After the last round values are taken away without their destructor, as a
+/// thread's would be, so that the next life of the identity finds none. Costs one look per key.
+pub(super) fn run_key_destructors(round: usize) -> bool {
+    let mut ran = false;
+    for_each_key(|key, destructor| {
+        let value = take_value(key);
+        if let Some(destructor) = destructor
+            && !value.is_null()
+            && round < ROUNDS
+        {
+            // SAFETY: S7: the key's maker gave it for the key's values.
+            unsafe { destructor(value) };
+            ran = true;
+        }
+    });
+    ran
+}
+
+/// A library was loaded: if its thread-locals have a fixed place in every identity, they get it in coroutines' too.
+pub(super) fn library_loaded() {
+    let Some(facts) = identity::known_facts() else {
+        return;
+    };
+    let found = {
+        let _critical = Critical::enter();
+        facts.synchronise()
+    };
+    // Outside: this waits for the loader's lock, which a coroutine may hold that waits in a constructor.
+    facts.pin(found);
+}
+
+fn take_value(key: libc::pthread_key_t) -> *mut c_void {
+    // SAFETY: S3: any key may be asked for; one that was deleted meanwhile has no value.
+    let value = unsafe { libc::pthread_getspecific(key) };
+    if !value.is_null() {
+        // SAFETY: S3: any key may be asked for.
+        unsafe { libc::pthread_setspecific(key, ptr::null()) };
+    }
+    value
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::PooledStack;
+    use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
+    use libc::pthread_key_t;
+
+    static PLAIN_RAN: AtomicUsize = AtomicUsize::new(0);
+    static STUBBORN_KEY: AtomicUsize = AtomicUsize::new(0);
+    static STUBBORN_RAN: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe extern "C" fn plain(value: *mut c_void) {
+        PLAIN_RAN.fetch_add(value.addr(), SeqCst);
+    }
+
+    /// Sets its value again, each time.
+    unsafe extern "C" fn stubborn(value: *mut c_void) {
+        STUBBORN_RAN.fetch_add(1, SeqCst);
+        let key = STUBBORN_KEY.load(SeqCst) as pthread_key_t;
+        // SAFETY: S7: the key exists.
+        assert_eq!(unsafe { libc::pthread_setspecific(key, value) }, 0);
+    }
+
+    fn run_rounds() {
+        let mut round = 0;
+        while run_key_destructors(round) {
+            round += 1;
+        }
+    }
+
+    fn make_key(destructor: Option<unsafe extern "C" fn(*mut c_void)>) -> pthread_key_t {
+        let mut key = 0;
+        // SAFETY: S7: a place for the key.
+        assert_eq!(unsafe { libc::pthread_key_create(&mut key, destructor) }, 0);
+        key
+    }
+
+    fn set(key: pthread_key_t, value: usize) {
+        assert_eq!(
+            // SAFETY: S7: the key exists.
+            unsafe { libc::pthread_setspecific(key, ptr::without_provenance(value)) },
+            0
+        );
+    }
+
+    fn get(key: pthread_key_t) -> usize {
+        // SAFETY: S7: the key exists.
+        unsafe { libc::pthread_getspecific(key) }.addr()
+    }
+
+    /// A raw thread: a std thread has values of std's own, which must not be destroyed under it.
+    extern "C" fn body(_: *mut c_void) -> *mut c_void {
+        let (with, without) = (make_key(Some(plain)), make_key(None));
+        let again = make_key(Some(stubborn));
+        STUBBORN_KEY.store(again as usize, SeqCst);
+        run_rounds();
+        assert_eq!((PLAIN_RAN.load(SeqCst), STUBBORN_RAN.load(SeqCst)), (0, 0));
+        set(with, 40);
+        set(without, 50);
+        run_rounds();
+        assert_eq!((PLAIN_RAN.load(SeqCst), get(with), get(without)), (40, 0, 0));
+        set(again, 1);
+        run_rounds();
+        assert_eq!((STUBBORN_RAN.load(SeqCst), get(again)), (ROUNDS, 0));
+        for key in [with, without, again] {
+            // SAFETY: S7: the key exists.
+            assert_eq!(unsafe { libc::pthread_key_delete(key) }, 0);
+        }
+        ptr::without_provenance_mut(7)
+    }
+
+    #[test]
+    fn key_destructors_run_in_rounds_and_leave_no_value() {
+        silken_interpose::link();
+        let mut thread = 0;
+        assert_eq!(
+            // SAFETY: S7: a place for the thread, default attributes, a body that ends.
+            unsafe { libc::pthread_create(&mut thread, ptr::null(), body, ptr::null_mut()) },
+            0
+        );
+        let mut result = ptr::null_mut();
+        // SAFETY: S7: made above, joined once.
+        assert_eq!(unsafe { libc::pthread_join(thread, &mut result) }, 0);
+        assert_eq!(result.addr(), 7);
+    }
+
+    #[test]
+    fn off_a_coroutine_the_questions_pass() {
+        let mut stack = stack_t {
+            ss_sp: ptr::null_mut(),
+            ss_flags: 99,
+            ss_size: 0,
+        };
+        // SAFETY: S7: asks only.
+        assert_eq!(unsafe { sigaltstack(ptr::null(), &mut stack) }, 0);
+        assert_ne!(stack.ss_flags, 99);
+        // SAFETY: S7: no pointers.
+        assert_eq!(unsafe { sched_yield() }, 0);
+    }
+
+    #[test]
+    fn a_stack_is_described_as_pthread_would() {
+        let core = Core::free();
+        let mut attributes = std::mem::MaybeUninit::<pthread_attr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: S1: nobody runs this core.
+        assert_eq!(unsafe { describe_stack(&core, attributes) }, libc::ENOMEM);
+
+        let pooled = PooledStack::of_own_arena();
+        let stack = &pooled.stack;
+        let (lowest, bytes, guard) = (stack.bottom(), stack.size(), stack.guard_range().len());
+        // SAFETY: S1: nobody runs this core.
+        unsafe { *core.stack.get() = Some(pooled) };
+        // SAFETY: S1: nobody runs this core.
+        assert_eq!(unsafe { describe_stack(&core, attributes) }, 0);
+        let (mut told_lowest, mut told_bytes, mut told_guard) = (ptr::null_mut(), 0, 0);
+        assert_eq!(
+            // SAFETY: S7: filled in by the call that succeeded.
+            unsafe { libc::pthread_attr_getstack(attributes, &mut told_lowest, &mut told_bytes) },
+            0
+        );
+        assert_eq!(
+            // SAFETY: S7: filled in by the call that succeeded.
+            unsafe { libc::pthread_attr_getguardsize(attributes, &mut told_guard) },
+            0
+        );
+        assert_eq!((told_lowest.cast(), told_bytes, told_guard), (lowest, bytes, guard));
+        // SAFETY: S7: as above; not used again.
+        assert_eq!(unsafe { libc::pthread_attr_destroy(attributes) }, 0);
     }
 }

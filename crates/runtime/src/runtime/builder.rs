@@ -1,6 +1,6 @@
 //! What a runtime is to be like: what the program says, else the environment, else the machine.
 
-use super::Runtime;
+use super::{Runtime, hooks};
 use crate::coroutine::GuardSize;
 use crate::sched::{self, Kinds, OverflowPolicy, Scheduler, SchedulerConfig};
 use crate::sys;
@@ -269,10 +269,10 @@ impl RuntimeBuilder {
             let reason = sched::why_not_isolated().unwrap_or_else(|| "light ones were asked for".to_string());
             return refuse(format!("coroutines would be light: {reason}"));
         }
-        if requires_hooks && let Some(reason) = crate::why_unheard() {
+        if requires_hooks && let Some(reason) = hooks::why_unheard() {
             return refuse(format!("calls of std and of C would not be answered: {reason}"));
         }
-        crate::install_hooks();
+        hooks::install_hooks();
         Ok(Runtime {
             scheduler: Scheduler::start(&config)?,
             grace: grace.unwrap_or(GRACE_DEFAULT),

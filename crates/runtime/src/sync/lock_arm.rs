@@ -4,14 +4,9 @@
 //! wake is spent on an arm that would not use it, and [`Taking`] need only know whether it holds the lock. If the
 //! select has chosen another arm, the drop lets go, and the next in the queue gets it.
 
-use super::mutex::{Mutex, MutexGuard};
-use super::raw_mutex::RawMutex;
-use super::raw_rwlock::{Reads, Writes};
-use super::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::wait_queue::QueuedWaiter;
 use crate::coroutine::WaitCell;
 use std::cell::Cell;
-use std::sync::LockResult;
 
 /// One way of taking a raw lock.
 ///
@@ -80,9 +75,10 @@ impl<L: Take> Taking<L> {
         }
     }
 
-    /// Passes the lock, which is held, to a guard.
-    fn give_away(&self) {
+    /// Passes the lock, which is held, to a guard; gives it back to see which one it was.
+    pub(super) fn give_away(&self) -> &L {
         assert!(self.held.replace(false), "a lock's arm was chosen without the lock");
+        &self.lock
     }
 }
 
@@ -92,45 +88,5 @@ impl<L: Take> Drop for Taking<L> {
             // SAFETY: S2: held, and not given away.
             unsafe { self.lock.release() };
         }
-    }
-}
-
-impl<T: ?Sized> Mutex<T> {
-    pub(crate) fn taking(&self) -> Taking<&RawMutex> {
-        Taking::of(self.raw())
-    }
-
-    /// The guard of what an arm of this mutex holds.
-    pub(crate) fn guard_of(&self, taking: Taking<&RawMutex>) -> LockResult<MutexGuard<'_, T>> {
-        assert!(std::ptr::eq(taking.lock, self.raw()));
-        taking.give_away();
-        // SAFETY: S2: it was held, and the guard has it now.
-        unsafe { self.guard() }
-    }
-}
-
-impl<T: ?Sized> RwLock<T> {
-    pub(crate) fn taking_to_read(&self) -> Taking<Reads<'_>> {
-        Taking::of(Reads(self.raw()))
-    }
-
-    pub(crate) fn taking_to_write(&self) -> Taking<Writes<'_>> {
-        Taking::of(Writes(self.raw()))
-    }
-
-    /// The guard of what an arm of this lock holds.
-    pub(crate) fn read_guard_of(&self, taking: Taking<Reads<'_>>) -> LockResult<RwLockReadGuard<'_, T>> {
-        assert!(std::ptr::eq(taking.lock.0, self.raw()));
-        taking.give_away();
-        // SAFETY: S2: it was held, and the guard has it now.
-        unsafe { self.read_guard() }
-    }
-
-    /// The guard of what an arm of this lock holds.
-    pub(crate) fn write_guard_of(&self, taking: Taking<Writes<'_>>) -> LockResult<RwLockWriteGuard<'_, T>> {
-        assert!(std::ptr::eq(taking.lock.0, self.raw()));
-        taking.give_away();
-        // SAFETY: S2: it was held, and the guard has it now.
-        unsafe { self.write_guard() }
     }
 }

@@ -54,7 +54,7 @@ mod sync_flag;
 mod wait_group;
 mod wait_queue;
 
-pub use crate::aliases::sync::{broadcast, mpsc, oneshot, watch};
+pub use crate::names::sync::{broadcast, mpsc, oneshot, watch};
 pub use atomic_option::AtomicOption;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};

@@ -1,5 +1,6 @@
 //! `Mutex`: std's surface over [`RawMutex`], which has the protocol.
 
+use super::lock_arm::Taking;
 use super::poison;
 use super::raw_mutex::RawMutex;
 use crate::driver::timers::{deadline_after, deadline_at};
@@ -148,10 +149,6 @@ impl<T: ?Sized> Mutex<T> {
         poison.result(value.get_mut())
     }
 
-    pub(super) fn raw(&self) -> &RawMutex {
-        &self.raw
-    }
-
     #[inline]
     fn guard_if(&self, locked: bool) -> TryLockResult<MutexGuard<'_, T>> {
         match locked {
@@ -164,12 +161,25 @@ impl<T: ?Sized> Mutex<T> {
     /// # Safety
     /// The caller has taken the raw mutex, and gives it to the guard (S2).
     #[inline]
-    pub(super) unsafe fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
+    unsafe fn guard(&self) -> LockResult<MutexGuard<'_, T>> {
         self.poison.result(MutexGuard {
             mutex: self,
             since: self.poison.since(),
             not_send: PhantomData,
         })
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
+    pub(crate) fn taking(&self) -> Taking<&RawMutex> {
+        Taking::of(&self.raw)
+    }
+
+    /// The guard of what an arm of this mutex holds.
+    pub(crate) fn guard_of(&self, taking: Taking<&RawMutex>) -> LockResult<MutexGuard<'_, T>> {
+        assert!(std::ptr::eq(*taking.give_away(), &raw const self.raw));
+        // SAFETY: S2: it was held, and the guard has it now.
+        unsafe { self.guard() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! `RwLock`: std's surface over [`RawRwLock`](super::raw_rwlock::RawRwLock), which has the protocol.
 
+use super::lock_arm::Taking;
 use super::poison;
-use super::raw_rwlock::RawRwLock;
+use super::raw_rwlock::{RawRwLock, Reads, Writes};
 use crate::driver::timers::{deadline_after, deadline_at};
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -173,10 +174,6 @@ impl<T: ?Sized> RwLock<T> {
         poison.result(value.get_mut())
     }
 
-    pub(super) fn raw(&self) -> &RawRwLock {
-        &self.raw
-    }
-
     fn read_guard_if(&self, locked: bool) -> TryLockResult<RwLockReadGuard<'_, T>> {
         match locked {
             // SAFETY: S2: the caller has just locked it.
@@ -196,7 +193,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Safety
     /// The caller has taken the raw lock to read, and gives that to the guard (S2).
     #[inline]
-    pub(super) unsafe fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+    unsafe fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.poison.result(RwLockReadGuard {
             // SAFETY: S2: nobody writes while the guard lives.
             value: NonNull::from(unsafe { &*self.value.get() }),
@@ -208,12 +205,36 @@ impl<T: ?Sized> RwLock<T> {
     /// # Safety
     /// The caller has taken the raw lock to write, and gives that to the guard (S2).
     #[inline]
-    pub(super) unsafe fn write_guard(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+    unsafe fn write_guard(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.poison.result(RwLockWriteGuard {
             lock: self,
             since: self.poison.since(),
             not_send: PhantomData,
         })
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
+    pub(crate) fn taking_to_read(&self) -> Taking<Reads<'_>> {
+        Taking::of(Reads(&self.raw))
+    }
+
+    pub(crate) fn taking_to_write(&self) -> Taking<Writes<'_>> {
+        Taking::of(Writes(&self.raw))
+    }
+
+    /// The guard of what an arm of this lock holds.
+    pub(crate) fn read_guard_of(&self, taking: Taking<Reads<'_>>) -> LockResult<RwLockReadGuard<'_, T>> {
+        assert!(std::ptr::eq(taking.give_away().0, &raw const self.raw));
+        // SAFETY: S2: it was held, and the guard has it now.
+        unsafe { self.read_guard() }
+    }
+
+    /// The guard of what an arm of this lock holds.
+    pub(crate) fn write_guard_of(&self, taking: Taking<Writes<'_>>) -> LockResult<RwLockWriteGuard<'_, T>> {
+        assert!(std::ptr::eq(taking.give_away().0, &raw const self.raw));
+        // SAFETY: S2: it was held, and the guard has it now.
+        unsafe { self.write_guard() }
     }
 }
 

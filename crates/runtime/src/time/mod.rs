@@ -1,19 +1,8 @@
 //! Waiting for time to pass; and dates, as [`Time`] (feature `extras`).
 
-#[cfg(feature = "extras")]
-mod date;
-#[cfg(feature = "extras")]
-mod layout;
-
-#[cfg(feature = "extras")]
-pub use date::{Month, ParseTimeError, Time, Weekday};
-#[cfg(feature = "extras")]
-pub use layout::{ANSIC, DATE, DATE_TIME, KITCHEN, RFC822Z, RFC1123Z, RFC3339, RFC3339_NANO};
-
 mod ticker;
 
-pub use crate::after_func::{AfterFunc, after_func};
-pub use crate::aliases::time::{Elapsed, timeout, timeout_at};
+pub use crate::names::time::*;
 pub use ticker::{MissedTicks, Ticker, Ticks, interval, interval_at};
 
 use crate::coroutine::{Outcome, WaitCell, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};

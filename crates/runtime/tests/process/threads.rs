@@ -1,4 +1,4 @@
-//! What the C library's functions on a `pthread_t` say of coroutines: the table of `hook/thread.rs`.
+//! What the C library's functions on a `pthread_t` say of coroutines: the table of `hook/pthread.rs`.
 
 use super::{alone, runtime};
 use libc::{c_int, c_void, pthread_t};

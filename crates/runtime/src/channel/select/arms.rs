@@ -15,6 +15,13 @@ pub struct RecvArm<'a, T> {
     waiter: Waiter<T>,
 }
 
+impl<T> Receiver<T> {
+    /// The receiving of a message as an arm of a [`select!`](crate::select), to be used with its form `on(arm)`.
+    pub fn recv_arm(&self) -> RecvArm<'_, T> {
+        RecvArm::new(self)
+    }
+}
+
 impl<'a, T> RecvArm<'a, T> {
     pub(crate) fn new(receiver: &'a Receiver<T>) -> Self {
         Self {
@@ -107,6 +114,13 @@ impl<T> fmt::Debug for RecvArm<'_, T> {
 pub struct SendArm<'a, T> {
     channel: &'a Channel<T>,
     waiter: Waiter<T>,
+}
+
+impl<T> Sender<T> {
+    /// The sending of a message as an arm of a [`select!`](crate::select), to be used with its form `on(arm)`.
+    pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
+        SendArm::new(self, message)
+    }
 }
 
 impl<'a, T> SendArm<'a, T> {

@@ -5,12 +5,12 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-fn boxed() -> NonNull<Entry> {
-    NonNull::from(Box::leak(Box::new(Entry::new())))
+fn boxed() -> NonNull<WheelEntry> {
+    NonNull::from(Box::leak(Box::new(WheelEntry::new())))
 }
 
 /// Entries that are freed after the wheel of the test.
-struct Entries(Vec<NonNull<Entry>>);
+struct Entries(Vec<NonNull<WheelEntry>>);
 
 impl Drop for Entries {
     fn drop(&mut self) {
@@ -21,12 +21,12 @@ impl Drop for Entries {
     }
 }
 
-fn deadline_of(entry: NonNull<Entry>) -> u64 {
+fn deadline_of(entry: NonNull<WheelEntry>) -> u64 {
     // SAFETY: S8: the entries outlive the test's use of the wheel.
     unsafe { entry.as_ref() }.deadline_ns.get()
 }
 
-fn is_linked(entry: NonNull<Entry>) -> bool {
+fn is_linked(entry: NonNull<WheelEntry>) -> bool {
     // SAFETY: S8: the entries outlive the test's use of the wheel.
     unsafe { entry.as_ref() }.is_linked()
 }
@@ -36,8 +36,8 @@ struct Checked {
     wheel: Box<Wheel>,
     now_ns: u64,
     /// By due tick, then address.
-    pending: BTreeSet<(u64, NonNull<Entry>)>,
-    deadlines: BTreeMap<NonNull<Entry>, u64>,
+    pending: BTreeSet<(u64, NonNull<WheelEntry>)>,
+    deadlines: BTreeMap<NonNull<WheelEntry>, u64>,
 }
 
 impl Checked {
@@ -50,7 +50,7 @@ impl Checked {
         }
     }
 
-    fn insert(&mut self, entry: NonNull<Entry>, deadline_ns: u64) {
+    fn insert(&mut self, entry: NonNull<WheelEntry>, deadline_ns: u64) {
         // SAFETY: S8: not linked; it lives until the wheel is used no more.
         unsafe { self.wheel.insert(entry, deadline_ns) };
         assert!(is_linked(entry));
@@ -58,7 +58,7 @@ impl Checked {
         self.deadlines.insert(entry, deadline_ns);
     }
 
-    fn remove(&mut self, entry: NonNull<Entry>) {
+    fn remove(&mut self, entry: NonNull<WheelEntry>) {
         let expected = self.deadlines.remove(&entry);
         // SAFETY: S8: it lives, and is in this wheel or in none.
         assert_eq!(unsafe { self.wheel.remove(entry) }, expected.is_some());
@@ -280,7 +280,7 @@ proptest! {
 #[test]
 fn a_million_entries() {
     const COUNT: usize = if cfg!(miri) { 1_000 } else { 1_000_000 };
-    let mut storage: Vec<Entry> = (0..COUNT).map(|_| Entry::new()).collect();
+    let mut storage: Vec<WheelEntry> = (0..COUNT).map(|_| WheelEntry::new()).collect();
     let base = NonNull::new(storage.as_mut_ptr()).unwrap();
     let mut wheel = Box::new(Wheel::new(0));
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::driver::Wait;
+use crate::driver::fd_table;
 use crate::sys::{clock, file, socket};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -199,13 +200,13 @@ fn a_reset_wakes_as_closed_and_old_events_are_dropped() {
     assert!(entry.is_virgin());
     let seen = entry.readiness.look(Direction::Read);
     let mut out = Vec::new();
-    dispatch(u64::from(generation) << 32 | fd as u64, libc::EPOLLIN as u32, &mut out);
+    crate::driver::dispatch(u64::from(generation) << 32 | fd as u64, libc::EPOLLIN as u32, &mut out);
     assert_eq!(entry.readiness.look(Direction::Read), seen);
     // The registration is gone as well: the open file reports nothing more.
     far.write_all(b"x").unwrap();
     poll(driver);
     assert_eq!(entry.readiness.look(Direction::Read), seen);
-    dispatch(
+    crate::driver::dispatch(
         u64::from(generation + 1) << 32 | fd as u64,
         libc::EPOLLIN as u32,
         &mut out,

@@ -1,0 +1,16 @@
+//! What a user does with coroutines: makes them, waits for them, groups them, cancels them, selects among them.
+
+pub mod cancel;
+pub mod defer;
+pub mod handle;
+pub mod join_set;
+pub mod par_map;
+pub mod park;
+pub mod scope;
+pub mod select;
+// loom's locks cannot be in statics.
+#[cfg(all(feature = "signal", not(loom)))]
+pub mod signal;
+pub mod spawn;
+pub mod sync_arms;
+pub mod try_scope;

@@ -1,0 +1,409 @@
+//! Making coroutines: [`spawn`], [`spawn_many`], [`Builder`], [`go!`](crate::go), [`task!`](crate::task).
+
+use crate::api::handle::JoinHandle;
+use crate::offload;
+use crate::runtime::default::current_or_default;
+use crate::sched::{self, Scheduler, SpawnRequest};
+use std::io;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+
+/// Makes a coroutine that runs `body`: [`std::thread::spawn`]'s counterpart. On a coroutine, in its runtime; on an OS
+/// thread, in the default runtime, which the first such call starts.
+///
+/// # Panics
+/// When the coroutine cannot be made: see [`Builder::spawn`], which returns the error.
+///
+/// # Examples
+/// ```
+/// let handle = silken::spawn(|| "done");
+/// assert_eq!(handle.join().unwrap(), "done");
+/// ```
+#[track_caller]
+pub fn spawn<T, F>(body: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let request = SpawnRequest::at(Location::caller());
+    expect_spawned(current_or_default().and_then(|scheduler| spawn_on(scheduler, request, body)))
+}
+
+#[track_caller]
+pub(crate) fn expect_spawned<T>(spawned: io::Result<JoinHandle<T>>) -> JoinHandle<T> {
+    match spawned {
+        Ok(handle) => handle,
+        Err(error) => panic!("failed to spawn a coroutine: {error}"),
+    }
+}
+
+pub(crate) fn spawn_on<T, F>(scheduler: &'static Scheduler, request: SpawnRequest, body: F) -> io::Result<JoinHandle<T>>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // SAFETY: S1: nothing is borrowed for less than 'static. S2: both are Send.
+    let core = unsafe { sched::spawn(scheduler, request, body) }?;
+    // SAFETY: S1: the body's result type is T, and this is its one handle.
+    Ok(unsafe { JoinHandle::new(core) })
+}
+
+/// Runs `f` on an OS thread of a pool, for calls that would block their worker (a library that waits in ways of its
+/// own, a long computation). The coroutine that is made waits for it; other threads of the pool are not waited for.
+/// What `f` sees are the thread's own thread-locals, and its waits block that thread.
+///
+/// # Cancellation
+/// `f` runs to its end once it has begun, and its value is the coroutine's. Cancelled before, `f` is dropped.
+///
+/// # Panics
+/// When the coroutine cannot be made; in it, with the panic of `f`.
+///
+/// # Examples
+/// ```
+/// let name = silken::spawn_blocking(|| std::thread::current().name().map(String::from));
+/// assert!(name.join().is_ok());
+/// ```
+#[track_caller]
+pub fn spawn_blocking<T, F>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let run = move || match offload::wait(move || catch_unwind(AssertUnwindSafe(f))) {
+        Ok(value) => value,
+        Err(payload) => resume_unwind(payload),
+    };
+    let request = SpawnRequest::at(Location::caller());
+    expect_spawned(current_or_default().and_then(|scheduler| spawn_on(scheduler, request, run)))
+}
+
+/// How many coroutines [`spawn_many`] makes in one critical section: enough to make the price of one wake-up nothing,
+/// few enough to take no more than some tens of microseconds.
+const BATCH: usize = 256;
+
+/// Makes `count` coroutines that run `body(0)`, `body(1)`, … and queues them in batches with one wake-up each: cheaper
+/// than as many [`spawn`]s, most of all from an OS thread. The handles come in the order of the indices.
+///
+/// # Panics
+/// When a coroutine cannot be made; those that have been made then go on, detached.
+///
+/// # Examples
+/// ```
+/// let squares = silken::spawn_many(1000, |i| i * i);
+/// let sum: usize = squares.into_iter().map(|handle| handle.join().unwrap()).sum();
+/// assert_eq!(sum, 332_833_500);
+/// ```
+#[track_caller]
+pub fn spawn_many<T, F>(count: usize, body: F) -> Vec<JoinHandle<T>>
+where
+    F: Fn(usize) -> T + Clone + Send + 'static,
+    T: Send + 'static,
+{
+    let site = Location::caller();
+    let mut handles = Vec::with_capacity(count);
+    let spawned = current_or_default().and_then(|scheduler| {
+        let mut cores = Vec::new();
+        for first in (0..count).step_by(BATCH) {
+            let bodies = first..count.min(first + BATCH);
+            let mut bodies: Vec<_> = bodies
+                .map(|index| {
+                    let body = body.clone();
+                    move || body(index)
+                })
+                .collect();
+            // SAFETY: S1: nothing is borrowed for less than 'static. S2: both are Send.
+            let outcome = unsafe { sched::spawn_batch(scheduler, site, &mut bodies, &mut cores) };
+            // SAFETY: S1: each body's result type is T, and this is its one handle.
+            handles.extend(cores.drain(..).map(|core| unsafe { JoinHandle::new(core) }));
+            outcome?;
+        }
+        Ok(())
+    });
+    match spawned {
+        Ok(()) => handles,
+        Err(error) => panic!(
+            "failed to spawn {count} coroutines, {} were made: {error}",
+            handles.len()
+        ),
+    }
+}
+
+impl SpawnRequest {
+    pub(crate) fn at(site: &'static Location<'static>) -> Self {
+        Self {
+            site: Some(site),
+            ..Self::default()
+        }
+    }
+}
+
+/// How to make a coroutine: [`std::thread::Builder`]'s counterpart.
+///
+/// # Examples
+/// ```
+/// let handle = silken::Builder::new()
+///     .name("worker".to_string())
+///     .stack_size(64 * 1024)
+///     .spawn(|| silken::current().name().map(String::from))
+///     .unwrap();
+/// assert_eq!(handle.join().unwrap().as_deref(), Some("worker"));
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "must eventually spawn a coroutine"]
+pub struct Builder {
+    name: Option<String>,
+    stack_bytes: Option<usize>,
+    light: bool,
+    priority: i64,
+}
+
+impl Builder {
+    /// Nothing set: as [`spawn`] has it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name that reports show. Of an isolated coroutine it is what `std::thread::current().name()` answers there,
+    /// and std's spawn hooks run for it: std makes the `Thread`, which costs the spawn about a microsecond. Not without
+    /// the feature `interpose`.
+    pub fn name(mut self, name: String) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Address space of the stack in bytes, rounded up to a power of two between 16 KiB and 1 GiB. Memory is used only
+    /// where touched. Where the program's thread-locals would take more than half of it, it is larger.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// A light coroutine: it shares its worker's thread-locals, stays on that worker once it has started, and costs a
+    /// page less.
+    ///
+    /// # Safety
+    /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for what is spawned by this builder or
+    /// a clone of it: that code neither relies on being alone on its thread while it waits, nor on thread-locals being
+    /// its own over a wait. What the coroutine spawns is of its runtime's kind.
+    ///
+    /// # Examples
+    /// ```
+    /// // SAFETY: the closure waits in silken's own sleep, and uses no thread-local.
+    /// let builder = unsafe { silken::Builder::new().light() };
+    /// let handle = builder.spawn(|| silken::sleep_ms(1)).unwrap();
+    /// handle.join().unwrap();
+    /// ```
+    ///
+    /// It is not a safe call:
+    /// ```compile_fail,E0133
+    /// let builder = silken::Builder::new().light();
+    /// ```
+    pub unsafe fn light(mut self) -> Self {
+        sched::prepare_for_light();
+        self.light = true;
+        self
+    }
+
+    /// How urgent it is: the smaller, the more. 0 by default. It is kept with the coroutine, for reports and for
+    /// [`Coroutine::priority`](crate::Coroutine::priority); **the scheduler does not order by it yet**. What is beyond
+    /// an `i16` counts as its end.
+    pub fn priority(mut self, priority: i64) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// What the operating system and std refuse in a thread's name.
+    #[inline]
+    pub(super) fn check(&self) -> io::Result<()> {
+        match &self.name {
+            Some(name) if name.contains('\0') => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a NUL in the name of a coroutine",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn request(self, site: &'static Location<'static>) -> SpawnRequest {
+        SpawnRequest {
+            name: self.name.map(Into::into),
+            stack_bytes: self.stack_bytes,
+            light: self.light,
+            priority: self.priority.clamp(i16::MIN.into(), i16::MAX.into()) as i16,
+            site: Some(site),
+            ..SpawnRequest::default()
+        }
+    }
+
+    /// Makes the coroutine.
+    ///
+    /// # Errors
+    /// When there is no address space or no guard for its stack, the stack size is out of range, the name has a NUL, or
+    /// the runtime is shut down. In the default runtime, besides, where a [`Runtime`](crate::Runtime) could not be
+    /// [built](crate::RuntimeBuilder::build): [`Unsupported`](io::ErrorKind::Unsupported) where coroutines can only be
+    /// light and nobody has vouched for that. The closure is dropped then.
+    #[track_caller]
+    pub fn spawn<T, F>(self, body: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let site = Location::caller();
+        self.check()?;
+        current_or_default().and_then(|scheduler| spawn_on(scheduler, self.request(site), body))
+    }
+}
+
+impl From<&str> for Builder {
+    fn from(name: &str) -> Self {
+        Self::new().name(name.to_string())
+    }
+}
+
+impl From<String> for Builder {
+    fn from(name: String) -> Self {
+        Self::new().name(name)
+    }
+}
+
+impl From<&String> for Builder {
+    fn from(name: &String) -> Self {
+        Self::new().name(name.clone())
+    }
+}
+
+impl From<usize> for Builder {
+    fn from(stack_bytes: usize) -> Self {
+        Self::new().stack_size(stack_bytes)
+    }
+}
+
+impl<N: Into<String>> From<(N, usize)> for Builder {
+    fn from((name, stack_bytes): (N, usize)) -> Self {
+        Self::new().name(name.into()).stack_size(stack_bytes)
+    }
+}
+
+/// Spawns a coroutine: `go!(f)`, `go!("name", f)`, `go!(stack_bytes, f)`, `go!(("name", stack_bytes), f)`,
+/// `go!(builder, f)`, `go!(scope, f)`.
+///
+/// Gives a [`JoinHandle`], in a [`scope`](crate::scope()) a [`ScopedJoinHandle`]; panics when the coroutine cannot be
+/// made, as [`spawn`] does.
+///
+/// # Examples
+/// ```
+/// use silken::go;
+/// let four = go!(|| 2 + 2);
+/// let named = go!("worker", || silken::current().name().map(String::from));
+/// let small = go!(("small", 32 * 1024), || silken::current().stack_size());
+/// assert_eq!(four.join().unwrap(), 4);
+/// assert_eq!(named.join().unwrap().as_deref(), Some("worker"));
+/// assert_eq!(small.join().unwrap(), 32 * 1024);
+/// let text = String::from("borrowed");
+/// silken::scope(|s| {
+///     let length = go!(s, || text.len());
+///     assert_eq!(length.join().unwrap(), 8);
+/// });
+/// ```
+#[macro_export]
+macro_rules! go {
+    ($body:expr $(,)?) => {
+        $crate::spawn($body)
+    };
+    ($how:expr, $body:expr $(,)?) => {
+        $crate::__macros::SpawnWith::go($how, $body)
+    };
+}
+
+/// mco's name of [`go!`](crate::go).
+///
+/// # Examples
+/// ```
+/// assert_eq!(silken::co!(|| 2 + 2).join().unwrap(), 4);
+/// ```
+#[macro_export]
+macro_rules! co {
+    ($($arguments:tt)+) => {
+        $crate::go!($($arguments)+)
+    };
+}
+
+/// Spawns a coroutine that calls a closure with a parameter: `task!(f, parameter)`, `task!(f, parameter, priority)`.
+/// open-coroutine's form.
+///
+/// Gives a [`JoinHandle`], whose [`timeout_join`](JoinHandle::timeout_join) is the timed wait. For the priority see
+/// [`Builder::priority`]: it is kept, and not yet obeyed.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let task = silken::task!(|name| format!("hello {name}"), "world", 1);
+/// assert_eq!(task.timeout_join(Duration::from_secs(5)).expect("timeout"), "hello world");
+/// ```
+#[macro_export]
+macro_rules! task {
+    ($body:expr, $parameter:expr $(,)?) => {
+        $crate::__macros::task($crate::Builder::new(), $body, $parameter)
+    };
+    ($body:expr, $parameter:expr, $priority:expr $(,)?) => {
+        $crate::__macros::task($crate::Builder::new().priority($priority), $body, $parameter)
+    };
+}
+
+/// What `task!` expands to.
+#[doc(hidden)]
+#[track_caller]
+pub fn task<P, T, F>(builder: Builder, body: F, parameter: P) -> JoinHandle<T>
+where
+    F: FnOnce(P) -> T + Send + 'static,
+    P: Send + 'static,
+    T: Send + 'static,
+{
+    expect_spawned(builder.spawn(move || body(parameter)))
+}
+
+/// What `go!` takes before the closure.
+#[doc(hidden)]
+pub trait SpawnWith<F> {
+    /// What it gives.
+    type Handle;
+
+    /// Spawns.
+    #[track_caller]
+    fn go(self, body: F) -> Self::Handle;
+}
+
+impl<T, F> SpawnWith<F> for Builder
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    type Handle = JoinHandle<T>;
+
+    fn go(self, body: F) -> JoinHandle<T> {
+        expect_spawned(self.spawn(body))
+    }
+}
+
+macro_rules! spawn_with {
+    ($([$($parameter:tt)*] $how:ty;)*) => {$(
+        impl<T, F, $($parameter)*> SpawnWith<F> for $how
+        where
+            F: FnOnce() -> T + Send + 'static,
+            T: Send + 'static,
+        {
+            type Handle = JoinHandle<T>;
+
+            fn go(self, body: F) -> JoinHandle<T> {
+                SpawnWith::go(Builder::from(self), body)
+            }
+        }
+    )*};
+}
+
+spawn_with! {
+    [] &str;
+    [] String;
+    [] &String;
+    [] usize;
+    [N: Into<String>] (N, usize);
+}

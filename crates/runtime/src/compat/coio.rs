@@ -1,0 +1,213 @@
+//! coio's face: a [`Scheduler`] that is described, runs one main function, and is gone.
+//!
+//! It is a [`Runtime`](crate::Runtime) under another name, except for one promise of coio's that programs lean on: a
+//! coroutine made by [`Scheduler::spawn`] *has begun* when the call returns. coio ran the child at once on the
+//! spawner's thread. Here the spawner waits until some worker has entered the child, so that with one worker and with
+//! many what the child does before it first waits is done, or under way, when the spawner goes on; in particular a main
+//! function that ends (or panics) right after the call cancels a coroutine that has its locals, and not one that never
+//! was. The wait is that of a scope for its children: the "child" is the time between the spawn and the first
+//! instruction.
+//!
+//! Rejected: to start every pending coroutine before a runtime cancels it. A program that ends does not want to begin
+//! anything.
+
+use crate::api::handle::JoinHandle;
+use crate::api::spawn::{Builder, expect_spawned};
+use crate::channel::oneshot;
+use crate::coroutine::mask;
+use crate::runtime::{Runtime, RuntimeBuilder};
+
+/// A runtime for one main function, as coio-rs describes it.
+///
+/// # Examples
+/// ```
+/// use silken::Scheduler;
+/// let answer = Scheduler::new().with_workers(2).run(|| {
+///     let half = Scheduler::spawn(|| 21);
+///     Scheduler::sched();
+///     half.join().unwrap() * 2
+/// });
+/// assert_eq!(answer.unwrap(), 42);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "runs nothing until `run`"]
+pub struct Scheduler {
+    builder: RuntimeBuilder,
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scheduler {
+    /// One worker, as coio has it, and stacks of the default size.
+    pub fn new() -> Self {
+        Self {
+            builder: Runtime::builder().workers(1),
+        }
+    }
+
+    /// How many workers, at least one.
+    pub fn with_workers(mut self, workers: usize) -> Self {
+        self.builder = self.builder.workers(workers);
+        self
+    }
+
+    /// Address space of each coroutine's stack in bytes, rounded up to a power of two. Memory is used only where
+    /// touched.
+    pub fn default_stack_size(mut self, bytes: usize) -> Self {
+        self.builder = self.builder.stack_size(bytes);
+        self
+    }
+
+    /// Runs `main` as the first coroutine. When it has ended, by returning or by a panic, all coroutines that are left
+    /// are cancelled and run their destructors; then this returns. What would not end within two seconds is reported on
+    /// standard error and left behind.
+    ///
+    /// # Blocking
+    /// The calling OS thread, or the calling coroutine of another runtime.
+    ///
+    /// # Errors
+    /// The payload when `main` panicked.
+    ///
+    /// # Panics
+    /// When the runtime cannot be started: see [`RuntimeBuilder::build`].
+    #[track_caller]
+    pub fn run<F, T>(self, main: F) -> std::thread::Result<T>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        match self.builder.build() {
+            Ok(runtime) => runtime.run(main),
+            Err(error) => panic!("the scheduler does not start: {error}"),
+        }
+    }
+
+    /// Makes a coroutine and lets it begin: when this returns, a worker runs it or has run it. For a spawn that does
+    /// not wait for that see [`spawn`](crate::spawn).
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the new coroutine has
+    /// begun.
+    ///
+    /// # Cancellation
+    /// Does not interrupt this short wait.
+    ///
+    /// # Panics
+    /// When the coroutine cannot be made.
+    #[track_caller]
+    pub fn spawn<F, T>(body: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        begin(Builder::new(), body)
+    }
+
+    /// As [`Scheduler::spawn`], with a name or a stack of another size.
+    ///
+    /// # Panics
+    /// When the coroutine cannot be made.
+    #[track_caller]
+    pub fn spawn_opts<F, T>(body: F, options: Options) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        begin(options.into(), body)
+    }
+
+    /// Lets other coroutines run: [`yield_now`](crate::yield_now).
+    pub fn sched() {
+        crate::yield_now();
+    }
+}
+
+/// How coio's [`spawn_opts`] is told about a coroutine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Address space of its stack in bytes; 0: as the runtime has it.
+    pub stack_size: usize,
+    /// Its name, for reports and panic messages.
+    pub name: Option<String>,
+}
+
+impl Options {
+    /// Nothing set.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the stack's address space, in bytes.
+    #[must_use]
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// Sets the name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+}
+
+impl From<Options> for Builder {
+    fn from(options: Options) -> Self {
+        let mut builder = Builder::new();
+        if options.stack_size != 0 {
+            builder = builder.stack_size(options.stack_size);
+        }
+        if let Some(name) = options.name {
+            builder = builder.name(name);
+        }
+        builder
+    }
+}
+
+#[track_caller]
+fn begin<F, T>(builder: Builder, body: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let (not_begun, begun) = oneshot::channel::<()>();
+    let handle = expect_spawned(builder.spawn(move || {
+        // Dropped with a body that never begins, too.
+        drop(not_begun);
+        body()
+    }));
+    let _gone = mask(|| begun.recv());
+    handle
+}
+
+/// Makes a coroutine with a name or a stack of another size: [`spawn`](crate::spawn) with coio's [`Options`].
+///
+/// # Panics
+/// When the coroutine cannot be made.
+///
+/// # Examples
+/// ```
+/// use silken::Options;
+/// let options = Options::new().name("small").stack_size(32 * 1024);
+/// let handle = silken::spawn_opts(|| silken::current().stack_size(), options);
+/// assert_eq!(handle.join().unwrap(), 32 * 1024);
+/// ```
+#[track_caller]
+pub fn spawn_opts<F, T>(body: F, options: Options) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    expect_spawned(Builder::from(options).spawn(body))
+}
+
+/// Lets other coroutines run: coio's name of [`yield_now`](crate::yield_now).
+pub fn sched() {
+    crate::yield_now();
+}

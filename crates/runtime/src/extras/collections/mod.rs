@@ -1,0 +1,8 @@
+//! Collections that coroutines share: `SyncHashMap`, `SyncBtreeMap`, `SyncVec`. `guards` serves all three.
+
+mod guards;
+pub mod sync_btree_map;
+pub mod sync_map;
+pub mod sync_vec;
+
+pub use guards::{Element, ElementMut, Entry, EntryMut, Ref, RefMut};

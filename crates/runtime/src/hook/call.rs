@@ -1,0 +1,98 @@
+//! The frame of a hook: who calls, how the result reaches C, errno.
+//!
+//! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read
+//! it: in the identity that the coroutine has now. It is untouched on success, as C promises nothing and careful
+//! callers expect.
+
+use crate::coroutine::{Core, Critical, current_core};
+use crate::driver::fd_table;
+use crate::sys::raw::Errno;
+use libc::c_int;
+use std::os::fd::RawFd;
+
+/// The running coroutine, if the hooks are to answer it: not in a critical section, where it is the runtime that calls.
+#[inline(always)]
+pub(super) fn caller() -> Option<&'static Core> {
+    current_core().filter(|_| !Critical::is_entered())
+}
+
+/// Whether the runtime itself calls, or a signal handler that has interrupted it: perhaps with a lock that bookkeeping
+/// would take.
+#[inline(always)]
+pub(super) fn is_runtime() -> bool {
+    Critical::is_entered()
+}
+
+/// How to forget a number here.
+#[inline(always)]
+pub(super) fn resetting() -> fn(RawFd) {
+    if is_runtime() {
+        fd_table::reset_later
+    } else {
+        fd_table::reset
+    }
+}
+
+/// How to let a number become another file here: who waits for it tries again.
+#[inline(always)]
+pub(super) fn replacing() -> fn(RawFd) {
+    if is_runtime() {
+        fd_table::reset_later
+    } else {
+        fd_table::replace
+    }
+}
+
+/// The C form of a result.
+#[inline(always)]
+pub(super) fn answer(result: Result<usize, Errno>) -> isize {
+    match result {
+        Ok(value) => value as isize,
+        Err(errno) => fail(errno),
+    }
+}
+
+#[cold]
+fn fail(errno: Errno) -> isize {
+    set_errno(errno.0);
+    -1
+}
+
+/// Sets the errno of the identity that runs.
+pub(super) fn set_errno(number: c_int) {
+    // SAFETY: S3: asked for at each use: no address is kept over a park.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: S3: errno of the caller, which lives as long as the caller.
+    unsafe { location.write(number) };
+}
+
+/// errno of the identity that runs.
+pub(super) fn errno() -> c_int {
+    // SAFETY: S3: as in `set_errno`.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: S3: as in `set_errno`.
+    unsafe { *location }
+}
+
+/// Hooks that pass for whoever is no coroutine, and answer a coroutine with a result.
+macro_rules! hooks {
+    ($(
+        $(#[$meta:meta])*
+        fn $name:ident($($p:ident: $t:ty),*) -> $r:ty { $answer:expr }
+    )*) => {$(
+        $(#[$meta])*
+        ///
+        /// # Safety
+        /// S7: the contract of the C function.
+        pub(crate) unsafe extern "C" fn $name($($p: $t),*) -> $r {
+            if $crate::hook::call::caller().is_none() {
+                // SAFETY: S7: the caller's arguments under the caller's contract.
+                return unsafe { silken_interpose::next::$name($($p),*) };
+            }
+            $crate::coroutine::budget::spend();
+            // SAFETY: S7: the caller's arguments under the caller's contract.
+            $crate::hook::call::answer(unsafe { $answer }) as $r
+        }
+    )*};
+}
+pub(super) use hooks;

@@ -1,0 +1,59 @@
+//! A Unix socket whose peer's queue is full: no event tells when there is room, so a call tries again after pauses that
+//! double.
+
+use super::interruption::refused;
+use crate::coroutine::{Outcome, WaitReason};
+use crate::driver::fd_table::FdEntry;
+use crate::driver::readiness::Direction;
+use crate::driver::timers;
+use crate::sys::clock;
+use crate::sys::raw::Errno;
+use libc::c_int;
+
+/// Between tries on a full Unix backlog: short enough not to be felt, at its longest rare enough not to be a load. Both
+/// are guesses.
+const PAUSE_FIRST_NS: u64 = 50_000;
+const PAUSE_LONGEST_NS: u64 = 5_000_000;
+
+/// The waits of one call on a Unix socket whose peer's queue is full, without an event.
+pub(super) struct FullBacklog {
+    fd: c_int,
+    entry: &'static FdEntry,
+    /// Outer `None`: not asked yet.
+    deadline_ns: Option<Option<u64>>,
+    pause_ns: u64,
+}
+
+impl FullBacklog {
+    pub(super) fn new(fd: c_int, entry: &'static FdEntry) -> Self {
+        Self {
+            fd,
+            entry,
+            deadline_ns: None,
+            pause_ns: PAUSE_FIRST_NS,
+        }
+    }
+
+    /// When the sender's patience ends; it begins with the first question.
+    pub(super) fn deadline_ns(&mut self) -> Option<u64> {
+        *self.deadline_ns.get_or_insert_with(|| {
+            let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);
+            timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns))
+        })
+    }
+
+    #[cold]
+    pub(super) fn pause(&mut self) -> Result<(), Errno> {
+        let deadline_ns = self.deadline_ns().unwrap_or(u64::MAX);
+        let now_ns = clock::now_ns();
+        if now_ns >= deadline_ns {
+            return Err(Errno::AGAIN);
+        }
+        let until_ns = deadline_ns.min(now_ns + self.pause_ns);
+        self.pause_ns = (self.pause_ns * 2).min(PAUSE_LONGEST_NS);
+        match timers::sleep_until(until_ns, WaitReason::Write) {
+            Outcome::Cancelled => Err(refused()),
+            _ => Ok(()),
+        }
+    }
+}

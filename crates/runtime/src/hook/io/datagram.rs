@@ -1,0 +1,166 @@
+//! Sends to an address of a socket of messages, and the full queue of a Unix socket.
+//!
+//! A Unix datagram that finds the receiver's queue full would block, and the sender's own socket says nothing of when
+//! it would not: it is writable all the time, and each refused try raises that event again. What knows is a socket that
+//! is *connected* to the receiver: it is writable when the queue has room. So the coroutine makes one, connects it to
+//! the address, waits until that is writable, and tries again. All who wait for a queue are woken when it has room;
+//! those who come too late wait on.
+//!
+//! A thread has found the receiver when it begins to wait, and its path may go meanwhile. A sender without a name
+//! therefore sends through the socket that it has made, which is connected for good and has no name either; one with a
+//! name has to find the receiver again.
+//!
+//! A receiver that is connected to somebody else cannot be connected to, and for a new descriptor there may be no room.
+//! Then the coroutine tries again after a pause that doubles, as `accept_connect` does it for a full backlog.
+//!
+//! A queue is full also where the sender's own buffer is: then its socket is not writable, and an event will come, as
+//! of other sockets.
+
+use super::deadline::{IoDeadline, WaitError};
+use super::transfer::Try;
+use crate::coroutine::Outcome;
+use crate::driver::fd_table::{self, FdEntry, FdKind};
+use crate::driver::readiness::Direction;
+use crate::hook::full_backlog::FullBacklog;
+use crate::hook::interruption::refused;
+use crate::hook::own::Own;
+use crate::sys::raw::{self, Errno};
+use crate::sys::socket;
+use libc::{sa_family_t, sockaddr, socklen_t};
+use std::os::fd::RawFd;
+
+/// The receiver of a message, as the caller named it.
+#[derive(Clone, Copy)]
+pub(in crate::hook) struct Destination {
+    pub(in crate::hook) address: *const sockaddr,
+    pub(in crate::hook) address_bytes: socklen_t,
+}
+
+impl Destination {
+    /// Whether it is a Unix socket's.
+    ///
+    /// # Safety
+    /// S5: the kernel has read the address.
+    unsafe fn is_unix(self) -> bool {
+        // SAFETY: S5: the caller's contract; the family comes first.
+        self.address_bytes as usize >= size_of::<sa_family_t>()
+            && unsafe { self.address.cast::<sa_family_t>().read_unaligned() } == libc::AF_UNIX as sa_family_t
+    }
+}
+
+/// Sends a message to an address, whole or not at all. `call` sends it through its own socket, or through one that is
+/// connected to the receiver.
+///
+/// # Safety
+/// S5: the address is the caller's, as the one that `call` sends to.
+#[inline(never)]
+pub(in crate::hook) unsafe fn send_to(
+    fd: RawFd,
+    entry: &'static FdEntry,
+    receiver: Destination,
+    mut call: impl FnMut(Try, Option<RawFd>) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    entry.pay()?;
+    let mut io_deadline = IoDeadline::new(fd, entry, Direction::Write);
+    let mut full_queue: Option<FullQueue> = None;
+    loop {
+        let seen = entry.readiness.look(Direction::Write);
+        let way = full_queue.as_ref().and_then(FullQueue::way);
+        match call(Try::Now, way) {
+            Err(Errno::AGAIN) => {}
+            Err(Errno::INTR) => continue,
+            // Its buffer is as large as the system makes it.
+            Err(Errno(libc::EMSGSIZE)) if way.is_some() => {
+                full_queue.iter_mut().for_each(FullQueue::forget_way);
+                continue;
+            }
+            result => return result,
+        }
+        // SAFETY: S5: the call above has read it.
+        let is_unix = unsafe { receiver.is_unix() };
+        if is_unix && entry.blocks(fd) && socket::events_now(fd, libc::POLLOUT) != 0 {
+            full_queue
+                .get_or_insert_with(|| FullQueue::new(fd, entry))
+                .wait(receiver)?;
+            continue;
+        }
+        match io_deadline.wait(seen) {
+            Ok(()) => {}
+            Err(WaitError::Native) => return call(Try::Blocking, None),
+            // Over: what has room now is still sent.
+            Err(WaitError::Fail(Errno::AGAIN)) if io_deadline.blocks() => return call(Try::Now, None),
+            Err(WaitError::Fail(errno)) => return Err(errno),
+        }
+    }
+}
+
+/// The waits of one send to a Unix socket whose queue is full.
+struct FullQueue {
+    /// `None`: not made yet.
+    probe: Option<Option<Probe>>,
+    /// The message may go through the probe.
+    is_way: bool,
+    pauses: FullBacklog,
+}
+
+impl FullQueue {
+    #[cold]
+    fn new(fd: RawFd, entry: &'static FdEntry) -> Self {
+        Self {
+            probe: None,
+            is_way: socket::is_unnamed(fd),
+            pauses: FullBacklog::new(fd, entry),
+        }
+    }
+
+    fn way(&self) -> Option<RawFd> {
+        let probe = self.probe.as_ref()?.as_ref()?;
+        self.is_way.then(|| probe.0.fd())
+    }
+
+    fn forget_way(&mut self) {
+        self.is_way = false;
+    }
+
+    fn wait(&mut self, receiver: Destination) -> Result<(), Errno> {
+        let probe = self.probe.get_or_insert_with(|| Probe::connect(receiver).ok());
+        match probe {
+            Some(probe) if probe.wait(self.pauses.deadline_ns())? => Ok(()),
+            // Not made, or not to be registered.
+            _ => self.pauses.pause(),
+        }
+    }
+}
+
+/// A socket that is connected to the receiver.
+struct Probe(Own);
+
+impl Probe {
+    fn connect(receiver: Destination) -> Result<Self, Errno> {
+        let kind = libc::SOCK_DGRAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        // SAFETY: S5: no memory.
+        let fd = unsafe { raw::syscall3(libc::SYS_socket, libc::AF_UNIX as usize, kind as usize, 0) }? as RawFd;
+        let probe = Self(Own::new(fd, FdKind::Message, true));
+        // SAFETY: S5: the caller's address, which it lends.
+        unsafe { socket::connect(fd, receiver.address, receiver.address_bytes) }?;
+        Ok(probe)
+    }
+
+    /// `false`: it cannot be waited for.
+    fn wait(&self, deadline_ns: Option<u64>) -> Result<bool, Errno> {
+        let fd = self.0.fd();
+        let Some(entry) = fd_table::entry(fd) else {
+            return Ok(false);
+        };
+        let seen = entry.readiness.look(Direction::Write);
+        if socket::events_now(fd, libc::POLLOUT) != 0 {
+            return Ok(true);
+        }
+        match entry.readiness.wait(fd, Direction::Write, seen, deadline_ns) {
+            Ok(Outcome::TimedOut) => Err(Errno::AGAIN),
+            Ok(Outcome::Cancelled) => Err(refused()),
+            Ok(Outcome::Woken | Outcome::Closed) => Ok(true),
+            Err(_) => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! How long a call on a descriptor waits, and why it stops: the caller's mode, its socket timeout, a cancellation, a
+//! close (table in `io.rs`).
+//!
+//! The mode and the timeout are asked for at the first wait, not at the call: most calls never wait. The mode then
+//! holds for the whole call, whoever changes it meanwhile, and the deadline runs over all waits of the call, as the
+//! kernel's does over its own.
+//!
+//! A socket of messages that was shut down for reading is no more readable than before: asked with MSG_DONTWAIT the
+//! kernel says that it would block, for ever. A blocking receive returns 0 at once. So where an event has told of the
+//! end, the kernel gets that blocking call.
+
+use crate::coroutine::Outcome;
+use crate::driver::fd_table::{FdEntry, FdKind};
+use crate::driver::readiness::{Direction, ReadinessTick};
+use crate::hook::interruption::{refused, stays};
+use crate::sys::raw::Errno;
+use crate::sys::{clock, socket};
+use libc::c_int;
+
+/// Why a wait does not lead to another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::hook) enum WaitError {
+    /// The descriptor cannot be waited for, or the kernel does not wait: the blocking call.
+    Native,
+    Fail(Errno),
+}
+
+/// The patience of one call: its deadline runs from the first wait, over all waits.
+pub(in crate::hook) struct IoDeadline {
+    fd: c_int,
+    entry: &'static FdEntry,
+    direction: Direction,
+    /// The caller's mode; `None`: not asked yet.
+    blocks: Option<bool>,
+    /// Outer `None`: not waited yet.
+    deadline_ns: Option<Option<u64>>,
+    /// It was interrupted, and the call is tried once more.
+    is_last_try: bool,
+}
+
+/// Whether the socket was shut down for reading.
+fn is_read_shut(fd: c_int) -> bool {
+    socket::events_now(fd, libc::POLLRDHUP) & libc::POLLRDHUP != 0
+}
+
+impl IoDeadline {
+    #[inline(always)]
+    pub(in crate::hook) fn new(fd: c_int, entry: &'static FdEntry, direction: Direction) -> Self {
+        Self {
+            fd,
+            entry,
+            direction,
+            blocks: None,
+            deadline_ns: None,
+            is_last_try: false,
+        }
+    }
+
+    /// Whether the caller's mode is to wait, as it was when this was first asked.
+    pub(in crate::hook) fn blocks(&mut self) -> bool {
+        *self.blocks.get_or_insert_with(|| self.entry.blocks(self.fd))
+    }
+
+    /// What comes is another call's wait, as far as the socket's timeout is concerned.
+    pub(in crate::hook) fn start_anew(&mut self) {
+        self.deadline_ns = None;
+    }
+
+    /// The caller waits whatever the descriptor's mode is.
+    pub(in crate::hook) fn wait_in_any_mode(&mut self) {
+        self.blocks = Some(true);
+    }
+
+    /// Waits for something to happen since the look, if the caller's mode is to wait at all.
+    #[inline(never)]
+    pub(in crate::hook) fn wait(&mut self, seen: ReadinessTick) -> Result<(), WaitError> {
+        self.entry.settle(self.fd);
+        if !self.blocks() {
+            return Err(WaitError::Fail(Errno::AGAIN));
+        }
+        let kind = self.entry.kind(self.fd);
+        let has_ended = || self.direction == Direction::Read && seen.is_sticky() && is_read_shut(self.fd);
+        if kind == FdKind::Plain || kind == FdKind::Message && has_ended() {
+            return Err(WaitError::Native);
+        }
+        let deadline_ns = match self.deadline_ns {
+            Some(deadline_ns) => deadline_ns,
+            None => self.start(kind),
+        };
+        let mut outcome = self.entry.readiness.wait(self.fd, self.direction, seen, deadline_ns);
+        if outcome == Ok(Outcome::Cancelled) && stays(self.fd, self.entry, self.direction) {
+            outcome = self
+                .entry
+                .readiness
+                .wait_to_stay(self.fd, self.direction, seen, deadline_ns);
+        }
+        match outcome {
+            Ok(Outcome::Woken) => Ok(()),
+            Ok(Outcome::TimedOut) => Err(WaitError::Fail(Errno::AGAIN)),
+            // What it waited for may have come together with the request: the end of a partner that was cancelled
+            // first.
+            Ok(Outcome::Cancelled) if !std::mem::replace(&mut self.is_last_try, true) => Ok(()),
+            Ok(Outcome::Cancelled) => Err(WaitError::Fail(refused())),
+            Ok(Outcome::Closed) | Err(Errno::BADF) => Err(WaitError::Fail(Errno::BADF)),
+            Err(errno) => {
+                // EPERM: not pollable, for good. Else: no memory or no watch left for it, this time.
+                if errno == Errno::PERM {
+                    self.entry.set_kind(FdKind::Plain);
+                }
+                Err(WaitError::Native)
+            }
+        }
+    }
+
+    fn start(&mut self, kind: FdKind) -> Option<u64> {
+        let timeout_ns = match kind.is_socket() {
+            true => self.entry.timeout_ns(self.fd, self.direction),
+            false => None,
+        };
+        let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
+        self.deadline_ns = Some(deadline_ns);
+        deadline_ns
+    }
+}

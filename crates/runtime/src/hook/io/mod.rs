@@ -1,0 +1,341 @@
+//! The calls that move data through descriptors: they try, and park the coroutine where a thread would block.
+//!
+//! # Protocol
+//! Sockets are tried with MSG_DONTWAIT, other pollable files with RWF_NOWAIT, or with `poll(0)` and the plain call
+//! where the file does not know that flag. What belongs to the open file description is left alone: O_NONBLOCK would be
+//! seen by everybody who shares it. After a would-block the caller's own mode decides: with O_NONBLOCK (or
+//! MSG_DONTWAIT) it gets its EAGAIN, else it waits (`driver::readiness`) as long as its socket timeout allows. A call
+//! never ends with EINTR.
+//!
+//! | the wait ends | the caller gets |
+//! |---|---|
+//! | woken | the call is tried again, its result decides |
+//! | SO_RCVTIMEO, SO_SNDTIMEO is over | EAGAIN (`connect`: see `accept_connect`) |
+//! | cancelled | ECANCELED |
+//! | the descriptor is closed | EBADF |
+//! | the number becomes another file (`dup2`) | the call is tried again, on that file |
+//! | it cannot be registered | the blocking call: the worker blocks |
+//!
+//! What was moved before a wait or a try failed is reported as the kernel does: as a short count. An error that such a
+//! try has taken out of the socket is owed to the next call (`fd_table`).
+//!
+//! # Blocking calls are whole
+//! A blocking send returns when all is sent, and a receive with MSG_WAITALL when all is there, so these loop. A later
+//! round of a send carries MSG_NOSIGNAL, for the kernel raises no SIGPIPE once something was sent. Files of one record
+//! per call take it whole or not at all, and never get to a second round.
+//!
+//! A blocking receive of a stream with SO_RCVLOWAT returns when so much is there. On TCP it leaves less than that where
+//! it is; on Unix sockets, where the mark may be more than fits, it takes what comes. Not with MSG_PEEK, nor
+//! `recvmmsg`. MSG_PEEK with MSG_WAITALL waits for all on TCP only; a Unix socket peeks at what is there. Control data
+//! ends MSG_WAITALL where it does in the kernel: behind passed descriptors, and between the bytes of two writers if
+//! their credentials are asked for. Timestamps do not end it, and are the last ones.
+//!
+//! A terminal has room or not, and does not say how much. Its writes are made on a thread of the offload pool: their
+//! reader may be here.
+//!
+//! # Races that are accepted
+//! Between `poll(0)` and the plain call another process may take what was ready; then the worker blocks. This happens
+//! only on files that know no non-blocking form and are shared. A receive that is cut short by a bad address leaves
+//! data behind that no event announces. Not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as it is.
+
+pub(super) mod datagram;
+pub(super) mod deadline;
+pub(super) mod files;
+pub(super) mod messages;
+pub(super) mod parts;
+pub(super) mod transfer;
+
+use super::call::hooks;
+use crate::driver::fd_table::{self, FdKind, Trait};
+use crate::driver::readiness::Direction;
+use crate::sys::raw::Errno;
+use crate::sys::{file, socket};
+use datagram::{Destination, send_to};
+use files::{elsewhere, file_now, write_when_ready};
+use libc::{c_int, c_void, iovec, size_t, sockaddr, socklen_t, ssize_t};
+use messages::{receive_as_message, receive_message, transmit_message};
+use parts::Parts;
+use std::ptr;
+use transfer::{AT_ONCE, SEND_AS_IS, Try, move_all, peek_all, repeat_interrupted, take};
+
+/// `recvfrom(2)` with its `recv` and `read` forms.
+///
+/// # Safety
+/// S5, S7: the contract of recvfrom.
+#[inline(always)]
+unsafe fn receive(
+    fd: c_int,
+    buffer: *mut c_void,
+    bytes: usize,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_bytes: *mut socklen_t,
+) -> Result<usize, Errno> {
+    let at = |done: usize, flags| {
+        let rest = buffer.wrapping_byte_add(done);
+        // SAFETY: S5: the caller lends the buffer, of which `done` bytes are filled, and the address.
+        unsafe { socket::recvfrom(fd, rest, bytes - done, flags, address, address_bytes) }
+    };
+    let Some(entry) = fd_table::entry(fd) else {
+        return at(0, flags);
+    };
+    if flags & (AT_ONCE | libc::MSG_PEEK) == 0
+        && (flags & libc::MSG_WAITALL != 0 || entry.has(Trait::LowMark))
+        && entry.kind(fd) == FdKind::Stream
+    {
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
+        return unsafe { receive_as_message(fd, buffer, bytes, flags, address, address_bytes) };
+    }
+    if flags & (AT_ONCE | libc::MSG_WAITALL) == 0 {
+        let short_of = if flags & libc::MSG_PEEK == 0 { bytes } else { 0 };
+        return take(fd, entry, short_of, |how| at(0, flags | how.flags()));
+    }
+    if flags & AT_ONCE != 0 {
+        let result = at(0, flags);
+        if flags & AT_ONCE == libc::MSG_DONTWAIT && matches!(result, Ok(0) | Err(Errno::AGAIN)) {
+            entry.pay()?;
+        }
+        return result;
+    }
+    match entry.kind(fd) {
+        FdKind::InetStream if flags & libc::MSG_PEEK != 0 => {
+            peek_all(fd, entry, bytes, |how| at(0, flags | how.flags()))
+        }
+        FdKind::InetStream => move_all(fd, entry, Direction::Read, bytes, |done, how| {
+            at(done, flags | how.flags())
+        }),
+        _ => take(fd, entry, 0, |how| at(0, flags | how.flags())),
+    }
+}
+
+/// `sendto(2)` with its `send` and `write` forms.
+///
+/// # Safety
+/// S5, S7: the contract of sendto.
+#[inline(always)]
+unsafe fn transmit(
+    fd: c_int,
+    buffer: *const c_void,
+    bytes: usize,
+    flags: c_int,
+    address: *const sockaddr,
+    address_bytes: socklen_t,
+) -> Result<usize, Errno> {
+    let at = |done: usize, flags| {
+        let rest = buffer.wrapping_byte_add(done);
+        // SAFETY: S5: the caller lends the buffer, of which `done` bytes are sent, and the address.
+        unsafe { socket::sendto(fd, rest, bytes - done, flags, address, address_bytes) }
+    };
+    let entry = match fd_table::entry(fd) {
+        Some(entry) if flags & SEND_AS_IS == 0 => entry,
+        _ => return at(0, flags),
+    };
+    if !address.is_null() && entry.kind(fd) == FdKind::Message {
+        let receiver = Destination { address, address_bytes };
+        let call = |how: Try, way| match way {
+            // SAFETY: S5: the caller lends the buffer; no address.
+            Some(way) => unsafe { socket::sendto(way, buffer, bytes, flags | how.flags(), ptr::null(), 0) },
+            None => at(0, flags | how.flags()),
+        };
+        // SAFETY: S5: the caller lends the address.
+        return unsafe { send_to(fd, entry, receiver, call) };
+    }
+    move_all(fd, entry, Direction::Write, bytes, |done, how| {
+        at(done, flags | how.flags() | quiet_if(done))
+    })
+}
+
+/// Once something was sent, a broken pipe is a short count, not a signal.
+#[inline(always)]
+fn quiet_if(done: usize) -> c_int {
+    if done > 0 { libc::MSG_NOSIGNAL } else { 0 }
+}
+
+/// `readv(2)` and `read(2)` on what is not a stream socket.
+///
+/// # Safety
+/// S5, S7: the contract of readv.
+pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the parts.
+    let plain = || unsafe { file::readv(fd, parts, count) };
+    let Some(entry) = fd_table::entry(fd) else {
+        return plain();
+    };
+    // SAFETY: S5: the caller lends the parts.
+    let Some(total) = (unsafe { parts::total(parts, count as usize) }) else {
+        return plain();
+    };
+    match entry.kind(fd) {
+        // Reading nothing from a socket returns at once, where receiving nothing waits.
+        FdKind::Stream if total > 0 && entry.has(Trait::LowMark) => {
+            let mut message = parts::message(parts, count as usize);
+            // SAFETY: S5: the message names what the caller lends.
+            unsafe { receive_message(fd, &mut message, 0) }
+        }
+        kind if kind.is_socket() && total > 0 => {
+            let mut message = parts::message(parts, count as usize);
+            // SAFETY: S5: the message names what the caller lends.
+            take(fd, entry, total, |how| unsafe {
+                socket::recvmsg(fd, &mut message, how.flags())
+            })
+        }
+        FdKind::Pollable => {
+            // SAFETY: S5: the caller lends the parts.
+            let nowait = || unsafe { file::readv_nowait(fd, parts, count) };
+            // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
+            let waiting = || elsewhere(parts, move |parts| unsafe { file::readv(fd, parts, count) });
+            take(fd, entry, 0, |how| match how {
+                Try::Now => file_now(fd, entry, Direction::Read, nowait, plain, waiting),
+                Try::Blocking => plain(),
+            })
+        }
+        _ => repeat_interrupted(plain),
+    }
+}
+
+/// `writev(2)` and `write(2)` on what is not a socket.
+///
+/// # Safety
+/// S5, S7: the contract of writev.
+pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the parts.
+    let plain = |parts, count| unsafe { file::writev(fd, parts, count) };
+    let Some(entry) = fd_table::entry(fd) else {
+        return plain(parts, count);
+    };
+    match entry.kind(fd) {
+        // SAFETY: S5: the caller lends the parts.
+        kind if kind.is_socket() && unsafe { parts::total(parts, count as usize) }.is_some_and(|total| total > 0) => {
+            let message = parts::message(parts, count as usize);
+            // SAFETY: S5: the message names what the caller lends.
+            unsafe { transmit_message(fd, &message, 0) }
+        }
+        FdKind::Pollable => {
+            // SAFETY: S5: the message names what the caller lends.
+            let Some(mut rest) = (unsafe { Parts::new(parts, count as usize) }) else {
+                return plain(parts, count);
+            };
+            move_all(fd, entry, Direction::Write, rest.total(), |done, how| {
+                let (parts, count) = rest.from(done);
+                let count = count as c_int;
+                // SAFETY: S5: a tail of what the caller lends.
+                let nowait = || unsafe { file::writev_nowait(fd, parts, count) };
+                match how {
+                    // SAFETY: S5, S7: a tail of what the caller lends.
+                    Try::Now => file_now(
+                        fd,
+                        entry,
+                        Direction::Write,
+                        nowait,
+                        || unsafe { write_when_ready(fd, entry, parts, count) },
+                        || plain(parts, count),
+                    ),
+                    Try::Blocking => plain(parts, count),
+                }
+            })
+        }
+        _ => repeat_interrupted(|| plain(parts, count)),
+    }
+}
+
+/// A number that was a socket when it was last asked may be another file now, closed and made again where no hook saw
+/// it: the call is made anew.
+///
+/// # Safety
+/// S5, S7: the contract of read.
+unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the buffer.
+    let plain = || unsafe { file::read(fd, buffer, bytes) };
+    let Some(entry) = fd_table::entry(fd) else {
+        return plain();
+    };
+    match entry.kind(fd) {
+        FdKind::Plain => repeat_interrupted(plain),
+        kind if kind.is_socket() && bytes > 0 => {
+            // SAFETY: S5: the caller lends the buffer.
+            let result = unsafe { receive(fd, buffer, bytes, 0, ptr::null_mut(), ptr::null_mut()) };
+            match result {
+                Err(Errno::NOTSOCK) => {
+                    fd_table::replace(fd);
+                    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
+                    unsafe { read_on_coroutine(fd, buffer, bytes) }
+                }
+                result => result,
+            }
+        }
+        _ => {
+            let part = iovec {
+                iov_base: buffer,
+                iov_len: bytes,
+            };
+            // SAFETY: S5: one part, which is the buffer that the caller lends.
+            unsafe { read_parts(fd, &part, 1) }
+        }
+    }
+}
+
+/// As [`read_on_coroutine`].
+///
+/// # Safety
+/// S5, S7: the contract of write.
+unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the buffer.
+    let plain = || unsafe { file::write(fd, buffer, bytes) };
+    let Some(entry) = fd_table::entry(fd) else {
+        return plain();
+    };
+    match entry.kind(fd) {
+        FdKind::Plain => repeat_interrupted(plain),
+        kind if kind.is_socket() => {
+            // SAFETY: S5: the caller lends the buffer.
+            let result = unsafe { transmit(fd, buffer, bytes, 0, ptr::null(), 0) };
+            match result {
+                Err(Errno::NOTSOCK) => {
+                    fd_table::replace(fd);
+                    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
+                    unsafe { write_on_coroutine(fd, buffer, bytes) }
+                }
+                result => result,
+            }
+        }
+        _ => {
+            let part = iovec {
+                iov_base: buffer.cast_mut(),
+                iov_len: bytes,
+            };
+            // SAFETY: S5: one part, which is the buffer that the caller lends.
+            unsafe { write_parts(fd, &part, 1) }
+        }
+    }
+}
+
+hooks! {
+    /// `read(2)`.
+    fn read(fd: c_int, buffer: *mut c_void, bytes: size_t) -> ssize_t { read_on_coroutine(fd, buffer, bytes) }
+    /// `write(2)`.
+    fn write(fd: c_int, buffer: *const c_void, bytes: size_t) -> ssize_t { write_on_coroutine(fd, buffer, bytes) }
+    /// `readv(2)`.
+    fn readv(fd: c_int, parts: *const iovec, part_count: c_int) -> ssize_t { read_parts(fd, parts, part_count) }
+    /// `writev(2)`.
+    fn writev(fd: c_int, parts: *const iovec, part_count: c_int) -> ssize_t { write_parts(fd, parts, part_count) }
+    /// `recv(2)`.
+    fn recv(fd: c_int, buffer: *mut c_void, bytes: size_t, flags: c_int) -> ssize_t {
+        receive(fd, buffer, bytes, flags, ptr::null_mut(), ptr::null_mut())
+    }
+    /// `send(2)`.
+    fn send(fd: c_int, buffer: *const c_void, bytes: size_t, flags: c_int) -> ssize_t {
+        transmit(fd, buffer, bytes, flags, ptr::null(), 0)
+    }
+    /// `recvfrom(2)`.
+    fn recvfrom(
+        fd: c_int, buffer: *mut c_void, bytes: size_t, flags: c_int, address: *mut sockaddr, address_bytes: *mut socklen_t
+    ) -> ssize_t {
+        receive(fd, buffer, bytes, flags, address, address_bytes)
+    }
+    /// `sendto(2)`.
+    fn sendto(
+        fd: c_int, buffer: *const c_void, bytes: size_t, flags: c_int, address: *const sockaddr, address_bytes: socklen_t
+    ) -> ssize_t {
+        transmit(fd, buffer, bytes, flags, address, address_bytes)
+    }
+}

@@ -1,0 +1,212 @@
+//! The loop of a call that moves data: it tries, waits, and goes on until it has done what a blocking call does.
+//!
+//! The rules are in `io/mod.rs`. Whoever moves data by another call (`messages`, `datagram`, `copy`, `batch`) uses the
+//! same loop.
+
+use super::deadline::{IoDeadline, WaitError};
+use crate::driver::fd_table::{FdEntry, FdKind, Trait};
+use crate::driver::readiness::{Direction, ReadinessTick};
+use crate::sys::raw::Errno;
+use crate::sys::{file, socket};
+use libc::c_int;
+
+/// Flags with which the kernel does not wait, whatever the mode; and the one whose waiting we leave to it.
+pub(in crate::hook) const AT_ONCE: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB;
+pub(in crate::hook) const SEND_AS_IS: c_int = libc::MSG_DONTWAIT | libc::MSG_FASTOPEN;
+
+/// How a call is to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::hook) enum Try {
+    /// Would-block rather than wait.
+    Now,
+    /// Wait in the kernel: there is no other way.
+    Blocking,
+}
+
+impl Try {
+    #[inline(always)]
+    pub(in crate::hook) fn flags(self) -> c_int {
+        match self {
+            Try::Now => libc::MSG_DONTWAIT,
+            Try::Blocking => 0,
+        }
+    }
+}
+
+/// Repeats a call that takes something until it does. `short_of`: a smaller result of a TCP socket means that it is
+/// empty; 0 where it does not.
+#[inline(always)]
+pub(in crate::hook) fn take(
+    fd: c_int,
+    entry: &'static FdEntry,
+    short_of: usize,
+    mut call: impl FnMut(Try) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let mut io_deadline = IoDeadline::new(fd, entry, Direction::Read);
+    let mut seen = entry.readiness.look(Direction::Read);
+    // With O_NONBLOCK the call is made: the caller may know from elsewhere what our event has not told us yet.
+    let mut skip_try = entry.readiness.is_drained(seen) && entry.blocks(fd);
+    loop {
+        skip_try = skip_try || entry.has(Trait::LowMark) && is_below_mark(fd, entry, seen, short_of);
+        let result = if skip_try { Err(Errno::AGAIN) } else { call(Try::Now) };
+        skip_try = false;
+        match result {
+            Ok(count) => {
+                if count == 0 {
+                    // What is there comes before an error, an error before the end.
+                    entry.pay()?;
+                }
+                if count < short_of && count > 0 && entry.is_inet_stream() {
+                    entry.readiness.set_drained(seen);
+                }
+                return Ok(count);
+            }
+            Err(Errno::AGAIN) => match entry
+                .pay()
+                .map_err(WaitError::Fail)
+                .and_then(|()| io_deadline.wait(seen))
+            {
+                Ok(()) => {}
+                Err(WaitError::Native) => return repeat_interrupted(|| call(Try::Blocking)),
+                // Over, and perhaps a part is there.
+                Err(WaitError::Fail(Errno::AGAIN)) if entry.has(Trait::LowMark) => return call(Try::Now),
+                Err(WaitError::Fail(errno)) => return Err(errno),
+            },
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        seen = entry.readiness.look(Direction::Read);
+    }
+}
+
+/// Whether a blocking receive of `wanted` bytes of TCP would wait though there is something: SO_RCVLOWAT was set. The
+/// kernel sees to it that so much fits. An end, an error or urgent data ends such a wait.
+#[cold]
+fn is_below_mark(fd: c_int, entry: &FdEntry, seen: ReadinessTick, wanted: usize) -> bool {
+    let mark = socket::so_rcvlowat(fd).unwrap_or(1).min(wanted);
+    entry.kind(fd) == FdKind::InetStream
+        && mark > 1
+        && !seen.is_sticky()
+        && entry.blocks(fd)
+        && file::readable_bytes(fd).is_ok_and(|present| present > 0 && present < mark)
+}
+
+/// Repeats a call until `total` bytes are moved (it may move more), or one fails, or (a receive) the end has come.
+/// `call` is told how much is done.
+#[inline(always)]
+pub(in crate::hook) fn move_all(
+    fd: c_int,
+    entry: &'static FdEntry,
+    direction: Direction,
+    total: usize,
+    mut call: impl FnMut(usize, Try) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    if direction == Direction::Write {
+        entry.pay()?;
+    }
+    let mut io_deadline = IoDeadline::new(fd, entry, direction);
+    let mut done = 0;
+    loop {
+        let seen = entry.readiness.look(direction);
+        let failed = match call(done, Try::Now) {
+            Ok(count) => {
+                done += count;
+                if done == 0 {
+                    entry.pay()?;
+                }
+                if done >= total || count == 0 || !io_deadline.blocks() {
+                    return Ok(done);
+                }
+                continue;
+            }
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => match before_wait(entry, done).and_then(|()| io_deadline.wait(seen)) {
+                Ok(()) => continue,
+                Err(WaitError::Native) => match repeat_interrupted(|| call(done, Try::Blocking)) {
+                    Ok(count) => return Ok(done + count),
+                    Err(errno) => errno,
+                },
+                // Over: what has room now is still sent.
+                Err(WaitError::Fail(Errno::AGAIN)) if direction == Direction::Write && io_deadline.blocks() => {
+                    match call(done, Try::Now) {
+                        Ok(count) => return Ok(done + count),
+                        Err(errno) => errno,
+                    }
+                }
+                // The socket knows nothing of why a wait ended.
+                Err(WaitError::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
+            },
+            Err(errno) => errno,
+        };
+        return after_part(entry, done, failed);
+    }
+}
+
+/// A call that would wait and has moved nothing ends with the error that is owed to it.
+fn before_wait(entry: &FdEntry, done: usize) -> Result<(), WaitError> {
+    if done > 0 {
+        Ok(())
+    } else {
+        entry.pay().map_err(WaitError::Fail)
+    }
+}
+
+/// SO_RCVLOWAT of a stream that is not TCP, if it was set.
+#[inline(always)]
+pub(in crate::hook) fn stream_mark(fd: c_int, entry: &FdEntry) -> Option<usize> {
+    if !entry.has(Trait::LowMark) || entry.kind(fd) != FdKind::Stream {
+        return None;
+    }
+    socket::so_rcvlowat(fd).ok().filter(|mark| *mark > 1)
+}
+
+/// What a call returns whose try has failed after `done` bytes were moved. EPIPE comes again by itself, with its
+/// signal.
+#[cold]
+pub(in crate::hook) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -> Result<usize, Errno> {
+    if done == 0 {
+        return Err(failed);
+    }
+    if failed == Errno::AGAIN {
+        return Ok(done);
+    }
+    if failed != Errno(libc::EPIPE) && entry.known_kind().is_socket() {
+        entry.owe(failed);
+    }
+    Ok(done)
+}
+
+#[inline]
+pub(in crate::hook) fn repeat_interrupted(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// MSG_PEEK with MSG_WAITALL: each round starts again, and nothing is taken. Ends when all is there, or no more will
+/// come.
+pub(in crate::hook) fn peek_all(
+    fd: c_int,
+    entry: &'static FdEntry,
+    total: usize,
+    mut call: impl FnMut(Try) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let mut io_deadline = IoDeadline::new(fd, entry, Direction::Read);
+    loop {
+        let seen = entry.readiness.look(Direction::Read);
+        let found = match repeat_interrupted(|| call(Try::Now)) {
+            Ok(count) if count >= total || count == 0 || seen.is_sticky() => return Ok(count),
+            Ok(count) => Ok(count),
+            Err(Errno::AGAIN) => Err(Errno::AGAIN),
+            Err(errno) => return Err(errno),
+        };
+        match io_deadline.wait(seen) {
+            Ok(()) => {}
+            Err(WaitError::Native) => return repeat_interrupted(|| call(Try::Blocking)),
+            Err(WaitError::Fail(errno)) => return found.map_err(|_| errno),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Functions of the C library that take a `pthread_t`, and the end of a thread.
+//!
+//! An isolated coroutine's `pthread_self()` is the address of its own control block, at the top of its stack slot.
+//! glibc takes such a block for a thread's, and the number in it for the kernel's: signals would go to nobody, a detach
+//! would free memory that is ours. So whatever is asked of a coroutine is answered here; what is asked of an OS thread
+//! passes, on coroutines too.
+//!
+//! | function | the calling coroutine itself | another coroutine |
+//! |---|---|---|
+//! | `pthread_kill`, `pthread_sigqueue` | the worker's thread gets the signal, as with `raise` | ESRCH |
+//! | `pthread_getaffinity_np`, `pthread_getschedparam`, `pthread_getname_np` | the worker's | ESRCH |
+//! | `pthread_setaffinity_np`, `pthread_setschedparam`, `pthread_setschedprio`, `pthread_setname_np` | ENOTSUP | ENOTSUP |
+//! | `pthread_getcpuclockid` | ENOENT: it has no clock of its own | ENOENT |
+//! | `pthread_join` and kin | EDEADLK | EINVAL: it cannot be joined |
+//! | `pthread_detach` | EINVAL | EINVAL |
+//! | `pthread_getattr_np` (`thread.rs`) | its own stack | its stack |
+//! | `pthread_cancel` | ENOTSUP | ENOTSUP; of a worker too |
+//! | `pthread_exit` | ends the process | |
+//!
+//! A setter would bind to the OS thread, and stay there when the coroutine has left it; a getter is of use as it is.
+//! POSIX's own error is taken where it has one. C11's `thrd_join` and `thrd_detach` say `thrd_error`, `thrd_exit` is
+//! `pthread_exit`.
+//!
+//! A light coroutine's `pthread_self()` is its worker's, which is an OS thread: these functions answer for it. To
+//! cancel a worker is refused (ENOTSUP), and so is to detach oneself (EINVAL).
+//!
+//! `pthread_setcancelstate`, `pthread_setcanceltype`, `pthread_testcancel` need no hook: they use the coroutine's own
+//! block, in which nobody ever asks for a cancellation. `raise` asks the kernel for the thread.
+
+use super::call::caller;
+use super::lent::Lent;
+use crate::coroutine::{Critical, current_core, is_making, keep};
+use crate::offload;
+use crate::sys::raw::{self, Errno};
+use crate::sys::{report, set_id, signal};
+use libc::{
+    c_char, c_int, c_void, clockid_t, cpu_set_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t, timespec,
+};
+use silken_context::stack;
+use silken_interpose::{Routine, next};
+
+/// `thrd_error` of C11's threads.
+const THRD_ERROR: c_int = 2;
+
+/// Room for a thread's name with its NUL.
+const NAME_BYTES: usize = 16;
+
+/// Whether a `pthread_t` is an isolated coroutine's, alive or not.
+pub(super) fn is_coroutine(thread: pthread_t) -> bool {
+    stack::locate(thread as usize).is_some_and(|located| !located.in_guard)
+}
+
+fn is_self(thread: pthread_t) -> bool {
+    // SAFETY: S3: reads the identity's own address.
+    thread == unsafe { libc::pthread_self() }
+}
+
+/// The error number of a join of a coroutine.
+pub(super) fn refuse_join(thread: pthread_t) -> c_int {
+    if is_self(thread) { libc::EDEADLK } else { libc::EINVAL }
+}
+
+/// What the C functions of this family return.
+fn number(result: Result<usize, Errno>) -> c_int {
+    result.map_or_else(|errno| errno.0, |_| 0)
+}
+
+/// Hooks that pass for OS threads, and answer for a coroutine by their block.
+macro_rules! hooks {
+    ($(fn $name:ident($thread:ident: pthread_t $(, $p:ident: $t:ty)*) $answer:block)*) => {$(
+        /// # Safety
+        /// S7: the contract of the C function.
+        pub(super) unsafe extern "C" fn $name($thread: pthread_t $(, $p: $t)*) -> c_int {
+            if is_coroutine($thread) {
+                $( let _ = $p; )*
+                return $answer;
+            }
+            // SAFETY: S7: the caller's arguments under the caller's contract.
+            unsafe { next::$name($thread $(, $p)*) }
+        }
+    )*};
+}
+
+hooks! {
+    fn pthread_kill(thread: pthread_t, signal: c_int) {
+        if is_self(thread) { raise(signal) } else { libc::ESRCH }
+    }
+    fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) {
+        if is_self(thread) { queue(signal, value) } else { libc::ESRCH }
+    }
+    fn pthread_setaffinity_np(thread: pthread_t, set_bytes: size_t, set: *const cpu_set_t) { libc::ENOTSUP }
+    fn pthread_getaffinity_np(thread: pthread_t, set_bytes: size_t, set: *mut cpu_set_t) {
+        // SAFETY: S7: the caller's place.
+        if is_self(thread) { unsafe { affinity(set_bytes, set) } } else { libc::ESRCH }
+    }
+    fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) { libc::ENOENT }
+    fn pthread_setschedparam(thread: pthread_t, policy: c_int, parameters: *const sched_param) { libc::ENOTSUP }
+    fn pthread_getschedparam(thread: pthread_t, policy: *mut c_int, parameters: *mut sched_param) {
+        // SAFETY: S7: the caller's places.
+        if is_self(thread) { unsafe { scheduling(policy, parameters) } } else { libc::ESRCH }
+    }
+    fn pthread_setschedprio(thread: pthread_t, priority: c_int) { libc::ENOTSUP }
+    fn pthread_setname_np(thread: pthread_t, name: *const c_char) { libc::ENOTSUP }
+    fn pthread_getname_np(thread: pthread_t, name: *mut c_char, name_bytes: size_t) {
+        // SAFETY: S7: the caller's place.
+        if is_self(thread) { unsafe { name_of_worker(name, name_bytes) } } else { libc::ESRCH }
+    }
+    fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) { refuse_join(thread) }
+}
+
+/// Those that wait for a thread: refused for a coroutine, and on one made on a thread of the offload pool, as
+/// `pthread_join` is (`join`).
+macro_rules! waiting_hooks {
+    ($(fn $name:ident($thread:ident: pthread_t $(, $p:ident: $t:ty)*) $refusal:block)*) => {$(
+        /// # Safety
+        /// S7: the contract of the C function.
+        pub(super) unsafe extern "C" fn $name($thread: pthread_t $(, $p: $t)*) -> c_int {
+            if is_coroutine($thread) {
+                return $refusal;
+            }
+            if caller().is_none() {
+                // SAFETY: S7: the caller's arguments under the caller's contract.
+                return unsafe { next::$name($thread $(, $p)*) };
+            }
+            $( let $p = Lent($p); )*
+            offload::wait(move || {
+                // SAFETY: S5: the caller's places, who waits until this call has ended; S7: the thread is the caller's
+                // to join.
+                unsafe { next::$name($thread $(, $p.get())*) }
+            })
+        }
+    )*};
+}
+
+waiting_hooks! {
+    fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, deadline: *const timespec) {
+        refuse_join(thread)
+    }
+    fn pthread_clockjoin_np(
+        thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, deadline: *const timespec
+    ) {
+        refuse_join(thread)
+    }
+    fn thrd_join(thread: pthread_t, result: *mut c_int) { THRD_ERROR }
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(super) unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
+    if is_coroutine(thread) || set_id::is_worker(thread as usize) {
+        return libc::ENOTSUP;
+    }
+    // SAFETY: S7: the caller's argument under the caller's contract.
+    unsafe { next::pthread_cancel(thread) }
+}
+
+/// A coroutine's, of either kind: the runtime itself detaches workers that it does not wait for.
+fn is_not_to_be_detached(thread: pthread_t) -> bool {
+    is_coroutine(thread) || current_core().is_some() && is_self(thread)
+}
+
+/// The hook of `pthread_create(3)`: what std makes for a coroutine to be is kept, and no thread is made.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(super) unsafe extern "C" fn pthread_create(
+    thread: *mut pthread_t,
+    attributes: *const pthread_attr_t,
+    routine: Routine,
+    argument: *mut c_void,
+) -> c_int {
+    if keep(routine, argument) {
+        // std gives the number to `pthread_detach` only, which knows.
+        // SAFETY: S7: a place for a number, says the contract.
+        unsafe { thread.write(0) };
+        return 0;
+    }
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    unsafe { next::pthread_create(thread, attributes, routine, argument) }
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(super) unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
+    if is_making() {
+        return 0;
+    }
+    if is_not_to_be_detached(thread) {
+        return libc::EINVAL;
+    }
+    // SAFETY: S7: the caller's argument under the caller's contract.
+    unsafe { next::pthread_detach(thread) }
+}
+
+/// # Safety
+/// S7: the contract of the C function.
+pub(super) unsafe extern "C" fn thrd_detach(thread: pthread_t) -> c_int {
+    if is_not_to_be_detached(thread) {
+        return THRD_ERROR;
+    }
+    // SAFETY: S7: the caller's argument under the caller's contract.
+    unsafe { next::thrd_detach(thread) }
+}
+
+fn raise(signal: c_int) -> c_int {
+    // The thread is the caller's until the signal is there.
+    let _critical = Critical::enter();
+    number(signal::tgkill(signal::gettid(), signal).map(|()| 0))
+}
+
+/// The start of the kernel's `siginfo_t` for a queued signal.
+#[repr(C)]
+struct Queued {
+    signal: c_int,
+    error: c_int,
+    code: c_int,
+    padding: c_int,
+    pid: c_int,
+    uid: c_int,
+    value: *mut c_void,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
+
+fn queue(signal: c_int, value: sigval) -> c_int {
+    let _critical = Critical::enter();
+    // SAFETY: S7: asks for a number.
+    let pid = unsafe { libc::getpid() };
+    // SAFETY: S7: asks for a number.
+    let uid = unsafe { libc::getuid() };
+    let info = Queued {
+        signal,
+        error: 0,
+        code: libc::SI_QUEUE,
+        padding: 0,
+        pid,
+        uid: uid as c_int,
+        value: value.sival_ptr,
+        rest: [0; 12],
+    };
+    let (tid, info) = (signal::gettid() as usize, (&raw const info) as usize);
+    // SAFETY: S5: the kernel reads a siginfo_t, of whose size `Queued` is.
+    number(unsafe { raw::syscall4(libc::SYS_rt_tgsigqueueinfo, pid as usize, tid, signal as usize, info) })
+}
+
+/// # Safety
+/// S7: `set` has room for `set_bytes`.
+unsafe fn affinity(set_bytes: size_t, set: *mut cpu_set_t) -> c_int {
+    let bytes = set_bytes.min(i32::MAX as usize);
+    // SAFETY: S5: the caller's place. 0 is the calling thread.
+    let filled = match unsafe { raw::syscall3(libc::SYS_sched_getaffinity, 0, bytes, set as usize) } {
+        Ok(filled) => filled,
+        Err(errno) => return errno.0,
+    };
+    let rest = set.cast::<u8>().wrapping_add(filled);
+    // SAFETY: S7: what the kernel has not filled of the caller's place.
+    unsafe { rest.write_bytes(0, set_bytes - filled) };
+    0
+}
+
+/// # Safety
+/// S7: two places.
+unsafe fn scheduling(policy: *mut c_int, parameters: *mut sched_param) -> c_int {
+    let _critical = Critical::enter();
+    // SAFETY: S5: the caller's place. 0 is the calling thread.
+    let asked = unsafe { raw::syscall2(libc::SYS_sched_getparam, 0, parameters as usize) };
+    // SAFETY: S5: names no memory.
+    match asked.and_then(|_| unsafe { raw::syscall1(libc::SYS_sched_getscheduler, 0) }) {
+        Ok(answer) => {
+            // SAFETY: S7: the caller's place.
+            unsafe { policy.write(answer as c_int) };
+            0
+        }
+        Err(errno) => errno.0,
+    }
+}
+
+/// # Safety
+/// S7: `name` has room for `name_bytes`.
+unsafe fn name_of_worker(name: *mut c_char, name_bytes: size_t) -> c_int {
+    if name_bytes < NAME_BYTES {
+        return libc::ERANGE;
+    }
+    // SAFETY: S5: the caller's place, of 16 bytes at least.
+    number(unsafe { raw::syscall2(libc::SYS_prctl, libc::PR_GET_NAME as usize, name as usize) })
+}
+
+/// Before `pthread_exit`: the C library would unwind the coroutine's stack without end, or end the worker's thread
+/// under all others.
+pub(super) extern "C" fn before_thread_exit() {
+    if current_core().is_some() {
+        report(&[
+            "silken: fatal: pthread_exit was called on a coroutine, which is no OS thread: return from its closure\n",
+        ]);
+        std::process::abort();
+    }
+}

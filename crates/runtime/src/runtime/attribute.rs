@@ -1,0 +1,42 @@
+//! What `#[silken::main]` and `#[silken::test]` expand to: a runtime around a body.
+
+use super::{Runtime, RuntimeBuilder};
+use std::process::{ExitCode, Termination};
+
+#[track_caller]
+fn run<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
+    let runtime: Runtime = builder
+        .build()
+        .unwrap_or_else(|error| panic!("the runtime does not start: {error}"));
+    match runtime.run(body) {
+        Ok(value) => value,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+/// What `#[silken::main]` expands to.
+#[track_caller]
+pub fn run_main(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
+    run(builder, body);
+}
+
+/// The same, of a function that returns something.
+#[track_caller]
+pub fn report_main<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
+    run(builder, || body().report())
+}
+
+/// What `#[silken::test]` expands to. From the first on the coroutines of the process inherit the capture of
+/// output.
+#[track_caller]
+pub fn run_test(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
+    crate::coroutine::inherit_always();
+    run(builder, body);
+}
+
+/// The same, of a function that returns something.
+#[track_caller]
+pub fn report_test<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
+    crate::coroutine::inherit_always();
+    run(builder, || body().report())
+}
