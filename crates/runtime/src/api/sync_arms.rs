@@ -1,9 +1,9 @@
 //! Types of `sync` as arms of a [`select!`](crate::select): a notification, permits, the end of a group, locks.
 //!
 //! Their wakers cannot claim an arm. They settle the select's cell, and the select looks at all arms again
-//! (`api/select.rs`). What a waker has given to this very arm meanwhile, a notification, permits or a lock, is kept in the
-//! arm; the next look takes it, and if the select chooses another arm it goes to the next waiter (`sync/wait_queue.rs`,
-//! "A part of a select").
+//! (`api/select.rs`). What a waker has given to this very arm meanwhile, a notification, permits or a lock, is kept in
+//! the arm; the next look takes it, and if the select chooses another arm it goes to the next waiter
+//! (`sync/wait_queue.rs`, "A part of a select").
 
 use crate::channel::select::{Arm, Operation, Ticket};
 use crate::sync::{

@@ -57,7 +57,6 @@
 use super::core::Core;
 use super::current::{self, Critical};
 use super::local;
-use super::std_thread;
 use crate::loom::static_atomic::{AtomicU32, Ordering};
 use crate::sys::clock;
 #[cfg(not(loom))]
@@ -279,7 +278,7 @@ fn gets_to(owner: usize) -> bool {
         return false;
     }
     let target = match owner {
-        ITSELF => std_thread::unwinding_target().map_or(Target::Entry, Target::Frame),
+        ITSELF => Target::Entry,
         place => Target::Frame(place),
     };
     // What the walk waits for, blocks the thread.

@@ -1,36 +1,32 @@
 //! What std gives to the threads that it makes, for isolated coroutines: a name, the test harness's output capture,
 //! spawn hooks.
 //!
-//! `thread::current().name()` and the capture of `println!` under `cargo test` live in thread-locals that only
-//! `std::thread::Builder::spawn` fills. So a coroutine that is to have them is made by that function. It calls
-//! `pthread_create`, which is hooked: within [`StdThread::make`] the hook makes no thread and keeps what std wanted it
-//! to run. The coroutine runs that first; it sets the thread-locals in the coroutine's own identity and calls
-//! [`run_job`], which runs the coroutine's closure.
+//! `thread::current().name()` and the capture of `println!` under `cargo test` live in thread-locals. Only
+//! `std::thread::Builder::spawn` fills them. So a coroutine that is to have them is made by that function, which calls
+//! `pthread_create`. That call is hooked: within [`StdThread::make`] the hook makes no thread and keeps the routine
+//! that std wanted to run. The coroutine runs the routine first. The routine sets the thread-locals in the coroutine's
+//! own identity, runs an empty closure and returns; the thread-locals stay until the coroutine ends. Then the
+//! coroutine's closure runs, with no frame of std's above it.
 //!
 //! # Who gets it
 //! A coroutine with a name, and every coroutine of a process that runs a `#[silken::test]` ([`inherit_always`]). It
-//! costs about a microsecond and four allocations, so a nameless coroutine of a program goes without.
+//! costs about a microsecond and a few allocations, so a nameless coroutine of a program goes without.
 //!
 //! # Stages
 //! | stage | of whom | what the hooks do |
 //! |---|---|---|
 //! | `Plain` | everybody else | nothing special |
 //! | `Making` | the spawner, in [`StdThread::make`] | `pthread_create` keeps the routine; `pthread_detach` of the thread that was not made succeeds |
-//! | `Beginning` | the coroutine, until its closure runs | `sigaltstack` says that there is an alternate stack, and `pthread_getattr_np` fails: std makes neither a stack nor an entry for its own overflow handler |
-//! | `Running` | the coroutine, in its closure | nothing special |
-//!
-//! std's routine is `extern "C"`: no unwinding passes it. A panic ends in `Body::run`, below it. A cancellation ends
-//! there, too; the walk that looks whether it gets there ([`unwinding_target`]) stops at the frame of [`run_job`].
+//! | `Beginning` | the coroutine, in std's routine | `sigaltstack` says that there is an alternate stack, and `pthread_getattr_np` fails: std makes neither a stack nor an entry for its own overflow handler |
 //!
 //! # Rejected
-//! *Writing std's thread-locals directly*: they have no stable name. *Making every coroutine so*: a spawn costs a tenth
-//! of that.
+//! *Running the closure inside std's routine*: its frames take a kilobyte of the stack, and they are `extern "C"`,
+//! which no cancellation may unwind. *Writing std's thread-locals directly*: they have no stable name. *Making every
+//! coroutine so*: a spawn costs a tenth of that.
 
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::hint::black_box;
-use std::ptr;
 
 /// What `pthread_create` is to run.
 pub(crate) type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
@@ -48,12 +44,8 @@ unsafe impl Send for StdThread {}
 enum Stage {
     Plain,
     Making(*const Cell<Option<StdThread>>),
-    Beginning(*const Job<'static>),
-    /// With the address of a variable of [`run_job`].
-    Running(usize),
+    Beginning,
 }
-
-type Job<'a> = dyn Fn() + 'a;
 
 thread_local! {
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Plain) };
@@ -108,47 +100,23 @@ impl StdThread {
             builder = builder.name(name.to_string());
         }
         // Its handle is of a thread that does not exist: dropped while the hook of `pthread_detach` knows.
-        drop(builder.spawn(run_job));
+        drop(builder.spawn(|| ()));
         drop(restore);
         made.take()
     }
 
-    /// Runs `job` as this thread, on the coroutine that is to be it.
-    pub(crate) fn run(self, job: &Job<'_>) {
-        // SAFETY: S1: only the lifetime differs; `run_job` calls it before the routine returns, and it lies in our
-        // caller's frame.
-        let job = unsafe { std::mem::transmute::<*const Job<'_>, *const Job<'static>>(ptr::from_ref(job)) };
-        STAGE.set(Stage::Beginning(job));
+    /// Makes the running coroutine this thread, as far as std knows.
+    #[cold]
+    pub(crate) fn become_current(self) {
+        STAGE.set(Stage::Beginning);
         (self.routine)(self.argument);
         STAGE.set(Stage::Plain);
     }
 }
 
-/// What std's thread runs.
-#[inline(never)]
-fn run_job() {
-    let Stage::Beginning(job) = STAGE.get() else { return };
-    let place = Cell::new(0u8);
-    STAGE.set(Stage::Running(black_box(&raw const place).addr()));
-    // SAFETY: S1: `StdThread::run` waits for us with it.
-    let job = unsafe { &*job };
-    job();
-    // The frame is this function's until here.
-    black_box(&place);
-}
-
-/// Where the unwinding of a cancelled coroutine ends that runs as a thread of std's: in the frame above the one with
-/// this address.
-pub(crate) fn unwinding_target() -> Option<usize> {
-    match STAGE.get() {
-        Stage::Running(place) => Some(place),
-        _ => None,
-    }
-}
-
-/// Whether the caller has not come to its closure.
+/// Whether the caller is in [`StdThread::become_current`].
 pub(crate) fn is_beginning() -> bool {
-    matches!(STAGE.get(), Stage::Beginning(_))
+    matches!(STAGE.get(), Stage::Beginning)
 }
 
 /// Whether the caller is in [`StdThread::make`].

@@ -44,27 +44,14 @@ pub(super) fn complete(core: &Core) {
     }
 }
 
-/// Runs the closure, as a thread of std's if the coroutine is to be one.
-#[inline(always)]
-pub(super) fn run_body(core: &'static Core) {
-    if core.has_values() {
-        return run_body_with_values(core);
-    }
-    run_closure(core);
-}
-
-#[cold]
-#[inline(never)]
-fn run_body_with_values(core: &'static Core) {
-    match core.take_std_thread() {
-        None => run_closure(core),
-        Some(thread) => thread.run(&|| run_closure(core)),
-    }
-}
-
 /// Runs the closure, as a member of the scope that waits for it if there is one.
 #[inline(always)]
-fn run_closure(core: &'static Core) {
+pub(super) fn run_body(core: &'static Core) {
+    if core.has_values()
+        && let Some(thread) = core.take_std_thread()
+    {
+        thread.become_current();
+    }
     // SAFETY: S8: as in `complete`.
     let Some(group) = (unsafe { core.group.get().as_ref() }) else {
         core.body.run(core.lifecycle.is_cancelled());
