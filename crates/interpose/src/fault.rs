@@ -31,7 +31,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use libc::{c_int, c_void, sigaction, siginfo_t};
 
-use crate::{raw, start};
+use crate::{main_stack, raw};
 
 /// Looks at a fault: the signal, its `siginfo_t`, its `ucontext_t`. True when the interrupted code may go on.
 ///
@@ -212,7 +212,7 @@ unsafe fn pass_on(generation: usize, signal: c_int, info: *mut siginfo_t, contex
         libc::SIG_IGN | libc::SIG_DFL => {
             // SAFETY: S6: SIGSEGV and SIGBUS that were not sent carry an address.
             let address = unsafe { info_seen.si_addr() } as usize;
-            if !was_sent && start::is_main_stack_overflow(address) {
+            if !was_sent && main_stack::is_main_stack_overflow(address) {
                 report_overflow();
             }
             die_by_default(signal, was_sent);
@@ -256,9 +256,9 @@ fn die_by_default(signal: c_int, was_sent: bool) {
     set_action(signal, &default);
     if was_sent {
         // The signal is blocked until we return, then it arrives. Raw: our caller may have a borrowed identity.
-        let thread = gettid();
+        let thread = raw::gettid();
         // SAFETY: S6: sends a signal to the calling thread.
-        unsafe { raw::system_call(libc::SYS_tgkill, [getpid(), thread, signal as usize, 0, 0, 0]) };
+        unsafe { raw::system_call(libc::SYS_tgkill, [raw::getpid(), thread, signal as usize, 0, 0, 0]) };
     }
 }
 
@@ -267,16 +267,4 @@ fn report_overflow() {
     let arguments = [2, MESSAGE.as_ptr() as usize, MESSAGE.len(), 0, 0, 0];
     // SAFETY: S6: a raw write of a static, async-signal-safe and past every hook.
     unsafe { raw::system_call(libc::SYS_write, arguments) };
-}
-
-/// The kernel's thread number: a coroutine's block holds an invented one.
-pub(crate) fn gettid() -> usize {
-    // SAFETY: S7: takes no arguments and cannot fail.
-    unsafe { raw::system_call(libc::SYS_gettid, [0; 6]) as usize }
-}
-
-/// The kernel's process number.
-pub(crate) fn getpid() -> usize {
-    // SAFETY: S7: takes no arguments and cannot fail.
-    unsafe { raw::system_call(libc::SYS_getpid, [0; 6]) as usize }
 }

@@ -20,10 +20,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::{c_int, c_void, pthread_key_t};
 
-use crate::next;
-
-/// What `pthread_key_create` takes and what runs on the value at the end.
-pub type Destructor = Option<unsafe extern "C" fn(*mut c_void)>;
+use crate::next::{self, Destructor};
 
 /// glibc's `PTHREAD_KEYS_MAX`, part of its ABI: every number it hands out is below.
 const KEY_COUNT_MAX: usize = 1024;

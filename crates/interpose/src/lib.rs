@@ -40,6 +40,7 @@ pub mod fault;
 mod frameless;
 mod keys;
 mod library;
+mod main_stack;
 pub mod next;
 mod raw;
 mod start;
@@ -57,7 +58,8 @@ use libc::{
 
 pub use fault::{FaultHandler, rearm_fault_handler, set_fault_handler};
 pub use frameless::{Frameless, install_frameless};
-pub use keys::{Destructor, for_each_key};
+pub use keys::for_each_key;
+pub use next::Destructor;
 
 /// What a thread runs, as `pthread_create(3)` takes it.
 pub type Routine = extern "C" fn(*mut c_void) -> *mut c_void;

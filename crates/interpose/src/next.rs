@@ -26,8 +26,10 @@ use libc::{
     socklen_t, ssize_t, stack_t, termios, timespec, timeval, winsize,
 };
 
-use crate::keys::Destructor;
 use crate::{Routine, raw};
+
+/// What `pthread_key_create` takes and what runs on the value at the end.
+pub type Destructor = Option<unsafe extern "C" fn(*mut c_void)>;
 
 const UNRESOLVED: u8 = 0;
 const RESOLVING: u8 = 1;

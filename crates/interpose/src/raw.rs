@@ -144,3 +144,15 @@ pub(crate) fn sleep(duration_s: c_uint) -> c_uint {
     let result = unsafe { system_call(libc::SYS_nanosleep, [address, address, 0, 0, 0, 0]) };
     if result == 0 { 0 } else { time.tv_sec as c_uint }
 }
+
+/// The kernel's thread number: a coroutine's block holds an invented one.
+pub(crate) fn gettid() -> usize {
+    // SAFETY: S7: takes no arguments and cannot fail.
+    unsafe { system_call(libc::SYS_gettid, [0; 6]) as usize }
+}
+
+/// The kernel's process number.
+pub(crate) fn getpid() -> usize {
+    // SAFETY: S7: takes no arguments and cannot fail.
+    unsafe { system_call(libc::SYS_getpid, [0; 6]) as usize }
+}

@@ -8,7 +8,7 @@ use super::{
 };
 use std::collections::BTreeMap;
 
-fn stale(entry: &str, table: &str) -> Finding {
+pub fn stale(entry: &str, table: &str) -> Finding {
     Finding {
         path: "xtask/src/tidy.rs".to_string(),
         line: 0,

@@ -370,3 +370,34 @@ fn a_type_has_one_name_in_one_room() {
     assert_eq!(found.len(), 1);
     assert!(found[0].message.starts_with("`Waiter`"));
 }
+
+#[test]
+fn circles_are_found_through_folders_and_not_between_parent_and_child() {
+    let source = |path: &str, text: &str| Source::new(&format!("crates/runtime/src/{path}"), text);
+    let found = |sources: &[Source]| -> Vec<String> {
+        let findings = super::circles::circles(sources);
+        let circles = findings.into_iter().filter(|finding| finding.rule == "circle");
+        circles.map(|finding| finding.message).collect()
+    };
+    let parts = [
+        source(
+            "a/mod.rs",
+            "mod b;\nmod c;\npub use b::B;\npub(crate) use self::c::C;\n",
+        ),
+        source("a/b.rs", "use super::C;\nuse std::cell::Cell;\n"),
+        source("a/c.rs", "fn f() -> crate::a::B { todo() }\n"),
+        source("d.rs", "use crate::{a::B, sys};\n"),
+    ];
+    let circle = found(&parts);
+    assert_eq!(circle.len(), 1);
+    assert!(circle[0].ends_with("a/b, a/c"), "{circle:?}");
+    let parts = [
+        source("a/mod.rs", "mod b;\nuse b::B;\n"),
+        source(
+            "a/b.rs",
+            "use super::A;\n#[cfg(test)]\nmod tests {\n    use crate::d::D;\n}\n",
+        ),
+        source("d.rs", "use crate::a::b::B;\n"),
+    ];
+    assert_eq!(found(&parts), [""; 0]);
+}

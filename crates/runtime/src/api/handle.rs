@@ -49,6 +49,22 @@ impl Coroutine {
         self.0.kind.get() == Kind::Isolated
     }
 
+    /// What it waits for at this moment; `WaitReason::None` if it runs, could run, or has ended. It may be over before
+    /// the caller looks at it: for reports.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::WaitReason;
+    /// let sleeper = silken::spawn(|| silken::sleep(std::time::Duration::from_secs(3600)));
+    /// while sleeper.coroutine().wait_reason() != WaitReason::Sleep {
+    ///     silken::yield_now();
+    /// }
+    /// sleeper.cancel();
+    /// ```
+    pub fn wait_reason(&self) -> WaitReason {
+        self.0.reason()
+    }
+
     /// Address space of its stack, in bytes. An isolated coroutine's identity block takes about 4.5 KB of it.
     pub fn stack_size(&self) -> usize {
         Pools::class_bytes(self.0.class.get())
@@ -74,6 +90,7 @@ impl Coroutine {
 
     /// Asks it to end: its present or next cancellable wait unwinds it, running its destructors. See
     /// [`JoinHandle::cancel`].
+    #[doc(alias = "abort")]
     pub fn cancel(&self) {
         self.0.cancel();
     }
@@ -210,6 +227,7 @@ impl<T> JoinHandle<T> {
     /// unwound from there and runs its destructors; hooked I/O fails with `ECANCELED`; a hooked lock or channel of std
     /// is waited for to its end, and the next cancellable wait unwinds. A coroutine that never waits again is not
     /// stopped.
+    #[doc(alias = "abort")]
     pub fn cancel(&self) {
         self.core.cancel();
     }

@@ -72,7 +72,7 @@ pub fn joined_or_not<T>(handle: ScopedJoinHandle<'_, Option<T>>) -> Option<T> {
 /// As [`join!`](crate::join).
 ///
 /// # Panics
-/// With a panic of an expression, after all have ended. When one of them has cancelled itself.
+/// With a panic of an expression: the others are cancelled and waited for first. When one of them has cancelled itself.
 ///
 /// # Examples
 /// ```
@@ -100,6 +100,7 @@ macro_rules! __try_join {
     (@handles [$(($value:ident ($body:expr)))+]) => {{
         let first = $crate::__macros::FirstError::new();
         let ($($value,)+) = $crate::scope(|scope| {
+            scope.cancel_on_panic(true);
             $(let $value = first.spawn(scope, || $body);)+
             ($($crate::__macros::joined_or_not($value),)+)
         });
@@ -140,7 +141,8 @@ impl<E> fmt::Debug for TryScope<'_, '_, E> {
 
 impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
     /// Makes a child. In a scope with a [limit](try_scope_limited) it waits for a place first. When the scope has
-    /// failed, the child does not start.
+    /// failed, the child does not start. Joined by its handle, a child that returned `Ok(value)` gives `Some(value)`,
+    /// and one that returned an error gives `None`: the error is the scope's.
     ///
     /// # Blocking and cancellation
     /// As [`Semaphore::acquire`], in a scope with a limit.
@@ -171,8 +173,9 @@ impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
 /// `body`, cancels all children, and is what comes out once they have ended; else it is the value of `body`. Go's
 /// `errgroup`. A scope with an endless child, an accept loop say, ends by the first `?` in `body`.
 ///
-/// A child that has not started when the scope fails never begins: its closure is dropped. Where a child's error type
-/// is not plain from its body, say it: `|| -> Result<(), Error> { … }`.
+/// A child that panics cancels the others, too ([`Scope::cancel_on_panic`] says otherwise). A child that has not
+/// started when the scope fails never begins: its closure is dropped. Where a child's error type is not plain from its
+/// body, say it: `|| -> Result<(), Error> { … }`.
 ///
 /// # Blocking and cancellation
 /// As [`scope`](crate::scope()).
@@ -235,6 +238,7 @@ where
 {
     let first = Arc::new(FirstError::new());
     let value = scope(|scope| {
+        scope.cancel_on_panic(true);
         let group = TryScope {
             scope,
             first: first.clone(),

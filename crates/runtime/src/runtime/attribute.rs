@@ -1,6 +1,7 @@
 //! What `#[silken::main]` and `#[silken::test]` expand to: a runtime around a body.
 
 use super::{Runtime, RuntimeBuilder};
+use crate::coroutine::JoinError;
 use std::process::{ExitCode, Termination};
 
 #[track_caller]
@@ -10,7 +11,11 @@ fn run<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
         .unwrap_or_else(|error| panic!("the runtime does not start: {error}"));
     match runtime.run(body) {
         Ok(value) => value,
-        Err(payload) => std::panic::resume_unwind(payload),
+        Err(payload) => match payload.downcast::<JoinError>() {
+            // Nobody has said anything yet.
+            Ok(error) => panic!("the first coroutine has no value: {error}"),
+            Err(payload) => std::panic::resume_unwind(payload),
+        },
     }
 }
 

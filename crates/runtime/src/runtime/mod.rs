@@ -63,8 +63,11 @@ impl Shutdown {
             let site = coroutine
                 .location()
                 .map_or_else(|| "?".to_string(), ToString::to_string);
-            let name = coroutine.name().unwrap_or("unnamed");
-            eprintln!("silken: coroutine '{name}' (spawned at {site}) did not end: {reason}");
+            let name = match coroutine.name() {
+                Some(name) => format!("'{name}'"),
+                None => coroutine.id().to_string(),
+            };
+            eprintln!("silken: coroutine {name} (spawned at {site}) did not end: {reason}");
         }
         if self.left.len() > LINES_MAX {
             eprintln!("silken: and {} more did not end", self.left.len() - LINES_MAX);

@@ -3,7 +3,9 @@
 //! The order is a thread's: the result is stored, values are destroyed, then joiners may go on. All of it runs on the
 //! coroutine's own stack, under its identity. What its successor does about it afterwards is in `switch.rs`.
 
-use crate::coroutine::{Core, Finished, Kind, ResultOwner};
+use super::processor::SharedProcessor;
+use super::worker::Worker;
+use crate::coroutine::{Core, Finished, Kind, ResultOwner, release};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use silken_context::identity::TlsLayout;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -111,4 +113,12 @@ fn destroy_values(core: &Core, facts: &TlsLayout) {
         round += 1;
     }
     facts.end_life();
+}
+
+/// The running coroutine's reference and reservation go.
+#[inline(always)]
+pub(super) fn recycle(worker: &'static Worker, core: &Core) {
+    worker.link.caches.unreserve(core.class.get());
+    SharedProcessor::count(&worker.processor().shared.finished);
+    release(core);
 }

@@ -8,8 +8,7 @@
 //! before it begins. A destructor calls the function, so it runs in that case too.
 
 use super::SpawnRequest;
-use super::life::{complete, discard_result};
-use super::switch::recycle;
+use super::life::{complete, discard_result, recycle};
 use super::worker::Worker;
 use crate::coroutine::{Core, Critical, JoinError, OnLost, ResultOwner};
 

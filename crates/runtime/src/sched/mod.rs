@@ -48,6 +48,7 @@ mod overflow;
 mod panics;
 mod pinned;
 mod processor;
+mod run;
 mod shutdown;
 mod spawn;
 mod switch;
@@ -156,7 +157,7 @@ impl Scheduler {
             running: AtomicUsize::new(config.workers),
             threads: Lock::new(Vec::new()),
         }));
-        worker::start_all(scheduler, rings, &config.name)?;
+        run::start_all(scheduler, rings, &config.name)?;
         Ok(scheduler)
     }
 

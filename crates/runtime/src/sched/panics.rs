@@ -28,9 +28,8 @@
 //! # Rejected
 //! To store at each leave and load at each arrival: two stores more per switch, for what is 0 nearly always.
 
-use super::worker::Worker;
+use super::worker::{Worker, no_panic_count};
 use crate::coroutine::Core;
-use crate::loom::static_atomic::AtomicUsize;
 use silken_context::identity;
 use std::cell::Cell;
 use std::ptr;
@@ -89,10 +88,4 @@ fn exchange_panics(former: *const Core, count: &Cell<usize>, now: *const Core) {
     // SAFETY: S2: the coroutine that this worker is about to run, or null.
     let now = unsafe { now.as_ref() };
     count.set(now.map_or(0, |now| now.panics.replace(0) as usize));
-}
-
-/// What is read where std's count is not known: always 0.
-pub(super) fn no_panic_count() -> *const Cell<usize> {
-    static ZERO: AtomicUsize = AtomicUsize::new(0);
-    ptr::from_ref(&ZERO).cast()
 }

@@ -24,13 +24,13 @@
 //! Returning to the worker's context for each pick: two switches and three mispredicted returns per hop. Publishing
 //! before the switch and making wakers wait for it: a spin on a word that the leaving coroutine writes at every switch.
 
-use super::life::{complete, end, run_body};
+use super::life::{complete, end, recycle, run_body};
 use super::processor::SharedProcessor;
 use super::worker::{Pick, Worker};
 use super::{cold_path, fatal, is_bound};
 use crate::coroutine::{
     Core, Critical, Kind, Outgoing, PooledStack, Published, Ready, SwitchReason, ThreadLocals, WaitReason,
-    current_core, release, slots_offset,
+    current_core, slots_offset,
 };
 use crate::sys::process;
 use silken_context::identity::Identity;
@@ -273,14 +273,6 @@ fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
     }
     // SAFETY: S3: asked for only when nobody runs under the block.
     may_rebuild && unsafe { identity.rebuild(facts) }.is_some()
-}
-
-/// The running coroutine's reference and reservation go.
-#[inline(always)]
-pub(super) fn recycle(worker: &'static Worker, core: &Core) {
-    worker.link.caches.unreserve(core.class.get());
-    SharedProcessor::count(&worker.processor().shared.finished);
-    release(core);
 }
 
 /// Leaves a coroutine that has overflowed; called on the worker's own stack, under the coroutine's identity

@@ -22,23 +22,6 @@ use crate::sys::clock;
 const WATCH_FIRST_NS: u64 = 50_000;
 const WATCH_LAST_NS: u64 = 10_000_000;
 
-/// When a busy worker last looked after the others, and what it saw.
-#[derive(Default)]
-pub(super) struct Round {
-    next_ns: u64,
-    ticks: Vec<u32>,
-}
-
-impl Round {
-    /// Has its memory from the beginning: neither a round nor a watch allocates.
-    pub(super) fn new(workers: usize) -> Self {
-        Self {
-            next_ns: 0,
-            ticks: Vec::with_capacity(workers),
-        }
-    }
-}
-
 impl Worker {
     /// Ends when there is something to do, or somebody has taken the worker out of the sleepers. Any other wake-up (it
     /// was appointed to watch, or for nothing) leads to the next turn.

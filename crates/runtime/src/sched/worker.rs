@@ -4,24 +4,18 @@
 //! identity, where hooks pass straight through. What runs on a coroutine's stack is the pick from the worker's own
 //! queues only, and the regular look outside.
 
-use super::idle::Idle;
-use super::panics::no_panic_count;
 use super::pinned::Pinned;
-use super::processor::{Processor, SharedProcessor};
-use super::switch::run_from_base;
-use super::watch::Round;
+use super::processor::Processor;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
-use crate::coroutine::{Caches, Core, Ready, WorkerLink, bind_worker_thread, current_link, own_slots};
+use crate::coroutine::{Caches, Core, Ready, WorkerLink, current_link, own_slots};
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
-use crate::loom::static_atomic::Ordering;
-use crate::sys;
+use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use silken_context::identity::{self, AllocatorPair, TlsLayout};
 use silken_context::switch::{self, Context};
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
@@ -35,8 +29,7 @@ const INJECTOR_BATCH_MIN: usize = 4;
 /// in a virtual machine (25 µs and more). A search that finds nothing halves the next one, down to the least: a client
 /// that asks and waits for one answer after the other would burn as much in searching as it needs for the question. A
 /// find makes it longer again.
-const SEARCH_ROUNDS_MAX: u32 = 64;
-const SEARCH_ROUNDS_MIN: u32 = 2;
+pub(super) const SEARCH_ROUNDS_MAX: u32 = 64;
 
 // SAFETY: S8: `next` is a field of the core, which stays where it is for ever; who holds the Ready owns the link.
 unsafe impl Linked for Core {
@@ -72,8 +65,25 @@ pub(crate) struct Worker {
     /// The last pick was from the pinned queue, and the ring has its turn.
     pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
-    search_rounds: Cell<u32>,
+    pub(super) search_rounds: Cell<u32>,
     pub(super) round: RefCell<Round>,
+}
+
+/// When a busy worker last looked after the others, and what it saw.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) next_ns: u64,
+    pub(super) ticks: Vec<u32>,
+}
+
+impl Round {
+    /// Has its memory from the beginning: neither a round nor a watch allocates.
+    fn new(workers: usize) -> Self {
+        Self {
+            next_ns: 0,
+            ticks: Vec::with_capacity(workers),
+        }
+    }
 }
 
 /// Who runs next.
@@ -86,7 +96,7 @@ pub(super) struct Pick {
 
 impl Pick {
     #[inline(always)]
-    fn taken(ready: Ready) -> Self {
+    pub(super) fn taken(ready: Ready) -> Self {
         Self {
             ready,
             from_pinned: false,
@@ -107,53 +117,8 @@ pub(crate) fn current_worker_id() -> Option<usize> {
     current_link().map(|link| link.id)
 }
 
-/// Starts the threads of a scheduler.
-pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>, name: &str) -> io::Result<()> {
-    for (id, ring) in rings.into_iter().enumerate() {
-        let started = std::thread::Builder::new()
-            .name(format!("{name}-{id}"))
-            .spawn(move || run(scheduler, id, ring));
-        match started {
-            Ok(thread) => scheduler.threads.lock().push(thread),
-            Err(error) => {
-                scheduler.stop();
-                (id..scheduler.workers.len()).for_each(|_| scheduler.count_end_of_worker());
-                scheduler.join_workers();
-                let text = format!(
-                    "the thread of worker {id} cannot be made (pthread_create): {error}; the limits are those of threads (`ulimit -u`, \
-                     a cgroup's pids.max) and of address space (`ulimit -v`); fewer workers: SILKEN_WORKERS"
-                );
-                return Err(super::with_advice(error, text));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The body of a worker's thread.
-fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
-    sys::exact_timers();
-    // Kept to the end of the thread: overflow handlers run on it.
-    let alternate_stack = sys::signal::AltStack::new(ALTERNATE_STACK_BYTES);
-    let worker: &'static Worker = Box::leak(Box::new(Worker::new(scheduler, id, ring)));
-    bind_worker_thread(&raw const worker.link);
-    let registration = sys::set_id::register_worker_thread();
-    worker.work();
-    worker.link.caches.flush();
-    // The worker stays, since others may have its address; its memory for batches need not.
-    drop(worker.processor.batch.take());
-    drop(registration);
-    bind_worker_thread(ptr::null());
-    drop(alternate_stack);
-    scheduler.count_end_of_worker();
-}
-
-/// Room for the handler of a stack overflow, which walks the stack with libgcc's unwinder and prints a line: 8 KiB
-/// suffice in a debug build, 4 KiB do not. The rest is for handlers that interrupt it.
-const ALTERNATE_STACK_BYTES: usize = 32 * 1024;
-
 impl Worker {
-    fn new(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) -> Self {
+    pub(super) fn new(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) -> Self {
         let shared = &scheduler.processors[id];
         let base = Context::new();
         base.set_identity(switch::identity_base());
@@ -239,7 +204,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn pick_own(&self) -> Option<Pick> {
+    pub(super) fn pick_own(&self) -> Option<Pick> {
         if self.processor.has_lifo() {
             return self.pick_lifo();
         }
@@ -303,7 +268,7 @@ impl Worker {
         }
     }
 
-    fn take_inbox(&self) {
+    pub(super) fn take_inbox(&self) {
         let inbox = &self.scheduler.workers[self.link.id].inbox;
         if !inbox.is_empty() {
             for core in inbox.take_all() {
@@ -315,7 +280,7 @@ impl Worker {
 
     /// A share of the injector's coroutines comes into the ring, unless that is well filled: a coroutine that an event
     /// or a deadline makes ready queues behind what is in the ring, which should not be more than a moment's work.
-    fn take_injected(&self) -> bool {
+    pub(super) fn take_injected(&self) -> bool {
         let waiting = self.scheduler.injector.len();
         if waiting == 0 {
             return false;
@@ -456,121 +421,10 @@ impl Worker {
         }
         self.scheduler.notify();
     }
+}
 
-    /// The worker's life, in its own context.
-    fn work(&'static self) {
-        while let Some(next) = self.find() {
-            run_from_base(self, next);
-        }
-    }
-
-    /// The next coroutine, wherever it is; sleeps until there is one. `None`: the scheduler stops.
-    #[allow(clippy::collapsible_if, reason = "becoming a searcher and finding are two steps")]
-    fn find(&'static self) -> Option<Pick> {
-        self.take_inbox();
-        if let Some(ready) = self.pick() {
-            return Some(ready);
-        }
-        let mut searching = false;
-        loop {
-            if let Some(ready) = self.find_without_sleep(searching) {
-                self.found(searching);
-                return Some(ready);
-            }
-            if self.scheduler.is_over() {
-                self.scheduler.leave(searching);
-                return None;
-            }
-            if !searching {
-                searching = self.scheduler.idle.start_searching();
-                if searching {
-                    if let Some(ready) = self.search() {
-                        self.found(true);
-                        return Some(ready);
-                    }
-                }
-            }
-            searching = self.sleep(searching);
-        }
-    }
-
-    /// The worker has work and searches no more; if it was the last searcher, another one is sent for what else there
-    /// may be. One that got up by itself, since work had come on its way to bed, is no searcher; but the producers may
-    /// have seen that it still was, and told nobody.
-    fn found(&self, searching: bool) {
-        let was_last = searching && self.stop_searching();
-        if was_last || self.processor.shared.has_work() || self.scheduler.injector.len() > 0 {
-            self.scheduler.notify();
-        }
-    }
-
-    /// The worker is no searcher any more, but busy; says whether it was the last one.
-    fn stop_searching(&self) -> bool {
-        let (was_last, watcher) = self.scheduler.idle.stop_searching();
-        self.scheduler.wake_watcher(watcher);
-        was_last
-    }
-
-    #[allow(clippy::collapsible_if, reason = "taking in and picking are two steps")]
-    fn find_without_sleep(&'static self, searching: bool) -> Option<Pick> {
-        self.take_inbox();
-        if let Some(ready) = self.pick_own() {
-            return Some(ready);
-        }
-        if self.take_injected() || self.poll(Wait::Not) {
-            if let Some(ready) = self.pick_own() {
-                return Some(ready);
-            }
-        }
-        if searching { self.steal() } else { None }
-    }
-
-    /// Looks at the others for a moment before sleeping.
-    fn search(&'static self) -> Option<Pick> {
-        let rounds = self.search_rounds.get();
-        for _ in 0..rounds {
-            if let Some(ready) = self.find_without_sleep(true) {
-                self.search_rounds.set((4 * rounds).min(SEARCH_ROUNDS_MAX));
-                return Some(ready);
-            }
-            std::hint::spin_loop();
-        }
-        self.search_rounds.set((rounds / 2).max(SEARCH_ROUNDS_MIN));
-        None
-    }
-
-    fn victims(&self) -> impl Iterator<Item = &'static SharedProcessor> {
-        let all = &self.scheduler.processors;
-        let start = self.processor.random() % all.len();
-        (0..all.len())
-            .map(move |offset| (start + offset) % all.len())
-            .filter(|index| *index != self.processor.index)
-            .map(|index| &all[index])
-    }
-
-    fn steal(&'static self) -> Option<Pick> {
-        self.victims()
-            .find_map(|victim| self.processor.steal(victim))
-            .map(Pick::taken)
-    }
-
-    /// Sleeps in the driver. Returns whether the worker is a searcher now.
-    fn sleep(&'static self, searching: bool) -> bool {
-        let idle: &Idle = &self.scheduler.idle;
-        idle.sleep(self.link.id, searching);
-        if !self.work_is_visible() {
-            self.sleep_until_needed(idle);
-        }
-        let (searching, watcher) = idle.awake(self.link.id);
-        self.scheduler.wake_watcher(watcher);
-        searching
-    }
-
-    /// The second look of the idle protocol.
-    pub(super) fn work_is_visible(&self) -> bool {
-        self.scheduler.is_over()
-            || self.scheduler.injector.len() > 0
-            || !self.scheduler.workers[self.link.id].inbox.is_empty()
-            || self.scheduler.processors.iter().any(SharedProcessor::has_work)
-    }
+/// What is read where std's count is not known: always 0.
+pub(super) fn no_panic_count() -> *const Cell<usize> {
+    static ZERO: AtomicUsize = AtomicUsize::new(0);
+    ptr::from_ref(&ZERO).cast()
 }

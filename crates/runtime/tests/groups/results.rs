@@ -137,3 +137,30 @@ fn a_limit_holds() {
         assert_eq!((most.into_inner(), running.into_inner()), (3, 0));
     });
 }
+
+/// The others do not wait for ever for what the one that panicked would have done.
+#[test]
+fn a_panic_cancels_the_others() {
+    on_all(|| {
+        let in_scope = catch_unwind(|| {
+            try_scope(|group| -> Result<(), ()> {
+                group.spawn(|| -> Result<(), ()> {
+                    silken::park();
+                    unreachable!("nobody unparks it")
+                });
+                group.spawn(|| -> Result<(), ()> { std::panic::resume_unwind(Box::new("one of a group")) });
+                Ok(())
+            })
+        });
+        assert!(in_scope.is_err());
+        let joined = catch_unwind(|| {
+            let waits = || -> Result<(), ()> {
+                silken::park();
+                unreachable!("nobody unparks it")
+            };
+            let panics = || -> Result<(), ()> { std::panic::resume_unwind(Box::new("one of two")) };
+            silken::try_join!(waits(), panics())
+        });
+        assert_eq!(joined.unwrap_err().downcast_ref(), Some(&"one of two"));
+    });
+}

@@ -211,3 +211,22 @@ fn output_of_a_failing_test_is_shown() {
         assert!(shown.contains(line), "{line}: {shown}");
     }
 }
+
+/// Run by the test below only.
+#[silken::test(workers = 1)]
+#[ignore = "a part of `a_test_that_is_cancelled_says_so`"]
+fn is_cancelled() {
+    silken::current().cancel();
+    silken::park();
+}
+
+#[test]
+fn a_test_that_is_cancelled_says_so() {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["std_thread::is_cancelled", "--exact", "--ignored"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("the first coroutine has no value"), "{shown}");
+}
