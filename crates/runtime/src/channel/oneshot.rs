@@ -11,7 +11,7 @@
 //! | `SENDER_DONE` | the sender | the sender has sent or is gone, and will not look at the word again |
 //! | `CLOSED` | the receiver | no value will be taken any more: the sender keeps its own |
 //! | `WAITING` | the receiver, which also clears it | the wait cell is filled in |
-//! | `SELECTING` | the receiver, which also clears it | a select waits: the address of its wait cell is under the lock |
+//! | `SELECTING` | the receiver, which also clears it | a select waits: its wait cell's address is under the lock |
 //!
 //! The sender acts once: by one compare-and-swap when it sends, or by one `fetch_or` when it is dropped. If it finds
 //! `WAITING`, it settles the wait cell and unparks the receiver.

@@ -365,7 +365,7 @@ impl<T> Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        // Relaxed: as for a counted pointer: the thread that clones holds a sender.
+        // Relaxed: as for a counted pointer: the caller that clones holds a sender.
         self.shared.senders.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: self.shared.clone(),

@@ -138,7 +138,7 @@ impl Drop for SelectEntry<'_> {
 /// are those of crossbeam's `Select`.
 ///
 /// Each arm has an index; indices count from 0 in the order in which the arms were added. Receiving arms stay for the
-/// next selection. A sending arm is removed when its message has been sent.
+/// next selection. A sending arm is removed once it has been selected, since its message is gone then.
 ///
 /// Unlike in crossbeam, a sending arm gets its message when it is added: the selected operation is complete when
 /// [`select`](Self::select) returns.
@@ -256,7 +256,7 @@ impl<'a> Select<'a> {
         message
     }
 
-    /// Carries out one of the operations, if one of them can be carried out at once. Never waits.
+    /// Carries out one of the operations, if one of them can be carried out at once.
     ///
     /// # Errors
     /// [`TrySelectError`] when no operation can be carried out at once.

@@ -69,10 +69,10 @@ use std::time::Duration;
 /// One of the operations of a select. Not for users: this is the protocol between the crate's own arms.
 ///
 /// # Safety
-/// Other threads may use the node from an [`enlist`](Self::enlist) that returned true until
-/// [`withdraw`](Self::withdraw) has returned, or until the waker that claimed this very arm has settled the wait cell.
-/// After that no other thread uses the node. A waker that claims the ticket for this arm carries the operation out
-/// completely, under the lock of the list, and settles the wait cell as its last access.
+/// Wakers may use the node from an [`enlist`](Self::enlist) that returned true until [`withdraw`](Self::withdraw) has
+/// returned, or until the waker that claimed this very arm has settled the wait cell. After that no waker uses the
+/// node. A waker that claims the ticket for this arm carries the operation out completely, under the lock of the list,
+/// and settles the wait cell as its last access.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no arm of a select!",
     label = "no arm",
@@ -261,7 +261,7 @@ where
 /// A cheap random number below `count`, good enough for fairness.
 fn random_below(count: usize) -> usize {
     static SEED: AtomicU32 = AtomicU32::new(0);
-    // Relaxed, and no read-modify-write: two threads that load the same seed get the same number, which does no harm.
+    // Relaxed, and no read-modify-write: two callers that load the same seed get the same number, which does no harm.
     let seed = SEED.load(Ordering::Relaxed).wrapping_add(0x9E37_79B9);
     SEED.store(seed, Ordering::Relaxed);
     let mixed = (seed ^ seed >> 16).wrapping_mul(0x85EB_CA6B);

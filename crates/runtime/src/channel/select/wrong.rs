@@ -1,8 +1,8 @@
 //! What does the compiler say when a user puts something that is no arm (a channel of std, a ticker) into a select?
 //!
-//! This file gives these types methods with the names of the arms' methods. A bound on them, which no type satisfies,
-//! carries a message that tells the right way. So the compiler reports the error at the arm, and says more than that
-//! there is no such method.
+//! The trait of this file gives these types methods with the names of the arms' methods (tickers and join handles get
+//! theirs in `api/select.rs`). A bound on them, which no type satisfies, carries a message that tells the right way. So
+//! the compiler reports the error at the arm, and says more than that there is no such method.
 
 /// No type implements this trait.
 #[doc(hidden)]
