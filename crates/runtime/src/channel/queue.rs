@@ -3,7 +3,7 @@
 //!
 //! # Memory
 //! A push never allocates, for it happens under the lock of the channel. The ring has all its room from the start. The
-//! chain says when it [`needs_block`](Queue::needs_block). The sender then leaves the lock, allocates a block, and
+//! chain says when it [`needs_block`](Queue::needs_block). The caller then leaves the lock, allocates a block, and
 //! comes back with it. The caller of `pop_into` gets a drained block and frees it outside the lock. One drained block
 //! is kept as a spare, so that a channel whose length swings around the edge of a block does not allocate at each
 //! swing.
