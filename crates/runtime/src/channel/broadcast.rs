@@ -44,9 +44,9 @@ pub enum RecvError {
 pub enum TryRecvError {
     /// There is no new value.
     Empty,
-    /// See [`RecvError::Closed`].
+    /// All senders are gone: see [`RecvError::Closed`].
     Closed,
-    /// See [`RecvError::Lagged`].
+    /// Values were overwritten: see [`RecvError::Lagged`].
     Lagged(u64),
 }
 
@@ -55,9 +55,9 @@ pub enum TryRecvError {
 pub enum RecvTimeoutError {
     /// The time is up.
     Timeout,
-    /// See [`RecvError::Closed`].
+    /// All senders are gone: see [`RecvError::Closed`].
     Closed,
-    /// See [`RecvError::Lagged`].
+    /// Values were overwritten: see [`RecvError::Lagged`].
     Lagged(u64),
 }
 
@@ -267,7 +267,7 @@ impl<T> Sender<T> {
     /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds.
+    /// Unwinds if it has to wait.
     pub fn closed(&self) {
         self.shared
             .monitor
@@ -352,7 +352,8 @@ impl<T: Clone> Receiver<T> {
     /// Unwinds if it has to wait; no value is lost.
     ///
     /// # Errors
-    /// See [`RecvError`].
+    /// `Closed` when all senders are gone and this receiver has had all values; `Lagged` when values were overwritten
+    /// before this receiver took them.
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let Self { shared, next } = self;
         let taken = shared
@@ -390,7 +391,8 @@ impl<T: Clone> Receiver<T> {
     /// Does what [`recv`](Self::recv) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// See [`RecvTimeoutError`].
+    /// `Timeout` when the time is up; `Closed` when all senders are gone and this receiver has had all values; `Lagged`
+    /// when values were overwritten before this receiver took them.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.recv_until(deadline_after(timeout))
     }
@@ -398,7 +400,8 @@ impl<T: Clone> Receiver<T> {
     /// Does what [`recv`](Self::recv) does, but waits until `deadline` at most.
     ///
     /// # Errors
-    /// See [`RecvTimeoutError`].
+    /// `Timeout` when the time is up; `Closed` when all senders are gone and this receiver has had all values; `Lagged`
+    /// when values were overwritten before this receiver took them.
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.recv_until(deadline_at(deadline))
     }
@@ -421,7 +424,8 @@ impl<T: Clone> Receiver<T> {
     /// Takes the next value, if there is one. Never waits.
     ///
     /// # Errors
-    /// See [`TryRecvError`].
+    /// `Empty` when there is no new value; `Closed` when all senders are gone and this receiver has had all values;
+    /// `Lagged` when values were overwritten before this receiver took them.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         match self.shared.monitor.with(|state| state.take(&mut self.next)) {
             Some(taken) => Ok(taken.map(Arc::unwrap_or_clone)?),

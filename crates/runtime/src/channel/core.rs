@@ -45,7 +45,7 @@ use std::ptr::NonNull;
 /// Number of waiters that are woken after one hold of the lock; a guess, like the batch of the futex table.
 const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 
-/// See the head of the file.
+/// The state of a channel: see the head of the file.
 pub(super) struct Channel<T> {
     state: Lock<State<T>>,
     /// The bound; `usize::MAX`: no bound.
@@ -154,7 +154,7 @@ impl<T> State<T> {
 }
 
 /// Completes the operation of the first waiter that can be claimed. Returns `None` if there was no such waiter;
-/// otherwise whom to wake, which may be nobody.
+/// otherwise the unparker to call, if the waiter has to be woken.
 #[inline]
 fn take_waiter<T>(waiters: &mut List<Waiter<T>>, transfer: impl FnOnce(&mut Option<T>)) -> Option<Option<Unparker>> {
     loop {
@@ -183,7 +183,7 @@ fn has_other<T>(waiters: &List<Waiter<T>>, ticket: &Ticket) -> bool {
 }
 
 impl<T> Channel<T> {
-    /// A channel with one sender and one receiver.
+    /// Makes a channel with one sender and one receiver.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             state: Lock::new(State {
@@ -477,12 +477,12 @@ impl<T> Channel<T> {
     }
 
     pub(super) fn sender_count(&self) -> usize {
-        // Relaxed: a snapshot.
+        // Relaxed: the count is a snapshot; no other memory is read because of it.
         self.senders.load(Ordering::Relaxed)
     }
 
     pub(super) fn receiver_count(&self) -> usize {
-        // Relaxed: a snapshot.
+        // Relaxed: the count is a snapshot; no other memory is read because of it.
         self.receivers.load(Ordering::Relaxed)
     }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// The message is never due: it has been received, or its time lies too far in the future.
 const NEVER: u64 = u64::MAX;
 
-/// See the head of the file.
+/// A channel of the clock: see the head of the file.
 pub(super) struct Timed<T> {
     due_ns: AtomicU64,
     /// The period, if this is a tick.

@@ -15,14 +15,15 @@
 //! 3. move the message into the slot, or out of it. An untouched slot tells the waiter that the channel was closed;
 //! 4. [`finish`](Waiter::finish): copy the unparker, settle the wait cell. This is the last access to the node.
 //!
-//! After these steps, outside the lock, it unparks the waiter.
+//! After these steps the caller unparks the waiter, outside the lock.
 //!
 //! # The race: hand-over against timeout and cancellation
-//! The list decides who won, not the wait cell. A waiter that finds its wait cell settled as timed out or cancelled
-//! takes the lock and removes its node. If the node was in no list any more, the hand-over had won. Then the waiter
-//! finds the message in its slot (or, as a sender, finds its slot empty). So a message that was handed over is never
-//! lost: the operation succeeds, although its deadline has passed. In this case `finish` finds the wait cell settled
-//! and wakes no one, for the waiter is awake. The waiter's frame stays in place, for the waiter waits at the lock.
+//! The list decides the winner, the wait cell does not. A waiter that finds its wait cell settled as timed out or
+//! cancelled takes the lock and removes its node. If the node was in no list any more, the hand-over had won. Then the
+//! waiter finds the message in its slot (or, as a sender, finds its slot empty). So a message that was handed over is
+//! never lost: the operation succeeds, although its deadline has passed. In this case `finish` finds the wait cell
+//! settled and wakes no one, for the waiter is awake. The waiter's frame stays in place, for the waiter waits at the
+//! lock.
 //!
 //! # The race: two arms of one select
 //! Two wakers in two channels claim the same select at once. One of them fails, leaves the node unlinked, and goes on
@@ -53,7 +54,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// A wait of the caller.
+    /// Makes a ticket for a wait of the caller.
     #[inline]
     pub(crate) fn new() -> Self {
         Self {
@@ -87,7 +88,7 @@ impl Ticket {
     }
 }
 
-/// See the head of the file.
+/// The node of a waiter: see the head of the file.
 pub(super) struct Waiter<T> {
     link: Link<Waiter<T>>,
     /// The ticket of the wait that the node is listed for; set before the node is listed.
@@ -158,8 +159,8 @@ impl<T> Waiter<T> {
         index == SOLE || unsafe { self.ticket() }.claim(index)
     }
 
-    /// Ends the wait; this is the last access to the node. Returns whom to wake, outside the lock; `None` if the waiter
-    /// is awake already.
+    /// Ends the wait; this is the last access to the node. Returns the unparker to call outside the lock; `None` if the
+    /// waiter is awake already.
     ///
     /// # Safety
     /// The caller has just taken the node out of its list, under the channel's lock, and holds it still; the waiter's

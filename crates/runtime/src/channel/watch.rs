@@ -335,7 +335,7 @@ impl<T> Sender<T> {
     /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds.
+    /// Unwinds if it has to wait.
     pub fn closed(&self) {
         self.shared.news.wait(WaitReason::Send, |(), _| {
             if self.is_closed() {
