@@ -2,10 +2,10 @@
 //! loses the oldest values, and is told how many.
 //!
 //! # Protocol
-//! The channel is a ring of `capacity` slots under one short lock. Values are numbered from 0: value `p` is in slot `p
-//! % capacity` until value `p + capacity` replaces it. The state of a receiver is one number: that of the value that it
-//! takes next. Senders never wait for receivers. A slot counts the receivers that have not had its value yet. The last
-//! of them takes the value out, so that a value which no receiver can receive any more is not kept.
+//! The channel is a ring of `capacity` slots under one short lock. Values are numbered from 0: value `p` is in slot
+//! `p % capacity` until value `p + capacity` replaces it. The state of a receiver is one number: that of the value that
+//! it takes next. Senders never wait for receivers. A slot counts the receivers that have not had its value yet. The
+//! last of them takes the value out, so that a value which no receiver can receive any more is not kept.
 //!
 //! Values are behind an `Arc`: under the lock only counts change, and the user's `Clone` and `Drop` run outside. The
 //! receiver that holds the last reference gets the value itself, the others get clones. With one receiver nothing is

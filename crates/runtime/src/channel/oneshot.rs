@@ -3,7 +3,6 @@
 //! # Protocol
 //! The channel is one allocation with a word, a place for the value, and a wait cell for the receiver. Each side counts
 //! as one owner of the allocation. The bits of the word:
-//! of it. The word's bits:
 //!
 //! | bit | set by | means |
 //! |---|---|---|
