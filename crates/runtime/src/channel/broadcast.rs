@@ -1,21 +1,23 @@
-//! Every receiver gets every value; one that is too slow loses the oldest, and is told how many.
+//! How does every receiver get every value, while senders never wait for a slow receiver? A receiver that is too slow
+//! loses the oldest values, and is told how many.
 //!
 //! # Protocol
-//! A ring of `capacity` slots under one short lock, values numbered from 0 on: value `p` is in slot `p % capacity`
-//! until value `p + capacity` replaces it. A receiver is a number: of the value that it takes next. Senders never wait
-//! for receivers. A slot counts the receivers that have not had its value yet; the last one takes the value out, so
-//! that a value which nobody can receive any more is not kept.
+//! The channel is a ring of `capacity` slots under one short lock. Values are numbered from 0: value `p` is in slot
+//! `p % capacity` until value `p + capacity` replaces it. The state of a receiver is one number: that of the value that
+//! it takes next. Senders never wait for receivers. A slot counts the receivers that have not had its value yet. The
+//! last of them takes the value out, so that a value which no receiver can receive any more is not kept.
 //!
 //! Values are behind an `Arc`: under the lock only counts change, and the user's `Clone` and `Drop` run outside. The
-//! last receiver of a value gets the value itself, the others clones; with one receiver nothing is cloned.
+//! receiver that holds the last reference gets the value itself, the others get clones. With one receiver nothing is
+//! cloned.
 //!
 //! # Why `T: Sync`
 //! Two receivers may clone one value at the same time. A channel that asks only for `Send` there is unsound
 //! (RUSTSEC-2025-0023).
 //!
-//! # The race: a receiver that goes
-//! It is taken off the count first, so that values sent later do not count it, and then gives up its part in those that
-//! were sent before.
+//! # The race: a receiver is dropped while values are sent
+//! The dropped receiver is first taken off the count of receivers, so that values sent later do not count it. Then it
+//! gives up its part in the values that were sent before.
 
 pub use super::SendError;
 use super::select::{Arm, Operation, Ticket};
@@ -27,34 +29,35 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Why nothing was received.
+/// The reason why a receive returned no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvError {
     /// All senders are gone, and all that they sent was received.
     Closed,
-    /// So many values were overwritten before this receiver took them. The next receive gets the oldest that is left.
+    /// This number of values was overwritten before this receiver took them. The next receive returns the oldest value
+    /// that is left.
     Lagged(u64),
 }
 
-/// Why nothing was received without waiting.
+/// The reason why a receive that does not wait returned no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// There is nothing new.
+    /// There is no new value.
     Empty,
-    /// See [`RecvError::Closed`].
+    /// All senders are gone: see [`RecvError::Closed`].
     Closed,
-    /// See [`RecvError::Lagged`].
+    /// Values were overwritten: see [`RecvError::Lagged`].
     Lagged(u64),
 }
 
-/// Why nothing was received in time.
+/// The reason why a receive with a deadline returned no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvTimeoutError {
     /// The time is up.
     Timeout,
-    /// See [`RecvError::Closed`].
+    /// All senders are gone: see [`RecvError::Closed`].
     Closed,
-    /// See [`RecvError::Lagged`].
+    /// Values were overwritten: see [`RecvError::Lagged`].
     Lagged(u64),
 }
 
@@ -111,7 +114,7 @@ impl std::error::Error for RecvTimeoutError {}
 
 struct Slot<T> {
     value: Option<Arc<T>>,
-    /// Receivers that have not had the value.
+    /// Number of receivers that have not had the value.
     remaining: usize,
 }
 
@@ -127,10 +130,10 @@ struct Shared<T> {
     monitor: Monitor<State<T>>,
 }
 
-/// Makes a channel that keeps the last `capacity` values for receivers that are behind.
+/// Makes a channel that keeps the last `capacity` values for receivers that have not taken them yet.
 ///
 /// # Panics
-/// When `capacity` is 0.
+/// If `capacity` is 0.
 ///
 /// # Examples
 /// ```
@@ -167,15 +170,15 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender { shared }, receiver)
 }
 
-/// Sends to all receivers; clone it for more senders.
+/// The sending side: it sends to all receivers. A clone is a further sender.
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
 }
 
-/// Receives what is sent from its making on.
+/// The receiving side: it receives the values that are sent after it was made.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// The number of the value that it takes next.
+    /// The number of the value that the receiver takes next.
     next: u64,
 }
 
@@ -189,7 +192,7 @@ impl<T> State<T> {
         &mut self.slots[index]
     }
 
-    /// What a receiver gets that stands at `next`; `None`: nothing yet.
+    /// Takes the result for a receiver whose next value has the number `next`. `None`: there is nothing yet.
     fn take(&mut self, next: &mut u64) -> Option<Result<Arc<T>, RecvError>> {
         if *next == self.tail {
             return (self.senders == 0).then_some(Err(RecvError::Closed));
@@ -212,8 +215,8 @@ impl<T> State<T> {
         ))
     }
 
-    /// Values that somebody is still to have. They are the latest ones, for who is to have one is to have all later
-    /// ones too.
+    /// Number of values that at least one receiver has not had. They are the latest values, because a receiver that has
+    /// not had a value has not had any later one either.
     fn held(&mut self) -> u64 {
         let (mut low, mut high) = (self.tail.saturating_sub(self.capacity()), self.tail);
         while low < high {
@@ -229,11 +232,11 @@ impl<T> State<T> {
 }
 
 impl<T> Sender<T> {
-    /// Sends a value to all receivers that there are, and says how many. Never waits.
+    /// Sends a value to all present receivers, and returns their number. Never waits.
     ///
     /// # Errors
-    /// Gives the value back when there are no receivers; a later send may find some, for [`subscribe`](Self::subscribe)
-    /// makes them.
+    /// [`SendError`] with the value when there are no receivers. A later send may succeed, for
+    /// [`subscribe`](Self::subscribe) makes further receivers.
     pub fn send(&self, value: T) -> Result<usize, SendError<T>> {
         let value = Arc::new(value);
         let sent = self.shared.monitor.update(|state| {
@@ -253,7 +256,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// A further receiver, of what is sent from now on.
+    /// Makes a further receiver, which receives the values that are sent from now on.
     pub fn subscribe(&self) -> Receiver<T> {
         subscribe(&self.shared)
     }
@@ -264,7 +267,7 @@ impl<T> Sender<T> {
     /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds.
+    /// Unwinds if it has to wait.
     pub fn closed(&self) {
         self.shared
             .monitor
@@ -274,32 +277,32 @@ impl<T> Sender<T> {
             });
     }
 
-    /// How many receivers there are.
+    /// Number of receivers.
     pub fn receiver_count(&self) -> usize {
         self.shared.monitor.with(|state| state.receivers)
     }
 
-    /// How many senders there are.
+    /// Number of senders.
     pub fn sender_count(&self) -> usize {
         self.shared.monitor.with(|state| state.senders)
     }
 
-    /// How many values some receiver has not had yet, of those that are kept.
+    /// Number of the kept values that at least one receiver has not had yet.
     pub fn len(&self) -> usize {
         self.shared.monitor.with(|state| state.held() as usize)
     }
 
-    /// Whether every receiver has had every value.
+    /// Whether every receiver has had every value that is kept.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many values are kept.
+    /// Number of values that the channel can keep.
     pub fn capacity(&self) -> usize {
         self.shared.monitor.with(|state| state.slots.len())
     }
 
-    /// Whether both are of one channel.
+    /// Whether both senders belong to the same channel.
     pub fn same_channel(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -340,16 +343,17 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T: Clone> Receiver<T> {
-    /// Waits for the next value.
+    /// Takes the next value; waits while there is none.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds; no value is lost.
+    /// Unwinds if it has to wait; no value is lost.
     ///
     /// # Errors
-    /// See [`RecvError`].
+    /// `Closed` when all senders are gone and this receiver has had all values; `Lagged` when values were overwritten
+    /// before this receiver took them.
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let Self { shared, next } = self;
         let taken = shared
@@ -361,7 +365,8 @@ impl<T: Clone> Receiver<T> {
         taken.map(Arc::unwrap_or_clone).map_err(if_closed)
     }
 
-    /// The receiving as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`recv`](Self::recv).
+    /// Returns an arm of a [`select!`](crate::select) that receives the next value; the form `on(…)` takes it. Its
+    /// result is that of [`recv`](Self::recv).
     ///
     /// # Examples
     /// ```
@@ -383,18 +388,20 @@ impl<T: Clone> Receiver<T> {
         }
     }
 
-    /// As [`recv`](Self::recv), for at most `timeout`.
+    /// Does what [`recv`](Self::recv) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// See [`RecvTimeoutError`].
+    /// `Timeout` when the time is up; `Closed` when all senders are gone and this receiver has had all values; `Lagged`
+    /// when values were overwritten before this receiver took them.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.recv_until(deadline_after(timeout))
     }
 
-    /// As [`recv`](Self::recv), until `deadline`.
+    /// Does what [`recv`](Self::recv) does, but waits until `deadline` at most.
     ///
     /// # Errors
-    /// See [`RecvTimeoutError`].
+    /// `Timeout` when the time is up; `Closed` when all senders are gone and this receiver has had all values; `Lagged`
+    /// when values were overwritten before this receiver took them.
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.recv_until(deadline_at(deadline))
     }
@@ -414,10 +421,11 @@ impl<T: Clone> Receiver<T> {
         }
     }
 
-    /// The next value, if there is one. Never waits.
+    /// Takes the next value, if there is one. Never waits.
     ///
     /// # Errors
-    /// See [`TryRecvError`].
+    /// `Empty` when there is no new value; `Closed` when all senders are gone and this receiver has had all values;
+    /// `Lagged` when values were overwritten before this receiver took them.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         match self.shared.monitor.with(|state| state.take(&mut self.next)) {
             Some(taken) => Ok(taken.map(Arc::unwrap_or_clone)?),
@@ -426,17 +434,17 @@ impl<T: Clone> Receiver<T> {
     }
 }
 
-/// The receiving as an arm: see [`Receiver::recv_arm`].
+/// An arm that receives a value: see [`Receiver::recv_arm`].
 pub struct RecvArm<'a, T> {
     receiver: &'a mut Receiver<T>,
     waiter: MonitorWaiter,
-    /// What was taken, and the number of the value after it.
+    /// The result that the arm has taken. `next` is the number of the value after it.
     taken: Cell<Option<Result<Arc<T>, RecvError>>>,
     next: Cell<u64>,
 }
 
-// SAFETY: S8: the channel's list holds the node from `enlist` to `withdraw`, and is locked in both. Nobody claims the
-// ticket: the select looks again.
+// SAFETY: S8: the channel's list holds the node from `enlist` to `withdraw`, and is locked in both. No waker claims the
+// ticket: a woken select looks again.
 unsafe impl<T> Arm for RecvArm<'_, T> {
     fn try_now(&self) -> bool {
         let mut next = self.next.get();
@@ -483,7 +491,7 @@ impl<T: Clone> Operation for RecvArm<'_, T> {
     }
 }
 
-/// Unwinds a receiver that is to end by what has closed the channel.
+/// For a closed channel: unwinds the caller if the request that has closed the channel is to end the caller too.
 fn if_closed(error: RecvError) -> RecvError {
     match error {
         RecvError::Closed => lost(error),
@@ -498,28 +506,29 @@ impl<T> fmt::Debug for RecvArm<'_, T> {
 }
 
 impl<T> Receiver<T> {
-    /// How many values it has not had yet; if more than the capacity, the next receive says
+    /// Number of values that this receiver has not had yet. If it is larger than the capacity, the next receive returns
     /// [`Lagged`](RecvError::Lagged).
     pub fn len(&self) -> usize {
         self.shared.monitor.with(|state| (state.tail - self.next) as usize)
     }
 
-    /// Whether there is nothing to receive.
+    /// Whether there is no value to receive.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A further receiver, of what is sent from now on, not of what this one has still to receive.
+    /// Makes a further receiver. It receives the values that are sent from now on, not those that this receiver has
+    /// still to receive.
     pub fn resubscribe(&self) -> Self {
         subscribe(&self.shared)
     }
 
-    /// How many senders there are.
+    /// Number of senders.
     pub fn sender_count(&self) -> usize {
         self.shared.monitor.with(|state| state.senders)
     }
 
-    /// Whether both are of one channel.
+    /// Whether both receivers belong to the same channel.
     pub fn same_channel(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -537,8 +546,8 @@ impl<T> Drop for Receiver<T> {
             (state.tail, wake)
         });
         while self.next < end {
-            // One at a time, so that the values are dropped with the lock free. Those that were overwritten are
-            // nobody's.
+            // One value at a time, so that each value is dropped while the lock is free. Overwritten values need no
+            // drop here, since the sender that overwrote them has dropped them.
             let _given_up = self.shared.monitor.with(|state| {
                 let oldest = state.tail.saturating_sub(state.capacity());
                 self.next = self.next.max(oldest);

@@ -1,33 +1,35 @@
-//! The channel itself: messages, those who wait to send, those who wait to receive, all under one short lock.
+//! How does a channel pass each message from one sender to one receiver? Its messages, its waiting senders and its
+//! waiting receivers are all under one short lock.
 //!
 //! # Invariants, between two holds of the lock
-//! * Receivers wait only while nothing is queued and no sender waits.
-//! * Senders wait only while the queue is full. The queue of a rendezvous channel is always full: it has room for
-//!   nothing.
-//! * A closed channel lists nobody.
-//! * One select may have a node in both lists: it does not meet itself.
+//! * Receivers wait only while no message is queued and no sender waits.
+//! * Senders wait only while the queue is full. The queue of a rendezvous channel is always full: it has room for no
+//!   message.
+//! * A closed channel lists no new waiter, and the call that closes it takes out those that are listed.
+//! * Exception: one select may have a node in both lists, because it does not meet itself.
 //!
-//! So a send finds a receiver that waits (and hands the message over, past the queue), or room, or waits itself; a
-//! receive takes the first message and lets the first sender's message move up, or takes a sender's message, or waits.
-//! Messages leave in the order in which their sends took the lock. A send is complete when a receiver has the message
-//! or the queue has it; the bound is checked where the push is made, so it is never exceeded.
+//! So a send finds a waiting receiver and hands the message over to it, past the queue; or it finds room in the queue;
+//! or it waits itself. A receive takes the first message of the queue, and the message of the first waiting sender
+//! moves into the queue; or it takes the message of a waiting sender; or it waits. Messages leave in the order in which
+//! their sends took the lock. A send is complete when a receiver has the message or the queue has it. The bound is
+//! checked where the push is made, so it is never exceeded.
 //!
-//! (A listed select may have been claimed by another channel already; it counts as nobody, and whoever comes across it
-//! unlinks it.)
+//! (A listed select may have been claimed by another channel already. It does not count as a waiter, and a caller that
+//! finds its node unlinks it.)
 //!
 //! # What never happens under the lock
-//! Foreign code (a message's `Drop`), an allocation, a wake. Messages that nobody will receive are moved out and
-//! dropped after the unlock.
+//! Under the lock there is no foreign code (a message's `Drop`), no allocation and no wake. Messages that no receiver
+//! will receive are moved out and dropped after the unlock.
 //!
 //! # Cost
-//! An uncontended send or receive is one lock and one unlock: two atomic operations on one line. To wake costs what
-//! `unpark` costs, in batches of `BATCH` when a close wakes many. Each attempt counts against the caller's budget
-//! (`coroutine/budget.rs`), found or not.
+//! An uncontended send or receive is one lock and one unlock: two atomic operations on one cache line. A wake costs
+//! what `unpark` costs; a close that wakes many waiters wakes them in batches of `BATCH`. Each attempt to send or
+//! receive counts against the budget of the caller (`coroutine/budget.rs`), whether it succeeds or not.
 //!
 //! # Rejected
-//! *Lock-free rings* (crossbeam's array and list flavours): faster where many cores meet at one channel, but a hand-off
-//! to a parked receiver, the exact bound, close and select then each need a protocol of their own around the ring. Here
-//! they are one state. *Two locks* (head and tail): a rendezvous needs both.
+//! *Lock-free rings* (the array and list flavours of crossbeam) are faster where many cores meet at one channel. But
+//! then the hand-over to a parked receiver, the exact bound, close and select each need a protocol of their own around
+//! the ring. Here they are one state. *Two locks* (for head and tail): a rendezvous needs both.
 
 use super::queue::{Block, Queue, move_out};
 use super::waiter::{SOLE, Ticket, Waiter};
@@ -40,13 +42,13 @@ use crate::sys::{Lock, clock};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-/// Wakes gathered under one hold of the lock; a guess, as the futex table's.
+/// Number of waiters that are woken after one hold of the lock; a guess, like the batch of the futex table.
 const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 
-/// See the head of the file.
+/// The state of a channel: see the head of the file.
 pub(super) struct Channel<T> {
     state: Lock<State<T>>,
-    /// `usize::MAX`: no bound.
+    /// The bound; `usize::MAX`: no bound.
     capacity: usize,
     senders: AtomicUsize,
     receivers: AtomicUsize,
@@ -56,37 +58,37 @@ struct State<T> {
     queue: Queue<T>,
     senders: List<Waiter<T>>,
     receivers: List<Waiter<T>>,
-    /// Nobody sends any more: closed, or one side has gone.
+    /// No message can be sent any more: the channel was closed, or all senders or all receivers are gone.
     closed: bool,
 }
 
-/// What came of an attempt to send; the message is gone from its place, or still there.
+/// The result of an attempt to send. It says whether the message has left its place.
 enum Sent {
-    /// Gone, and somebody may be waiting to hear of it.
+    /// The message has left its place; a waiter may have to be woken.
     Done(Option<Unparker>),
     Full,
     Closed,
-    /// Come again with a block.
+    /// The caller has to try again with a block.
     NeedsBlock,
 }
 
-/// What came of an attempt to receive.
+/// The result of an attempt to receive.
 enum Received<T> {
-    /// The message is in its place.
+    /// The message is in the caller's place.
     Message {
         wake: Option<Unparker>,
         drained: Option<Box<Block<T>>>,
     },
     Empty,
     Closed,
-    /// Come again with a block.
+    /// The caller has to try again with a block.
     NeedsBlock,
 }
 
-/// What became of a waiter that was to be listed.
+/// Whether a waiter was put on the list.
 pub(super) enum Listed {
     Waits,
-    /// It need not: the operation is complete, or would be if it were tried.
+    /// The waiter is not listed and need not wait: an attempt would succeed or fail at once.
     Not,
 }
 
@@ -113,7 +115,7 @@ impl<T> State<T> {
         Sent::Done(None)
     }
 
-    /// Gives the message to the first receiver that still waits.
+    /// Hands the message over to the first receiver that still waits.
     #[inline]
     fn hand_over(&mut self, offer: &mut Option<T>) -> Option<Option<Unparker>> {
         take_waiter(&mut self.receivers, |slot| std::mem::swap(slot, offer))
@@ -126,7 +128,8 @@ impl<T> State<T> {
         capacity: usize,
         block: &mut Option<Box<Block<T>>>,
     ) -> Received<T> {
-        // For the sender whose message moves up. Room comes from the pop below, a block does not.
+        // The block is for the message of a waiting sender, which moves into the queue. The pop below makes room for
+        // it, but no block.
         if !self.senders.is_empty() && capacity > 0 && self.queue.needs_block() {
             match block.take() {
                 Some(block) => self.queue.add_block(block),
@@ -150,7 +153,8 @@ impl<T> State<T> {
     }
 }
 
-/// Completes the first waiter that can be claimed. Returns whom to wake, if there was one to complete.
+/// Completes the operation of the first waiter that can be claimed. Returns `None` if there was no such waiter;
+/// otherwise the unparker to call, if the waiter has to be woken.
 #[inline]
 fn take_waiter<T>(waiters: &mut List<Waiter<T>>, transfer: impl FnOnce(&mut Option<T>)) -> Option<Option<Unparker>> {
     loop {
@@ -169,7 +173,7 @@ fn take_waiter<T>(waiters: &mut List<Waiter<T>>, transfer: impl FnOnce(&mut Opti
     }
 }
 
-/// Whether anybody waits in the list but the one whose ticket this is.
+/// Whether the list has a waiter with another ticket than this one.
 #[inline]
 fn has_other<T>(waiters: &List<Waiter<T>>, ticket: &Ticket) -> bool {
     // SAFETY: S8: listed, and we hold the lock.
@@ -179,7 +183,7 @@ fn has_other<T>(waiters: &List<Waiter<T>>, ticket: &Ticket) -> bool {
 }
 
 impl<T> Channel<T> {
-    /// A channel with one sender and one receiver.
+    /// Makes a channel with one sender and one receiver.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
             state: Lock::new(State {
@@ -194,7 +198,7 @@ impl<T> Channel<T> {
         }
     }
 
-    /// Runs `f` under the lock. It is short, and runs nothing foreign.
+    /// Runs `f` under the lock. `f` is short and runs no foreign code.
     #[inline]
     fn locked<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
         let _critical = Critical::enter();
@@ -202,7 +206,7 @@ impl<T> Channel<T> {
         f(&mut state)
     }
 
-    /// Sends what is in `offer` if there is room for it.
+    /// Sends the message in `offer` if there is room for it.
     #[inline]
     pub(super) fn offer(&self, offer: &mut Option<T>) -> Result<(), TrySendError<()>> {
         budget::spend();
@@ -240,7 +244,8 @@ impl<T> Channel<T> {
         Ok(unsafe { place.assume_init() })
     }
 
-    /// As [`try_recv`](Self::try_recv); the message comes to `place`. A large one is moved as seldom as may be.
+    /// Does what [`try_recv`](Self::try_recv) does, and puts the message into `place`. So a large message is moved as
+    /// seldom as possible.
     #[inline]
     fn try_recv_into(&self, place: &mut MaybeUninit<T>) -> Result<(), TryRecvError> {
         budget::spend();
@@ -262,8 +267,9 @@ impl<T> Channel<T> {
     /// Lists a sender, unless a send would succeed or fail at once.
     ///
     /// # Safety
-    /// The waiter and the ticket stay in place until the cell is settled as woken, by whoever claimed this waiter, or
-    /// [`withdraw_sender`](Self::withdraw_sender) has returned (S8). The waiter is in no list, and offers a message.
+    /// The waiter and the ticket stay in place until the wait cell is settled as woken, by the waker that claimed this
+    /// waiter, or [`withdraw_sender`](Self::withdraw_sender) has returned (S8). The waiter is in no list, and offers a
+    /// message.
     pub(super) unsafe fn list_sender(&self, waiter: &Waiter<T>, ticket: &Ticket, index: u32) -> Listed {
         waiter.set_ticket(ticket, index);
         self.locked(|state| {
@@ -279,7 +285,8 @@ impl<T> Channel<T> {
     /// Lists a receiver, unless a receive would succeed or fail at once.
     ///
     /// # Safety
-    /// As for [`list_sender`](Self::list_sender), with [`withdraw_receiver`](Self::withdraw_receiver).
+    /// The waiter and the ticket stay in place until the wait cell is settled as woken, by the waker that claimed this
+    /// waiter, or [`withdraw_receiver`](Self::withdraw_receiver) has returned (S8). The waiter is in no list.
     pub(super) unsafe fn list_receiver(&self, waiter: &Waiter<T>, ticket: &Ticket, index: u32) -> Listed {
         waiter.set_ticket(ticket, index);
         self.locked(|state| {
@@ -292,27 +299,27 @@ impl<T> Channel<T> {
         })
     }
 
-    /// Takes a sender back. Returns whether it was still waiting; if not, it has been claimed, here or in another
-    /// channel. When this returns, nobody here refers to the waiter.
+    /// Removes a sender from the list. Returns whether it was still waiting; if not, it has been claimed, here or in
+    /// another channel. When this returns, no waker of this channel refers to the waiter.
     pub(super) fn withdraw_sender(&self, waiter: &Waiter<T>) -> bool {
         // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
         self.locked(|state| unsafe { state.senders.remove(NonNull::from(waiter)) })
     }
 
-    /// As [`withdraw_sender`](Self::withdraw_sender), of a receiver.
+    /// Does what [`withdraw_sender`](Self::withdraw_sender) does, for a receiver.
     pub(super) fn withdraw_receiver(&self, waiter: &Waiter<T>) -> bool {
         // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
         self.locked(|state| unsafe { state.receivers.remove(NonNull::from(waiter)) })
     }
 
-    /// Sends, and waits for room until the deadline.
+    /// Sends the message; waits for room until the deadline.
     pub(super) fn send(&self, message: T, deadline_ns: Option<u64>) -> Result<(), SendTimeoutError<T>> {
         let mut offer = Some(message);
         self.send_from(&mut offer, deadline_ns)
             .map_err(|error| not_sent(&mut offer, error))
     }
 
-    /// As [`send`](Self::send), of what is in `offer`.
+    /// Does what [`send`](Self::send) does with the message in `offer`.
     #[inline]
     fn send_from(&self, offer: &mut Option<T>, deadline_ns: Option<u64>) -> Result<(), SendTimeoutError<()>> {
         loop {
@@ -329,7 +336,7 @@ impl<T> Channel<T> {
         }
     }
 
-    /// Waits for somebody to take the message. `None`: nobody did, and it is in `offer` again.
+    /// Waits until a receiver takes the message. `None`: no receiver took it, and it is in `offer` again.
     #[inline(never)]
     fn wait_to_send(&self, offer: &mut Option<T>, deadline_ns: Option<u64>) -> Option<Result<(), ()>> {
         let waiter = Waiter::new(offer.take());
@@ -351,12 +358,12 @@ impl<T> Channel<T> {
         None
     }
 
-    /// Whether a sender whose wait is over was claimed. It is in no list after this.
+    /// Whether a sender whose wait is over was claimed. After this call the sender is in no list.
     pub(super) fn sender_has_ended(&self, waiter: &Waiter<T>, outcome: Outcome) -> bool {
         outcome == Outcome::Woken || !self.withdraw_sender(waiter)
     }
 
-    /// Receives, and waits for a message until the deadline.
+    /// Receives a message; waits for one until the deadline.
     pub(super) fn recv(&self, deadline_ns: Option<u64>) -> Result<T, RecvTimeoutError> {
         let mut place = MaybeUninit::uninit();
         self.recv_into(&mut place, deadline_ns)?;
@@ -364,7 +371,7 @@ impl<T> Channel<T> {
         Ok(unsafe { place.assume_init() })
     }
 
-    /// As [`recv`](Self::recv); the message comes to `place`.
+    /// Does what [`recv`](Self::recv) does, and puts the message into `place`.
     #[inline]
     fn recv_into(&self, place: &mut MaybeUninit<T>, deadline_ns: Option<u64>) -> Result<(), RecvTimeoutError> {
         loop {
@@ -381,7 +388,7 @@ impl<T> Channel<T> {
         }
     }
 
-    /// Waits for somebody to bring a message. `None`: nobody did.
+    /// Waits until a sender hands a message over. `None`: no sender did.
     #[inline(never)]
     fn wait_to_receive(
         &self,
@@ -408,12 +415,12 @@ impl<T> Channel<T> {
         None
     }
 
-    /// Whether a receiver whose wait is over was claimed. It is in no list after this.
+    /// Whether a receiver whose wait is over was claimed. After this call the receiver is in no list.
     pub(super) fn receiver_has_ended(&self, waiter: &Waiter<T>, outcome: Outcome) -> bool {
         outcome == Outcome::Woken || !self.withdraw_receiver(waiter)
     }
 
-    /// Lets nobody send any more. Returns whether it was this call that closed the channel.
+    /// Closes the channel: no message can be sent any more. Returns whether it was this call that closed it.
     pub(super) fn close(&self) -> bool {
         let closes = self.locked(|state| !std::mem::replace(&mut state.closed, true));
         if closes {
@@ -422,7 +429,7 @@ impl<T> Channel<T> {
         closes
     }
 
-    /// The last receiver has gone: nobody sends any more, and what is queued is dropped.
+    /// The last receiver is gone: closes the channel and drops the queued messages.
     fn abandon(&self) {
         let queue = self.locked(|state| {
             state.closed = true;
@@ -432,7 +439,7 @@ impl<T> Channel<T> {
         drop(queue);
     }
 
-    /// Sends everybody home. The channel is closed, so nobody comes back.
+    /// Ends the waits of all listed waiters. The channel is closed, so no waiter is listed again.
     fn wake_all(&self) {
         loop {
             let mut batch = [None; BATCH];
@@ -470,42 +477,42 @@ impl<T> Channel<T> {
     }
 
     pub(super) fn sender_count(&self) -> usize {
-        // Relaxed: a snapshot.
+        // Relaxed: the count is a snapshot; no other memory is read because of it.
         self.senders.load(Ordering::Relaxed)
     }
 
     pub(super) fn receiver_count(&self) -> usize {
-        // Relaxed: a snapshot.
+        // Relaxed: the count is a snapshot; no other memory is read because of it.
         self.receivers.load(Ordering::Relaxed)
     }
 
     pub(super) fn add_sender(&self) {
-        // Relaxed: whoever adds one holds one.
+        // Relaxed: a caller that adds a sender holds one.
         self.senders.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn add_receiver(&self) {
-        // Relaxed: as above.
+        // Relaxed: a caller that adds a receiver holds one.
         self.receivers.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn drop_sender(&self) {
-        // Relaxed: the count says who is the last; what the others sent went through the lock, which the last one
-        // takes.
+        // Relaxed: the count only tells which sender is the last. The messages of the other senders went through the
+        // lock, which the last one takes.
         if self.senders.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.close();
         }
     }
 
     pub(super) fn drop_receiver(&self) {
-        // Relaxed: as above.
+        // Relaxed: the count only tells which receiver is the last; the last one takes the lock.
         if self.receivers.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.abandon();
         }
     }
 }
 
-/// Gives back what was not sent.
+/// Gives the message back that was not sent.
 #[cold]
 fn not_sent<T>(offer: &mut Option<T>, error: SendTimeoutError<()>) -> SendTimeoutError<T> {
     let message = offer.take().expect("what was not sent is still there");
@@ -524,7 +531,7 @@ fn wake_one(unparker: Option<Unparker>) {
 
 #[inline]
 fn wait(ticket: &Ticket, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
-    // While the caller unwinds its cancellation does not interrupt its destructors' waits.
+    // While the caller unwinds, its cancellation does not interrupt the waits of its destructors.
     timers::wait(ticket.cell(), reason, deadline_ns, !std::thread::panicking())
 }
 
@@ -535,7 +542,7 @@ fn raise_if_outcome_cancelled(outcome: Outcome) {
     }
 }
 
-/// Whether the deadline has come.
+/// Whether the deadline has passed.
 pub(super) fn is_past(deadline_ns: Option<u64>) -> bool {
     deadline_ns.is_some_and(|deadline_ns| deadline_ns <= clock::now_ns())
 }

@@ -1,64 +1,65 @@
-//! One small type per way to fail, with crossbeam's names. What could not be sent is in the error, always.
+//! Which error does each way to fail return? Each has a small type of its own, with the name that crossbeam gives it. A
+//! message that could not be sent is always in the error.
 //!
-//! The enums hold the value and nothing else, so `Result<(), SendError<T>>` is as small as `Option<T>`; none of them
-//! asks `T: Debug`.
+//! Each error of a send holds the message and nothing else, so `Result<(), SendError<T>>` is as small as `Option<T>`.
+//! None of the types asks for `T: Debug`.
 
 use std::error::Error;
 use std::fmt;
 
-/// Nobody will ever receive the message, which is here.
+/// No receiver will ever receive the message; the error holds it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SendError<T>(pub T);
 
-/// Why [`try_send`](super::Sender::try_send) did not send the message, which is here.
+/// Why [`try_send`](super::Sender::try_send) did not send the message; it holds the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum TrySendError<T> {
-    /// There is no room, or, in a rendezvous channel, no receiver that waits.
+    /// There is no room, or, in a rendezvous channel, no receiver waits.
     Full(T),
-    /// Nobody will ever receive it.
+    /// No receiver will ever receive it.
     Disconnected(T),
 }
 
-/// Why a send with a deadline did not send the message, which is here.
+/// Why a send with a deadline did not send the message; it holds the message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
-    /// The deadline came first.
+    /// The deadline came before the message could be sent.
     Timeout(T),
-    /// Nobody will ever receive it.
+    /// No receiver will ever receive it.
     Disconnected(T),
 }
 
-/// The channel is empty, and nobody will ever send.
+/// The channel is empty, and no message will ever be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecvError;
 
-/// Why [`try_recv`](super::Receiver::try_recv) has no message.
+/// Why [`try_recv`](super::Receiver::try_recv) returned no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryRecvError {
-    /// There is none at this moment.
+    /// There is no message at this moment.
     Empty,
-    /// There is none, and nobody will ever send.
+    /// There is no message, and none will ever be sent.
     Disconnected,
 }
 
-/// Why a receive with a deadline has no message.
+/// Why a receive with a deadline returned no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecvTimeoutError {
-    /// The deadline came first.
+    /// The deadline came before a message.
     Timeout,
-    /// There is none, and nobody will ever send.
+    /// There is no message, and none will ever be sent.
     Disconnected,
 }
 
 impl<T> SendError<T> {
-    /// The message.
+    /// Returns the message that was not sent.
     pub fn into_inner(self) -> T {
         self.0
     }
 }
 
 impl<T> TrySendError<T> {
-    /// The message.
+    /// Returns the message that was not sent.
     pub fn into_inner(self) -> T {
         match self {
             TrySendError::Full(value) | TrySendError::Disconnected(value) => value,
@@ -70,50 +71,50 @@ impl<T> TrySendError<T> {
         matches!(self, TrySendError::Full(_))
     }
 
-    /// Whether nobody will ever receive.
+    /// Whether no receiver will ever receive the message.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, TrySendError::Disconnected(_))
     }
 }
 
 impl<T> SendTimeoutError<T> {
-    /// The message.
+    /// Returns the message that was not sent.
     pub fn into_inner(self) -> T {
         match self {
             SendTimeoutError::Timeout(value) | SendTimeoutError::Disconnected(value) => value,
         }
     }
 
-    /// Whether the deadline came first.
+    /// Whether the deadline came before the message could be sent.
     pub fn is_timeout(&self) -> bool {
         matches!(self, SendTimeoutError::Timeout(_))
     }
 
-    /// Whether nobody will ever receive.
+    /// Whether no receiver will ever receive the message.
     pub fn is_disconnected(&self) -> bool {
         matches!(self, SendTimeoutError::Disconnected(_))
     }
 }
 
 impl TryRecvError {
-    /// Whether there was no message.
+    /// Whether there was no message at that moment, but one may come later.
     pub fn is_empty(&self) -> bool {
         *self == TryRecvError::Empty
     }
 
-    /// Whether nobody will ever send.
+    /// Whether no message will ever be sent.
     pub fn is_disconnected(&self) -> bool {
         *self == TryRecvError::Disconnected
     }
 }
 
 impl RecvTimeoutError {
-    /// Whether the deadline came first.
+    /// Whether the deadline came before a message.
     pub fn is_timeout(&self) -> bool {
         *self == RecvTimeoutError::Timeout
     }
 
-    /// Whether nobody will ever send.
+    /// Whether no message will ever be sent.
     pub fn is_disconnected(&self) -> bool {
         *self == RecvTimeoutError::Disconnected
     }

@@ -1,7 +1,9 @@
-//! Models of the channel, with OS threads as waiters: no wake is lost (loom reports a deadlock), no message is lost or
-//! doubled, and nobody touches a node whose waiter has returned (loom checks the slot's cell).
+//! Does a channel lose no wake, lose or double no message, and never touch a node whose waiter has returned? In these
+//! models OS threads are the waiters; loom reports a lost wake as a deadlock, and checks accesses to a node by the cell
+//! of its slot.
 //!
-//! Timers and cancellation settle a cell and nothing else, so a thread that settles it stands for them.
+//! A timer or a cancellation settles a wait cell and does nothing else, so a thread that settles the cell stands for
+//! it.
 
 use super::core::{Channel, Listed};
 use super::waiter::{SOLE, Ticket, Waiter};
@@ -10,7 +12,7 @@ use crate::coroutine::Outcome;
 use loom::thread;
 use std::sync::Arc;
 
-/// A send and a receive, each of which may come first and wait.
+/// A send and a receive; either may come first and wait.
 fn meet(ends: (Sender<u8>, Receiver<u8>)) {
     let (tx, rx) = ends;
     let sender = thread::spawn(move || tx.send(1));
@@ -34,7 +36,7 @@ fn loom_channel_a_chain_delivers() {
     loom::model(|| meet(unbounded()));
 }
 
-/// The second message waits for room, and moves up when the first is taken.
+/// The second message waits for room, and moves into the queue when the first is taken.
 #[test]
 fn loom_channel_a_waiting_sender_moves_up() {
     loom::model(|| {
@@ -48,7 +50,7 @@ fn loom_channel_a_waiting_sender_moves_up() {
     });
 }
 
-/// Two receivers, two messages: each gets one.
+/// There are two receivers and two messages: each receiver gets one.
 #[test]
 fn loom_channel_receivers_share() {
     loom::model(|| {
@@ -83,7 +85,7 @@ fn loom_channel_a_close_sends_the_receiver_home() {
     });
 }
 
-/// A receiver's timer against the hand-off: a message that was sent is received, or is there for the next.
+/// A receiver's timer races against the hand-over: a message that was sent is received, or stays for the next receive.
 #[test]
 fn loom_channel_a_timeout_loses_no_message() {
     loom::model(|| {
@@ -101,7 +103,7 @@ fn loom_channel_a_timeout_loses_no_message() {
             let ticket = ticket.clone();
             move || ticket.cell().settle(Outcome::TimedOut)
         });
-        // The timer of a thread wakes nobody; one of a coroutine does.
+        // The timer of a thread wakes no one; the timer of a coroutine unparks it.
         let outcome = loop {
             match ticket.cell().outcome() {
                 Some(outcome) => break outcome,
@@ -118,7 +120,7 @@ fn loom_channel_a_timeout_loses_no_message() {
     });
 }
 
-/// A sender's timer against its receiver: the message is received or comes back.
+/// A sender's cancellation races against its receiver: the message is received or comes back.
 #[test]
 fn loom_channel_a_timeout_doubles_no_message() {
     loom::model(|| {

@@ -1,13 +1,14 @@
-//! Channels: many senders, many receivers, each message to one of them.
+//! Channels with many senders and many receivers; each message goes to one receiver.
 //!
-//! [`bounded`] channels hold so many messages and make senders wait; [`bounded`]`(0)` is a rendezvous, where a send
-//! waits for its receiver; [`unbounded`] ones never make a sender wait. [`after`], [`tick`] and [`never()`] are
-//! receivers that the clock sends to. Any of them are arms of a [`select!`](crate::select). Names and signatures are
-//! those of the crate crossbeam-channel; [`mpsc`], [`mpmc`] and [`spsc`] have those of std.
+//! [`bounded`] channels hold at most a fixed number of messages and make senders wait when they are full.
+//! [`bounded`]`(0)` is a rendezvous, where a send waits for its receiver. [`unbounded`] channels never make a sender
+//! wait. [`after`] and [`tick`] return receivers that the clock sends to; a receiver of [`never()`] gets nothing. All
+//! of them can be arms of a [`select!`](crate::select). Names and signatures are those of the crate crossbeam-channel;
+//! [`mpsc`], [`mpmc`] and [`spsc`] have those of std.
 //!
-//! Three are of another kind: [`oneshot`] is for one value, [`broadcast`] gives every value to every receiver, and of a
-//! [`watch`] receivers see the latest value and hear that it changed. They have the semantics of those of the crate
-//! tokio.
+//! Three channels are of another kind. [`oneshot`] is for one value. [`broadcast`] gives every value to every receiver.
+//! Receivers of a [`watch`] see the latest value and are notified when it changes. These three have the semantics of
+//! the channels of the crate tokio.
 //!
 //! Both sides work on coroutines, isolated and light, and on OS threads, in any mixture.
 //!
@@ -23,7 +24,7 @@
 //! assert_eq!(squares.join().unwrap(), 385);
 //! ```
 //!
-//! What cannot go to another thread cannot go through a channel between them:
+//! A value that cannot move to another thread cannot go through a channel between threads:
 //! ```compile_fail
 //! let (tx, rx) = silken::channel::unbounded();
 //! silken::spawn(move || tx.send(std::rc::Rc::new(1)).unwrap());
@@ -33,13 +34,13 @@
 //! # How it is built
 //! | file | answers |
 //! |---|---|
-//! | `core` | the channel: one short lock over the queue and two lists of waiters; hand-off, close, the bound |
-//! | `waiter` | the node of one who waits, and the race between hand-off, timeout, cancellation and the other arms of a select |
+//! | `core` | the channel: one short lock over the queue and two lists of waiters; hand-over, close, the bound |
+//! | `waiter` | the node of a waiter; the race between hand-over, timeout, cancellation and a select's other arms |
 //! | `queue` | where messages lie: ring or blocks |
 //! | `timed` | the clock's channels |
 //! | `select/` | waiting for one of several operations |
-//! | `oneshot`, `broadcast`, `watch` | the other kinds, each by itself |
-//! | `sender`, `receiver`, `error` | the surface; `mpsc`, `mpmc`, `spsc`: the same with std's names |
+//! | `oneshot`, `broadcast`, `watch` | the other kinds, each with a protocol of its own |
+//! | `sender`, `receiver`, `error` | the public types; `mpsc`, `mpmc`, `spsc`: the same with the names of std |
 
 pub mod broadcast;
 mod core;
@@ -71,8 +72,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use timed::Timed;
 
-/// A channel that holds at most `capacity` messages. With 0 it holds none: a send waits until a receiver takes its
-/// message.
+/// Makes a channel that holds at most `capacity` messages. With a capacity of 0 it holds none: a send waits until a
+/// receiver takes its message.
 ///
 /// # Examples
 /// ```
@@ -82,11 +83,11 @@ use timed::Timed;
 /// sender.join().unwrap();
 /// ```
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    // No memory holds usize::MAX messages: no bound at all.
+    // A bound of `usize::MAX` means no bound: no memory holds that many messages.
     ends(Channel::new(capacity))
 }
 
-/// A channel that holds any number of messages. Their memory is given back as they are received.
+/// Makes a channel that holds any number of messages. Their memory is given back as they are received.
 ///
 /// # Examples
 /// ```
@@ -107,8 +108,8 @@ fn ends<T>(channel: Channel<T>) -> (Sender<T>, Receiver<T>) {
     (Sender { channel }, receiver)
 }
 
-/// A receiver that gets one message, the time, when `duration` has passed. It is never disconnected: a second receive
-/// waits for ever.
+/// Makes a receiver that gets one message, the time, when `duration` has passed. It is never disconnected: a second
+/// receive waits for ever.
 ///
 /// # Examples
 /// ```
@@ -122,13 +123,14 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
     Receiver::of(Flavour::Timed(Arc::new(Timed::new(duration, false, |at| at))))
 }
 
-/// A receiver that gets one message, the time, at `when`; otherwise as [`after`].
+/// Makes a receiver that gets one message, the time, at `when`. It is never disconnected: a second receive waits for
+/// ever, as with [`after`].
 pub fn at(when: Instant) -> Receiver<Instant> {
     after(when.saturating_duration_since(Instant::now()))
 }
 
-/// A receiver that gets a message, the time it was due, every `period`. Ticks that nobody receives in time are skipped,
-/// not queued.
+/// Makes a receiver that gets a message every `period`; the message is the time at which it was due. Ticks that are not
+/// received in time are skipped, not queued.
 ///
 /// # Examples
 /// ```
@@ -142,7 +144,7 @@ pub fn tick(period: Duration) -> Receiver<Instant> {
     Receiver::of(Flavour::Timed(Arc::new(Timed::new(period, true, |at| at))))
 }
 
-/// A receiver that never gets a message and is never disconnected.
+/// Makes a receiver that never gets a message and is never disconnected.
 ///
 /// # Examples
 /// ```
@@ -152,19 +154,19 @@ pub fn never<T>() -> Receiver<T> {
     Receiver::of(Flavour::Never)
 }
 
-/// As [`timers::deadline_after`]; `None` if that is beyond all times.
+/// The monotonic time of [`timers::deadline_after`]; `None` if that time can never come.
 fn deadline_after(timeout: Duration) -> Option<u64> {
     Some(timers::deadline_after(timeout)).filter(|&deadline_ns| deadline_ns != u64::MAX)
 }
 
-/// As [`timers::deadline_at`]; `None` if that is beyond all times.
+/// The monotonic time of [`timers::deadline_at`]; `None` if that time can never come.
 fn deadline_at(deadline: Instant) -> Option<u64> {
     Some(timers::deadline_at(deadline)).filter(|&deadline_ns| deadline_ns != u64::MAX)
 }
 
-/// A channel: `chan!()` is [`unbounded`](crate::channel::unbounded), `chan!(n)` is
-/// [`bounded`](crate::channel::bounded)`(n)`, and `chan!(T, n)` the same for messages of type `T`. (A capacity is first
-/// read as a type: put a call with literal arguments in braces, `chan!({ f(1) })`.)
+/// Makes a channel: `chan!()` is [`unbounded`](crate::channel::unbounded), `chan!(n)` is
+/// [`bounded`](crate::channel::bounded)`(n)`, and `chan!(T, n)` is the same for messages of type `T`. (The macro first
+/// tries to read a capacity as a type: put a call with literal arguments in braces, `chan!({ f(1) })`.)
 ///
 /// # Examples
 /// ```

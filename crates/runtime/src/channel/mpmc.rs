@@ -1,11 +1,12 @@
 //! Multi-producer, multi-consumer channels with the names of `std::sync::mpmc`.
 //!
-//! The types are the crate's own [`Sender`] and [`Receiver`]; [`sync_channel`] gives the same ones, bounded.
+//! The types are the crate's own [`Sender`] and [`Receiver`]. [`sync_channel`] returns the same types, for a bounded
+//! channel.
 
 pub use super::{IntoIter, Iter, Receiver, Sender, TryIter};
 pub use super::{RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 
-/// An unbounded channel: [`unbounded`](super::unbounded).
+/// Makes an unbounded channel: see [`unbounded`](super::unbounded).
 ///
 /// # Examples
 /// ```
@@ -19,7 +20,8 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     super::unbounded()
 }
 
-/// A channel with room for `bound` messages; with 0 a rendezvous: [`bounded`](super::bounded).
+/// Makes a channel with room for `bound` messages; with a bound of 0 it is a rendezvous: see
+/// [`bounded`](super::bounded).
 pub fn sync_channel<T>(bound: usize) -> (Sender<T>, Receiver<T>) {
     super::bounded(bound)
 }

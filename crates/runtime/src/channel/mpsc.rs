@@ -1,7 +1,8 @@
 //! Multi-producer, single-consumer channels with the types and names of `std::sync::mpsc`.
 //!
-//! Thin wrappers around the channels of [`channel`](super); the errors are std's own types, so code that names them
-//! keeps compiling. Unlike std's, sending and receiving parks a coroutine by itself, and is cancellable.
+//! The types are thin wrappers around the channels of [`channel`](super). The errors are the types of std themselves,
+//! so code that names them keeps compiling. Unlike with std, a send or receive that waits parks only the calling
+//! coroutine, and can be cancelled.
 
 pub use super::{IntoIter, Iter, TryIter};
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
@@ -12,7 +13,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
-/// An unbounded channel: a send never waits.
+/// Makes an unbounded channel: a send never waits.
 ///
 /// # Examples
 /// ```
@@ -26,7 +27,7 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender::of(tx), Receiver::of(rx))
 }
 
-/// A channel with room for `bound` messages; with 0 a rendezvous.
+/// Makes a channel with room for `bound` messages; with a bound of 0 it is a rendezvous.
 ///
 /// # Examples
 /// ```
@@ -53,13 +54,13 @@ impl<T> Sender<T> {
     /// Sends a message; never waits.
     ///
     /// # Errors
-    /// [`SendError`] with the message when the receiver has gone.
+    /// [`SendError`] with the message when the receiver is gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.inner.send(message).map_err(|error| SendError(error.0))
     }
 
-    /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender
-    /// too.
+    /// Returns an arm of a [`select!`](crate::select) that sends the message. With this method `send(tx, message)`
+    /// accepts this sender too.
     pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
         self.inner.send_arm(message)
     }
@@ -96,21 +97,21 @@ impl<T> SyncSender<T> {
     /// Unwinds if it has to wait; the message is dropped.
     ///
     /// # Errors
-    /// [`SendError`] with the message when the receiver has gone.
+    /// [`SendError`] with the message when the receiver is gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.inner.send(message).map_err(|error| SendError(error.0))
     }
 
-    /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender
-    /// too.
+    /// Returns an arm of a [`select!`](crate::select) that sends the message. With this method `send(tx, message)`
+    /// accepts this sender too.
     pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
         self.inner.send_arm(message)
     }
 
-    /// Sends a message if there is room, or, in a rendezvous channel, a receiver that waits.
+    /// Sends a message if there is room, or, in a rendezvous channel, if a receiver waits.
     ///
     /// # Errors
-    /// [`TrySendError`] with the message.
+    /// [`TrySendError`] with the message when there is no room (or no waiting receiver), or the receiver is gone.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         self.inner.try_send(message).map_err(|error| match error {
             super::TrySendError::Full(message) => TrySendError::Full(message),
@@ -134,7 +135,7 @@ impl<T> fmt::Debug for SyncSender<T> {
 /// The receiving side.
 pub struct Receiver<T> {
     inner: super::Receiver<T>,
-    /// One at a time uses it.
+    /// Not `Sync`: only one thread at a time uses the receiver.
     _not_sync: PhantomData<Cell<()>>,
 }
 
@@ -152,10 +153,10 @@ impl<T> Receiver<T> {
     /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds if it has to wait. If a message was handed to it meanwhile, it returns the message.
+    /// Unwinds if it has to wait. If a message was handed over to it meanwhile, it returns the message.
     ///
     /// # Errors
-    /// [`RecvError`] when nothing is queued and there is no sender any more.
+    /// [`RecvError`] when no message is queued and there is no sender any more.
     pub fn recv(&self) -> Result<T, RecvError> {
         self.inner.recv().map_err(|_| RecvError)
     }
@@ -163,7 +164,7 @@ impl<T> Receiver<T> {
     /// Takes the next message if there is one.
     ///
     /// # Errors
-    /// [`TryRecvError`] says whether there may be one later.
+    /// [`TryRecvError`] tells whether a message may come later.
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         self.inner.try_recv().map_err(|error| match error {
             super::TryRecvError::Empty => TryRecvError::Empty,
@@ -171,33 +172,34 @@ impl<T> Receiver<T> {
         })
     }
 
-    /// As [`recv`](Self::recv), waiting for at most `timeout`.
+    /// Does what [`recv`](Self::recv) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// [`RecvTimeoutError`] says whether the time was up, or there will be no message.
+    /// [`RecvTimeoutError`] tells whether the time is up, or no message will come.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
         self.inner.recv_timeout(timeout).map_err(timeout_error)
     }
 
-    /// As [`recv`](Self::recv), waiting until `deadline` at most.
+    /// Does what [`recv`](Self::recv) does, but waits until `deadline` at most.
     ///
     /// # Errors
-    /// [`RecvTimeoutError`] says whether the time was up, or there will be no message.
+    /// [`RecvTimeoutError`] tells whether the time is up, or no message will come.
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.inner.recv_deadline(deadline).map_err(timeout_error)
     }
 
-    /// The messages as they come, until there is no sender any more.
+    /// Iterates over the messages and waits for each, until there is no sender any more.
     pub fn iter(&self) -> Iter<'_, T> {
         self.inner.iter()
     }
 
-    /// The messages that are there, without waiting.
+    /// Iterates over the messages that are there, without waiting.
     pub fn try_iter(&self) -> TryIter<'_, T> {
         self.inner.try_iter()
     }
 
-    /// The receiving of a message as an arm of a [`select!`](crate::select): so `recv(rx)` takes this receiver too.
+    /// Returns an arm of a [`select!`](crate::select) that receives a message. With this method `recv(rx)` accepts this
+    /// receiver too.
     pub fn recv_arm(&self) -> RecvArm<'_, T> {
         self.inner.recv_arm()
     }

@@ -1,35 +1,37 @@
-//! One value, once: what an answer comes back in.
+//! How does one value travel from one sender to one receiver, exactly once? The usual use is the answer to a request.
 //!
 //! # Protocol
-//! One allocation with a word, a place for the value, and a wait cell for the receiver; each side counts as one owner
-//! of it. The word's bits:
+//! The channel is one allocation with a word, a place for the value, and a wait cell for the receiver. Each side counts
+//! as one owner of the allocation. The bits of the word:
 //!
 //! | bit | set by | means |
 //! |---|---|---|
-//! | `VALUE` | the sender, with `SENDER_DONE` | the value is in its place; the receiver's to take |
-//! | `SENDER_DONE` | the sender | it has sent or is gone, and will not look at the word again |
+//! | `VALUE` | the sender, with `SENDER_DONE` | the value is in its place, and the receiver may take it |
+//! | `SENDER_DONE` | the sender | the sender has sent or is gone, and will not look at the word again |
 //! | `CLOSED` | the receiver | no value will be taken any more: the sender keeps its own |
-//! | `WAITING` | the receiver, and cleared by it | the cell is filled in |
-//! | `SELECTING` | the receiver, and cleared by it | a select waits: its cell's address is under the lock |
+//! | `WAITING` | the receiver, which also clears it | the wait cell is filled in |
+//! | `SELECTING` | the receiver, which also clears it | a select waits: its wait cell's address is under the lock |
 //!
-//! The sender acts once, by one compare-and-swap, or one `fetch_or` when it is dropped; if it finds `WAITING` it
-//! settles the cell and unparks.
+//! The sender acts once: by one compare-and-swap when it sends, or by one `fetch_or` when it is dropped. If it finds
+//! `WAITING`, it settles the wait cell and unparks the receiver.
 //!
-//! # The race
-//! The receiver fills in its cell, sets `WAITING`, and looks at what was there: if the sender was done already it does
-//! not know of the cell, and the receiver does not sleep. When a deadline or a cancellation ends a wait, the receiver
-//! takes `WAITING` back. If the sender is not done by then it will never look at this cell, so it may be filled in anew
-//! for the next wait. If it is done it may be looking at the cell at that moment: then there is no next wait, and the
-//! allocation lives as long as the sender counts as an owner. That is why the cell lies in the channel and not on the
-//! receiver's stack.
+//! # The race: the sender's act against the receiver's wait
+//! The receiver fills in its wait cell, sets `WAITING`, and looks at the bits that were set before. If `SENDER_DONE`
+//! was set, the sender does not know of the wait cell, and the receiver does not park.
 //!
-//! A select's cell lies on its stack, and is shared with other arms. Its address is under a lock, which the sender
-//! takes only if it finds `SELECTING`, and holds until it has settled the cell; the receiver takes it to withdraw, and
-//! so does not leave while the sender looks at the cell (S8).
+//! When a deadline or a cancellation ends a wait, the receiver clears `WAITING`. If the sender is not done at that
+//! moment, it will never look at this wait cell, so the receiver may fill it in anew for the next wait. If the sender
+//! is done, it may be looking at the wait cell at that moment. Then there is no next wait, and the allocation lives as
+//! long as the sender counts as an owner. For this reason the wait cell lies in the channel and not on the receiver's
+//! stack.
+//!
+//! The wait cell of a select lies on the stack of the select and is shared with other arms. Its address is under a
+//! lock. The sender takes this lock only if it finds `SELECTING`, and holds it until it has settled the wait cell. The
+//! receiver takes the same lock to withdraw, and so does not leave while the sender looks at the wait cell (S8).
 //!
 //! # Rejected
-//! The address of a cell on the stack in the word: a receiver that times out would have to wait for a sender that is
-//! about to touch it.
+//! The word could hold the address of a wait cell on the receiver's stack. Then a receiver that times out would have to
+//! wait for a sender that is about to touch that wait cell.
 
 use super::select::{Arm, Operation, Ticket};
 pub use super::{RecvError, RecvTimeoutError, SendError, TryRecvError};
@@ -49,7 +51,7 @@ const CLOSED: u32 = 4;
 const WAITING: u32 = 8;
 const SELECTING: u32 = 16;
 
-/// The cell of a select that waits.
+/// The wait cell of a select that waits.
 struct Selecting(Option<NonNull<WaitCell>>);
 
 // SAFETY: S2: the cell is atomic and names type-stable memory; its address is used under the lock only.
@@ -87,7 +89,7 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender { shared: shared.clone() }, Receiver { shared })
 }
 
-/// The right to send the value. Dropping it unused tells the receiver that none will come.
+/// The right to send the value. If it is dropped unused, the receiver learns that no value will come.
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
 }
@@ -101,18 +103,19 @@ impl<T> Sender<T> {
     /// Sends the value. Never waits.
     ///
     /// # Errors
-    /// Gives the value back when the receiver is gone or [closed](Receiver::close). `Ok` does not mean that the value
-    /// will be looked at.
+    /// # Errors
+    /// [`SendError`] with the value when the receiver is gone or [closed](Receiver::close). `Ok` does not mean that the
+    /// receiver will take the value.
     pub fn send(self, value: T) -> Result<(), SendError<T>> {
         let shared = &self.shared;
         // SAFETY: S2: until the word says VALUE the place is the sender's, and there is one sender.
         shared.value.with_mut(|place| unsafe { *place = Some(value) });
-        // Relaxed: the exchange decides.
+        // Relaxed: the compare-and-swap decides.
         let mut word = shared.word.load(Ordering::Relaxed);
         while word & CLOSED == 0 {
             let done = word | VALUE | SENDER_DONE;
             // AcqRel: Release pairs with the Acquire in `try_take`: the value; Acquire pairs with the Release in
-            // `wait`: the cell. Relaxed on failure: it is tried again.
+            // `wait`: the wait cell. Relaxed on failure: the loop tries again.
             match shared
                 .word
                 .compare_exchange(word, done, Ordering::AcqRel, Ordering::Relaxed)
@@ -127,7 +130,7 @@ impl<T> Sender<T> {
         Err(SendError(self.take_back()))
     }
 
-    /// The value that was not sent.
+    /// Takes the value back that was not sent.
     #[cold]
     fn take_back(&self) -> T {
         // SAFETY: S2: VALUE was not set, so the place is still the sender's.
@@ -137,17 +140,17 @@ impl<T> Sender<T> {
 
     /// Whether a [`send`](Self::send) would give the value back.
     pub fn is_closed(&self) -> bool {
-        // Acquire: pairs with the Release in `close`: what the receiver did before is seen.
+        // Acquire: pairs with the Release in `close`: what the receiver did before the close is visible.
         self.shared.word.load(Ordering::Acquire) & CLOSED != 0
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // Relaxed: SENDER_DONE was set by this very thread of control, or is not.
+        // Relaxed: SENDER_DONE was set by this same thread of control, or is not set.
         if self.shared.word.load(Ordering::Relaxed) & SENDER_DONE == 0 {
-            // AcqRel: Release pairs with the Acquire in `try_take`: what the sender did before it went; Acquire pairs
-            // with the Release in `wait`: the cell.
+            // AcqRel: Release pairs with the Acquire in `try_take`: what the sender did before the drop; Acquire pairs
+            // with the Release in `wait`: the wait cell.
             let word = self.shared.word.fetch_or(SENDER_DONE, Ordering::AcqRel);
             self.shared.wake_if(word);
         }
@@ -155,7 +158,7 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Shared<T> {
-    /// The sender is done, and this was the word before: wakes the receiver if it waits.
+    /// The sender is done, and `word` is the word as it was before: wakes the receiver if it waits.
     fn wake_if(&self, word: u32) {
         if word & SELECTING != 0 {
             self.wake_select();
@@ -201,7 +204,8 @@ impl<T> Shared<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The receiving as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`recv`](Self::recv).
+    /// Returns an arm of a [`select!`](crate::select) that receives the value; the form `on(…)` takes it. Its result is
+    /// that of [`recv`](Self::recv).
     ///
     /// # Examples
     /// ```
@@ -221,21 +225,22 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Waits for the value.
+    /// Waits for the value and takes it.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds; the sender gets a value that it sends later back.
+    /// Unwinds if it has to wait and no value has come. The receiver is dropped by that, so a sender that sends later
+    /// gets its value back.
     ///
     /// # Errors
-    /// When the sender was dropped without sending.
+    /// [`RecvError`] when the sender was dropped without sending.
     pub fn recv(self) -> Result<T, RecvError> {
         self.wait(None).map_err(|_| RecvError)
     }
 
-    /// As [`recv`](Self::recv), for at most `timeout`; may be called again.
+    /// Does what [`recv`](Self::recv) does, but waits for at most `timeout`, and may be called again.
     ///
     /// # Errors
     /// `Timeout` when the time is up; `Disconnected` when the sender was dropped without sending, or the value has been
@@ -254,10 +259,11 @@ impl<T> Receiver<T> {
         self.wait(Some(deadline_after(timeout)))
     }
 
-    /// As [`recv_timeout`](Self::recv_timeout), until `deadline`.
+    /// Does what [`recv_timeout`](Self::recv_timeout) does, but waits until `deadline` at most.
     ///
     /// # Errors
-    /// As [`recv_timeout`](Self::recv_timeout).
+    /// `Timeout` when the time is up; `Disconnected` when the sender was dropped without sending, or the value has been
+    /// taken.
     pub fn recv_deadline(&mut self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.wait(Some(deadline_at(deadline)))
     }
@@ -265,38 +271,40 @@ impl<T> Receiver<T> {
     /// Takes the value if it is there. Never waits.
     ///
     /// # Errors
-    /// `Empty` when it is not there yet; `Disconnected` when it will not come, or has been taken.
+    /// `Empty` when the value is not there yet; `Disconnected` when no value will come, or it has been taken.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
         self.try_take()
     }
 
-    /// Lets the sender keep its value from now on. A value that was sent before can still be received.
+    /// Closes the channel: from now on a send gives the value back to the sender. A value that was sent before can
+    /// still be received.
     pub fn close(&mut self) {
         // Release: pairs with the Acquire in `is_closed`.
         self.shared.word.fetch_or(CLOSED, Ordering::Release);
     }
 
-    /// Whether nothing can be received any more: the value was taken, or none will come.
+    /// Whether nothing can be received any more: the value has been taken, or no value will come.
     pub fn is_terminated(&self) -> bool {
-        // Relaxed: nothing is read on the strength of it.
+        // Relaxed: no other memory is read because of the result.
         let word = self.shared.word.load(Ordering::Relaxed);
         word & VALUE == 0 && word & (SENDER_DONE | CLOSED) != 0
     }
 
     /// Whether there is nothing to receive at this moment.
     pub fn is_empty(&self) -> bool {
-        // Relaxed: as above.
+        // Relaxed: no other memory is read because of the result.
         self.shared.word.load(Ordering::Relaxed) & VALUE == 0
     }
 
-    /// Only the receiver's one thread of control gets here: through `&mut`, or through `recv`, which owns the receiver.
+    /// Only the one thread of control that has the receiver gets here: through `&mut`, or through `recv`, which owns
+    /// the receiver.
     fn try_take(&self) -> Result<T, TryRecvError> {
         // Acquire: pairs with the Release in `send` and in the sender's drop.
         let word = self.shared.word.load(Ordering::Acquire);
         if word & VALUE != 0 {
             // SAFETY: S2: VALUE gives the place to the receiver.
             let value = self.shared.value.with_mut(|place| unsafe { (*place).take() });
-            // Relaxed: the sender is done with the word.
+            // Relaxed: the sender will not look at the word again.
             self.shared.word.store(SENDER_DONE | CLOSED, Ordering::Relaxed);
             return value.ok_or(TryRecvError::Disconnected);
         }
@@ -318,8 +326,8 @@ impl<T> Receiver<T> {
             // SAFETY: S8: the sender does not know of a cell: WAITING is not set, and was taken back before SENDER_DONE
             // if it ever was.
             self.shared.cell.with_mut(|place| unsafe { *place = Some(cell) });
-            // AcqRel: Release pairs with the Acquire in `send` and in the sender's drop: the cell; Acquire pairs with
-            // their Release.
+            // AcqRel: Release pairs with the Acquire in `send` and in the sender's drop: the wait cell; Acquire pairs
+            // with their Release.
             if self.shared.word.fetch_or(WAITING, Ordering::AcqRel) & SENDER_DONE != 0 {
                 continue;
             }
@@ -345,14 +353,14 @@ impl<T> Drop for Receiver<T> {
     }
 }
 
-/// The receiving as an arm: see [`Receiver::recv_arm`].
+/// An arm that receives the value: see [`Receiver::recv_arm`].
 pub struct RecvArm<'a, T> {
     receiver: &'a mut Receiver<T>,
     received: Cell<Option<T>>,
 }
 
-// SAFETY: S8: the select's cell is under the lock from `enlist` to `withdraw`. Nobody claims the ticket: who wakes lets
-// the select look again.
+// SAFETY: S8: the select's cell is under the lock from `enlist` to `withdraw`. No waker claims the ticket: a woken
+// select looks again.
 unsafe impl<T> Arm for RecvArm<'_, T> {
     fn try_now(&self) -> bool {
         match self.receiver.try_take() {
@@ -368,7 +376,8 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
     unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
         let shared = &self.receiver.shared;
         shared.set_selecting(Some(NonNull::from(ticket.cell())));
-        // AcqRel: pairs with the sender's, as for WAITING; the cell's address itself is ordered by the lock.
+        // AcqRel: pairs with the sender's AcqRel in the same way as for WAITING; the address of the wait cell is
+        // ordered by the lock.
         let waits = shared.word.fetch_or(SELECTING, Ordering::AcqRel) & SENDER_DONE == 0;
         if !waits {
             self.withdraw();
@@ -378,7 +387,7 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
 
     fn withdraw(&self) {
         let shared = &self.receiver.shared;
-        // Relaxed: whoever saw the bit is met at the lock.
+        // Relaxed: a sender that saw the bit and the receiver meet at the lock.
         shared.word.fetch_and(!SELECTING, Ordering::Relaxed);
         shared.set_selecting(None);
     }

@@ -1,30 +1,31 @@
-//! What is queued in a channel: a ring where the bound is small, a chain of blocks where it is large or absent. One
-//! thread at a time uses it.
+//! Where do the queued messages of a channel lie? A small bound gets a ring; a large bound or none gets a chain of
+//! blocks. One thread at a time uses the queue.
 //!
 //! # Memory
-//! A push never allocates, for it happens under the channel's lock. The ring has all its room from the start. The chain
-//! says when it [`needs_block`](Queue::needs_block); the sender then leaves the lock, allocates, and comes back with
-//! one. A drained block is given back to the caller of `pop_into`, who frees it outside the lock; one is kept as a
-//! spare, so that a channel that swings around a block's edge does not allocate at each swing.
+//! A push never allocates, for it happens under the lock of the channel. The ring has all its room from the start. The
+//! chain says when it [`needs_block`](Queue::needs_block). The caller then leaves the lock, allocates a block, and
+//! comes back with it. The caller of `pop_into` gets a drained block and frees it outside the lock. One drained block
+//! is kept as a spare, so that a channel whose length swings around the edge of a block does not allocate at each
+//! swing.
 //!
-//! Blocks and rings are made in the heap, and a message goes from place to place by [`move_out`], not through values: a
-//! message may have many kilobytes, and a stack 256.
+//! Blocks and rings are made in the heap, and [`move_out`] moves a message from place to place without a value in
+//! between: a message may have many kilobytes, and a coroutine's stack has 512 KiB by default.
 //!
 //! # Rejected
-//! *A growing ring*: it would copy a million messages under the lock, and never shrink. *A node per message*: an
-//! allocation per send.
+//! *A growing ring*: it would copy a million messages under the lock, and would never shrink. *A node per message*: it
+//! would need an allocation per send.
 
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
 
-/// Largest bound that gets a ring; a guess: above it the room is rarely used, and would be allocated for nothing.
+/// Largest bound that gets a ring. It is a guess: above it the room is rarely used, and would be allocated for nothing.
 const RING_LIMIT: usize = 1024;
 
-/// Messages in a block.
+/// Number of messages in a block.
 const BLOCK_LEN: usize = if cfg!(loom) { 1 } else { 31 };
 
-/// Moves a value out of its place, if it is there, and nowhere else on the way: in a build without optimisation each
-/// move takes its size of stack.
+/// Moves a value, if there is one, from one place directly to the other. A build without optimisation would take stack
+/// of the value's size for each move through a variable.
 #[inline]
 pub(super) fn move_out<T>(from: &mut Option<T>, to: &mut MaybeUninit<T>) -> bool {
     let Some(value) = from else { return false };
@@ -36,7 +37,7 @@ pub(super) fn move_out<T>(from: &mut Option<T>, to: &mut MaybeUninit<T>) -> bool
 }
 
 pub(super) enum Queue<T> {
-    /// All room allocated.
+    /// All its room is allocated from the start.
     BoundedRing(BoundedRing<T>),
     BlockChain(BlockChain<T>),
 }
@@ -50,7 +51,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Holds nothing, and no memory.
+    /// A queue that holds no message and no memory.
     pub(super) const fn empty() -> Self {
         Queue::BlockChain(BlockChain::new())
     }
@@ -78,7 +79,7 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Appends what is in `offer`. There is room, and no block is needed.
+    /// Appends the message in `offer`. There is room, and no block is needed.
     #[inline]
     pub(super) fn push(&mut self, offer: &mut Option<T>) {
         let moved = match self {
@@ -88,7 +89,8 @@ impl<T> Queue<T> {
         assert!(moved, "a send offers a message");
     }
 
-    /// Takes the first message to `place`, and perhaps a block to free.
+    /// Moves the first message to `place`. Returns `None` if there is no message; otherwise a block to free, if one was
+    /// drained and is not kept.
     #[inline]
     pub(super) fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         match self {
@@ -98,7 +100,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// Messages lie in `len` slots from `head` on, round the end.
+/// A ring: the messages lie in `len` slots from `head` on, and continue at the start after the last slot.
 pub(super) struct BoundedRing<T> {
     slots: Box<[MaybeUninit<T>]>,
     head: usize,
@@ -152,7 +154,7 @@ impl<T> Drop for BoundedRing<T> {
     }
 }
 
-/// Drops all messages, also if one's destructor panics.
+/// Drops all messages, even if the destructor of one of them panics.
 fn drop_all<T, Q>(queue: &mut Q, pop_into: fn(&mut Q, &mut MaybeUninit<T>) -> bool) {
     struct Rest<'a, T, Q>(&'a mut Q, fn(&mut Q, &mut MaybeUninit<T>) -> bool);
 
@@ -175,14 +177,14 @@ fn drop_all<T, Q>(queue: &mut Q, pop_into: fn(&mut Q, &mut MaybeUninit<T>) -> bo
     Rest(queue, pop_into).drop_rest();
 }
 
-/// Room for some messages, and the way to the next block.
+/// Room for `BLOCK_LEN` messages, and the address of the next block.
 pub(super) struct Block<T> {
     next: Option<NonNull<Block<T>>>,
     slots: [MaybeUninit<T>; BLOCK_LEN],
 }
 
 impl<T> Block<T> {
-    /// In the heap from the start: a block of large messages would not fit on a stack.
+    /// Makes the block in the heap from the start: a block of large messages would not fit on a stack.
     pub(super) fn new() -> Box<Self> {
         let mut block = Box::<Self>::new_uninit();
         // SAFETY: S2: the field of a block that is ours and lies in memory.
@@ -194,8 +196,8 @@ impl<T> Block<T> {
     }
 }
 
-/// Messages lie in the slots from `head` of the first block to `tail` of the last, exclusive. Without blocks `tail` is
-/// `BLOCK_LEN`, so that the last block looks full.
+/// A chain of blocks: the messages lie in the slots from `head` of the first block to `tail` of the last block,
+/// exclusive. Without blocks `tail` is `BLOCK_LEN`, so that the last block seems to be full.
 pub(super) struct BlockChain<T> {
     first: Option<NonNull<Block<T>>>,
     last: Option<NonNull<Block<T>>>,
@@ -258,7 +260,8 @@ impl<T> BlockChain<T> {
         self.tail = 0;
     }
 
-    /// Takes the first message to `place`, and perhaps a block to free.
+    /// Moves the first message to `place`. Returns `None` if there is no message; otherwise a block to free, if one was
+    /// drained and is not kept.
     #[inline]
     fn pop_into(&mut self, place: &mut MaybeUninit<T>) -> Option<Option<Box<Block<T>>>> {
         if self.len == 0 {
@@ -278,7 +281,8 @@ impl<T> BlockChain<T> {
         })
     }
 
-    /// Takes the drained first block out: into the spare's place if there is none, else to the caller.
+    /// Takes the drained first block out of the chain. Keeps it as the spare if there is none, and otherwise returns
+    /// it.
     fn unlink_first(&mut self) -> Option<Box<Block<T>>> {
         let first = self.first?;
         // SAFETY: S2: leaked in `append_spare`, and out of the chain below.
@@ -300,7 +304,7 @@ impl<T> BlockChain<T> {
 impl<T> Drop for BlockChain<T> {
     fn drop(&mut self) {
         drop_all(self, |chain, place| chain.pop_into(place).is_some());
-        // The block that has been begun.
+        // The first block may have been begun and hold no message any more.
         if let Some(first) = self.first {
             // SAFETY: S2: leaked in `append_spare`; the last one, and nothing is in it.
             drop(unsafe { Box::from_raw(first.as_ptr()) });

@@ -1,4 +1,4 @@
-//! The receiving side: of a channel, or of the clock.
+//! What can a user do with the receiving side of a channel, or of one of the clock's channels?
 
 use super::core::Channel;
 use super::error::{RecvError, RecvTimeoutError, TryRecvError};
@@ -10,8 +10,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The receiving side of a channel. Clones share the messages: each goes to one of them. When the last one is dropped,
-/// so are the messages that are queued, and those who wait to send get theirs back.
+/// The receiving side of a channel. Clones share the messages: each message goes to one of them. When the last receiver
+/// is dropped, the queued messages are dropped too, and waiting senders get their messages back.
 pub struct Receiver<T> {
     pub(super) flavour: Flavour<T>,
 }
@@ -45,10 +45,10 @@ impl<T> Receiver<T> {
     /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds if it has to wait. If a message was handed to it meanwhile, it returns the message.
+    /// Unwinds if it has to wait. If a message was handed over to it meanwhile, it returns the message.
     ///
     /// # Errors
-    /// [`RecvError`] when nothing is queued, and the channel is closed or the last sender has gone.
+    /// [`RecvError`] when no message is queued, and the channel is closed or the last sender is gone.
     ///
     /// # Examples
     /// ```
@@ -63,10 +63,10 @@ impl<T> Receiver<T> {
         self.recv_until(None).map_err(|_| RecvError)
     }
 
-    /// Takes the next message if there is one, or, in a rendezvous channel, a sender that waits.
+    /// Takes the next message if there is one, or, in a rendezvous channel, if a sender waits.
     ///
     /// # Errors
-    /// [`TryRecvError`] says whether there may be one later.
+    /// [`TryRecvError`] tells whether a message may come later.
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         match &self.flavour {
@@ -76,10 +76,10 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// As [`recv`](Self::recv), waiting for at most `timeout`.
+    /// Does what [`recv`](Self::recv) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// [`RecvTimeoutError`] says whether the time was up, or there will be no message.
+    /// [`RecvTimeoutError`] tells whether the time is up, or no message will come.
     ///
     /// # Examples
     /// ```
@@ -92,37 +92,38 @@ impl<T> Receiver<T> {
         self.recv_until(deadline_after(timeout))
     }
 
-    /// As [`recv`](Self::recv), waiting until `deadline` at most.
+    /// Does what [`recv`](Self::recv) does, but waits until `deadline` at most.
     ///
     /// # Errors
-    /// [`RecvTimeoutError`] says whether the time was up, or there will be no message.
+    /// [`RecvTimeoutError`] tells whether the time is up, or no message will come.
     pub fn recv_deadline(&self, deadline: Instant) -> Result<T, RecvTimeoutError> {
         self.recv_until(deadline_at(deadline))
     }
 
-    /// The messages as they come, until [`recv`](Self::recv) fails.
+    /// Iterates over the messages and waits for each, until [`recv`](Self::recv) fails.
     pub fn iter(&self) -> Iter<'_, T> {
         Iter(self)
     }
 
-    /// The messages that are there, without waiting.
+    /// Iterates over the messages that are there, without waiting.
     pub fn try_iter(&self) -> TryIter<'_, T> {
         TryIter(self)
     }
 
-    /// Closes the channel, as [`Sender::close`](super::Sender::close): what is queued can still be received. The
-    /// clock's channels cannot be closed: for them it does nothing.
+    /// Closes the channel, as [`Sender::close`](super::Sender::close) does: queued messages can still be received.
+    /// Returns whether this call closed it. The clock's channels cannot be closed: for them the call does nothing and
+    /// returns `false`.
     pub fn close(&self) -> bool {
         self.channel().is_some_and(|channel| channel.close())
     }
 
-    /// Whether nobody sends any more: the channel was closed, or the last sender has gone. Messages may still be
-    /// queued.
+    /// Whether no message can be sent any more, because the channel was closed or the last sender is gone. Messages may
+    /// still be queued.
     pub fn is_closed(&self) -> bool {
         self.channel().is_some_and(|channel| channel.is_closed())
     }
 
-    /// Messages that are queued.
+    /// Number of queued messages.
     pub fn len(&self) -> usize {
         match &self.flavour {
             Flavour::Channel(channel) => channel.len(),
@@ -131,12 +132,12 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Whether none is queued; of a rendezvous channel always true.
+    /// Whether no message is queued; always true for a rendezvous channel.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room for more; of a rendezvous channel always true.
+    /// Whether there is no room for more messages; always true for a rendezvous channel.
     pub fn is_full(&self) -> bool {
         match &self.flavour {
             Flavour::Channel(channel) => channel.is_full(),
@@ -154,12 +155,12 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// How many senders the channel has; the clock has none.
+    /// Number of senders of the channel; the clock's channels have none.
     pub fn sender_count(&self) -> usize {
         self.channel().map_or(0, |channel| channel.sender_count())
     }
 
-    /// How many receivers the channel has.
+    /// Number of receivers of the channel.
     pub fn receiver_count(&self) -> usize {
         match &self.flavour {
             Flavour::Channel(channel) => channel.receiver_count(),
@@ -168,7 +169,8 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Whether both receive from the same channel. All that [`never`](super::never) gives are the same.
+    /// Whether both receivers receive from the same channel. All receivers that [`never`](super::never) returns count
+    /// as one channel.
     pub fn same_channel(&self, other: &Receiver<T>) -> bool {
         match (&self.flavour, &other.flavour) {
             (Flavour::Channel(one), Flavour::Channel(other)) => Arc::ptr_eq(one, other),
@@ -222,7 +224,7 @@ pub struct Iter<'a, T>(&'a Receiver<T>);
 /// See [`Receiver::try_iter`].
 pub struct TryIter<'a, T>(&'a Receiver<T>);
 
-/// The messages as they come, of a receiver that it owns.
+/// The iterator of a receiver that it owns; it waits for each message.
 pub struct IntoIter<T>(Receiver<T>);
 
 impl<T> Iterator for Iter<'_, T> {

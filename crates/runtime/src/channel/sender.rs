@@ -1,4 +1,4 @@
-//! The sending side.
+//! What can a user do with the sending side of a channel?
 
 use super::core::Channel;
 use super::error::{SendError, SendTimeoutError, TrySendError};
@@ -8,8 +8,8 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The sending side of a channel. Clones send to the same receivers; when the last one is dropped, they get what is
-/// queued and then [`RecvError`](super::RecvError).
+/// The sending side of a channel. Clones send to the same receivers. When the last sender is dropped, the receivers get
+/// the queued messages and then [`RecvError`](super::RecvError).
 pub struct Sender<T> {
     pub(super) channel: Arc<Channel<T>>,
 }
@@ -18,15 +18,16 @@ impl<T> Sender<T> {
     /// Sends a message; waits while there is no room.
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread. Never on an unbounded
-    /// channel.
+    /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread. It never waits on an
+    /// unbounded channel.
     ///
     /// # Cancellation
-    /// Unwinds if it has to wait; the message is dropped. If a receiver has taken it meanwhile, the send succeeds.
+    /// Unwinds if it has to wait; the message is dropped. If a receiver has taken the message meanwhile, the send
+    /// succeeds.
     ///
     /// # Errors
-    /// [`SendError`] with the message when the channel is closed or the last receiver has gone, before or while it
-    /// waits.
+    /// [`SendError`] with the message when the channel is closed or the last receiver is gone, before or during the
+    /// wait.
     ///
     /// # Examples
     /// ```
@@ -42,10 +43,11 @@ impl<T> Sender<T> {
             .map_err(|error| SendError(error.into_inner()))
     }
 
-    /// Sends a message if there is room, or, in a rendezvous channel, a receiver that waits.
+    /// Sends a message if there is room, or, in a rendezvous channel, if a receiver waits.
     ///
     /// # Errors
-    /// [`TrySendError`] with the message.
+    /// [`TrySendError`] with the message when there is no room (or no waiting receiver), the channel is closed, or the
+    /// last receiver is gone.
     ///
     /// # Examples
     /// ```
@@ -61,10 +63,10 @@ impl<T> Sender<T> {
         self.channel.try_send(message)
     }
 
-    /// As [`send`](Self::send), waiting for at most `timeout`.
+    /// Does what [`send`](Self::send) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// [`SendTimeoutError`] with the message.
+    /// [`SendTimeoutError`] with the message when the time is up, the channel is closed, or the last receiver is gone.
     ///
     /// # Examples
     /// ```
@@ -78,16 +80,16 @@ impl<T> Sender<T> {
         self.channel.send(message, deadline_after(timeout))
     }
 
-    /// As [`send`](Self::send), waiting until `deadline` at most.
+    /// Does what [`send`](Self::send) does, but waits until `deadline` at most.
     ///
     /// # Errors
-    /// [`SendTimeoutError`] with the message.
+    /// [`SendTimeoutError`] with the message when the time is up, the channel is closed, or the last receiver is gone.
     pub fn send_deadline(&self, message: T, deadline: Instant) -> Result<(), SendTimeoutError<T>> {
         self.channel.send(message, deadline_at(deadline))
     }
 
-    /// Closes the channel: every send fails from now on, those that wait included, and receivers get what is queued and
-    /// then [`RecvError`](super::RecvError). Returns whether this call closed it.
+    /// Closes the channel. From now on every send fails, including those that wait at this moment. Receivers get the
+    /// queued messages and then [`RecvError`](super::RecvError). Returns whether this call closed the channel.
     ///
     /// # Examples
     /// ```
@@ -102,22 +104,22 @@ impl<T> Sender<T> {
         self.channel.close()
     }
 
-    /// Whether every send fails: the channel was closed, or the last receiver has gone.
+    /// Whether every send fails, because the channel was closed or the last receiver is gone.
     pub fn is_closed(&self) -> bool {
         self.channel.is_closed()
     }
 
-    /// Messages that are queued.
+    /// Number of queued messages.
     pub fn len(&self) -> usize {
         self.channel.len()
     }
 
-    /// Whether none is queued; of a rendezvous channel always true.
+    /// Whether no message is queued; always true for a rendezvous channel.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether there is no room; of a rendezvous channel always true.
+    /// Whether there is no room; always true for a rendezvous channel.
     pub fn is_full(&self) -> bool {
         self.channel.is_full()
     }
@@ -127,17 +129,17 @@ impl<T> Sender<T> {
         self.channel.capacity()
     }
 
-    /// How many senders the channel has.
+    /// Number of senders of the channel.
     pub fn sender_count(&self) -> usize {
         self.channel.sender_count()
     }
 
-    /// How many receivers the channel has.
+    /// Number of receivers of the channel.
     pub fn receiver_count(&self) -> usize {
         self.channel.receiver_count()
     }
 
-    /// Whether both send to the same channel.
+    /// Whether both senders send to the same channel.
     pub fn same_channel(&self, other: &Sender<T>) -> bool {
         Arc::ptr_eq(&self.channel, &other.channel)
     }

@@ -1,6 +1,7 @@
-//! Single-producer, single-consumer channels: as [`mpsc`], with senders that cannot be cloned.
+//! Single-producer, single-consumer channels: those of [`mpsc`] with senders that cannot be cloned.
 //!
-//! The receiver is that of [`mpsc`]; the senders are its senders without `Clone`, and for one thread at a time.
+//! The receiver is that of [`mpsc`]. The senders are the senders of [`mpsc`] without `Clone` and without `Sync`: one
+//! thread at a time uses them.
 
 pub use super::mpsc::Receiver;
 pub use super::{IntoIter, Iter, TryIter};
@@ -12,7 +13,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// An unbounded channel: a send never waits.
+/// Makes an unbounded channel: a send never waits.
 ///
 /// # Examples
 /// ```
@@ -26,7 +27,7 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender::of(tx), rx)
 }
 
-/// A channel with room for `bound` messages; with 0 a rendezvous.
+/// Makes a channel with room for `bound` messages; with a bound of 0 it is a rendezvous.
 ///
 /// # Examples
 /// ```
@@ -43,7 +44,7 @@ pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
 /// The sending side of an unbounded channel.
 pub struct Sender<T> {
     inner: mpsc::Sender<T>,
-    /// One at a time uses it.
+    /// Not `Sync`: only one thread at a time uses the sender.
     _not_sync: PhantomData<Cell<()>>,
 }
 
@@ -58,13 +59,13 @@ impl<T> Sender<T> {
     /// Sends a message; never waits.
     ///
     /// # Errors
-    /// [`SendError`] with the message when the receiver has gone.
+    /// [`SendError`] with the message when the receiver is gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.inner.send(message)
     }
 
-    /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender
-    /// too.
+    /// Returns an arm of a [`select!`](crate::select) that sends the message. With this method `send(tx, message)`
+    /// accepts this sender too.
     pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
         self.inner.send_arm(message)
     }
@@ -79,7 +80,7 @@ impl<T> fmt::Debug for Sender<T> {
 /// The sending side of a bounded channel.
 pub struct SyncSender<T> {
     inner: mpsc::SyncSender<T>,
-    /// One at a time uses it.
+    /// Not `Sync`: only one thread at a time uses the sender.
     _not_sync: PhantomData<Cell<()>>,
 }
 
@@ -100,21 +101,21 @@ impl<T> SyncSender<T> {
     /// Unwinds if it has to wait; the message is dropped.
     ///
     /// # Errors
-    /// [`SendError`] with the message when the receiver has gone.
+    /// [`SendError`] with the message when the receiver is gone.
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.inner.send(message)
     }
 
-    /// The sending of a message as an arm of a [`select!`](crate::select): so `send(tx, message)` takes this sender
-    /// too.
+    /// Returns an arm of a [`select!`](crate::select) that sends the message. With this method `send(tx, message)`
+    /// accepts this sender too.
     pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
         self.inner.send_arm(message)
     }
 
-    /// Sends a message if there is room, or, in a rendezvous channel, a receiver that waits.
+    /// Sends a message if there is room, or, in a rendezvous channel, if a receiver waits.
     ///
     /// # Errors
-    /// [`TrySendError`] with the message.
+    /// [`TrySendError`] with the message when there is no room (or no waiting receiver), or the receiver is gone.
     pub fn try_send(&self, message: T) -> Result<(), TrySendError<T>> {
         self.inner.try_send(message)
     }

@@ -1,14 +1,15 @@
-//! The clock's channels: what [`after`](super::after) and [`tick`](super::tick) give.
+//! How do the clock's channels, which [`after`](super::after) and [`tick`](super::tick) return, deliver their messages
+//! without a sender?
 //!
-//! Nobody sends. The message lies in the word that says when it is due, and whoever moves the word on has received it;
-//! so there is no list, no timer of the channel's own, no thread. Who waits, waits with the due time as a deadline and
-//! looks again: another may have been faster.
+//! The message lies in the word that says when it is due. The receiver that moves the word to its next value has
+//! received the message. So the channel needs no list, no timer of its own and no thread. A receiver waits with the due
+//! time as its deadline and then looks again, because another receiver may have been faster.
 //!
-//! A tick that was received late by less than a period keeps the rhythm. Later than that, the missed ticks are skipped,
-//! and the next one is due a period after the one that was received. (crossbeam's receivers reserve the next tick
-//! before they sleep; a receiver that is cancelled or loses a select would take the tick with it.)
+//! A tick that is received late by less than a period keeps the rhythm. If it is received later than that, the missed
+//! ticks are skipped, and the next tick is due one period after this receive. (The receivers of crossbeam reserve the
+//! next tick before they sleep; there, a receiver that is cancelled or loses a select would take the tick with it.)
 //!
-//! The word is relaxed throughout: it carries a time and nothing else.
+//! All accesses to the word are relaxed: it carries a time and nothing else.
 
 use super::core::is_past;
 use super::waiter::Ticket;
@@ -18,15 +19,15 @@ use crate::loom::atomic::{AtomicU64, Ordering};
 use crate::sys::clock;
 use std::time::{Duration, Instant};
 
-/// Never due: the one message has been received, or lies too far in the future.
+/// The message is never due: it has been received, or its time lies too far in the future.
 const NEVER: u64 = u64::MAX;
 
-/// See the head of the file.
+/// A channel of the clock: see the head of the file.
 pub(super) struct Timed<T> {
     due_ns: AtomicU64,
-    /// Of a tick.
+    /// The period, if this is a tick.
     period_ns: Option<u64>,
-    /// The same moment on std's clock and on ours.
+    /// One moment, as shown by the clock of std and by the runtime's clock.
     origin: (Instant, u64),
     message: fn(Instant) -> T,
 }
@@ -52,7 +53,7 @@ impl<T> Timed<T> {
         self.due_ns().is_some_and(|due_ns| due_ns <= clock::now_ns())
     }
 
-    /// The message, if it is due.
+    /// Takes the message, if it is due.
     pub(super) fn take(&self) -> Option<T> {
         self.take_at(clock::now_ns())
     }
@@ -72,7 +73,7 @@ impl<T> Timed<T> {
         Some((self.message)(origin + Duration::from_nanos(due_ns - origin_ns)))
     }
 
-    /// The message, waiting until the deadline.
+    /// Takes the message; waits for it until the deadline.
     pub(super) fn recv(&self, deadline_ns: Option<u64>) -> Option<T> {
         loop {
             if let Some(message) = self.take() {
@@ -94,14 +95,14 @@ pub(super) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Waits until the deadline, or for ever.
+/// Waits until the deadline; `None`: waits for ever.
 pub(super) fn wait_for_nothing(deadline_ns: Option<u64>) {
     while !is_past(deadline_ns) {
         sleep_until(deadline_ns);
     }
 }
 
-/// Sleeps; unwinds when cancelled.
+/// Sleeps until the deadline; unwinds when the caller is cancelled.
 fn sleep_until(deadline_ns: Option<u64>) {
     raise_if_cancelled();
     let cancellable = !std::thread::panicking();
@@ -115,7 +116,7 @@ mod loom_tests {
     use super::*;
     use loom::sync::Arc;
 
-    /// Two who take at once share one message.
+    /// Two threads that take at the same time get one message together.
     #[test]
     fn loom_channel_a_timer_is_received_once() {
         loom::model(|| {
@@ -144,7 +145,7 @@ mod tests {
         assert_eq!(tick.take_at(start + 130), Some(at(100)));
         assert_eq!(tick.take_at(start + 199), None);
         assert_eq!(tick.take_at(start + 200), Some(at(200)));
-        // Late by more than a period.
+        // Received late by more than a period.
         assert_eq!(tick.take_at(start + 1000), Some(at(300)));
         assert_eq!(tick.take_at(start + 1099), None);
         assert_eq!(tick.take_at(start + 1100), Some(at(1100)));

@@ -1,37 +1,38 @@
-//! Who waits at a channel: a node with the message in it, on the waiter's stack, and the ticket that says which of its
-//! nodes has won.
+//! Which of hand-over, timeout, cancellation and the other arms of a select ends the wait of a sender or receiver? A
+//! waiter is a node on the waiter's stack with the message in it; a ticket says which node of the wait has won.
 //!
 //! # Vocabulary
-//! A [`Waiter`] is in one list of one channel, that of the senders or that of the receivers. Its slot holds the message
-//! that a sender offers, or gets the one that a receiver waits for. A [`Ticket`] is one wait: the cell that parks and
-//! wakes, and, for a select, the index of the arm that won.
+//! A [`Waiter`] is in one list of one channel: the list of senders or the list of receivers. Its slot holds the message
+//! that a sender offers, or gets the message that a receiver waits for. A [`Ticket`] is one wait. It has the wait cell
+//! that parks and wakes, and, for a select, the index of the arm that won.
 //!
 //! # Protocol: taking a waiter
-//! All under the channel's lock, by whoever does the opposite operation:
+//! The caller that does the opposite operation takes the waiter. It does all these steps under the lock of the channel:
 //! 1. unlink the node;
-//! 2. [`claim`](Waiter::claim) it. The only node of a plain operation needs no claim: to be linked is to be free. Of a
-//!    select's nodes, which lie in many channels under many locks, the first to be claimed wins, by one
+//! 2. [`claim`](Waiter::claim) it. The only node of a plain operation needs no claim: while it is linked it is free.
+//!    The nodes of a select lie in many channels under many locks; the first one to be claimed wins, by one
 //!    compare-and-swap on the ticket;
-//! 3. move the message into the slot, or out of it. An untouched slot says that the channel was closed;
-//! 4. [`finish`](Waiter::finish): copy the unparker, settle the cell. That is the last touch;
+//! 3. move the message into the slot, or out of it. An untouched slot tells the waiter that the channel was closed;
+//! 4. [`finish`](Waiter::finish): copy the unparker, settle the wait cell. This is the last access to the node.
 //!
-//! and then, outside the lock, unpark.
+//! After these steps the caller unparks the waiter, outside the lock.
 //!
-//! # The race: hand-off against timeout and cancellation
-//! The cell does not decide who won, the list does. A waiter that finds its cell settled as timed out or cancelled
-//! takes the lock and its node out; if the node was in no list any more, the hand-off had won, and the message (or its
-//! absence from a sender's slot) is there to see. So a message that was handed over is never lost: the operation
-//! succeeds, although its time was up. `finish` then finds the cell settled, and wakes nobody: the waiter is awake. Its
-//! frame stays, for it waits at the lock.
+//! # The race: hand-over against timeout and cancellation
+//! The list decides the winner, the wait cell does not. A waiter that finds its wait cell settled as timed out or
+//! cancelled takes the lock and removes its node. If the node was in no list any more, the hand-over had won. Then the
+//! waiter finds the message in its slot (or, as a sender, finds its slot empty). So a message that was handed over is
+//! never lost: the operation succeeds, although its deadline has passed. In this case `finish` finds the wait cell
+//! settled and wakes no one, for the waiter is awake. The waiter's frame stays in place, for the waiter waits at the
+//! lock.
 //!
 //! # The race: two arms of one select
-//! Two wakers in two channels claim at once; one fails, leaves the node unlinked, and goes on to the next waiter. It
-//! may, for a select that was claimed returns, and never waits with that ticket again. The failed waker does not touch
-//! the node after its lock; the select takes every lock once more (except that of the arm which won, if its cell was
-//! settled by it) before it returns (S8).
+//! Two wakers in two channels claim the same select at once. One of them fails, leaves the node unlinked, and goes on
+//! to the next waiter. It may leave the node unlinked, because a select that was claimed returns and never waits with
+//! that ticket again. The failed waker does not touch the node after it has released its lock. Before the select
+//! returns, it takes every lock once more, except that of the winning arm if that arm settled the wait cell (S8).
 //!
-//! `claim` may be relaxed: the winner's index is read after the cell's Acquire, or under the lock of the channel that
-//! wrote it.
+//! The `claim` may be relaxed: the winner's index is read after the Acquire of the wait cell, or under the lock of the
+//! channel that wrote it.
 
 use crate::collections::list::{Link, Node};
 use crate::coroutine::{Outcome, Unparker, WaitCell};
@@ -43,7 +44,7 @@ use std::ptr::NonNull;
 /// No arm has won yet.
 const NOBODY: u32 = u32::MAX;
 
-/// The index of a node that is the only one of its wait.
+/// The index of a node that is the only node of its wait.
 pub(super) const SOLE: u32 = u32::MAX - 1;
 
 /// One wait: see the head of the file.
@@ -53,7 +54,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// A wait of the caller.
+    /// Makes a ticket for a wait of the caller.
     #[inline]
     pub(crate) fn new() -> Self {
         Self {
@@ -62,14 +63,14 @@ impl Ticket {
         }
     }
 
-    /// What parks and wakes the waiter. A waker that cannot complete an arm's operation, but knows that it is worth
-    /// another look, settles it as woken without a claim.
+    /// The wait cell that parks and wakes the waiter. A waker that cannot complete an arm's operation, but knows that
+    /// another attempt is worthwhile, settles it as woken without a claim.
     #[inline]
     pub(crate) fn cell(&self) -> &WaitCell {
         &self.cell
     }
 
-    /// Makes the arm the winner, if there is none yet.
+    /// Makes the arm the winner, if there is no winner yet. Returns whether it did.
     #[inline]
     #[must_use]
     pub(crate) fn claim(&self, index: u32) -> bool {
@@ -79,21 +80,21 @@ impl Ticket {
             .is_ok()
     }
 
-    /// The arm that won. For the waiter, once its nodes are out of all lists or the cell is settled.
+    /// The arm that won. The waiter may call this once its nodes are out of all lists or the wait cell is settled.
     #[inline]
     pub(crate) fn winner(&self) -> Option<u32> {
-        // Relaxed: as in `claim`.
+        // Relaxed: see the head of the file.
         Some(self.winner.load(Ordering::Relaxed)).filter(|&winner| winner != NOBODY)
     }
 }
 
-/// See the head of the file.
+/// The node of a waiter: see the head of the file.
 pub(super) struct Waiter<T> {
     link: Link<Waiter<T>>,
-    /// Of the wait that the node is listed for; set before it is listed.
+    /// The ticket of the wait that the node is listed for; set before the node is listed.
     ticket: Cell<Option<NonNull<Ticket>>>,
     index: Cell<u32>,
-    /// Under the channel's lock while the node is listed, else the waiter's.
+    /// Used under the lock of the channel while the node is listed, and by the waiter alone otherwise.
     slot: UnsafeCell<Option<T>>,
 }
 
@@ -111,7 +112,7 @@ unsafe impl<T> Node for Waiter<T> {
 unsafe impl<T: Send> Send for Waiter<T> {}
 
 impl<T> Waiter<T> {
-    /// A node in no list, with what a sender offers, or nothing.
+    /// Makes a node in no list. Its slot holds the message of a sender, or is empty.
     #[inline]
     pub(super) fn new(offer: Option<T>) -> Self {
         Self {
@@ -122,14 +123,14 @@ impl<T> Waiter<T> {
         }
     }
 
-    /// Says whose node it is. The node is in no list.
+    /// Sets the wait that the node belongs to. The node is in no list.
     #[inline]
     pub(super) fn set_ticket(&self, ticket: &Ticket, index: u32) {
         self.ticket.set(Some(NonNull::from(ticket)));
         self.index.set(index);
     }
 
-    /// Whether this is a node of that wait. Under the channel's lock.
+    /// Whether this is a node of that wait. Called under the lock of the channel.
     #[inline]
     pub(super) fn has_ticket(&self, ticket: &Ticket) -> bool {
         self.ticket.get() == Some(NonNull::from(ticket))
@@ -145,10 +146,11 @@ impl<T> Waiter<T> {
         unsafe { ticket.as_ref() }
     }
 
-    /// Whether the caller may complete this node's operation.
+    /// Claims the node; returns whether the caller may complete its operation.
     ///
     /// # Safety
-    /// As for `ticket`.
+    /// The caller has just taken the node out of its list, under the channel's lock, and holds it still; the waiter's
+    /// frame stays until then.
     #[inline]
     #[must_use]
     pub(super) unsafe fn claim(&self) -> bool {
@@ -157,10 +159,12 @@ impl<T> Waiter<T> {
         index == SOLE || unsafe { self.ticket() }.claim(index)
     }
 
-    /// Ends the wait: the last touch. Returns whom to wake, outside the lock; nobody if the waiter is awake already.
+    /// Ends the wait; this is the last access to the node. Returns the unparker to call outside the lock; `None` if the
+    /// waiter is awake already.
     ///
     /// # Safety
-    /// As for `ticket`; the caller has claimed the node, and touches it no more.
+    /// The caller has just taken the node out of its list, under the channel's lock, and holds it still; the waiter's
+    /// frame stays until then. The caller has claimed the node, and touches it no more.
     #[inline]
     #[must_use]
     pub(super) unsafe fn finish(&self) -> Option<Unparker> {
@@ -170,7 +174,7 @@ impl<T> Waiter<T> {
         cell.settle(Outcome::Woken).then_some(unparker)
     }
 
-    /// The slot, for the one who may use it.
+    /// Runs `f` on the slot, for the caller that may use it.
     ///
     /// # Safety
     /// The node is listed or has been claimed, and the caller holds the channel's lock; or it is neither, and the

@@ -1,25 +1,28 @@
-//! One value that changes: receivers see the latest, and hear that it changed.
+//! How do receivers see the latest state of one value, and learn that it has changed?
 //!
 //! # Protocol
-//! Three parts. The *value* behind a read-write lock whose waiters park, for users' code runs under it (closures,
-//! comparisons, drops) and may park itself. The *version*, one word: bit 0 says that the senders are gone, the rest
-//! counts changes. The *news*, a list of those who wait for either end: receivers for another version, senders for the
-//! last receiver to go.
+//! The channel has three parts.
+//! * The *value* is behind a read-write lock whose waiters park, because user code runs under it (closures,
+//!   comparisons, drops) and may park itself.
+//! * The *version* is one word: bit 0 says that the senders are gone, the other bits count changes.
+//! * The *news* is a list of waiters of both ends: receivers wait for another version, senders wait until the last
+//!   receiver is gone.
 //!
-//! A sender takes the value for writing, changes it, raises the version, lets go, and wakes the news. A receiver keeps
-//! the version that it saw last; it reads the word for its value only under the lock for reading, where no sender is at
-//! work, so version and value belong together.
+//! A sender locks the value for writing, changes it, raises the version, unlocks, and wakes the waiters of the news. A
+//! receiver keeps the version that it saw last. When it reads the value, it reads the version under the same read lock.
+//! No sender changes the value during that time, so version and value belong together.
 //!
-//! # The race: a change against a receiver that goes to sleep
-//! The receiver compares the version under the news' lock before it is listed. The sender raises the version *before*
-//! it takes that lock to wake. So if the receiver held the lock first, it is listed and woken; if it came second, the
-//! lock shows it the new version.
+//! # The race: a change against a receiver that is about to park
+//! The receiver compares the version under the lock of the news before it is put on the list. The sender raises the
+//! version *before* it takes that lock to wake. So if the receiver held the lock first, it is on the list and is woken.
+//! If it came second, the lock makes the new version visible to it.
 //!
 //! # The lock of the value
-//! A `Monitor` over a count of readers and a flag. Writers go first: a reader waits while a writer waits, or receivers
-//! that read all the time would keep a sender out. Hence a receiver must not borrow twice at once: a writer that came
-//! in between would wait for the first borrow and the second for the writer. Rejected: an `Arc` that is swapped (no
-//! `send_modify` without `Clone`, and an allocation for each change).
+//! It is a `Monitor` over a count of readers and a flag for a writer. Writers have priority: a reader waits while a
+//! writer waits, because otherwise receivers that read all the time would keep a sender out. So a receiver must not
+//! borrow twice at once: a writer that came in between would wait for the first borrow, and the second borrow would
+//! wait for the writer. Rejected: an `Arc` that is swapped (no `send_modify` without `Clone`, and an allocation for
+//! each change).
 
 mod arm;
 
@@ -39,7 +42,7 @@ use std::time::{Duration, Instant};
 const CLOSED: u64 = 1;
 const CHANGE: u64 = 2;
 
-/// Who uses the value.
+/// The users of the value: those that hold the lock, and the writers that wait for it.
 #[derive(Default)]
 struct Access {
     readers: usize,
@@ -61,7 +64,7 @@ unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 // SAFETY: S2: moving it moves the value.
 unsafe impl<T: Send> Send for Shared<T> {}
 
-/// Makes a channel whose value is `value` at first. The receiver counts it as seen.
+/// Makes a channel whose first value is `value`. The receiver counts this value as seen.
 ///
 /// # Examples
 /// ```
@@ -94,18 +97,20 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     (Sender { shared }, receiver)
 }
 
-/// Changes the value; clone it for more senders.
+/// The sending side: it changes the value. A clone is a further sender.
 pub struct Sender<T> {
     shared: Arc<Shared<T>>,
 }
 
-/// Sees the value, and waits for it to change. A clone has seen what its original has.
+/// The receiving side: it reads the value, and waits for it to change. A clone has seen the same version as its
+/// original.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     seen: u64,
 }
 
-/// A look at the value. Senders wait as long as it exists; hold it briefly, and one at a time.
+/// A read lock on the value. Senders wait as long as it exists. Hold it only for a short time, and hold only one at a
+/// time.
 pub struct Ref<'a, T> {
     value: *const T,
     shared: &'a Shared<T>,
@@ -117,10 +122,10 @@ unsafe impl<T: Sync + Send> Send for Ref<'_, T> {}
 // SAFETY: S2: it lends a `&T`.
 unsafe impl<T: Sync + Send> Sync for Ref<'_, T> {}
 
-/// Unlocks the value for a writer, also when its closure panics.
+/// A write lock on the value; it unlocks also when the sender's closure panics.
 struct WriteAccess<'a, T>(&'a Shared<T>);
 
-/// A writer that waits, and may be cancelled.
+/// A writer that waits for the lock, and may be cancelled.
 struct WaitingWriter<'a>(&'a Monitor<Access>, bool);
 
 impl Drop for WaitingWriter<'_> {
@@ -170,7 +175,8 @@ impl<T> Shared<T> {
         WriteAccess(self)
     }
 
-    /// Runs `change` on the value; if it says so, the receivers hear of it.
+    /// Runs `change` on the value. If `change` says that the value has changed, raises the version and wakes the
+    /// receivers.
     fn change<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
         let access = self.write();
         let (result, changed) = self.value.with_mut(|value| {
@@ -188,17 +194,17 @@ impl<T> Shared<T> {
         result
     }
 
-    /// Something has happened that somebody may wait for; the atomic that says what was written before this.
+    /// Wakes all waiters of the news. The caller has written the atomic that they look at before this call.
     fn announce(&self) {
         self.news.update(|()| ((), MonitorWake::All));
     }
 
     fn current(&self) -> u64 {
-        // Acquire: pairs with the Release in `change` and in the sender's drop: what a sender did before is seen.
+        // Acquire: pairs with the Release in `change` and in the sender's drop: what a sender did before is visible.
         self.version.load(Ordering::Acquire)
     }
 
-    /// What there is to tell a receiver that has seen this version: the new one, or that none will come.
+    /// The news for a receiver that has seen version `seen`: the new version, or that no other will come.
     fn news(&self, seen: u64) -> Option<Result<u64, RecvError>> {
         match self.current() {
             version if version & !CLOSED != seen => Some(Ok(version & !CLOSED)),
@@ -213,7 +219,7 @@ impl<T> Shared<T> {
 }
 
 fn subscribe<T>(shared: &Arc<Shared<T>>, seen: u64) -> Receiver<T> {
-    // Relaxed: nothing is read on the strength of the count's growth.
+    // Relaxed: no other memory is read because of the larger count.
     shared.receivers.fetch_add(1, Ordering::Relaxed);
     Receiver {
         shared: shared.clone(),
@@ -248,40 +254,42 @@ impl<T> Deref for Ref<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: S2: the borrow counts as a reader, so nobody writes.
+        // SAFETY: S2: the borrow counts as a reader, so no sender writes.
         unsafe { &*self.value }
     }
 }
 
 impl<T> Ref<'_, T> {
-    /// Whether the receiver that borrowed had not seen this version of the value; `false` for a sender's borrow.
+    /// Whether the receiver that borrowed had not seen this version of the value before; `false` if a sender borrowed.
     pub fn has_changed(&self) -> bool {
         self.has_changed
     }
 }
 
 impl<T> Sender<T> {
-    /// Replaces the value, and tells the receivers. The old value is dropped.
+    /// Replaces the value, and notifies the receivers. The old value is dropped.
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread, while the value is borrowed.
+    /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread, while the value is borrowed
+    /// or another sender changes it.
     ///
     /// # Cancellation
-    /// Unwinds when it has to wait; the value is as it was.
+    /// Unwinds if it has to wait; the value is unchanged.
     ///
     /// # Errors
-    /// Gives the new value back when there are no receivers; see [`send_replace`](Self::send_replace) for a send that
-    /// does not mind.
+    /// [`SendError`] with the new value when there are no receivers; [`send_replace`](Self::send_replace) sends also
+    /// without receivers.
     pub fn send(&self, mut value: T) -> Result<(), SendError<T>> {
         if self.is_closed() {
             return Err(SendError(value));
         }
-        // The old one is dropped with the argument.
+        // The old value is dropped with the argument.
         self.swap(&mut value);
         Ok(())
     }
 
-    /// Replaces the value, with or without receivers, and gives the old one. Otherwise as [`send`](Self::send).
+    /// Replaces the value, with or without receivers, and returns the old value. Blocking and cancellation are those of
+    /// [`send`](Self::send).
     pub fn send_replace(&self, mut value: T) -> T {
         self.swap(&mut value);
         value
@@ -291,14 +299,14 @@ impl<T> Sender<T> {
         self.shared.change(|current| (std::mem::swap(current, value), true));
     }
 
-    /// Changes the value in place, and tells the receivers. If `change` panics, the value stays as it left it and
-    /// nobody is told. Otherwise as [`send_replace`](Self::send_replace).
+    /// Changes the value in place, and notifies the receivers. If `change` panics, the value stays as `change` left it,
+    /// and no receiver is notified. Blocking and cancellation are those of [`send_replace`](Self::send_replace).
     pub fn send_modify(&self, change: impl FnOnce(&mut T)) {
         self.shared.change(|value| (change(value), true));
     }
 
-    /// As [`send_modify`](Self::send_modify), but the receivers are told only if `change` says `true`, which this
-    /// returns.
+    /// Does what [`send_modify`](Self::send_modify) does, but notifies the receivers only if `change` returns `true`.
+    /// Returns what `change` returned.
     pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         self.shared.change(|value| {
             let changed = change(value);
@@ -306,12 +314,12 @@ impl<T> Sender<T> {
         })
     }
 
-    /// A look at the value.
+    /// Borrows the value. Blocking and cancellation are those of [`Receiver::borrow`].
     pub fn borrow(&self) -> Ref<'_, T> {
         self.shared.read()
     }
 
-    /// A further receiver, which counts the present value as seen.
+    /// Makes a further receiver, which counts the present value as seen.
     pub fn subscribe(&self) -> Receiver<T> {
         subscribe(&self.shared, self.shared.current() & !CLOSED)
     }
@@ -327,7 +335,7 @@ impl<T> Sender<T> {
     /// Parks the calling coroutine (wait reason `Send`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds.
+    /// Unwinds if it has to wait.
     pub fn closed(&self) {
         self.shared.news.wait(WaitReason::Send, |(), _| {
             if self.is_closed() {
@@ -338,18 +346,18 @@ impl<T> Sender<T> {
         });
     }
 
-    /// How many receivers there are.
+    /// Number of receivers.
     pub fn receiver_count(&self) -> usize {
         self.shared.receiver_count()
     }
 
-    /// How many senders there are.
+    /// Number of senders.
     pub fn sender_count(&self) -> usize {
-        // Relaxed: nothing is read on the strength of it.
+        // Relaxed: no other memory is read because of the result.
         self.shared.senders.load(Ordering::Relaxed)
     }
 
-    /// Whether both are of one channel.
+    /// Whether both senders belong to the same channel.
     pub fn same_channel(&self, other: &Self) -> bool {
         std::ptr::eq(&*self.shared, &*other.shared)
     }
@@ -357,7 +365,7 @@ impl<T> Sender<T> {
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        // Relaxed: as for a counted pointer: who clones has one.
+        // Relaxed: as for a counted pointer: the caller that clones holds a sender.
         self.shared.senders.fetch_add(1, Ordering::Relaxed);
         Self {
             shared: self.shared.clone(),
@@ -367,7 +375,8 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // AcqRel: pairs with itself among the senders, so that the last one's announcement has all changes before it.
+        // AcqRel: pairs with itself among the senders, so that the announcement of the last sender comes after all
+        // changes.
         if self.shared.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Release: pairs with the Acquire in `current`.
             self.shared.version.fetch_or(CLOSED, Ordering::Release);
@@ -377,21 +386,21 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// A look at the value, which does not count as seen: [`changed`](Self::changed) goes on to report it.
+    /// Borrows the value without counting it as seen: [`changed`](Self::changed) still reports it.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread, while a sender changes the
     /// value.
     ///
     /// # Cancellation
-    /// Unwinds when it has to wait.
+    /// Unwinds if it has to wait.
     pub fn borrow(&self) -> Ref<'_, T> {
         let mut value = self.shared.read();
         value.has_changed = self.differs(self.shared.current());
         value
     }
 
-    /// A look at the value, which counts as seen. Otherwise as [`borrow`](Self::borrow).
+    /// Borrows the value and counts it as seen. Blocking and cancellation are those of [`borrow`](Self::borrow).
     pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
         let Self { shared, seen } = self;
         let mut value = shared.read();
@@ -400,10 +409,10 @@ impl<T> Receiver<T> {
         value
     }
 
-    /// Whether the value has changed since it was seen last.
+    /// Whether the value has changed since this receiver saw it last.
     ///
     /// # Errors
-    /// When all senders are gone.
+    /// [`RecvError`] when all senders are gone.
     pub fn has_changed(&self) -> Result<bool, RecvError> {
         match self.shared.current() {
             version if version & CLOSED != 0 => Err(RecvError),
@@ -415,32 +424,34 @@ impl<T> Receiver<T> {
         self.seen != version & !CLOSED
     }
 
-    /// Waits until the value has changed since it was seen last, and counts the change as seen.
+    /// Waits until the value has changed since this receiver saw it last, and counts the change as seen.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds; a change that came is reported by the next call.
+    /// Unwinds if it has to wait; the next call reports a change that has come.
     ///
     /// # Errors
-    /// When all senders are gone and the last change was seen.
+    /// [`RecvError`] when all senders are gone and this receiver has seen the last change.
     pub fn changed(&mut self) -> Result<(), RecvError> {
         self.wait_changed(None).map_err(|_| RecvError)
     }
 
-    /// As [`changed`](Self::changed), for at most `timeout`.
+    /// Does what [`changed`](Self::changed) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// `Timeout` when the time is up; `Disconnected` as for [`changed`](Self::changed).
+    /// `Timeout` when the time is up; `Disconnected` when all senders are gone and this receiver has seen the last
+    /// change.
     pub fn changed_timeout(&mut self, timeout: Duration) -> Result<(), RecvTimeoutError> {
         self.wait_changed(Some(deadline_after(timeout)))
     }
 
-    /// As [`changed_timeout`](Self::changed_timeout), until `deadline`.
+    /// Does what [`changed`](Self::changed) does, but waits until `deadline` at most.
     ///
     /// # Errors
-    /// As [`changed_timeout`](Self::changed_timeout).
+    /// `Timeout` when the time is up; `Disconnected` when all senders are gone and this receiver has seen the last
+    /// change.
     pub fn changed_deadline(&mut self, deadline: Instant) -> Result<(), RecvTimeoutError> {
         self.wait_changed(Some(deadline_at(deadline)))
     }
@@ -467,8 +478,8 @@ impl<T> Receiver<T> {
         })
     }
 
-    /// The next change as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
-    /// [`changed`](Self::changed).
+    /// Returns an arm of a [`select!`](crate::select) that waits for the next change; the form `on(…)` takes it. Its
+    /// result is that of [`changed`](Self::changed).
     ///
     /// # Examples
     /// ```
@@ -485,12 +496,12 @@ impl<T> Receiver<T> {
         ChangedArm::new(self)
     }
 
-    /// Waits until the value is one that `is_wanted` accepts, beginning with the present one, and counts it as seen.
-    /// `is_wanted` runs while the value is borrowed. Blocking and cancellation as for [`borrow`](Self::borrow) and
-    /// [`changed`](Self::changed).
+    /// Waits until `is_wanted` accepts the value, beginning with the present value, and counts the accepted value as
+    /// seen. `is_wanted` runs while the value is borrowed. Blocking and cancellation are those of
+    /// [`borrow`](Self::borrow) and [`changed`](Self::changed).
     ///
     /// # Errors
-    /// When all senders are gone and have left no such value.
+    /// [`RecvError`] when all senders are gone and `is_wanted` does not accept the last value.
     ///
     /// # Examples
     /// ```
@@ -507,8 +518,8 @@ impl<T> Receiver<T> {
             let version = shared.current() & !CLOSED;
             value.has_changed = std::mem::replace(seen, version) != version;
             if is_wanted(&value) {
-                // The borrow is made anew from its parts: the compiler cannot see that it ends where it is not
-                // returned.
+                // The borrow is made anew from its parts: the compiler cannot see that the borrow ends in the
+                // iterations that do not return it.
                 let has_changed = value.has_changed;
                 std::mem::forget(value);
                 return Ok(Ref {
@@ -524,7 +535,7 @@ impl<T> Receiver<T> {
 
     /// Counts the present value as not seen.
     pub fn mark_changed(&mut self) {
-        // One change back: not the present version, and none that will come.
+        // The version one change before the present one: it differs from the present version and from all later ones.
         self.seen = self.shared.current().wrapping_sub(CHANGE) & !CLOSED;
     }
 
@@ -533,7 +544,7 @@ impl<T> Receiver<T> {
         self.seen = self.shared.current() & !CLOSED;
     }
 
-    /// Whether both are of one channel.
+    /// Whether both receivers belong to the same channel.
     pub fn same_channel(&self, other: &Self) -> bool {
         std::ptr::eq(&*self.shared, &*other.shared)
     }

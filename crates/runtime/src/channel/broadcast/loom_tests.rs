@@ -1,10 +1,11 @@
-//! Models of the channel for everybody, with OS threads.
+//! Does each value of the broadcast channel reach every receiver? The models use OS threads.
 
 use super::{RecvError, RecvTimeoutError, channel};
 use loom::thread;
 use std::time::Duration;
 
-/// A value reaches the receiver that waits and the one that comes late, and the end after it.
+/// A value reaches the receiver that waits and the receiver that comes late; the end of the channel reaches both after
+/// it.
 #[test]
 fn loom_a_value_reaches_all() {
     loom::model(|| {
@@ -18,7 +19,7 @@ fn loom_a_value_reaches_all() {
     });
 }
 
-/// A deadline against a send: the value is received or still there.
+/// A deadline races against a send: the value is received or still in the channel.
 #[test]
 fn loom_a_deadline_loses_no_value() {
     loom::model(|| {

@@ -1,5 +1,5 @@
-//! Models of the one-value channel: the value arrives or comes back, exactly once; a wait ends however the sender ends;
-//! a deadline leaves nothing behind.
+//! Does the one-value channel deliver its value or give it back, exactly once; does a wait end in whichever way the
+//! sender ends; does an expired deadline leave nothing behind?
 
 use super::super::select::{Limit, Operation, Order, run};
 use super::{RecvTimeoutError, channel};
@@ -26,7 +26,7 @@ fn loom_drop_against_recv() {
     });
 }
 
-/// Either the value is received or it comes back.
+/// The value is received, or it comes back to the sender.
 #[test]
 fn loom_send_against_close() {
     loom::model(|| {
@@ -38,13 +38,13 @@ fn loom_send_against_close() {
     });
 }
 
-/// A wait whose time is up, against the sender that is about to touch the cell, and a second wait after it.
+/// A wait expires while the sender is about to touch the wait cell, and a second wait follows.
 #[test]
 fn loom_a_deadline_and_a_second_wait() {
     loom::model(|| {
         let (sender, mut receiver) = channel();
         let sending = thread::spawn(move || sender.send(7));
-        // Loom's kernel lets a sleep with a deadline end at any time.
+        // Under loom a sleep with a deadline may end at any time.
         let first = receiver.recv_timeout(Duration::ZERO);
         if first == Err(RecvTimeoutError::Timeout) {
             assert_eq!(receiver.recv(), Ok(7));
@@ -55,7 +55,7 @@ fn loom_a_deadline_and_a_second_wait() {
     });
 }
 
-/// A select that waits for the value, or for the sender to go.
+/// A select waits until the value comes or the sender is dropped.
 #[test]
 fn loom_select_against_the_sender() {
     for sends in [true, false] {
@@ -70,7 +70,7 @@ fn loom_select_against_the_sender() {
     }
 }
 
-/// A select whose time is up leaves while the sender may be looking at its cell.
+/// A select expires and leaves while the sender may be looking at its wait cell.
 #[test]
 fn loom_a_select_that_gives_up() {
     loom::model(|| {

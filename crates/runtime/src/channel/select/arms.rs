@@ -1,5 +1,7 @@
-//! The arms of channels: a receive, a send. The node's slot is where the message comes to, or goes from, and so tells
-//! the result as well.
+//! How does a send or a receive of a channel become an arm of a select?
+//!
+//! Each arm holds a node. The node's slot gets the message that is received, or holds the one to send; so the slot also
+//! shows the result.
 
 use super::super::core::{Channel, Listed};
 use super::super::receiver::Flavour;
@@ -9,14 +11,14 @@ use super::{Arm, Operation};
 use crate::coroutine::lost;
 use std::fmt;
 
-/// The receiving of a message, as an arm: see [`Receiver::recv_arm`].
+/// An arm that receives a message: see [`Receiver::recv_arm`].
 pub struct RecvArm<'a, T> {
     receiver: &'a Receiver<T>,
     waiter: Waiter<T>,
 }
 
 impl<T> Receiver<T> {
-    /// The receiving of a message as an arm of a [`select!`](crate::select), to be used with its form `on(arm)`.
+    /// Returns an arm of a [`select!`](crate::select) that receives a message; the form `on(arm)` takes it.
     pub fn recv_arm(&self) -> RecvArm<'_, T> {
         RecvArm::new(self)
     }
@@ -30,14 +32,14 @@ impl<'a, T> RecvArm<'a, T> {
         }
     }
 
-    /// What was received, of an arm that was carried out; leaves it ready for another select.
+    /// Takes the message that an arm has received. After this the arm can be used in another select.
     pub(super) fn take(&self) -> Result<T, RecvError> {
         // SAFETY: S8: in no list: the arm's own.
         unsafe { self.waiter.with_slot(Option::take) }.ok_or(RecvError)
     }
 
     fn set(&self, message: T) {
-        // One that was received before and not asked for is dropped outside.
+        // A message of an earlier operation that was not taken is dropped here, outside `with_slot`.
         // SAFETY: S8: in no list: the arm's own.
         drop(unsafe { self.waiter.with_slot(|slot| slot.replace(message)) });
     }
@@ -69,10 +71,11 @@ unsafe impl<T> Arm for RecvArm<'_, T> {
 
     unsafe fn enlist(&self, ticket: &Ticket, index: u32) -> bool {
         let Some(channel) = self.channel() else {
-            // Due in this moment: the deadline has come, and says so.
+            // The clock's channels and `never` have no wait list. If the message has become due just now, the deadline
+            // of the arm has come, and the wait ends at once.
             return true;
         };
-        // The slot is empty (`discard` came before), which will say that the channel was closed.
+        // The slot is empty, because `discard` has run. If it stays empty, the channel was closed.
         // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.
         let listed = unsafe { channel.list_receiver(&self.waiter, ticket, index) };
         matches!(listed, Listed::Waits)
@@ -110,14 +113,14 @@ impl<T> fmt::Debug for RecvArm<'_, T> {
     }
 }
 
-/// The sending of a message, as an arm: see [`Sender::send_arm`].
+/// An arm that sends a message: see [`Sender::send_arm`].
 pub struct SendArm<'a, T> {
     channel: &'a Channel<T>,
     waiter: Waiter<T>,
 }
 
 impl<T> Sender<T> {
-    /// The sending of a message as an arm of a [`select!`](crate::select), to be used with its form `on(arm)`.
+    /// Returns an arm of a [`select!`](crate::select) that sends a message; the form `on(arm)` takes it.
     pub fn send_arm(&self, message: T) -> SendArm<'_, T> {
         SendArm::new(self, message)
     }
@@ -131,7 +134,7 @@ impl<'a, T> SendArm<'a, T> {
         }
     }
 
-    /// The message that was not sent, if it was not.
+    /// Takes the message if it was not sent.
     pub(super) fn take(&self) -> Option<T> {
         // SAFETY: S8: in no list: the arm's own.
         unsafe { self.waiter.with_slot(Option::take) }
@@ -154,7 +157,7 @@ unsafe impl<T> Arm for SendArm<'_, T> {
     unsafe fn enlist(&self, ticket: &Ticket, index: u32) -> bool {
         // SAFETY: S8: in no list: the arm's own.
         if unsafe { self.waiter.with_slot(|slot| slot.is_none()) } {
-            // It has sent its message, and never sends again.
+            // This arm has sent its message, and never sends again.
             return true;
         }
         // SAFETY: S8: the select keeps this arm and its ticket in place until `withdraw` has returned.

@@ -1,11 +1,11 @@
-//! `Select`: arms that are known only when the program runs.
+//! How does a `Select` hold arms that are known only when the program runs?
 //!
-//! The arms live in the `Select`, eight of them without an allocation as long as a message is of five words or less: an
-//! entry has room for the arm, and a pair of functions that know its type. A larger arm is boxed. Entries move with the
-//! `Select`; that is sound, for an arm is listed only while `select` borrows it.
+//! The arms live in the `Select`. Up to eight of them need no allocation if a message has five words or less: an entry
+//! has room for the arm, and holds two functions that know the arm's type. A larger arm is boxed. The entries move when
+//! the `Select` moves; that is sound, because an arm is in a wait list only while `select` borrows it.
 //!
-//! crossbeam's interface, but for one thing: the message to send is given with the arm (see the head of `select`), and
-//! comes back by [`Select::take`] when it was not sent.
+//! The interface is that of crossbeam with one difference: the message to send is given together with the arm (see the
+//! head of `select`). [`Select::take`] gives it back if it was not sent.
 
 use super::super::{Receiver, RecvError, SendError, Sender, deadline_after, deadline_at};
 use super::{Arm, Limit, Order, RecvArm, SendArm, run_with};
@@ -16,29 +16,29 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-/// Arms without an allocation.
+/// Number of arms that need no allocation.
 const INLINE_ARMS: usize = 8;
 
-/// Words of an arm without an allocation.
+/// Number of words of an arm that needs no allocation.
 const INLINE_WORDS: usize = 15;
 
 type Room = MaybeUninit<[usize; INLINE_WORDS]>;
 
-/// What an arm is, to the user.
+/// The sender or the receiver that the user gave for an arm.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Receiver(*const ()),
     Sender(*const ()),
 }
 
-/// An arm whose type is known to the functions only.
+/// An arm whose type only the two functions know.
 struct SelectEntry<'a> {
     room: Room,
-    /// Where in the room, or beyond it, the arm is.
+    /// Returns the address of the arm, which is in the room or in a box.
     view: unsafe fn(*const Room) -> *const (dyn Arm + 'a),
     drop: unsafe fn(*mut Room),
     source: Source,
-    /// The arm may have borrows of `'a`, and is used from the thread that made it only.
+    /// The arm may hold borrows of `'a`, and only the thread that made it uses it.
     _arm: PhantomData<*const &'a ()>,
 }
 
@@ -56,14 +56,14 @@ unsafe fn view_boxed<'a, A: Arm + 'a>(room: *const Room) -> *const (dyn Arm + 'a
 }
 
 /// # Safety
-/// As for `view_inline`; the room holds nothing afterwards.
+/// The room holds an `A`; it holds nothing afterwards.
 unsafe fn drop_inline<A>(room: *mut Room) {
     // SAFETY: S8: the caller promises what `view_inline` asks.
     unsafe { ptr::drop_in_place(room.cast::<A>()) };
 }
 
 /// # Safety
-/// As for `view_boxed`; the room holds nothing afterwards.
+/// The room holds the address of an `A`; it holds nothing afterwards.
 unsafe fn drop_boxed<A>(room: *mut Room) {
     // SAFETY: S8: the caller promises what `view_boxed` asks.
     let arm = unsafe { room.cast::<*mut A>().read() };
@@ -122,7 +122,7 @@ impl<'a> SelectEntry<'a> {
         if self.source != Source::Sender(ptr::from_ref(sender).cast()) {
             return None;
         }
-        // SAFETY: S8: made from a receiver at this very address, which is borrowed for 'a.
+        // SAFETY: S8: made from a sender at this very address, which is borrowed for 'a.
         Some(unsafe { &*self.address().cast::<SendArm<'a, T>>() })
     }
 }
@@ -134,13 +134,13 @@ impl Drop for SelectEntry<'_> {
     }
 }
 
-/// A select whose arms are known only when the program runs: the dynamic form of [`select!`](crate::select), with the
-/// names of crossbeam's.
+/// A select whose arms are known only when the program runs: the dynamic form of [`select!`](crate::select). The names
+/// are those of crossbeam's `Select`.
 ///
-/// Each arm has an index, from 0 up, in the order in which they were added. Receiving arms stay for the next selection;
-/// a sending arm is gone when its message is.
+/// Each arm has an index; indices count from 0 in the order in which the arms were added. Receiving arms stay for the
+/// next selection. A sending arm is removed once it has been selected, since its message is gone then.
 ///
-/// Unlike crossbeam's, a sending arm gets its message beforehand: the selected operation is complete when
+/// Unlike in crossbeam, a sending arm gets its message when it is added: the selected operation is complete when
 /// [`select`](Self::select) returns.
 ///
 /// # Examples
@@ -162,17 +162,17 @@ pub struct Select<'a> {
     more: Vec<Option<SelectEntry<'a>>>,
     count: usize,
     order: Order,
-    /// The arm of the last operation, until that is dropped.
+    /// The arm of the last operation, until that operation is dropped.
     selected: Option<usize>,
 }
 
 impl<'a> Select<'a> {
-    /// A select without arms.
+    /// Makes a select without arms. It tries arms in a random order.
     pub fn new() -> Self {
         Self::with_order(Order::Fair)
     }
 
-    /// A select that prefers arms that were added earlier.
+    /// Makes a select without arms that prefers arms that were added earlier.
     pub fn new_biased() -> Self {
         Self::with_order(Order::Biased)
     }
@@ -187,13 +187,13 @@ impl<'a> Select<'a> {
         }
     }
 
-    /// Adds the receiving of a message; returns the arm's index.
+    /// Adds an arm that receives a message; returns the arm's index.
     pub fn recv<T>(&mut self, receiver: &'a Receiver<T>) -> usize {
         let source = Source::Receiver(ptr::from_ref(receiver).cast());
         self.add(SelectEntry::new(RecvArm::new(receiver), source))
     }
 
-    /// Adds the sending of a message; returns the arm's index.
+    /// Adds an arm that sends a message; returns the arm's index.
     ///
     /// # Examples
     /// ```
@@ -238,7 +238,7 @@ impl<'a> Select<'a> {
         }
     }
 
-    /// Takes an arm away, and drops the message of one that sends. The other arms keep their indices.
+    /// Removes an arm. If it is a sending arm, its message is dropped. The other arms keep their indices.
     ///
     /// # Panics
     /// If there is no such arm.
@@ -248,18 +248,18 @@ impl<'a> Select<'a> {
         assert!(entry.is_some(), "index {index}: there is no such arm");
     }
 
-    /// Takes a sending arm away that was not selected, and gives its message back; `None` if there is no such arm of
-    /// this sender.
+    /// Removes a sending arm that was not selected, and returns its message. Returns `None` if the index is not that of
+    /// an arm of this sender.
     pub fn take<T>(&mut self, index: usize, sender: &Sender<T>) -> Option<T> {
         let message = self.entry(index)?.send_arm(sender)?.take();
         self.remove(index);
         message
     }
 
-    /// Carries one of the operations out, if one can be at once.
+    /// Carries out one of the operations, if one of them can be carried out at once.
     ///
     /// # Errors
-    /// [`TrySelectError`] when none can be.
+    /// [`TrySelectError`] when no operation can be carried out at once.
     pub fn try_select(&mut self) -> Result<SelectedOperation<'_, 'a>, TrySelectError> {
         self.run(Limit::Try).ok_or(TrySelectError)
     }
@@ -270,7 +270,7 @@ impl<'a> Select<'a> {
     /// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds if it has to wait, and no operation has happened.
+    /// Unwinds if it has to wait and no operation has happened.
     ///
     /// # Panics
     /// If there are no arms.
@@ -284,7 +284,8 @@ impl<'a> Select<'a> {
         self.run(Limit::Until(None)).expect("it waits for ever")
     }
 
-    /// As [`select`](Self::select), waiting for at most `timeout`.
+    /// Does what [`select`](Self::select) does, but waits for at most `timeout`. Without arms it does not panic; it
+    /// waits until the time is up.
     ///
     /// # Errors
     /// [`SelectTimeoutError`] when the time is up.
@@ -293,7 +294,8 @@ impl<'a> Select<'a> {
             .ok_or(SelectTimeoutError)
     }
 
-    /// As [`select`](Self::select), waiting until `deadline` at most.
+    /// Does what [`select`](Self::select) does, but waits until `deadline` at most. Without arms it does not panic; it
+    /// waits until the time is up.
     ///
     /// # Errors
     /// [`SelectTimeoutError`] when the time is up.
@@ -301,7 +303,7 @@ impl<'a> Select<'a> {
         self.run(Limit::Until(deadline_at(deadline))).ok_or(SelectTimeoutError)
     }
 
-    /// Ends the last operation, if it has not ended: forgets what came of it, and the arm with it if that was to send.
+    /// Ends the last operation, if it has not ended: drops its result and, if it was a send, removes its arm.
     fn finish_selected(&mut self) {
         let Some(index) = self.selected.take() else { return };
         let Some(entry) = self.entry(index) else { return };
@@ -312,7 +314,7 @@ impl<'a> Select<'a> {
     }
 
     fn run(&mut self, limit: Limit) -> Option<SelectedOperation<'_, 'a>> {
-        // It was leaked.
+        // The last operation has not ended if it was leaked.
         self.finish_selected();
         let this = &*self;
         let index = run_with(
@@ -340,10 +342,11 @@ impl fmt::Debug for Select<'_> {
     }
 }
 
-/// An operation that a [`Select`] has carried out; [`recv`](Self::recv) or [`send`](Self::send) says what came of it.
-/// Dropped instead, it drops the message that was received, or that nobody will receive. Leaked ([`std::mem::forget`]),
-/// it does so when the next selection begins. (crossbeam's panics when it is dropped, for there the operation is still
-/// to be carried out.)
+/// An operation that a [`Select`] has carried out; [`recv`](Self::recv) or [`send`](Self::send) returns its result.
+///
+/// If it is dropped instead, it drops the message that was received, or the message that no receiver will receive. If
+/// it is leaked ([`std::mem::forget`]), that message is dropped when the next selection begins. (The
+/// `SelectedOperation` of crossbeam panics when it is dropped, because there the operation is still to be carried out.)
 #[must_use]
 pub struct SelectedOperation<'s, 'a> {
     select: &'s mut Select<'a>,
@@ -360,10 +363,10 @@ impl<'a> SelectedOperation<'_, 'a> {
         self.select.entry(self.index).expect("the selected arm is there")
     }
 
-    /// What was received.
+    /// Returns the message that was received.
     ///
     /// # Errors
-    /// [`RecvError`] when the channel is empty, and nobody will ever send.
+    /// [`RecvError`] when the channel is empty and no message will ever be sent.
     ///
     /// # Panics
     /// If the operation is not a receive from this very receiver.
@@ -375,10 +378,10 @@ impl<'a> SelectedOperation<'_, 'a> {
             .map_err(lost)
     }
 
-    /// Whether the message was sent. The arm is gone.
+    /// Returns whether the message was sent. The arm is removed.
     ///
     /// # Errors
-    /// [`SendError`] with the message when nobody will ever receive it.
+    /// [`SendError`] with the message when no receiver will ever receive it.
     ///
     /// # Panics
     /// If the operation is not a send to this very sender.

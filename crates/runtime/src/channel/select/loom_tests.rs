@@ -1,4 +1,4 @@
-//! Models of the commit: one operation per select, whoever meets it, and no message lost or doubled.
+//! Does each select commit exactly one operation, whichever partner it meets, and is no message lost or doubled?
 
 use super::super::{RecvError, bounded};
 use super::{Arm, Limit, Operation, Order, Ticket, run};
@@ -11,7 +11,7 @@ fn select_one(arms: &[&dyn Arm]) -> usize {
     run(arms, Order::Biased, Limit::Until(None)).unwrap()
 }
 
-/// Two senders in two channels claim one select: one message is received, the other stays.
+/// Two senders in two channels claim one select: one message is received, the other stays in its channel.
 #[test]
 fn loom_channel_a_select_commits_once() {
     loom::model(|| {
@@ -30,7 +30,7 @@ fn loom_channel_a_select_commits_once() {
     });
 }
 
-/// A select's sending arm and its receiving arm, each with a partner that tries once and leaves.
+/// A select has a sending arm and a receiving arm; the partner of each tries once and leaves.
 #[test]
 fn loom_channel_a_select_sends_or_receives() {
     loom::model(|| {
@@ -51,7 +51,7 @@ fn loom_channel_a_select_sends_or_receives() {
     });
 }
 
-/// Two selects crosswise over two rendezvous: both commit, and to the same channel.
+/// Two selects meet crosswise over one rendezvous channel: both commit, one by sending and the other by receiving.
 #[test]
 fn loom_channel_selects_meet_crosswise() {
     loom::model(|| {
@@ -66,7 +66,7 @@ fn loom_channel_selects_meet_crosswise() {
         let (send, receive) = (tx.send_arm(2), rx.recv_arm());
         let mine = select_one(&[&receive, &send]);
         let theirs = other.join().unwrap();
-        // Mine counts from the other end: one has sent and one has received.
+        // The two selects list their arms in opposite order: equal indices mean that one has sent and one has received.
         assert_eq!(mine, theirs);
         if mine == 0 {
             assert_eq!(Operation::finish(receive), Ok(1));
@@ -74,7 +74,7 @@ fn loom_channel_selects_meet_crosswise() {
     });
 }
 
-/// A timer against the claim of an arm: as for a plain receive.
+/// A timer races against the claim of an arm: the message is received or stays in the channel, as for a plain receive.
 #[test]
 fn loom_channel_a_claim_wins_over_the_timer() {
     loom::model(|| {

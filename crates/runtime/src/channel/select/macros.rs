@@ -1,6 +1,6 @@
-//! `select!` and `loop_select!`: the arms as text.
+//! How does the text of a `select!` or `loop_select!` become arms and bodies?
 //!
-//! The macro is a parser over the remaining arms, one arm per step, and one expansion at the end:
+//! The macro parses the remaining arms, one arm per step, and makes one expansion at the end:
 //!
 //! ```text
 //! let (out0, out1) = {
@@ -12,9 +12,10 @@
 //! if let Some(value) = out0 { match value { pattern0 => body0 } } else if … else { default }
 //! ```
 //!
-//! So each body stands once, in the caller's own scope and in no closure: `return`, `?`, `break` and `continue` mean
-//! what they mean outside. The arms and what they borrow are gone before a body begins. The names `arm`, `out` and
-//! `source` are the same in each step, and different variables: each step's expansion has a hygiene of its own.
+//! So each body stands once in the expansion, in the caller's own scope and in no closure: `return`, `?`, `break` and
+//! `continue` mean what they mean outside. The arms and what they borrow are dropped before a body begins. Each step
+//! writes the same names `arm`, `out` and `source`, and they are different variables: the expansion of each step has
+//! its own hygiene.
 
 /// Waits for the first of several operations, carries out exactly that one, and runs its body.
 ///
@@ -31,25 +32,25 @@
 /// }
 /// ```
 ///
-/// The value of the whole is that of the body. Bodies run in the enclosing function: `return`, `?`, `break` and
-/// `continue` work. A comma after a body in braces may be left out.
+/// The value of the `select!` is that of the body that ran. Bodies run in the enclosing function: `return`, `?`,
+/// `break` and `continue` work. The comma after a body in braces is optional.
 ///
-/// All expressions of the arms are evaluated before, in order, as in Go: a `message` is moved in even if its arm is not
-/// chosen, and is dropped then, before the body runs. Arms may be temporaries: `recv(after(d))`.
+/// All expressions of the arms are evaluated before the select begins, in order, as in Go. So a `message` is moved in
+/// even if its arm is not chosen; it is then dropped before the body runs. Arms may be temporaries: `recv(after(d))`.
 ///
 /// When the channel of an arm is disconnected, the arm is ready, and its result is an error.
 ///
 /// # Patterns that need not match
 /// The operation has happened when the pattern is tried, so the result is not lost: it goes to the `else(…)` that
-/// follows the arm. Without one the result is dropped and nothing runs; the body's type has to be `()` then. The arm is
-/// *not* tried again: write a [`loop_select!`](crate::loop_select) for that.
+/// follows the arm. Without an `else(…)` the result is dropped and nothing runs; the type of the body has to be `()`
+/// then. The arm is *not* tried again: write a [`loop_select!`](crate::loop_select) for that.
 ///
 /// # Blocking
-/// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread. It makes no coroutine, and
-/// allocates nothing.
+/// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread. It spawns no coroutine. With at
+/// most eight arms the select itself allocates nothing.
 ///
 /// # Cancellation
-/// Unwinds if it has to wait, and no operation has happened. If one has, its body runs.
+/// Unwinds if it has to wait and no operation has happened. If an operation has happened, its body runs.
 ///
 /// # Examples
 /// ```
@@ -85,8 +86,8 @@
 /// assert_eq!((first_even(&rx), first_even(&rx)), (Some(2), None));
 /// ```
 ///
-/// std's channels are no arms, for they tell nobody when they change; nor are handles and tickers themselves, which
-/// have methods that make arms:
+/// The channels of std cannot be arms, for they do not notify a select when they change. Join handles and tickers are
+/// no arms themselves; they have methods that make arms:
 /// ```compile_fail,E0277
 /// let (tx, rx) = std::sync::mpsc::channel();
 /// tx.send(1).unwrap();
@@ -110,8 +111,8 @@ macro_rules! select {
     };
 }
 
-/// [`select!`](crate::select) with `biased;`: the first arm that is ready wins, in the order of the text. crossbeam's
-/// and futures' name.
+/// [`select!`](crate::select) with `biased;`: the first arm that is ready wins, in the order of the text. crossbeam and
+/// futures use this name too.
 ///
 /// # Examples
 /// ```
@@ -131,8 +132,8 @@ macro_rules! select_biased {
     };
 }
 
-/// [`select!`](crate::select) again and again, until a body leaves the loop by `break` or `return`. Bodies are of type
-/// `()`.
+/// Runs [`select!`](crate::select) again and again, until a body leaves the loop by `break` or `return`. Bodies are of
+/// type `()`.
 ///
 /// # Examples
 /// ```
@@ -215,7 +216,7 @@ macro_rules! __select {
         $crate::__select!(@else $order $arms $default ($operation $pattern ($body)) $else)
     };
 
-    // What belongs to an arm whose pattern need not match; then the arm is complete.
+    // The optional `else(…)` of an arm whose pattern need not match; after it the arm is complete.
     (@else $order:ident $arms:tt $default:tt $arm:tt (_ => ()) else($other:pat) => $body:block, $($rest:tt)*) => {
         $crate::__select!(@arm $order $arms $default $arm ($other => $body) $($rest)*)
     };
@@ -249,7 +250,7 @@ macro_rules! __select {
         $crate::__select!(@parse $order $arms ($limit ($body)))
     };
 
-    // What an arm is made of, and the arm.
+    // The source of an arm, and the arm that is made from it.
     (@source $source:ident (recv ($receiver:expr))) => { let $source = &$receiver; };
     (@source $source:ident (send ($sender:expr) ($message:expr))) => { let $source = (&$sender, $message); };
     (@source $source:ident (on ($operation:expr))) => { let $source = $operation; };

@@ -1,43 +1,47 @@
-//! Waiting for one of several operations, of which exactly one happens.
+//! How does a select wait for several operations so that exactly one of them happens?
 //!
 //! # Vocabulary
-//! An *arm* is one of the operations, a value on the selecting frame ([`Arm`]). To *commit* an arm is to carry its
-//! operation out, wholly. The *ticket* is the select's wait; all arms share it.
+//! An *arm* is one of the operations; it is a value on the stack frame of the select ([`Arm`]). To *commit* an arm is
+//! to carry out its operation completely. The *ticket* is the one wait of the select; all its arms share it.
 //!
 //! # Protocol
-//! 1. *Try*: each arm in turn, beginning with a random one (a biased select: with the first). The first that can be
-//!    carried out at once is committed. The select is listed nowhere, so nobody can choose for it.
-//! 2. *Enlist*: each arm puts its node into its own wait list (of a channel, of a coroutine's joiners), with the ticket
-//!    and its index. An arm that finds itself ready now does not commit: another may have been claimed already. It
-//!    stops the enlisting, and the select goes to 4.
-//! 3. *Wait* on the ticket's cell, until the earliest deadline: the select's own, or an arm's (`after`, `tick`).
-//! 4. *Withdraw* every enlisted arm, each under its list's lock; but not the winner if it settled the cell, for then
-//!    its node is out.
-//! 5. If the ticket names a winner, its operation is complete. Else again from 1.
+//! 1. *Try*: the select tries each arm in turn, beginning with a random one (a biased select begins with the first). It
+//!    commits the first arm that can be carried out at once. The select is in no wait list during this step, so no
+//!    waker can choose an arm for it.
+//! 2. *Enlist*: each arm puts its node into its own wait list (of a channel, of a coroutine's joiners). The node
+//!    carries the ticket and the index of the arm. An arm that finds itself ready now does not commit, because a waker
+//!    may have claimed another arm already. It stops the enlisting, and the select continues with step 4.
+//! 3. *Wait*: the select waits on the ticket's wait cell until the earliest deadline. That is the deadline of the
+//!    select or that of an arm (`after`, `tick`).
+//! 4. *Withdraw*: every enlisted arm removes its node, each under the lock of its list. If the winner settled the wait
+//!    cell, its arm is left out, for the winner's node is out of its list already.
+//! 5. *Finish*: if the ticket names a winner, the operation of that arm is complete. Otherwise the select starts again
+//!    with step 1.
 //!
 //! # Commit
-//! A waker that comes across a select's node claims the ticket for it (one compare-and-swap, under the list's lock)
-//! and, if it is the first, moves the message at once into the node, or out of it: what an arm sends lies in the arm,
-//! evaluated before the select began, as in Go. So a commit is complete when the lock is released; there is no second
-//! step in which a partner could die or be cancelled, and no message is ever between two places. Rejected: crossbeam's
-//! dynamic form, where the value to send is given *after* the operation was selected. There the partner has to be kept
-//! waiting for a packet.
+//! A waker that finds the node of a select claims the ticket for that node, by one compare-and-swap under the lock of
+//! the list. If it is the first to claim, it moves the message at once into the node or out of it. The message of a
+//! sending arm lies in the arm; it is evaluated before the select begins, as in Go. So a commit is complete when the
+//! lock is released. There is no second step in which a partner could die or be cancelled, and no message is ever
+//! between two places. Rejected: the dynamic form of crossbeam, where the value to send is given *after* the operation
+//! was selected. There the partner has to wait for a packet.
 //!
 //! # The race: two selects, two channels, crosswise
-//! Each could claim the other while it is claimed itself; committing both takes two words at once. Here a select never
-//! claims while it is listed: it claims others in step 1 only, and in step 2 a ready arm sends it back there. Two
-//! selects that each enlist one arm and then see the other's send each other back; that they do so for ever takes the
-//! same random order each time on both sides (a biased one has the scheduler against it). A select does not meet
-//! itself: nodes with its own ticket do not make its arm ready (`core.rs`).
+//! Each select could claim the other while it is claimed itself; to commit both would take two words at once. Here a
+//! select never claims while it is in a wait list: it claims others in step 1 only, and a ready arm in step 2 sends it
+//! back to step 1. Example: two selects each enlist one arm and then see the other's arm; each sends the other back to
+//! step 1. To repeat this for ever, both sides would have to draw the same random order each time. (For biased selects,
+//! the scheduler would have to repeat the same interleaving each time.) A select does not meet itself: nodes with its
+//! own ticket do not make its arm ready (`core.rs`).
 //!
 //! # The race: claim against timeout and cancellation
-//! These settle the cell and do not claim. Step 4 takes the locks, and step 5 looks at the ticket: a message that was
-//! handed over wins over the time that is up and over the cancellation. It is returned; the next blocking point
-//! unwinds.
+//! A timeout or a cancellation settles the wait cell and does not claim the ticket. Step 4 takes the locks, and step 5
+//! looks at the ticket. So a message that was handed over wins over an expired deadline and over a cancellation. The
+//! select returns the message; the next blocking point unwinds.
 //!
 //! # Fairness
-//! By the random start: of arms that are always ready each is chosen, though an arm behind ones that are not ready is
-//! chosen more often.
+//! The random start makes a select fair: of several arms that are always ready, each one is chosen. But an arm that
+//! follows arms which are not ready is chosen more often.
 
 mod arms;
 mod dynamic;
@@ -62,12 +66,13 @@ use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// One of the operations of a select. Not for users: what the crate's own arms agree on.
+/// One of the operations of a select. Not for users: this is the protocol between the crate's own arms.
 ///
 /// # Safety
-/// Between an [`enlist`](Self::enlist) that returned true and the end of [`withdraw`](Self::withdraw) (or the cell's
-/// settling by whoever claimed this very arm) others may use the node; after it nobody does. Who claims the ticket for
-/// this arm carries the operation out, wholly, under the list's lock, and settles the cell as the last touch.
+/// Wakers may use the node from an [`enlist`](Self::enlist) that returned true until [`withdraw`](Self::withdraw) has
+/// returned, or until the waker that claimed this very arm has settled the wait cell. After that no waker uses the
+/// node. A waker that claims the ticket for this arm carries the operation out completely, under the lock of the list,
+/// and settles the wait cell as its last access.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no arm of a select!",
     label = "no arm",
@@ -76,26 +81,26 @@ use std::time::Duration;
 )]
 #[doc(hidden)]
 pub unsafe trait Arm {
-    /// Carries the operation out if that is possible at once.
+    /// Carries out the operation if that is possible at once, and says whether it did.
     fn try_now(&self) -> bool;
 
-    /// Makes the arm reachable for wakers; `false`, and does not, if `try_now` may succeed. Runs no code of the user's:
-    /// others are listed already, and an unwinding would leave them so.
+    /// Puts the arm where wakers find it. If `try_now` may succeed, it does not do so and returns `false`. It runs no
+    /// user code: other arms are enlisted already, and an unwinding would leave their nodes in the lists.
     ///
     /// # Safety
-    /// The arm and the ticket stay in place, and no other method is called, until the cell is settled by whoever
-    /// claimed this arm, or `withdraw` has returned (S8).
+    /// The arm and the ticket stay in place, and no other method is called, until the wait cell is settled by the waker
+    /// that claimed this arm, or `withdraw` has returned (S8).
     unsafe fn enlist(&self, ticket: &Ticket, index: u32) -> bool;
 
-    /// Makes the arm unreachable. An arm that was claimed is left as it is.
+    /// Removes the arm from where wakers find it. An arm that was claimed stays as it is.
     fn withdraw(&self);
 
-    /// When `try_now` is worth another attempt although nobody woke the select.
+    /// The time at which `try_now` is worth another attempt although no waker has settled the wait cell.
     fn deadline_ns(&self) -> Option<u64> {
         None
     }
 
-    /// Forgets what came of the operation, so that the arm may be used again.
+    /// Drops the result of the operation, so that the arm can be used again.
     fn discard(&self) {}
 }
 
@@ -111,17 +116,17 @@ pub trait Operation: Arm {
     /// The result.
     type Output;
 
-    /// What came of the operation that was carried out.
+    /// The result of the operation that was carried out.
     fn finish(self) -> Self::Output;
 }
 
-/// Which arm is tried first.
+/// Which arm a select tries first.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// A random one.
+    /// A random arm.
     Fair,
-    /// The first.
+    /// The first arm.
     Biased,
 }
 
@@ -129,14 +134,14 @@ pub enum Order {
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Not at all.
+    /// It does not wait.
     Try,
-    /// Until then, or for ever.
+    /// Until this monotonic time in nanoseconds; `None`: without a limit.
     Until(Option<u64>),
 }
 
 impl Limit {
-    /// For that long.
+    /// Waits for at most `timeout` from now.
     pub fn within(timeout: Duration) -> Self {
         Limit::Until(super::deadline_after(timeout))
     }
@@ -156,8 +161,8 @@ impl Limit {
     }
 }
 
-/// Selects among the arms; `None` when the limit came first. Not for users. An arm that is given several times counts
-/// where it stands first: it has one node, which can be in one list once.
+/// Selects among the arms; returns `None` when the limit came first. Not for users. If an arm is given several times,
+/// only its first position counts: the arm has one node, which can be in one list once.
 #[doc(hidden)]
 pub fn run(arms: &[&dyn Arm], order: Order, limit: Limit) -> Option<usize> {
     if has_repeats(arms) {
@@ -173,7 +178,7 @@ fn is_same(one: &dyn Arm, other: &dyn Arm) -> bool {
 
 /// Whether an arm is given more than once.
 fn has_repeats(arms: &[&dyn Arm]) -> bool {
-    /// So many are compared each with each.
+    /// Up to this number of arms, each is compared with each.
     const FEW: usize = 8;
     if arms.len() <= FEW {
         return (1..arms.len()).any(|index| arms[..index].iter().any(|arm| is_same(*arm, arms[index])));
@@ -183,7 +188,7 @@ fn has_repeats(arms: &[&dyn Arm]) -> bool {
     addresses.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-/// As [`run`], over the arms that `arm` gives for the numbers below `count`; some may be missing.
+/// Does what [`run`] does, over the arms that `arm` returns for the indices below `count`. An index may have no arm.
 fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order: Order, limit: Limit) -> Option<usize> {
     loop {
         let start = match order {
@@ -204,8 +209,8 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
             return None;
         }
         raise_if_cancelled();
-        // What a former operation left behind is dropped here, where no arm is listed: a destructor is user code, which
-        // may unwind, wait, or select.
+        // The result of an earlier operation is dropped here, where no arm is enlisted: a destructor is user code,
+        // which may unwind, wait, or select.
         arms().for_each(|(_, arm)| arm.discard());
         let (outcome, winner) = wait(arms, limit);
         if let Some(winner) = winner {
@@ -217,7 +222,7 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
     }
 }
 
-/// Steps 2 to 4. How the wait ended, if there was one, and which arm won. No code of the user's runs here.
+/// Steps 2 to 4. Returns how the wait ended, if there was a wait, and which arm won. No user code runs here.
 fn wait<'a, I>(arms: impl Fn() -> I, limit: Limit) -> (Option<Outcome>, Option<u32>)
 where
     I: Iterator<Item = (usize, &'a dyn Arm)>,
@@ -236,7 +241,7 @@ where
         deadline_ns = earlier(deadline_ns, arm.deadline_ns());
     }
     let outcome = all_wait.then(|| {
-        // While the caller unwinds its cancellation does not interrupt its destructors' waits.
+        // While the caller unwinds, its cancellation does not interrupt the waits of its destructors.
         timers::wait(
             ticket.cell(),
             WaitReason::Select,
@@ -253,10 +258,10 @@ where
     (outcome, ticket.winner())
 }
 
-/// Good enough to be fair, and cheap.
+/// A cheap random number below `count`, good enough for fairness.
 fn random_below(count: usize) -> usize {
     static SEED: AtomicU32 = AtomicU32::new(0);
-    // Relaxed, and no read-modify-write: two who meet here get the same number, which harms nobody.
+    // Relaxed, and no read-modify-write: two callers that load the same seed get the same number, which does no harm.
     let seed = SEED.load(Ordering::Relaxed).wrapping_add(0x9E37_79B9);
     SEED.store(seed, Ordering::Relaxed);
     let mixed = (seed ^ seed >> 16).wrapping_mul(0x85EB_CA6B);

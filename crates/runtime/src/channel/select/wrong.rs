@@ -1,8 +1,10 @@
-//! What users put into an arm by mistake: std's channels, tickers. The names of the arms' methods are given to these
-//! types, with a bound that nothing satisfies and that tells the way out. So the error is at the arm, and says more
-//! than that there is no such method.
+//! What does the compiler say when a user puts something that is no arm (a channel of std, a ticker) into a select?
+//!
+//! The trait of this file gives these types methods with the names of the arms' methods (tickers and join handles get
+//! theirs in `api/select.rs`). A bound on them, which no type satisfies, carries a message that tells the right way. So
+//! the compiler reports the error at the arm, and says more than that there is no such method.
 
-/// Satisfied by nothing.
+/// No type implements this trait.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be in `recv(…)` or `send(…)` of a select!",
@@ -15,7 +17,7 @@ pub trait Selectable {}
 /// The methods that the macro calls, for types that are no channels.
 #[doc(hidden)]
 pub trait Wrong {
-    /// For `recv(…)`.
+    /// Stands in for a receiver's method in `recv(…)`.
     fn recv_arm(&self) -> super::RecvArm<'_, ()>
     where
         Self: Selectable,
@@ -23,7 +25,7 @@ pub trait Wrong {
         unreachable!("nothing is selectable")
     }
 
-    /// For `send(…)`.
+    /// Stands in for a sender's method in `send(…)`.
     fn send_arm<T>(&self, _: T) -> super::SendArm<'_, ()>
     where
         Self: Selectable,

@@ -1,5 +1,7 @@
-//! A change as an arm of a select. Looking takes nothing; what was seen moves on when the arm was chosen, in
-//! [`finish`](Operation::finish).
+//! How does a change of a watch become an arm of a select?
+//!
+//! A look at the version takes nothing away. The version that the receiver has seen moves on only when the arm was
+//! chosen, in [`finish`](Operation::finish).
 
 use super::super::select::{Arm, Operation, Ticket};
 use super::{Receiver, RecvError};
@@ -8,7 +10,7 @@ use crate::driver::monitor::MonitorWaiter;
 use std::cell::Cell;
 use std::fmt;
 
-/// A change as an arm: see [`Receiver::changed_arm`].
+/// An arm that waits for a change: see [`Receiver::changed_arm`].
 pub struct ChangedArm<'a, T> {
     receiver: &'a mut Receiver<T>,
     waiter: MonitorWaiter,
@@ -25,8 +27,8 @@ impl<'a, T> ChangedArm<'a, T> {
     }
 }
 
-// SAFETY: S8: the news' list holds the node from `enlist` to `withdraw`, and is locked in both. Nobody claims the
-// ticket: the select looks again.
+// SAFETY: S8: the news' list holds the node from `enlist` to `withdraw`, and is locked in both. No waker claims the
+// ticket: a woken select looks again.
 unsafe impl<T> Arm for ChangedArm<'_, T> {
     fn try_now(&self) -> bool {
         self.news.set(self.receiver.shared.news(self.receiver.seen));

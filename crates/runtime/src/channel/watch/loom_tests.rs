@@ -1,7 +1,7 @@
-//! Models of the watch: no change is slept through, the last sender's going neither, version and value belong together,
-//! readers and writers keep apart.
+//! Does the watch wake its receivers for each change and for the end of the last sender, do version and value belong
+//! together, and do readers and writers exclude each other?
 //!
-//! Loom's cell checks the accesses to the value; a lost wake-up shows as a deadlock.
+//! Loom's cell checks the accesses to the value; loom reports a lost wake as a deadlock.
 
 use super::channel;
 use loom::thread;
@@ -27,7 +27,7 @@ fn loom_the_last_sender_is_heard_to_go() {
     });
 }
 
-/// A receiver that has seen an old value hears of the new one.
+/// A receiver that has seen an old value is woken for the new one.
 #[test]
 fn loom_version_and_value_belong_together() {
     loom::model(|| {
