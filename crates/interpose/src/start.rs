@@ -1,9 +1,9 @@
-//! The entry in `.init_array`: what must be done before std's runtime, and before `main`, starts.
+//! What must be done before std's runtime, and before `main`, starts? This is the entry in `.init_array` that does it.
 //!
-//! It looks the next definitions up, so that no signal handler ever has to (`next.rs`), gives the main thread an
-//! alternate signal stack, and takes the memory-fault signals (`fault.rs` says why so early). Neither needs the
-//! dependent; it sets its own handler when its runtime starts. The main thread's alternate stack stays for the life of
-//! the process.
+//! It looks the next definitions up, so that no signal handler ever has to (`next.rs`). It gives the main thread an
+//! alternate signal stack, and takes the memory-fault signals (`fault.rs` says why so early). Neither of the two needs
+//! the dependent, which sets its own fault handler when its runtime starts. The main thread's alternate stack stays for
+//! the life of the process.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -12,11 +12,12 @@ use libc::{c_void, stack_t};
 
 use crate::{fault, next};
 
-/// Room for the handler, for std's formatting in a dependent's report, and for the largest register frame (AMX, 11
-/// KiB).
+/// The size of the alternate stack: room for the handler, for std's formatting in a dependent's report, and for the
+/// largest register frame (AMX, 11 KiB).
 const ALTERNATE_STACK_BYTES: usize = 64 * 1024;
 
-/// Below the stack, so that a handler which overflows it faults instead of writing over a neighbour.
+/// The size of the guard below the stack. A handler that overflows the stack faults there, instead of overwriting the
+/// neighbouring memory.
 const GUARD_BYTES: usize = 4096;
 
 #[used]
@@ -25,7 +26,7 @@ pub(crate) static ENTRY: extern "C" fn() = start;
 
 extern "C" fn start() {
     next::resolve();
-    // A library brought in by dlopen starts on whichever thread asked for it.
+    // The constructor of a library that dlopen loads runs on the thread that called dlopen.
     if is_main_thread() {
         give_alternate_stack();
     }
@@ -76,18 +77,19 @@ fn give_alternate_stack() {
 }
 
 unsafe extern "C" {
-    /// ld.so's note of the stack pointer at the start of the process, close below the stack's end.
+    /// The stack pointer at the start of the process, recorded by ld.so; it is close below the stack's end.
     static __libc_stack_end: *const c_void;
 }
 
-/// Whether a fault at `address` is the main thread running into the end of its stack.
+/// Whether a fault at `address` means that the main thread has reached the end of its stack.
 ///
 /// The kernel lets the stack grow until its whole size, arguments and environment (at most a quarter of the limit)
-/// included, exceeds the limit. An address beyond that and within the guess below is an overflow, or a wild write that
-/// hit a range where nothing else is mapped. An unlimited stack has no such range: that overflow dies without a
-/// message. The limit is asked for at the fault, as the kernel does, so that a later `setrlimit` counts.
+/// included, exceeds the limit. An address beyond the limit, by no more than the guess below, is an overflow, or a wild
+/// write that hit a range where nothing else is mapped. An unlimited stack has no such range: the process then dies of
+/// the overflow without a message. The limit is read at the time of the fault, as the kernel does it, so that a later
+/// `setrlimit` counts.
 pub(crate) fn is_main_stack_overflow(address: usize) -> bool {
-    /// How far below the limit a first touch may land: a frame without stack probes, from C.
+    /// A guess: how far below the limit the first access may land, for a C frame without stack probes.
     const REACH_BYTES: usize = 1024 * 1024;
     if !is_main_thread() {
         return false;
