@@ -235,7 +235,7 @@ impl FutexCall {
     fn wait_elsewhere(self) -> Result<(), Errno> {
         let [a, b, c, d, e, f] = self.0.map(|argument| argument as usize);
         offload::wait(move || {
-            // SAFETY: S5: the word and the timespec are the caller's, who waits until this call has ended.
+            // SAFETY: S5: the word and the timespec are the caller's; the caller waits until this call has ended.
             unsafe { raw::syscall6(libc::SYS_futex, a, b, c, d, e, f) }
         })
         .map(|_| ())

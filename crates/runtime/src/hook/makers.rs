@@ -145,7 +145,7 @@ macro_rules! openers {
         pub(super) unsafe extern "C" fn $name($($p: $t),*) -> c_int {
             // SAFETY: S7: the caller's path, for the kernel to read.
             if unsafe { fifo::waits($directory, $path, $flags) } {
-                // SAFETY: S5: the caller's arguments, who waits until this call has ended.
+                // SAFETY: S5: the caller's arguments; the caller waits until this call has ended.
                 return made(unsafe { fifo::open($directory, $path, $flags) });
             }
             // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -193,7 +193,7 @@ macro_rules! stream_openers {
         pub(super) unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
             // SAFETY: S7: the caller's texts.
             let stream = if unsafe { fifo::stream_waits(path, mode) } {
-                // SAFETY: S5: the caller's texts, who waits until this call has ended.
+                // SAFETY: S5: the caller's texts; the caller waits until this call has ended.
                 unsafe { fifo::open_stream(next::$name, path, mode) }
             } else {
                 // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -311,7 +311,7 @@ pub(super) unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
     let is_slow = fd::closes_slowly(fd);
     closing(fd);
     if is_slow {
-        // SAFETY: S5, S7: the caller's stream, who waits until the call has ended.
+        // SAFETY: S5, S7: the caller's stream; the caller waits until the call has ended.
         return elsewhere(Lent(stream), |stream| unsafe { next::fclose(stream) });
     }
     // SAFETY: S7: the caller's argument under the caller's contract.

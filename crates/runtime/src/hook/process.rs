@@ -164,7 +164,7 @@ unsafe fn wait4_on_coroutine(
         Ok(0) => {}
         result => return result,
     }
-    // SAFETY: S5: the caller's places, who waits until the call has ended.
+    // SAFETY: S5: the caller's places; the caller waits until the call has ended.
     offload::wait_out(move || unsafe { wait4_in_kernel(pid, status, options, usage) })
 }
 
@@ -247,7 +247,7 @@ unsafe fn waitid_on_coroutine(
     if let Some(result) = ask() {
         return result;
     }
-    // SAFETY: S5: null or the caller's place, who waits until the call has ended.
+    // SAFETY: S5: null or the caller's place; the caller waits until the call has ended.
     offload::wait_out(move || unsafe { waitid_in_kernel(id_type, id, place, options) })
 }
 

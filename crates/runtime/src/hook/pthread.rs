@@ -125,8 +125,8 @@ macro_rules! waiting_hooks {
             }
             $( let $p = Lent($p); )*
             offload::wait(move || {
-                // SAFETY: S5: the caller's places, who waits until this call has ended; S7: the thread is the caller's
-                // to join.
+                // SAFETY: S5: the caller's places; the caller waits until this call has ended; S7: the thread is the
+                // caller's to join.
                 unsafe { next::$name($thread $(, $p.get())*) }
             })
         }
@@ -161,8 +161,7 @@ fn is_not_to_be_detached(thread: pthread_t) -> bool {
     is_coroutine(thread) || current_core().is_some() && is_self(thread)
 }
 
-/// The hook of `pthread_create(3)`: the thread that std wants to make for a future coroutine is recorded, and no thread
-/// is made.
+/// The hook of `pthread_create(3)`: the routine that std passes for a future coroutine is kept, and no thread is made.
 ///
 /// # Safety
 /// S7: the contract of the C function.
