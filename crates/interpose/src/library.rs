@@ -100,7 +100,7 @@ unsafe fn may_wrap(name: *const c_char, flags: c_int, return_address: usize) -> 
 /// Returns null if the wrapper is to be called, else the address to jump to.
 ///
 /// # Safety
-/// That of dlopen (S7).
+/// The contract of dlopen (S7).
 unsafe extern "C" fn way_of_dlopen(name: *const c_char, flags: c_int, return_address: usize) -> *mut c_void {
     // SAFETY: S7: the caller's arguments.
     if unsafe { may_wrap(name, flags, return_address) } {
@@ -112,7 +112,7 @@ unsafe extern "C" fn way_of_dlopen(name: *const c_char, flags: c_int, return_add
 /// The decision of [`way_of_dlopen`], for `dlmopen`.
 ///
 /// # Safety
-/// That of dlmopen (S7).
+/// The contract of dlmopen (S7).
 unsafe extern "C" fn way_of_dlmopen(
     _namespace: c_long,
     name: *const c_char,

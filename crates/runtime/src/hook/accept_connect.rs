@@ -154,7 +154,7 @@ fn connect_and_wait(
             let _critical = Critical::enter();
             set_nonblocking(fd, true);
             let started = connect();
-            // Unless the user has set O_NONBLOCK meanwhile.
+            // O_NONBLOCK is cleared again, unless the user has set it meanwhile.
             if !entry.is_nonblocking() {
                 set_nonblocking(fd, false);
             }

@@ -261,7 +261,7 @@ pub(crate) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_i
 pub(crate) unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol: c_int, fds: *mut c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::socketpair(domain, kind, protocol, fds) };
-    // SAFETY: S7: as above; on success the pair is there.
+    // SAFETY: S7: the caller's place for two numbers, which are there on success.
     unsafe { begin_pair(result, fds, FdKind::of_socket(domain, kind, protocol), kind) };
     result
 }
@@ -271,7 +271,7 @@ pub(crate) unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol:
 pub(crate) unsafe extern "C" fn pipe(fds: *mut c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::pipe(fds) };
-    // SAFETY: S7: as above; on success the pair is there.
+    // SAFETY: S7: the caller's place for two numbers, which are there on success.
     unsafe { begin_pair(result, fds, FdKind::Pollable, 0) };
     result
 }
@@ -281,7 +281,7 @@ pub(crate) unsafe extern "C" fn pipe(fds: *mut c_int) -> c_int {
 pub(crate) unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::pipe2(fds, flags) };
-    // SAFETY: S7: as above; on success the pair is there.
+    // SAFETY: S7: the caller's place for two numbers, which are there on success.
     unsafe { begin_pair(result, fds, FdKind::Pollable, flags) };
     result
 }

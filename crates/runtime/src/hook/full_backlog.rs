@@ -34,7 +34,7 @@ impl FullBacklog {
         }
     }
 
-    /// The time at which the socket's send timeout ends. It begins with the first call of this function.
+    /// The time at which the socket's send timeout ends; the timeout begins with the first call here.
     pub(super) fn deadline_ns(&mut self) -> Option<u64> {
         *self.deadline_ns.get_or_insert_with(|| {
             let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);

@@ -79,7 +79,7 @@ const ADDRESS_MIN: isize = 4096;
 /// The hook of `syscall(2)`.
 ///
 /// # Safety
-/// That of the system call.
+/// The contract of the system call.
 pub(super) unsafe extern "C" fn syscall(
     number: c_long,
     a: c_long,
@@ -130,7 +130,7 @@ impl FutexCall {
     }
 
     /// # Safety
-    /// That of futex(2).
+    /// The contract of futex(2).
     unsafe fn answer(self) -> c_long {
         let (operation, flags) = self.operation();
         // In the child of a fork no coroutine waits in the table, and the lock of a bucket may have been held by a
@@ -139,9 +139,9 @@ impl FutexCall {
         match operation {
             libc::FUTEX_WAKE if private => self.wake(ANY),
             libc::FUTEX_WAKE_BITSET if private => self.wake(self.value3()),
-            // SAFETY: S7: the caller promises: that of futex(2).
+            // SAFETY: S7: the caller promises: the contract of futex(2).
             libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => unsafe { self.wait() },
-            // SAFETY: S7: the caller promises: that of futex(2).
+            // SAFETY: S7: the caller promises: the contract of futex(2).
             libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE if private => unsafe { self.requeue() },
             libc::FUTEX_WAKE_OP if private => self.wake_op(),
             _ => self.pass(),
@@ -170,7 +170,7 @@ impl FutexCall {
     }
 
     /// # Safety
-    /// That of futex(2).
+    /// The contract of futex(2).
     unsafe fn requeue(mut self) -> c_long {
         let (wake, requeue) = (self.value() as c_int, self.second_count());
         let are_words = is_word(self.address()) && is_word(self.0[4] as usize);
@@ -179,7 +179,7 @@ impl FutexCall {
         }
         let compares = self.operation().0 == libc::FUTEX_CMP_REQUEUE;
         if compares {
-            // SAFETY: S7: aligned as checked; somebody waits there, so the runtime has its fault handler.
+            // SAFETY: S7: aligned as checked; a coroutine waits there, so the runtime has its fault handler.
             match unsafe { load(self.address()) } {
                 None => return fail(Errno::FAULT),
                 Some(word) if word != self.value3() => return fail(Errno::AGAIN),
@@ -210,12 +210,12 @@ impl FutexCall {
     }
 
     /// # Safety
-    /// That of futex(2).
+    /// The contract of futex(2).
     unsafe fn wait(self) -> c_long {
         if caller().is_none() {
             return self.pass();
         }
-        // SAFETY: S7: the caller promises: that of futex(2).
+        // SAFETY: S7: the caller promises: the contract of futex(2).
         let Some(wait) = (unsafe { FutexWait::parse(&self) }) else {
             // The kernel refuses this call without blocking, and knows the error number.
             return self.pass();
@@ -288,7 +288,7 @@ impl FutexWait {
     /// Reads the arguments of a wait. `None` if the kernel would refuse them.
     ///
     /// # Safety
-    /// That of futex(2).
+    /// The contract of futex(2).
     unsafe fn parse(call: &FutexCall) -> Option<Self> {
         let (operation, flags) = call.operation();
         let absolute = operation == libc::FUTEX_WAIT_BITSET;

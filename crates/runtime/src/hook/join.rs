@@ -25,7 +25,7 @@ unsafe extern "C" {
 /// The hook of `pthread_join(3)`: returns the error number, and leaves errno alone.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
     if pthread::is_coroutine(thread) {
         return pthread::refuse_join(thread);
@@ -34,7 +34,7 @@ pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::pthread_join(thread, value) };
     }
-    // SAFETY: S7: as above; it joins or does nothing.
+    // SAFETY: S7: the caller's arguments under the caller's contract; it joins or does nothing.
     match unsafe { pthread_tryjoin_np(thread, value) } {
         libc::EBUSY => {}
         result => return result,

@@ -46,7 +46,7 @@ struct Answer {
 
 // SAFETY: S7: a list of malloc's blocks, which any thread may read and free.
 unsafe impl Send for Answer {}
-// SAFETY: S7: as above; nobody writes to it.
+// SAFETY: S7: a list of malloc's blocks, to which no code writes.
 unsafe impl Sync for Answer {}
 
 /// A look-up in progress.
@@ -129,7 +129,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.list.is_null() {
-            // SAFETY: S7: the C library's list, or nobody else's.
+            // SAFETY: S7: the C library's list, which only this answer owns.
             unsafe { libc::freeaddrinfo(self.list) };
         }
     }
@@ -143,7 +143,7 @@ unsafe fn copy_entry(entry: &addrinfo) -> Option<*mut addrinfo> {
     } else {
         entry.ai_addrlen as usize
     };
-    // SAFETY: S7: malloc.
+    // SAFETY: S7: malloc takes any size.
     let copy = unsafe { libc::malloc(size_of::<addrinfo>() + address_bytes) }.cast::<addrinfo>();
     if copy.is_null() {
         return None;
@@ -159,7 +159,7 @@ unsafe fn copy_entry(entry: &addrinfo) -> Option<*mut addrinfo> {
         // SAFETY: S7: the entry's text.
         new.ai_canonname = unsafe { libc::strdup(entry.ai_canonname) };
         if new.ai_canonname.is_null() {
-            // SAFETY: S7: malloc's, and nobody has seen it.
+            // SAFETY: S7: malloc's, and no other code has seen it.
             unsafe { libc::free(copy.cast()) };
             return None;
         }
@@ -226,7 +226,7 @@ fn take_answer(look_up: Arc<LookUp>) -> (c_int, c_int, *mut addrinfo) {
 /// The hook of `getaddrinfo(3)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn getaddrinfo(
     node: *const c_char,
     service: *const c_char,
@@ -269,7 +269,7 @@ pub(super) unsafe extern "C" fn getaddrinfo(
 /// The hook of `getnameinfo(3)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn getnameinfo(
     address: *const sockaddr,
     address_bytes: socklen_t,

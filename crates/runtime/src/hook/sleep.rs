@@ -101,7 +101,7 @@ fn number_to_errno(number: c_int) -> c_int {
 /// The hook of `clock_nanosleep(2)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn clock_nanosleep(
     clock: clockid_t,
     flags: c_int,
@@ -149,7 +149,7 @@ fn elsewhere(clock: clockid_t, flags: c_int, request: *const timespec, remaining
 /// The hook of `nanosleep(2)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn nanosleep(request: *const timespec, remaining: *mut timespec) -> c_int {
     // SAFETY: S7: on a coroutine the hooks are in place.
     if caller().is_none() || request.is_null() || unsafe { faults(request, 1) } {
@@ -163,7 +163,7 @@ pub(super) unsafe extern "C" fn nanosleep(request: *const timespec, remaining: *
 /// The hook of `usleep(3)`.
 ///
 /// # Safety
-/// That of the C function, which asks nothing.
+/// The contract of the C function, which asks nothing.
 pub(super) unsafe extern "C" fn usleep(duration_us: c_uint) -> c_int {
     if caller().is_none() {
         // SAFETY: S7: no pointers.
@@ -178,7 +178,7 @@ pub(super) unsafe extern "C" fn usleep(duration_us: c_uint) -> c_int {
 /// The hook of `sleep(3)`.
 ///
 /// # Safety
-/// That of the C function, which asks nothing.
+/// The contract of the C function, which asks nothing.
 pub(super) unsafe extern "C" fn sleep(duration_s: c_uint) -> c_uint {
     if caller().is_none() {
         // SAFETY: S7: no pointers.

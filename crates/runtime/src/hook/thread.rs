@@ -31,7 +31,7 @@ unsafe extern "C" {
 /// The hook of `sched_yield(2)`.
 ///
 /// # Safety
-/// That of the C function, which asks nothing.
+/// The contract of the C function, which asks nothing.
 pub(super) unsafe extern "C" fn sched_yield() -> c_int {
     if caller().is_none() {
         // SAFETY: S7: no pointers.
@@ -44,7 +44,7 @@ pub(super) unsafe extern "C" fn sched_yield() -> c_int {
 /// The hook of `pthread_getattr_np(3)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int {
     // SAFETY: S3: reads the identity's own address.
     let is_self = || thread == unsafe { libc::pthread_self() };
@@ -102,7 +102,7 @@ unsafe fn describe(bottom: *mut c_void, bytes: usize, guard_bytes: usize, attrib
 /// The hook of `sigaltstack(2)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *mut stack_t) -> c_int {
     if current_core().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -274,15 +274,15 @@ mod tests {
         let core = Core::free();
         let mut attributes = std::mem::MaybeUninit::<pthread_attr_t>::uninit();
         let attributes = attributes.as_mut_ptr();
-        // SAFETY: S1: nobody runs this core.
+        // SAFETY: S1: no worker runs this core.
         assert_eq!(unsafe { describe_stack(&core, attributes) }, libc::ENOMEM);
 
         let pooled = PooledStack::of_own_arena();
         let stack = &pooled.stack;
         let (lowest, bytes, guard) = (stack.bottom(), stack.size(), stack.guard_range().len());
-        // SAFETY: S1: nobody runs this core.
+        // SAFETY: S1: no worker runs this core.
         unsafe { *core.stack.get() = Some(pooled) };
-        // SAFETY: S1: nobody runs this core.
+        // SAFETY: S1: no worker runs this core.
         assert_eq!(unsafe { describe_stack(&core, attributes) }, 0);
         let (mut told_lowest, mut told_bytes, mut told_guard) = (ptr::null_mut(), 0, 0);
         assert_eq!(
@@ -296,7 +296,7 @@ mod tests {
             0
         );
         assert_eq!((told_lowest.cast(), told_bytes, told_guard), (lowest, bytes, guard));
-        // SAFETY: S7: as above; not used again.
+        // SAFETY: S7: filled in by the call that succeeded; not used again.
         assert_eq!(unsafe { libc::pthread_attr_destroy(attributes) }, 0);
     }
 }

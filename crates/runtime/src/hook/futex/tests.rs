@@ -256,7 +256,7 @@ fn what_the_kernel_would_refuse_is_left_to_it() {
         ]);
         // SAFETY: S7: timespecs are live, and the address is not read.
         assert!(unsafe { FutexWait::parse(&call) }.is_none());
-        // SAFETY: S7: as above; the kernel refuses it.
+        // SAFETY: S7: timespecs are live; the kernel refuses the call.
         assert_eq!(unsafe { call.answer() }, -1);
         std::io::Error::last_os_error().raw_os_error().unwrap()
     };

@@ -90,6 +90,6 @@ pub(in crate::hook) unsafe fn write_when_ready(
         // SAFETY: S5: the caller lends the parts.
         return unsafe { file::writev(fd, parts, count) };
     }
-    // SAFETY: S5: as above; the caller waits until the call has ended.
+    // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
     elsewhere(parts, move |parts| unsafe { file::writev(fd, parts, count) })
 }

@@ -130,7 +130,7 @@ impl Rounds {
     /// Makes one round. Returns 0, which ends the call, where the kernel would not read on.
     ///
     /// # Safety
-    /// S5: the message and what it names are the caller's, who lends them; `done` bytes are there.
+    /// S5: the caller of recvmsg lends the message and what it names; `done` bytes are there.
     pub(in crate::hook) unsafe fn receive(
         &mut self,
         parts: &mut Parts,
@@ -138,7 +138,7 @@ impl Rounds {
         flags: c_int,
     ) -> Result<usize, Errno> {
         if done == 0 {
-            // SAFETY: S5: the caller promises: the message and what it names are the caller's, who lends them.
+            // SAFETY: S5: the caller promises: the caller of recvmsg lends the message and what it names.
             return unsafe { socket::recvmsg(self.fd, self.message, flags) };
         }
         // SAFETY: S5: the first round has filled it in.

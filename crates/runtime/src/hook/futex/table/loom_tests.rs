@@ -15,7 +15,7 @@ const OTHER_ADDRESS: usize = 128;
 
 impl FutexWaiter {
     fn reuse(&self) {
-        // SAFETY: S8: that nobody else has access is what the model checks.
+        // SAFETY: S8: the model checks that no other thread has access.
         self.ticket.with_mut(|ticket| unsafe { *ticket = 0 });
     }
 }
