@@ -1,26 +1,28 @@
-//! SIGSEGV and SIGBUS: a dependent's fault handler in front of whoever else wants them.
+//! Who gets SIGSEGV and SIGBUS, and in which order? First the dependent's fault handler, then the handlers that were
+//! there before.
 //!
-//! **Why before `main`.** std arms its own handler when its runtime starts, but only over the default action; once
-//! armed, it maps an alternate stack and calls `sigaltstack` on every thread it starts and again when that thread ends,
-//! which would disable the alternate stack of a worker from inside a coroutine. We are there first (`start.rs`), so std
-//! never arms. The price: an OS thread that is no worker and overflows dies without std's message, for it has no stack
-//! to print it on. For the main thread we print it.
+//! **Why before `main`.** std installs its own handler when its runtime starts, but only over the default action. Once
+//! it has done so, it maps an alternate stack and calls `sigaltstack` on every thread that it starts, and again when
+//! that thread ends. That would disable the alternate stack of a worker from inside a coroutine. We are there first
+//! (`start.rs`), so std never installs its handler. The price: an OS thread that is no worker and overflows dies
+//! without std's message, because it has no stack on which to print it. For the main thread we print the message.
 //!
-//! **Generations.** A *generation* is one trampoline function together with the action it was laid over (its *previous*
-//! action), written before the trampoline is installed and never changed. Generation 0 lies over the default action.
-//! When a program installs a handler of its own, [`rearm_fault_handler`] lays the next generation over it. The usual
-//! ways of a foreign handler to give up are to call the action it replaced, or to restore it and return. With one
-//! trampoline whose previous action changed, both would be loops: it would pass the fault to the handler that just gave
-//! it back. Here they reach an older generation, and generation 0 ends in the default action. The chain is finite
-//! because each generation only names something installed before it.
+//! **Generations.** A *generation* is one trampoline function together with the action that it replaced (its *previous*
+//! action). The previous action is written before the trampoline is installed, and never changes. Generation 0 replaces
+//! the default action. When a program installs its own handler, [`rearm_fault_handler`] puts the next generation in
+//! front of it. A foreign handler usually gives up in one of two ways: it calls the action that it replaced, or it
+//! restores that action and returns. With one trampoline whose previous action changed, both ways would be loops: the
+//! trampoline would pass the fault to the handler that has just given it back. With generations, both ways reach an
+//! older generation, and generation 0 ends in the default action. The chain is finite because each generation only
+//! names an action that was installed before it.
 //!
-//! **A fault nobody handles** gets the default action back and returns: the instruction runs again, and the process
-//! dies with the true signal, address and core. A signal that was *sent* does not come again by itself, so it is sent
-//! again. std's handler swallows that one.
+//! **A fault that no handler handles** gets the default action back, and the trampoline returns. The instruction runs
+//! again, and the process dies with the true signal, address and core. A signal that was *sent* does not come again by
+//! itself, so it is sent again. std's handler swallows such a signal.
 //!
-//! **Flags.** SA_ONSTACK, since an overflowed stack cannot run a handler. No SA_NODEFER: a fault inside the handler
-//! then kills at once instead of recursing down the alternate stack. A handler that leaves by switching stacks instead
-//! of returning must therefore unblock the signal itself.
+//! **Flags.** SA_ONSTACK is set, since a handler cannot run on an overflowed stack. SA_NODEFER is not set: a fault
+//! inside the handler then kills the process at once, instead of recursing down the alternate stack. A handler that
+//! leaves by switching stacks instead of returning must therefore unblock the signal itself.
 //!
 //! Everything from the trampoline on is async-signal-safe (S6): atomics, `sigaction`, raw system calls.
 
@@ -33,16 +35,18 @@ use libc::{c_int, c_void, sigaction, siginfo_t};
 
 use crate::{main_stack, raw};
 
-/// Looks at a fault: the signal, its `siginfo_t`, its `ucontext_t`. True when the interrupted code may go on.
+/// Looks at a fault, given the signal, its `siginfo_t` and its `ucontext_t`. Returns true if the interrupted code may
+/// go on.
 ///
 /// It runs in a signal handler, on the alternate stack if the thread has one, with the signal blocked. It may also not
-/// return at all; then it owes the thread an unblocked signal.
+/// return at all; then it must unblock the signal for the thread.
 pub type FaultHandler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void) -> bool;
 
 type Trampoline = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 type PlainHandler = unsafe extern "C" fn(c_int);
 
-/// Handlers that a program lays over one another after start-up; more than one is rare, so this is a generous guess.
+/// The number of generations: the one of start-up, and one for each handler that a program later installs over it. More
+/// than one such handler is rare, so this is a generous guess.
 const GENERATION_COUNT_MAX: usize = 4;
 
 static TRAMPOLINES: [Trampoline; GENERATION_COUNT_MAX] =
@@ -55,7 +59,7 @@ struct Previous(UnsafeCell<MaybeUninit<sigaction>>);
 // generation is installed, read only after it was, by trampolines and by the holder of `REARMING`.
 unsafe impl Sync for Previous {}
 
-/// What we keep for one of the two signals.
+/// The state of one of the two signals.
 struct Chain {
     signal: c_int,
     /// Generations in use. Written under `REARMING`.
@@ -72,7 +76,7 @@ impl Chain {
         }
     }
 
-    /// The previous action of `generation`, which is below `generation_count` or is running.
+    /// The previous action of `generation`, which is below `generation_count` or whose trampoline is running.
     fn previous(&self, generation: usize) -> sigaction {
         let place = self.previous[generation].0.get();
         // SAFETY: S6: a generation that is counted or that runs was written before.
@@ -81,11 +85,13 @@ impl Chain {
         unsafe { place.assume_init() }
     }
 
-    /// Lays a generation over `present`. False if there is none left or the kernel refuses.
+    /// Puts a generation in front of the action `present`. Returns false if no generation is left, or if the kernel
+    /// refuses.
     fn arm_over(&self, present: &sigaction) -> bool {
         // Relaxed: only the holder of `REARMING` reads and writes the count; the lock orders it.
         let count = self.generation_count.load(Ordering::Relaxed);
-        // A generation over a handler is never used twice: that handler may have replaced this very generation since.
+        // A generation in front of a handler is never used twice: that handler may have replaced this very generation
+        // since.
         let known = matches!(present.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
             .then(|| (0..count).find(|&generation| self.previous(generation).sa_sigaction == present.sa_sigaction))
             .flatten();
@@ -117,18 +123,18 @@ static REARMING: AtomicBool = AtomicBool::new(false);
 /// A [`FaultHandler`], or null.
 static HANDLER: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Sets the handler that sees memory faults first. `None`: nobody does.
+/// Sets the handler that sees memory faults first. With `None` there is no such handler.
 pub fn set_fault_handler(handler: Option<FaultHandler>) {
     let address = handler.map_or(ptr::null_mut(), |handler| handler as *mut c_void);
-    // Release: pairs with the Acquire in `handle`: what the dependent prepared for its handler is there.
+    // Release: pairs with the Acquire in `handle`: the handler sees what the dependent prepared for it.
     HANDLER.store(address, Ordering::Release);
 }
 
-/// Puts us back in front of a handler that the program installed for SIGSEGV or SIGBUS, which from then on gets the
-/// faults that ours does not handle. Does nothing where we are in front already. False if that failed: four foreign
-/// handlers were laid over us already, or another thread is at it.
+/// Puts us back in front of a handler that the program installed for SIGSEGV or SIGBUS. From then on that handler gets
+/// the faults that ours does not handle. Does nothing for a signal where we are in front already. Returns false on
+/// failure: foreign handlers have been installed over ours four times already, or another thread is making this call.
 ///
-/// Not for signal handlers.
+/// Must not be called from a signal handler.
 pub fn rearm_fault_handler() -> bool {
     // Acquire: pairs with the Release below: the counts and previous actions of the last holder are seen.
     if REARMING.swap(true, Ordering::Acquire) {
@@ -144,7 +150,7 @@ pub fn rearm_fault_handler() -> bool {
     armed
 }
 
-/// Takes both signals at start-up, each only if it has the default action: who was here earlier meant it.
+/// Takes both signals at start-up, each only if it has the default action: an earlier handler was installed on purpose.
 pub(crate) fn arm_at_start() {
     for chain in &CHAINS {
         if let Some(present) = present_action(chain.signal)
@@ -174,7 +180,7 @@ fn set_action(signal: c_int, action: &sigaction) -> bool {
     unsafe { libc::sigaction(signal, action, ptr::null_mut()) == 0 }
 }
 
-/// What the kernel calls. The generation says where a fault goes that the handler does not want.
+/// The function that the kernel calls. The generation tells where a fault goes if the handler does not handle it.
 unsafe extern "C" fn trampoline<const GENERATION: usize>(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let errno = raw::errno();
     // SAFETY: S6: the arguments are the kernel's, handed on unchanged.
@@ -207,7 +213,7 @@ unsafe fn pass_on(generation: usize, signal: c_int, info: *mut siginfo_t, contex
     let was_sent = info_seen.si_code <= 0;
     let previous = chain.previous(generation);
     match previous.sa_sigaction {
-        // An ignored fault would come again for ever; the kernel forces the default for it, and so do we.
+        // An ignored fault would come again for ever. The kernel forces the default action for it, and so do we.
         libc::SIG_IGN if was_sent => {}
         libc::SIG_IGN | libc::SIG_DFL => {
             // SAFETY: S6: SIGSEGV and SIGBUS that were not sent carry an address.
@@ -239,7 +245,7 @@ unsafe fn call_previous(previous: &sigaction, signal: c_int, info: *mut siginfo_
     }
 }
 
-/// A foreign handler that asked for SA_NODEFER may leave by longjmp and expects the signal open.
+/// A foreign handler that asked for SA_NODEFER may leave by longjmp, and expects the signal to be unblocked.
 fn unblock(signal: c_int) {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: S6: initialises the set.
@@ -255,7 +261,8 @@ fn die_by_default(signal: c_int, was_sent: bool) {
     let default = unsafe { MaybeUninit::<sigaction>::zeroed().assume_init() };
     set_action(signal, &default);
     if was_sent {
-        // The signal is blocked until we return, then it arrives. Raw: our caller may have a borrowed identity.
+        // The signal is blocked until we return, then it arrives. The call is raw, since our caller may have a borrowed
+        // identity.
         let thread = raw::gettid();
         // SAFETY: S6: sends a signal to the calling thread.
         unsafe { raw::system_call(libc::SYS_tgkill, [raw::getpid(), thread, signal as usize, 0, 0, 0]) };

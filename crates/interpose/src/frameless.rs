@@ -1,16 +1,17 @@
-//! Three symbols below which no frame of ours may lie: `vfork`, `pthread_exit`, `thrd_exit`.
+//! How are `vfork`, `pthread_exit` and `thrd_exit` hooked, for which no frame of this crate may be on the stack?
 //!
-//! **`vfork` returns twice on one stack.** The child runs in the parent's memory while the parent's thread waits. It
-//! returns first, and its next calls overwrite the place of the return address; the parent returns after it. So the
-//! address is kept in a register over the system call, as the C library does, and the function is naked: an ordinary
-//! one would find its frame overwritten. What the dependent wants to do before and after it does in calls that are
-//! over.
+//! **`vfork` returns twice on one stack.** The child runs in the parent's memory while the parent's thread waits. The
+//! child returns first, and its next calls overwrite the place of the return address; the parent returns after it. So
+//! the return address is kept in a register over the system call, as the C library does it, and the function is naked:
+//! an ordinary function would find its frame overwritten. The dependent's actions before and after the `vfork` are
+//! calls that have returned by then.
 //!
-//! **`pthread_exit` unwinds.** The C library walks the frames of its caller to run their cleanups. A frame of an
-//! `extern "C"` function would end the process there, so after the dependent was asked the definition is jumped to.
+//! **`pthread_exit` unwinds.** The C library walks the frames of its caller to run their cleanups. The frame of an
+//! `extern "C"` function would end the process there. So the dependent is asked first, and then the code jumps to the
+//! next definition.
 //!
 //! Rejected: answering `vfork` by `fork`. POSIX allows it, but programs let the child leave an error in the parent's
-//! memory, and a large process pays for its page tables.
+//! memory, and a large process pays for copying its page tables.
 
 use core::arch::naked_asm;
 use core::ptr;
@@ -20,21 +21,21 @@ use libc::{c_int, c_void, pid_t};
 
 use crate::{next, raw};
 
-/// What a dependent does at these symbols. None of them unwinds.
+/// The actions of a dependent at these symbols. None of them unwinds.
 pub struct Frameless {
-    /// Before `vfork`. What it does to the thread holds for the child too.
+    /// Called before `vfork`. Its effects on the thread hold for the child too.
     pub before_vfork: extern "C" fn(),
-    /// After `vfork`, in the parent, once the child has left its memory, or if there is none.
+    /// Called after `vfork`, in the parent, once the child has left its memory, or if no child was made.
     pub after_vfork: extern "C" fn(),
-    /// Before a thread ends itself. It may return or not.
+    /// Called before a thread ends itself. It need not return.
     pub before_thread_exit: extern "C" fn(),
 }
 
 static INSTALLED: AtomicPtr<Frameless> = AtomicPtr::new(ptr::null_mut());
 
-/// Lets `answers` be called from now on, in all threads.
+/// Makes the symbols call `answers` from now on, in all threads.
 pub fn install_frameless(answers: &'static Frameless) {
-    // Release: pairs with the Acquire in `installed`: what the dependent set up before is there for its functions.
+    // Release: pairs with the Acquire in `installed`: its functions see what the dependent set up before.
     INSTALLED.store(ptr::from_ref(answers).cast_mut(), Ordering::Release);
 }
 
@@ -51,7 +52,7 @@ extern "C" fn before_vfork() {
     }
 }
 
-/// In the parent; turns the kernel's result into the C function's.
+/// Runs in the parent, and turns the kernel's result into the C function's.
 extern "C" fn after_vfork(result: isize) -> isize {
     if let Some(answers) = installed() {
         (answers.after_vfork)();
@@ -66,7 +67,7 @@ extern "C" fn before_thread_exit() {
 }
 
 /// At entry rsp is 8 below a multiple of 16, and [rsp] is the return address. rdi keeps that address over the system
-/// call, which changes rax, rcx and r11 only; nothing else that the caller relies on is touched, in parent or child.
+/// call, which changes only rax, rcx and r11. Nothing else that the caller relies on is touched, in parent or child.
 macro_rules! vfork {
     () => {
         naked_asm!(
@@ -84,10 +85,10 @@ macro_rules! vfork {
             "push rdi",
             ".cfi_adjust_cfa_offset 8",
             ".cfi_offset rip, -8",
-            // 0 is the child, which returns at once.
+            // 0 means the child, which returns at once.
             "test rax, rax",
             "jz 2f",
-            // The alignment of the call below comes out right: one word is pushed.
+            // One word is pushed; with the 8 bytes below the stack is aligned for the call.
             "mov rdi, rax",
             "sub rsp, 8",
             ".cfi_adjust_cfa_offset 8",
@@ -117,7 +118,7 @@ pub(crate) unsafe extern "C" fn __vfork() -> pid_t {
     vfork!()
 }
 
-/// Keeps the one argument over the question, and jumps to the next definition.
+/// Keeps the one argument over the call of the dependent, and jumps to the next definition.
 macro_rules! ask_and_jump {
     ($slot:path) => {
         naked_asm!(

@@ -1,19 +1,20 @@
-//! A register of the process's pthread keys and their destructors.
+//! Which pthread keys does the process have, and what are their destructors?
 //!
-//! A coroutine with its own thread block has its own `pthread_getspecific` values, and somebody must run their
-//! destructors when it ends. glibc keeps the list of keys to itself, so we write down what passes by, from the first
+//! A coroutine with its own thread block has its own `pthread_getspecific` values, and their destructors must run when
+//! it ends. glibc does not publish its list of keys. So this module records each creation and deletion from the first
 //! constructor on: keys made before the runtime starts count too (OpenSSL's are).
 //!
-//! One word per key: 0 free, 1 in use without destructor, else the destructor's address. One word, so that a reader
-//! never sees the destructor of one key with the life of another.
+//! There is one word per key: 0 means free, 1 means in use without a destructor, and any other value is the
+//! destructor's address. Since it is one word, a reader never sees the destructor of one key with the life of another.
 //!
-//! **The race.** `create` asks the C library first and records after: until it returns nobody else knows the number.
-//! `delete` clears first and asks after: once the C library has the number back it may hand it out again, and a late
-//! clear would wipe the newcomer's record. A destructor read just before its key is deleted may still be called after;
-//! the C library's own loop at thread exit has the same window, and POSIX leaves that to the program.
+//! **The race.** `create` calls the C library first and records afterwards: until `create` returns, no other code knows
+//! the number. `delete` clears the record first and calls the C library afterwards. Once the C library has the number
+//! back it may hand it out again, and a late clear would erase the record of the new key. A destructor read just before
+//! its key is deleted may still be called afterwards. The C library's own loop at thread exit has the same window, and
+//! POSIX leaves that to the program.
 //!
 //! The C library has one table of keys and three names for making one: POSIX's, its own for libstdc++
-//! (`__pthread_key_create`), and C11's `tss_create`. All are recorded. A key that libc.so makes for itself is not
+//! (`__pthread_key_create`), and C11's `tss_create`. All three are recorded. A key that libc.so makes for itself is not
 //! seen.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +23,7 @@ use libc::{c_int, c_void, pthread_key_t};
 
 use crate::next::{self, Destructor};
 
-/// glibc's `PTHREAD_KEYS_MAX`, part of its ABI: every number it hands out is below.
+/// glibc's `PTHREAD_KEYS_MAX`, part of its ABI: every number that it hands out is smaller.
 const KEY_COUNT_MAX: usize = 1024;
 
 const FREE: usize = 0;
@@ -30,10 +31,10 @@ const WITHOUT_DESTRUCTOR: usize = 1;
 
 static KEYS: [AtomicUsize; KEY_COUNT_MAX] = [const { AtomicUsize::new(FREE) }; KEY_COUNT_MAX];
 
-/// One more than the highest key ever recorded; bounds the walk, since programs use a few dozen keys at most.
+/// One more than the highest key ever recorded. It bounds the walk, since programs use a few dozen keys at most.
 static END: AtomicUsize = AtomicUsize::new(0);
 
-/// Calls `visit` for each key in use with its destructor, lowest number first.
+/// Calls `visit` for each key in use, with the key's destructor, lowest number first.
 pub fn for_each_key(mut visit: impl FnMut(pthread_key_t, Destructor)) {
     // Acquire: pairs with the Release in `record`, so that each key below the end is seen with its destructor.
     let end = END.load(Ordering::Acquire);
@@ -68,7 +69,7 @@ fn record(key: pthread_key_t, destructor: Destructor) {
 
 fn forget(key: pthread_key_t) {
     if let Some(word) = KEYS.get(key as usize) {
-        // Relaxed: whoever still sees the old word is in the window that the head of this file describes.
+        // Relaxed: a reader that still sees the old word is in the window that the head of this file describes.
         word.store(FREE, Ordering::Relaxed);
     }
 }
@@ -98,7 +99,7 @@ pub(crate) unsafe extern "C" fn __pthread_key_create(key: *mut pthread_key_t, de
     unsafe { pthread_key_create(key, destructor) }
 }
 
-/// C11's form: a `tss_t` is a key, and success is 0 here too.
+/// C11's form: a `tss_t` is a key, and the result 0 means success here too.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn tss_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.

@@ -1,24 +1,28 @@
-//! The C library symbols that silken answers, over a table of function pointers.
+//! Which functions does the program call when it calls the C library? Those that this crate exports, which go through a
+//! table of function pointers.
 //!
-//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some hundred more. This
-//! crate exports definitions of its own under those names; from an rlib they bind std's references and, through the
-//! executable's dynamic symbols, those of every shared library. It knows nothing of coroutines.
+//! Blocking Rust code and C libraries reach the kernel through `recv`, `poll`, `syscall` and some hundred more
+//! functions. This crate exports its own definitions under those names. From an rlib they bind std's references and,
+//! through the executable's dynamic symbols, those of every shared library. The crate does not know of coroutines. A
+//! *dependent* is the crate that gives the answers.
 //!
-//! - A *symbol* is an exported name. A *hook* is the answer that a dependent gives: one field of [`Hooks`] per symbol.
-//!   The *next definition* ([`next`]) is the function that would have been called without us.
-//! - Until [`install`], each symbol goes straight to the next definition. After it, straight to the hook; whether the
-//!   caller is a coroutine is the hook's question. The price of a symbol is one load, one test, one jump.
+//! - A *symbol* is an exported name. A *hook* is the answer that the dependent gives: one field of [`Hooks`] per
+//!   symbol. The *next definition* ([`next`]) is the function that would have been called without this crate.
+//! - Before [`install`], each symbol goes straight to the next definition. Afterwards it goes straight to the hook, and
+//!   the hook finds out whether the caller is a coroutine. A symbol costs one load, one test and one jump.
 //! - Symbols run before `main`, in signal handlers, in the child of a fork and while thread-locals are torn down. So
-//!   nothing on their way allocates, locks, or uses a thread-local of Rust.
-//! - pthread keys are recorded from the first constructor on ([`for_each_key`]), who asks to hear of libraries that
-//!   are loaded does ([`set_library_hook`]), and the memory-fault signals are taken before std could ([`fault`]).
+//!   the code on their way does not allocate, lock, or use a thread-local of Rust.
+//! - pthread keys are recorded from the first constructor on ([`for_each_key`]). A dependent that asks to hear of
+//!   libraries that are loaded hears of them ([`set_library_hook`]). The memory-fault signals are taken before std can
+//!   take them ([`fault`]).
 //!
-//! A dependent calls [`link`] somewhere reachable: an archive member that nobody names is not linked, and its symbols
-//! would silently not be there. Calls inside libc.so (`FILE*`, `system`, `popen`, glibc's own futexes), the vDSO and
-//! inline `syscall` instructions cannot be seen by any of this.
+//! A dependent must call [`link`] from reachable code. The linker leaves out an archive member that no code refers to,
+//! and then its symbols would silently be missing. Calls inside libc.so (`FILE*`, `system`, `popen`, glibc's own
+//! futexes), the vDSO and inline `syscall` instructions are invisible to this mechanism.
 //!
-//! Rejected: a `Vec` of hooks or a trait object (a second load and a heap that may not exist yet); `LD_PRELOAD` as the
-//! only form (nothing to do for the user of an rlib is better); patching the GOT (breaks with full RELRO, misses std).
+//! Rejected: a `Vec` of hooks or a trait object (a second load, and a heap that may not exist yet); `LD_PRELOAD` as the
+//! only form (it is better if the user of an rlib has nothing to do); patching the GOT (it breaks with full RELRO, and
+//! misses std).
 
 // One of the C library's names is `_Fork`.
 #![allow(non_snake_case)]
@@ -72,10 +76,11 @@ macro_rules! define_hooks {
             $(#[$vm:meta])* fn $variadic:ident($($vp:ident: $vt:ty),*; $($op:ident: $ot:ty),*) -> $vr:ty => $vb:block
         )* }
     ) => {
-        /// The answers to all symbols. Write the ones you have and take the rest from [`Hooks::PASS`].
+        /// The answers to all symbols. A dependent writes the hooks that it has and takes the rest from
+        /// [`Hooks::PASS`].
         ///
-        /// A hook keeps the contract of the C function, errno included, and never unwinds. It calls [`next`] for the
-        /// real thing: calling the C function by its name would come back to the hook.
+        /// A hook keeps the contract of the C function, errno included, and never unwinds. It calls [`next`] to reach
+        /// the real function: a call of the C function by its name would come back to the hook.
         #[derive(Clone, Copy)]
         pub struct Hooks {
             $( $(#[$fm])* pub $fixed: unsafe extern "C" fn($($fp: $ft),*) -> $fr, )*
@@ -94,13 +99,14 @@ macro_rules! define_hooks {
 
 for_each_symbol!(define_hooks);
 
-/// Null until `install`, then a table that lives for ever.
+/// Null until `install`; afterwards a table that lives for ever.
 static HOOKS: AtomicPtr<Hooks> = AtomicPtr::new(ptr::null_mut());
 
-/// Lets `hooks` answer all symbols from now on, in all threads. May be called again, with the same table or another.
+/// Makes `hooks` answer all symbols from now on, in all threads. It may be called again, with the same table or another
+/// one.
 pub fn install(hooks: &'static Hooks) {
     next::resolve();
-    // Release: pairs with the Acquire in `hooks`: what the dependent set up before is there for its hooks.
+    // Release: pairs with the Acquire in `hooks`: the hooks see what the dependent set up before.
     HOOKS.store(ptr::from_ref(hooks).cast_mut(), Ordering::Release);
 }
 
@@ -109,8 +115,8 @@ pub fn installed() -> bool {
     hooks().is_some()
 }
 
-/// Whether calls of the C library come here: whether the program's `read` is the one of this module. Not in a library
-/// that was loaded by a program without this crate, whose C library is found first.
+/// Whether calls of the C library come here, that is, whether the program's `read` is the one of this module. This is
+/// false in a library that was loaded by a program without this crate: there the C library is found first.
 pub fn is_effective() -> bool {
     // SAFETY: S7: a name that ends.
     let read = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"read".as_ptr()) };
@@ -118,7 +124,7 @@ pub fn is_effective() -> bool {
     module.is_some() && module == module_of(read)
 }
 
-/// Where the module begins that has this address.
+/// The start address of the module that contains `address`.
 fn module_of(address: *const c_void) -> Option<usize> {
     let mut info = core::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: S7: any address may be asked about; the place is live.
@@ -135,7 +141,7 @@ fn hooks() -> Option<&'static Hooks> {
     unsafe { table.as_ref() }
 }
 
-/// Makes the linker take in the symbols and the start-up entry. Call it once from code that is reachable.
+/// Makes the linker take in the symbols and the start-up entry. Call it once, from reachable code.
 #[inline(never)]
 pub fn link() {
     core::hint::black_box(symbols::ALL);

@@ -1,20 +1,23 @@
-//! `dlopen` and `dlmopen`: the same calls, and somebody is told that a library may have come.
+//! How does the dependent learn that `dlopen` or `dlmopen` may have loaded a library, without a change to the calls
+//! themselves?
 //!
 //! glibc uses the return address of `dlopen` to learn which object calls. That object's RUNPATH tells where a bare name
-//! is searched, and it decides what `$ORIGIN` and the namespace are. If a wrapper of ours calls the next definition,
-//! glibc takes our object for the caller. So the entry is a naked function that looks first, with the caller's
-//! registers put aside:
+//! is searched, and it decides what `$ORIGIN` and the namespace are. If a wrapper of ours called the next definition,
+//! glibc would take our object for the caller. So the entry is a naked function. It saves the caller's registers and
+//! decides first:
 //!
-//! - A call from *our own object* (the executable, as a rule), or for a path with a `/` and without `$`: the wrapper.
-//!   To the C library the caller is our object, which it is, or which makes no difference to where the file is found.
-//! - Any other, and one that loads nothing (no name, `RTLD_NOLOAD`): a jump to the next definition, as if we were not
-//!   here. Nobody is told; whoever listens has to look again at a time of its own.
+//! - A call from *our own object* (usually the executable), or a call for a path with a `/` and without `$`, goes to
+//!   the wrapper. To the C library the caller is then our object. That is either true, or makes no difference to where
+//!   the file is found.
+//! - Any other call, and one that loads nothing (no name, or `RTLD_NOLOAD`), jumps to the next definition, as if this
+//!   crate were not there. The listener is not told, and has to look again at a time of its own choice.
 //!
-//! Small difference: where a library's DT_RPATH (the old form, without RUNPATH) is to serve the dependencies of a
-//! path that it opens, they are searched as our object's would be.
+//! One small difference remains. A library's DT_RPATH (the old form, without RUNPATH) may be meant to serve the
+//! dependencies of a path that the library opens. These dependencies are searched as our object's would be.
 //!
-//! The listener is called on the caller's stack after the load, before the handle is returned, whether or not it
-//! succeeded: a failed load may have loaded a part. It must not load anything itself but with `RTLD_NOLOAD`.
+//! The listener is called on the caller's stack after the load, before the handle is returned. It is called whether or
+//! not the load succeeded, since a failed load may have loaded a part. The listener must not load anything itself,
+//! except with `RTLD_NOLOAD`.
 
 use core::arch::naked_asm;
 use core::ffi::CStr;
@@ -28,7 +31,8 @@ use crate::next;
 
 static LISTENER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Lets `told` know of each library that may have been loaded.
+/// Makes `told` the listener: it is called after each `dlopen` or `dlmopen` that may have loaded a library. Calls that
+/// have to go straight to the next definition are not reported (see the head of this file).
 pub fn set_library_hook(told: fn()) {
     // Release: pairs with the Acquire in `tell`.
     LISTENER.store(told as *mut (), Ordering::Release);
@@ -44,7 +48,7 @@ fn tell() {
     }
 }
 
-/// Where our own object lies; the end is zero until that is known.
+/// The address range of our own object. The end is zero until the range is known.
 static OWN_START: AtomicUsize = AtomicUsize::new(0);
 static OWN_END: AtomicUsize = AtomicUsize::new(0);
 
@@ -93,10 +97,10 @@ unsafe fn may_wrap(name: *const c_char, flags: c_int, return_address: usize) -> 
     name.contains(&b'/') && !name.contains(&b'$')
 }
 
-/// Null: the wrapper is to be called; else where to jump.
+/// Returns null if the wrapper is to be called, else the address to jump to.
 ///
 /// # Safety
-/// That of dlopen (S7).
+/// The contract of dlopen (S7).
 unsafe extern "C" fn way_of_dlopen(name: *const c_char, flags: c_int, return_address: usize) -> *mut c_void {
     // SAFETY: S7: the caller's arguments.
     if unsafe { may_wrap(name, flags, return_address) } {
@@ -105,10 +109,10 @@ unsafe extern "C" fn way_of_dlopen(name: *const c_char, flags: c_int, return_add
     next::dlopen_address()
 }
 
-/// As [`way_of_dlopen`].
+/// The decision of [`way_of_dlopen`], for `dlmopen`.
 ///
 /// # Safety
-/// That of dlmopen (S7).
+/// The contract of dlmopen (S7).
 unsafe extern "C" fn way_of_dlmopen(
     _namespace: c_long,
     name: *const c_char,
@@ -136,7 +140,7 @@ unsafe extern "C" fn wrap_dlmopen(namespace: c_long, name: *const c_char, flags:
     handle
 }
 
-/// `dlopen(3)`. On entry the stack is 8 off a multiple of 16; two pushes and 8 bytes make it even.
+/// `dlopen(3)`. On entry rsp is 8 below a multiple of 16; two pushes and 8 bytes align it.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
@@ -165,7 +169,7 @@ pub(crate) unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mu
     )
 }
 
-/// `dlmopen(3)`. Three pushes make the stack even.
+/// `dlmopen(3)`. On entry rsp is 8 below a multiple of 16; three pushes align it.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn dlmopen(namespace: c_long, name: *const c_char, flags: c_int) -> *mut c_void {

@@ -10,18 +10,19 @@ pub(crate) fn is_main_thread() -> bool {
 }
 
 unsafe extern "C" {
-    /// ld.so's note of the stack pointer at the start of the process, close below the stack's end.
+    /// The stack pointer at the start of the process, recorded by ld.so; it is close below the stack's end.
     static __libc_stack_end: *const c_void;
 }
 
-/// Whether a fault at `address` is the main thread running into the end of its stack.
+/// Whether a fault at `address` means that the main thread has reached the end of its stack.
 ///
 /// The kernel lets the stack grow until its whole size, arguments and environment (at most a quarter of the limit)
-/// included, exceeds the limit. An address beyond that and within the guess below is an overflow, or a wild write that
-/// hit a range where nothing else is mapped. An unlimited stack has no such range: that overflow dies without a
-/// message. The limit is asked for at the fault, as the kernel does, so that a later `setrlimit` counts.
+/// included, exceeds the limit. An address beyond the limit, by no more than the guess below, is an overflow, or a wild
+/// write that hit a range where nothing else is mapped. An unlimited stack has no such range: the process then dies of
+/// the overflow without a message. The limit is read at the time of the fault, as the kernel does it, so that a later
+/// `setrlimit` counts.
 pub(crate) fn is_main_stack_overflow(address: usize) -> bool {
-    /// How far below the limit a first touch may land: a frame without stack probes, from C.
+    /// A guess: how far below the limit the first access may land, for a C frame without stack probes.
     const REACH_BYTES: usize = 1024 * 1024;
     if !is_main_thread() {
         return false;

@@ -1,18 +1,18 @@
-//! The next definition of each symbol: what would have been called had we not been here.
+//! What is the next definition of each symbol, that is, the function that would have been called without this crate?
 //!
-//! Each symbol has a *slot*, an atomic function address that is never null. It starts at the symbol's `early` function,
-//! which looks all definitions up and goes on through the slot; from then on a call is one load and one jump. Lookup
-//! happens in `.init_array`, or before that when a shared library's constructor calls one of ours first. So after
-//! `main` starts nothing here calls `dlsym`, and signal handlers may use every function that the C library lets them
-//! use.
+//! Each symbol has a *slot*: an atomic function address that is never null. The slot starts with the symbol's `early`
+//! function, which looks up all definitions and then continues through the slot. From then on a call is one load and
+//! one jump. The lookup happens in `.init_array`, or earlier if the constructor of a shared library first calls one of
+//! our symbols. So nothing here calls `dlsym` after `main` has started, and signal handlers may use every function that
+//! the C library allows them to use.
 //!
-//! **The race and the recursion.** `dlsym` may itself end in one of our symbols (an allocator linked into the program
-//! reads /proc when it starts), and a constructor may have made a thread that calls us meanwhile. Both find the lookup
-//! *in progress* and take the `kernel` form of their symbol, which needs nobody. Waiting would deadlock the recursion,
-//! and telling the two apart would need a thread-local. A symbol that this C library does not have keeps the kernel
-//! form.
+//! **The race and the recursion.** `dlsym` may itself call one of our symbols: an allocator linked into the program
+//! reads /proc when it starts. Meanwhile a thread that a constructor has made may call one too. Both find the lookup
+//! *in progress* and take the `kernel` form of their symbol, which depends on nothing else. Waiting would deadlock the
+//! recursion, and telling the two cases apart would need a thread-local. A symbol that this C library does not have
+//! keeps the kernel form.
 //!
-//! Slots are Relaxed: an address of code publishes no data; the code was mapped before the program ran.
+//! Slots are Relaxed. The address of code publishes no data, and the code was mapped before the program ran.
 
 use core::ffi::CStr;
 use core::mem;
@@ -28,7 +28,7 @@ use libc::{
 
 use crate::{Routine, raw};
 
-/// What `pthread_key_create` takes and what runs on the value at the end.
+/// The destructor that `pthread_key_create` takes. It runs on the value at the end of the thread.
 pub type Destructor = Option<unsafe extern "C" fn(*mut c_void)>;
 
 const UNRESOLVED: u8 = 0;
@@ -38,12 +38,14 @@ const RESOLVED: u8 = 2;
 /// `UNRESOLVED` → `RESOLVING` (one winner) → `RESOLVED`, never back.
 static STATE: AtomicU8 = AtomicU8::new(UNRESOLVED);
 
-/// Looks up every definition, once. False while somebody else, or a caller below us on this stack, is at it.
+/// Looks up every definition, once. Returns false while another thread, or an outer caller on this stack, is doing so.
 pub(crate) fn resolve() -> bool {
-    // Acquire on failure: pairs with the Release below: who sees `RESOLVED` sees slots that have left `early`.
+    // Acquire on failure: pairs with the Release below: a thread that sees `RESOLVED` sees slots that have left
+    // `early`.
     match STATE.compare_exchange(UNRESOLVED, RESOLVING, Ordering::Relaxed, Ordering::Acquire) {
         Ok(_) => {
-            // First those without a kernel form, which an allocator that dlsym calls may need: pthread keys.
+            // First the symbols without a kernel form (pthread keys), since an allocator that dlsym calls may need
+            // them.
             resolve_unhooked();
             resolve_hooked();
             prefer_interceptors();
@@ -55,8 +57,9 @@ pub(crate) fn resolve() -> bool {
     }
 }
 
-// A sanitizer that is linked into the executable has definitions of its own, in whose stead ours are called, and must
-// hear of each thread. Its second name of one is weak here: null without a sanitizer.
+// A sanitizer that is linked into the executable has its own definitions. Our definitions are called in their place,
+// but the sanitizer must hear of each thread. The second name of its `pthread_create` is weak here: it is null without
+// a sanitizer.
 core::arch::global_asm!(
     ".weak __interceptor_pthread_create",
     ".pushsection .data.rel.ro.silken_interceptors, \"aw\", @progbits",
@@ -72,7 +75,7 @@ unsafe extern "C" {
     static silken_interceptor_of_pthread_create: *mut c_void;
 }
 
-/// What a sanitizer would have answered is the next definition, not what it would call.
+/// Makes the sanitizer's definition, if there is one, the next definition, instead of the function that it would call.
 fn prefer_interceptors() {
     // SAFETY: S7: the word above, written by the loader.
     let interceptor = unsafe { silken_interceptor_of_pthread_create };
@@ -95,7 +98,7 @@ macro_rules! kernel {
     };
 }
 
-/// The same for functions that return the error number itself.
+/// A system call for a symbol that returns the error number itself.
 macro_rules! number_of {
     (@result $number:expr $(, $argument:expr)*) => {{
         let given: &[usize] = &[$( $argument as usize ),*];
@@ -121,7 +124,7 @@ macro_rules! pselect_in_kernel {
     };
 }
 
-/// What a C function that is no system call answers while definitions are looked up: a failure that may pass.
+/// The answer of a C function that is no system call while definitions are looked up: a temporary failure.
 macro_rules! unavailable {
     ($($argument:ident),*; $value:expr) => {{
         let _ = ($($argument),*);
@@ -221,7 +224,7 @@ unsafe extern "C" {
     fn __chk_fail() -> !;
 }
 
-/// The kernel form of a fortified function: it is only ever called to fail.
+/// The kernel form of a fortified function. Such a function is called only to fail.
 macro_rules! overflow {
     ($($argument:ident),*) => {{
         let _ = ($($argument),*);
@@ -231,8 +234,8 @@ macro_rules! overflow {
 }
 
 define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
-    /// `pthread_key_create(3)`, not recorded. It has no kernel form and fails while definitions are looked up: it is
-    /// the first to be found.
+    /// `pthread_key_create(3)`, not recorded. It has no kernel form and fails while definitions are looked up. It is
+    /// the first symbol to be looked up.
     fn pthread_key_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int,
     called unsafe extern "C" fn(*mut pthread_key_t, Destructor) -> c_int => { let _ = (key, destructor); libc::EAGAIN }
     /// `pthread_key_delete(3)`, not recorded. It has no kernel form and fails while definitions are looked up.
@@ -241,7 +244,7 @@ define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
     /// `pthread_exit(3)`. While definitions are looked up the thread ends without its destructors.
     fn pthread_exit(value: *mut c_void) -> c_int, called unsafe extern "C" fn(*mut c_void) -> c_int
         => { let _ = value; kernel!(libc::SYS_exit, 0) }
-    /// `thrd_exit(3)`: the same.
+    /// `thrd_exit(3)`. While definitions are looked up the thread ends without its destructors.
     fn thrd_exit(result: c_int) -> c_int, called unsafe extern "C" fn(c_int) -> c_int
         => { let _ = result; kernel!(libc::SYS_exit, 0) }
     /// Fortified `read`, called only to report the overflow.
@@ -271,34 +274,37 @@ define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
     ) -> c_int,
     called unsafe extern "C" fn(*mut pollfd, nfds_t, *const timespec, *const sigset_t, size_t) -> c_int
         => { overflow!(entries, entry_count, timeout, mask, entries_bytes) }
-    /// `tss_create(3)`, not recorded. As `pthread_key_create`; 2 is `thrd_error`.
+    /// `tss_create(3)`, not recorded. It has no kernel form and fails with 2 (`thrd_error`) while definitions are
+    /// looked up.
     fn tss_create(key: *mut pthread_key_t, destructor: Destructor) -> c_int,
     called unsafe extern "C" fn(*mut pthread_key_t, Destructor) -> c_int => { let _ = (key, destructor); 2 }
     /// `tss_delete(3)`, not recorded. It has no kernel form and does nothing while definitions are looked up.
     fn tss_delete(key: pthread_key_t) -> (),
     called unsafe extern "C" fn(pthread_key_t) -> () => { let _ = key; }
-    /// `pthread_mutexattr_setprotocol(3)`, which refuses nothing. It has no kernel form and fails while definitions
-    /// are looked up.
+    /// `pthread_mutexattr_setprotocol(3)`, without the refusals of the exported symbol. It has no kernel form and fails
+    /// while definitions are looked up.
     fn pthread_mutexattr_setprotocol(attributes: *mut pthread_mutexattr_t, protocol: c_int) -> c_int,
     called unsafe extern "C" fn(*mut pthread_mutexattr_t, c_int) -> c_int
         => { let _ = (attributes, protocol); libc::EAGAIN }
-    /// `dlopen(3)`, of which nobody is told. It has no kernel form and fails while definitions are looked up.
+    /// `dlopen(3)`, which is not reported to the listener. It has no kernel form and fails while definitions are looked
+    /// up.
     fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void,
     called unsafe extern "C" fn(*const c_char, c_int) -> *mut c_void
         => { let _ = (name, flags); core::ptr::null_mut() }
-    /// `dlmopen(3)`, of which nobody is told. It has no kernel form and fails while definitions are looked up.
+    /// `dlmopen(3)`, which is not reported to the listener. It has no kernel form and fails while definitions are
+    /// looked up.
     fn dlmopen(namespace: c_long, name: *const c_char, flags: c_int) -> *mut c_void,
     called unsafe extern "C" fn(c_long, *const c_char, c_int) -> *mut c_void
         => { let _ = (namespace, name, flags); core::ptr::null_mut() }
 }
 
-/// The address of the next `dlopen`, for those who jump there.
+/// The address of the next `dlopen`, for code that jumps there.
 pub(crate) fn dlopen_address() -> *mut c_void {
     resolve();
     unhooked_slot::dlopen.load(Ordering::Relaxed)
 }
 
-/// The address of the next `dlmopen`, for those who jump there.
+/// The address of the next `dlmopen`, for code that jumps there.
 pub(crate) fn dlmopen_address() -> *mut c_void {
     resolve();
     unhooked_slot::dlmopen.load(Ordering::Relaxed)
@@ -308,7 +314,7 @@ pub(crate) fn dlmopen_address() -> *mut c_void {
 mod tests {
     use super::*;
 
-    /// The C library behind the slots and the kernel behind the kernel forms must answer alike.
+    /// The C library (through the slots) and the kernel (through the kernel forms) must give the same answers.
     #[test]
     fn kernel_forms_keep_the_contract() {
         let mut fds = [0; 2];

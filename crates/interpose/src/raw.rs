@@ -1,11 +1,11 @@
-//! System calls without the C library, for the moment when the C library's own definitions are not known yet.
+//! How is the kernel called without the C library, while the C library's own definitions are not known yet?
 //!
-//! Nothing here allocates, locks or uses thread-locals other than errno, so it may run before `main`, inside `dlsym`
-//! and in a signal handler. The calls are no cancellation points, which nobody notices in the microseconds they are in
-//! use.
+//! Nothing here allocates, locks or uses thread-locals other than errno. So it may run before `main`, inside `dlsym`
+//! and in a signal handler. The calls are no cancellation points. No program notices that, since they are in use for
+//! microseconds.
 //!
-//! A libc function that is not interposed would do as well if there were one for each call; `__read` and its kin exist
-//! for a third of the list only.
+//! A libc function that is not interposed would do as well, if there were one for each call. But `__read` and its kin
+//! exist for only a third of the list.
 
 use core::arch::asm;
 use core::ptr;
@@ -15,10 +15,10 @@ use libc::{c_int, c_long, c_uint, fd_set, nfds_t, pollfd, sigset_t, timespec};
 /// Bytes of the kernel's signal set, which is shorter than the C library's.
 pub(crate) const KERNEL_SIGSET_BYTES: usize = 8;
 
-/// One system call; the result is the kernel's, an error number being negated.
+/// Makes one system call. The result is the kernel's: an error is a negated error number.
 ///
 /// # Safety
-/// The caller owes what the system call `number` asks of its arguments.
+/// The caller must meet the requirements of the system call `number` on its arguments.
 pub(crate) unsafe fn system_call(number: c_long, arguments: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = arguments;
     let result: isize;
@@ -43,7 +43,7 @@ pub(crate) unsafe fn system_call(number: c_long, arguments: [usize; 6]) -> isize
     result
 }
 
-/// The C convention of a kernel result: -1 and errno for an error.
+/// Turns a kernel result into the C convention: for an error it sets errno and returns -1.
 pub(crate) fn set_errno_of(result: isize) -> isize {
     if (-4095..0).contains(&result) {
         set_errno(-result as c_int);
@@ -52,7 +52,7 @@ pub(crate) fn set_errno_of(result: isize) -> isize {
     result
 }
 
-/// errno of the running thread (or of the running coroutine, whose own block it lies in).
+/// The errno of the running thread, or of the running coroutine, in whose own block it lies.
 pub(crate) fn errno() -> c_int {
     // SAFETY: S3: the address is asked for at each use, never kept over a call that may change the identity.
     let place = unsafe { libc::__errno_location() };
@@ -68,10 +68,11 @@ pub(crate) fn set_errno(value: c_int) {
     unsafe { place.write(value) }
 }
 
-/// `ppoll` on a copy of the timeout, since the kernel writes the rest of it back and the C function promises not to.
+/// Calls `ppoll` with a copy of the timeout: the kernel writes the remaining time back, and the C function promises not
+/// to.
 ///
 /// # Safety
-/// As `ppoll(2)`.
+/// The contract of `ppoll(2)`.
 pub(crate) unsafe fn ppoll(
     entries: *mut pollfd,
     entry_count: nfds_t,
@@ -93,11 +94,11 @@ pub(crate) unsafe fn ppoll(
     unsafe { system_call(libc::SYS_ppoll, arguments) }
 }
 
-/// `pselect6` on a copy of the timeout, for the same reason; the kernel takes the mask with its size behind one
-/// pointer.
+/// Calls `pselect6` with a copy of the timeout: the kernel writes the remaining time back, and the C function promises
+/// not to. The kernel takes the mask and its size through one pointer.
 ///
 /// # Safety
-/// As `pselect(2)`.
+/// The contract of `pselect(2)`.
 pub(crate) unsafe fn pselect(
     fd_count: c_int,
     reads: *mut fd_set,
@@ -122,7 +123,7 @@ pub(crate) unsafe fn pselect(
     unsafe { system_call(libc::SYS_pselect6, arguments) }
 }
 
-/// `usleep` over `nanosleep`.
+/// `usleep`, made of `nanosleep`.
 pub(crate) fn usleep(duration_us: c_uint) -> c_int {
     let request = timespec {
         tv_sec: i64::from(duration_us / 1_000_000),
@@ -133,7 +134,7 @@ pub(crate) fn usleep(duration_us: c_uint) -> c_int {
     set_errno_of(unsafe { system_call(libc::SYS_nanosleep, arguments) }) as c_int
 }
 
-/// `sleep` over `nanosleep`; the rest is rounded down as by glibc.
+/// `sleep`, made of `nanosleep`. The remaining time is rounded down to seconds, as glibc does it.
 pub(crate) fn sleep(duration_s: c_uint) -> c_uint {
     let mut time = timespec {
         tv_sec: i64::from(duration_s),

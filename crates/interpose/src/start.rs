@@ -1,9 +1,9 @@
-//! The entry in `.init_array`: what must be done before std's runtime, and before `main`, starts.
+//! What must be done before std's runtime, and before `main`, starts? This is the entry in `.init_array` that does it.
 //!
-//! It looks the next definitions up, so that no signal handler ever has to (`next.rs`), gives the main thread an
-//! alternate signal stack, and takes the memory-fault signals (`fault.rs` says why so early). Neither needs the
-//! dependent; it sets its own handler when its runtime starts. The main thread's alternate stack stays for the life of
-//! the process.
+//! It looks the next definitions up, so that no signal handler ever has to (`next.rs`). It gives the main thread an
+//! alternate signal stack, and takes the memory-fault signals (`fault.rs` says why so early). Neither of the two needs
+//! the dependent, which sets its own fault handler when its runtime starts. The main thread's alternate stack stays for
+//! the life of the process.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -12,11 +12,12 @@ use libc::stack_t;
 
 use crate::{fault, main_stack, next};
 
-/// Room for the handler, for std's formatting in a dependent's report, and for the largest register frame (AMX, 11
-/// KiB).
+/// The size of the alternate stack: room for the handler, for std's formatting in a dependent's report, and for the
+/// largest register frame (AMX, 11 KiB).
 const ALTERNATE_STACK_BYTES: usize = 64 * 1024;
 
-/// Below the stack, so that a handler which overflows it faults instead of writing over a neighbour.
+/// The size of the guard below the stack. A handler that overflows the stack faults there, instead of overwriting the
+/// neighbouring memory.
 const GUARD_BYTES: usize = 4096;
 
 #[used]
@@ -25,7 +26,7 @@ pub(crate) static ENTRY: extern "C" fn() = start;
 
 extern "C" fn start() {
     next::resolve();
-    // A library brought in by dlopen starts on whichever thread asked for it.
+    // The constructor of a library that dlopen loads runs on the thread that called dlopen.
     if main_stack::is_main_thread() {
         give_alternate_stack();
     }

@@ -1,12 +1,13 @@
-//! The exported definitions: the hook table if there is one, else the next definition.
+//! What does an exported symbol do? It calls its hook if a table is installed, else the next definition.
 //!
-//! They win because the dynamic linker looks a name up in the executable first, for every shared library, and because
-//! the static linker binds std's references to the first definition it meets. Nothing must unwind through them: an
-//! `extern "C"` function ends the process if a hook panics. Both branches are tail calls, so a `pthread_cancel` that
-//! unwinds through the next definition finds no frame of ours to upset.
+//! Our definitions win for two reasons. For every shared library, the dynamic linker looks a name up in the executable
+//! first. The static linker binds std's references to the first definition that it meets. Nothing may unwind through
+//! these functions: an `extern "C"` function ends the process if a hook panics. Both branches are tail calls, so a
+//! `pthread_cancel` that unwinds through the next definition meets no frame of ours.
 //!
-//! Second names go to the hook of the first: `fcntl64` is `fcntl` on this ABI, and a fortified `__read_chk` whose
-//! buffer is large enough is `read`. When it is too small the real `__read_chk` runs, for its message and its abort.
+//! Second names go to the hook of the first name: `fcntl64` is `fcntl` on this ABI, and a fortified `__read_chk` whose
+//! buffer is large enough is `read`. If the buffer is too small, the real `__read_chk` runs, for its message and its
+//! abort.
 
 use core::mem::size_of;
 
@@ -29,7 +30,7 @@ macro_rules! export {
         $( export! { @one fn $fixed($($fp: $ft),*) -> $fr } )*
         $( export! { @one fn $variadic($($vp: $vt,)* $($op: $ot),*) -> $vr } )*
 
-        /// The addresses of all definitions. Whoever refers to this makes the linker take them out of the archive, in
+        /// The addresses of all definitions. A reference to this makes the linker take them out of the archive, in
         /// whichever objects the compiler put them.
         pub(crate) static ALL: &[Address] = &[
             $( Address($fixed as *const ()), )*
@@ -67,7 +68,7 @@ macro_rules! export {
     };
 }
 
-/// The address of a function, kept only to be kept.
+/// The address of a function. It is never read; it only keeps the function in the program.
 pub(crate) struct Address(#[allow(dead_code)] *const ());
 
 // SAFETY: S7: an address of code, never dereferenced.
@@ -162,10 +163,11 @@ unsafe extern "C" fn __ppoll_chk(
     unsafe { ppoll(entries, entry_count, timeout, mask) }
 }
 
-/// A mutex with priority inheritance names its owner to the kernel by tid, and a coroutine's is not the kernel's: the
-/// lock would answer ESRCH, or leave threads asleep for ever. POSIX lets an implementation refuse. So it does from the
-/// start, for a mutex may be older than the runtime. One with a priority ceiling changes the priority of the tid that
-/// it finds in its thread's block: the same.
+/// `pthread_mutexattr_setprotocol(3)`: refuses priority inheritance and priority ceilings with ENOTSUP. A mutex with
+/// priority inheritance names its owner to the kernel by tid, and a coroutine's tid is not the kernel's. The lock would
+/// answer ESRCH, or leave threads asleep for ever. A mutex with a priority ceiling changes the priority of the tid that
+/// it finds in its thread's block, which fails in the same way. POSIX lets an implementation refuse. This one refuses
+/// from the start, since a mutex may be older than the runtime.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_mutexattr_setprotocol(attributes: *mut pthread_mutexattr_t, protocol: c_int) -> c_int {
     if protocol == libc::PTHREAD_PRIO_INHERIT || protocol == libc::PTHREAD_PRIO_PROTECT {

@@ -1,27 +1,28 @@
-//! The list of hooked symbols: name, C prototype, and what to do before the next definition is known.
+//! Which symbols are hooked? This is the list: name, C prototype, and the action to take before the next definition is
+//! known.
 //!
-//! `for_each_symbol!(m)` hands the whole list to the macro `m`. Three files read it: `lib.rs` makes the fields of
+//! `for_each_symbol!(m)` passes the whole list to the macro `m`. Three files read it: `lib.rs` makes the fields of
 //! [`Hooks`](crate::Hooks) from it, `next.rs` the real functions, `symbols.rs` the exported definitions. A symbol is
-//! therefore one entry here and cannot have two prototypes that drift apart.
+//! therefore one entry here, and cannot have two prototypes that drift apart.
 //!
-//! *Fixed* symbols have the prototype of their man page. *Variadic* ones are written `(named; optional)` and are
-//! defined and hooked with the optional arguments always there. On x86_64 System V that is sound. A variadic call
+//! *Fixed* symbols have the prototype of their man page. *Variadic* symbols are written `(named; optional)`. They are
+//! defined and hooked as if the optional arguments were always there. On x86_64 System V that is sound. A variadic call
 //! passes integer and pointer arguments exactly as a fixed call does (rdi, rsi, rdx, rcx, r8, r9, then the stack at
-//! rsp+8); it only adds in `al` how many vector registers are used, and a fixed callee ignores `al`. A caller that
-//! leaves the optional argument out makes us read a register that holds something unrelated, which we hand on unread,
-//! as glibc's own `va_arg` does. `syscall` takes its seventh word from the stack: glibc's definition loads the same
-//! word unconditionally, so whoever may call that one may call this one. An `int` argument may have rubbish in its
-//! upper half: hooks must narrow before they compare.
+//! rsp+8). It only adds, in `al`, how many vector registers are used, and a fixed callee ignores `al`. If the caller
+//! leaves the optional argument out, the definition reads a register with unrelated contents and passes them on without
+//! looking at them, as glibc's own `va_arg` does. `syscall` takes its seventh word from the stack. glibc's definition
+//! loads the same word unconditionally, so code that may call glibc's definition may call this one. The upper half of
+//! an `int` argument may hold garbage: hooks must narrow it before they compare.
 //!
-//! The block after `=>` is the *kernel* form, used only while the next definition is being looked up (see `next.rs`).
-//! It must not call anything but the kernel and must keep the contract of the C function, errno included.
+//! The block after `=>` is the *kernel form*. It is used only while the next definition is being looked up (see
+//! `next.rs`). It must call nothing but the kernel, and must keep the contract of the C function, errno included.
 //!
 //! A function that is no system call has no kernel form: it fails with EAGAIN (`unavailable!`) while the lookup lasts.
 //!
-//! Not here: what makes and deletes keys (`keys.rs` records, nothing is left to hook); `dlopen` and `dlmopen`
-//! (`library.rs` tells of the load); `pthread_mutexattr_setprotocol` (refuses from the start); `vfork`, `pthread_exit`
-//! and `thrd_exit`, which bear no frame of ours (`frameless.rs`); and the second names that forward to a hook of this
-//! list: `fcntl64` and the fortified `__*_chk` (`symbols.rs`).
+//! Not in this list: the functions that make and delete keys (`keys.rs` records them, and nothing is left to hook);
+//! `dlopen` and `dlmopen` (`library.rs` reports the load); `pthread_mutexattr_setprotocol` (it refuses from the start);
+//! `vfork`, `pthread_exit` and `thrd_exit`, for which no frame of this crate may be on the stack (`frameless.rs`); and
+//! the second names that forward to a hook of this list: `fcntl64` and the fortified `__*_chk` (`symbols.rs`).
 
 macro_rules! for_each_symbol {
     ($callback:ident) => {
@@ -179,7 +180,7 @@ macro_rules! for_each_symbol {
                             libc::SYS_epoll_pwait2, fd, events, event_count, timeout, mask, raw::KERNEL_SIGSET_BYTES
                         )
                     }
-                /// `select(2)`, which leaves in `timeout` what was left of it.
+                /// `select(2)`, which writes the remaining time to `timeout`.
                 fn select(
                     fd_count: c_int, reads: *mut fd_set, writes: *mut fd_set, exceptions: *mut fd_set,
                     timeout: *mut timeval
@@ -194,12 +195,12 @@ macro_rules! for_each_symbol {
                 /// `flock(2)`.
                 fn flock(fd: c_int, operation: c_int) -> c_int
                     => { kernel!(libc::SYS_flock, fd, operation) }
-                /// `getaddrinfo(3)`. No kernel form exists: "try again" while definitions are looked up.
+                /// `getaddrinfo(3)`. No kernel form exists: it fails with "try again" while definitions are looked up.
                 fn getaddrinfo(
                     node: *const c_char, service: *const c_char, hints: *const addrinfo, results: *mut *mut addrinfo
                 ) -> c_int
                     => { let _ = (node, service, hints, results); libc::EAI_AGAIN }
-                /// `getnameinfo(3)`. No kernel form exists: "try again" while definitions are looked up.
+                /// `getnameinfo(3)`. No kernel form exists: it fails with "try again" while definitions are looked up.
                 fn getnameinfo(
                     address: *const sockaddr, address_bytes: socklen_t, host: *mut c_char, host_bytes: socklen_t,
                     service: *mut c_char, service_bytes: socklen_t, flags: c_int
@@ -373,13 +374,13 @@ macro_rules! for_each_symbol {
                 fn sendfile64(to: c_int, from: c_int, offset: *mut i64, bytes: size_t) -> ssize_t
                     => { kernel!(libc::SYS_sendfile, to, from, offset, bytes) }
                 /// `preadv2(2)`; glibc has it since 2.26. The kernel takes the offset in two halves, the second of
-                /// which is empty here.
+                /// which is zero here.
                 fn preadv2(fd: c_int, parts: *const iovec, part_count: c_int, offset: off_t, flags: c_int) -> ssize_t
                     => { kernel!(libc::SYS_preadv2, fd, parts, part_count, offset, 0, flags) }
                 /// `preadv64v2(3)`.
                 fn preadv64v2(fd: c_int, parts: *const iovec, part_count: c_int, offset: i64, flags: c_int) -> ssize_t
                     => { kernel!(libc::SYS_preadv2, fd, parts, part_count, offset, 0, flags) }
-                /// `pwritev2(2)`; as `preadv2`.
+                /// `pwritev2(2)`; glibc has it since 2.26. The kernel takes the offset in two halves, as for `preadv2`.
                 fn pwritev2(fd: c_int, parts: *const iovec, part_count: c_int, offset: off_t, flags: c_int) -> ssize_t
                     => { kernel!(libc::SYS_pwritev2, fd, parts, part_count, offset, 0, flags) }
                 /// `pwritev64v2(3)`.
@@ -463,13 +464,13 @@ macro_rules! for_each_symbol {
                     => { let _ = thread; THRD_ERROR }
             }
             variadic {
-                /// `fcntl(2)`, which is `fcntl64` too: they are one function where `off_t` has 64 bits.
+                /// `fcntl(2)`. It is also `fcntl64`: both are one function where `off_t` has 64 bits.
                 fn fcntl(fd: c_int, command: c_int; argument: usize) -> c_int
                     => { kernel!(libc::SYS_fcntl, fd, command, argument) }
                 /// `ioctl(2)`.
                 fn ioctl(fd: c_int, request: c_ulong; argument: usize) -> c_int
                     => { kernel!(libc::SYS_ioctl, fd, request, argument) }
-                /// `syscall(2)`: the way of std and parking_lot to the futex.
+                /// `syscall(2)`, through which std and parking_lot reach the futex.
                 fn syscall(
                     number: c_long; a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long
                 ) -> c_long

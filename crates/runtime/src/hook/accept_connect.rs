@@ -1,24 +1,25 @@
-//! `accept` and `connect`: the calls that block and know no MSG_DONTWAIT.
+//! How do `accept` and `connect` wait, which block and know no MSG_DONTWAIT?
 //!
 //! # accept
-//! Whether a listener has a connection is asked with `poll(0)`; then `accept4` takes it. Between the two another
-//! acceptor could take it and leave us blocked in the kernel, so both happen under the entry's `accepting` lock. What
-//! the lock cannot see is an acceptor in another process on the same listener. Setting O_NONBLOCK on the listener would
-//! prevent that, and would break that other process, which blocks on purpose. So where there may be one (the listener
-//! was duplicated and there are child processes, or it was passed on) a thread of the offload pool takes the
-//! connection. A listener that this process has inherited looks as if it were its own alone: then the worker may block
-//! until the next connection.
+//! `poll(0)` tells whether a listener has a connection; then `accept4` takes it. Between the two another acceptor could
+//! take the connection and leave this call blocked in the kernel. So both happen under the entry's `accepting` lock.
+//! The lock cannot see an acceptor in another process on the same listener. O_NONBLOCK on the listener would prevent
+//! the block, but would break that other process, which blocks on purpose. So where there may be such a process (the
+//! listener was duplicated and there are child processes, or it was passed on) a thread of the offload pool takes the
+//! connection. A listener that this process has inherited looks as if it belonged to this process alone: then the
+//! worker may block until the next connection.
 //!
 //! # connect
-//! A blocking socket gets O_NONBLOCK for the length of the `connect` call itself and loses it before the wait: two
-//! cheap calls per connection, and what std's `connect_timeout` does for the whole of its wait. A datagram socket is
-//! left alone: its connect does not wait, and others may be receiving on it. The alternative, a blocking connect on an
-//! offload thread, costs a thread per connection attempt. Then the coroutine waits for the socket to be writable,
-//! SO_SNDTIMEO giving EINPROGRESS as in the kernel. When it is, `connect` is called again. It reports how the attempt
-//! ended, without waiting. SO_ERROR would report that too, but would not update the socket's state. Events from before
-//! the connect (an unconnected socket reports a hang-up) may wake it early, so each wake is checked with `poll(0)`. And
-//! they must not be mistaken for the end of the new connection, nor its end for one of them: they are forgotten before
-//! the call, since behind it a fast peer may have answered and gone before its first event is seen.
+//! A blocking socket gets O_NONBLOCK for the length of the `connect` call itself and loses it before the wait. That
+//! costs two cheap calls per connection, and std's `connect_timeout` does it for the whole of its wait. A datagram
+//! socket is left alone: its connect does not wait, and others may be receiving on it. The alternative, a blocking
+//! connect on an offload thread, costs a thread per connection attempt. After the call the coroutine waits for the
+//! socket to be writable; if SO_SNDTIMEO passes, the result is EINPROGRESS, as in the kernel. When the socket is
+//! writable, `connect` is called again. It reports how the attempt ended, without waiting. SO_ERROR would report that
+//! too, but would not update the socket's state. Events from before the connect (an unconnected socket reports a
+//! hang-up) may wake the coroutine early, so each wake is checked with `poll(0)`. Such events must not be mistaken for
+//! the end of the new connection, nor its end for one of them. So they are forgotten before the call: after it, a fast
+//! peer may have answered and gone before its first event is seen.
 //!
 //! A Unix listener whose backlog is full answers EAGAIN and announces nothing: the coroutine tries again after a pause
 //! that doubles.
@@ -37,7 +38,7 @@ use libc::{c_int, sockaddr, socklen_t};
 use silken_interpose::next;
 use std::ptr;
 
-/// Others are the kernel's to refuse.
+/// The flags that are known; the kernel refuses others.
 const ACCEPT_FLAGS: c_int = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
 
 /// # Safety
@@ -61,9 +62,9 @@ unsafe fn accept_on_coroutine(
                 let _critical = Critical::enter();
                 let _accepting = entry.accepting.lock();
                 match socket::events_now(fd, libc::POLLIN) {
-                    // Asked before each wait, not for each connection.
+                    // `listens` is asked before each wait, not for each connection.
                     0 if socket::listens(fd) => return Err(Errno::AGAIN),
-                    // What does not listen never becomes ready, and is refused at once.
+                    // A socket that does not listen never becomes ready, and is refused at once.
                     0 => false,
                     _ if has_other_acceptors(entry) => true,
                     _ => return accept(),
@@ -88,7 +89,7 @@ unsafe fn accept_on_coroutine(
     Ok(accepted)
 }
 
-/// Whether another process may accept on it too.
+/// Whether another process may accept on the listener too.
 #[inline]
 fn has_other_acceptors(listener: &FdEntry) -> bool {
     match listener.sharers() {
@@ -98,7 +99,7 @@ fn has_other_acceptors(listener: &FdEntry) -> bool {
     }
 }
 
-/// A connection is of its listener's kind; its mode is the flags', not inherited.
+/// Notes a new connection. Its kind is the listener's; its mode comes from the flags, and is not inherited.
 fn begin_accepted(listener: &FdEntry, accepted: c_int, flags: c_int) {
     if let Some(entry) = fd_table::entry(accepted) {
         entry.begin(accepted, listener.known_kind(), flags & libc::SOCK_NONBLOCK != 0);
@@ -132,7 +133,7 @@ unsafe fn connect_on_coroutine(fd: c_int, address: *const sockaddr, address_byte
     result
 }
 
-/// Datagrams need no handshake: their connect only notes the address.
+/// Whether a connect may wait. Datagrams need no handshake: their connect only notes the address.
 fn may_wait(fd: c_int, entry: &FdEntry) -> bool {
     match entry.kind(fd) {
         FdKind::Message => socket::so_type(fd) != Ok(libc::SOCK_DGRAM),
@@ -153,11 +154,11 @@ fn connect_and_wait(
             let _critical = Critical::enter();
             set_nonblocking(fd, true);
             let started = connect();
-            // Unless the user has set it meanwhile.
+            // O_NONBLOCK is cleared again, unless the user has set it meanwhile.
             if !entry.is_nonblocking() {
                 set_nonblocking(fd, false);
             }
-            // Whoever asked for the mode of a shared description in between has to ask again.
+            // A caller that asked for the mode of a shared description in between has to ask again.
             entry.mode_was_touched();
             started
         };
@@ -166,13 +167,13 @@ fn connect_and_wait(
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => full_backlog.pause()?,
             Err(pending @ (Errno::INPROGRESS | Errno::ALREADY)) => loop {
-                // At once too: a peer on this machine has answered before the call is back.
+                // Asked before the first wait too: a peer on this machine has answered before the call returns.
                 if socket::events_now(fd, libc::POLLOUT) != 0 {
                     return match connect() {
-                        // Another call has heard of the success.
+                        // Another call has already reported the success.
                         Err(Errno(libc::EISCONN)) => Ok(0),
-                        // It was connected (a refusal has another number), and the peer has gone since: the next call
-                        // hears of that.
+                        // The socket was connected (a refusal has another number), and the peer has gone since. The
+                        // next call reports that.
                         Err(Errno(libc::ECONNRESET)) => {
                             entry.owe(Errno(libc::ECONNRESET));
                             Ok(0)
@@ -182,7 +183,7 @@ fn connect_and_wait(
                 }
                 match io_deadline.wait(seen) {
                     Ok(()) => {}
-                    // The connect goes on; to ask again blocks until it has ended.
+                    // The connect goes on; another call blocks until it has ended.
                     Err(WaitError::Native) => return connect(),
                     Err(WaitError::Fail(Errno::AGAIN)) => return Err(pending),
                     Err(WaitError::Fail(errno)) => return Err(errno),
@@ -194,7 +195,7 @@ fn connect_and_wait(
     }
 }
 
-/// One flag, one call; F_SETFL would write all of them back.
+/// FIONBIO changes one flag with one call; F_SETFL would write all flags back.
 fn set_nonblocking(fd: c_int, nonblocking: bool) {
     let mut value = c_int::from(nonblocking);
     // SAFETY: S5: FIONBIO reads one int, a live local. A failure shows in the connect.

@@ -1,12 +1,12 @@
-//! Batches of messages, `recvmmsg` and `sendmmsg`, and the vectored calls with flags, `preadv2` and `pwritev2`.
+//! How do batches of messages (`recvmmsg`, `sendmmsg`) and the vectored calls with flags (`preadv2`, `pwritev2`) wait?
 //!
-//! A batch is asked for with MSG_DONTWAIT; for what is missing the coroutine waits as for one message (`io`). The
-//! kernel looks at the timeout of `recvmmsg` only when a message has come, so the wait for the next one may take
-//! longer, here as there. What went wrong with a receive after some messages is told by the next call; of a send it is
-//! not told, as in the kernel.
+//! A batch is asked for with MSG_DONTWAIT. For missing messages the coroutine waits as for one message (`io`). The
+//! kernel looks at the timeout of `recvmmsg` only when a message has come, so the wait for the next message may take
+//! longer; it does here too. If a receive fails after some messages, the next call reports the error. If a send fails
+//! after some messages, the error is not reported, as in the kernel.
 //!
 //! `preadv2` at the file's own position (-1) is `readv`; with flags a thread of the offload pool makes it. With an
-//! offset it reads what has positions and never waits for others.
+//! offset it reads from files that have positions, and never waits for others.
 
 use super::call::hooks;
 use super::call::{answer, caller};
@@ -24,7 +24,7 @@ use crate::sys::{clock, copy, file};
 use libc::{c_int, c_uint, iovec, mmsghdr, off_t, ssize_t, timespec};
 use silken_interpose::next;
 
-/// What the kernel sends at most (UIO_MAXIOV).
+/// The most messages that the kernel sends in one call (UIO_MAXIOV).
 const MESSAGES_MAX: usize = 1024;
 
 /// The address of a message of a batch.
@@ -55,7 +55,7 @@ unsafe fn receive_batch(
     let mut done = 0;
     loop {
         let seen = entry.readiness.look(Direction::Read);
-        // One that has to wait in the kernel waits for one message.
+        // A call that has to wait in the kernel waits for one message.
         let mut received = call(done, flags | libc::MSG_DONTWAIT | libc::MSG_WAITFORONE);
         if received == Err(Errno::AGAIN) {
             if done == 0 {
@@ -64,14 +64,14 @@ unsafe fn receive_batch(
             match io_deadline.wait(seen) {
                 Ok(()) => continue,
                 Err(WaitError::Native) => received = call(done, flags | libc::MSG_WAITFORONE),
-                // The socket knows nothing of why a wait ended.
+                // The socket does not know why a wait ended, so no error is owed.
                 Err(WaitError::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
             }
         }
         match received {
             Ok(more) => {
                 done += more;
-                // SO_RCVTIMEO is each message's.
+                // SO_RCVTIMEO holds for each message.
                 io_deadline.start_anew();
             }
             Err(Errno::INTR) => continue,
@@ -85,7 +85,7 @@ unsafe fn receive_batch(
     }
 }
 
-/// `recvmmsg(2)`: what arrives by SCM_RIGHTS is new (`makers`).
+/// `recvmmsg(2)`. Descriptors that arrive by SCM_RIGHTS are noted as new (`makers`).
 ///
 /// # Safety
 /// S7: the contract of the C function.
@@ -137,7 +137,7 @@ unsafe fn send_batch(fd: c_int, messages: *mut mmsghdr, count: usize, flags: c_i
         Some(entry) if flags & libc::MSG_DONTWAIT == 0 && count > 0 => entry,
         _ => return call(0, flags),
     };
-    // Of a stream a message may go out in part, so each is sent on its own.
+    // On a stream a message may go out in part, so each is sent by a call of its own.
     let is_stream = matches!(entry.kind(fd), FdKind::InetStream | FdKind::Stream);
     let mut done = 0;
     while done < count {
@@ -171,7 +171,7 @@ unsafe fn send_batch(fd: c_int, messages: *mut mmsghdr, count: usize, flags: c_i
     Ok(done)
 }
 
-/// Sends one message and notes how much of it. Says whether it was all.
+/// Sends one message and notes how much of it was sent. Returns whether that was all.
 ///
 /// # Safety
 /// S5, S7: the contract of sendmsg, for the message of the batch.
@@ -191,7 +191,7 @@ unsafe fn send_one(fd: c_int, message: *mut mmsghdr, flags: c_int) -> Result<boo
     Ok(total.is_none_or(|total| sent >= total))
 }
 
-/// `sendmmsg(2)`: what is passed by SCM_RIGHTS is no longer ours alone (`makers`).
+/// `sendmmsg(2)`. Descriptions that are passed by SCM_RIGHTS are noted as no longer ours alone (`makers`).
 ///
 /// # Safety
 /// S7: the contract of the C function.
@@ -215,10 +215,11 @@ pub(super) unsafe extern "C" fn sendmmsg(
     sent
 }
 
-/// `preadv2` or `pwritev2`, as the kernel has it.
+/// The system call `preadv2` or `pwritev2`.
 type Vectored = unsafe fn(c_int, *const iovec, c_int, off_t, c_int) -> Result<usize, Errno>;
 
-/// Such a call where it is not simply `readv` or `writev`: on a thread if it may wait for others.
+/// Makes such a call where it is not simply `readv` or `writev`: on a thread of the offload pool if it may wait for
+/// others.
 ///
 /// # Safety
 /// S5, S7: the contract of the call.
@@ -233,8 +234,8 @@ unsafe fn with_flags(
     let waits = offset == -1
         && flags & libc::RWF_NOWAIT == 0
         && fd_table::entry(fd).is_some_and(|entry| entry.kind(fd) != FdKind::Plain && entry.blocks(fd));
-    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function. who waits until the call
-    // has ended.
+    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function; the caller waits until the
+    // call has ended.
     let call = move |parts| unsafe { call(fd, parts, count, offset, flags) };
     if waits { elsewhere(parts, call) } else { call(parts) }
 }

@@ -1,8 +1,8 @@
-//! The frame of a hook: who calls, how the result reaches C, errno.
+//! What do all hooks share? The question who calls, the way in which a result reaches C, and errno.
 //!
 //! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read
-//! it: in the identity that the coroutine has now. It is untouched on success, as C promises nothing and careful
-//! callers expect.
+//! it: in the identity that the coroutine has then. On success errno is untouched: C does not promise that, but careful
+//! callers expect it.
 
 use crate::coroutine::{Core, Critical, current_core};
 use crate::driver::fd_table;
@@ -10,20 +10,20 @@ use crate::sys::raw::Errno;
 use libc::c_int;
 use std::os::fd::RawFd;
 
-/// The running coroutine, if the hooks are to answer it: not in a critical section, where it is the runtime that calls.
+/// The running coroutine, if the hooks are to answer it. `None` in a critical section, where the caller is the runtime.
 #[inline(always)]
 pub(super) fn caller() -> Option<&'static Core> {
     current_core().filter(|_| !Critical::is_entered())
 }
 
-/// Whether the runtime itself calls, or a signal handler that has interrupted it: perhaps with a lock that bookkeeping
-/// would take.
+/// Whether the caller is the runtime itself, or a signal handler that has interrupted it. The runtime may then hold a
+/// lock that the bookkeeping would take.
 #[inline(always)]
 pub(super) fn is_runtime() -> bool {
     Critical::is_entered()
 }
 
-/// How to forget a number here.
+/// The function that forgets a number for this caller.
 #[inline(always)]
 pub(super) fn resetting() -> fn(RawFd) {
     if is_runtime() {
@@ -33,7 +33,7 @@ pub(super) fn resetting() -> fn(RawFd) {
     }
 }
 
-/// How to let a number become another file here: who waits for it tries again.
+/// The function that, for this caller, lets a number become another file. Calls that wait for the number try again.
 #[inline(always)]
 pub(super) fn replacing() -> fn(RawFd) {
     if is_runtime() {
@@ -74,7 +74,7 @@ pub(super) fn errno() -> c_int {
     unsafe { *location }
 }
 
-/// Hooks that pass for whoever is no coroutine, and answer a coroutine with a result.
+/// Defines hooks that pass if the caller is no coroutine, and answer a coroutine with a result.
 macro_rules! hooks {
     ($(
         $(#[$meta:meta])*

@@ -1,14 +1,16 @@
-//! The calls that move data from one descriptor to another inside the kernel: `splice`, `tee`, `vmsplice`, `sendfile`.
+//! How do the calls wait that move data from one descriptor to another inside the kernel: `splice`, `tee`, `vmsplice`,
+//! `sendfile`?
 //!
 //! # Protocol
-//! The pipe's side of a call does not wait with SPLICE_F_NONBLOCK, whatever the mode of the file. A socket's side waits
-//! unless the socket has O_NONBLOCK, which belongs to all who share it. So both sides are asked with `poll(0)`, the
-//! coroutine waits for the one that is not ready, and the call is made when both are.
+//! With SPLICE_F_NONBLOCK the pipe's side of a call does not wait, whatever the mode of the file. A socket's side waits
+//! unless the socket has O_NONBLOCK, which belongs to all users of the socket. So the hook asks both sides with
+//! `poll(0)`, the coroutine waits for the side that is not ready, and the call is made when both are.
 //!
 //! A socket that takes data is ready when it has *some* room, and would then wait for more. So it is given no more than
 //! it surely has room for (`socket::room_to_send`). Where that is nearly nothing, `sendfile` sends a small part with
-//! MSG_DONTWAIT out of a buffer, as a program without `sendfile` would. `splice` must not: what was read from the pipe
-//! and does not go out could not be put back. It waits on a thread of the offload pool, as does what cannot be polled.
+//! MSG_DONTWAIT out of a buffer, as a program without `sendfile` would. `splice` must not do that: data that was read
+//! from the pipe and could not be sent could not be put back. It waits on a thread of the offload pool. So do calls on
+//! descriptors that cannot be polled.
 //!
 //! | call | returns |
 //! |---|---|
@@ -18,12 +20,12 @@
 //! | `sendfile` to a file, `copy_file_range` | they wait for disks only, and pass |
 //!
 //! # Races that are accepted
-//! Between `poll(0)` and the call another reader may take what was in a socket, and another sender the room; then the
+//! Between `poll(0)` and the call another reader may take the data of a socket, and another sender the room. Then the
 //! worker blocks until the peer goes on.
 //!
 //! # Rejected
-//! *O_NONBLOCK for the length of the call*, as `connect` does it: a socket that is connected has readers, here and in
-//! other processes, who would be told EAGAIN. *The offload pool for everything*: a thread for each slow client of a
+//! *O_NONBLOCK for the length of the call*, as `connect` does it: a connected socket has readers, here and in other
+//! processes, which would get EAGAIN. *The offload pool for everything*: that takes a thread for each slow client of a
 //! file server.
 
 use super::call::hooks;
@@ -40,10 +42,11 @@ use crate::sys::socket;
 use libc::{c_int, c_uint, iovec, off_t, pollfd, size_t, ssize_t};
 use silken_interpose::next;
 
-/// A smaller part than this is not worth a call that shares pages instead of copying.
+/// A part that is smaller than this is not worth a call that shares pages instead of copying.
 const PART_MIN: usize = 16 * 1024;
 
-/// Tries that find both sides ready and nothing moved, before a thread waits: some file does not say what it waits for.
+/// How many tries may find both sides ready and move nothing, before a thread waits: poll then does not tell for what
+/// one of the files waits.
 const FRUITLESS_MAX: u32 = 4;
 
 /// One side of a transfer.
@@ -57,7 +60,7 @@ struct Side {
 impl Side {
     fn new(fd: c_int, direction: Direction) -> Option<Self> {
         let entry = fd_table::entry(fd)?;
-        // It may become registered, and its kind decides how it is asked.
+        // The descriptor may become registered, and its kind decides how it is asked.
         entry.touch();
         entry.kind(fd);
         Some(Self {
@@ -77,8 +80,9 @@ impl Side {
     }
 }
 
-/// Moves something from one descriptor to another: `call` makes the attempt with the pipe's side not waiting, or
-/// (`None`) waits in the kernel, on a thread. `pipes_wait`: whether the caller lets pipes wait.
+/// Moves something from one descriptor to another. `now` makes the attempt with the pipe's side not waiting, or returns
+/// `None` if the call has to wait in the kernel. `blocking` is the call that waits, on a thread of the offload pool.
+/// `pipes_wait` tells whether the caller lets pipes wait.
 fn transfer(
     from: c_int,
     to: c_int,
@@ -104,7 +108,7 @@ fn transfer(
         let unready = asked.iter().position(|side| is_known && side.revents == 0);
         if let Some(index) = unready {
             if !is_well_formed() {
-                // The kernel refuses it at once, or knows better.
+                // The kernel refuses such a call at once, or knows better.
                 return offload::wait_out(blocking);
             }
             let side = &mut sides[index];
@@ -127,7 +131,8 @@ fn transfer(
     }
 }
 
-/// Whether O_NONBLOCK of one of them is one of the call, as the kernel has it for pipes.
+/// Whether pipes wait in this call: O_NONBLOCK of one of the descriptors, if it is no socket, counts for the whole
+/// call, as in the kernel for pipes.
 fn pipes_block(fds: [c_int; 2]) -> bool {
     fds.into_iter().all(|fd| match fd_table::entry(fd) {
         Some(entry) => entry.kind(fd) != FdKind::Pollable || entry.blocks(fd),
@@ -164,7 +169,7 @@ unsafe fn splice_on_coroutine(
     let now = |target: &Side| {
         let bytes = match target.is_socket() && target.blocks() {
             true => fitting(from, to, bytes)?,
-            // A terminal has some room, nobody knows how much.
+            // A terminal has some room, but not known how much.
             false if target.blocks() && file::is_terminal(to) => return None,
             false => bytes,
         };
@@ -174,11 +179,11 @@ unsafe fn splice_on_coroutine(
     transfer(from, to, pipes_wait, is_well_formed, now, move || call(bytes, flags))
 }
 
-/// The flags that the kernel knows.
+/// The flags of `splice` that the kernel knows.
 const SPLICE_FLAGS: c_uint = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MORE | libc::SPLICE_F_GIFT;
 
-/// Whether the kernel would move data from the one to the other, as far as that is worth knowing before a wait: what it
-/// refuses never becomes ready.
+/// Whether the kernel would move data from the one descriptor to the other, as far as that must be known before a wait:
+/// descriptors that it refuses may never become ready.
 fn may_splice(from: End, to: End) -> bool {
     let modes = [from, to].map(|end| socket::fcntl_getfl(end.fd).unwrap_or(0));
     let readable = modes[0] & libc::O_ACCMODE != libc::O_WRONLY;
@@ -200,9 +205,9 @@ fn may_splice(from: End, to: End) -> bool {
     readable && writable && has_pipe && are_two && places_fit && !has_listener && kinds.into_iter().all(moves)
 }
 
-/// How much of a pipe's contents a socket takes without a wait; `None` if that is not worth a call.
+/// How many bytes of a pipe a socket takes without a wait. `None` if that is not worth a call.
 fn fitting(pipe: c_int, to: c_int, bytes: usize) -> Option<usize> {
-    // An empty pipe is at its end, as it was ready: the call says so.
+    // The pipe was ready, so if it is empty it is at its end: the call reports that.
     let present = file::readable_bytes(pipe).unwrap_or(usize::MAX).max(1);
     let wanted = bytes.min(present);
     let room = socket::room_to_send(to);
@@ -223,7 +228,7 @@ unsafe fn vmsplice_on_coroutine(fd: c_int, parts: usize, count: usize, flags: c_
     };
     entry.touch();
     let mut io_deadline = IoDeadline::new(fd, entry, direction);
-    // O_NONBLOCK does not count here.
+    // O_NONBLOCK does not count for this call.
     io_deadline.wait_in_any_mode();
     loop {
         let seen = entry.readiness.look(direction);
@@ -249,7 +254,7 @@ unsafe fn sendfile_on_coroutine(to: c_int, from: c_int, offset: usize, bytes: us
         return call(bytes);
     };
     if bytes == 0 || isize::try_from(bytes).is_err() {
-        // Checked and refused, or nothing to do.
+        // The kernel checks and refuses the count, or there is nothing to do.
         return call(bytes);
     }
     let from_plain = from_entry.kind(from) == FdKind::Plain;
@@ -268,7 +273,7 @@ unsafe fn sendfile_on_coroutine(to: c_int, from: c_int, offset: usize, bytes: us
     }
 }
 
-/// A file to a socket in blocking mode.
+/// Sends a file to a socket in blocking mode.
 ///
 /// # Safety
 /// S5: the offset's address is null or the caller's.
@@ -298,7 +303,7 @@ unsafe fn send_file(to: c_int, entry: &'static FdEntry, from: End, total: usize)
             Err(Errno::AGAIN) => match io_deadline.wait(seen) {
                 Ok(()) => continue,
                 Err(WaitError::Native) => {
-                    // SAFETY: S5: the caller's contract, who waits until the call has ended.
+                    // SAFETY: S5: the caller's contract; the caller waits until the call has ended.
                     match offload::wait_out(move || unsafe { copy::sendfile(to, from, left) }) {
                         Ok(count) => return Ok(done + count),
                         Err(errno) => errno,
@@ -313,7 +318,7 @@ unsafe fn send_file(to: c_int, entry: &'static FdEntry, from: End, total: usize)
     Ok(done)
 }
 
-/// A small part, by way of a buffer; it moves the offset, or the file's position, by what was sent.
+/// Sends a small part by way of a buffer, and moves the offset, or the file's position, by what was sent.
 ///
 /// # Safety
 /// S5: as for [`send_file`].

@@ -1,16 +1,17 @@
-//! `epoll_wait` and its forms, for programs that bring an event loop of their own.
+//! How do `epoll_wait` and its forms wait, for programs that bring their own event loop?
 //!
 //! # Protocol
-//! An epoll descriptor is pollable itself: readable while it has an event to give. So: look at its word, ask with a
-//! timeout of zero, and if there is nothing wait for the word to change, then from the beginning. The answer is always
-//! one that the kernel gave to the call itself, hence level- and edge-triggered, one-shot and exclusive entries are
-//! what they are. The race is `readiness`': an event after the look changes the word.
+//! An epoll descriptor is pollable itself: it is readable while it has an event to give. So the hook looks at the
+//! descriptor's word, and asks the kernel with a timeout of zero. If there is no event, it waits for the word to
+//! change, then starts again. The answer is always one that the kernel gave to the call itself, so level- and
+//! edge-triggered, one-shot and exclusive entries keep their meaning. `readiness` deals with the race: an event after
+//! the look changes the word.
 //!
-//! All who wait on one epoll are woken by an event, and those who find nothing wait on. That is more waking than the
-//! kernel does, never less.
+//! An event wakes all waiters on one epoll, and those that find no event wait on. That is more waking than the kernel
+//! does, never less.
 //!
-//! With a signal mask the call waits on a thread of the offload pool, whose mask it becomes (`poll`). So does an epoll
-//! nested too deep to be put into ours.
+//! With a signal mask the call waits on a thread of the offload pool, whose mask it becomes (`poll`). A wait on an
+//! epoll that is nested too deep to be put into the runtime's is made there too.
 
 use super::call::hooks;
 use super::call::{answer, caller};
@@ -74,7 +75,7 @@ unsafe fn wait_on_coroutine(
             match outcome {
                 Ok(Outcome::Woken) => {}
                 Ok(Outcome::TimedOut) => return ask_now(),
-                // One that stays is not told of a cancellation.
+                // A call that stays is not told of a cancellation.
                 Ok(Outcome::Cancelled) => return Err(Errno::INTR),
                 Ok(Outcome::Closed) | Err(Errno::BADF) => return Err(Errno::BADF),
                 Err(_) => break,
@@ -97,11 +98,12 @@ unsafe fn wait_elsewhere(
     offload::wait(move || {
         loop {
             let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
-            // Rounded up: late, never early. Longer than an int has milliseconds: then again.
+            // Rounded up, so the wait may end late but never early. If an int cannot hold the milliseconds, the call is
+            // repeated.
             let left_ms = left_ns.map_or(-1, |left_ns| {
                 c_int::try_from(left_ns.div_ceil(NS_PER_MS)).unwrap_or(c_int::MAX)
             });
-            // SAFETY: S5: the array is the caller's, who waits until the call has ended.
+            // SAFETY: S5: the array is the caller's; the caller waits until the call has ended.
             match unsafe { ask(fd, events, event_count, left_ms) } {
                 Ok(0) if left_ms == c_int::MAX => {}
                 Err(Errno::INTR) => {}
@@ -136,7 +138,7 @@ pub(crate) unsafe extern "C" fn epoll_pwait(
     if caller().is_some() {
         let lent = Lent((fd, events, event_count, timeout_ms, mask));
         return elsewhere(lent, |(fd, events, event_count, timeout_ms, mask)| {
-            // SAFETY: S5, S7: the caller's arguments, who waits until the call has ended.
+            // SAFETY: S5, S7: the caller's arguments; the caller waits until the call has ended.
             unsafe { next::epoll_pwait(fd, events, event_count, timeout_ms, mask) }
         });
     }
@@ -169,7 +171,7 @@ pub(crate) unsafe extern "C" fn epoll_pwait2(
     if !mask.is_null() {
         let lent = Lent((fd, events, event_count, timeout, mask));
         return elsewhere(lent, |(fd, events, event_count, timeout, mask)| {
-            // SAFETY: S5, S7: the caller's arguments, who waits until the call has ended.
+            // SAFETY: S5, S7: the caller's arguments; the caller waits until the call has ended.
             unsafe { next::epoll_pwait2(fd, events, event_count, timeout, mask) }
         });
     }

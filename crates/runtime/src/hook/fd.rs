@@ -1,22 +1,24 @@
-//! The calls that make, change and close descriptors: the kernel's answer first, then the table follows, on OS threads
-//! as well.
+//! How does the descriptor table follow the calls that make, change and close descriptors? The kernel answers first,
+//! then the table is updated, on OS threads as well.
 //!
-//! These calls do not wait, so coroutine and thread take the same way, through the next definition. Two exceptions:
-//! `fcntl` with a lock (`file_lock`), and the close of a socket with SO_LINGER, which a thread of the offload pool
-//! makes.
+//! These calls do not wait, so coroutine and thread take the same way, through the next definition. There are two
+//! exceptions: `fcntl` with a lock (`file_lock`), and the close of a descriptor whose close may wait (a socket with
+//! SO_LINGER, an inotify or fanotify descriptor), which a thread of the offload pool makes.
 //!
 //! For `close`, `dup2` and `dup3` the table forgets the number *before* the kernel frees it, because another thread may
-//! get it at once. In a critical section the runtime itself calls, or a signal handler that interrupted it: then the
-//! table is only told to forget later (`fd_table`).
+//! get the number at once. In a critical section the caller is the runtime itself, or a signal handler that has
+//! interrupted it. Then the table is only told to forget the number later (`fd_table`).
 //!
-//! A creator forgets what is left in the table of a number that was closed out of sight (by an inline system call). On
-//! a coroutine it also notes kind and mode of what it made, which saves the first wait from asking. The creators of
-//! which nothing is known but the number, and the calls that close one inside libc, are in `makers`.
+//! A call that makes a descriptor forgets what the table still has of a number that was closed without a hook (by an
+//! inline system call). On a coroutine it also notes kind and mode of the new descriptor, so that the first wait need
+//! not ask. The calls that make a descriptor of which only the number is known, and the calls that close one inside
+//! libc, are in `makers`.
 //!
-//! In a child of the runtime's process these calls pass, as far as they would change what the parent shares: `fd_table`
-//! says why and how it is known. So `close` is async-signal-safe there.
+//! In a child of the runtime's process these calls pass, as far as they would change state that the parent shares.
+//! `fd_table` says why, and how a child is recognised. So `close` is async-signal-safe there.
 //!
-//! Not followed: flags that another process changes on a description which it shares with us, and inline system calls.
+//! Two things are not followed: flags that another process changes on a description which it shares with this one, and
+//! inline system calls.
 
 use super::call::{answer, caller, is_runtime, replacing, resetting};
 use super::file_lock;
@@ -27,7 +29,7 @@ use crate::sys::{file, process, socket};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
 use silken_interpose::next;
 
-/// A number that has just been handed out, or -1.
+/// Forgets what was known of `fd`, a number that has just been handed out. Returns `fd`, which may be -1.
 #[inline(never)]
 pub(super) extern "C" fn made(fd: c_int) -> c_int {
     resetting()(fd);
@@ -35,10 +37,10 @@ pub(super) extern "C" fn made(fd: c_int) -> c_int {
     fd
 }
 
-/// Linux's numbers for the two ways to lay out the time of a socket timeout.
+/// The options of socket timeouts. Linux has two numbers for each, one per layout of the time.
 const TIMEOUT_OPTIONS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];
 
-/// A new description, of known kind and mode.
+/// Notes a new description, of known kind and mode.
 fn begin(fd: c_int, kind: FdKind, flags: c_int) {
     if is_runtime() {
         return fd_table::reset_later(fd);
@@ -55,7 +57,7 @@ fn begin(fd: c_int, kind: FdKind, flags: c_int) {
     }
 }
 
-/// A second number for the description of `fd`.
+/// Notes `copy`, if it is a descriptor, as a second number for the description of `fd`.
 fn copied(fd: c_int, copy: c_int) {
     if copy >= 0 && copy != fd {
         resetting()(copy);
@@ -75,15 +77,15 @@ pub(crate) unsafe extern "C" fn close(fd: c_int) -> c_int {
     unsafe { next::close(fd) }
 }
 
-/// Whether the end of the description may keep the worker: what was sent has to arrive, or the kernel takes its time.
-/// Asked of few: see `fd_table`.
+/// Whether the close of the description may block the worker, because sent data has to arrive, or because the kernel
+/// takes long. The kernel is asked only for few descriptors: see `fd_table`.
 #[inline]
 pub(super) fn closes_slowly(fd: c_int) -> bool {
     let Some(entry) = fd_table::existing(fd) else {
         return false;
     };
     let is_slow = entry.has(Trait::SlowClose);
-    // Not in a signal handler on another stack, which must not be left.
+    // Not in a signal handler on another stack: the caller must not park there.
     (is_slow || entry.has(Trait::MayLinger))
         && caller().is_some_and(Core::is_on_own_stack)
         && (is_slow || socket::lingers(fd))
@@ -98,7 +100,7 @@ pub(crate) unsafe extern "C" fn dup(fd: c_int) -> c_int {
     copy
 }
 
-/// dup2 and dup3 to a number that may be in use.
+/// Makes a `dup2` or `dup3` to a number that may be in use.
 fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
     if fd == target {
         return call();
@@ -108,13 +110,14 @@ fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
     let traits = fd_table::existing(target).map_or(0, FdEntry::traits);
     replacing(target);
     let copy = if is_slow {
-        // Kept open while the number changes its meaning, and closed where it may wait.
+        // The old description is kept open while the number changes its meaning, and then closed on a thread that may
+        // wait.
         close_elsewhere_after(target, call)
     } else {
         call()
     };
     if copy >= 0 {
-        // Again: somebody may have looked between the two.
+        // Once more, since another thread may have looked at the number in between.
         replacing(copy);
         fd_table::share(fd, copy);
     } else if let Some(entry) = fd_table::existing(target) {
@@ -123,7 +126,7 @@ fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
     copy
 }
 
-/// Makes a call that closes `fd` beside other things, on a description whose close waits.
+/// Makes a call that among other things closes `fd`, whose description has a close that waits.
 #[cold]
 fn close_elsewhere_after(fd: c_int, call: impl FnOnce() -> c_int) -> c_int {
     let kept = file::duplicate(fd);
@@ -180,7 +183,7 @@ fn set_nonblocking(fd: c_int, nonblocking: bool) {
 pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::ioctl(fd, request, argument) };
-    // The kernel looks at the low half only.
+    // The kernel looks only at the low half of the request.
     if request as u32 == libc::TIOCGPTPEER as u32 {
         return made(result);
     }
@@ -209,12 +212,12 @@ pub(crate) unsafe extern "C" fn setsockopt(
     result
 }
 
-/// An option has been set that changes how calls wait.
+/// Notes that an option has been set, if it changes how calls wait.
 #[inline(never)]
 extern "C" fn note_option(fd: c_int, level: c_int, name: c_int) {
     let note: fn(&'static FdEntry) = match (level, name) {
         (libc::SOL_SOCKET, name) if TIMEOUT_OPTIONS.contains(&name) => FdEntry::timeouts_changed,
-        // Those of which nothing else is known learn it as well.
+        // These are noted even in an entry that knows nothing else.
         (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => return note_trait(fd, Trait::LowMark),
         (libc::SOL_SOCKET, libc::SO_LINGER) => return note_trait(fd, Trait::MayLinger),
         (libc::IPPROTO_TCP, libc::TCP_ULP) => return note_trait(fd, Trait::Records),
@@ -231,7 +234,8 @@ fn note_trait(fd: c_int, what: Trait) {
     }
 }
 
-/// The entry in which something is to be noted of a description: not by the runtime, nor in a child of its process.
+/// The entry in which a fact about a description is to be noted. `None` for the runtime itself, and in a child of its
+/// process.
 pub(super) fn noted(fd: c_int) -> Option<&'static FdEntry> {
     if is_runtime() || process::is_foreign() {
         return None;
@@ -245,7 +249,7 @@ pub(crate) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_i
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let fd = unsafe { next::socket(domain, kind, protocol) };
     if fd >= 0 {
-        // The protocol's default is TCP for streams of the Internet families.
+        // Protocol 0 means the default, which is TCP for streams of the Internet families.
         let protocol = if protocol == 0 { libc::IPPROTO_TCP } else { protocol };
         begin(fd, FdKind::of_socket(domain, kind, protocol), kind);
     }
@@ -257,7 +261,7 @@ pub(crate) unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_i
 pub(crate) unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol: c_int, fds: *mut c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::socketpair(domain, kind, protocol, fds) };
-    // SAFETY: S7: as above; on success the pair is there.
+    // SAFETY: S7: the caller's place for two numbers, which are there on success.
     unsafe { begin_pair(result, fds, FdKind::of_socket(domain, kind, protocol), kind) };
     result
 }
@@ -267,7 +271,7 @@ pub(crate) unsafe extern "C" fn socketpair(domain: c_int, kind: c_int, protocol:
 pub(crate) unsafe extern "C" fn pipe(fds: *mut c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::pipe(fds) };
-    // SAFETY: S7: as above; on success the pair is there.
+    // SAFETY: S7: the caller's place for two numbers, which are there on success.
     unsafe { begin_pair(result, fds, FdKind::Pollable, 0) };
     result
 }
@@ -277,7 +281,7 @@ pub(crate) unsafe extern "C" fn pipe(fds: *mut c_int) -> c_int {
 pub(crate) unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
     // SAFETY: S7: the caller's arguments under the caller's contract.
     let result = unsafe { next::pipe2(fds, flags) };
-    // SAFETY: S7: as above; on success the pair is there.
+    // SAFETY: S7: the caller's place for two numbers, which are there on success.
     unsafe { begin_pair(result, fds, FdKind::Pollable, flags) };
     result
 }
@@ -289,7 +293,7 @@ unsafe fn begin_pair(result: c_int, fds: *mut c_int, kind: FdKind, flags: c_int)
         // SAFETY: S7: the caller promises: if `result` is 0, `fds` names two ints.
         let pair = unsafe { fds.cast::<[c_int; 2]>().read_unaligned() };
         pair.into_iter().for_each(|fd| begin(fd, kind, flags));
-        // Of a pipe nobody asks.
+        // No code asks for the other end of a pipe.
         if kind.is_socket() {
             fd_table::pair(pair);
         }

@@ -1,12 +1,12 @@
-//! Opening a FIFO, which waits until the other end is opened too.
+//! How does a coroutine open a FIFO, which waits until the other end is opened too?
 //!
-//! Nothing tells who may be woken but the open itself: a FIFO that was opened without a wait does not show whether a
-//! writer has come. So the open is made on a thread of the offload pool. That it is a FIFO is asked before each open in
-//! blocking mode, which costs a look-up of the path (`newfstatat`) that the open then finds in the kernel's cache. If
-//! another file takes the name in between, it is opened, and the worker waits.
+//! Only the open itself tells when the other end has come: a FIFO that was opened without a wait does not show whether
+//! it has a writer yet. So the open is made on a thread of the offload pool. Before each open in blocking mode the hook
+//! asks whether the file is a FIFO. That costs a look-up of the path (`newfstatat`), which the open then finds in the
+//! kernel's cache. If another file takes the name in between, that file is opened, and the worker waits.
 //!
-//! Not asked: with O_RDWR, which does not wait on Linux; with O_NONBLOCK, O_PATH and O_DIRECTORY. Devices that wait for
-//! a carrier block the worker.
+//! The hook does not ask with O_RDWR, which does not wait on Linux, nor with O_NONBLOCK, O_PATH and O_DIRECTORY.
+//! Devices that wait for a carrier block the worker.
 //!
 //! The calls that come here are cancellation points of threads, so nothing here may panic on an OS thread (`makers`).
 
@@ -19,7 +19,7 @@ use libc::{FILE, c_char, c_int};
 use std::os::fd::RawFd;
 use std::ptr;
 
-/// With one of these an open does not wait.
+/// Flags with which an open does not wait.
 const AT_ONCE: c_int = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY;
 
 /// Whether the open would wait on a coroutine.
@@ -45,20 +45,21 @@ pub(super) unsafe extern "C" fn waits(directory: RawFd, path: *const c_char, fla
 /// Opens the FIFO, which exists.
 ///
 /// # Safety
-/// S5: the path is the caller's, who waits until this returns; on a coroutine.
+/// S5: the path is the caller's; the caller waits until this returns; on a coroutine.
 #[cold]
 #[inline(never)]
 pub(super) unsafe extern "C" fn open(directory: RawFd, path: *const c_char, flags: c_int) -> c_int {
     let path = path.expose_provenance();
-    // One that has gone meanwhile is not to be made as a file, for which there is no mode.
+    // If the FIFO has gone meanwhile, no file is to be made in its place: there is no mode for it.
     let flags = flags & !libc::O_CREAT;
     answer(offload::wait_out(move || {
-        // SAFETY: S5: the caller promises: the path is the caller's, who waits until this returns.
+        // SAFETY: S5: the caller promises: the path is the caller's; the caller waits until this returns.
         unsafe { raw::syscall4(libc::SYS_openat, directory as usize, path, flags as usize, 0) }
     })) as c_int
 }
 
-/// As [`waits`], for the mode of a stream: `"r"` or `"w"` or `"a"`, and `+` for both ways.
+/// Whether the open of a stream would wait on a coroutine. The mode is `"r"` or `"w"` or `"a"`, and `+` for both
+/// directions.
 ///
 /// # Safety
 /// S7: both texts are the caller's.
@@ -78,10 +79,10 @@ pub(super) unsafe extern "C" fn stream_waits(path: *const c_char, mode: *const c
     unsafe { waits(libc::AT_FDCWD, path, flags) }
 }
 
-/// Makes the C library's call elsewhere.
+/// Makes the C library's call on a thread of the offload pool.
 ///
 /// # Safety
-/// S5: both texts are the caller's, who waits until this returns; on a coroutine.
+/// S5: both texts are the caller's; the caller waits until this returns; on a coroutine.
 #[cold]
 #[inline(never)]
 pub(super) unsafe fn open_stream(
@@ -92,7 +93,7 @@ pub(super) unsafe fn open_stream(
     let texts = [path, mode].map(<*const c_char>::expose_provenance);
     let (stream, number) = offload::wait(move || {
         let [path, mode] = texts.map(ptr::with_exposed_provenance);
-        // SAFETY: S5: the caller promises: both texts are the caller's, who waits until this returns.
+        // SAFETY: S5: the caller promises: both texts are the caller's; the caller waits until this returns.
         let stream = unsafe { call(path, mode) };
         (stream.expose_provenance(), errno())
     });

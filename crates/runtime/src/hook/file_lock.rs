@@ -1,15 +1,15 @@
-//! Locks on files: `flock`, and `fcntl` with `F_SETLKW` and `F_OFD_SETLKW`.
+//! How does a coroutine wait for a lock on a file: `flock`, and `fcntl` with `F_SETLKW` and `F_OFD_SETLKW`?
 //!
-//! The kernel wakes only threads that are blocked on such a lock. So: try without waiting, and if another holds it wait
-//! on a thread of the offload pool. These locks belong to an open file description or to the process, never to a
-//! thread, so it does not matter which one asks, and the kernel's deadlock check of record locks still knows whom it
-//! deals with. Releasing a lock needs no thread of the pool.
+//! The kernel wakes only threads that are blocked on such a lock. So the hook tries without waiting, and if the lock is
+//! held it waits on a thread of the offload pool. These locks belong to an open file description or to the process,
+//! never to a thread, so it does not matter which thread asks. The kernel's deadlock check of record locks still knows
+//! the owner. Releasing a lock needs no thread of the pool.
 //!
-//! Those who want the same (mode and range) of the same file wait for each other before they wait for the lock
-//! (`offload::turns`): one thread for all of them. None of them could have the lock before the first of them, and a
-//! shared lock that the first gets the others get at once. (A `flock` gives up what it holds before it waits, and
-//! record locks belong to the process. A lock of a description may be waited for by one who holds another on the same
-//! file, so there only those with one descriptor wait for each other.)
+//! Callers that want the same lock (mode and range) of the same file wait for each other before they wait for the lock
+//! (`offload::turns`), so one thread is enough for all of them. None of them could have the lock before the first of
+//! them, and when the first gets a shared lock, the others get it at once. (A `flock` gives up what it holds before it
+//! waits, and record locks belong to the process. A caller that waits for a lock of a description may hold another on
+//! the same file, so there only callers with the same descriptor wait for each other.)
 //!
 //! The wait cannot be cancelled. `lockf` calls its fcntl inside the C library, and blocks the worker.
 
@@ -29,7 +29,7 @@ pub(super) fn at_once(command: c_int) -> Option<c_int> {
     }
 }
 
-/// A record lock, on a coroutine: tried with `at_once`, else waited for with `command`.
+/// Takes a record lock on a coroutine: tries with `at_once`, else waits with `command`.
 ///
 /// # Safety
 /// S5, S7: `lock` is the argument of the caller of fcntl.
@@ -45,12 +45,12 @@ pub(super) unsafe fn lock_record(fd: c_int, command: c_int, at_once: c_int, lock
     }
     // SAFETY: S5: the kernel has just read it there.
     let wanted = unsafe { std::ptr::with_exposed_provenance::<libc::flock>(lock).read_unaligned() };
-    // A place that is counted from elsewhere may be another one for the next caller.
+    // A range that is not counted from the file's start may be another range for the next caller, so it has no key.
     let file = (c_int::from(wanted.l_whence) == libc::SEEK_SET).then(|| file::id(fd).ok());
     let turn = file.flatten().map(|[device, number]| {
         let range = [wanted.l_start as u64, wanted.l_len as u64];
-        // A lock of a description may be held by another of this process, which would have to wait behind whoever waits
-        // for it.
+        // A lock of a description may be held by another description of this process, whose next call would have to
+        // wait behind the caller that waits for its lock.
         let owner = if command == libc::F_OFD_SETLKW { fd as u64 } else { 0 };
         turns::take([
             command as u64 | owner << 32,
@@ -81,7 +81,7 @@ fn flock_on_coroutine(fd: c_int, operation: c_int) -> Result<usize, Errno> {
         result => return result,
     }
     let [device, number] = file::id(fd)?;
-    // No command of fcntl.
+    // The first word is no command of fcntl.
     let _turn = turns::take([u64::MAX, operation as u64, device, number, 0, 0]);
     match call(at_once) {
         Err(Errno::AGAIN) => offload::wait_out(move || call(operation)),

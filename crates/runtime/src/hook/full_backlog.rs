@@ -1,5 +1,5 @@
-//! A Unix socket whose peer's queue is full: no event tells when there is room, so a call tries again after pauses that
-//! double.
+//! How does a call wait for a Unix socket whose peer's queue is full? No event tells when there is room, so the call
+//! tries again after pauses that double.
 
 use super::interruption::refused;
 use crate::coroutine::{Outcome, WaitReason};
@@ -10,16 +10,16 @@ use crate::sys::clock;
 use crate::sys::raw::Errno;
 use libc::c_int;
 
-/// Between tries on a full Unix backlog: short enough not to be felt, at its longest rare enough not to be a load. Both
-/// are guesses.
+/// The pauses between tries on a full Unix backlog. The first is short enough not to be noticed, and the longest makes
+/// tries rare enough not to be a load. Both are guesses.
 const PAUSE_FIRST_NS: u64 = 50_000;
 const PAUSE_LONGEST_NS: u64 = 5_000_000;
 
-/// The waits of one call on a Unix socket whose peer's queue is full, without an event.
+/// The waits of one call on a Unix socket whose peer's queue is full; no event ends them.
 pub(super) struct FullBacklog {
     fd: c_int,
     entry: &'static FdEntry,
-    /// Outer `None`: not asked yet.
+    /// Outer `None`: not asked yet. Inner `None`: there is no deadline.
     deadline_ns: Option<Option<u64>>,
     pause_ns: u64,
 }
@@ -34,7 +34,7 @@ impl FullBacklog {
         }
     }
 
-    /// When the sender's patience ends; it begins with the first question.
+    /// The time at which the socket's send timeout ends; the timeout begins with the first call here.
     pub(super) fn deadline_ns(&mut self) -> Option<u64> {
         *self.deadline_ns.get_or_insert_with(|| {
             let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);

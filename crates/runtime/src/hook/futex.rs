@@ -1,45 +1,49 @@
-//! `syscall(SYS_futex, ..)`: the one door through which std, parking_lot and all that is built on them block.
+//! What happens when foreign code calls `syscall(SYS_futex, ..)`, the one way in which std, parking_lot and all that is
+//! built on them block?
 //!
 //! # What is done with each operation
 //! | operation | private | shared |
 //! |---|---|---|
 //! | `WAIT`, `WAIT_BITSET` on a coroutine | listed in the [`Table`], parked | a kernel wait on a thread of the offload pool |
-//! | the same elsewhere | passes | passes |
+//! | `WAIT`, `WAIT_BITSET` elsewhere | passes | passes |
 //! | `WAKE`, `WAKE_BITSET` | coroutines first, the rest of the count goes to the kernel for OS threads | passes |
 //! | `REQUEUE`, `CMP_REQUEUE` | coroutines are *woken* instead, up to both counts together; then the kernel with what is left | passes |
 //! | `WAKE_OP` | passes, then coroutines on both words | passes |
 //! | priority inheritance, futex2 numbers | passes | passes |
 //!
-//! The *table* (`futex/table.rs`, with the protocol and the proofs) holds coroutines; the kernel holds threads; one
-//! word may have both. A wake looks at both, coroutines first: to wake one is cheaper, and when they use the count up
-//! the system call is saved. The sum is exact: std's `RwLock` decides by it whether a writer was woken.
+//! The *table* (`futex/table.rs`, with the protocol and the proofs) holds coroutines, and the kernel holds threads; one
+//! word may have both. A wake looks at both, coroutines first: waking a coroutine is cheaper, and if coroutines use up
+//! the count, the system call is saved. The sum is exact: std's `RwLock` decides by it whether a writer was woken.
 //!
-//! A *requeue* moves waiters so that they do not wake in vain. futex(2) allows wakes for no reason, so waking is right,
-//! if less thrifty; who requeues are C libraries' condition variables, and they do it by inline instructions that
-//! nobody can hook. The comparison of `CMP_REQUEUE` is made before coroutines are woken, and once more by the kernel;
-//! if the word changes in between, the caller gets `EAGAIN` and some woke for nothing. For `WAKE_OP` the kernel
-//! decides, after its own change of the second word, and does not say how: coroutines on both words wake.
+//! A *requeue* moves waiters so that they do not wake in vain. futex(2) allows wakes for no reason, so waking them is
+//! correct, if less thrifty. The callers that requeue are the condition variables of C libraries, and they do so by
+//! inline instructions that cannot be hooked. The comparison of `CMP_REQUEUE` is made before coroutines are woken, and
+//! once more by the kernel. If the word changes in between, the caller gets `EAGAIN`, and some coroutines have woken
+//! for nothing. For `WAKE_OP` the kernel decides after its own change of the second word, and does not tell the
+//! decision: coroutines on both words wake.
 //!
-//! A *shared* word may be woken by a process that knows nothing of us, so its waiters must be in the kernel. Mixed use
-//! of one word with and without the private flag is not supported by the kernel either. Shared waits take a thread of
-//! the offload pool each.
+//! A *shared* word may be woken by a process that does not know of this runtime, so its waiters must be in the kernel.
+//! The kernel, too, does not support mixed use of one word with and without the private flag. Each shared wait takes a
+//! thread of the offload pool.
 //!
 //! # Clocks
-//! Deadlines become ones of the monotonic clock when the wait begins. For an absolute realtime deadline that is a guess
-//! about the future: if the clock was stepped back meanwhile the wait ends as if woken for no reason, and the caller,
-//! who must loop, asks again; a step forward is noticed only at the guessed time.
+//! A deadline is converted to the monotonic clock when the wait begins. For an absolute realtime deadline the result is
+//! a guess about the future. If the clock was stepped back meanwhile, the wait ends as if woken for no reason, and the
+//! caller, which must loop, waits again. A step forward is noticed only at the guessed time.
 //!
 //! # Limits
 //! `EFAULT`: the word and the timeout are read by loads that may fault and then fail (`silken_context::trap`), also
-//! under the bucket's lock. That needs the runtime's handler of SIGSEGV and SIGBUS: a program that lays its own over it
-//! and does not hand faults on gets the fault. A signal handler that wakes a word must not have interrupted a wake or a
-//! wait of a word in the same bucket: as with every lock that is not made for handlers.
+//! under the bucket's lock. That needs the runtime's handler of SIGSEGV and SIGBUS. If a program installs its own
+//! handler over it and does not pass faults on, that handler gets the fault. A signal handler that wakes a word must
+//! not have interrupted a wake or a wait of a word in the same bucket. This holds for every lock that is not made for
+//! handlers.
 
 //! # Cancellation
-//! Behind a wait there may stand a lock, and std has no way to say that it did not get it. But everybody who waits for
-//! a word must bear to be woken for no reason. So the first wait that a cancellation or a passed deadline meets ends
-//! so, once: a loop around `Condvar::wait` comes to look at whatever it looks at, and `park_timeout` returns. Further
-//! waits, and the waits of locks and channels, which look at their own state only, go on to their end.
+//! A wait may belong to a lock, and std has no way to say that it did not get the lock. But every caller that waits for
+//! a word must accept to be woken for no reason. So the first wait that a cancellation or a passed deadline meets ends
+//! as if woken for no reason, once. A loop around `Condvar::wait` then checks its condition again, and `park_timeout`
+//! returns. Further waits go on to their end, and so do the waits of locks and channels, which look only at their own
+//! state.
 
 mod table;
 
@@ -58,23 +62,24 @@ use libc::{c_int, c_long, timespec};
 use silken_interpose::next;
 use table::{ANY, FutexWaiter, Table, load};
 
-/// Two mebibytes of zero pages, touched where words hash to; a guess: 30 waiters to a bucket when a million wait.
+/// The table takes two mebibytes of zero pages, which are touched only where words hash to. The number is a guess: 30
+/// waiters to a bucket when a million wait.
 const BUCKETS: usize = 1 << 15;
 
 #[cfg(not(loom))]
 static TABLE: Table<BUCKETS> = Table::new();
 
-/// loom's atomics have no const constructor; its models make tables of their own.
+/// loom's atomics have no const constructor; the models make their own tables.
 #[cfg(loom)]
 static TABLE: std::sync::LazyLock<Box<Table<2>>> = std::sync::LazyLock::new(|| Box::new(Table::new()));
 
-/// Below it no program has memory; nor in the kernel's half, whose addresses are negative.
+/// No program has memory below this address, nor in the kernel's half, whose addresses are negative.
 const ADDRESS_MIN: isize = 4096;
 
 /// The hook of `syscall(2)`.
 ///
 /// # Safety
-/// That of the system call.
+/// The contract of the system call.
 pub(super) unsafe extern "C" fn syscall(
     number: c_long,
     a: c_long,
@@ -92,8 +97,8 @@ pub(super) unsafe extern "C" fn syscall(
     unsafe { raw_calls::answer(number, [a, b, c, d, e, f]) }
 }
 
-/// The six arguments of futex(2). An `int` may have rubbish in its upper half, hence the narrowing of all but
-/// addresses.
+/// The six arguments of futex(2). The upper half of an `int` may hold garbage, so all arguments but addresses are
+/// narrowed.
 #[derive(Clone, Copy)]
 struct FutexCall([c_long; 6]);
 
@@ -114,7 +119,7 @@ impl FutexCall {
         self.0[2] as u32
     }
 
-    /// How many to requeue, or to wake on the second word, where others have a timeout.
+    /// How many to requeue, or to wake on the second word. Other operations have a timeout in this place.
     fn second_count(&self) -> c_int {
         self.0[3] as c_int
     }
@@ -125,18 +130,18 @@ impl FutexCall {
     }
 
     /// # Safety
-    /// That of futex(2).
+    /// The contract of futex(2).
     unsafe fn answer(self) -> c_long {
         let (operation, flags) = self.operation();
-        // In the child of a fork nobody waits in the table, and the lock of a bucket may have been held by a thread of
-        // the parent.
+        // In the child of a fork no coroutine waits in the table, and the lock of a bucket may have been held by a
+        // thread of the parent.
         let private = flags == libc::FUTEX_PRIVATE_FLAG && !process::is_forked();
         match operation {
             libc::FUTEX_WAKE if private => self.wake(ANY),
             libc::FUTEX_WAKE_BITSET if private => self.wake(self.value3()),
-            // SAFETY: S7: the caller promises: that of futex(2).
+            // SAFETY: S7: the caller promises: the contract of futex(2).
             libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET => unsafe { self.wait() },
-            // SAFETY: S7: the caller promises: that of futex(2).
+            // SAFETY: S7: the caller promises: the contract of futex(2).
             libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE if private => unsafe { self.requeue() },
             libc::FUTEX_WAKE_OP if private => self.wake_op(),
             _ => self.pass(),
@@ -160,12 +165,12 @@ impl FutexCall {
         if woken == limit as c_long {
             return woken;
         }
-        // An error after a success is not told: the count is.
+        // After a success an error is not reported; the count is.
         woken + self.pass().max(0)
     }
 
     /// # Safety
-    /// That of futex(2).
+    /// The contract of futex(2).
     unsafe fn requeue(mut self) -> c_long {
         let (wake, requeue) = (self.value() as c_int, self.second_count());
         let are_words = is_word(self.address()) && is_word(self.0[4] as usize);
@@ -174,7 +179,7 @@ impl FutexCall {
         }
         let compares = self.operation().0 == libc::FUTEX_CMP_REQUEUE;
         if compares {
-            // SAFETY: S7: aligned as checked; somebody waits there, so the runtime has its fault handler.
+            // SAFETY: S7: aligned as checked; a coroutine waits there, so the runtime has its fault handler.
             match unsafe { load(self.address()) } {
                 None => return fail(Errno::FAULT),
                 Some(word) if word != self.value3() => return fail(Errno::AGAIN),
@@ -205,14 +210,14 @@ impl FutexCall {
     }
 
     /// # Safety
-    /// That of futex(2).
+    /// The contract of futex(2).
     unsafe fn wait(self) -> c_long {
         if caller().is_none() {
             return self.pass();
         }
-        // SAFETY: S7: the caller promises: that of futex(2).
+        // SAFETY: S7: the caller promises: the contract of futex(2).
         let Some(wait) = (unsafe { FutexWait::parse(&self) }) else {
-            // The kernel refuses it without blocking, and knows the error number.
+            // The kernel refuses this call without blocking, and knows the error number.
             return self.pass();
         };
         let result = if self.operation().1 & libc::FUTEX_PRIVATE_FLAG != 0 {
@@ -226,18 +231,18 @@ impl FutexCall {
         }
     }
 
-    /// A shared wait, on an OS thread.
+    /// Makes a shared wait on an OS thread.
     fn wait_elsewhere(self) -> Result<(), Errno> {
         let [a, b, c, d, e, f] = self.0.map(|argument| argument as usize);
         offload::wait(move || {
-            // SAFETY: S5: the word and the timespec are the caller's, who waits until this call has ended.
+            // SAFETY: S5: the word and the timespec are the caller's; the caller waits until this call has ended.
             unsafe { raw::syscall6(libc::SYS_futex, a, b, c, d, e, f) }
         })
         .map(|_| ())
     }
 }
 
-/// How many a count means: the kernel compares after it has woken one.
+/// How many wakes a count means. It is at least one, since the kernel compares after it has woken one.
 fn at_least_one(count: c_int) -> usize {
     count.max(1) as usize
 }
@@ -247,12 +252,12 @@ fn fail(errno: Errno) -> c_long {
     -1
 }
 
-/// Whether there may be a futex word.
+/// Whether a futex word may lie at this address.
 fn is_word(address: usize) -> bool {
     address.is_multiple_of(align_of::<u32>()) && address as isize >= ADDRESS_MIN
 }
 
-/// Reads a timeout of foreign code; `None` where it cannot be read.
+/// Reads a timeout of foreign code; `None` if it cannot be read.
 ///
 /// # Safety
 /// The runtime's fault handler is in place, or the timespec is readable (S7).
@@ -268,22 +273,22 @@ unsafe fn load_timespec(address: usize) -> Option<timespec> {
     })
 }
 
-/// A wait as it was asked for.
+/// A wait, as the caller asked for it.
 struct FutexWait {
     address: usize,
     expected: u32,
     bitset: u32,
-    /// Of the monotonic clock.
+    /// The deadline, on the monotonic clock.
     deadline_ns: Option<u64>,
-    /// Of the realtime clock, if the caller named it so.
+    /// The deadline on the realtime clock, if the caller gave it so.
     realtime_ns: Option<u64>,
 }
 
 impl FutexWait {
-    /// `None`: the kernel would refuse it.
+    /// Reads the arguments of a wait. `None` if the kernel would refuse them.
     ///
     /// # Safety
-    /// That of futex(2).
+    /// The contract of futex(2).
     unsafe fn parse(call: &FutexCall) -> Option<Self> {
         let (operation, flags) = call.operation();
         let absolute = operation == libc::FUTEX_WAIT_BITSET;
@@ -336,14 +341,14 @@ impl FutexWait {
     }
 
     fn park(&self) -> Result<(), Errno> {
-        // Outside the lock as well: a mismatch is what a lost race of user space looks like, and the page is there
-        // afterwards.
+        // The word is compared outside the lock as well: a mismatch is what a lost race in user space looks like, and
+        // afterwards the page is in memory.
         self.compare()?;
         if self
             .deadline_ns
             .is_some_and(|deadline_ns| deadline_ns <= clock::now_ns())
         {
-            // A loop of such waits must let the one run whom it waits for.
+            // A loop of such waits must let the coroutine run that it waits for.
             yield_now();
             return Err(Errno::TIMEDOUT);
         }
@@ -356,7 +361,7 @@ impl FutexWait {
         // SAFETY: S8: this frame stays until the wait below is over; if it timed out the waiter is withdrawn.
         let _listed = unsafe { TABLE.enlist(&waiter, is_expected) };
         compared?;
-        // The end of time is no deadline.
+        // `u64::MAX`, the end of time, is no deadline.
         let deadline_ns = self.deadline_ns.filter(|deadline_ns| *deadline_ns != u64::MAX);
         let outcome = match interruption::was_refused() {
             false => timers::wait_or_fail(waiter.cell(), WaitReason::Futex, deadline_ns),
@@ -366,7 +371,7 @@ impl FutexWait {
             Outcome::TimedOut => {}
             Outcome::Cancelled => {
                 TABLE.withdraw(&waiter);
-                // So that the next one stays.
+                // Counted, so that the next wait stays.
                 interruption::count_first();
                 return Ok(());
             }

@@ -1,33 +1,34 @@
-//! What a cancellation, or a `timeout` that is up, does to a hooked call that waits.
+//! What does a cancellation, or a `timeout` that has passed, do to a hooked call that waits?
 //!
 //! # The rule
 //! A call *fails*, with ECANCELED or ETIMEDOUT, where its caller can be expected to look at errors: on connections,
-//! files and children. It *stays*, that is, it waits to its end, where std or crates take an error for impossible and
-//! panic:
+//! files and children. A call *stays*, that is, it waits to its end, where std or crates take an error for impossible
+//! and panic:
 //!
-//! | call | it | for |
+//! | call | what it does | reason |
 //! |---|---|---|
 //! | a write to descriptor 1 or 2 | stays | `println!` panics, and in a destructor that ends the process |
 //! | a read or write of an eventfd | stays | it wakes an event loop |
 //! | a read or write of a pipe; a `poll` of pipes and eventfds alone | stays | it wakes a loop too, or is a child's: `Command::output` and `spawn` panic |
 //! | a read or write of one of a pair of sockets whose other end this process has | fails; stays when the runtime ends | it may be a connection, or a self-pipe |
-//! | the same of a pair of message sockets | stays | over one std's `Command::spawn` hears of its child, and panics |
+//! | a read or write of one of a pair of message sockets | stays | over one std's `Command::spawn` hears of its child, and panics |
 //! | `waitpid` | fails if it lasts 100 ms longer | `Command::spawn` waits for a child that could not execute, which takes no time, and panics |
 //! | `epoll_wait` | returns EINTR once, then stays | event loops take every other error for a bug |
 //! | a futex | returns as if woken once, then stays | behind it is a lock, or a loop that looks again |
 //! | any other | fails | |
 //!
-//! A program may say otherwise of a descriptor ([`OnCancel`](crate::OnCancel)). It is asked when a wait has been
-//! interrupted, so a wait that is not pays nothing. What stays has another wait begun that is not interrupted, and is
-//! marked (`coroutine/park.rs`): a shutdown does not wait for those who will not end.
+//! A program may choose otherwise for a descriptor ([`OnCancel`](crate::OnCancel)). The choice is looked up when a wait
+//! has been interrupted, so a wait that is not interrupted pays nothing. A call that stays begins another wait, which
+//! cannot be interrupted, and is marked (`coroutine/park.rs`): a shutdown does not wait for coroutines that will not
+//! end.
 //!
 //! # Refusals in a row
 //! A loop that takes no notice of errors (`for stream in listener.incoming().flatten()`) no longer waits, and never
 //! ends. So a refused call first lets others run. After [`FREE_REFUSALS`] of them, within one cancellation or one
-//! `timeout`, each further one first sleeps, twice as long as the one before, up to [`PAUSE_LONGEST_NS`]; that sleep
-//! stays too. A sleep that is refused so often lasts as long, but no longer than was asked for. A loop that does end,
-//! since it has many connections to say goodbye to, does not come so far. Rejected: to park it for good. It may hold
-//! what others need, and comes to its end after all.
+//! `timeout`, each further one first sleeps, twice as long as the one before, up to [`PAUSE_LONGEST_NS`]. That sleep
+//! stays too. A sleep that is refused so often lasts as long, but no longer than the caller asked for. A loop that does
+//! end does not come so far, for example one that has many connections to say goodbye to. Rejected: parking the
+//! coroutine for good. It may hold what others need, and it comes to its end after all.
 
 use crate::coroutine::{Outcome, WaitReason, count_refusal, current_core, is_out_of_time, refusals};
 use crate::driver::fd_table::{self, FdEntry, FdKind, OnInterruption};
@@ -42,7 +43,7 @@ const FREE_REFUSALS: u32 = 100;
 const PAUSE_FIRST_NS: u64 = 1_000_000;
 const PAUSE_LONGEST_NS: u64 = 1_000_000_000;
 
-/// The error for an interrupted caller.
+/// The error for an interrupted caller. First lets others run, or pauses.
 #[cold]
 pub(super) fn refused() -> Errno {
     match pause_ns() {
@@ -56,17 +57,17 @@ pub(super) fn refused() -> Errno {
     }
 }
 
-/// Counts a refusal; how long it takes, unless it is free. Doubling from a pause that is longer than none: the shift
-/// does not lose it.
+/// Counts a refusal. Returns how long it must pause, or `None` if it is free. The first pause is not zero and the
+/// number of doublings is bounded, so the shift loses no bits.
 fn pause_ns() -> Option<u64> {
     let further = count_refusal().checked_sub(FREE_REFUSALS)?;
     let doublings = further.min(PAUSE_LONGEST_NS.ilog2());
     Some((PAUSE_FIRST_NS << doublings).min(PAUSE_LONGEST_NS))
 }
 
-/// A sleep until `deadline_ns` of an interrupted caller ends at once, as a rule. Where it is one of many it lasts as
-/// long as a refusal would, and never longer than was asked for: what sleeps a little in each of a thousand steps is no
-/// slower than it was.
+/// Ends the sleep until `deadline_ns` of an interrupted caller: at once, as a rule. If it is one of many, it lasts as
+/// long as a refusal would, and never longer than the caller asked for. So code that sleeps a little in each of a
+/// thousand steps is no slower than before.
 #[cold]
 pub(super) fn cut_short(deadline_ns: u64) {
     match pause_ns() {
@@ -81,7 +82,7 @@ pub(super) fn was_refused() -> bool {
     refusals() > 0
 }
 
-/// Counts an interruption that the call answers in a way of its own. Whether it is the first refusal within one
+/// Counts an interruption that the call answers in its own way. Returns whether it is the first refusal within one
 /// cancellation or one `timeout`.
 #[cold]
 pub(super) fn count_first() -> bool {
@@ -109,7 +110,7 @@ pub(super) fn stays(fd: c_int, entry: &FdEntry, direction: Direction) -> bool {
     entry.kind(fd) == FdKind::Pollable && file::is_pipe_or_eventfd(fd)
 }
 
-/// Waits for any of several descriptors. Interrupted, it goes on if none of them alone would fail.
+/// Waits for any of several descriptors. An interrupted wait goes on if the wait for none of them alone would fail.
 pub(super) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     match readiness::wait_any(slots, deadline_ns) {
         Ok(Outcome::Cancelled) if all_stay(slots) => readiness::wait_any_to_stay(slots, deadline_ns),

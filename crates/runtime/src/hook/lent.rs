@@ -1,10 +1,11 @@
-//! Memory of the caller's: what a hook reads itself, and what it hands to a thread that makes the call.
+//! How does a hook use memory of the caller: memory that it reads itself, and memory that it passes to a thread which
+//! makes the call?
 //!
-//! A bad address is the kernel's to refuse, with EFAULT. So a hook that has to look into a list, a header or a timeout
-//! before it asks the kernel looks first whether the memory is there, by one load in each page
-//! (`silken_context::trap`), and otherwise leaves the call to the next definition. What glibc itself reads before it
-//! asks (the timeouts of `ppoll`, `select` and `pselect`) faults there, on threads too. Memory that another thread
-//! unmaps meanwhile faults as it does in C.
+//! The kernel refuses a bad address with EFAULT. So a hook that has to look into a list, a header or a timeout before
+//! it asks the kernel first checks whether the memory is there, by one load in each page (`silken_context::trap`). If
+//! not, it leaves the call to the next definition. What glibc itself reads before it asks (the timeouts of `ppoll`,
+//! `select` and `pselect`) faults in glibc, on threads too. Memory that another thread unmaps meanwhile faults as it
+//! does in C.
 
 use super::call::errno;
 use super::call::set_errno;
@@ -12,12 +13,12 @@ use crate::offload;
 use libc::c_int;
 use silken_context::trap;
 
-/// The least page there is: a larger one is looked at more than once.
+/// The smallest page size: a larger page is looked at more than once.
 const PAGE_BYTES: usize = 4096;
-/// What a load takes, on its own boundary.
+/// The size of a load, which is also its alignment.
 const WORD_BYTES: usize = 4;
 
-/// Whether reading `count` values would fault. Null does not: it has a meaning of its own.
+/// Whether reading `count` values would fault. The answer is `false` for null, which has a meaning of its own.
 ///
 /// # Safety
 /// The runtime's fault handler is in place, or the memory is readable (S7).
@@ -34,8 +35,8 @@ pub(super) unsafe fn faults<T>(first: *const T, count: usize) -> bool {
     })
 }
 
-/// Whether a word of one of the pages is so. There is at least one byte. A range beyond the end of addresses is bad
-/// whatever is there.
+/// Whether `is_bad` holds for a word of one of the pages. There must be at least one byte. A range that goes beyond the
+/// last address is always bad.
 #[inline]
 fn any_page(start: usize, bytes: usize, is_bad: impl Fn(usize) -> bool) -> bool {
     let Some(last) = start.checked_add(bytes - 1) else {
@@ -53,11 +54,11 @@ fn any_page(start: usize, bytes: usize, is_bad: impl Fn(usize) -> bool) -> bool 
     }
 }
 
-/// Arguments of a call that is made elsewhere while the caller waits: numbers, and addresses of memory that the caller
-/// lends.
+/// Arguments of a call that is made on another thread while the caller waits: numbers, and addresses of memory that the
+/// caller lends.
 pub(super) struct Lent<T>(pub(super) T);
 
-// SAFETY: S5: who makes one sees to it that what it names outlives the call.
+// SAFETY: S5: the code that makes one ensures that what it names outlives the call.
 unsafe impl<T> Send for Lent<T> {}
 
 impl<T> Lent<T> {
@@ -66,7 +67,7 @@ impl<T> Lent<T> {
     }
 }
 
-/// Makes a call of the C library on a thread of the offload pool, and brings its errno back.
+/// Makes a call of the C library on a thread of the offload pool, and sets its errno for the caller.
 #[cold]
 pub(super) fn elsewhere<T: 'static>(arguments: Lent<T>, call: fn(T) -> c_int) -> c_int {
     let (result, number) = offload::wait(move || {

@@ -1,26 +1,28 @@
-//! Descriptors that come and go without telling more than their number.
+//! How does the descriptor table follow descriptors that come and go in calls which tell nothing but their number?
 //!
-//! What the table knows of a number must be forgotten before the number can be handed out again, or, where nobody saw
-//! it closed, when it is handed out. Otherwise the entry says "registered" of a file that no epoll knows, and who waits
-//! for it waits for ever.
+//! What the table knows of a number must be forgotten before the number can be handed out again. If no hook saw the
+//! close, it must be forgotten when the number is handed out. Otherwise the entry says "registered" of a file that no
+//! epoll knows, and a call that waits for the file waits for ever.
 //!
 //! * *Closers* close a descriptor inside libc: `fclose`, `freopen`, `pclose`, `closedir`, `mq_close`, `close_range`,
 //!   `closefrom`. The entry is forgotten before the call, as in `fd::close`.
-//! * *Makers* return a number: `open` and kin, `timerfd_create`, `fopen`, `recvmsg` with SCM_RIGHTS, …. They look
-//!   whether the entry is virgin, which it is as a rule, and forget it if not. What the descriptor is the first wait
-//!   asks. Those that open by path may wait: see `fifo`.
+//! * *Makers* return a number: `open` and kin, `timerfd_create`, `fopen`, `recvmsg` with SCM_RIGHTS, …. They check
+//!   whether the entry is virgin, which it usually is, and forget it if not. What the descriptor is, the first wait
+//!   finds out. For makers that open by path and may therefore wait, see `fifo`.
 //!
 //! All of them work on OS threads too, may be called in signal handlers where the C function may, and leave errno as
-//! the C function does. A call of the runtime's own (a critical section) is not looked at: see `fd`.
+//! the C function does. For a call of the runtime's own (in a critical section), the table only notes that the entry
+//! must be forgotten later: see `fd`.
 //!
 //! Several of these are cancellation points: `pthread_cancel` unwinds an OS thread from inside the C function, through
-//! the hook's frame. Rust's personality ends the process in a frame that has landing pads, none of them for this call.
-//! So what may panic is kept out of these frames, in `extern "C"` functions that are not inlined.
+//! the hook's frame. Rust's personality function ends the process at a frame that has landing pads but none for this
+//! call. So code that may panic is kept out of these frames, in `extern "C"` functions that are not inlined.
 //!
 //! # Not followed
-//! Numbers that only an inline system call makes after an inline `close`; that arrive in a structure (`ioctl` of a
-//! device, `bpf`, `clone3` with CLONE_PIDFD, `pidfd_spawn`); and descriptors that libc uses for itself. `close_range`
-//! with CLOSE_RANGE_UNSHARE gives the calling thread a table of its own, of which nothing here knows.
+//! Three kinds of numbers are not followed: those that only an inline system call makes after an inline `close`; those
+//! that arrive in a structure (`ioctl` of a device, `bpf`, `clone3` with CLONE_PIDFD, `pidfd_spawn`); and descriptors
+//! that libc uses for itself. `close_range` with CLOSE_RANGE_UNSHARE gives the calling thread its own table, of which
+//! nothing here knows.
 
 use super::call::set_errno;
 use super::call::{errno, replacing, resetting};
@@ -36,19 +38,19 @@ use libc::{
 use silken_interpose::next;
 use std::ptr;
 
-/// The number is about to be free.
+/// Notes that the number is about to be free.
 #[inline(never)]
 extern "C" fn closing(fd: c_int) {
     resetting()(fd);
 }
 
-/// The number is about to be another file: who waits for it tries again.
+/// Notes that the number is about to become another file: calls that wait for it try again.
 #[inline(never)]
 extern "C" fn replaced(fd: c_int) {
     replacing()(fd);
 }
 
-/// The descriptor of a stream; -1 for one in memory. Leaves errno alone.
+/// The descriptor of a stream; -1 for a stream in memory. Leaves errno alone.
 ///
 /// # Safety
 /// S7: an open stream.
@@ -124,7 +126,7 @@ watchers! {
     fanotify_init(flags: c_uint, event_flags: c_uint);
 }
 
-/// One that waits at its end until nobody in the kernel looks at its list of marks.
+/// Notes a new descriptor whose close takes long: the kernel waits until no kernel code still reads its list of marks.
 #[inline(never)]
 extern "C" fn made_watcher(fd: c_int) -> c_int {
     made(fd);
@@ -143,7 +145,7 @@ macro_rules! openers {
         pub(super) unsafe extern "C" fn $name($($p: $t),*) -> c_int {
             // SAFETY: S7: the caller's path, for the kernel to read.
             if unsafe { fifo::waits($directory, $path, $flags) } {
-                // SAFETY: S5: the caller's arguments, who waits until this call has ended.
+                // SAFETY: S5: the caller's arguments; the caller waits until this call has ended.
                 return made(unsafe { fifo::open($directory, $path, $flags) });
             }
             // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -191,7 +193,7 @@ macro_rules! stream_openers {
         pub(super) unsafe extern "C" fn $name(path: *const c_char, mode: *const c_char) -> *mut FILE {
             // SAFETY: S7: the caller's texts.
             let stream = if unsafe { fifo::stream_waits(path, mode) } {
-                // SAFETY: S5: the caller's texts, who waits until this call has ended.
+                // SAFETY: S5: the caller's texts; the caller waits until this call has ended.
                 unsafe { fifo::open_stream(next::$name, path, mode) }
             } else {
                 // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -226,7 +228,7 @@ macro_rules! stream_replacers {
 
 stream_replacers! { freopen freopen64 }
 
-/// `signalfd(2)`: with a descriptor it changes that one.
+/// `signalfd(2)`. If `fd` is a descriptor the call changes that one, and makes no new one.
 ///
 /// # Safety
 /// S7: the contract of the C function.
@@ -285,7 +287,7 @@ pub(super) unsafe extern "C" fn forkpty(
     pid
 }
 
-/// `login_tty(3)`: afterwards 0, 1 and 2 are other files. They are never free meanwhile, and a call that fails changes
+/// `login_tty(3)`. Afterwards 0, 1 and 2 are other files. They are never free meanwhile, and a call that fails changes
 /// nothing.
 ///
 /// # Safety
@@ -309,7 +311,7 @@ pub(super) unsafe extern "C" fn fclose(stream: *mut FILE) -> c_int {
     let is_slow = fd::closes_slowly(fd);
     closing(fd);
     if is_slow {
-        // SAFETY: S5, S7: the caller's stream, who waits until the call has ended.
+        // SAFETY: S5, S7: the caller's stream; the caller waits until the call has ended.
         return elsewhere(Lent(stream), |stream| unsafe { next::fclose(stream) });
     }
     // SAFETY: S7: the caller's argument under the caller's contract.
@@ -347,7 +349,7 @@ pub(super) unsafe extern "C" fn mq_close(queue: mqd_t) -> c_int {
 /// # Safety
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    // With CLOSE_RANGE_CLOEXEC nothing is closed; with a flag that the kernel does not know neither.
+    // With CLOSE_RANGE_CLOEXEC nothing is closed, nor with a flag that the kernel does not know.
     if flags == 0 {
         fd_table::reset_range(first..=last, resetting());
     }
@@ -363,7 +365,7 @@ pub(super) unsafe extern "C" fn closefrom(first: c_int) {
     unsafe { next::closefrom(first) }
 }
 
-/// `recvmsg(2)`: as in `io`, and what arrives by SCM_RIGHTS is new.
+/// `recvmsg(2)`. It is made as in `io`; then descriptors that arrive by SCM_RIGHTS are noted as new.
 ///
 /// # Safety
 /// S7: the contract of the C function.
@@ -389,7 +391,7 @@ pub(super) unsafe extern "C" fn received_batch(messages: *mut mmsghdr, received:
     }
 }
 
-/// A description that others have made: what they have set on it nobody here has seen.
+/// Notes a description that another process has made, whose settings no hook here has seen.
 #[inline(never)]
 extern "C" fn received_description(fd: c_int) {
     if let Some(entry) = shared_with_others(fd) {
@@ -398,14 +400,14 @@ extern "C" fn received_description(fd: c_int) {
     }
 }
 
-/// Notes that others have the description as well.
+/// Notes that other processes have the description as well.
 fn shared_with_others(fd: c_int) -> Option<&'static FdEntry> {
     let entry = fd::noted(fd)?;
     entry.set_foreign();
     Some(entry)
 }
 
-/// `sendmsg(2)`: as in `io`; a description that was passed on is no longer ours alone.
+/// `sendmsg(2)`. It is made as in `io`; then a description that was passed on is noted as no longer ours alone.
 ///
 /// # Safety
 /// S7: the contract of the C function.
@@ -443,7 +445,7 @@ pub(super) unsafe extern "C" fn sent_descriptors(message: *const msghdr) {
     };
 }
 
-/// Forgets the numbers that a message has brought.
+/// Forgets what was known of the numbers that a message has brought.
 ///
 /// # Safety
 /// S7: the message has been received.

@@ -1,28 +1,31 @@
-//! What foreign code gets when it calls the C library: the answers to the symbols of `silken-interpose`.
+//! What does foreign code get when it calls the C library? The answers to the symbols of `silken-interpose`.
 //!
 //! # Vocabulary
-//! A *symbol* is an exported name of the C library; a *hook* is our answer to it; *next* is the function that would
-//! have been called without us. A hook *passes* when it calls next and nothing else.
+//! A *symbol* is an exported name of the C library. A *hook* is our answer to it. *Next* is the function that would
+//! have been called without us. A hook *passes* when it calls next and does nothing else.
 //!
-//! # Who is answered
-//! A hook parks the caller only where [`caller`](call::caller) finds one that may be parked: a coroutine outside
-//! critical sections. OS threads, the time before the runtime starts, the child of a fork and the runtime's own code
-//! pass straight through. What *wakes* (a futex wake, a `close`) works from everywhere, for an OS thread may wake a
-//! coroutine; a critical section too, since the runtime uses libraries there whose locks coroutines may wait for.
+//! # Which callers are answered
+//! A hook parks the caller only where [`caller`](call::caller) finds a coroutine outside critical sections, which is
+//! the one caller that may be parked. OS threads, the time before the runtime starts, the child of a fork and the
+//! runtime's own code pass straight through. A *wake* (a futex wake, a `close`) works from everywhere, since an OS
+//! thread may wake a coroutine. It works in a critical section too, since the runtime uses libraries there whose locks
+//! coroutines may wait for.
 //!
 //! # What a hook keeps
-//! * The contract of the C function, errno included (S7): errno is written last, on the identity that runs then, and
-//!   not on success.
-//! * It never unwinds: there are C frames above it. Cancellation is therefore an error number or an early return, never
-//!   a panic (`interruption`).
+//! * It keeps the contract of the C function, errno included (S7). errno is written last, on the identity that runs
+//!   then, and not on success.
+//! * It never unwinds, since there are C frames above it. Cancellation is therefore an error number or an early return,
+//!   never a panic (`interruption`).
 //! * It holds no lock while it parks.
-//! * Arguments that are wrong are the kernel's to refuse: a hook that cannot make sense of them passes.
+//! * It leaves wrong arguments to the kernel, which refuses them: a hook that cannot make sense of its arguments
+//!   passes.
 //!
 //! # After a fork
-//! The child has the coroutine that forked and no worker to switch to. Its critical section is entered there and never
-//! left, so every wait passes. Wakes and what changes descriptors pass as well: the epolls are shared with the parent,
-//! locks may be held by threads that the child does not have. As after every fork of a process with threads, only what
-//! a signal handler may call is sure to work. Children made otherwise: `process`, `sys/linux/process.rs`.
+//! The child has the coroutine that forked, and no worker to switch to. The coroutine enters a critical section there
+//! and never leaves it, so every wait passes. Wakes, and calls that change descriptors, pass as well: the epolls are
+//! shared with the parent, and locks may be held by threads that the child does not have. As after every fork of a
+//! process with threads, only functions that a signal handler may call are sure to work. For children that are made in
+//! other ways see `process` and `sys/linux/process.rs`.
 //!
 //! # The files
 //! | file | symbols |
@@ -31,28 +34,28 @@
 //! | `futex` | `syscall(SYS_futex, ..)`: every lock of std, parking_lot and what is built on them |
 //! | `sleep` | the sleeping family |
 //! | `io` | calls that move data: `transfer` (the loop), `parts`, `deadline`, `files`, `messages`, `datagram` |
-//! | `own` | descriptors of the hooks' own |
+//! | `own` | descriptors that hooks make for themselves |
 //! | `interruption` | what a cancellation does to a call that waits |
 //! | `copy` | calls that move data from one descriptor to another |
 //! | `batch` | several messages in a call; vectored calls with flags |
 //! | `lent` | whether memory that a hook reads is there |
-//! | `accept_connect`, `full_backlog` | `accept`, `connect`; the pauses before a queue that tells of no room |
+//! | `accept_connect`, `full_backlog` | `accept`, `connect`; the pauses before a full queue that announces no room |
 //! | `poll` | several descriptors at once |
-//! | `select`, `epoll` | the same, asked otherwise |
+//! | `select`, `epoll` | several descriptors at once, through other functions |
 //! | `signals` | waiting for signals |
 //! | `join` | `pthread_join` |
 //! | `process` | waiting for child processes; `_Fork`, `vfork` |
 //! | `names` | `getaddrinfo`, `getnameinfo` |
 //! | `file_lock` | `flock` and the locks of `fcntl` |
 //! | `fd` | calls that make, change and close descriptors |
-//! | `makers` | the many that make one of which nothing is known but its number, and those that close one inside libc |
+//! | `makers` | the many calls that make a descriptor of which only the number is known, and those that close one inside libc |
 //! | `fifo` | opening a FIFO |
-//! | `raw_calls` | what of all this is called through `syscall` |
-//! | `pthread` | functions that take a `pthread_t`; what std makes for a coroutine to be; the end of a thread |
+//! | `raw_calls` | those of all these calls that are made through `syscall` |
+//! | `pthread` | functions that take a `pthread_t`; what std makes for a future coroutine; the end of a thread |
 //! | `thread` | `sched_yield`, what a thread may ask about stacks and keys, libraries that are loaded |
 //!
 //! # Rejected
-//! *Passing when the wait would be short* (a spin, a poll): whoever calls has spun already. *A per-thread switch that
+//! *Passing when the wait would be short* (a spin, a poll): the caller has spun already. *A per-thread switch that
 //! turns hooks off*: the critical section of the coroutine is that switch, and it moves with the coroutine.
 
 mod accept_connect;
@@ -84,7 +87,7 @@ mod thread;
 use silken_interpose::{Frameless, Hooks};
 use std::sync::{Once, OnceLock};
 
-/// The answers; what has no entry passes.
+/// The hooks. A symbol without an entry passes.
 static HOOKS: Hooks = Hooks {
     syscall: futex::syscall,
     clock_nanosleep: sleep::clock_nanosleep,
@@ -222,21 +225,21 @@ static HOOKS: Hooks = Hooks {
     ..Hooks::PASS
 };
 
-/// What is done around the symbols that bear no frame of ours.
+/// The actions around the symbols for which no frame of ours may be on the stack.
 static FRAMELESS: Frameless = Frameless {
     before_vfork: process::before_vfork,
     after_vfork: process::after_vfork,
     before_thread_exit: pthread::before_thread_exit,
 };
 
-/// Why foreign code's calls do not come here, if they do not.
+/// The reason why foreign code's calls do not come here; `None` if they do.
 pub(crate) fn why_unheard() -> Option<&'static str> {
     static EFFECTIVE: OnceLock<bool> = OnceLock::new();
     let reason = "the program found its C library before the module that has silken, as happens with a cdylib that is loaded late";
     (!EFFECTIVE.get_or_init(silken_interpose::is_effective)).then_some(reason)
 }
 
-/// Says so, once: what waits in std would block its worker without a word.
+/// Reports that reason, once: otherwise a wait in std would block its worker without any message.
 fn report_if_unheard() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -250,7 +253,7 @@ fn report_if_unheard() {
     });
 }
 
-/// From now on the C library's symbols know of coroutines. Idempotent.
+/// Makes the C library's symbols answer coroutines from now on. Idempotent.
 pub(crate) fn install() {
     silken_interpose::link();
     report_if_unheard();

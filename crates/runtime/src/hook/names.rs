@@ -1,19 +1,20 @@
-//! `getaddrinfo` and `getnameinfo`: a thread of the offload pool looks the name up.
+//! How does a coroutine look up a name (`getaddrinfo`, `getnameinfo`)? A thread of the offload pool makes the whole
+//! call.
 //!
 //! The resolver makes its calls inside the C library, where no hook sees them, and loads whatever modules the system is
-//! configured with. So the call as a whole is made elsewhere; what it allocates is freed by `freeaddrinfo` from
-//! anywhere. It cannot be cancelled: the resolver's own timeouts end it.
+//! configured with. So the call as a whole is made on another thread. The memory that it allocates is freed by
+//! `freeaddrinfo` from any thread. The look-up cannot be cancelled: the resolver's own timeouts end it.
 //!
-//! # Who asks the same at the same time is answered by one look-up
-//! Many connections to one server ask for one name. Who asks what is being asked already waits for that answer, and
-//! takes a copy of it. Nothing is kept beyond the answer: the next one who asks gets a new one. A copy has glibc's
-//! layout, which its `freeaddrinfo` takes apart: a block for each entry with the address behind it, and one for the
-//! canonical name.
+//! # Callers with the same question share one look-up
+//! Many connections to one server ask for one name. A caller whose question is already being looked up waits for that
+//! answer, and takes a copy of it. Nothing is kept beyond the answer: the next caller with the question starts a new
+//! look-up. A copy has glibc's layout, which glibc's `freeaddrinfo` takes apart: a block for each entry with the
+//! address behind it, and one for the canonical name.
 //!
-//! What needs no look-up passes: no host, or numbers only as the caller's flags promise. Results are error numbers of
-//! their own kind; errno counts with `EAI_SYSTEM` only, and is then carried over from the thread to the caller.
-//! `gethostbyname` and its relatives, which answer in static or thread-local memory, are left alone and block the
-//! worker.
+//! A call that needs no look-up passes: one without a host, or one whose flags promise that the host is a number.
+//! Results are error numbers of their own kind. errno counts only with `EAI_SYSTEM`, and is then carried over from the
+//! thread to the caller. `gethostbyname` and its relatives, which answer in static or thread-local memory, are left
+//! alone and block the worker.
 
 use super::call::errno;
 use super::call::{caller, set_errno};
@@ -27,7 +28,7 @@ use std::ffi::{CStr, CString};
 use std::ptr;
 use std::sync::{Arc, OnceLock};
 
-/// What a look-up is asked for.
+/// The question of a look-up.
 #[derive(Clone, PartialEq, Eq)]
 struct Question {
     node: CString,
@@ -36,7 +37,7 @@ struct Question {
     hints: Option<[c_int; 4]>,
 }
 
-/// What it said. Owns the list.
+/// The answer of a look-up. Owns the list.
 struct Answer {
     result: c_int,
     errno: c_int,
@@ -45,17 +46,17 @@ struct Answer {
 
 // SAFETY: S7: a list of malloc's blocks, which any thread may read and free.
 unsafe impl Send for Answer {}
-// SAFETY: S7: as above; nobody writes to it.
+// SAFETY: S7: a list of malloc's blocks, to which no code writes.
 unsafe impl Sync for Answer {}
 
-/// A look-up that goes on.
+/// A look-up in progress.
 struct LookUp {
     question: Question,
     answer: OnceLock<Answer>,
     waiters: Lock<Vec<Arc<WaitCell>>>,
 }
 
-/// Few at any time: looked through.
+/// The look-ups in progress. They are few at any time, so a search goes through all.
 static LOOK_UPS: StaticLock<Vec<Arc<LookUp>>> = StaticLock::new(Vec::new());
 
 impl Question {
@@ -76,7 +77,7 @@ impl Question {
         }
     }
 
-    /// Asks the C library, which blocks.
+    /// Asks the C library; blocks the thread.
     fn ask(&self) -> Answer {
         // SAFETY: S7: all zeros is an empty structure.
         let mut hints: addrinfo = unsafe { std::mem::zeroed() };
@@ -97,7 +98,7 @@ impl Question {
 }
 
 impl Answer {
-    /// A list for one who asked; an error number if there is no memory for it.
+    /// Copies the list for a caller. Fails with an error number if there is no memory for it.
     fn copy(&self) -> Result<*mut addrinfo, c_int> {
         let mut first = ptr::null_mut();
         let mut link: *mut *mut addrinfo = &mut first;
@@ -119,7 +120,7 @@ impl Answer {
         Ok(first)
     }
 
-    /// Gives the list away.
+    /// Passes the list on to the caller.
     fn into_list(mut self) -> *mut addrinfo {
         std::mem::replace(&mut self.list, ptr::null_mut())
     }
@@ -128,7 +129,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.list.is_null() {
-            // SAFETY: S7: the C library's list, or nobody else's.
+            // SAFETY: S7: the C library's list, which only this answer owns.
             unsafe { libc::freeaddrinfo(self.list) };
         }
     }
@@ -142,7 +143,7 @@ unsafe fn copy_entry(entry: &addrinfo) -> Option<*mut addrinfo> {
     } else {
         entry.ai_addrlen as usize
     };
-    // SAFETY: S7: malloc.
+    // SAFETY: S7: malloc takes any size.
     let copy = unsafe { libc::malloc(size_of::<addrinfo>() + address_bytes) }.cast::<addrinfo>();
     if copy.is_null() {
         return None;
@@ -158,7 +159,7 @@ unsafe fn copy_entry(entry: &addrinfo) -> Option<*mut addrinfo> {
         // SAFETY: S7: the entry's text.
         new.ai_canonname = unsafe { libc::strdup(entry.ai_canonname) };
         if new.ai_canonname.is_null() {
-            // SAFETY: S7: malloc's, and nobody has seen it.
+            // SAFETY: S7: malloc's, and no other code has seen it.
             unsafe { libc::free(copy.cast()) };
             return None;
         }
@@ -168,7 +169,7 @@ unsafe fn copy_entry(entry: &addrinfo) -> Option<*mut addrinfo> {
     Some(copy)
 }
 
-/// The one who asks, or one who waits for the same answer.
+/// The role of a caller: it asks, or it waits for the same answer.
 enum Role {
     Asks(Arc<LookUp>),
     Waits(Arc<LookUp>, Arc<WaitCell>),
@@ -193,7 +194,7 @@ impl Role {
     }
 }
 
-/// Ends a look-up: from here on nobody joins it, and those who have are woken.
+/// Ends a look-up: from here on no caller joins it, and those that have joined it are woken.
 fn publish(look_up: &Arc<LookUp>, answer: Answer) {
     let waiters = {
         let _critical = Critical::enter();
@@ -204,9 +205,9 @@ fn publish(look_up: &Arc<LookUp>, answer: Answer) {
     waiters.iter().for_each(|cell| offload::settle(cell));
 }
 
-/// The caller's part of the answer.
+/// The caller's part of the answer: the result, errno, and a list.
 fn take_answer(look_up: Arc<LookUp>) -> (c_int, c_int, *mut addrinfo) {
-    // The only one, or the last: the list itself.
+    // The only caller, or the last one, gets the list itself.
     match Arc::try_unwrap(look_up) {
         Ok(look_up) => {
             let answer = look_up.answer.into_inner().expect("published before");
@@ -225,7 +226,7 @@ fn take_answer(look_up: Arc<LookUp>) -> (c_int, c_int, *mut addrinfo) {
 /// The hook of `getaddrinfo(3)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn getaddrinfo(
     node: *const c_char,
     service: *const c_char,
@@ -268,7 +269,7 @@ pub(super) unsafe extern "C" fn getaddrinfo(
 /// The hook of `getnameinfo(3)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn getnameinfo(
     address: *const sockaddr,
     address_bytes: socklen_t,
@@ -287,7 +288,7 @@ pub(super) unsafe extern "C" fn getnameinfo(
     let (result, number) = offload::run(move || {
         let address = ptr::with_exposed_provenance(address);
         let [host, service] = texts.map(ptr::with_exposed_provenance_mut);
-        // SAFETY: S5: all are the caller's, who waits until this call has ended.
+        // SAFETY: S5: all are the caller's; the caller waits until this call has ended.
         let result =
             unsafe { next::getnameinfo(address, address_bytes, host, host_bytes, service, service_bytes, flags) };
         (result, errno())

@@ -1,14 +1,14 @@
-//! A descriptor that a hook makes for its own wait, known to nobody else.
+//! How does a hook own a descriptor that it makes for its own wait, and that no other code knows?
 
 use crate::driver::fd_table::{self, FdKind};
 use crate::sys::file::Descriptor;
 use std::os::fd::RawFd;
 
-/// Closed when it goes, and forgotten in the table before the number is free.
+/// A descriptor that is closed on drop. The table forgets it before the number is free.
 pub(super) struct Own(Descriptor);
 
 impl Own {
-    /// Takes ownership of a number that was just made.
+    /// Takes ownership of a number that was just handed out.
     pub(super) fn new(fd: RawFd, kind: FdKind, nonblocking: bool) -> Self {
         if let Some(entry) = fd_table::entry(fd) {
             entry.begin(fd, kind, nonblocking);

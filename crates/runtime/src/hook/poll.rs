@@ -1,20 +1,20 @@
-//! `poll` and `ppoll`: waiting for several descriptors, whose state the kernel alone judges.
+//! How do `poll` and `ppoll` wait for several descriptors, whose state only the kernel judges?
 //!
 //! # Protocol
-//! Look at the words of all descriptors, ask the kernel (`poll(0)`), and if nothing is ready wait for any word to
-//! change: one wait cell, one waiter per descriptor and direction. Then from the beginning. The answer that the caller
-//! gets is always one that the kernel gave, so semantics are level-triggered, POLLNVAL and always-ready files included.
-//! The race is `readiness`': what happens after the look changes a word.
+//! The hook looks at the words of all descriptors and asks the kernel (`poll(0)`). If nothing is ready, it waits for
+//! any word to change, with one wait cell and one waiter per descriptor and direction. Then it starts again. The answer
+//! that the caller gets is always one that the kernel gave, so the semantics are level-triggered, POLLNVAL and
+//! always-ready files included. `readiness` deals with the race: an event after the look changes a word.
 //!
-//! The commonest form, one descriptor waited for with POLLIN, does without the first question if a short read has just
-//! emptied it: clients such as libpq alternate `poll` and `recv`.
+//! The most common form waits for one descriptor with POLLIN. It skips the first question if a short read has just
+//! emptied the socket: clients such as libpq alternate `poll` and `recv`.
 //!
-//! A regular file is always ready: it ends the call, or nobody has asked for what it is ready for, and it does not
-//! matter.
+//! A regular file is always ready. Either it ends the call, or the caller has not asked for the events for which it is
+//! ready, and then it does not matter.
 //!
-//! A call that the runtime cannot wait for in full (a descriptor beyond the table, no watch left, an epoll set nested
-//! too deep) waits in the kernel on a thread of the offload pool. So does `ppoll` with a signal mask, which is a
-//! thread's: a signal that is open there alone is handled there, and ends the call.
+//! If the runtime cannot wait for all descriptors (one is beyond the table, no watch is left, or an epoll set is nested
+//! too deep), the call waits in the kernel on a thread of the offload pool. So does `ppoll` with a signal mask, since a
+//! mask belongs to a thread: a signal that is unblocked only there is handled there, and ends the call.
 
 use super::call::hooks;
 use super::call::{answer, caller};
@@ -33,10 +33,10 @@ use std::ptr;
 
 const WRITE_EVENTS: i16 = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
 
-/// More descriptors than this are looked after in the heap.
+/// The slots of more descriptors than this are on the heap.
 const INLINE_MAX: usize = 8;
 
-/// The caller's array.
+/// The caller's array of entries.
 #[derive(Clone, Copy)]
 struct Entries {
     first: *mut pollfd,
@@ -75,7 +75,7 @@ impl Entries {
 /// S5, S7: the contract of poll.
 unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option<u64>) -> Result<usize, Errno> {
     let entries = Entries { first, count };
-    // A null or bad array is the kernel's to refuse. A long one is asked about before it is read.
+    // The kernel refuses a null or bad array. For a long array the kernel is asked before the array is read.
     // SAFETY: S7: the hooks are in place.
     if timeout_ns == Some(0) || first.is_null() && count > 0 || unsafe { faults(first, count.min(INLINE_MAX)) } {
         return entries.ask_now();
@@ -83,7 +83,7 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
     let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
     match count {
         0 => sleep(deadline_ns),
-        // Two slots for each: a descriptor may be waited for in both directions.
+        // Each descriptor has two slots, since it may be waited for in both directions.
         1..=2 => poll_in([const { None::<PollSlot> }; 4].as_mut_slice(), entries, deadline_ns),
         3..=INLINE_MAX => poll_in(
             [const { None::<PollSlot> }; 2 * INLINE_MAX].as_mut_slice(),
@@ -91,7 +91,7 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
             deadline_ns,
         ),
         _ => {
-            // A first question: so a nonsensical count is the kernel's to refuse, before memory is asked for.
+            // The first question makes the kernel refuse a nonsensical count, before memory is allocated.
             match entries.ask_now() {
                 Ok(0) => {}
                 result => return result,
@@ -125,7 +125,7 @@ fn poll_in(slots: &mut [Option<PollSlot>], entries: Entries, deadline_ns: Option
             return entries.ask_until(deadline_ns);
         }
         match wait_any(slots, deadline_ns) {
-            // A number that was closed: the next answer says so.
+            // A number was closed: the next answer tells so.
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
             Ok(Outcome::TimedOut) => return entries.ask_now(),
             Ok(Outcome::Cancelled) => return Err(refused()),
@@ -135,12 +135,12 @@ fn poll_in(slots: &mut [Option<PollSlot>], entries: Entries, deadline_ns: Option
 }
 
 impl Entries {
-    /// Asks the kernel on another thread: there is no other way.
+    /// Asks the kernel on a thread of the offload pool, since there is no other way.
     #[cold]
     fn ask_until(self, deadline_ns: Option<u64>) -> Result<usize, Errno> {
         let (first, count) = (self.first.expose_provenance(), self.count);
         offload::wait(move || {
-            // The caller lends them, and waits until this has ended.
+            // The caller lends the entries, and waits until this call has ended.
             let first = ptr::with_exposed_provenance_mut(first);
             let entries = Entries { first, count };
             loop {
@@ -154,7 +154,7 @@ impl Entries {
     }
 }
 
-/// Looks at everything that is asked about; `false` if something has no entry.
+/// Looks at every descriptor that the caller asks about. Returns `false` if one has no entry.
 fn fill(slots: &mut [Option<PollSlot>], entries: &[pollfd]) -> bool {
     let mut free = slots.iter_mut();
     for asked in entries.iter().filter(|asked| asked.fd >= 0) {
@@ -163,7 +163,7 @@ fn fill(slots: &mut [Option<PollSlot>], entries: &[pollfd]) -> bool {
         };
         entry.touch();
         let writes = asked.events & WRITE_EVENTS != 0;
-        // Errors and hang-ups, which everybody is told of, change both words.
+        // Errors and hang-ups, which are reported to every caller, change both words.
         let reads = asked.events & !WRITE_EVENTS != 0 || !writes;
         for (_, direction) in [(reads, Direction::Read), (writes, Direction::Write)]
             .into_iter()
@@ -177,7 +177,7 @@ fn fill(slots: &mut [Option<PollSlot>], entries: &[pollfd]) -> bool {
     true
 }
 
-/// Whether the kernel's answer is known: a single descriptor that was read empty.
+/// Whether the kernel's answer is known: the entry is a single descriptor that was read empty.
 fn is_surely_idle(slots: &[Option<PollSlot>], entries: &[pollfd]) -> bool {
     match (entries, slots) {
         ([asked], [Some(slot), ..]) => asked.events == libc::POLLIN && slot.readiness.is_drained(slot.seen),
@@ -211,7 +211,7 @@ pub(crate) unsafe extern "C" fn ppoll(
     if !mask.is_null() {
         let lent = Lent((entries, entry_count, timeout, mask));
         return elsewhere(lent, |(entries, entry_count, timeout, mask)| {
-            // SAFETY: S5, S7: the caller's arguments, who waits until the call has ended.
+            // SAFETY: S5, S7: the caller's arguments; the caller waits until the call has ended.
             unsafe { next::ppoll(entries, entry_count, timeout, mask) }
         });
     }

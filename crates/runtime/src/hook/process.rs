@@ -1,28 +1,30 @@
-//! Child processes: what waits for them, `wait`, `waitpid`, `wait4`, `waitid`, and what becomes of the runtime in one.
+//! How does a coroutine wait for child processes (`wait`, `waitpid`, `wait4`, `waitid`), and what becomes of the
+//! runtime in a child?
 //!
 //! # Protocol
-//! Ask with WNOHANG. If nothing has happened and the end of one process is what is waited for, wait until a descriptor
-//! of that process (pidfd) is readable, then ask again. Who asks by `P_PIDFD` has brought the descriptor. All else (any
-//! child, a group, stops and continuations, a kernel without pidfds, an end that a tracer holds back) waits in the
-//! kernel on a thread of the offload pool: children belong to the process, so any thread may wait for them, one for all
-//! who ask the same. `__WNOTHREAD` says the opposite, and passes.
+//! The hook first asks with WNOHANG. If nothing has happened and the caller waits for the end of one process, the hook
+//! waits until a descriptor of that process (pidfd) is readable, then asks again. A caller that uses `P_PIDFD` has
+//! brought the descriptor. All other waits are made in the kernel, on a thread of the offload pool: for any child, for
+//! a group, for stops and continuations, on a kernel without pidfds, and for an end that a tracer holds back. Children
+//! belong to the process, so any thread may wait for them, and one thread is enough for all callers with the same
+//! question. `__WNOTHREAD` demands the opposite, and passes.
 //!
 //! # The race
-//! Between the question and the pidfd only a thread that reaps the same child can intervene: there is no process then,
-//! the last question answers ECHILD. Its number would have to be used again within these microseconds to be mistaken
-//! for a stranger's.
+//! Between the question and the making of the pidfd only a thread that reaps the same child can intervene. Then no
+//! process is left, and the last question answers ECHILD. A stranger could be mistaken for the child only if its number
+//! were used again within these microseconds.
 //!
 //! # In a child
 //! `fork` runs the handlers of `pthread_atfork`, and ours does what is needed (`sched/shutdown.rs`). `_Fork`, and
-//! `fork` or `clone` by `syscall`, run none, so their hooks do it. A child of `vfork` runs in the parent's memory, on
-//! the parent's stack, until it calls `exec`. A coroutine makes it in a critical section, which the child never leaves
-//! and the parent leaves when it comes back: the child's calls pass, and it cannot park the coroutine, whose stack it
-//! stands on.
+//! `fork` or `clone` by `syscall`, run no handlers, so their hooks do it. A child of `vfork` runs in the parent's
+//! memory, on the parent's stack, until it calls `exec`. A coroutine calls `vfork` in a critical section, which the
+//! child never leaves, and which the parent leaves when it comes back. So the child's calls pass, and the child cannot
+//! park the coroutine on whose stack it runs.
 //!
 //! # Not kept
 //! A tracer that waits for stops of its tracee by number, without WUNTRACED, is not woken by them. Tracing binds to an
-//! OS thread anyway, and no coroutine can do it. What `system` and `popen`'s `pclose` wait for is called inside the C
-//! library and out of sight: they block the worker.
+//! OS thread anyway, so no coroutine can do it. The waits of `system` and of `popen`'s `pclose` are called inside the C
+//! library, where no hook sees them: they block the worker.
 
 use super::call::hooks;
 use super::interruption::refused;
@@ -39,7 +41,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::ptr;
 
-/// The child of a fork that ran no handlers.
+/// Does in the child what is needed after a fork that ran no handlers.
 fn become_child() {
     process::set_forked();
     if current_core().is_some() {
@@ -61,7 +63,7 @@ pub(super) unsafe extern "C" fn _Fork() -> pid_t {
     pid
 }
 
-/// A system call has had this result, in parent or child, that makes a child with memory of its own.
+/// Called after a system call that makes a child with its own memory, with its result, in parent or child.
 pub(super) fn forked(result: libc::c_long) {
     if result == 0 && process::is_foreign() {
         become_child();
@@ -80,16 +82,16 @@ pub(super) extern "C" fn after_vfork() {
     }
 }
 
-/// A descriptor of a process.
+/// Opens a descriptor of a process.
 fn open_pidfd(pid: pid_t) -> Option<Own> {
     // SAFETY: S5: no memory.
     let fd = unsafe { raw::syscall2(libc::SYS_pidfd_open, pid as usize, 0) }.ok()?;
     Some(Own::new(fd as RawFd, FdKind::Pollable, false))
 }
 
-/// Parks until the process of a pidfd has ended, or nothing more can be learnt this way: the caller asks again in both
-/// cases. `has_ended` is asked after the look; a descriptor that was never waited for reports its state when it is
-/// registered, and needs no such question.
+/// Parks until the process of a pidfd has ended, or until nothing more can be learnt in this way; in both cases the
+/// caller asks again. `has_ended` is called after the look at the readiness. A descriptor that was never waited for
+/// reports its state when it is registered, and needs no such question.
 fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), Errno> {
     let Some(entry) = fd_table::entry(pid_fd) else {
         return Ok(());
@@ -101,7 +103,7 @@ fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), E
     }
     let mut outcome = entry.readiness.wait(pid_fd, Direction::Read, seen, None);
     if outcome == Ok(Outcome::Cancelled) {
-        // A new look: the registration has changed the word.
+        // A new look is needed, since the registration has changed the word.
         let seen = entry.readiness.look(Direction::Read);
         if socket::events_now(pid_fd, libc::POLLIN) != 0 {
             return Ok(());
@@ -115,10 +117,10 @@ fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), E
     }
 }
 
-/// How long an interrupted wait for a child still lasts: see `interruption.rs`.
+/// How long an interrupted wait for a child goes on at most: see `interruption.rs`.
 const LAST_WAIT_NS: u64 = 100_000_000;
 
-/// The first word of the keys of `turns` here: no command of fcntl.
+/// The first word of this file's keys of `turns`. It is no command of fcntl, so it collides with no key of `file_lock`.
 const OF_CHILDREN: u64 = u64::MAX - 1;
 
 /// # Safety
@@ -156,13 +158,13 @@ unsafe fn wait4_on_coroutine(
             result => return result,
         }
     }
-    // Who waits for any child waits for the same, and one thread is enough.
+    // Callers that wait for any child wait for the same thing, and one thread is enough.
     let _turn = turns::take([OF_CHILDREN, pid as u64, options as u64, 0, 0, 0]);
     match ask(options | libc::WNOHANG) {
         Ok(0) => {}
         result => return result,
     }
-    // SAFETY: S5: the caller's places, who waits until the call has ended.
+    // SAFETY: S5: the caller's places; the caller waits until the call has ended.
     offload::wait_out(move || unsafe { wait4_in_kernel(pid, status, options, usage) })
 }
 
@@ -182,7 +184,7 @@ unsafe fn waitid_in_kernel(id_type: idtype_t, id: id_t, info: usize, options: c_
     }
 }
 
-/// Asks without waiting; `None` if nothing has happened.
+/// Asks without waiting. `None` if nothing has happened.
 ///
 /// # Safety
 /// S5, S7: the contract of waitid.
@@ -193,7 +195,7 @@ unsafe fn waitid_now(
     options: c_int,
 ) -> Option<Result<usize, Errno>> {
     let mut own = MaybeUninit::<siginfo_t>::zeroed();
-    // The kernel writes to the caller's place, which may be a bad one; with nothing to say it writes zeros.
+    // The kernel writes to the caller's place, which may be a bad address; if nothing has happened it writes zeros.
     let place = if info.is_null() { own.as_mut_ptr() } else { info };
     // SAFETY: S5: a live local, or the caller's place.
     let result = unsafe { waitid_in_kernel(id_type, id, place.expose_provenance(), options | libc::WNOHANG) };
@@ -211,7 +213,7 @@ unsafe fn waitid_on_coroutine(
     options: c_int,
 ) -> Result<usize, Errno> {
     let place = info.expose_provenance();
-    // A pidfd with O_NONBLOCK does not wait, and has its own way to say so.
+    // A pidfd with O_NONBLOCK does not wait, and the kernel has a special answer for that.
     let is_nonblocking =
         || id_type == libc::P_PIDFD && fd_table::entry(id as RawFd).is_some_and(|entry| !entry.blocks(id as RawFd));
     if options & (libc::WNOHANG | libc::__WNOTHREAD) != 0 || is_nonblocking() {
@@ -245,7 +247,7 @@ unsafe fn waitid_on_coroutine(
     if let Some(result) = ask() {
         return result;
     }
-    // SAFETY: S5: null or the caller's place, who waits until the call has ended.
+    // SAFETY: S5: null or the caller's place; the caller waits until the call has ended.
     offload::wait_out(move || unsafe { waitid_in_kernel(id_type, id, place, options) })
 }
 

@@ -1,9 +1,10 @@
-//! Functions of the C library that take a `pthread_t`, and the end of a thread.
+//! What do functions of the C library that take a `pthread_t` answer for a coroutine, and what happens at the end of a
+//! thread?
 //!
 //! An isolated coroutine's `pthread_self()` is the address of its own control block, at the top of its stack slot.
-//! glibc takes such a block for a thread's, and the number in it for the kernel's: signals would go to nobody, a detach
-//! would free memory that is ours. So whatever is asked of a coroutine is answered here; what is asked of an OS thread
-//! passes, on coroutines too.
+//! glibc takes such a block for a thread's, and the number in it for the kernel's. Signals would then reach no thread,
+//! and a detach would free memory that is ours. So every question about a coroutine is answered here. A question about
+//! an OS thread passes, on coroutines too.
 //!
 //! | function | the calling coroutine itself | another coroutine |
 //! |---|---|---|
@@ -17,15 +18,15 @@
 //! | `pthread_cancel` | ENOTSUP | ENOTSUP; of a worker too |
 //! | `pthread_exit` | ends the process | |
 //!
-//! A setter would bind to the OS thread, and stay there when the coroutine has left it; a getter is of use as it is.
-//! POSIX's own error is taken where it has one. C11's `thrd_join` and `thrd_detach` say `thrd_error`, `thrd_exit` is
-//! `pthread_exit`.
+//! A setter would act on the OS thread, and its effect would stay there when the coroutine has left that thread. A
+//! getter is useful as it is. Where POSIX has an error for the case, that error is returned. C11's `thrd_join` and
+//! `thrd_detach` return `thrd_error`, and `thrd_exit` is `pthread_exit`.
 //!
-//! A light coroutine's `pthread_self()` is its worker's, which is an OS thread: these functions answer for it. To
-//! cancel a worker is refused (ENOTSUP), and so is to detach oneself (EINVAL).
+//! A light coroutine's `pthread_self()` is its worker's, which is an OS thread: these functions answer for that thread.
+//! Cancelling a worker is refused (ENOTSUP), and so is detaching oneself (EINVAL).
 //!
-//! `pthread_setcancelstate`, `pthread_setcanceltype`, `pthread_testcancel` need no hook: they use the coroutine's own
-//! block, in which nobody ever asks for a cancellation. `raise` asks the kernel for the thread.
+//! `pthread_setcancelstate`, `pthread_setcanceltype` and `pthread_testcancel` need no hook. They use the coroutine's
+//! own block, in which a cancellation is never requested. `raise` asks the kernel for the thread.
 
 use super::call::caller;
 use super::lent::Lent;
@@ -42,10 +43,10 @@ use silken_interpose::{Routine, next};
 /// `thrd_error` of C11's threads.
 const THRD_ERROR: c_int = 2;
 
-/// Room for a thread's name with its NUL.
+/// The size of a thread's name with its NUL.
 const NAME_BYTES: usize = 16;
 
-/// Whether a `pthread_t` is an isolated coroutine's, alive or not.
+/// Whether a `pthread_t` is that of an isolated coroutine, alive or not.
 pub(super) fn is_coroutine(thread: pthread_t) -> bool {
     stack::locate(thread as usize).is_some_and(|located| !located.in_guard)
 }
@@ -55,17 +56,17 @@ fn is_self(thread: pthread_t) -> bool {
     thread == unsafe { libc::pthread_self() }
 }
 
-/// The error number of a join of a coroutine.
+/// The error number for joining a coroutine.
 pub(super) fn refuse_join(thread: pthread_t) -> c_int {
     if is_self(thread) { libc::EDEADLK } else { libc::EINVAL }
 }
 
-/// What the C functions of this family return.
+/// The return value of the C functions of this family: an error number, or 0.
 fn number(result: Result<usize, Errno>) -> c_int {
     result.map_or_else(|errno| errno.0, |_| 0)
 }
 
-/// Hooks that pass for OS threads, and answer for a coroutine by their block.
+/// Defines hooks that pass for OS threads, and answer for a coroutine with their block.
 macro_rules! hooks {
     ($(fn $name:ident($thread:ident: pthread_t $(, $p:ident: $t:ty)*) $answer:block)*) => {$(
         /// # Safety
@@ -108,8 +109,8 @@ hooks! {
     fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) { refuse_join(thread) }
 }
 
-/// Those that wait for a thread: refused for a coroutine, and on one made on a thread of the offload pool, as
-/// `pthread_join` is (`join`).
+/// Defines hooks of calls that wait for a thread. Waiting for a coroutine is refused. A call from a coroutine is made
+/// on a thread of the offload pool, as `pthread_join` is (`join`).
 macro_rules! waiting_hooks {
     ($(fn $name:ident($thread:ident: pthread_t $(, $p:ident: $t:ty)*) $refusal:block)*) => {$(
         /// # Safety
@@ -124,8 +125,8 @@ macro_rules! waiting_hooks {
             }
             $( let $p = Lent($p); )*
             offload::wait(move || {
-                // SAFETY: S5: the caller's places, who waits until this call has ended; S7: the thread is the caller's
-                // to join.
+                // SAFETY: S5: the caller's places; the caller waits until this call has ended; S7: the thread is the
+                // caller's to join.
                 unsafe { next::$name($thread $(, $p.get())*) }
             })
         }
@@ -154,12 +155,13 @@ pub(super) unsafe extern "C" fn pthread_cancel(thread: pthread_t) -> c_int {
     unsafe { next::pthread_cancel(thread) }
 }
 
-/// A coroutine's, of either kind: the runtime itself detaches workers that it does not wait for.
+/// Whether a `pthread_t` is that of a coroutine, of either kind, which may not be detached. The runtime itself detaches
+/// workers for which it does not wait.
 fn is_not_to_be_detached(thread: pthread_t) -> bool {
     is_coroutine(thread) || current_core().is_some() && is_self(thread)
 }
 
-/// The hook of `pthread_create(3)`: what std makes for a coroutine to be is kept, and no thread is made.
+/// The hook of `pthread_create(3)`: the routine that std passes for a future coroutine is kept, and no thread is made.
 ///
 /// # Safety
 /// S7: the contract of the C function.
@@ -170,7 +172,7 @@ pub(super) unsafe extern "C" fn pthread_create(
     argument: *mut c_void,
 ) -> c_int {
     if keep(routine, argument) {
-        // std gives the number to `pthread_detach` only, which knows.
+        // std passes the number only to `pthread_detach`, whose hook knows this case.
         // SAFETY: S7: a place for a number, says the contract.
         unsafe { thread.write(0) };
         return 0;
@@ -203,12 +205,12 @@ pub(super) unsafe extern "C" fn thrd_detach(thread: pthread_t) -> c_int {
 }
 
 fn raise(signal: c_int) -> c_int {
-    // The thread is the caller's until the signal is there.
+    // In the critical section the coroutine keeps its thread until the signal has arrived.
     let _critical = Critical::enter();
     number(signal::tgkill(signal::gettid(), signal).map(|()| 0))
 }
 
-/// The start of the kernel's `siginfo_t` for a queued signal.
+/// The kernel's `siginfo_t` for a queued signal.
 #[repr(C)]
 struct Queued {
     signal: c_int,
@@ -286,8 +288,8 @@ unsafe fn name_of_worker(name: *mut c_char, name_bytes: size_t) -> c_int {
     number(unsafe { raw::syscall2(libc::SYS_prctl, libc::PR_GET_NAME as usize, name as usize) })
 }
 
-/// Before `pthread_exit`: the C library would unwind the coroutine's stack without end, or end the worker's thread
-/// under all others.
+/// Called before `pthread_exit`; on a coroutine it ends the process. The C library would unwind the coroutine's stack
+/// without end, or end the worker's thread, on which all its other coroutines depend.
 pub(super) extern "C" fn before_thread_exit() {
     if current_core().is_some() {
         report(&[

@@ -1,9 +1,10 @@
-//! What is called by number, through libc's `syscall`, and changes descriptors or makes a process.
+//! What happens to system calls that are made by number, through libc's `syscall`, and change descriptors or make a
+//! process?
 //!
-//! Where the C function of the same name has a hook that notes something, the call is that hook's: it differs from the
-//! bare call in nothing that a caller of `syscall` could rely on (errno and -1 are the same; the C functions'
-//! cancellation points are the one addition). Where it would wait otherwise (`recvmsg`, `accept`), the call is made as
-//! it is and its result noted. All else passes.
+//! If the C function of the same name has a hook that takes notes, that hook makes the call. It differs from the bare
+//! call in nothing on which a caller of `syscall` could rely: errno and -1 are the same, and the C functions'
+//! cancellation points are the one addition. If that hook would wait in another way (`recvmsg`, `accept`), the call is
+//! made as it is and its result is noted. All other calls pass.
 //!
 //! The futex is in `futex`, which is asked first.
 
@@ -45,7 +46,7 @@ pub(super) unsafe fn answer(number: c_long, arguments: [c_long; 6]) -> c_long {
     }
 }
 
-/// The hook of the C function that makes this call.
+/// Calls the hook of the C function that makes this call.
 ///
 /// # Safety
 /// S7: the contract of the system call, which is one of those that `answer` names.

@@ -1,17 +1,17 @@
-//! `select` and `pselect`: `poll` in the clothes of 1983.
+//! How do `select` and `pselect` wait, the older forms of `poll` with sets of bits?
 //!
 //! # Protocol
-//! As in `poll`: look at the words of all descriptors, ask the kernel with a timeout of zero, wait for any word to
-//! change, again. Asking overwrites the caller's sets, so they are copied before, and written back before each further
-//! question. The last answer is the kernel's, so which bits mean what, EBADF and always-ready files included, is its
-//! business.
+//! The protocol is that of `poll`. The hook looks at the words of all descriptors, asks the kernel with a timeout of
+//! zero, waits for any word to change, and starts again. Each question overwrites the caller's sets. So they are copied
+//! before, and written back before each further question. The last answer is the kernel's, so the kernel decides what
+//! each bit means, EBADF and always-ready files included.
 //!
-//! `select` leaves in its timeout what was left of it, as Linux does; `pselect` leaves its alone.
+//! `select` writes the remaining time to its timeout, as Linux does; `pselect` leaves its timeout alone.
 //!
-//! A set is read as far as the caller's count goes, at most FD_SETSIZE: callers that count further (with sets of their
-//! own making, or none: "as many as the process may open") have sets whose length only the kernel knows how to cut.
-//! These calls, and those with descriptors that cannot be waited for, are made by a thread of the offload pool, as is a
-//! call with a signal mask, which is a thread's (`poll`).
+//! A set is read as far as the caller's count goes, at most FD_SETSIZE. Some callers count further: with sets of their
+//! own making, or with none and the count "as many as the process may open". Only the kernel knows where to cut such
+//! sets. A thread of the offload pool makes these calls, and calls with descriptors that cannot be waited for. It also
+//! makes a call with a signal mask, since a mask belongs to a thread (`poll`).
 
 use super::call::{answer, caller};
 use super::interruption::{refused, wait_any};
@@ -30,13 +30,14 @@ const NS_PER_US: u64 = 1_000;
 const WORD_BITS: usize = u64::BITS as usize;
 const WORDS_MAX: usize = libc::FD_SETSIZE / WORD_BITS;
 
-/// Waits for up to this many descriptors without the heap.
+/// The slots of up to this many descriptors are not on the heap.
 const SLOTS_INLINE: usize = 8;
 
-/// What each of the three sets waits for. Urgent data, the commonest exception, is told as something to read.
+/// The direction for which each of the three sets waits. Urgent data, the most common exception, is reported as
+/// readable.
 const DIRECTIONS: [Direction; 3] = [Direction::Read, Direction::Write, Direction::Read];
 
-/// The caller's sets, as addresses, and how far they count.
+/// The caller's sets, as addresses, and the caller's count.
 #[derive(Clone, Copy)]
 struct Sets {
     fd_count: c_int,
@@ -73,7 +74,7 @@ impl Sets {
         }
     }
 
-    /// Words that the kernel reads and writes.
+    /// The number of words of each set that the kernel reads and writes.
     fn words(self) -> usize {
         (self.fd_count as usize).div_ceil(WORD_BITS)
     }
@@ -116,7 +117,7 @@ impl Sets {
     }
 }
 
-/// What was asked for.
+/// A copy of the sets that the caller passed.
 struct Wanted([[u64; WORDS_MAX]; 3]);
 
 impl Wanted {
@@ -128,7 +129,7 @@ impl Wanted {
             .sum()
     }
 
-    /// Descriptors below the count, and what they are waited for.
+    /// The descriptors below the count, each with the direction for which the caller waits.
     fn each(&self, fd_count: c_int) -> impl Iterator<Item = (c_int, Direction)> {
         self.0.iter().zip(DIRECTIONS).flat_map(move |(set, direction)| {
             (0..fd_count)
@@ -137,7 +138,7 @@ impl Wanted {
         })
     }
 
-    /// Looks at everything that is asked about; `false` if something has no entry.
+    /// Looks at every descriptor that the caller asks about. Returns `false` if one has no entry.
     fn fill(&self, fd_count: c_int, slots: &mut [Option<PollSlot>]) -> bool {
         let mut free = slots.iter_mut();
         for (fd, direction) in self.each(fd_count) {
@@ -157,7 +158,7 @@ unsafe fn select_on_coroutine(sets: Sets, deadline_ns: Option<u64>, is_question:
         // SAFETY: S5: the caller lends the sets. A negative count is the kernel's to refuse.
         return unsafe { sets.ask(Some(0)) };
     }
-    // Bad addresses are the kernel's to refuse; it may read less than we would, and then waits.
+    // The kernel refuses bad addresses. It may read less than this hook would, and then it waits.
     // SAFETY: S7: the hooks are in place.
     if sets.fd_count as usize > libc::FD_SETSIZE || !unsafe { sets.are_readable() } {
         // SAFETY: S7: the caller's arguments, under the contract of the C function.
@@ -201,7 +202,7 @@ unsafe fn select_in(
             Err(Errno::NOSYS)
         };
         match outcome {
-            // A number that was closed: the next answer says so.
+            // A number was closed: the next answer tells so.
             Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
             Ok(Outcome::TimedOut) => is_over = true,
             Ok(Outcome::Cancelled) => return Err(refused()),
@@ -217,15 +218,15 @@ unsafe fn select_in(
 unsafe fn ask_elsewhere(sets: Sets, deadline_ns: Option<u64>) -> Result<usize, Errno> {
     offload::wait_out(move || {
         let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
-        // SAFETY: S5: the sets are the caller's, who waits until the call has ended.
+        // SAFETY: S5: the sets are the caller's; the caller waits until the call has ended.
         unsafe { sets.ask(left_ns) }
     })
 }
 
-/// `None` for what the kernel refuses.
+/// Converts a time to nanoseconds. `None` for a time that the kernel refuses.
 fn timeval_to_ns(time: &timeval) -> Option<u64> {
     let seconds = u64::try_from(time.tv_sec).ok()?;
-    // More than a second of them is allowed.
+    // More than a second of microseconds is allowed.
     let microseconds = u64::try_from(time.tv_usec).ok()?;
     Some(
         seconds
@@ -297,7 +298,7 @@ pub(crate) unsafe extern "C" fn pselect(
     if !mask.is_null() {
         let lent = Lent((fd_count, reads, writes, exceptions, timeout, mask));
         return elsewhere(lent, |(fd_count, reads, writes, exceptions, timeout, mask)| {
-            // SAFETY: S5, S7: the caller's arguments, who waits until the call has ended.
+            // SAFETY: S5, S7: the caller's arguments; the caller waits until the call has ended.
             unsafe { next::pselect(fd_count, reads, writes, exceptions, timeout, mask) }
         });
     }

@@ -1,20 +1,21 @@
-//! Waiting for signals: `sigwait`, `sigwaitinfo`, `sigtimedwait`, `sigsuspend`, `pause`.
+//! How does a coroutine wait for a signal: `sigwait`, `sigwaitinfo`, `sigtimedwait`, `sigsuspend`, `pause`?
 //!
 //! # Protocol
-//! A signal that the process gets, and all threads block, is pending for the process, and any thread may take it. So:
-//! ask without waiting (`rt_sigtimedwait` with no time), and if there is none wait until a `signalfd` of the same set
-//! is readable, then ask again. The answer is always the kernel's own. The race is `readiness`': a signal after the
-//! look changes the word. Several may wait for one signal: one gets it, the others wait on.
+//! A signal that is sent to the process, and that all threads block, is pending for the process, and any thread may
+//! take it. So the hook asks without waiting (`rt_sigtimedwait` with no time). If no signal is pending, it waits until
+//! a `signalfd` of the same set is readable, then asks again. The answer is always the kernel's own. `readiness` deals
+//! with the race: a signal after the look changes the word. Several callers may wait for one signal: one gets it, the
+//! others wait on.
 //!
 //! `sigsuspend` and `pause` end when a handler has run on the thread that waits. They wait on a thread of the offload
-//! pool, whose mask is the one of the worker that made it, or the one that `sigsuspend` gives it. A signal that is
-//! unblocked in that mask alone is therefore delivered there, and its handler runs there. One that is unblocked
-//! elsewhere too may be delivered elsewhere, as in every process of several threads; the kernel prefers the main
+//! pool. Its mask is that of the worker that made it, or the one that `sigsuspend` gives it. A signal that is unblocked
+//! only in that mask is therefore delivered there, and its handler runs there. A signal that is unblocked in other
+//! threads too may be delivered to one of them, as in every process with several threads; the kernel prefers the main
 //! thread.
 //!
 //! # Not kept
 //! A signal sent to one thread (`raise`, `pthread_kill`) is pending for the worker on which it was raised, and is seen
-//! if that worker asks.
+//! only if that worker asks.
 
 use super::call::hooks;
 use super::call::{answer, caller};
@@ -75,7 +76,7 @@ unsafe fn take_signal(set: *const sigset_t, info: *mut siginfo_t, timeout_ns: Op
     offload::wait(move || {
         let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         let info = ptr::with_exposed_provenance_mut(info);
-        // SAFETY: S5: the caller's places, who waits until the call has ended.
+        // SAFETY: S5: the caller's places; the caller waits until the call has ended.
         unsafe { signal::take_pending(ptr::with_exposed_provenance(set), info, left_ns) }
     })
 }
@@ -129,7 +130,8 @@ pub(super) unsafe extern "C" fn sigtimedwait(
 /// # Safety
 /// S5: the mask is null or the caller's.
 unsafe fn suspend(mask: *const sigset_t) -> Result<usize, Errno> {
-    // Copied: a bad address is refused here, and no signal can come between.
+    // The mask is copied here, before the call moves to another thread: a bad address is refused before, and no signal
+    // can come between.
     // SAFETY: S5: the caller promises: the mask is null or the caller's.
     let mask = unsafe { mask.as_ref() }.copied();
     offload::wait(move || signal::suspend(mask.as_ref()))

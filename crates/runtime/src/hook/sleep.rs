@@ -1,22 +1,23 @@
-//! The sleeping family: on a coroutine a deadline in the driver.
+//! How does a coroutine sleep in the C library's functions? A deadline in the driver replaces the system call.
 //!
-//! They differ in how they report: `clock_nanosleep` returns the error number and leaves errno alone, `nanosleep` and
-//! `usleep` return −1 and set it, `sleep` returns seconds that were left. All take a relative time but
-//! `clock_nanosleep` with `TIMER_ABSTIME`.
+//! The functions differ in how they report. `clock_nanosleep` returns the error number and leaves errno alone,
+//! `nanosleep` and `usleep` return −1 and set errno, and `sleep` returns the remaining seconds. All take a relative
+//! time, except `clock_nanosleep` with `TIMER_ABSTIME`.
 //!
 //! # Clocks
-//! Deadlines are kept on the monotonic clock. A relative time is the same on each clock (but a relative time of the
-//! boot clock does not run while the machine is suspended). An absolute one of the realtime or boot clock is converted,
-//! and the clock is asked again at the end: stepped back, the sleep goes on; a step forward is noticed only at the
-//! guessed time. Other clocks (processor time, TAI, alarms) sleep in the kernel, on a thread of the offload pool, where
-//! the clock of the *calling thread* is refused as POSIX asks.
+//! Deadlines are kept on the monotonic clock. A relative time is the same on each clock, except that a relative time of
+//! the boot clock does not run while the machine is suspended. An absolute time of the realtime or boot clock is
+//! converted, and the clock is read again at the end. If the clock was stepped back, the sleep goes on; a step forward
+//! is noticed only at the guessed time. Sleeps on other clocks (processor time, TAI, alarms) are made in the kernel, on
+//! a thread of the offload pool, where the clock of the *calling thread* is refused as POSIX asks.
 //!
 //! # Cancellation
-//! A cancelled caller does not sleep, and must not be made to spin: std and C programs repeat a sleep that says
-//! `EINTR`, with the time that is said to be left or up to the same deadline, and would repeat it until the time is
-//! over. So nothing is left: a relative sleep answers `EINTR` with a remaining time of zero, which ends such a loop and
-//! still tells who looks; an absolute one, and `sleep`, answer 0. And each such call yields once, for a loop that
-//! sleeps between attempts has become one that does not; after many it sleeps all the same (`interruption.rs`).
+//! A cancelled caller does not sleep, and must not be made to spin. std and C programs repeat a sleep that returns
+//! `EINTR`, with the remaining time or up to the same deadline, and would repeat it until the time is over. So no time
+//! is left to sleep: a relative sleep returns `EINTR` with a remaining time of zero, which ends such a loop and still
+//! informs a caller that looks. An absolute sleep, and `sleep`, return 0. Each such call also yields once, since a loop
+//! that sleeps between attempts has become one that does not; after many such calls it sleeps all the same
+//! (`interruption.rs`).
 //!
 //! A time of zero, or a deadline that has passed, is a yield.
 
@@ -55,7 +56,7 @@ fn until(clock: clockid_t, time_ns: u64) -> Slept {
         }
         let deadline_ns = clock::now_ns().saturating_add(left_ns);
         if timers::sleep_until(deadline_ns, WaitReason::Sleep) == Outcome::Cancelled {
-            // Yields; or, where it has become a loop that does not wait, sleeps after all.
+            // Yields. If this has become a loop that does not wait, it sleeps after all.
             cut_short(deadline_ns);
             return Slept::Cancelled;
         }
@@ -67,7 +68,7 @@ fn for_ns(duration_ns: u64) -> Slept {
     until(libc::CLOCK_MONOTONIC, clock::now_ns().saturating_add(duration_ns))
 }
 
-/// The error number of a relative sleep, 0 for none.
+/// Makes a relative sleep. Returns its error number, or 0.
 ///
 /// # Safety
 /// `request` points to a timespec; `remaining` is null or a place for one (S7).
@@ -100,7 +101,7 @@ fn number_to_errno(number: c_int) -> c_int {
 /// The hook of `clock_nanosleep(2)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn clock_nanosleep(
     clock: clockid_t,
     flags: c_int,
@@ -132,7 +133,7 @@ pub(super) unsafe extern "C" fn clock_nanosleep(
     }
 }
 
-/// A clock that the driver does not keep.
+/// Sleeps on a clock that the driver does not keep, on a thread of the offload pool.
 fn elsewhere(clock: clockid_t, flags: c_int, request: *const timespec, remaining: *mut timespec) -> c_int {
     let (request, remaining) = (request.expose_provenance(), remaining.expose_provenance());
     offload::wait(move || {
@@ -140,7 +141,7 @@ fn elsewhere(clock: clockid_t, flags: c_int, request: *const timespec, remaining
             ptr::with_exposed_provenance(request),
             ptr::with_exposed_provenance_mut(remaining),
         );
-        // SAFETY: S5: both places are the caller's, who waits until this call has ended.
+        // SAFETY: S5: both places are the caller's; the caller waits until this call has ended.
         unsafe { next::clock_nanosleep(clock, flags, request, remaining) }
     })
 }
@@ -148,7 +149,7 @@ fn elsewhere(clock: clockid_t, flags: c_int, request: *const timespec, remaining
 /// The hook of `nanosleep(2)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn nanosleep(request: *const timespec, remaining: *mut timespec) -> c_int {
     // SAFETY: S7: on a coroutine the hooks are in place.
     if caller().is_none() || request.is_null() || unsafe { faults(request, 1) } {
@@ -162,7 +163,7 @@ pub(super) unsafe extern "C" fn nanosleep(request: *const timespec, remaining: *
 /// The hook of `usleep(3)`.
 ///
 /// # Safety
-/// That of the C function, which asks nothing.
+/// The contract of the C function, which asks nothing.
 pub(super) unsafe extern "C" fn usleep(duration_us: c_uint) -> c_int {
     if caller().is_none() {
         // SAFETY: S7: no pointers.
@@ -177,7 +178,7 @@ pub(super) unsafe extern "C" fn usleep(duration_us: c_uint) -> c_int {
 /// The hook of `sleep(3)`.
 ///
 /// # Safety
-/// That of the C function, which asks nothing.
+/// The contract of the C function, which asks nothing.
 pub(super) unsafe extern "C" fn sleep(duration_s: c_uint) -> c_uint {
     if caller().is_none() {
         // SAFETY: S7: no pointers.

@@ -1,15 +1,15 @@
-//! What a thread may ask about itself, and giving way.
+//! What do a coroutine's questions about its thread answer, and how does it give way?
 //!
-//! * `sched_yield`: spin loops of std, parking_lot and crossbeam end in it, and wait for one who may be in the same run
-//!   queue: the coroutine yields.
-//! * `pthread_getattr_np` of a coroutine, be it the caller: the C library would ask the kernel about the coroutine's
-//!   tid, and fail. The answer is the coroutine's stack. A light coroutine has its worker's identity and gets the
-//!   worker's answer. The other functions that take a `pthread_t` are in `thread`.
-//! * `sigaltstack`: the kernel keeps one alternate stack per OS thread, and the worker's is what a stack overflow is
-//!   reported on. A coroutine that changed it would change it for all, and would leave without it. So on a coroutine
-//!   nothing is set, and "none" is what was set. A handler that was registered with `SA_ONSTACK` still runs on an
-//!   alternate stack, the worker's; whoever wants room in one of its own does not get it. To refuse (`EPERM`) would be
-//!   more honest, but programs abort on it.
+//! * `sched_yield`: the coroutine yields. Spin loops of std, parking_lot and crossbeam end in this call, and may wait
+//!   for a coroutine in the same run queue.
+//! * `pthread_getattr_np` of a coroutine, which may be the caller: the answer is the coroutine's stack. The C library
+//!   would ask the kernel about the coroutine's tid, and fail. A light coroutine has its worker's identity and gets the
+//!   worker's answer. The other functions that take a `pthread_t` are in `pthread`.
+//! * `sigaltstack`: on a coroutine nothing is set, and the call reports "none" as the previous stack. The kernel keeps
+//!   one alternate stack per OS thread, and a stack overflow is reported on the worker's. A coroutine that changed it
+//!   would change it for all coroutines, and would move to another worker without it. A handler that was registered
+//!   with `SA_ONSTACK` still runs on an alternate stack, the worker's. Code that wants room on its own alternate stack
+//!   does not get it. A refusal (`EPERM`) would be more honest, but programs abort on it.
 //! * pthread keys: [`run_key_destructors`] does at a coroutine's end what the C library does at a thread's.
 //! * libraries that are loaded: [`library_loaded`] tells the identities.
 //!
@@ -31,7 +31,7 @@ unsafe extern "C" {
 /// The hook of `sched_yield(2)`.
 ///
 /// # Safety
-/// That of the C function, which asks nothing.
+/// The contract of the C function, which asks nothing.
 pub(super) unsafe extern "C" fn sched_yield() -> c_int {
     if caller().is_none() {
         // SAFETY: S7: no pointers.
@@ -44,7 +44,7 @@ pub(super) unsafe extern "C" fn sched_yield() -> c_int {
 /// The hook of `pthread_getattr_np(3)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int {
     // SAFETY: S3: reads the identity's own address.
     let is_self = || thread == unsafe { libc::pthread_self() };
@@ -53,7 +53,7 @@ pub(super) unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attributes
         && is_self()
     {
         if is_beginning() {
-            // std asks for a guard of which to tell its overflow handler; ours answers.
+            // std asks for the guard, to tell its overflow handler of it; our handler answers for overflows.
             return libc::ENOENT;
         }
         // SAFETY: S7: a place for attributes, says the contract.
@@ -102,7 +102,7 @@ unsafe fn describe(bottom: *mut c_void, bytes: usize, guard_bytes: usize, attrib
 /// The hook of `sigaltstack(2)`.
 ///
 /// # Safety
-/// That of the C function.
+/// The contract of the C function.
 pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *mut stack_t) -> c_int {
     if current_core().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -111,7 +111,7 @@ pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *m
     if !old_stack.is_null() {
         let none = stack_t {
             ss_sp: ptr::null_mut(),
-            // std, which is about to make one for its overflow handler, need not.
+            // std is about to make an alternate stack for its overflow handler, and need not: report one.
             ss_flags: if is_beginning() { 0 } else { libc::SS_DISABLE },
             ss_size: 0,
         };
@@ -121,12 +121,13 @@ pub(super) unsafe extern "C" fn sigaltstack(stack: *const stack_t, old_stack: *m
     0
 }
 
-/// POSIX's `PTHREAD_DESTRUCTOR_ITERATIONS`: a destructor may set values again, but not for ever.
+/// POSIX's `PTHREAD_DESTRUCTOR_ITERATIONS`: the rounds of destructors. A destructor may set values again, but not for
+/// ever.
 const ROUNDS: usize = 4;
 
 /// Runs the destructors of all pthread keys that have a value in the identity that runs, as one round at the end of a
-/// thread; tells whether there was one. After the last round values are taken away without their destructor, as a
-/// thread's would be, so that the next life of the identity finds none. Costs one look per key.
+/// thread does. Returns whether it ran any. After the last round values are removed without their destructor, as a
+/// thread's would be, so that the next life of the identity finds none. It costs one look per key.
 pub(super) fn run_key_destructors(round: usize) -> bool {
     let mut ran = false;
     for_each_key(|key, destructor| {
@@ -143,7 +144,8 @@ pub(super) fn run_key_destructors(round: usize) -> bool {
     ran
 }
 
-/// A library was loaded: if its thread-locals have a fixed place in every identity, they get it in coroutines' too.
+/// Called after a library was loaded. If the library's thread-locals have a fixed place in every identity, they get
+/// that place in the identities of coroutines too.
 pub(super) fn library_loaded() {
     let Some(facts) = identity::known_facts() else {
         return;
@@ -152,7 +154,8 @@ pub(super) fn library_loaded() {
         let _critical = Critical::enter();
         facts.synchronise()
     };
-    // Outside: this waits for the loader's lock, which a coroutine may hold that waits in a constructor.
+    // Outside the critical section: this waits for the loader's lock, which may be held by a coroutine that waits in a
+    // constructor.
     facts.pin(found);
 }
 
@@ -181,7 +184,7 @@ mod tests {
         PLAIN_RAN.fetch_add(value.addr(), SeqCst);
     }
 
-    /// Sets its value again, each time.
+    /// Sets its value again each time that it runs.
     unsafe extern "C" fn stubborn(value: *mut c_void) {
         STUBBORN_RAN.fetch_add(1, SeqCst);
         let key = STUBBORN_KEY.load(SeqCst) as pthread_key_t;
@@ -216,7 +219,7 @@ mod tests {
         unsafe { libc::pthread_getspecific(key) }.addr()
     }
 
-    /// A raw thread: a std thread has values of std's own, which must not be destroyed under it.
+    /// The body of a raw thread: a std thread has values of std, which must not be destroyed while it runs.
     extern "C" fn body(_: *mut c_void) -> *mut c_void {
         let (with, without) = (make_key(Some(plain)), make_key(None));
         let again = make_key(Some(stubborn));
@@ -271,15 +274,15 @@ mod tests {
         let core = Core::free();
         let mut attributes = std::mem::MaybeUninit::<pthread_attr_t>::uninit();
         let attributes = attributes.as_mut_ptr();
-        // SAFETY: S1: nobody runs this core.
+        // SAFETY: S1: no worker runs this core.
         assert_eq!(unsafe { describe_stack(&core, attributes) }, libc::ENOMEM);
 
         let pooled = PooledStack::of_own_arena();
         let stack = &pooled.stack;
         let (lowest, bytes, guard) = (stack.bottom(), stack.size(), stack.guard_range().len());
-        // SAFETY: S1: nobody runs this core.
+        // SAFETY: S1: no worker runs this core.
         unsafe { *core.stack.get() = Some(pooled) };
-        // SAFETY: S1: nobody runs this core.
+        // SAFETY: S1: no worker runs this core.
         assert_eq!(unsafe { describe_stack(&core, attributes) }, 0);
         let (mut told_lowest, mut told_bytes, mut told_guard) = (ptr::null_mut(), 0, 0);
         assert_eq!(
@@ -293,7 +296,7 @@ mod tests {
             0
         );
         assert_eq!((told_lowest.cast(), told_bytes, told_guard), (lowest, bytes, guard));
-        // SAFETY: S7: as above; not used again.
+        // SAFETY: S7: filled in by the call that succeeded; not used again.
         assert_eq!(unsafe { libc::pthread_attr_destroy(attributes) }, 0);
     }
 }

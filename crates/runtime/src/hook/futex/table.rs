@@ -1,47 +1,49 @@
-//! The address table: coroutines that wait on futex words, by address. What the kernel's hash buckets are to threads.
+//! Which coroutines wait on a futex word? This is the table of them by address: for coroutines what the kernel's hash
+//! buckets are for threads.
 //!
 //! # Protocol
-//! A fixed array of buckets, chosen by a hash of the address; in each a FIFO list of [`FutexWaiter`]s, which lie on the
-//! stacks of those who wait, and a count of them that can be read without the lock.
+//! The table is a fixed array of buckets, chosen by a hash of the address. Each bucket has a FIFO list of
+//! [`FutexWaiter`]s, which lie on the stacks of the waiting coroutines, and a count of them that can be read without
+//! the lock.
 //!
 //! | step | waiter (`enlist`) | waker (`wake`) |
 //! |---|---|---|
 //! | 1 | count + 1 | (has changed the word) |
-//! | 2 | lock the bucket | fence; count = 0: nobody, done |
+//! | 2 | lock the bucket | fence; count = 0: no waiter, done |
 //! | 3 | word still as expected? else count − 1, unlock, done | lock the bucket |
 //! | 4 | append the node, unlock, park | take matching nodes out, count − 1 each, settle each; unlock; unpark |
 //!
 //! # The race: a wake that sees no waiter
-//! The waker skips the lock when the count is 0. Let W be its change of the word, F its fence, and C its load of the
-//! count; let R be the waiter's increment and L its load of the word. R, L and F are sequentially consistent, so one
-//! order S holds them all. If C missed R, then F comes before R in S (C++20 [atomics.order] 4: F is sequenced before C,
-//! and C is coherence-ordered before R). R comes before L by program order. If L missed W as well, then L would come
-//! before F in S, for W happens before F: a cycle. So either the waker sees the count, or the waiter sees the word and
-//! does not sleep. Should the waker see the count, both meet at the lock: if the waker has it first, its unlock makes W
-//! visible to L; if the waiter has it first, the node is in the list. The word is compared *under* the lock for that
-//! reason, and the count grows *before* it.
+//! The waker skips the lock when the count is 0. Let W be the waker's change of the word, F its fence, and C its load
+//! of the count. Let R be the waiter's increment and L its load of the word. R, L and F are sequentially consistent, so
+//! one order S holds them all. If C missed R, then F comes before R in S (C++20 [atomics.order] 4: F is sequenced
+//! before C, and C is coherence-ordered before R). R comes before L by program order. If L missed W as well, then L
+//! would come before F in S, since W happens before F: a cycle. So either the waker sees the count, or the waiter sees
+//! the word and does not sleep. If the waker sees the count, both meet at the lock. If the waker has the lock first,
+//! its unlock makes W visible to L. If the waiter has it first, the node is in the list. For that reason the word is
+//! compared *under* the lock, and the count grows *before* it.
 //!
 //! # The race: wake against timeout
-//! The waiter's cell decides (`coroutine/park.rs`). A waker unlinks a node first, copies its unparker, and settles
-//! last, all under the lock: a waiter that finds itself `Woken` is in no list and returns without the lock. One that
-//! finds itself `TimedOut` may still be listed, or may have been unlinked by a waker that lost; it comes back with
-//! [`withdraw`](Table::withdraw), whose lock keeps its frame until no waker looks at it. A waker does not count one
-//! that it lost: the count that `wake` returns is of those who return 0.
+//! The waiter's cell decides (`coroutine/park.rs`). A waker unlinks a node first, copies its unparker, and settles it
+//! last, all under the lock. A waiter that finds itself `Woken` is in no list, and returns without the lock. A waiter
+//! that finds itself `TimedOut` may still be listed, or may have been unlinked by a waker that lost. It calls
+//! [`withdraw`](Table::withdraw), whose lock keeps the waiter's frame until no waker looks at it. A waker does not
+//! count a waiter that it lost: the count that `wake` returns is of the waiters that return 0.
 //!
-//! # The race: wake-all against those who come back
-//! Wakes are made in batches, outside the lock. Who was woken in the first batch may wait again before the second;
-//! without a bound a wake-all could chase it for ever. Nodes get ascending tickets, and a wake does not look at nodes
-//! that came after it began.
+//! # The race: wake-all against waiters that come back
+//! Wakes are made in batches, outside the lock. A waiter that was woken in the first batch may wait again before the
+//! second; without a bound a wake-all could chase it for ever. Nodes get ascending tickets, and a wake does not look at
+//! nodes that came after it began.
 //!
 //! # Node lifetime (S8)
-//! * `enlist` returns true: the node stays in place until its cell is `Woken` or `withdraw` has returned.
+//! * If `enlist` returns true, the node stays in place until its cell is `Woken` or `withdraw` has returned.
 //! * To settle is a waker's last touch of the node.
 //!
 //! # Rejected
 //! *Growing the table* (parking_lot): a rehash locks everything; at 2^15 buckets a million waiters are 30 to a bucket.
-//! *Counting the threads that wait in the kernel*, to spare the system call of a wake: waits that do not pass by us
-//! (inline instructions, started before the install) would be lost. *`membarrier` instead of the fences*: it would
-//! burden the waiter, and the waker without waiters pays for a system call anyway.
+//! *Counting the threads that wait in the kernel*, to spare the system call of a wake: waits that bypass this runtime
+//! (inline instructions, waits started before the install) would be lost. *`membarrier` instead of the fences*: it
+//! would burden the waiter, and the waker without waiters pays for a system call anyway.
 
 use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Unparker, WaitCell};
@@ -54,10 +56,11 @@ use std::ptr::NonNull;
 /// Matches every waiter.
 pub(super) const ANY: u32 = u32::MAX;
 
-/// Wakes gathered under one hold of the lock; a guess: long enough to pay for the lock, short enough for the stack.
+/// How many wakes are gathered under one hold of the lock. A guess: enough to pay for the lock, and few enough for the
+/// stack.
 const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 
-/// One wait, on the stack of who waits.
+/// One wait, on the stack of the waiting coroutine.
 pub(super) struct FutexWaiter {
     link: Link<FutexWaiter>,
     cell: WaitCell,
@@ -100,9 +103,9 @@ impl FutexWaiter {
     }
 }
 
-/// Reads a word of foreign code as `enlist` asks it: L of the proof, which pairs with the fence in `may_have_waiters`.
-/// A plain load is sequentially consistent on x86_64, where it compiles to the same instruction, and the compiler moves
-/// nothing over the call. `None`: the address is bad.
+/// Reads a word of foreign code as `enlist` requires: this is L of the proof, which pairs with the fence in
+/// `may_have_waiters`. A plain load is sequentially consistent on x86_64, where it compiles to the same instruction,
+/// and the compiler moves nothing over the call. `None` if the address is bad.
 ///
 /// # Safety
 /// The runtime's fault handler is in place, or the word is readable (S7).
@@ -124,13 +127,13 @@ struct Bucket {
     queue: Lock<FutexQueue>,
 }
 
-/// See the head of the file. `BUCKETS` is a power of two.
+/// The table that the head of the file describes. `BUCKETS` is a power of two.
 pub(super) struct Table<const BUCKETS: usize> {
     buckets: [Bucket; BUCKETS],
 }
 
-/// loom orders sequentially consistent accesses as acquire and release only, and would see a race where the language
-/// has none: the models get the fence that R and L of the proof stand in for.
+/// loom orders sequentially consistent accesses only as acquire and release, and would see a race where the language
+/// has none. So the models get the fence whose place R and L of the proof take.
 #[cfg(loom)]
 fn order_registration() {
     // SeqCst: pairs with the fence in `may_have_waiters`.
@@ -166,7 +169,7 @@ impl Bucket {
 }
 
 impl<const BUCKETS: usize> Table<BUCKETS> {
-    /// All zero bytes: as a static it costs the pages that are used.
+    /// The new table is all zero bytes: as a static it costs only the pages that are used.
     #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
         Self {
@@ -183,16 +186,16 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
 
     #[inline(always)]
     fn bucket(&self, address: usize) -> &Bucket {
-        // Twice, with the high half folded in between: one multiplication leaves objects at a regular distance in
-        // clusters.
+        // The hash multiplies twice, and folds the high half in between: after one multiplication objects at a regular
+        // distance form clusters.
         const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
         let hash = (address as u64 >> 2).wrapping_mul(ODD);
         let hash = (hash ^ hash >> 32).wrapping_mul(ODD);
         &self.buckets[(hash >> 32) as usize & (BUCKETS - 1)]
     }
 
-    /// Whether anybody may wait on the address. `false` is exact in the sense of the proof above: who comes later sees
-    /// what the caller wrote before.
+    /// Whether a waiter may be listed for the address. `false` is exact in the sense of the proof above: a waiter that
+    /// comes later sees what the caller wrote before.
     #[inline(always)]
     pub(super) fn may_have_waiters(&self, address: usize) -> bool {
         // SeqCst: F of the proof; pairs with R and L in `enlist`.
@@ -201,7 +204,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
         self.bucket(address).registered.load(Ordering::Relaxed) != 0
     }
 
-    /// Puts the waiter in the list, if the word is still what it should be. Returns whether it did.
+    /// Puts the waiter in the list, if the word is still as expected. Returns whether it did.
     ///
     /// `is_expected` loads the word with `SeqCst`. It runs under the bucket's lock, so a load that faults must return.
     ///
@@ -215,7 +218,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
         order_registration();
         let mut queue = bucket.queue.lock();
         if !is_expected() {
-            // Relaxed: a count that is too high for a moment costs a waker a look.
+            // Relaxed: a count that is too high for a moment only makes a waker look at the list.
             bucket.registered.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
@@ -227,7 +230,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
         true
     }
 
-    /// Takes a waiter back that no wake has reached. When it returns nobody refers to the waiter.
+    /// Takes back a waiter that no wake has reached. When this returns, no other code refers to the waiter.
     pub(super) fn withdraw(&self, waiter: &FutexWaiter) {
         let _critical = Critical::enter();
         let bucket = self.bucket(waiter.address);
@@ -239,8 +242,8 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
         }
     }
 
-    /// Wakes at most `limit` of those that wait on the address with a common bit, longest wait first, and says how
-    /// many.
+    /// Wakes at most `limit` of the waiters on the address that share a bit with `bitset`, longest wait first. Returns
+    /// how many it woke.
     #[inline]
     pub(super) fn wake(&self, address: usize, bitset: u32, limit: usize) -> usize {
         if !self.may_have_waiters(address) {
@@ -260,7 +263,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
         loop {
             let mut batch = [None; ROUND];
             let count = bucket.settle_some(address, bitset, &mut batch[..ROUND.min(limit - woken)], &mut end_ticket);
-            // Outside the lock: whoever wakes runs into it next.
+            // Outside the lock, since a woken coroutine may need the lock next.
             batch.into_iter().flatten().for_each(Unparker::unpark);
             woken += count;
             if count < ROUND || woken == limit {
@@ -271,7 +274,7 @@ impl<const BUCKETS: usize> Table<BUCKETS> {
 }
 
 impl Bucket {
-    /// Settles waiters until the batch is full or none is left, and leaves whom to unpark in the batch.
+    /// Settles waiters until the batch is full or none is left, and leaves the unparkers in the batch.
     fn settle_some(
         &self,
         address: usize,
@@ -319,9 +322,9 @@ mod tests;
 
 #[cfg(test)]
 impl<const BUCKETS: usize> Table<BUCKETS> {
-    /// Nodes listed, by the counts.
+    /// The number of listed nodes, by the counts.
     pub(super) fn registered(&self) -> u32 {
-        // Relaxed: for assertions of a thread that has joined the others.
+        // Relaxed: used in assertions of a thread that has joined the others.
         self.buckets
             .iter()
             .map(|bucket| bucket.registered.load(Ordering::Relaxed))

@@ -1,5 +1,5 @@
-//! The hook on OS threads: coroutines are played by threads that wait in the table, as a coroutine does, beside threads
-//! that wait in the kernel.
+//! Does the hook keep its contract on OS threads? Threads that wait in the table, as a coroutine does, stand for
+//! coroutines, beside threads that wait in the kernel.
 
 use super::*;
 use crate::loom::static_atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -12,7 +12,7 @@ fn address(word: &AtomicU32) -> c_long {
     word.as_ptr().expose_provenance() as c_long
 }
 
-/// The hook; a failure as its error number.
+/// Calls the hook; a failure is returned as its error number.
 fn futex(word: &AtomicU32, operation: c_int, rest: [c_long; 4]) -> Result<c_long, c_int> {
     let [c, d, e, f] = rest;
     // SAFETY: S7: live words, and timespecs that outlive the call.
@@ -46,7 +46,7 @@ fn parse(
     unsafe { FutexWait::parse(&call) }
 }
 
-/// Threads that sleep on a word, of both kinds.
+/// Threads of both kinds that sleep on a word.
 struct Sleepers {
     threads: Vec<std::thread::JoinHandle<()>>,
     coroutines_back: Arc<AtomicUsize>,
@@ -77,7 +77,7 @@ impl Sleepers {
                 back.fetch_add(1, SeqCst);
             }));
         }
-        // Nothing tells from outside that a thread sleeps on a futex.
+        // It cannot be observed from outside that a thread sleeps on a futex.
         std::thread::sleep(Duration::from_millis(150));
         Self {
             threads: handles,
@@ -86,7 +86,7 @@ impl Sleepers {
         }
     }
 
-    /// Waits for so many to come back, and no more.
+    /// Waits for that many to come back, and checks that no more do.
     fn expect(&self, coroutines: usize, threads: usize) {
         let seen = || (self.coroutines_back.load(SeqCst), self.threads_back.load(SeqCst));
         for _ in 0..500 {
@@ -143,7 +143,7 @@ fn a_requeue_wakes_coroutines_and_moves_threads() {
     assert_eq!(requeue(1, 1, 7), Err(libc::EAGAIN));
     assert_eq!(requeue(-1, 1, 0), Err(libc::EINVAL));
     sleepers.expect(0, 0);
-    // One to wake, two to move: both coroutines, and one thread is moved.
+    // One to wake and two to move: both coroutines are woken, and one thread is moved.
     assert_eq!(requeue(1, 2, 0), Ok(3));
     sleepers.expect(2, 0);
     assert_eq!(wake(&other, i32::MAX), 1);
@@ -235,7 +235,7 @@ fn a_mismatch_does_not_sleep_deadline_or_not() {
         futex(&word, libc::FUTEX_WAIT | PRIVATE, [4, 0, 0, 0]),
         Err(libc::EAGAIN)
     );
-    // The shared kind goes through the kernel, on this very thread when there is no coroutine.
+    // A shared wait goes through the kernel, on this very thread when there is no coroutine.
     let call = FutexCall([address(&word), c_long::from(libc::FUTEX_WAIT), 4, 0, 0, 0]);
     assert_eq!(call.wait_elsewhere(), Err(Errno::AGAIN));
 }
@@ -256,7 +256,7 @@ fn what_the_kernel_would_refuse_is_left_to_it() {
         ]);
         // SAFETY: S7: timespecs are live, and the address is not read.
         assert!(unsafe { FutexWait::parse(&call) }.is_none());
-        // SAFETY: S7: as above; the kernel refuses it.
+        // SAFETY: S7: timespecs are live; the kernel refuses the call.
         assert_eq!(unsafe { call.answer() }, -1);
         std::io::Error::last_os_error().raw_os_error().unwrap()
     };

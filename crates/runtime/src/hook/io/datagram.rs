@@ -1,20 +1,21 @@
-//! Sends to an address of a socket of messages, and the full queue of a Unix socket.
+//! How does a send to an address wait when the receiver is a Unix socket whose queue is full?
 //!
-//! A Unix datagram that finds the receiver's queue full would block, and the sender's own socket says nothing of when
-//! it would not: it is writable all the time, and each refused try raises that event again. What knows is a socket that
-//! is *connected* to the receiver: it is writable when the queue has room. So the coroutine makes one, connects it to
-//! the address, waits until that is writable, and tries again. All who wait for a queue are woken when it has room;
-//! those who come too late wait on.
+//! A Unix datagram that finds the receiver's queue full would block, and the sender's own socket does not tell when it
+//! no longer would. It is writable all the time, and each refused try raises that event again. A socket that is
+//! *connected* to the receiver does tell: it is writable when the queue has room. So the coroutine makes one, connects
+//! it to the address, waits until it is writable, and tries again. All waiters of a queue are woken when it has room;
+//! those that come too late wait on.
 //!
-//! A thread has found the receiver when it begins to wait, and its path may go meanwhile. A sender without a name
-//! therefore sends through the socket that it has made, which is connected for good and has no name either; one with a
-//! name has to find the receiver again.
+//! A thread has found the receiver when it begins to wait, and the receiver's path may vanish meanwhile. A sender
+//! without a name therefore sends through the socket that it has made, which stays connected and has no name either. A
+//! sender with a name has to find the receiver again.
 //!
-//! A receiver that is connected to somebody else cannot be connected to, and for a new descriptor there may be no room.
-//! Then the coroutine tries again after a pause that doubles, as `accept_connect` does it for a full backlog.
+//! If the receiver is connected to another socket, the new socket cannot connect to it; or no new descriptor may be
+//! available. Then the coroutine tries again after a pause that doubles, as `accept_connect` does it for a full
+//! backlog.
 //!
-//! A queue is full also where the sender's own buffer is: then its socket is not writable, and an event will come, as
-//! of other sockets.
+//! The call would also block if the sender's own buffer is full. Then the sender's socket is not writable, and an event
+//! will come, as for other sockets.
 
 use super::deadline::{IoDeadline, WaitError};
 use super::transfer::Try;
@@ -37,7 +38,7 @@ pub(in crate::hook) struct Destination {
 }
 
 impl Destination {
-    /// Whether it is a Unix socket's.
+    /// Whether this is the address of a Unix socket.
     ///
     /// # Safety
     /// S5: the kernel has read the address.
@@ -48,8 +49,8 @@ impl Destination {
     }
 }
 
-/// Sends a message to an address, whole or not at all. `call` sends it through its own socket, or through one that is
-/// connected to the receiver.
+/// Sends a message to an address, whole or not at all. `call` sends it through the caller's own socket, or through a
+/// given one that is connected to the receiver.
 ///
 /// # Safety
 /// S5: the address is the caller's, as the one that `call` sends to.
@@ -69,7 +70,7 @@ pub(in crate::hook) unsafe fn send_to(
         match call(Try::Now, way) {
             Err(Errno::AGAIN) => {}
             Err(Errno::INTR) => continue,
-            // Its buffer is as large as the system makes it.
+            // The buffer of the new socket has the default size, which may be too small for the message.
             Err(Errno(libc::EMSGSIZE)) if way.is_some() => {
                 full_queue.iter_mut().for_each(FullQueue::forget_way);
                 continue;
@@ -87,7 +88,7 @@ pub(in crate::hook) unsafe fn send_to(
         match io_deadline.wait(seen) {
             Ok(()) => {}
             Err(WaitError::Native) => return call(Try::Blocking, None),
-            // Over: what has room now is still sent.
+            // The timeout is over; a message for which there is room now is still sent.
             Err(WaitError::Fail(Errno::AGAIN)) if io_deadline.blocks() => return call(Try::Now, None),
             Err(WaitError::Fail(errno)) => return Err(errno),
         }
@@ -96,9 +97,9 @@ pub(in crate::hook) unsafe fn send_to(
 
 /// The waits of one send to a Unix socket whose queue is full.
 struct FullQueue {
-    /// `None`: not made yet.
+    /// Outer `None`: not made yet. Inner `None`: it could not be made.
     probe: Option<Option<Probe>>,
-    /// The message may go through the probe.
+    /// Whether the message may go through the probe.
     is_way: bool,
     pauses: FullBacklog,
 }
@@ -126,7 +127,7 @@ impl FullQueue {
         let probe = self.probe.get_or_insert_with(|| Probe::connect(receiver).ok());
         match probe {
             Some(probe) if probe.wait(self.pauses.deadline_ns())? => Ok(()),
-            // Not made, or not to be registered.
+            // The probe could not be made, or cannot be registered.
             _ => self.pauses.pause(),
         }
     }
@@ -146,7 +147,7 @@ impl Probe {
         Ok(probe)
     }
 
-    /// `false`: it cannot be waited for.
+    /// Waits until the queue has room. Returns `false` if the probe cannot be waited for.
     fn wait(&self, deadline_ns: Option<u64>) -> Result<bool, Errno> {
         let fd = self.0.fd();
         let Some(entry) = fd_table::entry(fd) else {

@@ -1,13 +1,13 @@
-//! How long a call on a descriptor waits, and why it stops: the caller's mode, its socket timeout, a cancellation, a
-//! close (table in `io.rs`).
+//! How long does a call on a descriptor wait, and why does it stop? The reasons are the caller's mode, its socket
+//! timeout, a cancellation, and a close (table in `io/mod.rs`).
 //!
-//! The mode and the timeout are asked for at the first wait, not at the call: most calls never wait. The mode then
-//! holds for the whole call, whoever changes it meanwhile, and the deadline runs over all waits of the call, as the
-//! kernel's does over its own.
+//! The mode and the timeout are looked up at the first wait, not at the call, since most calls never wait. The mode
+//! then holds for the whole call, even if it is changed meanwhile. The deadline runs over all waits of the call, as the
+//! kernel's does over its own waits.
 //!
-//! A socket of messages that was shut down for reading is no more readable than before: asked with MSG_DONTWAIT the
-//! kernel says that it would block, for ever. A blocking receive returns 0 at once. So where an event has told of the
-//! end, the kernel gets that blocking call.
+//! A socket of messages that was shut down for reading is no more readable than before: asked with MSG_DONTWAIT, the
+//! kernel answers would-block, for ever. A blocking receive returns 0 at once. So where an event has told of the end,
+//! that blocking call is made.
 
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{FdEntry, FdKind};
@@ -20,21 +20,21 @@ use libc::c_int;
 /// Why a wait does not lead to another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::hook) enum WaitError {
-    /// The descriptor cannot be waited for, or the kernel does not wait: the blocking call.
+    /// The descriptor cannot be waited for, or the kernel would not wait: the blocking call is to be made.
     Native,
     Fail(Errno),
 }
 
-/// The patience of one call: its deadline runs from the first wait, over all waits.
+/// How long one call may wait: the deadline runs from the first wait, over all waits.
 pub(in crate::hook) struct IoDeadline {
     fd: c_int,
     entry: &'static FdEntry,
     direction: Direction,
-    /// The caller's mode; `None`: not asked yet.
+    /// The caller's mode; `None` until it is asked.
     blocks: Option<bool>,
-    /// Outer `None`: not waited yet.
+    /// Outer `None`: the call has not waited yet. Inner `None`: there is no deadline.
     deadline_ns: Option<Option<u64>>,
-    /// It was interrupted, and the call is tried once more.
+    /// Whether a wait was interrupted, and the call is tried for the last time.
     is_last_try: bool,
 }
 
@@ -56,22 +56,23 @@ impl IoDeadline {
         }
     }
 
-    /// Whether the caller's mode is to wait, as it was when this was first asked.
+    /// Whether the caller's mode is to wait. The first answer holds for the whole call.
     pub(in crate::hook) fn blocks(&mut self) -> bool {
         *self.blocks.get_or_insert_with(|| self.entry.blocks(self.fd))
     }
 
-    /// What comes is another call's wait, as far as the socket's timeout is concerned.
+    /// For the socket's timeout, the next wait counts as the first wait of another call.
     pub(in crate::hook) fn start_anew(&mut self) {
         self.deadline_ns = None;
     }
 
-    /// The caller waits whatever the descriptor's mode is.
+    /// Makes the caller wait whatever the descriptor's mode is.
     pub(in crate::hook) fn wait_in_any_mode(&mut self) {
         self.blocks = Some(true);
     }
 
-    /// Waits for something to happen since the look, if the caller's mode is to wait at all.
+    /// Waits until the direction has changed since the look that returned `seen`, if the caller's mode is to wait at
+    /// all.
     #[inline(never)]
     pub(in crate::hook) fn wait(&mut self, seen: ReadinessTick) -> Result<(), WaitError> {
         self.entry.settle(self.fd);
@@ -97,13 +98,13 @@ impl IoDeadline {
         match outcome {
             Ok(Outcome::Woken) => Ok(()),
             Ok(Outcome::TimedOut) => Err(WaitError::Fail(Errno::AGAIN)),
-            // What it waited for may have come together with the request: the end of a partner that was cancelled
-            // first.
+            // The awaited event may have come together with the request: the end of a partner that was cancelled first.
             Ok(Outcome::Cancelled) if !std::mem::replace(&mut self.is_last_try, true) => Ok(()),
             Ok(Outcome::Cancelled) => Err(WaitError::Fail(refused())),
             Ok(Outcome::Closed) | Err(Errno::BADF) => Err(WaitError::Fail(Errno::BADF)),
             Err(errno) => {
-                // EPERM: not pollable, for good. Else: no memory or no watch left for it, this time.
+                // EPERM: the file is not pollable, for good. Other errors: no memory or no watch is left for it this
+                // time.
                 if errno == Errno::PERM {
                     self.entry.set_kind(FdKind::Plain);
                 }

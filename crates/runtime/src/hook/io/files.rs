@@ -1,9 +1,9 @@
-//! One try on a pollable file that is no socket: pipes, terminals, eventfds and the like.
+//! How is one try made on a pollable file that is no socket, such as a pipe, a terminal or an eventfd?
 //!
-//! RWF_NOWAIT where the file knows it. Else `poll(0)` and the plain call, which is sound where poll tells what the call
-//! would do. It does not for a write to a terminal (there is some room, nobody knows how much), for an eventfd that is
-//! to be raised by more than one, and for a read of a terminal that counts bytes or measures time (VMIN, VTIME). These
-//! calls are made on a thread of the offload pool.
+//! The try uses RWF_NOWAIT if the file knows it. Otherwise it is `poll(0)` and the plain call, which is sound where
+//! poll tells what the call would do. In three cases poll does not tell: for a write to a terminal (there is some room,
+//! but not known how much), for an eventfd that is to be raised by more than one, and for a read of a terminal that
+//! counts bytes or measures time (VMIN, VTIME). These calls are made on a thread of the offload pool.
 
 use crate::driver::fd_table::FdEntry;
 use crate::driver::readiness::Direction;
@@ -14,7 +14,7 @@ use crate::sys::{file, socket};
 use libc::{c_int, iovec};
 use std::ptr;
 
-/// One call on a pollable file that is no socket. `elsewhere` makes it where it may wait.
+/// Makes one call on a pollable file that is no socket. `elsewhere` makes it on a thread that may wait.
 #[inline]
 pub(in crate::hook) fn file_now(
     fd: c_int,
@@ -27,12 +27,12 @@ pub(in crate::hook) fn file_now(
     if entry.knows_nowait() {
         match nowait() {
             Err(Errno::OPNOTSUPP) => entry.set_no_nowait(),
-            // Perhaps a flag that the kernel does not know, perhaps the caller's mistake: the plain call tells.
+            // Either the kernel does not know the flag, or the caller has made a mistake: the plain call tells.
             Err(Errno::INVAL | Errno::NOSYS) => {}
             result => return result,
         }
     }
-    // With O_NONBLOCK the call does not wait, and poll knows less: it does not tell of a FIFO that has no writer yet.
+    // With O_NONBLOCK the call does not wait. Poll would know less: it does not tell of a FIFO that has no writer yet.
     if !entry.blocks(fd) {
         return plain();
     }
@@ -45,7 +45,7 @@ pub(in crate::hook) fn file_now(
     }
 }
 
-/// A vectored call on a thread of the offload pool.
+/// Makes a vectored call on a thread of the offload pool.
 #[cold]
 pub(in crate::hook) fn elsewhere(
     parts: *const iovec,
@@ -55,7 +55,7 @@ pub(in crate::hook) fn elsewhere(
     offload::wait_out(move || call(ptr::with_exposed_provenance(parts)))
 }
 
-/// Whether it may be a write to an eventfd that its counter has no room for.
+/// Whether this may be a write to an eventfd whose counter has no room for the value.
 ///
 /// # Safety
 /// S5, S7: the contract of writev.
@@ -72,8 +72,8 @@ unsafe fn adds_more_than_one(fd: c_int, parts: *const iovec, count: c_int) -> bo
         && unsafe { part.iov_base.cast::<u64>().read_unaligned() } != 1
 }
 
-/// A write to a file that has some room, nobody knows how much. A terminal then waits until all fits, on a thread of
-/// the offload pool.
+/// Writes to a file that has some room, but not known how much. A write that may have to wait until all fits (to a
+/// terminal, or of more than one to an eventfd) is made on a thread of the offload pool.
 ///
 /// # Safety
 /// S5, S7: the contract of writev.
@@ -83,13 +83,13 @@ pub(in crate::hook) unsafe fn write_when_ready(
     parts: *const iovec,
     count: c_int,
 ) -> Result<usize, Errno> {
-    // An eventfd that is ready has room for one.
+    // An eventfd that is ready has room for the value one.
     // SAFETY: S5: the caller lends the parts.
     let fits = || !file::is_terminal(fd) && !unsafe { adds_more_than_one(fd, parts, count) };
     if !entry.blocks(fd) || fits() {
         // SAFETY: S5: the caller lends the parts.
         return unsafe { file::writev(fd, parts, count) };
     }
-    // SAFETY: S5: as above; the caller waits until the call has ended.
+    // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
     elsewhere(parts, move |parts| unsafe { file::writev(fd, parts, count) })
 }

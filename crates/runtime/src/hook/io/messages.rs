@@ -1,7 +1,7 @@
-//! `recvmsg` and `sendmsg`: the calls of `io` with a header, ancillary data, and parts.
+//! How do `recvmsg` and `sendmsg` wait, which are the calls of `io` with a header, ancillary data, and parts?
 //!
-//! See `parts` for a receive with MSG_WAITALL that takes several calls. If a send takes several, the ancillary data
-//! goes with the first byte.
+//! See `parts` for a receive with MSG_WAITALL that takes several calls. If a send takes several calls, the ancillary
+//! data goes with the first byte.
 
 use super::datagram::{Destination, send_to};
 use super::parts::{self, Parts, Rounds};
@@ -15,7 +15,7 @@ use crate::sys::socket;
 use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t, ssize_t};
 use std::ptr;
 
-/// A message's header; `None` for the kernel to refuse.
+/// A message's header. `None` if it is bad, so that the kernel refuses it.
 unsafe fn header<'a>(message: *const msghdr) -> Option<&'a msghdr> {
     // SAFETY: S7: the hooks are in place.
     if unsafe { faults(message, 1) } {
@@ -25,7 +25,7 @@ unsafe fn header<'a>(message: *const msghdr) -> Option<&'a msghdr> {
     unsafe { message.as_ref() }
 }
 
-/// A message's parts as the kernel would take them, or `None` for it to refuse.
+/// A message's parts as the kernel would take them. `None` if they are bad, so that the kernel refuses them.
 unsafe fn parts_of(message: &msghdr) -> Option<Parts> {
     // SAFETY: S5: the caller lends what the message names.
     unsafe { Parts::new(message.msg_iov, message.msg_iovlen) }
@@ -77,9 +77,9 @@ pub(in crate::hook) unsafe fn receive_message(fd: c_int, message: *mut msghdr, f
     }
 }
 
-/// `recvfrom(2)` that may take several rounds on a Unix socket. What ends it in the kernel, passed descriptors and
-/// another writer, shows in control data alone: there is room for credentials if the socket wants them, and for
-/// descriptors none, so that they are dropped as by `recvfrom`.
+/// A `recvfrom(2)` that may take several rounds on a Unix socket. In the kernel, passed descriptors and a change of the
+/// writer end such a call, and both show only in control data. So the message has room for credentials if the socket
+/// wants them. It has no room for descriptors, so that they are dropped as by `recvfrom`.
 ///
 /// # Safety
 /// S5, S7: the contract of recvfrom.

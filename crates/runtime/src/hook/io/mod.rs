@@ -1,11 +1,12 @@
-//! The calls that move data through descriptors: they try, and park the coroutine where a thread would block.
+//! What do the calls do that move data through descriptors? They try, and park the coroutine where a thread would
+//! block.
 //!
 //! # Protocol
-//! Sockets are tried with MSG_DONTWAIT, other pollable files with RWF_NOWAIT, or with `poll(0)` and the plain call
-//! where the file does not know that flag. What belongs to the open file description is left alone: O_NONBLOCK would be
-//! seen by everybody who shares it. After a would-block the caller's own mode decides: with O_NONBLOCK (or
-//! MSG_DONTWAIT) it gets its EAGAIN, else it waits (`driver::readiness`) as long as its socket timeout allows. A call
-//! never ends with EINTR.
+//! Sockets are tried with MSG_DONTWAIT, and other pollable files with RWF_NOWAIT. A file that does not know that flag
+//! is tried with `poll(0)` and the plain call. The settings of the open file description are left alone: every user of
+//! the description would see O_NONBLOCK. After a would-block the caller's own mode decides. With O_NONBLOCK (or
+//! MSG_DONTWAIT) the caller gets its EAGAIN. Otherwise it waits (`driver::readiness`) as long as its socket timeout
+//! allows. A call never ends with EINTR.
 //!
 //! | the wait ends | the caller gets |
 //! |---|---|
@@ -16,27 +17,28 @@
 //! | the number becomes another file (`dup2`) | the call is tried again, on that file |
 //! | it cannot be registered | the blocking call: the worker blocks |
 //!
-//! What was moved before a wait or a try failed is reported as the kernel does: as a short count. An error that such a
-//! try has taken out of the socket is owed to the next call (`fd_table`).
+//! If a wait or a try fails after data was moved, the call reports a short count, as the kernel does. An error that
+//! such a try has taken out of the socket is owed to the next call (`fd_table`).
 //!
 //! # Blocking calls are whole
 //! A blocking send returns when all is sent, and a receive with MSG_WAITALL when all is there, so these loop. A later
-//! round of a send carries MSG_NOSIGNAL, for the kernel raises no SIGPIPE once something was sent. Files of one record
-//! per call take it whole or not at all, and never get to a second round.
+//! round of a send carries MSG_NOSIGNAL, since the kernel raises no SIGPIPE once something was sent. Files that take
+//! one record per call take it whole or not at all, and never get to a second round.
 //!
-//! A blocking receive of a stream with SO_RCVLOWAT returns when so much is there. On TCP it leaves less than that where
-//! it is; on Unix sockets, where the mark may be more than fits, it takes what comes. Not with MSG_PEEK, nor
-//! `recvmmsg`. MSG_PEEK with MSG_WAITALL waits for all on TCP only; a Unix socket peeks at what is there. Control data
-//! ends MSG_WAITALL where it does in the kernel: behind passed descriptors, and between the bytes of two writers if
-//! their credentials are asked for. Timestamps do not end it, and are the last ones.
+//! A blocking receive of a stream with SO_RCVLOWAT returns when that many bytes are there. On TCP it leaves fewer bytes
+//! in the socket; on Unix sockets, where the mark may be more than fits, it takes what comes. The mark does not apply
+//! to MSG_PEEK or `recvmmsg`. MSG_PEEK with MSG_WAITALL waits for all bytes on TCP only; a Unix socket peeks at what is
+//! there. Control data ends MSG_WAITALL where it does so in the kernel: behind passed descriptors, and between the
+//! bytes of two writers if their credentials are asked for. Timestamps do not end it, and the last ones are reported.
 //!
-//! A terminal has room or not, and does not say how much. Its writes are made on a thread of the offload pool: their
-//! reader may be here.
+//! A terminal has room or not, and does not tell how much. Its writes are made on a thread of the offload pool, because
+//! their reader may be a coroutine here.
 //!
 //! # Races that are accepted
 //! Between `poll(0)` and the plain call another process may take what was ready; then the worker blocks. This happens
 //! only on files that know no non-blocking form and are shared. A receive that is cut short by a bad address leaves
-//! data behind that no event announces. Not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as it is.
+//! data behind that no event announces. One thing is not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as
+//! it is.
 
 pub(super) mod datagram;
 pub(super) mod deadline;
@@ -58,7 +60,7 @@ use parts::Parts;
 use std::ptr;
 use transfer::{AT_ONCE, SEND_AS_IS, Try, move_all, peek_all, repeat_interrupted, take};
 
-/// `recvfrom(2)` with its `recv` and `read` forms.
+/// `recvfrom(2)`; also serves `recv` and `read`.
 ///
 /// # Safety
 /// S5, S7: the contract of recvfrom.
@@ -108,7 +110,7 @@ unsafe fn receive(
     }
 }
 
-/// `sendto(2)` with its `send` and `write` forms.
+/// `sendto(2)`; also serves `send` and `write`.
 ///
 /// # Safety
 /// S5, S7: the contract of sendto.
@@ -145,13 +147,13 @@ unsafe fn transmit(
     })
 }
 
-/// Once something was sent, a broken pipe is a short count, not a signal.
+/// The flag for a later round: once something was sent, a broken pipe is a short count, not a signal.
 #[inline(always)]
 fn quiet_if(done: usize) -> c_int {
     if done > 0 { libc::MSG_NOSIGNAL } else { 0 }
 }
 
-/// `readv(2)` and `read(2)` on what is not a stream socket.
+/// `readv(2)`, and `read(2)` on files that are no sockets, or of no bytes.
 ///
 /// # Safety
 /// S5, S7: the contract of readv.
@@ -166,7 +168,7 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
         return plain();
     };
     match entry.kind(fd) {
-        // Reading nothing from a socket returns at once, where receiving nothing waits.
+        // A read of no bytes from a socket returns at once, whereas a receive of no bytes waits.
         FdKind::Stream if total > 0 && entry.has(Trait::LowMark) => {
             let mut message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
@@ -193,7 +195,7 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
     }
 }
 
-/// `writev(2)` and `write(2)` on what is not a socket.
+/// `writev(2)`, and `write(2)` on files that are no sockets.
 ///
 /// # Safety
 /// S5, S7: the contract of writev.
@@ -238,8 +240,8 @@ pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -
     }
 }
 
-/// A number that was a socket when it was last asked may be another file now, closed and made again where no hook saw
-/// it: the call is made anew.
+/// `read(2)`. A number that was a socket when its kind was last asked may be another file now, closed and made again
+/// where no hook saw it. Then the call is made anew.
 ///
 /// # Safety
 /// S5, S7: the contract of read.
@@ -274,7 +276,7 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
     }
 }
 
-/// As [`read_on_coroutine`].
+/// `write(2)`. If the number is no longer a socket, the call is made anew, as in [`read_on_coroutine`].
 ///
 /// # Safety
 /// S5, S7: the contract of write.

@@ -1,11 +1,11 @@
-//! Lists of buffers, as the vectored calls give them, and what is left of one after a short call.
+//! How does a vectored call go on after a short count? This file has the lists of buffers, and what is left of one.
 //!
 //! A null list, and a count above UIO_MAXIOV, is passed to the kernel, which refuses it. Other lists are read as the
-//! kernel reads them. A list is copied when a second round needs a tail of it, not before.
+//! kernel reads them. A list is copied only when a second round needs a tail of it.
 //!
-//! Control data of a receive in rounds ([`Rounds`]): the kernel makes one list for the whole call. So each round gets
-//! the caller's whole room, and the last one that brought bytes is what the caller sees. Before a further round of a
-//! Unix socket it is asked whether the kernel would read on.
+//! Control data of a receive in rounds ([`Rounds`]): the kernel makes one list of control messages for the whole call.
+//! So each round gets the caller's whole room, and the caller sees the data of the last round that brought bytes.
+//! Before a further round, a Unix socket is asked whether the kernel would read on.
 
 use crate::driver::fd_table::FdKind;
 use crate::hook::lent::faults;
@@ -15,7 +15,7 @@ use libc::{c_int, cmsghdr, iovec, msghdr};
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// What the kernel takes at most (UIO_MAXIOV).
+/// The most parts that the kernel takes (UIO_MAXIOV).
 const COUNT_MAX: usize = 1024;
 
 /// A caller's list of buffers.
@@ -26,7 +26,7 @@ pub(in crate::hook) struct Parts {
     tail: Vec<iovec>,
 }
 
-/// The sum of the lengths; `None` for a list that the kernel would refuse.
+/// The sum of the lengths. `None` for a list that the kernel would refuse.
 ///
 /// # Safety
 /// S5: `given` names `count` readable entries if it is not null and the count is possible.
@@ -47,7 +47,7 @@ pub(in crate::hook) unsafe fn total(given: *const iovec, count: usize) -> Option
         .filter(|sum| isize::try_from(*sum).is_ok())
 }
 
-/// A message of these parts, without address or ancillary data.
+/// A message of these parts, without an address or ancillary data.
 pub(in crate::hook) fn message(given: *const iovec, count: usize) -> msghdr {
     // SAFETY: S5: all zeros is an empty message.
     let mut message: msghdr = unsafe { std::mem::zeroed() };
@@ -76,7 +76,7 @@ impl Parts {
         self.total
     }
 
-    /// The list without its first `done` bytes, of which there are more than that.
+    /// The list without its first `done` bytes. The list must have more than `done` bytes.
     #[inline]
     pub(in crate::hook) fn from(&mut self, done: usize) -> (*mut iovec, usize) {
         if done == 0 {
@@ -112,7 +112,7 @@ impl Parts {
 pub(in crate::hook) struct Rounds {
     fd: c_int,
     kind: FdKind,
-    /// The caller's, and how it was given.
+    /// The caller's message; `given` is a copy of it from before the first round.
     message: *mut msghdr,
     given: msghdr,
 }
@@ -127,10 +127,10 @@ impl Rounds {
         }
     }
 
-    /// One round. 0 ends the call where the kernel would not read on.
+    /// Makes one round. Returns 0, which ends the call, where the kernel would not read on.
     ///
     /// # Safety
-    /// S5: the message and what it names are the caller's, who lends them; `done` bytes are there.
+    /// S5: the caller of recvmsg lends the message and what it names; `done` bytes are there.
     pub(in crate::hook) unsafe fn receive(
         &mut self,
         parts: &mut Parts,
@@ -138,7 +138,7 @@ impl Rounds {
         flags: c_int,
     ) -> Result<usize, Errno> {
         if done == 0 {
-            // SAFETY: S5: the caller promises: the message and what it names are the caller's, who lends them.
+            // SAFETY: S5: the caller promises: the caller of recvmsg lends the message and what it names.
             return unsafe { socket::recvmsg(self.fd, self.message, flags) };
         }
         // SAFETY: S5: the first round has filled it in.
@@ -159,16 +159,16 @@ impl Rounds {
         Ok(count)
     }
 
-    /// Whether what comes next may follow what is there: nothing was passed with it, and the writer is the same if that
-    /// is asked for. Would-block if nothing is there yet: a receive that finds nothing writes over the credentials all
-    /// the same.
+    /// Whether the next bytes may follow those that were received: no descriptor was passed with the latter, and the
+    /// writer is the same if credentials are asked for. Fails with would-block if no byte is there yet, because a
+    /// receive that finds nothing overwrites the credentials all the same.
     ///
     /// # Safety
     /// S5: the message was received.
     unsafe fn reads_on(&self, so_far: &msghdr) -> Result<bool, Errno> {
         // SAFETY: S5: the caller promises: the message was received.
         let has_rights = unsafe { find_control(so_far, libc::SCM_RIGHTS) }.is_some();
-        // Those for which there was no room have ended it as well.
+        // Descriptors for which there was no room have ended the receive as well.
         if has_rights || so_far.msg_flags & libc::MSG_CTRUNC != 0 {
             return Ok(false);
         }
@@ -181,7 +181,8 @@ impl Rounds {
         Ok(self.next_writer()? == Some(writer))
     }
 
-    /// Who wrote the bytes that are next; `None` at the end. There is room for no more, so no descriptor is passed.
+    /// The credentials of the writer of the next bytes; `None` at the end. There is no room for more control data, so
+    /// no descriptor is passed.
     fn next_writer(&self) -> Result<Option<[u8; CREDENTIAL_BYTES]>, Errno> {
         let mut byte = 0_u8;
         let mut part = iovec {
@@ -203,10 +204,10 @@ impl Rounds {
     }
 }
 
-/// Process, user and group.
+/// The size of the credentials: process, user and group.
 const CREDENTIAL_BYTES: usize = size_of::<libc::ucred>();
 
-/// The data of the first control message of a kind at level SOL_SOCKET.
+/// The data of the first control message of the given kind at level SOL_SOCKET.
 ///
 /// # Safety
 /// S5: the message was received.

@@ -1,7 +1,8 @@
-//! The loop of a call that moves data: it tries, waits, and goes on until it has done what a blocking call does.
+//! When does a call that moves data return? This is its loop: it tries, waits, and goes on until it has done what a
+//! blocking call does.
 //!
-//! The rules are in `io/mod.rs`. Whoever moves data by another call (`messages`, `datagram`, `copy`, `batch`) uses the
-//! same loop.
+//! The rules are in `io/mod.rs`. The other calls that move data (`messages`, `datagram`, `copy`, `batch`) use the same
+//! loop.
 
 use super::deadline::{IoDeadline, WaitError};
 use crate::driver::fd_table::{FdEntry, FdKind, Trait};
@@ -10,16 +11,17 @@ use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
 use libc::c_int;
 
-/// Flags with which the kernel does not wait, whatever the mode; and the one whose waiting we leave to it.
+/// `AT_ONCE` has the flags with which the kernel does not wait, whatever the mode. `SEND_AS_IS` has those with which a
+/// send goes to the kernel as it is: MSG_DONTWAIT, and MSG_FASTOPEN, whose wait is left to the kernel.
 pub(in crate::hook) const AT_ONCE: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB;
 pub(in crate::hook) const SEND_AS_IS: c_int = libc::MSG_DONTWAIT | libc::MSG_FASTOPEN;
 
 /// How a call is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::hook) enum Try {
-    /// Would-block rather than wait.
+    /// Fail with would-block rather than wait.
     Now,
-    /// Wait in the kernel: there is no other way.
+    /// Wait in the kernel, since there is no other way.
     Blocking,
 }
 
@@ -33,8 +35,8 @@ impl Try {
     }
 }
 
-/// Repeats a call that takes something until it does. `short_of`: a smaller result of a TCP socket means that it is
-/// empty; 0 where it does not.
+/// Repeats a call that takes data until it has taken some. A result of a TCP socket that is smaller than `short_of`
+/// means that the socket is empty; `short_of` is 0 where the result does not tell.
 #[inline(always)]
 pub(in crate::hook) fn take(
     fd: c_int,
@@ -44,7 +46,7 @@ pub(in crate::hook) fn take(
 ) -> Result<usize, Errno> {
     let mut io_deadline = IoDeadline::new(fd, entry, Direction::Read);
     let mut seen = entry.readiness.look(Direction::Read);
-    // With O_NONBLOCK the call is made: the caller may know from elsewhere what our event has not told us yet.
+    // With O_NONBLOCK the call is always made: the caller may know from another source what our event has not told yet.
     let mut skip_try = entry.readiness.is_drained(seen) && entry.blocks(fd);
     loop {
         skip_try = skip_try || entry.has(Trait::LowMark) && is_below_mark(fd, entry, seen, short_of);
@@ -53,7 +55,7 @@ pub(in crate::hook) fn take(
         match result {
             Ok(count) => {
                 if count == 0 {
-                    // What is there comes before an error, an error before the end.
+                    // Data comes before an owed error, and the error before the end.
                     entry.pay()?;
                 }
                 if count < short_of && count > 0 && entry.is_inet_stream() {
@@ -68,7 +70,7 @@ pub(in crate::hook) fn take(
             {
                 Ok(()) => {}
                 Err(WaitError::Native) => return repeat_interrupted(|| call(Try::Blocking)),
-                // Over, and perhaps a part is there.
+                // The timeout is over, and perhaps some bytes below the mark are there.
                 Err(WaitError::Fail(Errno::AGAIN)) if entry.has(Trait::LowMark) => return call(Try::Now),
                 Err(WaitError::Fail(errno)) => return Err(errno),
             },
@@ -79,8 +81,8 @@ pub(in crate::hook) fn take(
     }
 }
 
-/// Whether a blocking receive of `wanted` bytes of TCP would wait though there is something: SO_RCVLOWAT was set. The
-/// kernel sees to it that so much fits. An end, an error or urgent data ends such a wait.
+/// Whether a blocking receive of `wanted` bytes of TCP would wait although some bytes are there, because SO_RCVLOWAT
+/// was set. The kernel ensures that so many bytes fit. An end, an error or urgent data ends such a wait.
 #[cold]
 fn is_below_mark(fd: c_int, entry: &FdEntry, seen: ReadinessTick, wanted: usize) -> bool {
     let mark = socket::so_rcvlowat(fd).unwrap_or(1).min(wanted);
@@ -91,8 +93,8 @@ fn is_below_mark(fd: c_int, entry: &FdEntry, seen: ReadinessTick, wanted: usize)
         && file::readable_bytes(fd).is_ok_and(|present| present > 0 && present < mark)
 }
 
-/// Repeats a call until `total` bytes are moved (it may move more), or one fails, or (a receive) the end has come.
-/// `call` is told how much is done.
+/// Repeats a call until `total` bytes are moved (it may move more), or a try fails, or the end has come (of a receive).
+/// `call` is told how many bytes are done.
 #[inline(always)]
 pub(in crate::hook) fn move_all(
     fd: c_int,
@@ -126,14 +128,14 @@ pub(in crate::hook) fn move_all(
                     Ok(count) => return Ok(done + count),
                     Err(errno) => errno,
                 },
-                // Over: what has room now is still sent.
+                // The timeout is over; data for which there is room now is still sent.
                 Err(WaitError::Fail(Errno::AGAIN)) if direction == Direction::Write && io_deadline.blocks() => {
                     match call(done, Try::Now) {
                         Ok(count) => return Ok(done + count),
                         Err(errno) => errno,
                     }
                 }
-                // The socket knows nothing of why a wait ended.
+                // The socket does not know why a wait ended, so no error is owed.
                 Err(WaitError::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
             },
             Err(errno) => errno,
@@ -142,7 +144,7 @@ pub(in crate::hook) fn move_all(
     }
 }
 
-/// A call that would wait and has moved nothing ends with the error that is owed to it.
+/// If a call would wait and has moved nothing, it ends with the error that is owed to it.
 fn before_wait(entry: &FdEntry, done: usize) -> Result<(), WaitError> {
     if done > 0 {
         Ok(())
@@ -151,7 +153,7 @@ fn before_wait(entry: &FdEntry, done: usize) -> Result<(), WaitError> {
     }
 }
 
-/// SO_RCVLOWAT of a stream that is not TCP, if it was set.
+/// The value of SO_RCVLOWAT of a stream that is not TCP, if it was set.
 #[inline(always)]
 pub(in crate::hook) fn stream_mark(fd: c_int, entry: &FdEntry) -> Option<usize> {
     if !entry.has(Trait::LowMark) || entry.kind(fd) != FdKind::Stream {
@@ -160,8 +162,8 @@ pub(in crate::hook) fn stream_mark(fd: c_int, entry: &FdEntry) -> Option<usize> 
     socket::so_rcvlowat(fd).ok().filter(|mark| *mark > 1)
 }
 
-/// What a call returns whose try has failed after `done` bytes were moved. EPIPE comes again by itself, with its
-/// signal.
+/// The result of a call whose try has failed after `done` bytes were moved. EPIPE is not owed: it comes again by
+/// itself, with its signal.
 #[cold]
 pub(in crate::hook) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -> Result<usize, Errno> {
     if done == 0 {
@@ -186,8 +188,8 @@ pub(in crate::hook) fn repeat_interrupted(mut call: impl FnMut() -> Result<usize
     }
 }
 
-/// MSG_PEEK with MSG_WAITALL: each round starts again, and nothing is taken. Ends when all is there, or no more will
-/// come.
+/// A receive with MSG_PEEK and MSG_WAITALL: each round starts again, and nothing is taken. It ends when all bytes are
+/// there, or no more will come.
 pub(in crate::hook) fn peek_all(
     fd: c_int,
     entry: &'static FdEntry,

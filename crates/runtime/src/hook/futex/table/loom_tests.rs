@@ -1,8 +1,8 @@
-//! Models of the table on one bucket: no wake is lost, wake and timeout settle a wait once, and nobody touches a waiter
-//! that has returned.
+//! Are the races of the table harmless? These are models on one bucket: no wake is lost, wake and timeout settle a wait
+//! once, and a waiter that has returned is not touched.
 //!
-//! A lost wake shows as a waiter that waits for ever, which loom reports. That a returned waiter is left alone shows by
-//! its ticket, which loom checks: `FutexWaiter::reuse` writes it as whoever gets the stack next would.
+//! A lost wake shows as a waiter that waits for ever, which loom reports. The ticket shows that a returned waiter is
+//! left alone, and loom checks it: `FutexWaiter::reuse` writes the ticket as the next user of the stack would.
 
 use super::{ANY, FutexWaiter, Table};
 use crate::coroutine::{Outcome, WaitCell};
@@ -15,7 +15,7 @@ const OTHER_ADDRESS: usize = 128;
 
 impl FutexWaiter {
     fn reuse(&self) {
-        // SAFETY: S8: that nobody else has access is what the model checks.
+        // SAFETY: S8: the model checks that no other thread has access.
         self.ticket.with_mut(|ticket| unsafe { *ticket = 0 });
     }
 }
@@ -33,7 +33,7 @@ impl World {
         })
     }
 
-    /// Waits while the word is 0; `None` if it was not.
+    /// Waits while the word is 0; `None` if it was not 0.
     fn wait(&self, waiter: &FutexWaiter) -> Option<Outcome> {
         // SAFETY: S8: the caller keeps the waiter, and it is withdrawn below.
         if !unsafe { self.table.enlist(waiter, || self.word.load(Ordering::SeqCst) == 0) } {
@@ -52,7 +52,7 @@ impl World {
         Some(outcome)
     }
 
-    /// Changes the word, as weakly as a user may, and wakes.
+    /// Changes the word, with the weakest ordering that a user may choose, and wakes.
     fn wake(&self, limit: usize) -> usize {
         self.word.store(1, Ordering::Relaxed);
         self.table.wake(ADDRESS, ANY, limit)
@@ -103,8 +103,9 @@ fn loom_wake_against_timeout_settles_once() {
     });
 }
 
-/// Two waiters in one bucket against one wake of all: neither stays behind, and the count says who was asleep. They do
-/// not wait, since two who spin are too many paths: whoever is listed when all is done must have been settled.
+/// Two waiters in one bucket against one wake of all: neither stays behind, and the count tells how many were asleep.
+/// They do not wait, since two spinning threads make too many paths. Instead, a waiter that was listed must have been
+/// settled when all is done.
 #[test]
 fn loom_a_wake_of_all_finds_all() {
     loom::model(|| {

@@ -1,4 +1,4 @@
-//! The table against a naive list, and with OS threads as its waiters.
+//! Does the table behave as a naive list does, and does it work with OS threads as its waiters?
 
 use super::{ANY, BATCH, FutexWaiter, Table};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
@@ -19,9 +19,9 @@ enum Operation {
         bitset: u32,
         limit: usize,
     },
-    /// The deadline settles the waiter; it is still listed.
+    /// The deadline settles the waiter, which is still listed.
     TimeOut(prop::sample::Index),
-    /// A waiter that timed out comes back.
+    /// A waiter that timed out withdraws.
     Withdraw(prop::sample::Index),
 }
 
@@ -37,14 +37,14 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// One who waits, as the naive list knows it.
+/// A waiter, as the naive list knows it.
 struct Known {
     waiter: Box<FutexWaiter>,
     listed: bool,
     outcome: Option<Outcome>,
 }
 
-/// What a wake does, the slow way.
+/// The effect of a wake, computed the slow way.
 fn wake_naively(all: &mut [Known], address: usize, bitset: u32, limit: usize) -> usize {
     let mut woken = 0;
     for known in all
@@ -142,7 +142,7 @@ fn nearby_addresses_spread_over_the_buckets() {
     }
 }
 
-/// A futex over the table: what `Wait::park` does.
+/// A futex made of the table: what `FutexWait::park` does.
 fn wait(table: &Table<2>, word: &AtomicU32, expected: u32, deadline_ns: Option<u64>) {
     let waiter = FutexWaiter::new(word.as_ptr().addr(), ANY, WaitCell::new());
     // SAFETY: S8: this frame stays until the wait is over, and withdraws.
@@ -153,7 +153,7 @@ fn wait(table: &Table<2>, word: &AtomicU32, expected: u32, deadline_ns: Option<u
     }
 }
 
-/// Drepper's second mutex, whose every wait may time out or not, must neither hang nor let two in.
+/// Drepper's second mutex must neither hang nor let two threads in, whether or not each of its waits times out.
 #[test]
 fn a_mutex_over_the_table_excludes_and_does_not_hang() {
     const THREADS: u64 = 4;
@@ -185,7 +185,7 @@ fn a_mutex_over_the_table_excludes_and_does_not_hang() {
     assert_eq!(table.registered(), 0);
 }
 
-/// Turns are handed round by wake-alls only: one lost wake hangs it.
+/// Turns are passed round by wake-alls only: one lost wake would hang the test.
 #[test]
 fn turns_are_handed_round_by_wakes_of_all() {
     const THREADS: u32 = 3;
