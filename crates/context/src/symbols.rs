@@ -4,7 +4,7 @@
 //! *name* of the function tells them apart. Names are in the executable's own symbol table (`.symtab`, which is not
 //! loaded with the program). rustc mangles the names of functions:
 //!
-//! | name | whose |
+//! | name | owner |
 //! |---|---|
 //! | `_RNv…`, `_RI…` | Rust, mangling v0 |
 //! | `_ZN…17h` 16 hexadecimal digits `E`, perhaps with a suffix like `.llvm.12` | Rust, the legacy mangling |

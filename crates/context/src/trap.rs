@@ -161,7 +161,7 @@ fn executable() -> &'static Executable {
 /// Linkers make one such segment, or two where a part of the data is write-protected after the start.
 const DATA_SEGMENTS_MAX: usize = 4;
 
-/// Where the executable's code and data are.
+/// The address ranges of the executable's code and data.
 #[derive(Clone, Copy, Default)]
 struct Executable {
     start: usize,

@@ -87,7 +87,7 @@ impl Context {
 pub struct Handoff {
     /// Which context left, and what it is owed.
     pub left: usize,
-    /// Who carried out the switch.
+    /// Which worker carried out the switch.
     pub by: usize,
 }
 

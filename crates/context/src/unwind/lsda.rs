@@ -1,7 +1,7 @@
 //! What an unwinding does at an address: the part of the language-specific data area that says so. See the head of
 //! `mod.rs`.
 
-/// What an unwinding does in a frame.
+/// What an unwinding does when it reaches a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// The unwinding passes the frame.

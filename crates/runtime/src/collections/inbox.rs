@@ -30,10 +30,9 @@ use crate::loom::atomic::{AtomicPtr, Ordering};
 
 /// An element that can be in an [`Inbox`].
 ///
+/// # Safety
 /// `link` gives the address of a field of the element, always the same field, which nothing else uses while the element
 /// is in an inbox or in a [`Chain`].
-/// `link` gives the address of a field of the element, always the same one, which nobody else uses while the element is
-/// in an inbox or in a [`Chain`].
 pub(crate) unsafe trait Linked: Sized {
     /// The address of the element's link.
     ///

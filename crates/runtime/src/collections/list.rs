@@ -1,4 +1,4 @@
-//! An intrusive doubly linked list: the wait list.
+//! How waiters are kept in order and can leave early: an intrusive doubly linked list, the wait list.
 //!
 //! A node lies where its owner put it, as a rule on the stack of a waiting coroutine, and is linked by the [`Link`]
 //! inside it. So waiting allocates nothing, and leaving the list early (a timeout, a cancellation) is O(1).

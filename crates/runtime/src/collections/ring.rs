@@ -1,4 +1,5 @@
-//! The run queue of one processor: a bounded ring with one owner and many stealers.
+//! How a processor's run queue lets its owner push and pop while others steal: a bounded ring with one owner and many
+//! stealers.
 //!
 //! # Vocabulary
 //! `head` is the number of words ever taken, `tail` the number of words ever pushed; word number `i` lies in slot `i %

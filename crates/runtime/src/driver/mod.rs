@@ -35,9 +35,9 @@ use timers::Timers;
 /// How long a poll may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wait {
-    /// Not at all.
+    /// Not at all: the poll only looks.
     Not,
-    /// Until something happens, or the monotonic clock shows this.
+    /// Until something happens, or the monotonic clock shows this time in ns.
     Until(u64),
     /// Until something happens.
     Forever,
@@ -46,11 +46,12 @@ pub(crate) enum Wait {
 /// The event data of the wake-up descriptor; descriptors' data never has it (`readiness`).
 const WAKE_DATA: u64 = u64::MAX;
 
-/// Events taken from the kernel at once: enough that a busy server's call is shared by many requests, few enough to
-/// stay in the first-level cache.
+/// The most events taken from the kernel at once: enough that many requests of a busy server share one call, few enough
+/// to stay in the first-level cache.
 const EVENTS_MAX: usize = 256;
 
-/// Even a caller without room takes a few, or those who keep its queue full would starve those who wait for events.
+/// The fewest events taken at once. Even a caller without room takes a few; otherwise the coroutines that keep its
+/// queue full would starve those that wait for events.
 const EVENTS_MIN: usize = 16;
 
 type Events = Box<[libc::epoll_event; EVENTS_MAX]>;
@@ -58,7 +59,7 @@ type Events = Box<[libc::epoll_event; EVENTS_MAX]>;
 /// The owner of an idle driver: no runtime.
 const NOBODY: usize = 0;
 
-/// Drivers whose runtimes have ended.
+/// Drivers whose runtimes have ended; the next runtime takes them.
 static IDLE: StaticLock<Vec<&'static Driver>> = StaticLock::new(Vec::new());
 
 /// See the file's head. A driver lives for ever once it is made.

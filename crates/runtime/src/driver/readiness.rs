@@ -7,13 +7,13 @@
 //! the word and wakes all waiters of that direction. So the word is a version of the kernel's state, not the state
 //! itself: the call is the only test of readiness, and a wake means "try again".
 //!
-//! | field | bits | meaning | who changes it |
+//! | field | bits | meaning | changed by |
 //! |---|---|---|---|
 //! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event, cleared by `reset` and `forget_ends` |
 //! | | 1 `REGISTERED` | events will come, from one driver at least | set by the first wait, cleared by `reset` and the last `retire` |
 //! | | 2.. tick | number of events | bumped by an event and by `reset` (never reused) |
 //! | `drained` | as a word | the word that a short read looked at before it emptied the socket | readers, no lock |
-//! | `inner` | | generation, drivers, waiters | whoever holds the lock |
+//! | `inner` | | generation, drivers, waiters | the holder of the lock |
 //!
 //! The words are written under the lock and read without the lock.
 //!

@@ -37,8 +37,8 @@ const NONE: u64 = u64::MAX;
 /// The deadlines of one processor's coroutines.
 pub(super) struct Timers {
     wheel: Lock<Wheel>,
-    /// When `expire` is worth calling; a copy of what the wheel says, so that nobody needs the lock to see that nothing
-    /// is due.
+    /// The time in ns from which `expire` is worth calling. A copy of what the wheel says, so that a check whether
+    /// anything is due does not need the lock.
     next_wake_ns: AtomicU64,
 }
 

@@ -109,7 +109,7 @@ enum Need {
     Thread,
 }
 
-/// One call in flight.
+/// One call that has not ended yet.
 struct OffloadCall<R> {
     done: WaitCell,
     result: Lock<Option<std::thread::Result<R>>>,

@@ -44,7 +44,7 @@ use std::ptr;
 struct LateSegment {
     module: usize,
     offset: isize,
-    /// As long as the segment.
+    /// The image; as long as the segment.
     image: Vec<u8>,
     /// Whether the segment is reset at recycling: its size is known.
     is_reset: bool,

@@ -61,7 +61,7 @@ pub(in crate::driver) trait Registrar<D> {
     fn register(self, generation: u32) -> Result<D, Errno>;
 }
 
-/// One runtime, in tests.
+/// A registrar of a single runtime, for tests.
 #[cfg(test)]
 impl<D, F: FnOnce(u32) -> Result<D, Errno>> Registrar<D> for F {
     fn is_own(&self, _: &D) -> bool {

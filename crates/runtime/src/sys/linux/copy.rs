@@ -1,4 +1,4 @@
-//! The calls that move data from one descriptor to another, in their raw forms.
+//! How the runtime makes the calls that move data from one descriptor to another, in raw form.
 //!
 //! As in `file`: the kernel refuses a bad pointer, and nothing is retried. Addresses are passed as words, since the
 //! calls are also made on threads of the offload pool.
