@@ -140,8 +140,7 @@ pub(crate) struct FdEntry {
     owed: AtomicU32,
     /// The number of the other end of a pair of sockets, plus one; 0: not known (`pairs.rs`).
     other_end: AtomicU32,
-    /// Held from the question whether a listener has a connection until the connection is taken: accept has no
-    /// MSG_DONTWAIT.
+    /// Held from the question whether a listener has a connection until it is taken: accept has no MSG_DONTWAIT.
     pub(crate) accepting: Lock<()>,
 }
 
@@ -189,8 +188,7 @@ fn make_chunk(fd: RawFd) -> Option<&'static FdEntry> {
         // SAFETY: S2: the mapping is a chunk long, page-aligned, and nobody has seen it.
         unsafe { entries.wrapping_add(index).write(FdEntry::new()) };
     }
-    // Release: pairs with the Acquire in `existing`. Relaxed on failure: the losing thread reads the pointer again
-    // there.
+    // Release: pairs with the Acquire in `existing`. Relaxed on failure: the loser reads it again there.
     if slot
         .compare_exchange(ptr::null_mut(), entries.cast(), Ordering::Release, Ordering::Relaxed)
         .is_err()
