@@ -1,28 +1,28 @@
-//! What is on an interrupted stack: only Rust of this executable, from the fault to the coroutine's entry, or something
+//! What is on an interrupted stack, from the fault to the coroutine's entry: only Rust of this executable, or something
 //! else?
 //!
 //! After an overflow a coroutine never runs again. That is sound only if no frame on its stack holds a lock that the
-//! whole process needs. Rust code of the program may hold locks of the program; a C library may hold its own, and the
-//! loader's or malloc's stop everybody. The frame that faulted says little: a callback of `dl_iterate_phdr` is Rust,
-//! and its caller holds the loader's lock. So the whole chain is looked at, in the signal handler.
+//! whole process needs. Rust code of the program may hold locks of the program. A C library may hold its own locks, and
+//! the loader's or malloc's locks stop every thread. The frame that faulted says little: a callback of
+//! `dl_iterate_phdr` is Rust, and its caller holds the loader's lock. So the signal handler looks at the whole chain.
 //!
 //! # The walk
 //! `_Unwind_Backtrace` of libgcc_s, which std links, steps from the handler through the signal's frame into the
-//! interrupted ones. Frames count from the interrupted program counter on. The walk ends at the coroutine's entry; if
-//! it ends elsewhere (code without unwind tables), or a frame lies outside the stack or not above the one before it,
-//! nothing is known. The last two bound the walk by the stack's size, whatever the tables say. It takes about a
-//! microsecond a frame, so some milliseconds for a default stack.
+//! interrupted frames. Frames count from the interrupted program counter on. The walk ends at the coroutine's entry.
+//! The answer is "unknown" if the walk ends elsewhere (code without unwind tables), or if a frame lies outside the
+//! stack or not above the frame before it. The last two conditions bound the walk by the stack's size, whatever the
+//! tables say. The walk takes about a microsecond a frame, so some milliseconds for a default stack.
 //!
 //! # May that be done in a handler?
 //! To find the unwind table of an address, libgcc asks the loader. `_dl_find_object` (glibc 2.35, used by GCC 12 and
-//! newer) takes no lock. Older ones use `dl_iterate_phdr`, which takes the loader's lock, and the interrupted coroutine
-//! may be the one that holds it. So [`prepare`] looks whether the library that has `_Unwind_Backtrace` imports
-//! `_dl_find_object`; if not, nothing is known, ever. Programs that register tables of generated code
-//! (`__register_frame`) make GCC 12 take a lock of libgcc's first; it is never held by somebody who waits, except
+//! newer) takes no lock. Older versions use `dl_iterate_phdr`, which takes the loader's lock, and the interrupted
+//! coroutine may hold that lock. So [`prepare`] looks whether the library that has `_Unwind_Backtrace` imports
+//! `_dl_find_object`; if not, the answer is always "unknown". Programs that register tables of generated code
+//! (`__register_frame`) make GCC 12 take a lock of libgcc's first. Nothing that waits ever holds this lock, except
 //! inside libgcc, and a fault there is not walked: the fault's own address is looked at before the walk.
 //!
-//! The first call of libgcc sets up tables and lets the loader bind symbols; `prepare` makes one for that reason. The
-//! unwinder uses a few KiB of the alternate stack.
+//! The first call of libgcc sets up tables and makes the loader bind symbols; `prepare` makes one call for that reason.
+//! The unwinder uses a few KiB of the alternate stack.
 
 use crate::backtrace::{_Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, Frame, GO_ON, STOP};
 use crate::symbols::{self, BATCH, Owner};
@@ -67,8 +67,8 @@ fn is_lock_free() -> bool {
     })
 }
 
-/// What is on a stack that was interrupted at `program_counter`. `stack` is all of it with its guard. For the handler
-/// of the signal that interrupted it; async-signal-safe after [`prepare`].
+/// Finds out what is on a stack that was interrupted at `program_counter`. `stack` is the whole stack with its guard.
+/// To be called in the handler of the signal that interrupted the stack; async-signal-safe after [`prepare`].
 pub fn look(program_counter: usize, stack: Range<usize>) -> Frames {
     if !trap::in_executable(program_counter) {
         return Frames::Library;
@@ -102,19 +102,19 @@ unsafe extern "C" fn visit(context: *mut Frame, walk: *mut c_void) -> c_int {
 }
 
 struct Walk {
-    /// Until it is met, frames are the handler's.
+    /// Frames before this program counter are the handler's.
     begins_at: Option<usize>,
-    /// Where the next stack pointer must lie.
+    /// The range in which the next stack pointer must lie.
     stack: Range<usize>,
     last_address: usize,
-    /// Addresses that nobody has asked the symbols for yet, each once.
+    /// Addresses that have not been looked up in the symbols yet, each once.
     addresses: [usize; BATCH],
     count: usize,
     found: Option<Frames>,
 }
 
 impl Walk {
-    /// Looks at a frame; the answer, when it is known.
+    /// Looks at a frame; returns the answer once it is known.
     fn frame(&mut self, program_counter: usize, is_exact: bool, stack_pointer: usize) -> Option<Frames> {
         if self.begins_at.is_some_and(|begin| begin != program_counter) {
             return None;
@@ -124,7 +124,7 @@ impl Walk {
             return Some(Frames::Unknown);
         }
         self.stack.start = stack_pointer + 1;
-        // A return address may lie behind the function, when its last instruction is the call.
+        // A return address may lie behind the function, if the function's last instruction is the call.
         let address = program_counter.wrapping_sub(usize::from(!is_exact));
         if switch::entry_code().contains(&address) {
             return Some(self.judge().unwrap_or(Frames::Rust));
@@ -132,7 +132,7 @@ impl Walk {
         if !trap::in_executable(address) {
             return Some(Frames::Library);
         }
-        // Recursion: the same few addresses, thousands of times.
+        // A recursion repeats the same few addresses, thousands of times.
         if address == self.last_address || self.addresses[..self.count].contains(&address) {
             return None;
         }
@@ -142,7 +142,7 @@ impl Walk {
         if self.count == BATCH { self.judge() } else { None }
     }
 
-    /// Asks the symbols for what has been gathered; `None` when all of it is Rust.
+    /// Looks up the gathered addresses in the symbols; `None` if all of them are Rust.
     fn judge(&mut self) -> Option<Frames> {
         let gathered = std::mem::take(&mut self.count);
         match symbols::owner(&self.addresses[..gathered]) {
@@ -217,7 +217,7 @@ unsafe fn dynamic_names(base: usize, dynamic: usize) -> Option<&'static [u8]> {
         entry = entry.wrapping_add(1);
     }
     let (start, bytes) = (start?, bytes?);
-    // glibc has added the base already; the kernel's vDSO, for one, has not.
+    // glibc has added the base already; the kernel's vDSO, for example, has not.
     let start = if start < base { base.wrapping_add(start) } else { start };
     // SAFETY: S7: what the module says of itself, mapped and never written.
     Some(unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(start), bytes) })
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn this_platform_finds_tables_without_a_lock() {
-        // glibc 2.35 has the symbol; whoever builds libgcc beside it uses it.
+        // glibc 2.35 has the symbol; a libgcc that is built beside it uses the symbol.
         let backtrace = _Unwind_Backtrace as *const () as usize;
         assert!(imports(backtrace, b"_Unwind_Backtrace"));
         assert!(!imports(backtrace, b"_dl_find_no_object"));

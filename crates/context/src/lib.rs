@@ -1,7 +1,7 @@
-//! The machine under silken: the context switch, thread-identity blocks and stacks.
+//! The machine-dependent base of silken: the context switch, thread-identity blocks and stacks.
 //!
 //! Everything here is verified on hardware, not by a model checker: it names registers, the C library's thread control
-//! block and the memory map. It knows nothing of coroutines, queues or events; the runtime above it decides who runs
+//! block and the memory map. It knows nothing of coroutines, queues or events; the runtime above it decides what runs
 //! and when.
 //!
 //! * [`switch`]: leave one stack and continue on another, one file per processor architecture;
@@ -10,7 +10,7 @@
 //! * [`stack`]: arenas of guarded stacks;
 //! * [`trap`]: what a fault handler may do about a stack that ran into its guard;
 //! * [`frames`]: whose frames lie on an interrupted stack, by the unwind tables and the executable's symbols.
-//! * [`unwind`]: whether an unwinding would get to the frame that is to catch it.
+//! * [`unwind`]: whether an unwinding would reach the frame that is to catch it.
 
 mod backtrace;
 pub mod frames;

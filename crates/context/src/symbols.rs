@@ -1,40 +1,40 @@
-//! Whose code an address of the executable is: Rust's, or somebody else's that was linked in.
+//! Whose code an address of the executable is: Rust's, or other code that was linked in.
 //!
-//! The linker puts C (a `cc` build script, a static jemalloc or SQLite) between the Rust code of the executable. What
-//! tells them apart is the *name* of the function, in the executable's own symbol table (`.symtab`, which is not loaded
-//! with the program). rustc mangles the names of functions:
+//! The linker puts C (a `cc` build script, a static jemalloc or SQLite) between the Rust code of the executable. The
+//! *name* of the function tells them apart. Names are in the executable's own symbol table (`.symtab`, which is not
+//! loaded with the program). rustc mangles the names of functions:
 //!
-//! | name | whose |
+//! | name | owner |
 //! |---|---|
 //! | `_RNv…`, `_RI…` | Rust, mangling v0 |
 //! | `_ZN…17h` 16 hexadecimal digits `E`, perhaps with a suffix like `.llvm.12` | Rust, the legacy mangling |
 //! | `__rust_…`, `__rdl_…`, `__rg_…` | made by rustc: `__rust_try` is in the chain of every caught panic |
 //! | anything else, also a `#[no_mangle]` function of Rust | not known to be Rust |
 //!
-//! The question is asked in a signal handler, so nothing here locks, allocates or panics. The file is mapped when the
-//! runtime starts and read when it is asked: a linear pass over the symbols for a batch of addresses, some milliseconds
-//! in a large program, on the way from a stack overflow. An address must lie in a function of Rust and in none that is
-//! not (a linker may fold equal functions into one).
+//! A signal handler asks this question, so nothing here locks, allocates or panics. The file is mapped when the runtime
+//! starts, and read when the question is asked: a linear pass over the symbols for a batch of addresses, some
+//! milliseconds in a large program, after a stack overflow. An address must lie in a Rust function, and in no function
+//! that is not Rust (a linker may fold equal functions into one).
 //!
-//! What it cannot tell: C that was inlined into Rust functions by link-time optimisation across languages. Without
-//! `.symtab` (`strip = true`) it says so.
+//! It does not recognise C that was inlined into Rust functions by link-time optimisation across languages. Without
+//! `.symtab` (`strip = true`) the answer is "unknown".
 
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 
-/// Addresses that one pass looks for.
+/// The number of addresses that one pass looks for.
 pub(crate) const BATCH: usize = 256;
 
-/// The symbol table in the mapped file, and where the file's addresses are in memory.
+/// The symbol table in the mapped file, and the place of the file's addresses in memory.
 struct Table {
     symbols: &'static [u8],
     names: &'static [u8],
     load_base: usize,
 }
 
-/// `None` inside: it cannot be had.
+/// `None` inside: there is no symbol table, or it cannot be read.
 static TABLE: OnceLock<Option<Table>> = OnceLock::new();
 
 /// Maps the executable's file. `load_base` is what the loader added to the addresses in the file. Not for signal
@@ -50,17 +50,17 @@ pub(crate) fn prepare(load_base: usize) {
     });
 }
 
-/// Whose code some addresses are.
+/// The owner of the code at some addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Rust,
-    /// One of them at least belongs to something else, or to nothing that has a name.
+    /// At least one address belongs to other code, or to code without a name.
     Other,
     /// There is no symbol table.
     Unknown,
 }
 
-/// Whose code `addresses` are, at most [`BATCH`] of them. Async-signal-safe after [`prepare`].
+/// The owner of the code at `addresses`, at most [`BATCH`] of them. Async-signal-safe after [`prepare`].
 pub(crate) fn owner(addresses: &[usize]) -> Owner {
     let Some(Some(table)) = TABLE.get() else {
         return Owner::Unknown;
@@ -105,7 +105,7 @@ struct Symbol {
 const SYMBOL_BYTES: usize = 24;
 
 impl Symbol {
-    /// The symbol, if it is defined and may be a function.
+    /// Parses the symbol; `Some` if it is defined and may be a function.
     fn of_code(entry: &[u8]) -> Option<Self> {
         const NO_TYPE: u8 = 0;
         const FUNCTION: u8 = 2;
@@ -135,7 +135,7 @@ fn name_at(names: &[u8], at: usize) -> &[u8] {
     rest.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// See the table in the head of the file.
+/// Whether rustc made the name: see the table in the file's head.
 fn is_name_of_rust(name: &[u8]) -> bool {
     let is_of_rustc = [&b"__rust_"[..], b"__rdl_", b"__rg_"]
         .iter()
@@ -144,7 +144,7 @@ fn is_name_of_rust(name: &[u8]) -> bool {
 }
 
 fn is_mangled_v0(name: &[u8]) -> bool {
-    // `N`: an item in a path; `I`: one with type arguments. No function's name begins otherwise.
+    // `N`: an item in a path; `I`: an item with type arguments. No function's name begins otherwise.
     matches!(name, [b'_', b'R', b'N' | b'I', next, ..] if next.is_ascii_alphabetic())
 }
 

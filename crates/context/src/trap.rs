@@ -1,15 +1,16 @@
-//! What a fault handler needs of the interrupted execution: where it was, and how to make it go on elsewhere.
+//! What a fault handler needs of the interrupted execution: where it was, and how to make it continue elsewhere.
 //!
-//! A stack that has run into its guard cannot be used for one more call, and cannot be unwound. The handler, which runs
-//! on the worker's alternate stack, therefore rewrites the saved registers so that the return from the signal enters a
-//! function of the runtime on *another* stack (the worker's own). The FS base is not among the saved registers, so the
-//! identity is still that of the interrupted code there.
+//! A stack that has run into its guard has no room for another call, and cannot be unwound. The handler, which runs on
+//! the worker's alternate stack, therefore rewrites the saved registers so that the return from the signal enters a
+//! function of the runtime on *another* stack (the worker's own). The FS base is not among the saved registers, so this
+//! function still runs under the identity of the interrupted code.
 //!
 //! # A read that may fault
 //! [`read_word_or_fault`] reads foreign memory as the kernel does: by one load whose address is known, with a place to
-//! go on when it faults (the kernel's exception tables are the model). The fault handler must call
-//! [`Interrupted::recover_read`] first; without a handler the fault is what it always was. A system call that checks
-//! the address would cost more than the read by two orders of magnitude, and the answer would be old when it is used.
+//! continue when the load faults (the model is the kernel's exception tables). The fault handler must call
+//! [`Interrupted::recover_read`] first; without a handler the load faults as any other load. A system call that checks
+//! the address would cost two orders of magnitude more than the read, and its answer would be out of date when it is
+//! used.
 
 use std::arch::global_asm;
 use std::ffi::c_void;
@@ -37,7 +38,7 @@ global_asm!(
     ".type silken_read_word,@function",
     "silken_read_word:",
     ".cfi_startproc",
-    // The first instruction is the load, so the function's address is the load's. Its high half is zero then.
+    // The first instruction is the load, so the function's address is the load's. The result's high half is zero then.
     "mov eax, [rdi]",
     "ret",
     ".globl silken_read_word_failed",
@@ -55,9 +56,9 @@ unsafe extern "C" {
     fn silken_read_word_failed();
 }
 
-/// Reads the word at an address that may be anything, in one load that other threads may race with; `None` when it
-/// faults. On x86_64 each such load is sequentially consistent with the stores of others that are, and the compiler
-/// moves nothing over the call.
+/// Reads the word at an address that may be anything, in one load that other threads may race with; `None` when the
+/// load faults. On x86_64 each such load is sequentially consistent with stores of other threads that are, and the
+/// compiler moves nothing over the call.
 ///
 /// # Safety
 /// A fault handler that calls [`Interrupted::recover_read`] has the signals SIGSEGV and SIGBUS, or the address is
@@ -74,7 +75,7 @@ pub unsafe fn read_word_or_fault(address: usize) -> Option<u32> {
 pub struct Interrupted(*mut libc::ucontext_t);
 
 impl Interrupted {
-    /// Of a handler's third argument.
+    /// Makes it from a handler's third argument.
     ///
     /// # Safety
     /// `context` is what the kernel passed to the running SA_SIGINFO handler (S6).
@@ -87,12 +88,13 @@ impl Interrupted {
         unsafe { &mut (*self.0).uc_mcontext.gregs }
     }
 
-    /// Where the execution was interrupted.
+    /// The program counter at the interruption.
     pub fn program_counter(&mut self) -> usize {
         self.registers()[PROGRAM_COUNTER] as usize
     }
 
-    /// When the fault is that of [`read_word_or_fault`]'s load: lets it answer `None`. Async-signal-safe.
+    /// If the fault is that of [`read_word_or_fault`]'s load, makes the load answer `None`; returns whether it was.
+    /// Async-signal-safe.
     pub fn recover_read(&mut self) -> bool {
         let is_read = self.program_counter() == silken_read_word as *const () as usize;
         if is_read {
@@ -101,8 +103,8 @@ impl Interrupted {
         is_read
     }
 
-    /// Whether the last trap of the thread was a general protection fault: an address that is not canonical. It has no
-    /// address in the signal's record.
+    /// Whether the last trap of the thread was a general protection fault, which a non-canonical address causes. The
+    /// signal's record has no address for such a fault.
     pub fn is_protection_fault(&mut self) -> bool {
         const GENERAL_PROTECTION: libc::greg_t = 13;
         self.registers()[TRAP_NUMBER] == GENERAL_PROTECTION
@@ -113,13 +115,13 @@ impl Interrupted {
         self.registers()[STACK_POINTER] as usize
     }
 
-    /// The return from the handler enters `function(argument)` with this stack pointer instead.
+    /// Makes the return from the handler enter `function(argument)` with this stack pointer.
     ///
     /// # Safety
     /// The interrupted execution is never continued; below `stack_pointer` there is room for `function` (S1).
     pub unsafe fn enter(&mut self, stack_pointer: usize, function: unsafe extern "C" fn(usize) -> !, argument: usize) {
         // As after a call: the return address lies at a 16-byte boundary minus 8. It is null, which ends an unwinder's
-        // way.
+        // walk.
         let stack_pointer = (stack_pointer & !15) - size_of::<usize>();
         // SAFETY: S1: the room that the caller promises.
         unsafe { std::ptr::with_exposed_provenance_mut::<usize>(stack_pointer).write(0) };
@@ -132,13 +134,15 @@ impl Interrupted {
 }
 
 /// Whether `address` lies in the executable's own text (not in a shared library, whose locks the interrupted code may
-/// hold). Learnt at the first call, which must not be in a handler; it maps the executable's symbols too.
+/// hold). The text's range is learnt at the first call, which must not be in a handler; the first call maps the
+/// executable's symbols too.
 pub fn in_executable(address: usize) -> bool {
     let text = executable();
     (text.start..text.end).contains(&address)
 }
 
-/// Whether a word at `address` lies in the executable's data, and so can be read. As [`in_executable`].
+/// Whether a word at `address` lies in the executable's data, and so can be read. The ranges are learnt as for
+/// [`in_executable`].
 pub(crate) fn is_word_of_executable(address: usize) -> bool {
     let end = address.saturating_add(size_of::<usize>());
     let lies_in = |(start, after): &(usize, usize)| *start <= address && end <= *after;
@@ -154,15 +158,15 @@ fn executable() -> &'static Executable {
     })
 }
 
-/// Linkers make one or two, where a part of the data is write-protected after the start.
+/// Linkers make one such segment, or two where a part of the data is write-protected after the start.
 const DATA_SEGMENTS_MAX: usize = 4;
 
-/// Where the executable's code and data are.
+/// The address ranges of the executable's code and data.
 #[derive(Clone, Copy, Default)]
 struct Executable {
     start: usize,
     end: usize,
-    /// What was loaded to be written: begin and end of each segment.
+    /// The segments that are writable when loaded: begin and end of each.
     data: [(usize, usize); DATA_SEGMENTS_MAX],
     /// What the loader added to the addresses in the file.
     load_base: usize,

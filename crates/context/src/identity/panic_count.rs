@@ -1,21 +1,22 @@
 //! Where std keeps a thread's count of panics.
 //!
-//! std has no interface for it but [`std::thread::panicking`], which answers for the identity that runs. The word lies
-//! in a thread-local segment, at the same distance from the FS base in every thread, since std is linked into a module
-//! whose segment is in the static block.
+//! std's only interface to it is [`std::thread::panicking`], which answers for the running identity. The word lies in a
+//! thread-local segment, at the same distance from the FS base in every thread, since std is linked into a module whose
+//! segment is in the static block.
 //!
 //! # Protocol
 //! [`learn_panic_count`] copies all such segments but the C library's, unwinds by `resume_unwind` (which calls no panic
-//! hook), and copies them again in a destructor on the way. A *candidate* is a word that is greater by one then.
-//! Allocators count in thread-locals too, so the destructor *proves* the candidates: it sets each to 0, asks
-//! `panicking()`, and restores it. The one that makes the answer "no" is the count. After the unwinding it must have
-//! its old value. With none, with two, or where panics abort, the answer is that nobody knows.
+//! hook), and copies them again in a destructor during the unwinding. A *candidate* is a word that is greater by one
+//! then. Allocators count in thread-locals too, so the destructor *proves* the candidates: it sets each candidate to 0,
+//! asks `panicking()`, and restores the value. The candidate that makes the answer "no" is the count. After the
+//! unwinding it must have its old value. If there is no such candidate, or two, or if panics abort, the place is
+//! unknown.
 //!
-//! Between writing a candidate and restoring it nothing runs but `panicking()`, which allocates nothing; so a word that
-//! was something else has its value whenever its owner looks.
+//! Between the write of a candidate and its restoration nothing runs but `panicking()`, which allocates nothing. So a
+//! word that is something else has its value whenever its owner looks.
 //!
 //! # Rejected
-//! *Offsets by version of std*: a wrong one writes into somebody's thread-local. *Symbols*: the word has none in a
+//! *Offsets by version of std*: a wrong offset writes into another thread-local. *Symbols*: the word has none in a
 //! stripped executable.
 
 use super::glibc_x86_64::{read_word, segments_of_caller, write_word};
@@ -27,36 +28,37 @@ use std::thread::panicking;
 
 const WORD: usize = size_of::<usize>();
 
-/// Programs with more thread-local words than this are not looked at: the copies are made on the heap, and this is a
-/// quarter of a megabyte.
+/// Programs with more thread-local words than this are not searched: the copies are made on the heap, and this many
+/// words take a quarter of a megabyte.
 const WORDS_MAX: usize = 1 << 15;
 
-/// Below the FS base the static block ends somewhere; a module that was loaded later has its segment on the heap.
+/// The static block ends at most this far below the FS base; a module that was loaded later has its segment on the
+/// heap.
 const STATIC_BLOCK_BYTES_MAX: usize = 1 << 20;
 
 static OFFSET: OnceLock<Option<isize>> = OnceLock::new();
 
-/// Observes where the count lies, at the first call. It allocates and unwinds (not through its caller), and prints
-/// nothing.
+/// Finds the place of the count by observation, at the first call. It allocates and unwinds (not through its caller),
+/// and prints nothing.
 pub fn learn_panic_count() {
     OFFSET.get_or_init(observe);
 }
 
-/// Place of the count from the FS base, in every identity; `None` when it is not known, or [`learn_panic_count`] was
-/// not called yet.
+/// Offset of the count from the FS base, in every identity. `None` if it is unknown, or [`learn_panic_count`] was not
+/// called yet.
 pub fn panic_count_offset() -> Option<isize> {
     OFFSET.get().copied().flatten()
 }
 
-/// A word of a thread-local segment of the identity that runs.
+/// A word of a thread-local segment of the running identity.
 struct Place {
     offset: isize,
     before: usize,
-    /// Greater by one while the observer unwinds, and the reason of it.
+    /// Whether the word is greater by one while the observer unwinds, and causes `panicking()` to say so.
     proved: bool,
 }
 
-/// Looks while it is dropped by an unwinding.
+/// Looks at the words while an unwinding drops it.
 struct Observer<'a>(&'a mut [Place]);
 
 impl Drop for Observer<'_> {
@@ -104,7 +106,7 @@ fn observe() -> Option<isize> {
     (proved.next().is_none() && after == count.before).then_some(count.offset)
 }
 
-/// All words of the segments in the static block, the C library's and the loader's left out. `None`: too many.
+/// All words of the segments in the static block, except the C library's and the loader's. `None`: there are too many.
 fn offsets() -> Option<Vec<isize>> {
     let in_static_block = |offset: isize| offset < 0 && offset.unsigned_abs() <= STATIC_BLOCK_BYTES_MAX;
     let mut offsets = Vec::new();

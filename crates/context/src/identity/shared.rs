@@ -1,4 +1,5 @@
-//! Platforms without identity blocks: a coroutine can only be light, and share its worker's thread-locals.
+//! What stands in for identities on platforms without identity blocks: a coroutine can only be light, and shares its
+//! worker's thread-locals.
 
 use super::Unsupported;
 
@@ -10,17 +11,17 @@ pub struct TlsLayout(std::convert::Infallible);
 #[derive(Debug)]
 pub struct Identity(std::convert::Infallible);
 
-/// No words to carry.
+/// There are no words to carry.
 #[derive(Clone, Copy, Debug)]
 pub struct AllocatorPair(());
 
 impl AllocatorPair {
-    /// There are no identities.
+    /// The only value: there are no identities.
     pub const fn unusual() -> Self {
         Self(())
     }
 
-    /// Never has anything to do.
+    /// Does nothing, and returns `false`.
     ///
     /// # Safety
     /// None (S3).
@@ -29,16 +30,16 @@ impl AllocatorPair {
     }
 }
 
-/// Always an error here.
+/// Always an error on these platforms.
 pub fn facts() -> Result<&'static TlsLayout, &'static Unsupported> {
     static WHY: std::sync::OnceLock<Unsupported> = std::sync::OnceLock::new();
     Err(WHY.get_or_init(|| Unsupported("not Linux with glibc on x86_64".to_string())))
 }
 
-/// Nothing is observed here.
+/// Does nothing: nothing is observed on these platforms.
 pub fn learn_panic_count() {}
 
-/// Never known here.
+/// Always `None`: the place is never known on these platforms.
 pub fn panic_count_offset() -> Option<isize> {
     None
 }

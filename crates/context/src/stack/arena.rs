@@ -1,26 +1,27 @@
-//! The arena: chunks of address space, cut into equal slots, handed out and taken back under one spin lock.
+//! How stacks are handed out and taken back: an arena of chunks of address space, cut into equal slots, under one spin
+//! lock.
 //!
 //! *Vocabulary.* A **chunk** is one mapping. A **slot** is one guard and one stack in a chunk. A **fresh** slot has
 //! never been carved; a **bare** slot is carved but its guard could not be installed; a **recycled** slot has a guard
 //! and waits for the next coroutine. A **reservation** is the right to hold one live stack.
 //!
-//! *Protocol.* All that changes hands under the lock is a word per slot: `table` is a stack of recycled slots growing
-//! up and a stack of bare slots growing down, and the two never meet because together they hold at most `slots_max`
+//! *Protocol.* The only data that changes hands under the lock is a word per slot: `table` is a stack of recycled slots
+//! growing up and a stack of bare slots growing down. The two never meet because together they hold at most `slots_max`
 //! slots. System calls (mmap, guards) happen outside the lock: a slot whose guard is being installed belongs to the
 //! thread that carved it. The table is a lazily touched mapping, so neither taking nor giving ever allocates.
 //!
-//! *Growth and its race.* Two threads may find the arena short and map a chunk each. The second one looks again under
-//! the lock and unmaps its chunk when the first one's suffices; and a thread whose mmap failed looks again before it
-//! reports the failure. Mapping under the lock would be simpler and let everybody spin through a system call.
+//! *Growth and its race.* Two threads may find the arena short and map a chunk each. The second thread looks again
+//! under the lock and unmaps its chunk if the first thread's chunk suffices. A thread whose mmap failed looks again
+//! before it reports the failure. Mapping under the lock would be simpler, but all other threads would spin through a
+//! system call.
 //!
-//! *Reservations.* `reserved` counts rights, `mapped` slots; `mapped - leaked >= reserved` holds after every successful
-//! `reserve`. If everybody who takes holds a right (a coroutine from spawn to end, a worker's cache for its capacity),
-//! no take has to grow. A take without a right is allowed and grows the arena if it must.
+//! *Reservations.* `reserved` counts rights, `mapped` counts slots; `mapped - leaked >= reserved` holds after every
+//! successful `reserve`. If every taker holds a right (a coroutine from spawn to end, a worker's cache for its
+//! capacity), no take has to grow the arena. A take without a right is allowed and grows the arena if it must.
 //!
-//! *LIFO.* The stack given back last is the one with the warmest cache lines and TLB entries, and the one surely
-//! resident.
+//! *LIFO.* The stack that was given back last has the warmest cache lines and TLB entries, and is surely resident.
 //!
-//! *Refused.* A free list threaded through the stacks touches a page that trimming has just returned. A lock-free free
+//! *Rejected.* A free list threaded through the stacks touches a page that trimming has just returned. A lock-free free
 //! list needs versioned pointers for a path that per-worker caches make rare. Unmapping chunks when idle would need a
 //! reader count in the signal handler.
 
@@ -32,7 +33,7 @@ use super::guard::{GuardKind, Guards};
 use super::spin::SpinLock;
 use super::{ArenaConfig, Slot, Stack, Stats, mapping, registry};
 
-/// Chunks of one arena. With 64 GiB each this is 8 TiB; only an address space in shreds meets the limit.
+/// The most chunks of one arena. With 64 GiB each this is 8 TiB; only a fragmented address space reaches the limit.
 const CHUNKS_MAX: usize = 128;
 
 /// The first chunk, and the largest. Growth doubles in between, so that small programs show a small VIRT and large ones
@@ -40,19 +41,19 @@ const CHUNKS_MAX: usize = 128;
 const CHUNK_BYTES_MIN: usize = 1 << 30;
 const CHUNK_BYTES_MAX: usize = 64 << 30;
 
-/// When a chunk does not fit, the next try is this much smaller. Not 2: the program needs room beside the stacks.
+/// If a chunk does not fit, the next try is smaller by this factor. Not 2: the program needs room beside the stacks.
 const SHRINK_FACTOR: usize = 4;
 
-/// A source of guarded stacks of one size. Lives for ever: its mappings are never undone, since a leaked stack may
+/// A source of guarded stacks of one size. It lives for ever: its mappings are never undone, since a leaked stack may
 /// still be looked at.
 #[derive(Debug)]
 pub struct Arena {
     stack_bytes: usize,
     guard_bytes: usize,
     stride_bytes: usize,
-    /// Slots this arena may ever have.
+    /// The most slots that this arena may ever have.
     slots_max: usize,
-    /// The guard budget, not the configuration, set `slots_max`.
+    /// Whether the guard budget, not the configuration, set `slots_max`.
     limited_by_guards: bool,
     guards: Guards,
     reserved: OwnLine,
@@ -61,7 +62,8 @@ pub struct Arena {
     state: SpinLock<State>,
 }
 
-/// Spawners write this counter while everybody reads the arena's geometry: it does not share a line with it.
+/// Spawners write this counter while all threads read the arena's geometry, so it does not share a cache line with the
+/// geometry.
 #[repr(align(128))]
 #[derive(Debug)]
 struct OwnLine(AtomicUsize);
@@ -75,13 +77,13 @@ struct Chunk {
 
 #[derive(Debug)]
 struct State {
-    /// `[0, recycled)` recycled slots, `[len - bare, len)` bare ones.
+    /// `[0, recycled)` are recycled slots, `[len - bare, len)` are bare slots.
     table: &'static mut [Slot],
     recycled: usize,
     bare: usize,
     chunks: [Chunk; CHUNKS_MAX],
     chunk_count: usize,
-    /// The chunk that is being carved; those before it are used up.
+    /// The chunk that is being carved; the chunks before it are used up.
     carving: usize,
     carved: usize,
 }
@@ -103,7 +105,7 @@ impl State {
         self.table[place] = slot;
     }
 
-    /// A slot that still needs its guard.
+    /// Takes a slot that still needs its guard.
     fn pop_unguarded(&mut self, guard_bytes: usize, stride_bytes: usize) -> Option<Slot> {
         if self.bare > 0 {
             let place = self.table.len() - self.bare;
@@ -200,13 +202,13 @@ impl Arena {
         self.guards.kind
     }
 
-    /// Acquires the right to `n` more live stacks: maps address space for them if it is short, so that taking them
-    /// cannot fail for lack of it. One atomic addition when there is room; a spawner on a hot path reserves for many
-    /// coroutines at once.
+    /// Acquires the right to `n` more live stacks. Maps address space for them if it is short, so that taking these
+    /// stacks cannot fail for lack of it. Costs one atomic addition when there is room; a spawner on a hot path
+    /// reserves for many coroutines at once.
     ///
     /// # Errors
-    /// `OutOfMemory`, with a text that names the limit; nothing is reserved then. Near the limit two callers that ask
-    /// at once may both be refused.
+    /// `OutOfMemory`, with a text that names the limit; nothing is reserved then. Near the limit, two simultaneous
+    /// callers may both be refused.
     pub fn reserve(&self, n: usize) -> io::Result<()> {
         // Relaxed: the counters decide about address space only; slots themselves change hands under the lock.
         let wanted = self.reserved.0.fetch_add(n, Ordering::Relaxed).saturating_add(n);
@@ -224,7 +226,7 @@ impl Arena {
         debug_assert!(before >= n, "more unreserved than reserved");
     }
 
-    /// Takes one stack: the one given back last, or a fresh one with a new guard.
+    /// Takes one stack: the stack given back last, or a fresh one with a new guard.
     ///
     /// # Errors
     /// `OutOfMemory` when there is no address space (impossible for a holder of a reservation) or no further guard
@@ -257,7 +259,7 @@ impl Arena {
     /// Gives a stack back; it is the next one taken.
     ///
     /// # Panics
-    /// If the stack is another arena's: its size would be wrong.
+    /// If the stack belongs to another arena: its size would be wrong.
     pub fn give(&self, stack: Stack) {
         assert!(
             core::ptr::eq(self, stack.arena),
@@ -266,7 +268,7 @@ impl Arena {
         self.state.with(|state| state.push_recycled(stack.slot));
     }
 
-    /// Counts of the moment; taken together they are a snapshot of the lock, the atomics beside it may be a step ahead.
+    /// Current counts. The counts under the lock are one snapshot; the atomics beside them may be a step ahead.
     pub fn stats(&self) -> Stats {
         let (carved, free) = self.state.with(|state| (state.carved - state.bare, state.recycled));
         // Relaxed: statistics.
@@ -283,10 +285,10 @@ impl Arena {
         }
     }
 
-    /// Counts a stack that will never come back.
+    /// Counts a stack that never comes back.
     pub(super) fn count_leak(&self) {
-        // Relaxed: the leaker still holds its right, so `reserve` may see the count late without handing out a slot
-        // twice.
+        // Relaxed: the leaking caller still holds its right, so `reserve` may see the count late without handing out a
+        // slot twice.
         self.leaked.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -296,7 +298,7 @@ impl Arena {
 
     #[cold]
     fn grow_by_one(&self) -> io::Result<()> {
-        // Relaxed: if the count is old, somebody has grown the arena and `grow` finds its target met.
+        // Relaxed: if the count is old, another thread has grown the arena, and `grow` finds its target met.
         self.grow(self.mapped.load(Ordering::Relaxed) + 1)
     }
 
@@ -307,21 +309,21 @@ impl Arena {
             return Err(self.too_many());
         }
         loop {
-            // Relaxed: the decision to keep a chunk is taken again under the lock.
+            // Relaxed: the decision to keep a chunk is made again under the lock.
             let mapped = self.mapped.load(Ordering::Relaxed);
             if mapped >= target {
                 return Ok(());
             }
             match self.map_chunk(mapped, target) {
                 Ok((base, slots)) => self.keep_chunk(base, slots, target)?,
-                // Somebody else's chunk may be what took the space.
+                // Another thread's chunk may have taken the space.
                 Err(_) if self.mapped.load(Ordering::Relaxed) >= target => return Ok(()),
                 Err(error) => return Err(self.no_address_space(target - mapped, &error)),
             }
         }
     }
 
-    /// Maps the largest chunk that fits, between what is needed and what growth suggests.
+    /// Maps the largest chunk that fits, between the needed size and the size that the growth rule suggests.
     fn map_chunk(&self, mapped: usize, target: usize) -> io::Result<(NonNull<u8>, usize)> {
         let suggested_bytes = (mapped * self.stride_bytes).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
         let largest = (CHUNK_BYTES_MAX / self.stride_bytes).max(1);
@@ -337,7 +339,7 @@ impl Arena {
         }
     }
 
-    /// Adds a chunk, unless others have met the target meanwhile.
+    /// Adds a chunk, unless other threads have met the target meanwhile.
     fn keep_chunk(&self, base: NonNull<u8>, slots: usize, target: usize) -> io::Result<()> {
         let start = base.as_ptr() as usize;
         let bytes = slots * self.stride_bytes;
@@ -347,7 +349,8 @@ impl Arena {
             if mapped >= target || mapped + slots > self.slots_max {
                 return Ok(false);
             }
-            // The registry comes before the first slot is handed out: whoever overflows a stack is found there.
+            // The registry comes before the first slot is handed out, so that an overflow of any of these stacks is
+            // found there.
             let full = state.chunk_count == CHUNKS_MAX;
             if full || !registry::enter(start, bytes, self.stride_bytes, self.guard_bytes) {
                 return Err(());
@@ -394,8 +397,8 @@ impl Arena {
     }
 }
 
-/// Rounds the configuration to `(stack_bytes, guard_bytes)` whose sum is an odd number of pages (the reason is in
-/// `mod.rs`).
+/// Rounds the configuration to `(stack_bytes, guard_bytes)` whose sum is an odd number of pages (`mod.rs` gives the
+/// reason).
 fn geometry(config: &ArenaConfig) -> io::Result<(usize, usize)> {
     const BYTES_MAX: usize = 1 << 40;
     let page_bytes = mapping::page_bytes();
@@ -410,7 +413,7 @@ fn geometry(config: &ArenaConfig) -> io::Result<(usize, usize)> {
     Ok((stack_bytes, if even { guard_bytes + page_bytes } else { guard_bytes }))
 }
 
-/// Maps a table of `slots` words, or of fewer where the address space is tight.
+/// Maps a table of `slots` words, or of fewer words if the address space is short.
 fn map_table(slots: usize) -> io::Result<&'static mut [Slot]> {
     const SLOTS_WORTHWHILE: usize = 1024;
     let mut slots = slots;

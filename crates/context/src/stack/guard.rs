@@ -1,20 +1,20 @@
-//! Guards: what makes an overflow a SIGSEGV instead of a write into the neighbour's stack.
+//! How an overflow becomes a SIGSEGV instead of a write into the neighbouring stack: guards.
 //!
-//! *Guard markers* (`MADV_GUARD_INSTALL`, Linux 6.13) live in the page tables: the mapping stays one memory map however
-//! many guards it has. *mprotect guards* split it: each costs two memory maps, of which a process has 65,530 by
-//! default.
+//! *Guard markers* (`MADV_GUARD_INSTALL`, Linux 6.13) live in the page tables: the mapping stays one memory map,
+//! whatever number of guards it has. *mprotect guards* split it: each costs two memory maps, of which a process has
+//! 65,530 by default.
 //!
-//! *Probe.* A return of 0 does not prove a guard: user-mode emulators answer 0 to advice they do not know. So the probe
-//! marks a page and then asks the kernel to populate it for reading (`MADV_POPULATE_READ`, Linux 5.14, thus there
-//! wherever guards are): a real guard answers EFAULT, a swallowed hint succeeds. No signal handler, no child, no system
-//! call that the runtime answers.
+//! *Probe.* A return of 0 does not prove a guard: user-mode emulators answer 0 to advice that they do not know. So the
+//! probe marks a page and then asks the kernel to populate it for reading (`MADV_POPULATE_READ`, Linux 5.14, thus
+//! available wherever guard markers are). With a real guard the kernel answers EFAULT; if the advice was ignored, the
+//! call succeeds. The probe needs no signal handler, no child, and no system call that the runtime hooks.
 //!
 //! *Locked memory.* Linux 6.13 and 6.14 refuse guard markers in mlocked memory (EINVAL), so after
 //! `mlockall(MCL_FUTURE)` a guard falls back to mprotect, one by one.
 //!
-//! *Map budget.* mprotect guards may use three quarters of what `vm.max_map_count` left when the arena was made; the
-//! rest is the program's: a process at the limit cannot even start a thread or load a library. The count is of the
-//! process, not of the arena.
+//! *Map budget.* mprotect guards may use three quarters of the maps that `vm.max_map_count` left when the arena was
+//! made. The rest is the program's: a process at the limit cannot even start a thread or load a library. The count is
+//! of the process, not of the arena.
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::io;
@@ -25,18 +25,18 @@ use super::mapping;
 const MADV_GUARD_INSTALL: i32 = 102;
 const MADV_POPULATE_READ: i32 = 22;
 
-/// Memory maps that one mprotect guard adds: itself, and the stack it cuts off from the next one.
+/// Memory maps that one mprotect guard adds: the guard itself, and the stack that it separates from the next one.
 const MAPS_PER_GUARD: usize = 2;
 
 /// Which guard an arena is asked to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GuardChoice {
-    /// Guard markers where the kernel has them, else mprotect.
+    /// Guard markers if the kernel has them, otherwise mprotect.
     #[default]
     Probe,
-    /// Guard markers, or no arena.
+    /// Guard markers; without them, no arena.
     Madvise,
-    /// mprotect, whatever the kernel has.
+    /// mprotect, whether the kernel has guard markers or not.
     Mprotect,
 }
 
@@ -49,14 +49,14 @@ pub enum GuardKind {
     Mprotect,
 }
 
-/// mprotect guards of all arenas of the process; they are never removed.
+/// The number of mprotect guards of all arenas of the process; they are never removed.
 static MPROTECT_GUARDS: AtomicUsize = AtomicUsize::new(0);
 
 /// What the arena decided about its guards.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Guards {
     pub(super) kind: GuardKind,
-    /// mprotect guards that the process may have in all.
+    /// The most mprotect guards that the process may have.
     pub(super) process_max: usize,
     map_count_max: usize,
 }
@@ -114,7 +114,7 @@ impl Guards {
         })
     }
 
-    /// The error for "no further mprotect guard", in the reader's words.
+    /// The error for "no further mprotect guard", with a text for the reader.
     #[cold]
     pub(super) fn exhausted(&self, guards_max: usize) -> io::Error {
         let text = format!(

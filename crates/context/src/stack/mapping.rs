@@ -1,16 +1,17 @@
-//! The few questions the arena puts to the kernel: map, unmap, advise, and how much mapping is allowed.
+//! What the arena asks of the kernel: map, unmap, advise, and how much mapping is allowed.
 //!
-//! `mmap`, `munmap`, `madvise` and `mprotect` are not among the symbols that the runtime answers, so libc's are called
-//! as they are. The `/proc` files are read with std only from `Arena::new`, at start-up, before any coroutine runs.
+//! `mmap`, `munmap`, `madvise` and `mprotect` are not among the symbols that the runtime hooks, so libc's functions are
+//! called as they are. The `/proc` files are read with std only from `Arena::new`, at start-up, before any coroutine
+//! runs.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::io;
 
-/// Size of a page; asked once.
+/// The size of a page in bytes; the kernel is asked once.
 pub(super) fn page_bytes() -> usize {
     static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
-    // Relaxed: every thread computes the same value and nothing else hangs on it.
+    // Relaxed: every thread computes the same value, and nothing else depends on it.
     let known = PAGE_BYTES.load(Ordering::Relaxed);
     if known != 0 {
         return known;
@@ -37,7 +38,7 @@ pub(super) fn map(bytes: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(address.cast()).ok_or_else(|| io::Error::other("mmap returned the null page"))
 }
 
-/// Gives back a mapping that nobody has seen yet.
+/// Gives back a mapping that no other code has seen yet.
 pub(super) fn unmap(base: NonNull<u8>, bytes: usize) {
     // SAFETY: S8: only called for a mapping that nobody else has seen: the guard probe's page, or a chunk that
     // `Arena::grow` did not keep.
@@ -45,10 +46,10 @@ pub(super) fn unmap(base: NonNull<u8>, bytes: usize) {
     debug_assert_eq!(result, 0, "munmap of a whole mapping of our own");
 }
 
-/// `madvise` with the interrupted case repeated.
+/// Calls `madvise`, and repeats the call if it is interrupted.
 ///
-/// The kernel restarts most of it by itself; EINTR and EAGAIN (memory control groups, lock contention) come back to us.
-/// Bounded: a hint that fails this often in a row is a failure to report, not a loop to hang in.
+/// The kernel restarts most interrupted calls itself; EINTR and EAGAIN (memory control groups, lock contention) come
+/// back to the caller. The repetition is bounded: if the call fails this often in a row, the failure is reported.
 pub(super) fn advise(start: usize, bytes: usize, advice: i32) -> io::Result<()> {
     const TRIES_MAX: usize = 64;
     let mut tries = 0;

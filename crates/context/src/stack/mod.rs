@@ -1,4 +1,4 @@
-//! Stacks: guarded, recycled, a million at a time (Linux).
+//! How the runtime gets guarded, recycled stacks, a million at a time (Linux).
 //!
 //! One [`Arena`] per size class reserves address space in large chunks and cuts it into slots. A slot has no memory map
 //! of its own, so the kernel's limit on maps does not limit coroutines: 1,000,000 guarded stacks need fewer than 100
@@ -11,55 +11,55 @@
 //!
 //! *Odd stride.* The distance between two tops is an odd number of pages (if the sum is even, the guard gets one page
 //! more). The top pages are what every switch touches. At a distance of 64 pages all tops would share the low six bits
-//! of the page number, and so a few TLB sets, and their page-table entries would sit 512 bytes apart, in an eighth of a
+//! of the page number, and so a few TLB sets. Their page-table entries would lie 512 bytes apart, in an eighth of a
 //! page table's cache lines. An odd number is a unit modulo any power of two: tops visit all sets evenly. (The L2 is
 //! indexed by physical addresses, which the page allocator decides; a stride cannot help there. All tops are page
-//! aligned, so they do share L1 sets: whoever lays out the first frame may stagger it by [`Stack::index`].)
+//! aligned, so they do share L1 sets: the code that lays out the first frame may stagger it by [`Stack::index`].)
 //! `tests/stack_measure.rs` measures it.
 //!
 //! # How large a guard?
 //! One page is enough for Rust, whose frames probe every page. C is often built without stack-clash protection
-//! (Debian's and Fedora's own packages mostly have it, a `cc` in a build script does not): a frame with
-//! `char buffer[300 * 1024]` moves the stack pointer by all of it and touches its low end first. A frame that is not
-//! larger than the guard cannot step over it, wherever on the stack it begins: its first touch below the stack is a
+//! (Debian's and Fedora's own packages mostly have it, a `cc` in a build script does not): a frame with `char
+//! buffer[300 * 1024]` moves the stack pointer by all of it and touches its low end first. A frame that is not larger
+//! than the guard cannot step over the guard, wherever on the stack it begins: its first touch below the stack is a
 //! touch of the guard. So **the guard's size is the promise**: frames of up to that size, and any chain of calls of
-//! such frames, fault before they write another slot. A frame that is larger can land in the neighbour's stack, if it
-//! never touches what lies between.
+//! such frames, fault before they write another slot. A larger frame can land in the neighbouring stack, if it never
+//! touches the memory in between.
 //!
 //! The default is 768 KiB, however small the stack is: a frame of 700 KiB is caught even if the stack has 16 KiB. (The
 //! runtime takes 1 MiB below stacks of 1 MiB and more: `coroutine/pool.rs`.) With 256 KiB of stack the stride is 257
-//! pages, odd as it should be. A fresh stack costs 3.7 µs more than with the least guard that the runtime allows (16
+//! pages, odd as it should be. A fresh stack costs 3.7 µs more than with the smallest guard that the runtime allows (16
 //! KiB), to which the faults of its first pages add 9 to 14 µs.
 //!
 //! *The price* is paid per slot and not per use. Markers are entries of page tables: 5 ns per KiB once, when the slot
 //! is fresh (recycled slots keep them), and two bytes of page tables per KiB of spacing for as long as the process
 //! lives. A hole in place of the markers would cost the same tables, because tables come by 2 MiB of address space and
-//! each stack touches its own part. The figures are below, and programs that run no such C can have less:
+//! each stack touches its own part. The figures are below. Programs that run no such C can have a smaller guard:
 //! `guard_bytes`.
 //!
 //! *Rejected: markers close to the stack only, and a hole below them that belongs to the slot.* One such frame would
-//! land in nobody's memory; but the next call goes on from there, and a recursion of such frames crosses the hole into
-//! the neighbour. *One inaccessible map per guard*: two memory maps each, which is the limit that this arena exists to
-//! avoid (and what it falls back to on kernels without markers).
+//! land in memory that nobody uses. But the next call continues from there, and a recursion of such frames crosses the
+//! hole into the neighbouring stack. *One inaccessible map per guard*: two memory maps each, which is the limit that
+//! this arena exists to avoid (and what it falls back to on kernels without markers).
 //!
-//! # How deep did it go?
-//! At release the runtime wants to know, without a system call, whether a coroutine touched memory far below its top,
-//! to give it back. [`Stack::deep_use`] looks at the one page just below what is to be kept: it is zero until used, and
-//! [`Stack::trim`] makes it zero again.
+//! # How deep was the stack used?
+//! When a coroutine is released, the runtime wants to know, without a system call, whether the coroutine touched memory
+//! far below its top, to give that memory back. [`Stack::deep_use`] looks at the one page just below the part that is
+//! to be kept: the page is zero until used, and [`Stack::trim`] makes it zero again.
 //! - *Yes is certain*: a word that is not zero was written since the last trim.
 //! - *No is certain for frames of up to a page*: each frame holds a return address, which is never zero, so a page
 //!   covered by such frames has at least one (`tests/stack_deep_use.rs`). The whole page is read for that reason:
-//!   frames of one recursion lie at a fixed distance, and a sample of words at a fixed distance can miss every one of
-//!   them.
+//!   frames of one recursion lie at a fixed distance, and a sample of words at a fixed distance can miss all of them.
 //! - A larger frame that never writes its buffer can straddle the page. The price is memory kept until a later,
 //!   ordinary deep use; never more than one whole stack per slot.
 //!
-//! *When to look.* The first look at a page never touched maps the shared zero page: not resident memory of ours, but a
-//! fault. Later looks are vector code over lines that are shared and warm. So: not at each end of a coroutine, but
-//! where stacks leave a worker's cache for the arena, and there on one in eight, or with a low-water mark of the
-//! caller's own passed straight to `trim`. A slot that is reused often is caught soon; one that is not costs one stack
-//! at most. *Refused*: mincore (a system call per release), a canary pattern below the mark (makes a page resident per
-//! stack), accessed bits (`/proc/self/pagemap`: a file per look), a few sampled words (see above).
+//! *When to look.* The first look at a page that was never touched maps the shared zero page: not resident memory of
+//! the process, but a fault. Later looks are vector code over lines that are shared and warm. So the runtime does not
+//! look at each end of a coroutine. It looks where stacks leave a worker's cache for the arena, and there at one in
+//! eight, or with a low-water mark of the caller's own passed straight to `trim`. A slot that is reused often is caught
+//! soon; a slot that is not costs one stack at most. *Rejected*: mincore (a system call per release), a canary pattern
+//! below the mark (makes a page resident per stack), accessed bits (`/proc/self/pagemap`: a file per look), a few
+//! sampled words (see above).
 //!
 //! # Measured
 //! `cargo test --release -p silken-context --test stack_measure -- --ignored --nocapture --test-threads=1`; median of
@@ -75,8 +75,8 @@
 //! | the same, stride 65 pages | 0.3 / 0.5 / 0.7 / 3.7 |
 //! | the same, stride 257 pages; the last as 65 pages in the same noisy run | 0.3 / 0.5 / 0.7 / 10 |
 //!
-//! By guard (`guard_sizes`, least of 40 batches of 200, on a machine that was not idle; stacks of 256 KiB, those of
-//! other sizes differ by their spacing):
+//! By guard (`guard_sizes`, the least of 40 batches of 200, on a machine that was not idle; stacks of 256 KiB, stacks
+//! of other sizes differ by their spacing):
 //!
 //! | guard, KiB | fresh stack, ns | page tables per stack, bytes |
 //! |---|---|---|
@@ -85,8 +85,9 @@
 //! | 1,028 / 2,052 / 4,100 | 5,781 / 10,995 / 20,978 | 2,574 / 4,627 / 8,730 |
 //!
 //! # Who may use a stack
-//! The value [`Stack`] is the right to its memory: exactly one exists per slot that is out. Whoever lays frames on it
-//! keeps the value until the frames are dead (obligation S1), and then gives it back, or leaks it after an overflow.
+//! The value [`Stack`] is the right to its memory: exactly one exists per slot that is out. The code that puts frames
+//! on a stack keeps the value until the frames are dead (obligation S1), and then gives it back, or leaks it after an
+//! overflow.
 
 mod arena;
 mod guard;
@@ -103,15 +104,16 @@ pub use registry::{Located, locate};
 #[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
 pub(crate) use spin::SpinLock;
 
-/// What an [`Arena`] is made of.
+/// The configuration of an [`Arena`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArenaConfig {
     /// Usable bytes of each stack; rounded up to pages.
     pub stack_bytes: usize,
-    /// Bytes of the guard; rounded up to pages, at least one, and one more where the stride would be even. No frame of
-    /// up to this size can step over it.
+    /// Bytes of the guard; rounded up to pages, at least one page, and one page more where the stride would be even. No
+    /// frame of up to this size can step over the guard.
     pub guard_bytes: usize,
-    /// Stacks this arena may ever have; at most 2^28, less where the guards or the address space allow less.
+    /// The most stacks that this arena may ever have; at most 2^28, less where the guards or the address space allow
+    /// less.
     pub slots_max: usize,
     /// Which guard to use.
     pub guard: GuardChoice,
@@ -132,17 +134,17 @@ impl Default for ArenaConfig {
 /// A snapshot of an arena, from [`Arena::stats`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stats {
-    /// Slots that have got a guard so far.
+    /// Slots that have been given a guard so far.
     pub slots_carved: usize,
     /// Carved slots that wait in the arena (not those in callers' caches).
     pub slots_free: usize,
     /// Slots lost to [`Stack::leak`].
     pub slots_leaked: usize,
-    /// Reservations outstanding.
+    /// Outstanding reservations.
     pub slots_reserved: usize,
-    /// Slots for which there is address space.
+    /// Slots for which address space is mapped.
     pub slots_mapped: usize,
-    /// Slots the arena may ever have.
+    /// The most slots that the arena may ever have.
     pub slots_max: usize,
     /// The guards in use.
     pub guard: GuardKind,
@@ -156,7 +158,8 @@ pub struct Stats {
 struct Slot(u64);
 
 impl Slot {
-    /// 36 bits of page number reach 2^48 with 4 KiB pages: all that the kernel hands out unasked.
+    /// 36 bits of page number reach 2^48 with 4 KiB pages: all addresses that the kernel gives out unless asked for
+    /// higher ones.
     const INDEX_BITS: u32 = 28;
     const INDEX_MAX: usize = 1 << Self::INDEX_BITS;
     const PAGE_SHIFT: u32 = 12;
@@ -177,8 +180,8 @@ impl Slot {
     }
 }
 
-/// The right to one stack. Move-only; dropping it without [`Arena::give`] or [`Stack::leak`] loses the slot silently,
-/// never frees it.
+/// The right to one stack. Move-only. Dropping it without [`Arena::give`] or [`Stack::leak`] silently loses the slot,
+/// and never frees it.
 #[must_use = "a stack that is dropped is lost to its arena"]
 pub struct Stack {
     slot: Slot,
@@ -214,43 +217,44 @@ impl Stack {
         self.arena.stack_bytes()
     }
 
-    /// A small number, unique among the stacks of one arena, the same each time the slot is used.
+    /// A small number, unique among the stacks of one arena, and the same each time the slot is used.
     #[inline]
     pub fn index(&self) -> usize {
         self.slot.index()
     }
 
-    /// The arena this stack goes back to.
+    /// The arena to which this stack is given back.
     #[inline]
     pub fn arena(&self) -> &'static Arena {
         self.arena
     }
 
-    /// Whether `addr` is in the usable part.
+    /// Whether `addr` is in the usable part of the stack.
     #[inline]
     pub fn contains(&self, addr: usize) -> bool {
         addr.wrapping_sub(self.slot.bottom()) < self.size()
     }
 
-    /// The addresses that fault.
+    /// The addresses of the guard, which fault.
     #[inline]
     pub fn guard_range(&self) -> Range<usize> {
         self.slot.bottom() - self.arena.guard_bytes()..self.slot.bottom()
     }
 
-    /// Gives this stack up for ever: after an overflow its frames are never unwound, and may still be referred to.
+    /// Gives this stack up for ever: after an overflow its frames are never unwound, and other code may still refer to
+    /// them.
     pub fn leak(self) {
         self.arena.count_leak();
     }
 
-    /// Returns the memory below the highest `keep_top_bytes` (rounded up to pages) to the kernel; it reads as zero
-    /// again.
+    /// Returns the memory below the highest `keep_top_bytes` (rounded up to pages) to the kernel; the memory reads as
+    /// zero again.
     ///
     /// # Safety
     /// S1: no frame that will still be used lies below `top() - keep_top_bytes`, and nobody runs on the stack.
     ///
     /// # Errors
-    /// The kernel's; the stack stays usable.
+    /// The kernel's error; the stack stays usable.
     pub unsafe fn trim(&self, keep_top_bytes: usize) -> io::Result<()> {
         let bytes = self.bytes_below(keep_top_bytes);
         if bytes == 0 {
@@ -260,8 +264,8 @@ impl Stack {
     }
 
     /// Whether the coroutine that left this stack went deeper than `keep_top_bytes` (rounded up to pages) since the
-    /// last [`trim`](Stack::trim). "Yes" is certain, "no" is for frames of up to a page; the head of this module says
-    /// what it costs.
+    /// last [`trim`](Stack::trim). "Yes" is certain, "no" holds for frames of up to a page; the head of this module
+    /// gives the cost.
     ///
     /// # Safety
     /// S1: nobody runs on the stack.
@@ -282,7 +286,7 @@ impl Stack {
             .any(|line| line.iter().fold(0, |all, word| all | word) != 0)
     }
 
-    /// Bytes between the bottom and what is to be kept.
+    /// The number of bytes between the bottom and the part that is to be kept.
     fn bytes_below(&self, keep_top_bytes: usize) -> usize {
         let keep = keep_top_bytes.min(self.size()).next_multiple_of(mapping::page_bytes());
         self.size() - keep

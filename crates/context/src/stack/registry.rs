@@ -1,4 +1,4 @@
-//! From a faulting address to the stack it belongs to, for a signal handler.
+//! Which stack a faulting address belongs to, answered for a signal handler.
 //!
 //! A SIGSEGV handler may take no lock, call no allocator, and does not know which arena the address is from. So every
 //! chunk of every arena is entered in one fixed table of atomics. Entries are only ever added (chunks are never
@@ -7,14 +7,14 @@
 //!
 //! *Protocol.* A writer claims a row by raising `ROWS`, fills the row, and stores `end` last with Release. A reader
 //! looks at the claimed rows and skips those whose `end` is still zero. The slots of a chunk are handed out after the
-//! entry is complete, so whoever runs on a stack finds it.
+//! entry is complete, so code that runs on a stack finds the stack.
 //!
 //! *Cost.* A linear walk over at most `ROWS_MAX` rows, on the way to reporting a crash. A sorted table would need a
 //! lock.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// A million default stacks take 22 chunks; a process whose address space is in shreds takes more. 512 rows are 20 KiB
+/// A million default stacks take 22 chunks; a process with a fragmented address space takes more. 512 rows are 20 KiB
 /// of zero pages.
 const ROWS_MAX: usize = 512;
 
@@ -36,18 +36,18 @@ static TABLE: [Row; ROWS_MAX] = [const {
     }
 }; ROWS_MAX];
 
-/// Where an address lies, as [`locate`] answers it.
+/// Where an address lies; the answer of [`locate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Located {
     /// Lowest usable address of the stack.
     pub slot_bottom: usize,
     /// One past the highest usable address of the stack.
     pub slot_top: usize,
-    /// The address lies in the guard below `slot_bottom`: an overflow of this stack.
+    /// Whether the address lies in the guard below `slot_bottom`: an overflow of this stack.
     pub in_guard: bool,
 }
 
-/// Enters a chunk; `false` when the table is full.
+/// Enters a chunk in the table; `false` when the table is full.
 pub(super) fn enter(start: usize, bytes: usize, stride_bytes: usize, guard_bytes: usize) -> bool {
     // Relaxed: the claim only makes rows distinct; a row is published by its own `end`.
     let claim = ROWS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |rows| {
@@ -66,10 +66,10 @@ pub(super) fn enter(start: usize, bytes: usize, stride_bytes: usize, guard_bytes
 
 /// Finds the stack slot, of any arena of the process, that `addr` belongs to.
 ///
-/// Async-signal-safe: reads atomics, and nothing else. Answers by geometry: a slot that was never handed out is found
-/// too.
+/// Async-signal-safe: reads atomics, and nothing else. The answer is by geometry: a slot that was never handed out is
+/// found too.
 pub fn locate(addr: usize) -> Option<Located> {
-    // Relaxed: a row claimed later belongs to a chunk whose slots this thread cannot have run on yet.
+    // Relaxed: a row claimed later belongs to a chunk on whose slots this thread cannot have run yet.
     let rows = ROWS.load(Ordering::Relaxed);
     for row in &TABLE[..rows] {
         // Acquire: pairs with the Release in `enter`; the other fields are read after it.

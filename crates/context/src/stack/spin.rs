@@ -1,25 +1,25 @@
-//! The arena's private lock: a pure spin lock around a handful of pointer moves.
+//! How the arena locks: a pure spin lock around a handful of pointer moves.
 //!
-//! *Why not `std::sync::Mutex`.* It blocks through libc's `syscall(SYS_futex)`, which the runtime answers itself: a
-//! contended lock would re-enter the scheduler that is asking for a stack. For the same reason a waiter may not call
+//! *Why not `std::sync::Mutex`.* It blocks through libc's `syscall(SYS_futex)`, which the runtime hooks: a contended
+//! lock would re-enter the scheduler that is asking for a stack. For the same reason a waiter may not call
 //! `sched_yield` through libc.
 //!
-//! *Why spinning is enough.* The sections are bounded: a few words move, nothing maps, allocates or
-//! panics inside, and the workers that contend refill caches, so they meet rarely. The one slow event inside is the
-//! first touch of a page of the slot table, once per 512 recycled slots. If the kernel takes the core away from a
-//! holder, waiters burn at most their own time slice; a parking lock would save that and cost every other acquisition.
+//! *Why spinning is enough.* The sections are bounded: a few words move, and nothing maps, allocates or panics inside.
+//! The workers that contend refill caches, so they meet rarely. The one slow event inside is the first touch of a page
+//! of the slot table, once per 512 recycled slots. If the kernel takes the core away from a holder, waiters burn at
+//! most their own time slice; a parking lock would save that and make every other acquisition more expensive.
 //!
-//! *Another user.* The identities' list of late libraries (`identity`): a section there is longer, allocates, and is
+//! *Another user.* The identities' list of late libraries (`identity`): its section is longer, allocates, and is
 //! entered once per load of a library.
 //!
-//! *The rule that comes with it.* Whoever locks must not be suspended inside by the runtime: callers hold a runtime
-//! critical section (or run on a plain thread), and a signal handler never locks.
+//! *The rule that comes with it.* The runtime must not suspend a lock's holder inside the section: callers are in a
+//! critical section of the runtime (or run on a plain thread), and a signal handler never locks.
 
 use core::cell::UnsafeCell;
 use core::hint::spin_loop;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// A value behind a spin lock; on a cache line of its own, so that spinning does not slow readers of its neighbours.
+/// A value behind a spin lock, on a cache line of its own, so that spinning does not slow readers of its neighbours.
 #[repr(align(128))]
 pub(crate) struct SpinLock<T> {
     locked: AtomicBool,
@@ -32,7 +32,7 @@ unsafe impl<T: Send> Sync for SpinLock<T> {}
 
 impl<T> core::fmt::Debug for SpinLock<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        // Without locking: a debugger's print must not wait.
+        // Without locking: a debug print must not wait.
         f.debug_struct("SpinLock").finish_non_exhaustive()
     }
 }
@@ -45,7 +45,7 @@ impl<T> SpinLock<T> {
         }
     }
 
-    /// Runs `section` with the value. A panic in `section` leaves the lock taken for good; sections do not panic.
+    /// Runs `section` with the value. A panic in `section` leaves the lock taken for ever; sections do not panic.
     pub(crate) fn with<R>(&self, section: impl FnOnce(&mut T) -> R) -> R {
         // Acquire: pairs with the Release below. Relaxed on failure: nothing is read before a later success.
         while self

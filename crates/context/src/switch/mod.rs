@@ -1,35 +1,36 @@
-//! The context switch: leave one stack and continue on another.
+//! How a context leaves one stack and another continues: the context switch.
 //!
 //! # Vocabulary
 //! A [`Context`] is a suspended execution: the stack pointer under which its registers lie, and the identity (the base
-//! of the thread-local block) under which it runs. [`switch`] suspends the running context and continues another; it is
-//! *symmetric*: no context is the caller of another.
+//! of the thread-local block) under which it runs. [`switch`] suspends the running context and continues another. The
+//! switch is *symmetric*: no context is the caller of another.
 //!
 //! # Protocol
 //! The switch is inlined into the function that blocks. The compiler therefore saves only the registers that are live
-//! there, and the continuation is reached by an indirect jump to an address that the suspended side has pushed, which
-//! the branch predictor knows as long as coroutines sleep in the same few functions. A `call` and a `ret` would instead
-//! consult the processor's return-address stack, which belongs to the code that ran *before* the switch, and mispredict
-//! every time.
+//! there. The continuation is reached by an indirect jump to an address that the suspended side has pushed; the branch
+//! predictor knows this address as long as coroutines park in the same few functions. A `call` and a `ret` would
+//! instead consult the processor's return-address stack, which belongs to the code that ran *before* the switch, and
+//! mispredict every time.
 //!
-//! A new context is a stack on which [`prepare`] has written what a suspended one would have pushed, with the entry
+//! A new context is a stack on which [`prepare`] has written what a suspended context would have pushed, with the entry
 //! trampoline as the continuation. The trampoline marks the end of the unwinding chain (its return address is
-//! undefined), so that a backtrace taken inside a coroutine ends at its entry and an unwinder never walks off the
-//! stack.
+//! undefined). So a backtrace taken inside a coroutine ends at the coroutine's entry, and an unwinder never walks off
+//! the stack.
 //!
-//! Who leaves hands a [`Handoff`] to who goes on, in registers: what it is owed once its own registers are saved. Who
-//! goes on finds it in the [`Resumed`], with the address of its own context, so that it need not have kept anything
-//! over the switch.
+//! The outgoing context passes a [`Handoff`] to the context that continues, in registers. It says what the outgoing
+//! context is owed once its registers are saved. The context that continues finds the handoff in its [`Resumed`],
+//! together with the address of its own context, so that it need not keep anything over the switch.
 //!
 //! # What is not switched
-//! The floating-point control words (MXCSR, x87 control word). Code compiled by rustc may not run under changed ones
-//! (the reference declares it undefined), and saving them costs as much as the rest of the switch (4 ns on Zen 4). The
-//! signal mask belongs to the worker.
+//! The floating-point control words (MXCSR, x87 control word) are not switched. Code compiled by rustc may not run
+//! under changed ones (the reference declares it undefined), and saving them costs as much as the rest of the switch (4
+//! ns on Zen 4). The signal mask is not switched either: it belongs to the worker.
 //!
 //! # The identity
-//! When the two contexts have different identities the switch writes the FS base (`wrfsbase`, 5 to 12 ns), once per
-//! hop; between light coroutines of one worker the identities are equal and the write is skipped. It lets nothing
-//! overlap, so the order of what surrounds it matters more than its amount: see `x86_64.rs`.
+//! When the two contexts have different identities, the switch writes the FS base (`wrfsbase`, 5 to 12 ns), once per
+//! switch. Between light coroutines of one worker the identities are equal and the write is skipped. The processor
+//! overlaps nothing with this write, so the order of the surrounding instructions matters more than their number: see
+//! `x86_64.rs`.
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -55,7 +56,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context that has not been prepared; only good to be switched *from*.
+    /// A context that has not been prepared; a switch can only *leave* it.
     pub const fn new() -> Self {
         Self {
             stack_pointer: Cell::new(0),
@@ -75,36 +76,36 @@ impl Context {
         self.identity.set(base);
     }
 
-    /// The stack pointer of the suspension: what an unwinder of parked stacks starts from.
+    /// The stack pointer of the suspension: an unwinder of parked stacks starts from it.
     pub fn stack_pointer(&self) -> usize {
         self.stack_pointer.get()
     }
 }
 
-/// What the one who leaves tells the one who goes on: two words that mean nothing here.
+/// What the outgoing context tells the context that continues: two words that have no meaning in this crate.
 #[derive(Clone, Copy, Debug)]
 pub struct Handoff {
-    /// Who left, and what it is owed.
+    /// Which context left, and what it is owed.
     pub left: usize,
-    /// Who carried out the switch.
+    /// Which worker carried out the switch.
     pub by: usize,
 }
 
-/// What a context finds when it goes on.
+/// What a context finds when it continues.
 #[derive(Clone, Copy, Debug)]
 pub struct Resumed {
-    /// Its own address, as the one who left named it.
+    /// The context's own address, as the outgoing context named it.
     pub own: *const Context,
-    /// What the one who left says.
+    /// The handoff of the outgoing context.
     pub message: Handoff,
-    /// The identity under which the one who left ran.
+    /// The identity under which the outgoing context ran.
     pub predecessor_identity: usize,
 }
 
-/// The first function of a context, called with the parts of its [`Resumed`].
+/// The first function of a context, called with the parts of the context's [`Resumed`].
 pub type Entry = unsafe extern "C" fn(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> !;
 
-/// Lays out a first suspension on a fresh stack: when it is switched to, `entry` runs there.
+/// Lays out a first suspension on a fresh stack: when a switch continues the context, `entry` runs there.
 ///
 /// # Safety
 /// `stack_top` is the 16-byte aligned end of writable memory that nothing else uses, with room for the frames of
@@ -116,14 +117,14 @@ pub unsafe fn prepare(context: &Context, stack_top: *mut u8, entry: Entry) {
     context.stack_pointer.set(stack_pointer);
 }
 
-/// Whether a function that begins at this address is the one below the entry function of every [`prepare`]d context: an
-/// unwinder's last frame.
+/// Whether a function that begins at this address is the function below the entry function of every [`prepare`]d
+/// context: an unwinder's last frame.
 pub fn is_entry(function: usize) -> bool {
     arch::is_entry(function)
 }
 
-/// Suspends the running execution in `from` and continues `to`. Returns when somebody switches to `from`, possibly on
-/// another OS thread.
+/// Suspends the running execution in `from` and continues `to`. Returns when another switch continues `from`, possibly
+/// on another OS thread.
 ///
 /// # Safety
 /// `to` is suspended (or prepared), nobody else switches to it, and its stack lives (S1). `from` is where nobody else
@@ -136,8 +137,8 @@ pub unsafe fn switch(from: &Context, to: &Context, message: Handoff) -> Resumed 
     unsafe { arch::switch(from, to, message) }
 }
 
-/// As [`switch`], for a function that is called and not inlined: all registers that a function keeps over a call are
-/// saved by the switch, behind the write of the identity, which waits for what the function would store before it.
+/// Like [`switch`], for a function that is called and not inlined. The switch saves all registers that a function keeps
+/// over a call, after the write of the identity; that write would wait for stores that the function makes before it.
 ///
 /// # Safety
 /// As for [`switch`].

@@ -1,4 +1,4 @@
-//! x86_64, System V calling convention.
+//! How the switch works on x86_64, with the System V calling convention.
 //!
 //! A suspended stack, low address first:
 //!
@@ -9,7 +9,7 @@
 //!          ...                              the frame of the function into which the switch was inlined
 //! ```
 //!
-//! All other registers are declared clobbered, so the compiler spills what is live.
+//! All other registers are declared clobbered, so the compiler spills the live ones.
 //!
 //! A prepared stack, the first suspension of a coroutine:
 //!
@@ -20,27 +20,27 @@
 //! ```
 //!
 //! # The order of the instructions
-//! `wrfsbase` waits for all that was issued before it, and stores must have reached the cache; nothing after it begins
-//! before it is through (measured on Zen 4: 44 cycles alone; five stores just before it add 7, ten that have twenty
-//! cycles to reach the cache add none). So the identity is written first, and the old stack and context are written
-//! *after* it, when the identity is the successor's already. That is sound: until the message is delivered nobody else
-//! may continue `from`, and a signal handler that comes between finds the successor's identity, whose owner is
-//! suspended and in a critical section, on a stack that is still ours. A push that hits the guard is a fault under the
-//! successor's identity on another's stack; whoever handles faults must know that it can be.
+//! `wrfsbase` waits for all instructions that were issued before it, and their stores must have reached the cache. No
+//! later instruction begins before it is complete (measured on Zen 4: 44 cycles alone; five stores just before it add
+//! 7, ten that have twenty cycles to reach the cache add none). So the identity is written first, and the old stack and
+//! context are written *after* it, when the identity is already the successor's. That is sound. Until the message is
+//! delivered, nothing else may continue `from`. A signal handler that runs in between finds the successor's identity,
+//! whose owner is suspended and in a critical section, on the stack that is being left. A push that hits the guard is a
+//! fault under the successor's identity on another context's stack; a fault handler must allow for that.
 //!
 //! # Unwinding
 //! A signal handler may unwind the stack that it has interrupted, as sampling profilers do, at any instruction of this
 //! file. The compiler writes the unwind tables and does not know that the switch pushes and pops. While `rsp` points to
 //! the other stack, no rule of the surrounding function is true. So the return address is declared undefined from the
 //! first push to the last pop, which lie side by side in one `asm!` block: an unwinder takes that frame for the
-//! outermost one. The tables grow; no instruction is added. *Rejected*: exact rules for each push; they would be right
-//! for the side that leaves, but between the change of `rsp` and the jump they would need the other function's.
+//! outermost one. The tables grow; no instruction is added. *Rejected*: exact rules for each push. They would be right
+//! for the outgoing side, but between the change of `rsp` and the jump they would need the other function's rules.
 //!
 //! `with_identity` and the writes of the FS base before the first push leave `rsp` alone, so the compiler's rules are
 //! right there.
 //!
-//! What is handed on travels in the registers of the first arguments, so that the entry function of a new context has
-//! them as arguments.
+//! The handoff travels in the registers of the first arguments, so that the entry function of a new context receives it
+//! as arguments.
 
 use super::{Context, Entry, Handoff, Resumed};
 use std::arch::{asm, global_asm};
@@ -77,12 +77,12 @@ unsafe extern "C" {
     fn silken_coroutine_entry_end();
 }
 
-/// Where the outermost frame of every coroutine has its code.
+/// The code range of the outermost frame of every coroutine.
 pub(crate) fn entry_code() -> Range<usize> {
     silken_coroutine_entry as *const () as usize..silken_coroutine_entry_end as *const () as usize
 }
 
-/// Whether a function that begins at this address is the one below every context's entry function.
+/// Whether a function that begins at this address is the function below every context's entry function.
 pub(super) fn is_entry(function: usize) -> bool {
     function == silken_coroutine_entry as *const () as usize
 }
@@ -96,7 +96,7 @@ pub(super) unsafe fn prepare(stack_top: *mut u8, entry: Entry) -> usize {
     stack_pointer as usize
 }
 
-/// The switch; `save` and `restore` are pushes and pops besides those of rbx and rbp.
+/// The switch; `save` and `restore` are pushes and pops in addition to those of rbx and rbp.
 macro_rules! switch {
     ($from:ident, $to:ident, $message:ident, [$($save:literal),*], [$($restore:literal),*], [$($clobbered:tt),*]) => {{
         let own: *const Context;
@@ -171,7 +171,7 @@ pub fn identity_base() -> usize {
     base
 }
 
-/// Asks for the cache line of an address; any address is allowed, and a useless one costs nothing but the request.
+/// Requests the cache line of an address. Any address is allowed, and a useless one costs nothing but the request.
 #[inline(always)]
 pub fn prefetch(address: usize) {
     // SAFETY: S1: a prefetch reads nothing architecturally and cannot fault.

@@ -1,14 +1,14 @@
-//! Whether a function that cleans up goes on with the unwinding afterwards.
+//! Whether a function that cleans up continues the unwinding afterwards.
 //!
-//! It does so by a call of `_Unwind_Resume`. So the function's code is searched for that call, in the two forms that
-//! compilers and linkers give it: through the word that holds the address, and by way of the linker's stub that jumps
-//! through such a word. The word is learnt from a function of our own that is known to make the call. Four bytes that
-//! are right by chance are as good as impossible. One who calls `_Unwind_Resume` anywhere counts as one whose cleanups
-//! lead on, for a function of C's convention that was inlined into one of Rust's is no obstacle to the other calls
-//! there.
+//! A function continues the unwinding by a call of `_Unwind_Resume`. So the function's code is searched for that call,
+//! in the two forms that compilers and linkers give it: through the word that holds the address, and through the
+//! linker's stub that jumps through such a word. The word is learnt from a function of this file that is known to make
+//! the call. That four bytes match by chance is practically impossible. A function that calls `_Unwind_Resume` anywhere
+//! counts as one whose cleanups continue the unwinding, because a function with C's convention that was inlined into a
+//! Rust function is no obstacle to the other calls there.
 //!
-//! What is unknown counts as leading on, and then an obstacle is missed: code in another object than our own function,
-//! functions whose extent is not found, a linker that makes the call in a third way.
+//! Unknown cases count as continuing, and then an obstacle is missed: code in another object than this file's own
+//! function, functions whose extent is not found, a linker that makes the call in a third way.
 
 use crate::trap::{in_executable, is_word_of_executable};
 use std::ffi::{c_int, c_void};
@@ -27,7 +27,7 @@ const JUMP_THROUGH: [&[u8]; 3] = [
     &[0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25],
 ];
 
-/// What the unwinder says of a function besides its tables.
+/// What the unwinder says of a function in addition to the function's tables.
 #[repr(C)]
 struct Bases {
     _text: usize,
@@ -40,16 +40,16 @@ unsafe extern "C" {
 }
 
 unsafe extern "C-unwind" {
-    /// Unwinds, as its convention must say: link-time optimisation takes this declaration for the one that every
-    /// cleanup calls.
+    /// Declared to unwind, as its convention must say: link-time optimisation takes this declaration for the one that
+    /// every cleanup calls.
     fn _Unwind_Resume(exception: *mut c_void) -> !;
 }
 
-/// Functions of the executable that were found to lead on, each in the place that its begin is hashed to: a search
-/// takes a microsecond, and is made for each frame. The number is a guess.
+/// Functions of the executable that were found to continue the unwinding, each in the place to which its start address
+/// hashes: a search takes a microsecond, and is made for each frame. The number of places is a guess.
 static LEADING_ON: [AtomicUsize; 509] = [const { AtomicUsize::new(0) }; 509];
 
-/// Whether a cleanup of the function that begins at `start` and contains `pc` leads on.
+/// Whether a cleanup of the function that begins at `start` and contains `pc` continues the unwinding.
 pub(super) fn resumes(start: usize, pc: usize) -> bool {
     static WORD: OnceLock<Option<usize>> = OnceLock::new();
     let Some(known) = *WORD.get_or_init(learn_word) else {
@@ -58,7 +58,7 @@ pub(super) fn resumes(start: usize, pc: usize) -> bool {
     if !in_executable(pc) {
         return true;
     }
-    // Relaxed: each word says all that it says by itself, and what it says stays true.
+    // Relaxed: each word is complete by itself, and what it says stays true.
     let place = &LEADING_ON[start % LEADING_ON.len()];
     if place.load(Ordering::Relaxed) == start {
         return true;
@@ -71,7 +71,7 @@ pub(super) fn resumes(start: usize, pc: usize) -> bool {
     leads_on
 }
 
-/// The word through which our own function goes on; only if that is in the executable.
+/// The word through which this file's own function continues the unwinding, if that function is in the executable.
 fn learn_word() -> Option<usize> {
     let function = cleans_up as *const () as usize;
     if !in_executable(function) {
@@ -80,15 +80,15 @@ fn learn_word() -> Option<usize> {
     calls_through(extent_of(function)?).find(|word| holds_resume(*word))
 }
 
-/// Whether the address of `_Unwind_Resume` is in a word through which the executable calls. The word is perhaps none:
-/// bytes that only look like an instruction name any address.
+/// Whether the address of `_Unwind_Resume` is in a word through which the executable calls. The address `word` may be
+/// no word at all: bytes that only look like an instruction name any address.
 fn holds_resume(word: usize) -> bool {
     let resume: unsafe extern "C-unwind" fn(*mut c_void) -> ! = _Unwind_Resume;
     // SAFETY: S7: a word of the executable's data, which is mapped as a whole for the life of the process.
     is_word_of_executable(word) && unsafe { (word as *const usize).read_volatile() } == resume as *const () as usize
 }
 
-/// Has something to drop when it is unwound.
+/// A function that has something to drop when it is unwound.
 #[inline(never)]
 fn cleans_up(call: fn(), dropped: fn()) {
     struct Calls(fn());
@@ -103,9 +103,9 @@ fn cleans_up(call: fn(), dropped: fn()) {
     call();
 }
 
-/// Where a function of ours begins and ends. The record of its frame says so: a length, a distance, where it begins as
-/// a distance from there, how long it is; four bytes each in the only encoding that compilers use here, which is
-/// checked by the begin.
+/// Where a function of the executable begins and ends. The record of its frame gives this: a length, a distance, the
+/// begin as a distance from there, the function's length. Each takes four bytes in the only encoding that compilers use
+/// here; a comparison of the begin checks the encoding.
 fn extent_of(pc: usize) -> Option<Range<usize>> {
     let mut bases = Bases {
         _text: 0,
@@ -124,7 +124,7 @@ fn extent_of(pc: usize) -> Option<Range<usize>> {
     (begins == bases.function && in_executable(begins) && in_executable(extent.end)).then_some(extent)
 }
 
-/// The words through which the code calls, at once or by way of a stub; and what looks so and is not.
+/// The words through which the code calls, directly or through a stub; also words that only look so.
 fn calls_through(code: Range<usize>) -> impl Iterator<Item = usize> {
     // SAFETY: S7: the executable's own code, which is mapped as a whole and never changes.
     let bytes = unsafe { std::slice::from_raw_parts(code.start as *const u8, code.len()) };
@@ -142,9 +142,9 @@ fn calls_through(code: Range<usize>) -> impl Iterator<Item = usize> {
         })
 }
 
-/// The address that an instruction of this form names, if one is there, and ends before `end`.
+/// The address that an instruction of this form names, if there is such an instruction that ends before `end`.
 fn operand(address: usize, form: &[u8], end: usize) -> Option<usize> {
-    // Bytes that only look like a call lead anywhere.
+    // Bytes that only look like a call lead to any address.
     let next = address.checked_add(form.len() + size_of::<i32>())?;
     if next > end || !in_executable(address) || !in_executable(next) {
         return None;
@@ -162,12 +162,12 @@ mod tests {
     #[test]
     fn our_own_function_teaches_the_call() {
         assert!(holds_resume(learn_word().expect("linked in the usual way")));
-        // What is no word of the executable's is not read.
+        // An address that is no word of the executable is not read.
         assert!(!holds_resume(8) && !holds_resume(usize::MAX - 7) && !holds_resume(learn_word().unwrap() + 1));
         let ours = cleans_up as *const () as usize;
-        // The second time it is known.
+        // The second call finds the answer stored.
         assert!(resumes(ours, ours + 1) && resumes(ours, ours + 1));
-        // One that cleans nothing up has no such call.
+        // A function that cleans nothing up has no such call.
         let other = extent_of as *const () as usize;
         assert!(!resumes(other, other + 1) && !resumes(other, other + 1));
     }

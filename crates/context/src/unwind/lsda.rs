@@ -1,22 +1,23 @@
-//! The language-specific data area, as far as it says what an unwinding does at an address. See the head of the folder.
+//! What an unwinding does at an address: the part of the language-specific data area that says so. See the head of
+//! `mod.rs`.
 
-/// What an unwinding does in a frame.
+/// What an unwinding does when it reaches a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// It passes.
+    /// The unwinding passes the frame.
     Pass,
-    /// It runs destructors, and passes if these lead on.
+    /// The frame runs destructors, and the unwinding passes if these continue it.
     Cleanup,
-    /// It ends here, caught.
+    /// The unwinding ends here, caught.
     Catch,
-    /// It ends the process.
+    /// The frame ends the process.
     End,
 }
 
-/// No value.
+/// The encoding that means "no value".
 const OMIT: u8 = 0xff;
 
-/// Reads one value after the other.
+/// Reads one value after the other from a table.
 struct Reader(*const u8);
 
 impl Reader {
@@ -38,7 +39,8 @@ impl Reader {
         bytes
     }
 
-    /// Seven bits a byte, the lowest first. The number, how many bits it has, and its sign bit.
+    /// Reads a number of seven bits a byte, the lowest first. Returns the number, how many bits it has, and its sign
+    /// bit.
     ///
     /// # Safety
     /// Such a number is next.
@@ -77,7 +79,7 @@ impl Reader {
         (value | sign) as i64
     }
 
-    /// A number in one of the encodings that offsets have; `None` for others.
+    /// Reads a number in one of the encodings that offsets have; `None` for other encodings.
     ///
     /// # Safety
     /// Such a number is next.
@@ -96,8 +98,8 @@ impl Reader {
     }
 }
 
-/// What an unwinding does at an address of the function that begins at `start`. A table that cannot be read counts as
-/// one that ends the process.
+/// What an unwinding does at an address of the function that begins at `start`. A table that cannot be read counts as a
+/// table that ends the process.
 ///
 /// # Safety
 /// `table` is null or the function's table.
@@ -112,7 +114,7 @@ pub(super) unsafe fn action(table: *const u8, start: usize, pc: usize) -> Action
 /// # Safety
 /// The reader is at the head of a table.
 unsafe fn read(mut at: Reader, offset: usize) -> Option<Action> {
-    // Where the landing pads are counted from; we jump to none, only whether there is one matters.
+    // The base of the landing pads. This code jumps to no landing pad; only whether there is one matters.
     // SAFETY: S4: the head of the table, here and in the next three.
     if unsafe { at.byte() } != OMIT {
         return None;
@@ -154,7 +156,7 @@ unsafe fn read(mut at: Reader, offset: usize) -> Option<Action> {
             });
         }
     }
-    // In no range: a call that cannot unwind.
+    // The offset is in no range: the call cannot unwind.
     Some(Action::End)
 }
 

@@ -1,44 +1,44 @@
-//! Whether an unwinding that began here would get where it is to go.
+//! Whether an unwinding that began at this point would reach its target.
 //!
 //! # Vocabulary
-//! A *raise* is an unwinding that the runtime begins by itself; nobody on the stack has made a mistake. Its *target* is
-//! the frame that catches it. An *obstacle* is a frame between the two that an unwinding must not pass: it would end
+//! A *raise* is an unwinding that the runtime begins by itself; no code on the stack has made a mistake. Its *target*
+//! is the frame that catches it. An *obstacle* is a frame between the two that an unwinding must not pass: it would end
 //! the process, or skip what a C function still has to do.
 //!
 //! # What an obstacle is
-//! * *Foreign text.* The frame's code lies in another object than this code and the executable: a C library between.
-//!   What it holds (a lock, a half-sorted array, a handle of its own) it would never give back. Rust's own library,
-//!   where it is linked dynamically, is passed.
-//! * *A frame that ends the process.* `extern "C"` functions of Rust do, and functions that the compiler takes to never
-//!   unwind. The tables say so: see below.
-//! * *The end of the tables.* Who unwinds does not get past a frame that has none, and then the process ends.
+//! * *Foreign text.* The frame's code lies in an object other than this code's and the executable: there is a C library
+//!   in between. The library would never give back what it holds (a lock, a half-sorted array, a handle of its own).
+//!   Rust's own library, where it is linked dynamically, is passed.
+//! * *A frame that ends the process.* `extern "C"` functions of Rust do so, and functions that the compiler assumes
+//!   never to unwind. The tables say so: see below.
+//! * *The end of the tables.* An unwinding does not get past a frame that has none, and then the process ends.
 //!
 //! C that is linked into the executable has frames without tables of handlers, as Rust functions without destructors
-//! have, so the two are not told apart. It is the Rust function that it calls back which is the obstacle, if that is
-//! `extern "C"`. One that is `extern "C-unwind"` says that the C below may be unwound; it is believed. An `extern "C"`
-//! function that has something to drop at the call has a cleanup there, which ends the process when it is through: the
-//! tables do not tell it from any other cleanup, but its code does. A cleanup goes on with the unwinding by a call of
-//! `_Unwind_Resume`, and in such a function there is none (`cleanup.rs`).
+//! have, so the two are not told apart. The obstacle is the Rust function that the C code calls back, if that function
+//! is `extern "C"`. An `extern "C-unwind"` function says that the C below it may be unwound; the walk trusts this. An
+//! `extern "C"` function that has something to drop at the call has a cleanup there, which ends the process when it is
+//! done. The tables do not tell this cleanup from any other, but its code does. A cleanup continues the unwinding by a
+//! call of `_Unwind_Resume`, and in such a function there is no such call (`cleanup.rs`).
 //!
 //! # The tables
 //! A function with something to do in an unwinding has a *language-specific data area* (LSDA), found through the
 //! unwinder: a table of *call sites*, ranges of its code, each with a landing pad and an *action*. Rust's personality
 //! routine (`library/std/src/sys/personality/dwarf/eh.rs`) reads the first record of an action: a type index of 0 is a
-//! cleanup, one above is a catch, one below is a *filter*. rustc makes a filter of one kind only: nothing passes, the
-//! landing pad ends the process. A call in no range of the table is one that cannot unwind; the personality ends the
-//! process there, too. The format is that of GCC (Itanium C++ ABI, "Exception Handling Tables"); `tests/unwind.rs` asks
-//! in real frames.
+//! cleanup, an index above 0 is a catch, an index below 0 is a *filter*. rustc makes a filter of one kind only: nothing
+//! passes, and the landing pad ends the process. A call in no range of the table cannot unwind; the personality ends
+//! the process there, too. The format is that of GCC (Itanium C++ ABI, "Exception Handling Tables"); `tests/unwind.rs`
+//! checks it in real frames.
 //!
 //! # The walk
 //! `_Unwind_Backtrace` steps through the frames by the tables that a raise uses. The verdict on a frame counts only
-//! when the walk goes past it. So the target's own frame never counts as an obstacle: a coroutine's first function is
-//! `extern "C"`, but it catches the unwinding inside. It costs about what the search phase of an unwinding costs; it is
-//! made when a raise is due.
+//! when the walk continues past it. So the target's own frame never counts as an obstacle: a coroutine's first function
+//! is `extern "C"`, but it catches the unwinding inside. The walk costs about as much as the search phase of an
+//! unwinding; it is made when a raise is due.
 //!
 //! # Rejected
-//! *A mark that the callback sets*: whoever writes a comparator for `qsort` knows nothing of silken. *Raising in any
-//! case, as a panic is*: a panic is the callback's own mistake, and the process ends for it; a cancellation comes from
-//! outside, and has time. *Walking by frame pointers*: Rust and C are compiled without.
+//! *A mark that the callback sets*: the author of a comparator for `qsort` knows nothing of silken. *Raising in any
+//! case, as a panic does*: a panic is the callback's own mistake, and the process ends for it; a cancellation comes
+//! from outside, and has time. *Walking by frame pointers*: Rust and C are compiled without them.
 
 mod cleanup;
 mod lsda;
@@ -56,7 +56,7 @@ use std::sync::OnceLock;
 pub enum Target {
     /// The first frame of the coroutine that runs.
     Entry,
-    /// The frame in which this address lies, further up on this stack.
+    /// The frame in which this address lies, in a caller on this stack.
     Frame(usize),
 }
 
@@ -75,7 +75,7 @@ pub fn reaches(target: Target) -> bool {
 
 struct Walk {
     target: Target,
-    /// The verdict on the frame before.
+    /// The verdict on the previous frame.
     is_obstacle: bool,
     reached: bool,
 }
@@ -88,14 +88,14 @@ unsafe extern "C" fn step(frame: *mut Frame, walk: *mut c_void) -> c_int {
     walk.reached = match walk.target {
         Target::Entry => is_entry(start),
         Target::Frame(address) => {
-            // In a backtrace it is the frame's lower end: the address behind its callee's frame.
+            // In a backtrace the CFA is the frame's lower end: the address behind its callee's frame.
             // SAFETY: S4: the unwinder's own frame, for the time of this call.
             let lower_end = unsafe { _Unwind_GetCFA(frame) };
             lower_end > address
         }
     };
     if walk.reached || walk.is_obstacle {
-        // The frame before is the target's, which is not judged; or it is in the way.
+        // The previous frame is either the target, whose verdict does not count, or an obstacle.
         return STOP;
     }
     let mut before_instruction = 0;
@@ -116,7 +116,7 @@ unsafe extern "C" fn step(frame: *mut Frame, walk: *mut c_void) -> c_int {
     GO_ON
 }
 
-/// Whether the code belongs to neither the executable, nor the object that this code is in, nor Rust's own library.
+/// Whether the code belongs to neither the executable, nor the object that contains this code, nor Rust's own library.
 fn is_foreign(pc: usize) -> bool {
     static OWN: OnceLock<usize> = OnceLock::new();
     if crate::trap::in_executable(pc) {
@@ -127,7 +127,7 @@ fn is_foreign(pc: usize) -> bool {
     base != own && !is_rust_library(name)
 }
 
-/// Where the object that contains an address begins, and its file's path.
+/// The address at which the object that contains an address begins, and the path of its file.
 fn object_of(address: usize) -> Option<(usize, &'static [u8])> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::uninit();
     // SAFETY: S7: any address is allowed; the record is ours.

@@ -1,47 +1,47 @@
-//! An inbox: many threads push, one takes all. Intrusive, so a push allocates nothing.
+//! How many threads pass elements to one consumer: many push, one takes all. Intrusive, so a push allocates nothing.
 //!
 //! # Protocol
-//! A stack (Treiber's) whose consumer only ever takes the whole of it: a push links its node to the head and swaps the
-//! head, [`take_all`](Inbox::take_all) swaps in null and turns the chain round, so that it comes out first in, first
-//! out.
+//! The inbox is a stack (Treiber's) whose consumer only ever takes the whole of it. A push links its node to the head
+//! and swaps the head. [`take_all`](Inbox::take_all) swaps in null and reverses the chain, so that elements come out
+//! first in, first out.
 //!
 //! # The race, and why it is harmless
-//! ABA: between a push's load of the head and its exchange the head may be taken, run, and pushed again. The exchange
+//! ABA: between a push's load of the head and its exchange, the head may be taken, run, and pushed again. The exchange
 //! then succeeds with a head that is once more the head, and the link that was set says just that. Only a pop of *one*
-//! node would read a link that may be stale, and there is none; nodes are thus dereferenced only by who owns them. The
+//! node would read a link that may be stale, and there is no such pop; so only the owner of a node dereferences it. The
 //! chain is never seen half linked: a node's link is written before the exchange that publishes it (Release), and read
-//! after the swap that took it (Acquire); the exchanges in between are read-modify-writes and continue the release
+//! after the swap that took it (Acquire). The exchanges in between are read-modify-writes and continue the release
 //! sequence.
 //!
 //! # Who wakes
-//! `push` tells whether the inbox was empty. Between two takes exactly one push hears yes, and it alone need wake the
-//! consumer: a node pushed later but before the take is on the same chain, and one pushed after the take found the
-//! inbox empty.
+//! `push` returns whether the inbox was empty. Between two takes exactly one push returns true, and only its caller
+//! need wake the consumer. A node pushed later but before the take is on the same chain. A node pushed after the take
+//! found the inbox empty.
 //!
 //! # Rejected
-//! * Vyukov's intrusive queue: FIFO without turning round, but a producer that is stopped between its two stores hides
+//! * Vyukov's intrusive queue: FIFO without a reversal, but a producer that is stopped between its two stores hides
 //!   everything behind it, and the consumer must spin or give up.
-//! * A queue of blocks (concurrent-queue): allocates, and nothing is known of "was it empty".
+//! * A queue of blocks (concurrent-queue): it allocates, and does not tell whether it was empty.
 
 use std::iter::FusedIterator;
 use std::ptr::{self, NonNull};
 
 use crate::loom::atomic::{AtomicPtr, Ordering};
 
-/// What can lie in an [`Inbox`].
+/// An element that can be in an [`Inbox`].
 ///
 /// # Safety
-/// `link` gives the address of a field of the element, always the same one, which nobody else uses while the element is
-/// in an inbox or in a [`Chain`].
+/// `link` gives the address of a field of the element, always the same field, which nothing else uses while the element
+/// is in an inbox or in a [`Chain`].
 pub(crate) unsafe trait Linked: Sized {
-    /// The address of the link of the element.
+    /// The address of the element's link.
     ///
     /// # Safety
     /// `this` points to a live element.
     unsafe fn link(this: NonNull<Self>) -> NonNull<AtomicPtr<Self>>;
 }
 
-/// A stack of elements that others own until they push them, and the consumer owns once it has taken them.
+/// A stack of elements. Others own the elements until they push them; the consumer owns them once it has taken them.
 pub(crate) struct Inbox<T: Linked> {
     head: AtomicPtr<T>,
 }
@@ -68,13 +68,13 @@ impl<T: Linked> Inbox<T> {
         }
     }
 
-    /// Adds an element; says whether the inbox was empty, in which case the caller wakes the consumer.
+    /// Adds an element. Returns whether the inbox was empty; if so, the caller wakes the consumer.
     ///
     /// # Safety
     /// The element lives, is in no inbox and no chain, and from now on is left alone until the consumer has taken it.
     #[inline]
     pub(crate) unsafe fn push(&self, element: NonNull<T>) -> bool {
-        // Relaxed, here and on failure: the old head is only stored, never followed.
+        // Relaxed, here and on failure: the old head is only stored, never dereferenced.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             // SAFETY: S8: the caller promises that `element` lives and is ours.
@@ -90,7 +90,8 @@ impl<T: Linked> Inbox<T> {
         }
     }
 
-    /// Takes everything that is there, first in, first out. One locked instruction, and none if there is nothing.
+    /// Takes everything that is there, first in, first out. Costs one locked instruction, and none if the inbox is
+    /// empty.
     #[inline]
     pub(crate) fn take_all(&self) -> Chain<T> {
         if self.is_empty() {
@@ -103,11 +104,11 @@ impl<T: Linked> Inbox<T> {
         }
     }
 
-    /// Whether there was nothing a moment ago.
+    /// Whether the inbox was empty a moment ago.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        // Relaxed: a hint; who needs the elements swaps, and a push that came too late for this load wakes the
-        // consumer.
+        // Relaxed: a hint. A caller that needs the elements swaps, and a push that came too late for this load wakes
+        // the consumer.
         self.head.load(Ordering::Relaxed).is_null()
     }
 }
@@ -133,7 +134,7 @@ impl<T: Linked> Iterator for Chain<T> {
 
 impl<T: Linked> FusedIterator for Chain<T> {}
 
-/// Turns a chain that this thread has taken: newest first becomes oldest first.
+/// Reverses a chain that this thread has taken: newest first becomes oldest first.
 fn reverse<T: Linked>(newest: Option<NonNull<T>>) -> Option<NonNull<T>> {
     let mut next = newest;
     let mut turned: Option<NonNull<T>> = None;

@@ -1,18 +1,19 @@
-//! An intrusive doubly linked list: the wait list.
+//! How waiters are kept in order and can leave early: an intrusive doubly linked list, the wait list.
 //!
-//! A node lies where its owner put it, as a rule on the stack of a coroutine that waits, and is linked by the [`Link`]
-//! inside it: to wait allocates nothing, to leave the list early (a timeout, a cancellation) is O(1).
+//! A node lies where its owner put it, as a rule on the stack of a waiting coroutine, and is linked by the [`Link`]
+//! inside it. So waiting allocates nothing, and leaving the list early (a timeout, a cancellation) is O(1).
 //!
 //! # Protocol
-//! There are no atomics: whoever holds `&mut List`, and so the lock around it, may read and write the links of all
-//! nodes in it, and nobody else does. Links are cells behind shared references, since the waiter has a reference to its
-//! node while others link and unlink its neighbours; a `&mut` to a node must not exist as long as it is linked.
+//! There are no atomics: the holder of `&mut List`, and so of the lock around it, may read and write the links of all
+//! nodes in the list, and nothing else does. Links are cells behind shared references, since a waiter has a reference
+//! to its node while others link and unlink the node's neighbours. A `&mut` to a node must not exist as long as the
+//! node is linked.
 //!
 //! # The race, and why it is harmless
-//! A wake (`pop_front`) and a timeout (`remove`) may both want a node. Both hold the lock in turn, and `remove` says
+//! A wake (`pop_front`) and a timeout (`remove`) may both want a node. Both hold the lock in turn, and `remove` returns
 //! whether the node was still linked: the loser sees `false` and knows that the wake was meant for it. The node must
-//! outlive its membership (S8): the waiter leaves its frame only after it has seen, under the lock, that it is not
-//! linked.
+//! outlive its membership (S8): the waiter leaves its frame only after it has seen, under the lock, that its node is
+//! not linked.
 //!
 //! # Rejected
 //! * A sentinel node, so that "linked" needs no flag: the list would point to itself and could not be moved.
@@ -22,12 +23,12 @@ use std::cell::Cell;
 use std::marker::PhantomPinned;
 use std::ptr::NonNull;
 
-/// What makes an element a member of a list. It is in one list at a time.
+/// The field that makes an element a member of a list. An element is in one list at a time.
 pub(crate) struct Link<T> {
     previous: Cell<Option<NonNull<T>>>,
     next: Cell<Option<NonNull<T>>>,
     linked: Cell<bool>,
-    /// Neighbours point here.
+    /// Neighbours point to the element.
     _pinned: PhantomPinned,
 }
 
@@ -42,7 +43,8 @@ impl<T> Link<T> {
         }
     }
 
-    /// Whether the element is in a list. Only for who holds that list's lock, or knows that there is none.
+    /// Whether the element is in a list. To be called only by the holder of that list's lock, or by a caller that knows
+    /// that the element is in no list.
     #[inline]
     pub(crate) fn is_linked(&self) -> bool {
         self.linked.get()
@@ -55,10 +57,10 @@ impl<T> Default for Link<T> {
     }
 }
 
-/// What can be in a [`List`].
+/// An element that can be in a [`List`].
 ///
 /// # Safety
-/// `link` gives the address of a field of the element, always the same one, which nothing but a list writes.
+/// `link` gives the address of a field of the element, always the same field, which nothing but a list writes.
 pub(crate) unsafe trait Node: Sized {
     /// The address of the element's link.
     ///
@@ -67,7 +69,7 @@ pub(crate) unsafe trait Node: Sized {
     unsafe fn link(this: NonNull<Self>) -> NonNull<Link<Self>>;
 }
 
-/// The list. Dropping it forgets the nodes that are in it; they stay marked as linked.
+/// The list. Dropping it forgets the nodes in it; they stay marked as linked.
 pub(crate) struct List<T: Node> {
     first: Option<NonNull<T>>,
     last: Option<NonNull<T>>,
@@ -119,7 +121,7 @@ impl<T: Node> List<T> {
         self.first = Some(node);
     }
 
-    /// Takes the first node out.
+    /// Takes the first node out of the list.
     #[inline]
     pub(crate) fn pop_front(&mut self) -> Option<NonNull<T>> {
         let node = self.first?;
@@ -127,7 +129,7 @@ impl<T: Node> List<T> {
         Some(node)
     }
 
-    /// Takes a node out, wherever in the list it is. `false`: it was in no list.
+    /// Takes a node out of the list, wherever in the list it is. `false`: the node was in no list.
     ///
     /// # Safety
     /// The node lives, and is in this list or in none.
@@ -141,7 +143,7 @@ impl<T: Node> List<T> {
         linked
     }
 
-    /// Whether there are no nodes.
+    /// Whether the list has no nodes.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.first.is_none()
@@ -153,7 +155,7 @@ impl<T: Node> List<T> {
         self.first
     }
 
-    /// All nodes, first to last.
+    /// All nodes, from first to last.
     #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = NonNull<T>> + '_ {
         std::iter::successors(self.first, |&node| {
@@ -162,7 +164,7 @@ impl<T: Node> List<T> {
         })
     }
 
-    /// A place in the list, at first that of the first node, from which nodes can be taken out.
+    /// A place in the list from which nodes can be taken out. At first it is the place of the first node.
     #[inline]
     pub(crate) fn cursor(&mut self) -> Cursor<'_, T> {
         Cursor {
@@ -187,7 +189,7 @@ impl<T: Node> List<T> {
         self.set_previous_of(next, previous);
     }
 
-    /// Lets `node`, or the head of the list if there is none, lead on to `next`.
+    /// Makes `node`, or the head of the list if there is no `node`, lead to `next`.
     #[inline(always)]
     fn set_next_of(&mut self, node: Option<NonNull<T>>, next: Option<NonNull<T>>) {
         match node {
@@ -197,7 +199,7 @@ impl<T: Node> List<T> {
         }
     }
 
-    /// Lets `node`, or the end of the list if there is none, lead back to `previous`.
+    /// Makes `node`, or the end of the list if there is no `node`, lead back to `previous`.
     #[inline(always)]
     fn set_previous_of(&mut self, node: Option<NonNull<T>>, previous: Option<NonNull<T>>) {
         match node {
@@ -221,13 +223,13 @@ pub(crate) struct Cursor<'a, T: Node> {
 }
 
 impl<T: Node> Cursor<'_, T> {
-    /// The node here; `None` past the last one.
+    /// The node at this place; `None` past the last one.
     #[inline]
     pub(crate) fn current(&self) -> Option<NonNull<T>> {
         self.current
     }
 
-    /// Goes on to the next node.
+    /// Moves on to the next node.
     #[inline]
     pub(crate) fn move_next(&mut self) {
         if let Some(node) = self.current {
@@ -236,7 +238,7 @@ impl<T: Node> Cursor<'_, T> {
         }
     }
 
-    /// Takes the node here out of the list, and goes on to the next.
+    /// Takes the node at this place out of the list, and moves on to the next.
     #[inline]
     pub(crate) fn remove_current(&mut self) -> Option<NonNull<T>> {
         let node = self.current?;
@@ -276,7 +278,7 @@ mod tests {
         }
     }
 
-    /// Waiters that outlive the lists of a test; dropping them after the list is the test's part of S8.
+    /// Waiters that outlive the lists of a test. Dropping them after the list is the test's part of S8.
     struct Waiters(Vec<NonNull<Waiter>>);
 
     impl Waiters {
@@ -310,7 +312,7 @@ mod tests {
         list.iter().map(number).collect()
     }
 
-    /// The links back, checked on the links forth.
+    /// Checks the backward links against the forward links.
     fn check_back_links(list: &List<Waiter>) {
         let mut previous = None;
         for node in list.iter() {

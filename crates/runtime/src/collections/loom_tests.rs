@@ -3,8 +3,8 @@
 //!
 //! `RUSTFLAGS="--cfg loom -C debug-assertions" LOOM_MAX_PREEMPTIONS=2 cargo test -p silken --release --lib loom`
 //!
-//! The main thread keeps a handle of each ring until it has joined the others: the ring is freed through std's Arc,
-//! whose ordering loom does not see.
+//! The main thread keeps a handle of each ring until it has joined the others: std's Arc frees the ring, and loom does
+//! not see the ordering of that Arc.
 
 use std::mem::offset_of;
 use std::num::NonZeroUsize;
@@ -18,7 +18,7 @@ use super::ring::{CAPACITY, Owner, Stealer, Word, ring};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::AtomicPtr;
 
-/// A boxed number: loom checks that what the pusher wrote into it is seen by the taker.
+/// A boxed number: loom checks that the taker sees what the pusher wrote into it.
 struct Payload(Box<UnsafeCell<usize>>);
 
 impl Payload {
@@ -55,7 +55,7 @@ fn drain(owner: &Owner<Payload>) -> Vec<usize> {
     std::iter::from_fn(|| owner.pop()).map(Payload::open).collect()
 }
 
-/// A thread that steals once into a ring of its own and reports what it got.
+/// A thread that steals once into a ring of its own, and reports what it got.
 fn thief(stealer: Stealer<Payload>) -> thread::JoinHandle<Vec<usize>> {
     thread::spawn(move || {
         let (own, _keep) = ring();
@@ -102,7 +102,8 @@ fn loom_two_stealers() {
     });
 }
 
-/// Nothing is known to the stealers beforehand: what one of them has taken, the other must not look for.
+/// The stealers have no earlier knowledge of the words: when one stealer has taken a word, the other must not look for
+/// it.
 #[test]
 fn loom_two_stealers_of_fresh_words() {
     loom::model(|| {
@@ -118,7 +119,7 @@ fn loom_two_stealers_of_fresh_words() {
     });
 }
 
-/// The thief may read slots that the owner fills anew.
+/// The thief may read slots that the owner writes again.
 #[test]
 fn loom_wrap_around() {
     loom::model(|| {
@@ -155,7 +156,7 @@ fn loom_overflow_while_a_thief_reads() {
     });
 }
 
-/// A chain of thefts: what lands in the second ring is stolen from there at once.
+/// A chain of thefts: elements that land in the second ring are stolen from there at once.
 #[test]
 fn loom_steal_from_the_thief() {
     loom::model(|| {
@@ -207,8 +208,8 @@ fn open(letter: NonNull<Letter>) -> usize {
     letter.number.with(|value| unsafe { *value })
 }
 
-/// Two producers against a consumer that takes twice: each letter once, each producer in order, one wake for each take
-/// that found something.
+/// Two producers against a consumer that takes twice: each letter arrives once, each producer's letters in order, and
+/// there is one wake for each take that found something.
 #[test]
 fn loom_inbox() {
     loom::model(|| {
@@ -239,7 +240,7 @@ fn loom_inbox() {
     });
 }
 
-/// ABA: the consumer takes a letter and sends the same one again, while a producer is between its load and its
+/// ABA: the consumer takes a letter and sends the same letter again, while a producer is between its load and its
 /// exchange.
 #[test]
 fn loom_inbox_same_node_again() {

@@ -1,45 +1,46 @@
-//! The run queue of one processor: a bounded ring with one owner and many stealers.
+//! How a processor's run queue lets its owner push and pop while others steal: a bounded ring with one owner and many
+//! stealers.
 //!
 //! # Vocabulary
-//! `head` is the number of words ever taken, `tail` the number ever pushed; word number `i` lies in slot
-//! `i % CAPACITY`. The ring holds the numbers `head..tail`, oldest first. The *owner* pushes at the tail and pops at
-//! the head (first in, first out); a *stealer* takes the older half from the head. Elements travel as [`Word`]s, so a
-//! slot is one atomic word.
+//! `head` is the number of words ever taken, `tail` the number of words ever pushed; word number `i` lies in slot `i %
+//! CAPACITY`. The ring holds the numbers `head..tail`, oldest first. The *owner* pushes at the tail and pops at the
+//! head (first in, first out); a *stealer* takes the older half from the head. Elements travel as [`Word`]s, so a slot
+//! is one atomic word.
 //!
 //! # Protocol
 //! * Only the owner writes slots and `tail`. A push writes the slot, then stores `tail` (Release).
-//! * `head` moves only by compare-and-swap, whoever moves it, and only upwards.
+//! * `head` moves only by compare-and-swap, whichever side moves it, and only upwards.
 //! * A stealer loads `head`, then `tail`, **copies** the words, then moves `head`. Only the move makes the copies its
-//!   own; if it fails, the copies are forgotten. The copies go straight to the free slots of the stealer's own ring,
-//!   which become visible only when that ring's `tail` is stored.
-//! * The owner pops in the same way, one word at a time: one locked instruction, and none for a push.
+//!   own; if the move fails, the copies are forgotten. The copies go straight to the free slots of the stealer's own
+//!   ring, which become visible only when that ring's `tail` is stored.
+//! * The owner pops in the same way, one word at a time: a pop costs one locked instruction, and a push none.
 //!
 //! # The race, and why it is harmless
-//! A stealer may read a slot while the owner writes it anew. Slots are atomics, so that is not undefined, and the copy
-//! is thrown away, since the stealer's move must fail. Claim: *if the move from `h` to `h + n` succeeds, then the
-//! stealer read exactly the words `h..h + n`.*
-//! * Not older ones: `tail >= h + n` was loaded with Acquire from the Release in push, after which those slots were
-//!   written.
-//! * Not newer ones: the push of number `h + i + CAPACITY` comes after the owner's Acquire load of a head `> h + i`.
+//! A stealer may read a slot while the owner writes the slot again. Slots are atomics, so that is not undefined, and
+//! the stealer throws the copy away, since its move must fail. Claim: *if the move from `h` to `h + n` succeeds, then
+//! the stealer read exactly the words `h..h + n`.*
+//! * Not older words: `tail >= h + n` was loaded with Acquire from the Release in push, and those slots were written
+//!   before that Release.
+//! * Not newer words: the push of number `h + i + CAPACITY` comes after the owner's Acquire load of a head `> h + i`.
 //!   `head` grows monotonically and never repeats (64 bits: no wrap in centuries, hence no ABA), and the stealer's move
 //!   is the direct successor of `h`. So the head which that push saw is the stealer's move or a later one, and every
 //!   later one is a read-modify-write, which continues the Release sequence of that move. Thus the stealer's reads
 //!   happen before the push's write and cannot see it.
 //!
 //! Two takers cannot both own number `h`: both would have to swap the same value `h`, which occurs once. Nothing is
-//! lost: numbers below `head` were each covered by exactly one successful move. `tail` never seems to lie below `head`:
-//! each move of `head` is a Release by somebody who saw that `tail`, and is loaded with Acquire before `tail` is. The
-//! distance can seem larger than `CAPACITY` if the stealer slept between its two loads; it then starts again, and the
-//! tail which it saw forces a newer head upon it.
+//! lost: each number below `head` was covered by exactly one successful move. `tail` never seems to lie below `head`:
+//! each move of `head` is a Release by a thread that saw that `tail`, and is loaded with Acquire before `tail` is. The
+//! distance can seem larger than `CAPACITY` if the stealer slept between its two loads. It then starts again, and the
+//! tail that it saw makes it see a newer head.
 //!
 //! # Rejected
-//! * A head packed of (steal, real), as tokio has it: it lets elements be moved out after the reservation, which words
-//!   do not need, and costs the stealer a second CAS and locks out all other stealers until that one comes.
+//! * A head packed of (steal, real), as tokio has it: elements can be moved out after the reservation, which words do
+//!   not need. It costs the stealer a second CAS and locks out all other stealers until that CAS.
 //! * The Chase–Lev deque: its owner works at the newest end and needs a full fence per pop; a run queue must be fair.
 //! * `head` and `tail` on two cache lines: the owner's push and pop read both and so does every stealer, so two lines
-//!   are two misses after each steal instead of one.
+//!   cost two misses after each steal instead of one.
 //!
-//! Kin: Go's `runqput`, `runqget`, `runqgrab` (runtime/proc.go), with 32-bit counters there.
+//! Related: Go's `runqput`, `runqget`, `runqgrab` (runtime/proc.go), which have 32-bit counters.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -51,16 +52,17 @@ use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// Slots of a ring. 256 as in Go and tokio: the whole ring is 2 KiB, and an overflow moves 128 elements under one lock.
 #[cfg(not(loom))]
 pub(crate) const CAPACITY: usize = 256;
-/// Few slots, so that a loom model wraps around.
+/// Few slots, so that the ring of a loom model wraps around.
 #[cfg(loom)]
 pub(crate) const CAPACITY: usize = 8;
 
 const MASK: u64 = CAPACITY as u64 - 1;
 
-/// An element that travels through a ring as one word, such as a pointer. A pointer exposes its provenance on the way
-/// in and takes it up on the way out (`expose_provenance`, `with_exposed_provenance`).
+/// An element that travels through a ring as one word, such as a pointer. A pointer exposes its provenance when it
+/// becomes a word, and takes it up again when the word becomes a pointer (`expose_provenance`,
+/// `with_exposed_provenance`).
 pub(crate) trait Word: Sized {
-    /// Gives the element up; the word now owns it.
+    /// Gives up the element; the word now owns it.
     fn into_word(self) -> NonZeroUsize;
 
     /// Takes the element back.
@@ -70,7 +72,7 @@ pub(crate) trait Word: Sized {
     unsafe fn from_word(word: NonZeroUsize) -> Self;
 }
 
-/// A new, empty ring: the one handle of its owner, and a first one for stealers.
+/// Makes an empty ring: the single handle of its owner, and a first handle for stealers.
 pub(crate) fn ring<T: Word>() -> (Owner<T>, Stealer<T>) {
     let ring = Arc::new(Ring {
         head: AtomicU64::new(0),
@@ -92,12 +94,12 @@ pub(crate) struct Owner<T: Word> {
     not_sync: PhantomData<Cell<()>>,
 }
 
-/// The right to steal. Whoever holds one keeps the ring alive, and with it the elements inside.
+/// The right to steal. A stealer keeps the ring alive, and with it the elements inside.
 pub(crate) struct Stealer<T: Word> {
     ring: Arc<Ring<T>>,
 }
 
-/// Aligned to two lines, since the hardware prefetches lines in pairs; the counters share one line with nothing else.
+/// Aligned to two lines, since the hardware prefetches lines in pairs; the counters share their line with nothing else.
 #[repr(C, align(128))]
 struct Ring<T: Word> {
     head: AtomicU64,
@@ -116,7 +118,7 @@ unsafe impl<T: Word + Send> Send for Ring<T> {}
 unsafe impl<T: Word + Send> Sync for Ring<T> {}
 
 impl<T: Word> Owner<T> {
-    /// Appends an element; a full ring gives it back.
+    /// Appends an element; if the ring is full, gives the element back.
     #[inline]
     pub(crate) fn push(&self, element: T) -> Result<(), T> {
         let ring = &*self.ring;
@@ -127,14 +129,14 @@ impl<T: Word> Owner<T> {
         if tail - head >= CAPACITY as u64 {
             return Err(element);
         }
-        // Relaxed: published by the tail.
+        // Relaxed: the store of the tail publishes it.
         ring.slot(tail).store(element.into_word().get(), Ordering::Relaxed);
         // Release: pairs with the Acquire load of the tail in a stealer.
         ring.tail.store(tail + 1, Ordering::Release);
         Ok(())
     }
 
-    /// Takes the oldest element. The one locked instruction of the owner's path.
+    /// Takes the oldest element, with the one locked instruction of the owner's path.
     #[inline]
     pub(crate) fn pop(&self) -> Option<T> {
         let ring = &*self.ring;
@@ -157,7 +159,8 @@ impl<T: Word> Owner<T> {
         None
     }
 
-    /// The word that `offset` further pops would take, as a hint: it may be taken by another at any time.
+    /// The word that a pop would take after `offset` further pops. A hint: another thread may take the word at any
+    /// time.
     #[inline(always)]
     pub(crate) fn peek(&self, offset: u64) -> Option<NonZeroUsize> {
         let ring = &*self.ring;
@@ -169,13 +172,13 @@ impl<T: Word> Owner<T> {
         NonZeroUsize::new(ring.slot(head).load(Ordering::Relaxed))
     }
 
-    /// How many more elements have room.
+    /// The number of further elements for which there is room.
     pub(crate) fn room(&self) -> usize {
         CAPACITY - self.len()
     }
 
-    /// Moves the older half (rounded up) to the end of `into`, oldest first: what a full ring hands to the injector.
-    /// Allocates only if `into` lacks room.
+    /// Moves the older half (rounded up) to the end of `into`, oldest first; a full ring hands these elements to the
+    /// injector. Allocates only if `into` lacks room.
     #[cold]
     pub(crate) fn take_half(&self, into: &mut Vec<T>) {
         let ring = &*self.ring;
@@ -195,7 +198,8 @@ impl<T: Word> Owner<T> {
                 Err(newer) => head = newer,
             }
         };
-        // Unlike a stealer the owner may read after the move: nobody but itself could write these slots meanwhile.
+        // Unlike a stealer, the owner may read after the move: nothing but the owner itself could write these slots
+        // meanwhile.
         for number in head..head + count {
             let word = ring.slot(number).load(Ordering::Relaxed);
             // SAFETY: S2: the exchange succeeded, so the words `head..head + count` are ours and nobody else's.
@@ -203,7 +207,7 @@ impl<T: Word> Owner<T> {
         }
     }
 
-    /// How many elements there are; stealers may have made it fewer meanwhile.
+    /// The number of elements; stealers may have reduced it meanwhile.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         // Relaxed, both: the tail is ours, and a stale head only means that a steal is counted late.
@@ -212,8 +216,8 @@ impl<T: Word> Owner<T> {
 }
 
 impl<T: Word> Stealer<T> {
-    /// Takes the older half (rounded up, and no more than `into` has room for): the oldest element is returned, to be
-    /// run now, the others are appended to `into`, in their order. `None`: there was nothing.
+    /// Takes the older half (rounded up, and no more than `into` has room for). Returns the oldest element, to be run
+    /// now, and appends the others to `into`, in their order. `None`: the ring was empty.
     pub(crate) fn steal_into(&self, into: &Owner<T>) -> Option<T> {
         debug_assert!(!Arc::ptr_eq(&self.ring, &into.ring), "stealing from oneself");
         let own = &*into.ring;
@@ -246,13 +250,13 @@ impl<T: Word> Stealer<T> {
         }
     }
 
-    /// How many elements there were a moment ago.
+    /// The number of elements a moment ago.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.ring.observe().1 as usize
     }
 
-    /// Whether there was nothing a moment ago.
+    /// Whether the ring was empty a moment ago.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
@@ -273,7 +277,7 @@ impl<T: Word> Ring<T> {
         &self.slots.0[(number & MASK) as usize]
     }
 
-    /// A head, and how many words a stealer may try to take from there.
+    /// A head, and the number of words that a stealer may try to take from there.
     #[inline]
     fn observe(&self) -> (u64, u64) {
         loop {
@@ -283,14 +287,14 @@ impl<T: Word> Ring<T> {
             let tail = self.tail.load(Ordering::Acquire);
             debug_assert!(head <= tail, "a head moved past the tail");
             let available = tail - head;
-            // More than the ring holds: the head is long out of date.
+            // More than the ring holds: the loaded head is long out of date.
             if available <= CAPACITY as u64 {
                 return (head, available);
             }
         }
     }
 
-    /// The move that makes a stealer's copies of `head..head + count` its own.
+    /// Moves the head, which makes a stealer's copies of `head..head + count` its own.
     #[inline]
     fn take(&self, head: u64, count: u64) -> bool {
         // Release: pairs with the Acquire load of the head in push, which may reuse the slots only after our reads of

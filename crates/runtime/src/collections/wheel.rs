@@ -1,38 +1,38 @@
-//! A hierarchical timer wheel: which entry is due next, for a million of them, in O(1). Pure: no clock, no lock, no
+//! Which deadline is due next, for a million of them, in O(1): a hierarchical timer wheel. Pure: no clock, no lock, no
 //! allocation.
 //!
 //! # Vocabulary
-//! Time is counted in *ticks* of 2^14 ns (16.4 µs): below what a sleeping worker can keep anyway (waking costs 25 µs
-//! and more), and one level of the wheel then spans about a millisecond. An entry's *due tick* is its deadline rounded
-//! **up**, the present's tick is rounded **down**; so an entry never comes out early, and at most one tick late. A tick
-//! number is read as nine digits to the base 64 (54 bits; u64 nanoseconds need 51), one *level* for each digit, one
-//! *slot* for each value of the digit. `elapsed` is the tick up to which everything has come out.
+//! Time is counted in *ticks* of 2^14 ns (16.4 µs). That is below what a sleeping worker can keep anyway (waking costs
+//! 25 µs and more), and one level of the wheel then spans about a millisecond. An entry's *due tick* is its deadline
+//! rounded **up**, the present's tick is rounded **down**; so an entry never comes out early, and at most one tick
+//! late. A tick number is read as nine digits to the base 64 (54 bits; u64 nanoseconds need 51), one *level* for each
+//! digit, one *slot* for each value of the digit. `elapsed` is the tick up to which everything has come out.
 //!
 //! # Protocol
 //! An entry is at the level of the highest digit in which its due tick differs from `elapsed`, in the slot of that
-//! digit (level 0 and the present slot if it is due already). Hence three invariants, on which everything rests:
+//! digit (level 0 and the present slot if the entry is due already). Hence three invariants, on which everything rests:
 //! 1. at level L all digits above L are those of `elapsed`;
-//! 2. a slot in use at level L > 0 lies beyond the present digit of its level, at level 0 not before it: no slot is
+//! 2. a slot in use at level L > 0 lies beyond the present digit of its level, and at level 0 not before it: no slot is
 //!    ever wrapped around, and the lowest bit of the level's occupancy map is its earliest slot;
 //! 3. so everything at a lower level is due before everything at a higher one: the earliest slot in use at the lowest
 //!    level in use is the next thing to happen.
 //!
-//! `expire` moves `elapsed` straight to the start of that slot, if the present has reached it. At level 0 its entries
-//! are due; above, it is *cascaded*: each entry goes to a lower level, for it now agrees with `elapsed` in one digit
-//! more. `elapsed` never passes a slot in use, which keeps the invariants. Empty stretches are jumped over, be it days,
-//! and an entry moves at most eight times in its life, down.
+//! `expire` moves `elapsed` straight to the start of that slot, if the present has reached it. At level 0 the slot's
+//! entries are due. At a higher level the slot is *cascaded*: each entry goes to a lower level, for it now agrees with
+//! `elapsed` in one more digit. `elapsed` never passes a slot in use, which keeps the invariants. Empty stretches are
+//! jumped over, even if they last days. An entry moves at most eight times in its life, always to a lower level.
 //!
 //! # When to wake
 //! The start of the next slot is a safe answer, but may be a mere cascade. A slot with few entries is looked through
-//! and gives its earliest due tick instead, so that a process with a handful of long sleeps wakes for those and for
-//! nothing else.
+//! and gives its earliest due tick instead, so that a process with a handful of long sleeps wakes for those sleeps
+//! only.
 //!
 //! # Rejected
 //! * A heap: O(log n) per operation, with a cache miss for each level, and no O(1) removal without back pointers.
 //! * Wheels that wrap around (Varghese and Lauck's original, Linux's): a slot then mixes laps, or rounding grows with
-//!   the distance; their gain is that entries never cascade, which here would break the promise of one tick.
+//!   the distance. Their gain is that entries never cascade, which here would break the promise of one tick.
 //!
-//! Kin: Varghese and Lauck, "Hashed and hierarchical timing wheels" (1987), scheme 7; tokio's wheel for the digit
+//! Related: Varghese and Lauck, "Hashed and hierarchical timing wheels" (1987), scheme 7; tokio's wheel for the digit
 //! trick.
 
 use std::cell::Cell;
@@ -42,17 +42,17 @@ use std::ptr::NonNull;
 use super::list::{Link, List, Node};
 
 const TICK_SHIFT: u32 = 14;
-/// The length of a tick: how late an entry may come out.
+/// The length of a tick in ns: how late an entry may come out.
 pub(crate) const TICK_NS: u64 = 1 << TICK_SHIFT;
 
 const DIGIT_SHIFT: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_SHIFT;
 const LEVELS: usize = 9;
-/// How many entries of a slot `next_wake_ns` looks at for an exact answer. A guess: as many as miss the cache at a
-/// price far below that of a needless wake-up.
+/// How many entries of a slot `next_wake_ns` looks at for an exact answer. A guess: the cache misses of so many entries
+/// cost far less than a needless wake-up.
 const EXACT_MAX: usize = 8;
 
-/// A deadline in a wheel, pinned in the frame of who waits for it.
+/// A deadline in a wheel, pinned in the waiter's frame.
 pub(crate) struct WheelEntry {
     link: Link<WheelEntry>,
     deadline_ns: Cell<u64>,
@@ -69,7 +69,8 @@ impl WheelEntry {
         }
     }
 
-    /// Whether the entry is in a wheel. Only for who holds that wheel, or knows that there is none.
+    /// Whether the entry is in a wheel. To be called only by the holder of that wheel, or by a caller that knows that
+    /// the entry is in no wheel.
     #[inline]
     pub(crate) fn is_linked(&self) -> bool {
         self.link.is_linked()
@@ -97,7 +98,7 @@ struct Position {
     slot: u8,
 }
 
-/// The wheel. About 9 KiB; dropping it forgets the entries that are in it.
+/// The wheel. It takes about 9 KiB; dropping it forgets the entries in it.
 pub(crate) struct Wheel {
     elapsed: u64,
     /// Bit L: level L has entries.
@@ -124,11 +125,11 @@ impl Wheel {
         }
     }
 
-    /// Adds an entry; a deadline in the past comes out at the next [`expire`](Self::expire).
+    /// Adds an entry; an entry with a deadline in the past comes out at the next [`expire`](Self::expire).
     ///
     /// # Safety
-    /// The entry is in no wheel. Until it has left this one it lives, stays in place, is touched only by who holds the
-    /// wheel, and no `&mut` to it exists.
+    /// The entry is in no wheel. Until it has left this wheel it lives, stays in place, and is touched only by the
+    /// holder of the wheel; no `&mut` to it exists.
     #[inline]
     pub(crate) unsafe fn insert(&mut self, entry: NonNull<WheelEntry>, deadline_ns: u64) {
         // SAFETY: S8: the caller promises that the entry lives.
@@ -138,7 +139,7 @@ impl Wheel {
         self.len += 1;
     }
 
-    /// Takes an entry out. `false`: it was not in the wheel, so it has expired or was never inserted.
+    /// Takes an entry out. `false`: the entry was not in the wheel, so it has expired or was never inserted.
     ///
     /// # Safety
     /// The entry lives, and is in this wheel or in none.
@@ -155,9 +156,9 @@ impl Wheel {
         linked
     }
 
-    /// When to call [`expire`](Self::expire) next: never later than one tick after the earliest deadline, maybe
-    /// earlier, but each such call leads to a later answer or gives an entry. In the past if something is due; `None`:
-    /// nothing to wait for.
+    /// When to call [`expire`](Self::expire) next, in ns: never later than one tick after the earliest deadline. The
+    /// time may be earlier, but each such call leads to a later answer or gives an entry. The time is in the past if
+    /// something is due; `None`: there is nothing to wait for.
     #[inline]
     pub(crate) fn next_wake_ns(&self) -> Option<u64> {
         let (position, start) = self.earliest()?;
@@ -168,9 +169,9 @@ impl Wheel {
         Some(ns_at(tick))
     }
 
-    /// Takes out one entry whose deadline has come, earlier ticks first. To be called until it returns `None`; what the
-    /// caller does in between, insertions and removals included, is its own affair. A `now_ns` below an earlier one
-    /// counts as that.
+    /// Takes out one entry whose deadline has come, earlier ticks first. To be called until it returns `None`; in
+    /// between the caller may do anything, also insert and remove. A `now_ns` below an earlier one counts as the
+    /// earlier one.
     #[inline]
     pub(crate) fn expire(&mut self, now_ns: u64) -> Option<NonNull<WheelEntry>> {
         let now = present_tick(now_ns).max(self.elapsed);
@@ -188,7 +189,7 @@ impl Wheel {
         None
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -237,7 +238,7 @@ impl Wheel {
         // SAFETY: S8: the caller promises that the entry lives.
         let fields = unsafe { entry.as_ref() };
         let due = due_tick(fields.deadline_ns.get()).max(self.elapsed);
-        // The lowest bit is set to count no difference as one in the lowest digit.
+        // The lowest bit is set, so that no difference counts as a difference in the lowest digit.
         let highest_bit = ((due ^ self.elapsed) | 1).ilog2();
         let level = highest_bit / DIGIT_SHIFT;
         let slot = (due >> (level * DIGIT_SHIFT)) as usize % SLOTS;
@@ -261,7 +262,7 @@ impl Wheel {
         entry
     }
 
-    /// Sends the entries of a slot that `elapsed` has reached to lower levels.
+    /// Moves the entries of a slot that `elapsed` has reached to lower levels.
     #[cold]
     fn cascade(&mut self, position: Position) {
         let mut entries = mem::take(self.slot(position));
@@ -296,8 +297,8 @@ fn due_tick(deadline_ns: u64) -> u64 {
     deadline_ns.div_ceil(TICK_NS)
 }
 
-/// The last tick that has begun. The end of time counts as the tick after the last, so that even a deadline there is
-/// kept.
+/// The last tick that has begun. The end of time counts as the tick after the last, so that even a deadline at the end
+/// of time is kept.
 #[inline(always)]
 fn present_tick(now_ns: u64) -> u64 {
     match now_ns {

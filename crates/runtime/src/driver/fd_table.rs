@@ -1,58 +1,61 @@
-//! The descriptor table: what is known of each number, process-wide, found without a lock.
+//! The descriptor table: what the process knows of each descriptor number, found without a lock.
 //!
-//! A static array of chunks, each of [`CHUNK_ENTRIES`] entries, made on first use and never given back: an entry's
-//! address is good for ever. Numbers beyond the array (`nr_open` was raised) have no entry, and calls on them block the
-//! worker honestly.
+//! The table is a static array of chunks of [`CHUNK_ENTRIES`] entries each. A chunk is made on first use and never
+//! given back, so an entry's address stays valid for ever. Numbers beyond the array (`nr_open` was raised) have no
+//! entry, and calls on them really block the worker.
 //!
-//! An entry is *virgin* while it knows nothing (`facts` is zero). What it learns it learns lazily: a call that does not
-//! have to wait asks nothing. [`reset`] makes it virgin again: before a close, around dup2, and when a creator (accept,
-//! socket, …) hands out a number that was closed out of our sight.
+//! An entry is *virgin* while it knows nothing (`facts` is zero). It learns facts lazily: a call that does not have to
+//! wait asks nothing. [`reset`] makes an entry virgin again: before a close, around dup2, and when a creator (accept,
+//! socket, …) returns a number that was closed where no hook saw it.
 //!
 //! | fact | meaning |
 //! |---|---|
 //! | `KIND_MASK` | a [`FdKind`] |
 //! | `NONBLOCK`, `NONBLOCK_KNOWN` | the user's O_NONBLOCK, as last set through a hook or asked of the kernel |
-//! | `SHARED` | another descriptor refers to the same open file description, where O_NONBLOCK and the socket timeouts live |
+//! | `SHARED` | another descriptor refers to the same open file description, which holds O_NONBLOCK and the socket timeouts |
 //! | `NO_NOWAIT` | the file does not know RWF_NOWAIT |
-//! | `TOUCHED` | not virgin for another reason: it may be registered |
+//! | `TOUCHED` | not virgin, for another reason: the number may be registered |
 //! | `FOREIGN` | the description was passed to others, or came from them (SCM_RIGHTS): mode and timeouts are asked for each time |
 //! | `LOW_MARK` | SO_RCVLOWAT was set on the description: a blocking receive waits for so many bytes |
-//! | `SLOW_CLOSE` | the kernel takes milliseconds to close it (inotify) |
-//! | `RECORDS` | TLS in the kernel: a read ends with its record, so a short one does not mean empty |
+//! | `SLOW_CLOSE` | the kernel takes milliseconds to close the file (inotify) |
+//! | `RECORDS` | TLS in the kernel: a read ends with its record, so a short read does not mean an empty socket |
 //! | `MAY_LINGER` | SO_LINGER was set, or may have been: the close may wait |
-//! | `INTERRUPTION_FAILS`, `_STAYS` | what the user wants of waits that are interrupted |
-//! | from `STALE` on | how often the number changed its meaning in a place where the entry could not be reset |
+//! | `INTERRUPTION_FAILS`, `_STAYS` | what an interrupted wait does, as set by the user |
+//! | from `STALE` on | how often the number changed its meaning where the entry could not be reset |
 //!
 //! # Shared descriptions
-//! `try_clone` halves are common in servers, so asking F_GETFL before each wait would cost them a call per request. A
-//! change through one number of a shared description moves [`SHARED_EPOCH`] instead, and shared entries that find it
-//! moved ask again. Descriptors 0 to 2 are shared with strangers (the shell), whose changes nobody tells us: these are
-//! asked each time.
+//! `try_clone` halves are common in servers, so asking F_GETFL before each wait would cost them a call per request.
+//! Instead, a change through one number of a shared description moves [`SHARED_EPOCH`], and a shared entry that finds
+//! the epoch moved asks again. Descriptors 0 to 2 are shared with unknown processes (the shell), whose changes the
+//! runtime does not see: these descriptors are asked each time.
 //!
 //! # A failure that is owed
-//! A call that has moved a part and then meets an error returns the part, and the kernel keeps a socket's error for the
-//! next call. Where a hook makes several calls of one, the error of a later one is taken out of the socket. So it is
-//! kept in the entry, and the next call that moves data through this number returns it: a send at once, a receive when
-//! nothing more is there. Not so on OS threads, which ask the kernel alone, and for `splice` and its kin.
+//! A call that has moved a part of its data and then meets an error returns the part, and the kernel keeps a socket's
+//! error for the next call. Where a hook makes several kernel calls for one call of the user, it takes the error of a
+//! later one out of the socket. So the entry keeps that error, and the next call that moves data through this number
+//! returns it: a send at once, a receive when no more data is there. This does not apply to OS threads, which only ask
+//! the kernel, nor to `splice` and related calls.
 //!
 //! # Replaced numbers
-//! `dup2` over a number that others wait for ends no call: they try again with what the number is now. A thread would
-//! go on with the file that was there, which nobody can name any more. `close` settles waiters as closed.
+//! A `dup2` over a number that others wait for ends no call: the waiters try again with the file that the number now
+//! names. (A blocked OS thread would continue with the old file, which no number names any more.) `close` settles
+//! waiters as closed.
 //!
 //! # Signal handlers
-//! A handler may call `close` and `dup2`, and may have interrupted the runtime with the very lock in hand that
-//! resetting takes. A critical section tells of that. There [`reset_later`] only counts in the facts, and who next asks
-//! for the entry, or is about to wait, resets it. Who waits already is not woken: no lock, no list. The count is
-//! compared when the reset is done, so that a change in between is not lost.
+//! A signal handler may call `close` and `dup2`, and may have interrupted the runtime while it holds the very lock that
+//! a reset takes. The critical section shows this. In that case [`reset_later`] only counts in the facts, and the next
+//! caller that asks for the entry, or is about to wait, resets it. Existing waiters are not woken: that would need the
+//! lock and the list. The count is compared when the reset is done, so that a change in between is not lost.
 //!
 //! # Children of this process
-//! A child has a copy of the table (`fork`) or the table itself (`vfork`), and shares the epolls in which its entries
-//! are registered: to forget a number there would take the parent's registration away, and the entry's lock may have
-//! been held by a thread that the child does not have. So in another process than the runtime's an entry that knows
-//! something is left as it is, and nothing is noted of shared descriptions (`sys::process`). The question is a system
-//! call for whoever is no fork's child, so it is asked after the entry was found not to be virgin.
+//! A child has a copy of the table (`fork`) or the table itself (`vfork`), and shares the epolls in which the entries
+//! are registered. If the child forgot a number, it would remove the parent's registration, and the entry's lock may
+//! have been held by a thread that the child does not have. So in a process other than the runtime's, an entry that
+//! knows something is left as it is, and nothing is noted of shared descriptions (`sys::process`). For a process that
+//! is no fork's child this question is a system call, so it is asked only after the entry was found not to be virgin.
 //!
-//! All fields are Relaxed: they describe a number, and whoever hands the number on orders what was stored before.
+//! All accesses to the fields are Relaxed: the fields describe a number, and the code that hands the number to another
+//! thread orders the earlier stores.
 
 mod kind;
 mod on_interruption;
@@ -82,30 +85,30 @@ const NO_NOWAIT: u32 = 1 << 6;
 const TOUCHED: u32 = 1 << 7;
 const LOW_MARK: u32 = 1 << 8;
 const MAY_LINGER: u32 = 1 << 9;
-/// What belongs to a description, whatever its number is; an accepted socket has it from its listener.
+/// Facts that belong to a description, whatever its number is. An accepted socket inherits them from its listener.
 const OF_DESCRIPTION: u32 = LOW_MARK | MAY_LINGER | SLOW_CLOSE | RECORDS | ON_INTERRUPTION;
 const ON_INTERRUPTION: u32 = INTERRUPTION_FAILS | INTERRUPTION_STAYS;
 const FOREIGN: u32 = 1 << 10;
 const SLOW_CLOSE: u32 = 1 << 11;
 const RECORDS: u32 = 1 << 12;
-/// What may be true of a description of which nothing is known.
+/// Facts that may hold for a description of which nothing is known.
 const OF_UNKNOWN: u32 = SHARED | LOW_MARK | MAY_LINGER | RECORDS;
 const INTERRUPTION_FAILS: u32 = 1 << 13;
 const INTERRUPTION_STAYS: u32 = 1 << 14;
-/// The unit of a count.
+/// The unit of the count of changes that could not reset the entry.
 const STALE: u32 = 1 << 15;
 
-/// Who else has a description, as far as it is known.
+/// The other holders of a description, as far as they are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sharers {
     Nobody,
-    /// Another number of this process, and perhaps a child that has one.
+    /// Another number of this process refers to it, and perhaps a child has one.
     ThisProcess,
-    /// It was passed to others, or came from them.
+    /// The description was passed to other processes, or came from them.
     Others,
 }
 
-/// What changes how calls on a description wait.
+/// A property of a description that changes how calls on it wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Trait {
@@ -113,19 +116,19 @@ pub(crate) enum Trait {
     LowMark = LOW_MARK,
     /// SO_LINGER.
     MayLinger = MAY_LINGER,
-    /// See the head of the file.
+    /// inotify: see the table in the file's head.
     SlowClose = SLOW_CLOSE,
     /// TCP_ULP: TLS in the kernel.
     Records = RECORDS,
 }
 
-/// A timeout that has not been asked for; 0 is none, as for the kernel.
+/// A timeout that has not been asked for. 0 means no timeout, as for the kernel.
 const UNKNOWN_NS: u64 = u64::MAX;
 
-/// Moves when mode or timeouts of a shared description change.
+/// Moves when the mode or the timeouts of a shared description change.
 static SHARED_EPOCH: AtomicU32 = AtomicU32::new(0);
 
-/// See the head of the file.
+/// What is known of one descriptor number: see the file's head.
 #[repr(align(64))]
 pub(crate) struct FdEntry {
     pub(crate) readiness: Readiness,
@@ -133,11 +136,11 @@ pub(crate) struct FdEntry {
     epoch: AtomicU32,
     /// By [`Direction`]: SO_RCVTIMEO, SO_SNDTIMEO.
     timeouts_ns: [AtomicU64; 2],
-    /// The error of a later round of a call that has moved a part; 0: none.
+    /// The error of a later kernel call of a call that has moved a part of its data; 0: none.
     owed: AtomicU32,
     /// The number of the other end of a pair of sockets, plus one; 0: not known (`pairs.rs`).
     other_end: AtomicU32,
-    /// Held from asking whether a listener has a connection until taking it: accept knows no MSG_DONTWAIT.
+    /// Held from the question whether a listener has a connection until it is taken: accept has no MSG_DONTWAIT.
     pub(crate) accepting: Lock<()>,
 }
 
@@ -148,7 +151,7 @@ static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut
 /// The entry of a number whose chunk exists.
 #[inline(always)]
 pub(crate) fn existing(fd: RawFd) -> Option<&'static FdEntry> {
-    // A negative number becomes one beyond the table.
+    // A negative number becomes an index beyond the table.
     let index = fd as u32 as usize;
     // Acquire: pairs with the Release in `make_chunk`.
     let chunk = TABLE.get(index / CHUNK_ENTRIES)?.load(Ordering::Acquire);
@@ -157,8 +160,8 @@ pub(crate) fn existing(fd: RawFd) -> Option<&'static FdEntry> {
     Some(&chunk[index % CHUNK_ENTRIES])
 }
 
-/// The entry of a number; `None` beyond the table, or without memory for its chunk: such a descriptor blocks the
-/// worker. Async-signal-safe.
+/// The entry of a number. `None` beyond the table, or without memory for the number's chunk: calls on such a descriptor
+/// block the worker. Async-signal-safe.
 #[inline(always)]
 pub(crate) fn entry(fd: RawFd) -> Option<&'static FdEntry> {
     let entry = existing_or_new(fd)?;
@@ -177,8 +180,8 @@ fn existing_or_new(fd: RawFd) -> Option<&'static FdEntry> {
 #[cold]
 fn make_chunk(fd: RawFd) -> Option<&'static FdEntry> {
     let slot = TABLE.get(fd as u32 as usize / CHUNK_ENTRIES)?;
-    // Not from malloc: a signal handler may write to a pipe while the code that it interrupted holds malloc's lock
-    // (S6), and an allocator of the program's may read a file.
+    // Not from malloc: a signal handler may write to a pipe while the interrupted code holds malloc's lock (S6), and
+    // the program's own allocator may read a file.
     let memory = sys::memory::map(size_of::<Chunk>()).ok()?;
     let entries = memory.as_ptr().cast::<FdEntry>();
     for index in 0..CHUNK_ENTRIES {
@@ -196,7 +199,7 @@ fn make_chunk(fd: RawFd) -> Option<&'static FdEntry> {
     existing(fd)
 }
 
-/// Calls `visit` with every entry that has ever been asked for, and those beside it.
+/// Calls `visit` with every entry that was ever asked for, and with the other entries of its chunk.
 pub(super) fn for_each(mut visit: impl FnMut(RawFd, &'static FdEntry)) {
     for (chunk_index, slot) in TABLE.iter().enumerate() {
         // Acquire: pairs with the Release in `make_chunk`.
@@ -210,7 +213,7 @@ pub(super) fn for_each(mut visit: impl FnMut(RawFd, &'static FdEntry)) {
     }
 }
 
-/// Forgets what is known of a number, because it is about to be closed or has just been handed out.
+/// Forgets what is known of a number, because the number is about to be closed or has just been handed out.
 #[inline]
 pub(crate) fn reset(fd: RawFd) {
     if let Some(entry) = known(fd) {
@@ -218,14 +221,14 @@ pub(crate) fn reset(fd: RawFd) {
     }
 }
 
-/// As [`reset`], because the number becomes another file: who waits for it tries again.
+/// Like [`reset`], because the number becomes another file: its waiters try again.
 pub(crate) fn replace(fd: RawFd) {
     if let Some(entry) = known(fd) {
         entry.reset_as(fd, Outcome::Woken);
     }
 }
 
-/// As [`reset`], for who may have interrupted the runtime: takes no lock. See the head of the file.
+/// Like [`reset`], for a caller that may have interrupted the runtime: takes no lock. See the file's head.
 #[cold]
 pub(crate) fn reset_later(fd: RawFd) {
     if let Some(entry) = known(fd) {
@@ -233,12 +236,12 @@ pub(crate) fn reset_later(fd: RawFd) {
     }
 }
 
-/// As [`reset`], for all numbers of a range.
+/// Like [`reset`], for all numbers of a range.
 pub(crate) fn reset_range(numbers: RangeInclusive<u32>, reset: fn(RawFd)) {
     let (first, last) = (*numbers.start() as usize, *numbers.end() as usize);
     let last = last.min(CHUNKS * CHUNK_ENTRIES - 1);
     for (index, slot) in TABLE.iter().enumerate() {
-        // Relaxed: `existing` asks again.
+        // Relaxed: `existing` loads it again.
         if slot.load(Ordering::Relaxed).is_null() {
             continue;
         }
@@ -249,13 +252,14 @@ pub(crate) fn reset_range(numbers: RangeInclusive<u32>, reset: fn(RawFd)) {
     }
 }
 
-/// The entry of a number, if it knows something that the caller may change: not in a child of the runtime's process.
+/// The entry of a number, if the entry knows something that the caller may change; `None` in a child of the runtime's
+/// process.
 #[inline]
 pub(crate) fn known(fd: RawFd) -> Option<&'static FdEntry> {
     existing(fd).filter(|entry| !entry.is_virgin() && !process::is_foreign())
 }
 
-/// Two numbers refer to one description.
+/// Notes that two numbers refer to one description.
 pub(crate) fn share(original: RawFd, copy: RawFd) {
     if process::is_foreign() {
         return;
@@ -266,7 +270,7 @@ pub(crate) fn share(original: RawFd, copy: RawFd) {
             if fd == copy {
                 entry.other_end.store(0, Ordering::Relaxed);
             }
-            // The epoch is behind, so that the next wait asks.
+            // The stored epoch is behind the current one, so that the next wait asks.
             entry.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
             entry.facts.fetch_or(SHARED | traits, Ordering::Relaxed);
         }
@@ -300,7 +304,7 @@ impl FdEntry {
         self.facts() == 0
     }
 
-    /// It may become registered.
+    /// Notes that the number may become registered.
     pub(crate) fn touch(&self) {
         if self.is_virgin() {
             self.facts.fetch_or(TOUCHED, Ordering::Relaxed);
@@ -320,7 +324,7 @@ impl FdEntry {
             .reset(outcome, |driver| readiness::deregister(driver, fd));
     }
 
-    /// Makes the entry good again, if [`reset_later`] has said that it is not: before each wait, since a handler may
+    /// Resets the entry, if [`reset_later`] has marked it as stale. To be called before each wait, since a handler may
     /// have run after the call that had to wait.
     #[inline(always)]
     pub(crate) fn settle(&self, fd: RawFd) {
@@ -329,8 +333,8 @@ impl FdEntry {
         }
     }
 
-    /// Does what [`reset_later`] was asked for. Whoever comes while another does it waits, or the reset would take a
-    /// new wait for an old one.
+    /// Does the reset that [`reset_later`] asked for. A caller that arrives while another caller resets waits for it;
+    /// otherwise its reset would treat a new wait as an old one.
     #[cold]
     fn reset_stale(&self, fd: RawFd) {
         static RESETTING: StaticLock<()> = StaticLock::new(());
@@ -346,17 +350,17 @@ impl FdEntry {
             }
             self.forget_description();
             self.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
-            // Who waits tries again: a number that is closed says so itself.
+            // The waiters try again: a call on a closed number reports that itself.
             self.readiness
                 .reset(Outcome::Woken, |driver| readiness::deregister(driver, fd));
-            // It may have been a copy: shared until the next close. Only another mark asks for another reset, which
-            // would take new waits for old ones.
+            // The number may have been a copy, so it counts as shared until the next close. Only a further mark causes
+            // another reset, which would treat new waits as old ones.
             let forget = |facts| (facts / STALE == seen / STALE).then_some(OF_UNKNOWN);
             let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forget);
         }
     }
 
-    /// A descriptor that has just been made, with a description of its own.
+    /// Notes a descriptor that has just been made, with a description of its own.
     pub(crate) fn begin(&self, fd: RawFd, kind: FdKind, nonblocking: bool) {
         if !self.is_virgin() {
             if process::is_foreign() {
@@ -369,7 +373,7 @@ impl FdEntry {
         self.facts.store(kind as u32 | NONBLOCK_KNOWN | mode, Ordering::Relaxed);
     }
 
-    /// A connection that was accepted has a listener's traits.
+    /// Gives an accepted connection the traits of its listener.
     pub(crate) fn inherit(&self, listener: &FdEntry) {
         let traits = listener.facts() & OF_DESCRIPTION & !ON_INTERRUPTION;
         if traits != 0 {
@@ -385,7 +389,7 @@ impl FdEntry {
         }
     }
 
-    /// Others, whose changes nobody tells us, have the description too.
+    /// Notes that others, whose changes the runtime does not see, have the description too.
     pub(crate) fn set_foreign(&self) {
         self.facts.fetch_or(SHARED | FOREIGN, Ordering::Relaxed);
     }
@@ -395,8 +399,9 @@ impl FdEntry {
         self.facts() & what as u32 != 0
     }
 
-    /// The user has set such an option, or may have. It is never taken back: the kernel knows the value. Which other
-    /// numbers refer to the description is not known, so all that share one may.
+    /// Notes that the user has set such an option, or may have. The trait is never removed: the kernel knows the value.
+    /// The other numbers of the description are not known, so all numbers that share some description may have the
+    /// trait.
     pub(crate) fn set_trait(&self, what: Trait) {
         self.facts.fetch_or(what as u32, Ordering::Relaxed);
         if self.facts() & SHARED != 0 {
@@ -408,7 +413,7 @@ impl FdEntry {
         }
     }
 
-    /// What is known of the description, whatever its number is.
+    /// The known facts of the description, whatever its number is.
     pub(crate) fn traits(&self) -> u32 {
         self.facts() & (OF_DESCRIPTION | FOREIGN)
     }
@@ -419,14 +424,14 @@ impl FdEntry {
         }
     }
 
-    /// Keeps an error for the next call that moves data.
+    /// Keeps an error for the next call that moves data through this number.
     #[cold]
     pub(crate) fn owe(&self, errno: Errno) {
         self.facts.fetch_or(TOUCHED, Ordering::Relaxed);
         self.owed.store(errno.0 as u32, Ordering::Relaxed);
     }
 
-    /// The error that the last call has left, once.
+    /// Returns the error that an earlier call has left, once.
     #[inline(always)]
     pub(crate) fn pay(&self) -> Result<(), Errno> {
         if self.owed.load(Ordering::Relaxed) == 0 {
@@ -449,7 +454,7 @@ impl FdEntry {
         self.facts() & (KIND_MASK | RECORDS) == FdKind::InetStream as u32
     }
 
-    /// The kind, asked of the kernel once. `Unknown` for what is not open.
+    /// The kind; the kernel is asked once. `Unknown` for a number that is not open.
     #[inline]
     pub(crate) fn kind(&self, fd: RawFd) -> FdKind {
         match self.known_kind() {
@@ -463,7 +468,7 @@ impl FdEntry {
         let Ok(kind) = FdKind::ask(fd) else {
             return FdKind::Unknown;
         };
-        // Another may have learnt it, or the number may be another file by now.
+        // Another thread may have stored the kind meanwhile, or the number may be another file by now.
         let learn = |facts| (facts & KIND_MASK == 0).then_some(facts | kind as u32);
         match self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, learn) {
             Ok(_) => kind,
@@ -487,7 +492,7 @@ impl FdEntry {
         self.facts.fetch_or(NO_NOWAIT, Ordering::Relaxed);
     }
 
-    /// Whether the user expects calls on it to block: O_NONBLOCK is clear.
+    /// Whether the user expects calls on the descriptor to block: O_NONBLOCK is clear.
     #[inline(always)]
     pub(crate) fn blocks(&self, fd: RawFd) -> bool {
         let facts = self.facts();
@@ -511,16 +516,16 @@ impl FdEntry {
         if facts & NONBLOCK_KNOWN != 0 && !is_stale {
             return facts & NONBLOCK == 0;
         }
-        // On a failure the call itself reports what is wrong.
+        // If this fails, the call itself reports what is wrong.
         let nonblocking = socket::fcntl_getfl(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0);
         self.store_nonblocking(nonblocking);
-        // Behind the answer, or another would take the old one for new; and as it was before the question, so that a
-        // change in between is asked for again.
+        // Stored after the answer, or another thread would take the old answer for a new one. The value is the epoch
+        // from before the question, so that a change in between causes a new question.
         self.epoch.store(epoch, Ordering::Relaxed);
         !nonblocking
     }
 
-    /// Whether the user has set O_NONBLOCK, as far as it is known.
+    /// Whether the user has set O_NONBLOCK, as far as is known.
     pub(crate) fn is_nonblocking(&self) -> bool {
         self.facts() & NONBLOCK != 0
     }
@@ -531,7 +536,7 @@ impl FdEntry {
         let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
     }
 
-    /// The user has set or cleared O_NONBLOCK.
+    /// Notes that the user has set or cleared O_NONBLOCK.
     pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
         if !self.is_virgin() {
             self.store_nonblocking(nonblocking);
@@ -539,12 +544,12 @@ impl FdEntry {
         }
     }
 
-    /// The runtime has set O_NONBLOCK for a moment.
+    /// Notes that the runtime has set O_NONBLOCK for a moment.
     pub(crate) fn mode_was_touched(&self) {
         self.tell_sharers();
     }
 
-    /// The user has set SO_RCVTIMEO or SO_SNDTIMEO.
+    /// Notes that the user has set SO_RCVTIMEO or SO_SNDTIMEO.
     pub(crate) fn timeouts_changed(&self) {
         self.forget_timeouts();
         self.tell_sharers();
@@ -567,8 +572,8 @@ impl FdEntry {
         }
     }
 
-    /// How long the user lets a call wait. After `blocks`, which sees to it that what is known of a shared description
-    /// is fresh.
+    /// How long the user lets a call wait, in ns. To be called after `blocks`, which makes sure that the facts of a
+    /// shared description are fresh.
     #[inline]
     pub(crate) fn timeout_ns(&self, fd: RawFd, direction: Direction) -> Option<u64> {
         match self.timeouts_ns[direction as usize].load(Ordering::Relaxed) {

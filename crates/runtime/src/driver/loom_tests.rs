@@ -1,6 +1,6 @@
-//! Loom models of readiness. The kernel is an atomic counter of bytes, a driver is the thread that adds to it and then
-//! reports the event, a coroutine is a thread that turns until its cell is settled: a lost wake-up turns for ever,
-//! which loom reports.
+//! Loom models of readiness. The kernel is an atomic counter of bytes. A driver is the thread that adds to the counter
+//! and then reports the event. A coroutine is a thread that loops until its cell is settled: after a lost wake-up it
+//! loops for ever, which loom reports.
 
 use super::readiness::{Direction, Enlisted, Readiness, ReadinessTick, Registrar, Waiter};
 use crate::coroutine::{Core, Outcome, Unparker, WaitCell};
@@ -44,7 +44,7 @@ impl Model {
         self.readiness.event(0, bits, &mut Vec::new());
     }
 
-    /// The call: takes all there is.
+    /// The modelled call: takes all bytes that are there.
     fn take(&self) -> usize {
         // AcqRel: as above.
         self.bytes.swap(0, Ordering::AcqRel)
@@ -64,7 +64,7 @@ impl Model {
     }
 }
 
-/// Cores are type-stable: the model forgets them.
+/// Cores are type-stable, so the model leaks them.
 fn core() -> &'static Core {
     let core = Box::leak(Box::new(Core::free()));
     core.lifecycle.begin(2);
@@ -98,7 +98,7 @@ fn loom_no_wake_is_lost() {
     });
 }
 
-/// The short-read rule: what arrives between the read and its note is not slept over.
+/// The short-read rule: a waiter does not sleep over data that arrives between the read and the note of the read.
 #[test]
 fn loom_a_drained_mark_hides_nothing() {
     loom::model(|| {
@@ -157,8 +157,8 @@ fn loom_the_end_is_always_tried() {
     });
 }
 
-/// One event frees both waiters of a direction. Nobody turns here, since two that turn keep loom busy with each other:
-/// who was listed must be settled once the event is over.
+/// One event settles both waiters of a direction. No thread loops here, since two looping threads keep loom busy with
+/// each other: every listed waiter must be settled once the event is over.
 #[test]
 fn loom_two_waiters_in_one_direction() {
     loom::model(|| {
@@ -188,7 +188,7 @@ fn loom_two_waiters_in_one_direction() {
     });
 }
 
-/// A timeout and an event meet in the cell; afterwards the list does not know the waiter.
+/// A timeout and an event meet in the cell; afterwards the waiter is not in the list.
 #[test]
 fn loom_timeout_against_event() {
     loom::model(|| {
@@ -212,7 +212,7 @@ fn loom_timeout_against_event() {
     });
 }
 
-/// Whoever waits when the number is closed learns of it, or finds the word changed and learns it from the call.
+/// A waiter whose number is closed is told so, or finds the word changed and learns it from the call.
 #[test]
 fn loom_close_against_wait() {
     loom::model(|| {
@@ -233,7 +233,7 @@ fn loom_close_against_wait() {
     });
 }
 
-/// A runtime, as a registrar: its number stands for its driver.
+/// A runtime as a registrar: the runtime's number stands for its driver.
 struct Runtime(usize);
 
 impl Registrar<usize> for Runtime {
@@ -246,8 +246,8 @@ impl Registrar<usize> for Runtime {
     }
 }
 
-/// Two runtimes wait for one descriptor, and the driver of the first retires meanwhile: the second's waiter is reported
-/// to by its own driver, and is in the list when its event comes, or has found the word changed.
+/// Two runtimes wait for one descriptor, and the driver of the first retires meanwhile. The second runtime's own driver
+/// reports to its waiter. That waiter is in the list when its event comes, or has found the word changed.
 #[test]
 fn loom_a_driver_retires_under_another_runtimes_waiter() {
     loom::model(|| {

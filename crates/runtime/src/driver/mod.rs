@@ -1,18 +1,20 @@
-//! What happens outside becomes ready coroutines: events of descriptors, deadlines, wake-ups by other threads.
+//! How events outside of the runtime make coroutines ready: events of descriptors, deadlines, wake-ups by other
+//! threads.
 //!
-//! Each processor has a driver; the worker that holds the processor polls it, between coroutines and when it sleeps. A
-//! driver *returns* what has become ready, it never calls the scheduler, so events travel in batches and the scheduler
-//! runs at its own pace. Any thread may poll any driver without waiting: a worker that looks for work looks there too.
+//! Each processor has a driver. The worker that holds the processor polls the driver, between coroutines and while it
+//! sleeps. A driver *returns* what has become ready and never calls the scheduler, so events travel in batches and the
+//! scheduler runs at its own pace. Any thread may poll any driver without waiting: a worker that searches for work
+//! looks there too.
 //!
 //! # Whose driver
-//! A driver belongs to one runtime at a time, its *owner*, whose coroutines alone register descriptors and arm
+//! A driver belongs to one runtime at a time, its *owner*. Only the owner's coroutines register descriptors and arm
 //! deadlines there. A driver and its epoll and eventfd are never freed or closed. A late waker may still write to the
-//! eventfd; if that were closed, the number might be another file's. When its runtime has ended it
+//! eventfd; if the eventfd were closed, its number might be another file's. When the owner has ended, the driver
 //! [retires](Driver::retire): it gives up its registrations, has no deadline left (their nodes lie on stacks of
 //! coroutines that have ended), and lies idle until the next runtime takes it. So a process has as many drivers as it
 //! ever had workers at one time.
 //!
-//! * [`readiness`]: descriptors: who waits for which; [`fd_table`]: what is known of each;
+//! * [`readiness`]: descriptors, and which waiters wait for which; [`fd_table`]: what is known of each descriptor;
 //! * [`timers`]: deadlines, and the wait that every blocker ends in; [`monitor`]: a state with a wait list.
 
 pub(crate) mod fd_table;
@@ -33,9 +35,9 @@ use timers::Timers;
 /// How long a poll may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wait {
-    /// Not at all.
+    /// Not at all: the poll only looks.
     Not,
-    /// Until something happens, or the monotonic clock shows this.
+    /// Until something happens, or the monotonic clock shows this time in ns.
     Until(u64),
     /// Until something happens.
     Forever,
@@ -44,51 +46,53 @@ pub(crate) enum Wait {
 /// The event data of the wake-up descriptor; descriptors' data never has it (`readiness`).
 const WAKE_DATA: u64 = u64::MAX;
 
-/// Events taken from the kernel at once: enough that a busy server's call is shared by many requests, few enough to
-/// stay in the first-level cache.
+/// The most events taken from the kernel at once: enough that many requests of a busy server share one call, few enough
+/// to stay in the first-level cache.
 const EVENTS_MAX: usize = 256;
 
-/// Even a caller without room takes a few, or those who keep its queue full would starve those who wait for events.
+/// The fewest events taken at once. Even a caller without room takes a few; otherwise the coroutines that keep its
+/// queue full would starve those that wait for events.
 const EVENTS_MIN: usize = 16;
 
 type Events = Box<[libc::epoll_event; EVENTS_MAX]>;
 
-/// Nobody: the driver lies idle.
+/// The owner of an idle driver: no runtime.
 const NOBODY: usize = 0;
 
-/// Drivers whose runtimes have ended.
+/// Drivers whose runtimes have ended; the next runtime takes them.
 static IDLE: StaticLock<Vec<&'static Driver>> = StaticLock::new(Vec::new());
 
-/// See the head of the file. Lives for ever once made.
+/// See the file's head. A driver lives for ever once it is made.
 pub(crate) struct Driver {
-    /// The number of the runtime that has it.
+    /// The number of the runtime that owns the driver.
     owner: AtomicUsize,
     epoll: Epoll,
     wake: EventFd,
     timers: Timers,
-    /// Descriptors that have been registered here, counted up only: zero means that an idle look at the kernel is not
-    /// worth its price.
+    /// The number of registrations made here. It only grows; zero means that an idle look at the kernel is not worth
+    /// its cost.
     registered: AtomicUsize,
-    /// The buffer of whoever polls; a second poller at the same time finds it taken and leaves.
+    /// The buffer of the polling thread. A second poller at the same time finds it taken and returns.
     events: Lock<Events>,
 }
 
 impl Driver {
-    /// A driver for the runtime of this number, which is not zero.
+    /// Takes an idle driver, or makes one, for the runtime with this number, which is not zero.
     pub(crate) fn take(owner: usize) -> io::Result<&'static Driver> {
         let idle = IDLE.lock().pop();
         let driver = match idle {
             Some(driver) => driver,
             None => Box::leak(Box::new(Self::new()?)),
         };
-        // Relaxed: whoever asks is a coroutine of this runtime, or compares with the number of another one.
+        // Relaxed: the reader is a coroutine of this runtime, or compares with the number of another runtime.
         driver.owner.store(owner, Ordering::Relaxed);
         Ok(driver)
     }
 
-    /// The runtime has ended: nobody polls the driver, registers or arms anything there. It may still be woken.
+    /// Retires the driver of a runtime that has ended: nobody polls it, and nobody registers or arms anything there. It
+    /// may still be woken.
     pub(crate) fn retire(&'static self) {
-        // For the handlers of signals: entries are locked here.
+        // Critical because of signal handlers: entries are locked here.
         let _critical = Critical::enter();
         fd_table::for_each(|fd, entry| {
             entry
@@ -102,7 +106,7 @@ impl Driver {
         IDLE.lock().push(self);
     }
 
-    /// The number of the runtime that has it.
+    /// The number of the runtime that owns the driver.
     #[inline(always)]
     pub(crate) fn owner(&self) -> usize {
         // Relaxed: see `take`.
@@ -112,7 +116,7 @@ impl Driver {
     fn new() -> io::Result<Self> {
         let epoll = Epoll::new()?;
         let wake = EventFd::new()?;
-        // Edge-triggered: each notification is an event of its own and nobody has to read the counter.
+        // Edge-triggered: each notification is an event of its own, and nobody has to read the counter.
         epoll.add(wake.fd(), (libc::EPOLLIN | libc::EPOLLET) as u32, WAKE_DATA)?;
         let events = Box::new([libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX]);
         Ok(Self {
@@ -125,15 +129,15 @@ impl Driver {
         })
     }
 
-    /// The driver of the processor on which the caller runs. Only within a critical section, or for use that tolerates
-    /// a change of processor.
+    /// The driver of the processor on which the caller runs. To be called only in a critical section, or where a change
+    /// of processor does no harm.
     #[inline]
     pub(crate) fn of(link: &WorkerLink) -> Option<&'static Driver> {
         // SAFETY: S2: the scheduler stores the address of a driver that lives for ever, or null.
         unsafe { link.driver.get().cast::<Driver>().as_ref() }
     }
 
-    /// Ends the wait of whoever polls. Any thread, any context.
+    /// Ends the wait of the polling thread. May be called on any thread, in any context.
     pub(crate) fn wake(&self) {
         self.wake.notify();
     }
@@ -145,25 +149,25 @@ impl Driver {
         self.registered.load(Ordering::Relaxed) != 0 || self.timers.pending()
     }
 
-    /// Collects what has become ready: of descriptors at most `room` events, so that a caller with a full queue is not
-    /// swamped: what waits in the kernel keeps its turn there. With `Wait::Not` a poll that another thread is at
-    /// returns at once. For who holds the processor; others [`visit`](Self::visit).
+    /// Collects what has become ready. It takes at most `room` events of descriptors, so that a caller with a full
+    /// queue is not flooded: the remaining events keep their turn in the kernel. With `Wait::Not` it returns at once if
+    /// another thread polls. Only the worker that holds the processor calls this; others call [`visit`](Self::visit).
     pub(crate) fn poll(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) {
         self.poll_events(wait, room, out);
         self.poll_timers(out);
     }
 
-    /// Like a poll that does not wait, for a worker whose driver this is not.
+    /// Polls without waiting, for a worker that does not hold the driver's processor.
     pub(crate) fn visit(&self, room: usize, out: &mut Vec<Ready>) {
         if self.poll_events(Wait::Not, room, out) {
-            // The edge is told once, and was meant for another: its owner may be on the way to bed, taken for a
-            // searcher already.
+            // The kernel reports the edge once, and this edge was meant for the worker that holds the processor. That
+            // worker may be about to sleep, and may already have been taken off the sleepers as a searcher.
             self.wake();
         }
         self.poll_timers(out);
     }
 
-    /// When the next deadline comes, or earlier; a snapshot.
+    /// The time of the next deadline, or an earlier time; a snapshot.
     pub(crate) fn next_deadline_ns(&self) -> Option<u64> {
         self.timers.next_wake_ns()
     }
@@ -174,7 +178,7 @@ impl Driver {
         }
     }
 
-    /// Says whether the wake-up descriptor was among the events.
+    /// Fetches events; returns whether the wake-up descriptor was among them.
     fn poll_events(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) -> bool {
         let timeout_ns = match wait {
             // Relaxed: a hint.
@@ -190,7 +194,7 @@ impl Driver {
             },
             _ => self.events.lock(),
         };
-        // EINTR: a signal handler has run: whoever waits decides anew.
+        // EINTR: a signal handler has run. The poll returns, and the caller decides again.
         let room = room.clamp(EVENTS_MIN, EVENTS_MAX);
         let count = self.epoll.wait(&mut events[..room], timeout_ns).unwrap_or(0);
         let mut woken = false;
@@ -212,7 +216,7 @@ impl Driver {
     }
 }
 
-/// An event of the kernel: finds the number's entry, and queues who may go on.
+/// Handles an event of the kernel: finds the number's entry, and queues the coroutines that may continue.
 #[inline]
 fn dispatch(data: u64, bits: u32, out: &mut Vec<Ready>) {
     if let Some(entry) = fd_table::existing(data as u32 as std::os::fd::RawFd) {

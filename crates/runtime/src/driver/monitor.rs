@@ -1,27 +1,29 @@
-//! A state with a wait list: what blockers are made of whose every step is short but has more to it than one word.
+//! How a waiter waits for a state to change: a state with a wait list, for blockers whose steps are short but need more
+//! than one word.
 //!
 //! # Protocol
-//! The state and the list of those who wait for it to change are under one short lock. A waiter looks; what it wants is
-//! not there, so it lists a node that lies on its own stack, in the same hold of the lock, and parks. Who changes the
-//! state says in the same hold how many to wake: those nodes are unlinked and settled, and unparked once the lock is
-//! free. A woken waiter looks again.
+//! The state and the list of its waiters are under one short lock. A waiter looks at the state. If it does not find
+//! what it wants, it lists a node that lies on its own stack, in the same hold of the lock, and parks. A changer of the
+//! state says in the same hold how many waiters to wake. Those nodes are unlinked and settled, and their waiters are
+//! unparked once the lock is free. A woken waiter looks again.
 //!
 //! # The races
-//! * *Change against wait*: both hold the lock, so either the look sees the change or the change sees the node.
+//! * *Change against wait*: both sides hold the lock, so either the look sees the change or the change sees the node.
 //! * *Wake against deadline or cancellation*: the node's cell decides (`coroutine/park.rs`). A waker copies the
-//!   unparker and settles last. A waiter that was not woken takes its node back under the lock; when it has, nobody
+//!   unparker and settles last. A waiter that was not woken takes its node back under the lock; after that, nobody
 //!   refers to the node (S8).
-//! * *A wake of all against those who come back*: wakes go in batches with the lock free in between, and nodes have
-//!   ascending tickets: whoever lists itself after the wake began is not woken by it, or the wake might never end.
+//! * *A wake of all against waiters that come back*: wakes go in batches, with the lock free in between, and nodes have
+//!   ascending tickets. A waiter that lists itself after the wake began is not woken by that wake, or the wake might
+//!   never end.
 //!
 //! # Obligation of the closures
-//! They run under a lock that blocks the thread: they move values and change numbers. No user code (no `Clone`, no
-//! `Drop` of a user's value: hand the old value out instead), no wait, and an allocation only where none can be made
-//! before.
+//! The closures run under a lock that blocks the thread: they move values and change numbers. They run no user code (no
+//! `Clone`, no `Drop` of a user's value: return the old value instead) and do not wait. They allocate only where the
+//! allocation cannot be made before.
 //!
 //! # Rejected
-//! A condition variable beside a lock (two lists, a second hold), and a word in front of the lock: what needs one has
-//! it itself (`oneshot`, `watch`).
+//! A condition variable beside a lock (two lists, a second hold). A word in front of the lock: a blocker that needs one
+//! has it itself (`oneshot`, `watch`).
 
 use super::timers;
 use crate::collections::list::{Link, List, Node};
@@ -30,25 +32,26 @@ use crate::sys::Lock;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
-/// Unparkers gathered in one hold of the lock; a guess: enough to pay for the hold, few enough for the stack.
+/// Unparkers gathered in one hold of the lock. The number is a guess: enough to pay for the hold, few enough for the
+/// stack.
 const BATCH: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// What a waiter found.
 pub(crate) enum Look<R> {
-    /// What it wanted; the wait ends.
+    /// The waiter found what it wanted; the wait ends.
     Done(R),
-    /// Nothing yet: look again after a change, or when the monotonic clock shows this.
+    /// The waiter found nothing yet: it looks again after a change, or when the monotonic clock shows this time in ns.
     Wait(Option<u64>),
 }
 
-/// Whom a change concerns. There is no "one": different waiters may wait for different things.
+/// Which waiters a change concerns. There is no "one": different waiters may wait for different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MonitorWake {
     None,
     All,
 }
 
-/// A place in the list, on the stack of who waits. Several, in several lists, may stand for one wait.
+/// A place in the list, on the waiter's stack. Several places, in several lists, may stand for one wait.
 pub(crate) struct MonitorWaiter {
     link: Link<MonitorWaiter>,
     cell: Cell<*const WaitCell>,
@@ -82,7 +85,7 @@ struct MonitorInner<S> {
     next_ticket: u64,
 }
 
-/// See the head of the file.
+/// A state with a wait list: see the file's head.
 pub(crate) struct Monitor<S> {
     inner: Lock<MonitorInner<S>>,
 }
@@ -98,14 +101,14 @@ impl<S> Monitor<S> {
         }
     }
 
-    /// Looks at the state, or changes it in a way that nobody waits for.
+    /// Looks at the state, or changes it in a way that no waiter waits for.
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(&mut S) -> R) -> R {
         let _critical = Critical::enter();
         look(&mut self.inner.lock().state)
     }
 
-    /// Changes the state and wakes whom the change concerns.
+    /// Changes the state and wakes the waiters that the change concerns.
     #[inline]
     pub(crate) fn update<R>(&self, change: impl FnOnce(&mut S) -> (R, MonitorWake)) -> R {
         let mut batch = [None; BATCH];
@@ -120,7 +123,7 @@ impl<S> Monitor<S> {
             }
             (result, end_ticket)
         };
-        // Outside the lock: whoever wakes runs into it next.
+        // Outside of the lock, since a woken waiter takes the lock next.
         batch.iter().flatten().for_each(|unparker| unparker.unpark());
         if count == BATCH {
             self.wake_rest(end_ticket);
@@ -143,7 +146,8 @@ impl<S> Monitor<S> {
         }
     }
 
-    /// Waits until `look` is done. Its second argument says whether the deadline that it asked for last has come.
+    /// Waits until `look` is done. The second argument of `look` says whether the deadline that it asked for last has
+    /// come.
     ///
     /// A blocking point: a cancellation unwinds the caller, unless it unwinds already, or `look` was done at once.
     #[inline]
@@ -172,14 +176,14 @@ impl<S> Monitor<S> {
             }
             if outcome == Outcome::Cancelled {
                 raise_if_cancelled();
-                // It does not unwind everywhere: then the wait goes on, and is not interrupted again at once.
+                // The caller cannot unwind everywhere: then the wait continues, and is not interrupted again at once.
                 cancellable = false;
             }
         }
     }
 
-    /// Lists a node of a wait for several things, unless `is_ready`; says whether it did. The wait's cell is settled as
-    /// woken when the state has changed.
+    /// Lists a node of a wait for several things, unless `is_ready`; returns whether it did. The wait's cell is settled
+    /// as woken when the state has changed.
     ///
     /// # Safety
     /// Node and cell stay where they are until [`withdraw`](Self::withdraw) has returned (S8).
@@ -200,7 +204,7 @@ impl<S> Monitor<S> {
         waits
     }
 
-    /// Takes back a node that was not woken. Afterwards nobody refers to it.
+    /// Takes back a node that was not woken. Afterwards nobody refers to the node.
     pub(crate) fn withdraw(&self, waiter: &MonitorWaiter) {
         let _critical = Critical::enter();
         let mut inner = self.inner.lock();
@@ -221,7 +225,8 @@ impl<S> MonitorInner<S> {
         unsafe { self.waiters.push_back(NonNull::from(waiter)) };
     }
 
-    /// Settles those who came before `end_ticket`, longest wait first, until the batch is full; returns how many.
+    /// Settles the waiters that came before `end_ticket`, the longest wait first, until the batch is full; returns how
+    /// many.
     fn settle_some(&mut self, batch: &mut [Option<Unparker>], end_ticket: u64) -> usize {
         let mut count = 0;
         while count < batch.len()

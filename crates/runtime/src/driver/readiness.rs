@@ -1,63 +1,64 @@
-//! Who waits for which descriptor, and what is known of each.
+//! Which waiters wait for which descriptor, and what the runtime knows of each descriptor's readiness.
 //!
 //! # Protocol
-//! A descriptor is registered once in each runtime that waits for it, edge-triggered, for both directions, in the epoll
-//! of the processor on which a coroutine of that runtime first has to wait. A hook *looks* (reads the direction's
-//! word), tries the call, and after a would-block waits for the word to change. An event changes the word and wakes
-//! everybody who waits in that direction. So the word is a version of the kernel's state, not the state: the call
-//! itself is the only test of readiness, and a wake means "try again".
+//! A descriptor is registered once in each runtime that waits for it: edge-triggered, for both directions. The
+//! registration is in the epoll of the processor on which a coroutine of that runtime first has to wait. A hook *looks*
+//! (reads the direction's word), tries the call, and after a would-block waits for the word to change. An event changes
+//! the word and wakes all waiters of that direction. So the word is a version of the kernel's state, not the state
+//! itself: the call is the only test of readiness, and a wake means "try again".
 //!
-//! | field | bits | meaning | who changes it |
+//! | field | bits | meaning | changed by |
 //! |---|---|---|---|
 //! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event, cleared by `reset` and `forget_ends` |
 //! | | 1 `REGISTERED` | events will come, from one driver at least | set by the first wait, cleared by `reset` and the last `retire` |
 //! | | 2.. tick | number of events | bumped by an event and by `reset` (never reused) |
 //! | `drained` | as a word | the word that a short read looked at before it emptied the socket | readers, no lock |
-//! | `inner` | | generation, drivers, waiters | whoever holds the lock |
+//! | `inner` | | generation, drivers, waiters | the holder of the lock |
 //!
-//! The words are written under the lock and read without it.
+//! The words are written under the lock and read without the lock.
 //!
 //! # The race: an event between the call and the wait
-//! `look` comes before the call, and `enlist` compares the word with what was seen under the lock that `event` takes.
-//! Either the event came first, then the word differs and the caller tries again; or it comes later and finds the
-//! waiter in the list. An event that the kernel raised but nobody has fetched yet is of the second kind, also on
-//! another processor. The first wait registers under the same lock, and the kernel reports the state at that moment as
-//! an event.
+//! `look` comes before the call, and `enlist` compares the word with the word that was seen, under the lock that
+//! `event` takes. If the event came first, the word differs and the caller tries again. If the event comes later, it
+//! finds the waiter in the list. An event that the kernel raised but nobody has fetched yet is of the second kind, also
+//! on another processor. The first wait registers under the same lock, and the kernel reports the state at that moment
+//! as an event.
 //!
 //! # The short-read rule
-//! A TCP read that returns less than was asked for has emptied the socket, so the next read parks without the call that
-//! would only say EAGAIN. The reader stores the word that it saw *before* the call into `drained`, and the next one
-//! skips its try while `drained` equals the word. Proof: what arrives after the call raises an event that is dispatched
-//! after the look (it could not be fetched earlier); that bumps the word, be it before or after the store, and no later
-//! store can bring the old word back into effect, since words do not repeat. No read-modify-write is needed: two
-//! readers can only replace one old word by another, which costs a useless try. `STICKY` words are never stored,
-//! because the state behind them raises no second event. It holds only for TCP: a record of SCTP, a Unix socket's
-//! ancillary boundary and a TLS record in the kernel end a read early with more to come. Rejected: the mirror image for
-//! short *writes*. A send that met a bad address is short as well and raises no event; the try that is saved would be
+//! A TCP read that returns less than was asked for has emptied the socket. So the next read parks at once, without the
+//! call that would only say EAGAIN. The reader stores the word that it saw *before* the call into `drained`, and the
+//! next reader skips its try while `drained` equals the word. Proof: data that arrives after the call raises an event
+//! that is dispatched after the look (it could not be fetched earlier). That event bumps the word, before or after the
+//! store. No later store can bring the old word back into effect, since words do not repeat. No read-modify-write is
+//! needed: two readers can only replace one old word by another, which costs a useless try. `STICKY` words are never
+//! stored, because the state behind them raises no second event. The rule holds only for TCP: a record of SCTP, a Unix
+//! socket's ancillary boundary and a TLS record in the kernel end a read early with more to come. Rejected: the mirror
+//! image for short *writes*. A send that met a bad address is short as well and raises no event; the saved try would be
 //! one per filled send buffer.
 //!
 //! # All waiters of a direction are woken
-//! One edge may stand for many connections or datagrams. Waking one waiter is sound only if he passes the duty on when
-//! he leaves something behind, times out, is cancelled, or dies, and every such path is a lost wake-up in waiting.
+//! One edge may stand for many connections or datagrams. Waking one waiter is sound only if that waiter passes the duty
+//! on when it leaves something behind, times out, is cancelled, or dies. Every such path is a possible lost wake-up.
 //! Several coroutines in one direction of one descriptor are acceptors as a rule, and few.
 //!
 //! # Several runtimes
-//! Entries belong to the process, drivers to runtimes. A waiter depends on the drivers of its own runtime alone:
-//! another's may be polled late, since its coroutines compute, or no more, since it has ended. So each runtime has a
-//! registration of its own; all of them report the same state, and an event, whoever fetches it, wakes the waiters of
-//! all. They come back as `Ready`s, and whoever fetched them passes on those that belong to another scheduler (S10). A
-//! driver whose runtime has ended [retires](Readiness::retire): it gives up its registrations. If one was the last of a
-//! descriptor, nobody waits for it (a runtime ends with its last coroutine), and the next wait registers anew.
+//! Entries belong to the process, drivers to runtimes. A waiter depends on the drivers of its own runtime alone. The
+//! driver of another runtime may be polled late, since that runtime's coroutines compute, or no longer, since that
+//! runtime has ended. So each runtime has a registration of its own. All registrations report the same state, and an
+//! event wakes the waiters of all runtimes, whichever worker fetches it. The woken coroutines come back as `Ready`s,
+//! and the fetching worker passes on those that belong to another scheduler (S10). A driver whose runtime has ended
+//! [retires](Readiness::retire): it gives up its registrations. If one was the last of a descriptor, nobody waits for
+//! that descriptor (a runtime ends with its last coroutine), and the next wait registers anew.
 //!
-//! Rejected: drivers that belong to the process and are polled by whoever is there: a runtime's end would leave its
-//! descriptors to the others, and a process whose last runtime has ended would have drivers that nobody polls. One
-//! registration that moves to whoever waits last: two runtimes that share a listener would move it at each wait, and
-//! the first would depend on the second.
+//! Rejected: drivers that belong to the process and are polled by any worker that happens to be there. A runtime's end
+//! would leave its descriptors to the others, and a process whose last runtime has ended would have drivers that nobody
+//! polls. Also rejected: one registration that moves to the runtime that waits last. Two runtimes that share a listener
+//! would move it at each wait, and the first would depend on the second.
 //!
 //! # Close
-//! `reset` gives the entry a new generation, bumps the words and settles waiters, before the number can be reused. A
-//! fetched event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's) and is
-//! dropped if it is old.
+//! `reset` gives the entry a new generation, bumps the words and settles the waiters, before the number can be reused.
+//! A fetched event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's), and
+//! is dropped if its generation is old.
 
 mod registrations;
 
@@ -74,17 +75,17 @@ use std::ptr::{self, NonNull};
 pub(super) use registrations::Registrar;
 use registrations::Registrations;
 
-/// The two ways that data goes.
+/// The direction in which data moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// Data, connections, ends of file.
+    /// Data, connections, ends of file arrive.
     Read = 0,
-    /// Room for data, the end of a connect.
+    /// There is room for data, or a connect has ended.
     Write = 1,
 }
 
 impl Direction {
-    /// What `poll` calls it.
+    /// The event bit of `poll(2)` for this direction.
     pub(crate) fn poll_event(self) -> i16 {
         match self {
             Direction::Read => libc::POLLIN,
@@ -96,7 +97,7 @@ impl Direction {
 const STICKY: u64 = 1;
 const REGISTERED: u64 = 2;
 const TICK: u64 = 4;
-/// No word: a tick does not get there.
+/// A value that no word has: a tick never reaches it.
 const NEVER: u64 = u64::MAX;
 
 const GENERATION_MASK: u32 = 0x7fff_ffff;
@@ -110,18 +111,18 @@ const INTEREST: u32 = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc:
 pub(crate) struct ReadinessTick(u64);
 
 impl ReadinessTick {
-    /// Whether the state may be one that raises no further event.
+    /// Whether the state behind the word may be one that raises no further event.
     pub(crate) fn is_sticky(self) -> bool {
         self.0 & STICKY != 0
     }
 }
 
-/// What [`Readiness::forget_ends`] took back, by [`Direction`].
+/// The sticky bits that [`Readiness::forget_ends`] cleared, indexed by [`Direction`].
 #[must_use]
 pub(crate) struct Forgotten([u64; 2]);
 
-/// A place in a direction's wait list, on the waiter's stack. A wait for several descriptors has several of them and
-/// one cell.
+/// A place in a direction's wait list, on the waiter's stack. A wait for several descriptors has several places and one
+/// cell.
 pub(crate) struct ReadinessWaiter {
     link: Link<ReadinessWaiter>,
     cell: Cell<*const WaitCell>,
@@ -147,25 +148,25 @@ impl ReadinessWaiter {
         }
     }
 
-    /// Names the wait that the waiter stands for; while it is in no list.
+    /// Names the wait that the waiter stands for. To be called while the waiter is in no list.
     pub(super) fn attach(&self, cell: &WaitCell) {
         self.cell.set(cell);
     }
 }
 
-/// What came of joining a wait list.
+/// The result of an attempt to join a wait list.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Enlisted {
     /// The waiter is in the list.
     Yes,
-    /// Something has happened since the look: try again.
+    /// Something has happened since the look: the caller tries again.
     Changed,
     /// The descriptor cannot be registered.
     Refused(Errno),
 }
 
-/// What is known of one descriptor; `D` is where it is registered.
+/// The readiness of one descriptor; `D` names a driver in which it is registered.
 pub(crate) struct Readiness<D = &'static Driver> {
     words: [AtomicU64; 2],
     drained: AtomicU64,
@@ -191,25 +192,25 @@ impl<D: Copy> Readiness<D> {
         }
     }
 
-    /// To be called before the call that is tried.
+    /// Reads the direction's word. To be called before the call that is tried.
     #[inline(always)]
     pub(crate) fn look(&self, direction: Direction) -> ReadinessTick {
         // Acquire: keeps the load before the system call that follows; it also pairs with the Release in `store_word`.
         ReadinessTick(self.words[direction as usize].load(Ordering::Acquire))
     }
 
-    /// Whether a read would find nothing: see the short-read rule.
+    /// Whether a read would find nothing: see the short-read rule in the file's head.
     #[inline(always)]
     pub(crate) fn is_drained(&self, seen: ReadinessTick) -> bool {
-        // Relaxed: words do not repeat, so an old value here only costs a try.
+        // Relaxed: words do not repeat, so a stale value here only costs a try.
         self.drained.load(Ordering::Relaxed) == seen.0
     }
 
-    /// A read that looked at `seen` has emptied the socket.
+    /// Notes that a read that looked at `seen` has emptied the socket.
     #[inline(always)]
     pub(crate) fn set_drained(&self, seen: ReadinessTick) {
         if seen.0 & (STICKY | REGISTERED) == REGISTERED {
-            // Relaxed: as above.
+            // Relaxed: as in `is_drained`.
             self.drained.store(seen.0, Ordering::Relaxed);
         }
     }
@@ -224,8 +225,8 @@ impl<D: Copy> Readiness<D> {
         self.words[direction as usize].store(word, Ordering::Release);
     }
 
-    /// Joins the wait list unless something has happened since the look; registers if this is the first wait of its
-    /// runtime.
+    /// Joins the wait list unless something has happened since the look. Registers the descriptor if this is the first
+    /// wait of the waiter's runtime.
     ///
     /// # Safety
     /// The waiter and its cell stay where they are until the waiter has been unlisted or the cell is settled as woken
@@ -255,15 +256,15 @@ impl<D: Copy> Readiness<D> {
         Enlisted::Yes
     }
 
-    /// Leaves the wait list, if the waiter is still in it. Afterwards nobody touches waiter or cell on account of this
-    /// list.
+    /// Leaves the wait list, if the waiter is still in it. Afterwards this list no longer touches the waiter or its
+    /// cell.
     pub(super) fn unlist(&self, direction: Direction, waiter: &ReadinessWaiter) {
         let mut inner = self.inner.lock();
         // SAFETY: S8: the caller's waiter is alive, and is in this list or in none.
         unsafe { inner.waiters[direction as usize].remove(NonNull::from(waiter)) };
     }
 
-    /// An event that was registered under `generation`.
+    /// Handles an event whose registration was made under `generation`.
     pub(super) fn event(&self, generation: u32, bits: u32, out: &mut Vec<Ready>) {
         let mut inner = self.inner.lock();
         if inner.generation != generation {
@@ -291,9 +292,9 @@ impl<D: Copy> Readiness<D> {
         settle_all(&mut inner.waiters[direction as usize], Outcome::Woken, wake);
     }
 
-    /// The socket is about to be connected: what was seen of it so far (an unconnected one reports a hang-up) is no end
-    /// of what is to come. To be called before the call: afterwards the peer may already have come and gone, and that
-    /// end was perhaps the event that was seen.
+    /// Clears the sticky bits because the socket is about to be connected. What was seen so far (an unconnected socket
+    /// reports a hang-up) is no end of the connection to come. To be called before the call: after the call the peer
+    /// may already have come and gone, and the event that was seen may have been that end.
     pub(crate) fn forget_ends(&self) -> Forgotten {
         if [Direction::Read, Direction::Write]
             .iter()
@@ -310,7 +311,7 @@ impl<D: Copy> Readiness<D> {
         }
     }
 
-    /// The connect came to nothing: the socket is what it was.
+    /// Restores the sticky bits: the connect has failed, and the socket is what it was before.
     pub(crate) fn remember_ends(&self, forgotten: Forgotten) {
         if forgotten.0 != [0; 2] {
             let _inner = self.inner.lock();
@@ -321,9 +322,9 @@ impl<D: Copy> Readiness<D> {
         }
     }
 
-    /// The number is given up: stale events are dropped from here on, waiters learn that it is closed, or (`Woken`)
-    /// that they have to try again. `deregister` runs under the lock, so that a wait that comes too late does not have
-    /// its registration taken away.
+    /// Gives the number up: stale events are dropped from here on. Waiters learn that the descriptor is closed, or
+    /// (`Woken`) that they have to try again. `deregister` runs under the lock, so that a wait that comes too late does
+    /// not lose its registration.
     pub(super) fn reset(&self, outcome: Outcome, deregister: impl FnMut(D)) {
         let mut unparkers = Vec::new();
         {
@@ -341,10 +342,10 @@ impl<D: Copy> Readiness<D> {
         unparkers.into_iter().for_each(Unparker::unpark);
     }
 
-    /// A driver ends and reports nothing more. Nobody is left who depends on it: a waiter keeps its runtime alive.
-    /// `deregister` runs under the lock, as in [`reset`](Self::reset).
+    /// Removes the registration of a driver that ends and reports nothing more. No remaining waiter depends on that
+    /// driver, since a waiter keeps its runtime alive. `deregister` runs under the lock, as in [`reset`](Self::reset).
     pub(super) fn retire(&self, is_meant: impl Fn(&D) -> bool, deregister: impl FnOnce()) {
-        // Without the bit there is no registration, and none of this driver's will come: its runtime has ended.
+        // Without the bit there is no registration, and this driver gets no new one: its runtime has ended.
         if self.look(Direction::Read).0 & REGISTERED == 0 {
             return;
         }
@@ -356,14 +357,14 @@ impl<D: Copy> Readiness<D> {
         if inner.registrations.is_empty() {
             debug_assert!(inner.waiters.iter().all(List::is_empty), "a waiter without a driver");
             for direction in [Direction::Read, Direction::Write] {
-                // A new word: what was drained under the old registration is tried again.
+                // A new word: a read that noted "drained" under the old registration is tried again.
                 self.store_word(direction, (self.word(direction) & !REGISTERED).wrapping_add(TICK));
             }
         }
     }
 }
 
-/// Empties a wait list; the caller holds its lock. Settling is the last touch of a waiter's memory.
+/// Empties a wait list; the caller holds the list's lock. Settling is the last touch of a waiter's memory.
 #[inline]
 fn settle_all(waiters: &mut List<ReadinessWaiter>, outcome: Outcome, wake: &mut impl FnMut(Unparker)) {
     while let Some(waiter) = waiters.pop_front() {
@@ -392,7 +393,7 @@ impl Readiness {
         self.wait_with(direction, seen, deadline_ns, Here(fd), timers::wait_or_fail)
     }
 
-    /// As [`wait`](Self::wait), for a caller that was interrupted and waits on: see `hook/interruption.rs`.
+    /// Like [`wait`](Self::wait), for a caller that was interrupted and continues to wait: see `hook/interruption.rs`.
     #[cold]
     pub(crate) fn wait_to_stay(
         &self,
@@ -438,7 +439,7 @@ impl Readiness {
     }
 }
 
-/// One of several things to wait for.
+/// One of several descriptors and directions to wait for.
 pub(crate) struct PollSlot {
     pub(crate) readiness: &'static Readiness,
     pub(crate) fd: RawFd,
@@ -448,7 +449,7 @@ pub(crate) struct PollSlot {
 }
 
 impl PollSlot {
-    /// Looks.
+    /// Makes a slot, and looks at the direction's word.
     pub(crate) fn new(readiness: &'static Readiness, fd: RawFd, direction: Direction) -> Self {
         let seen = readiness.look(direction);
         Self {
@@ -462,7 +463,7 @@ impl PollSlot {
 }
 
 impl PollSlot {
-    /// Makes the slot a part of a wait for several things, unless something has happened since it looked.
+    /// Makes the slot a part of a wait for several things, unless something has happened since the slot looked.
     ///
     /// # Safety
     /// Slot and cell stay where they are until [`unlist`](Self::unlist) has returned (S8).
@@ -477,7 +478,7 @@ impl PollSlot {
         }
     }
 
-    /// Ends that.
+    /// Takes the slot out of the wait that [`enlist`](Self::enlist) made it a part of.
     pub(crate) fn unlist(&self) {
         let _critical = Critical::enter();
         self.readiness.unlist(self.direction, &self.waiter);
@@ -485,18 +486,18 @@ impl PollSlot {
 }
 
 /// Waits until something has happened in any of the slots since it looked. A file that cannot be polled never changes,
-/// and nothing waits for it.
+/// and the wait ignores it.
 pub(crate) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     wait_any_with(slots, deadline_ns, Here, timers::wait_or_fail)
 }
 
-/// As [`wait_any`], for a caller that was interrupted and waits on.
+/// Like [`wait_any`], for a caller that was interrupted and continues to wait.
 #[cold]
 pub(crate) fn wait_any_to_stay(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     wait_any_with(slots, deadline_ns, Here, timers::wait_to_stay)
 }
 
-/// As [`wait_any`], with a registrar for each descriptor.
+/// Like [`wait_any`], with a registrar for each descriptor.
 fn wait_any_with<R: Registrar<&'static Driver>>(
     slots: &[Option<PollSlot>],
     deadline_ns: Option<u64>,
@@ -539,7 +540,7 @@ fn join_all<R: Registrar<&'static Driver>>(
     Enlisted::Yes
 }
 
-/// The driver of the caller's processor; the caller is in a critical section.
+/// Registers in the driver of the caller's processor; the caller is in a critical section.
 struct Here(RawFd);
 
 impl Registrar<&'static Driver> for Here {
@@ -557,18 +558,19 @@ impl Registrar<&'static Driver> for Here {
 fn register_in(driver: &'static Driver, fd: RawFd, generation: u32) -> Result<&'static Driver, Errno> {
     let data = u64::from(generation) << 32 | u64::from(fd as u32);
     match driver.epoll.add(fd, INTEREST, data) {
-        // Left behind by a number that was closed out of our sight while its file stayed open elsewhere.
+        // The registration was left behind by a number that was closed where no hook saw it, while its file stayed open
+        // elsewhere.
         Err(Errno::EXIST) => driver.epoll.modify(fd, INTEREST, data)?,
         result => result?,
     }
-    // Relaxed: a hint for the worker that holds the processor, which is the one that runs us.
+    // Relaxed: a hint for the worker that holds the processor, which is the worker that runs the caller.
     driver.registered.fetch_add(1, Ordering::Relaxed);
     Ok(driver)
 }
 
-/// Takes a registration back, before the number is closed.
+/// Removes a registration, before the number is closed.
 pub(super) fn deregister(driver: &'static Driver, fd: RawFd) {
-    // ENOENT, EBADF: closed out of our sight, and the kernel has dropped the registration itself.
+    // ENOENT, EBADF: the number was closed where no hook saw it, and the kernel has dropped the registration itself.
     let _ = driver.epoll.delete(fd);
 }
 

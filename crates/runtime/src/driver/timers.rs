@@ -1,24 +1,25 @@
-//! Deadlines, and the wait that every blocker ends in.
+//! How a wait ends at its deadline: the deadlines, and the wait that every blocker ends in.
 //!
-//! A blocked coroutine's deadline is a node on its own stack, linked into the wheel of the processor on which it
-//! blocked. Expired nodes settle their wait's cell as timed out and come back as ready coroutines, with the events of
-//! the same poll: there is no timer thread, and no user code runs here.
+//! A blocked coroutine's deadline is a node on the coroutine's own stack, linked into the wheel of the processor on
+//! which it blocked. Expired nodes settle their wait's cell as timed out and come back as ready coroutines, with the
+//! events of the same poll. There is no timer thread, and no user code runs here.
 //!
 //! # The race
 //! A timer fires while something else settles the wait, or while the coroutine, woken for another reason, takes its
-//! node away. Both sides hold the wheel's lock when they touch the node: `expire` unlinks it, copies the unparker and
-//! settles the cell under the lock. The coroutine disarms under the lock as well, unless the cell says `TimedOut`: then
-//! the node is unlinked, and settling was the last touch.
+//! node away. Both sides hold the wheel's lock when they touch the node: `expire` unlinks the node, copies the unparker
+//! and settles the cell under the lock. The coroutine disarms under the lock as well, unless the cell says `TimedOut`:
+//! then the node is already unlinked, and settling was the last touch.
 //!
 //! # Interruption
-//! What else ends a wait, the caller's cancellation and a deadline that it inherited, is in its regime
-//! (`coroutine/cancel.rs`). Neither settles the wait: it wakes the waiter, who finds out whether it may be interrupted
-//! where it stands, and only then settles its own cell as `Cancelled`. So a wait that must not be interrupted, since C
-//! is below it on the stack, is still the one that its wakers know, and goes on.
+//! Two more things end a wait: the caller's cancellation, and a deadline that the caller inherited. Both belong to the
+//! caller's cancel scopes (`coroutine/cancel.rs`). Neither settles the wait: it wakes the waiter, and the waiter finds
+//! out whether it may be interrupted at this point. Only then does the waiter settle its own cell as `Cancelled`. So a
+//! wait that must not be interrupted, since C is below it on the stack, remains the wait that its wakers know, and
+//! continues.
 //!
-//! A wait has one timer at a time, for the earlier deadline. If that is its own, the timer settles the wait's cell; if
-//! it is inherited, a cell beside it, the *alarm*. After an alarm that does not interrupt, the wait arms its own
-//! deadline and goes on.
+//! A wait has one timer at a time, for the earlier deadline. If that is its own deadline, the timer settles the wait's
+//! cell. If the deadline is inherited, the timer settles a cell beside it, the *alarm*. After an alarm that does not
+//! interrupt, the wait arms its own deadline and continues.
 
 use super::Driver;
 use crate::collections::wheel::{Wheel, WheelEntry};
@@ -33,11 +34,11 @@ use std::time::{Duration, Instant};
 
 const NONE: u64 = u64::MAX;
 
-/// The deadlines of one processor.
+/// The deadlines of one processor's coroutines.
 pub(super) struct Timers {
     wheel: Lock<Wheel>,
-    /// When `expire` is worth calling; a copy of what the wheel says, so that nobody needs the lock to see that nothing
-    /// is due.
+    /// The time in ns from which `expire` is worth calling. A copy of what the wheel says, so that a check whether
+    /// anything is due does not need the lock.
     next_wake_ns: AtomicU64,
 }
 
@@ -56,7 +57,7 @@ impl Timers {
         }
     }
 
-    /// The runtime has ended, and with it all coroutines that had nodes here.
+    /// Retires the timers: the runtime has ended, and with it all coroutines that had nodes here.
     pub(super) fn retire(&self) {
         let wheel = self.wheel.lock();
         debug_assert_eq!(wheel.len(), 0, "a deadline outlives its coroutine");
@@ -71,13 +72,13 @@ impl Timers {
     }
 
     pub(super) fn next_wake_ns(&self) -> Option<u64> {
-        // Relaxed: a sleeper reads what its own processor's coroutines have written on this very thread; foreign
-        // changes are removals.
+        // Relaxed: a sleeping worker reads what its own processor's coroutines have written on this very thread;
+        // changes by other threads are removals.
         Some(self.next_wake_ns.load(Ordering::Relaxed)).filter(|next| *next != NONE)
     }
 
     fn publish(&self, wheel: &Wheel) {
-        // Relaxed: as above.
+        // Relaxed: as in `next_wake_ns`.
         self.next_wake_ns
             .store(wheel.next_wake_ns().unwrap_or(NONE), Ordering::Relaxed);
     }
@@ -98,13 +99,13 @@ impl Timers {
         let mut wheel = self.wheel.lock();
         // SAFETY: S8: the node was armed in this wheel and is where it was.
         unsafe { wheel.remove(NonNull::from(&node.entry)) };
-        // The hint may now be early; the poll that it causes finds nothing and corrects it.
+        // The hint may now be too early; the poll that it causes finds nothing and corrects it.
         if wheel.len() == 0 {
             self.publish(&wheel);
         }
     }
 
-    /// Settles what is due.
+    /// Settles the waits whose deadline has come.
     pub(super) fn expire(&self, now_ns: u64, out: &mut Vec<Ready>) {
         // Relaxed: a hint.
         if self.next_wake_ns.load(Ordering::Relaxed) > now_ns {
@@ -131,24 +132,24 @@ impl Timers {
     }
 }
 
-/// Waits until the cell is settled: by a waker, by the deadline (of the monotonic clock), or, if `cancellable`, by the
-/// caller's own interruption; who is then told `Cancelled` unwinds, and can. Every blocker's sleep ends here. The
-/// caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
+/// Waits until the cell is settled: by a waker, by the deadline (ns of the monotonic clock), or, if `cancellable`, by
+/// the caller's own interruption. A caller that gets `Cancelled` unwinds, and can unwind. Every blocker's sleep ends
+/// here. The caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
 pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
     wait_by(cell, reason, deadline_ns, cancellable, Interrupted::Unwinds)
 }
 
-/// As [`wait`], for those who answer C: who is told `Cancelled` fails with an error number.
+/// Like [`wait`], for callers that answer C: a caller that gets `Cancelled` fails with an error number.
 pub(crate) fn wait_or_fail(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
     wait_by(cell, reason, deadline_ns, true, Interrupted::Fails)
 }
 
-/// As [`wait`], for one who was interrupted and waits on, to the end of what it waits for. A shutdown does not wait for
-/// it.
+/// Like [`wait`], for a caller that was interrupted and waits to the end of what it waits for. A shutdown does not wait
+/// for such a caller.
 pub(crate) fn wait_to_stay(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
     match deadline_ns {
         None => wait_by(cell, reason, None, false, Interrupted::Stays),
-        // It ends by itself, and a shutdown waits for that.
+        // The wait ends by itself, and a shutdown waits for that.
         Some(_) => wait_by(cell, reason, deadline_ns, false, Interrupted::Fails),
     }
 }
@@ -169,7 +170,7 @@ fn wait_by(
     }
 }
 
-/// A coroutine's wait. `look` may settle the cell; it is called before each park.
+/// Does a coroutine's wait. `look` may settle the cell; it is called before each park.
 #[inline]
 fn wait_within(
     core: &'static Core,
@@ -196,7 +197,7 @@ fn wait_within(
     ended.expect("without an alarm it ends when it is settled")
 }
 
-/// How the wait ended; `None`: the alarm has gone off, and does not interrupt it.
+/// Parks until the cell is settled, and returns how. `None`: the alarm has gone off, and does not interrupt the wait.
 #[inline(always)]
 fn park_until_settled(
     core: &Core,
@@ -229,7 +230,7 @@ fn park_until_settled(
     }
 }
 
-/// Runs a wait with a timer armed that settles the cell at the deadline.
+/// Runs a wait with an armed timer that settles the cell at the deadline.
 #[inline]
 fn with_timer<R>(core: &'static Core, cell: &WaitCell, deadline_ns: u64, wait: impl FnOnce() -> R) -> R {
     let node = TimerNode {
@@ -277,8 +278,8 @@ fn wait_on_thread(cell: &WaitCell, reason: WaitReason, mut limits: Limits) -> Ou
     }
 }
 
-/// As [`wait`], for a condition that its waker announces by a plain unpark: until `ready` says so, or one of the other
-/// endings. For coroutines only.
+/// Like [`wait`], for a condition that its waker announces by a plain unpark: waits until `ready` returns true, or the
+/// wait ends in one of the other ways. For coroutines only.
 pub(crate) fn wait_until(
     core: &'static Core,
     mut ready: impl FnMut() -> bool,
@@ -290,39 +291,40 @@ pub(crate) fn wait_until(
     let limits = Limits::of_wait(Some(core), deadline_ns, cancellable, Interrupted::Unwinds);
     wait_within(core, &cell, reason, limits, || {
         if ready() {
-            // A deadline that comes now finds the cell settled.
+            // A deadline that comes after this finds the cell settled.
             let _ = cell.settle(Outcome::Woken);
         }
     })
 }
 
-/// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is interrupted, of which it tells C.
+/// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is interrupted. An interrupted caller reports
+/// the interruption to C.
 pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
     wait_or_fail(&WaitCell::new(), reason, Some(deadline_ns))
 }
 
-/// As [`sleep_until`]; see [`wait_to_stay`].
+/// Like [`sleep_until`], but is not interrupted, and a shutdown does not wait for it: see [`wait_to_stay`].
 #[cfg(feature = "interpose")]
 pub(crate) fn sleep_to_stay(deadline_ns: u64, reason: WaitReason) {
     wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, Interrupted::Stays);
 }
 
-/// As [`sleep_until`], to the end.
+/// Like [`sleep_until`], but always sleeps to the end.
 #[cfg(feature = "interpose")]
 pub(crate) fn sleep_out(deadline_ns: u64, reason: WaitReason) {
     let _ = wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, Interrupted::Fails);
 }
 
-/// The monotonic time that is `timeout` from now.
+/// The monotonic time in ns that is `timeout` from now; saturates.
 pub(crate) fn deadline_after(timeout: Duration) -> u64 {
     u64::try_from(timeout.as_nanos())
         .unwrap_or(u64::MAX)
         .saturating_add(clock::now_ns())
 }
 
-/// The monotonic time of `instant`, or the present for one that is past.
+/// The monotonic time in ns of `instant`, or the present for an instant that is past.
 pub(crate) fn deadline_at(instant: Instant) -> u64 {
-    // The instant's clock is read before ours: the difference is never taken too short.
+    // The instant's clock is read before the runtime's clock, so the difference is never too short.
     deadline_after(instant.saturating_duration_since(Instant::now()))
 }
 

@@ -1,35 +1,37 @@
-//! Calls that the kernel cannot make asynchronous, on OS threads in the caller's stead.
+//! How the runtime makes calls that the kernel cannot make asynchronous: on OS threads, in the caller's stead.
 //!
 //! # Two pools
 //! Some calls end by themselves: a name look-up has its timeouts, a disk answers. [`run`] makes them, and a bounded
-//! number of threads is enough: who waits for a turn gets one. Others end when somebody else does something, perhaps
-//! the caller that waits for a turn: a lock on a file, the end of a thread, the other end of a FIFO. Under a bound they
-//! could wait for each other for ever, and keep what ends by itself from being done. [`wait`] makes these on a thread
-//! each, as many as there are.
+//! number of threads is enough: every waiting call gets its turn. Other calls end only when another party acts, perhaps
+//! the very caller that waits for a turn: a lock on a file, the end of a thread, the other end of a FIFO. Under a bound
+//! these calls could wait for each other for ever, and keep the calls that end by themselves from being made. [`wait`]
+//! makes each of these on a thread of its own, however many there are.
 //!
 //! # Protocol
-//! One lock holds the queue of jobs, the idle threads and the number of threads. [`run`] queues a boxed job, then wakes
-//! the thread that became idle last, or makes a thread if none is idle and the limit allows; else the job waits its
-//! turn. The caller parks on the wait cell of its *call*, which the job shares: a slot for the result, filled before
-//! the cell is settled. Threads take jobs first come first served, and one that was idle for ten seconds ends.
+//! One lock holds the queue of jobs, the idle threads and the number of threads. [`run`] queues a boxed job. Then it
+//! wakes the thread that became idle last, or makes a thread if none is idle and the limit allows; otherwise the job
+//! waits its turn. The caller parks on the wait cell of its *call*, which the job shares; the call also has a slot for
+//! the result, which is filled before the cell is settled. Threads take jobs first come first served. A thread that was
+//! idle for ten seconds ends.
 //!
 //! # The race
-//! A thread's idleness ends by a waker or by its deadline; its cell decides (`coroutine/park.rs`). A waker takes the
-//! idle thread off the list under the lock, where it has also queued the job, and settles afterwards. If the deadline
-//! was first the settling does nothing, but the thread looks at the queue under the lock before it ends: the job is
-//! there, or another thread has it. So every queued job has a thread that will look at the queue again: a busy one, one
-//! that was just taken off the idle list, or one that is being made. If that fails and there is no other, the caller
-//! runs the queue. If there are others, the job waits until one is free.
+//! A thread's idleness ends by a waker or by its deadline; the idle thread's cell decides (`coroutine/park.rs`). A
+//! waker takes the idle thread off the list under the lock, where it has also queued the job, and settles the cell
+//! afterwards. If the deadline was first, the settling does nothing, but the thread looks at the queue under the lock
+//! before it ends: the job is there, or another thread has it. So every queued job has a thread that will look at the
+//! queue again: a busy thread, one that was just taken off the idle list, or one that is being made. If a thread cannot
+//! be made and there is no other, the caller runs the queue. If there are others, the job waits until one is free.
 //!
 //! # Unsafe
-//! None. A job is a boxed `'static` closure; who lends it memory passes addresses and answers for them: `run` does not
-//! return, nor unwind, before the job has ended, and is not cancellable, so the caller's frame outlives the call (S5).
+//! None. A job is a boxed `'static` closure. A caller that lends it memory passes addresses and answers for them: `run`
+//! does not return, nor unwind, before the job has ended, and is not cancellable, so the caller's frame outlives the
+//! call (S5).
 //!
 //! # Rejected
-//! *Lending the closure from the caller's stack*: saves one allocation of the microseconds that two thread switches
-//! cost, and needs unsafe. *A channel of std*: its locks are hooked.
+//! *Lending the closure from the caller's stack*: it saves one allocation, out of the microseconds that two thread
+//! switches cost, and needs unsafe. *A channel of std*: its locks are hooked.
 //!
-//! *Polling for what others do* instead of a thread: needs no memory, but is late or busy.
+//! *Polling for what another party does*, instead of a thread: it needs no memory, but is late or busy.
 
 pub(crate) mod turns;
 
@@ -43,15 +45,15 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-/// Threads at most for calls that end by themselves: most of them wait for a server or a disk, and more do not get the
-/// answers sooner.
+/// The most threads for calls that end by themselves: most such calls wait for a server or a disk, and more threads do
+/// not get the answers sooner.
 const THREADS_MAX: usize = 64;
 
-/// How long a thread without a job stays.
+/// How long, in ns, a thread without a job stays.
 const IDLE_NS: u64 = 10 * clock::NS_PER_SECOND;
 
-/// A kernel call needs none of it; the resolver's modules are foreign code that expects a thread's stack. Unused pages
-/// cost nothing.
+/// The stack of a thread. A kernel call needs none of it; the resolver's modules are foreign code that expects a
+/// thread's stack. Unused pages cost nothing.
 const STACK_BYTES: usize = 1024 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -60,20 +62,20 @@ static ENDING: ThreadPool = ThreadPool::new(THREADS_MAX, IDLE_NS);
 
 static WAITING: ThreadPool = ThreadPool::new(usize::MAX, IDLE_NS);
 
-/// Makes a blocking call that ends by itself. On a coroutine an OS thread makes it, while the coroutine is parked; it
-/// cannot be cancelled. On an OS thread, or in a critical section, it is simply made.
+/// Makes a blocking call that ends by itself. On a coroutine, an OS thread makes the call while the coroutine is
+/// parked; the wait cannot be cancelled. On an OS thread, or in a critical section, the caller makes the call itself.
 ///
-/// A panic of the call goes on in the caller.
+/// A panic of the call continues in the caller.
 pub(crate) fn run<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
     ENDING.run_for_caller(call)
 }
 
-/// As [`run`], for a call that ends when somebody else does something.
+/// Like [`run`], for a call that ends only when another party acts.
 pub(crate) fn wait<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
     WAITING.run_for_caller(call)
 }
 
-/// As [`wait`], for a system call that starts again when a signal interrupts the thread.
+/// Like [`wait`], for a system call that is repeated when a signal interrupts the thread.
 pub(crate) fn wait_out(mut call: impl FnMut() -> Result<usize, Errno> + Send + 'static) -> Result<usize, Errno> {
     wait(move || {
         loop {
@@ -85,7 +87,7 @@ pub(crate) fn wait_out(mut call: impl FnMut() -> Result<usize, Errno> + Send + '
     })
 }
 
-/// See the head of the file.
+/// A pool of threads and its queue of jobs: see the file's head.
 struct ThreadPool {
     state: StaticLock<OffloadState>,
     threads_max: usize,
@@ -94,20 +96,20 @@ struct ThreadPool {
 
 struct OffloadState {
     queue: VecDeque<Job>,
-    /// The last one became idle last.
+    /// The thread that became idle last is at the end.
     idle: Vec<Arc<WaitCell>>,
-    /// Threads that run, are idle or are being made.
+    /// The number of threads that run, are idle or are being made.
     threads: usize,
 }
 
-/// What a queued job needs from the one who queued it.
+/// What a queued job needs from the caller that queued it.
 enum Need {
     Nothing,
     Wake(Arc<WaitCell>),
     Thread,
 }
 
-/// One call in flight.
+/// One call that has not ended yet.
 struct OffloadCall<R> {
     done: WaitCell,
     result: Lock<Option<std::thread::Result<R>>>,
@@ -174,7 +176,7 @@ impl ThreadPool {
 
     #[cold]
     fn make_thread(&'static self) {
-        // Critical: what std does on the way to a new thread must not meet our hooks half-way.
+        // Critical: the code of std that makes a thread must not run into the runtime's hooks half-way.
         let made = critically(|| {
             std::thread::Builder::new()
                 .name("silken-offload".into())
@@ -187,7 +189,7 @@ impl ThreadPool {
         }
     }
 
-    /// A thread could not be made. If there is no other, nobody else would run what is queued.
+    /// Runs the queue if a thread could not be made and there is no other: no other thread would run the queued jobs.
     #[cold]
     fn serve_without_thread(&self) {
         let orphans = critically(|| {
@@ -202,7 +204,7 @@ impl ThreadPool {
         orphans.into_iter().for_each(|job| job());
     }
 
-    /// The life of a thread.
+    /// The main loop of a thread.
     fn serve(&self) {
         let mut idle: Option<Arc<WaitCell>> = None;
         loop {
@@ -230,12 +232,12 @@ impl ThreadPool {
         }
     }
 
-    /// Returns when the cell is settled.
+    /// Waits for work or for the end of the idle time. Returns when the cell is settled.
     fn wait_for_work(&self, cell: &WaitCell) {
         let deadline_ns = clock::now_ns().saturating_add(self.idle_ns);
         while cell.outcome().is_none() {
             if clock::now_ns() >= deadline_ns {
-                // A waker that was first has settled it.
+                // If a waker was first, it has settled the cell already.
                 let _ = cell.settle(Outcome::TimedOut);
             } else {
                 park_thread_until(deadline_ns);
@@ -245,7 +247,7 @@ impl ThreadPool {
 }
 
 impl OffloadState {
-    /// Takes a thread off the idle list, unless a waker has.
+    /// Takes a thread off the idle list, unless a waker has done so.
     fn forget(&mut self, idle: &Arc<WaitCell>) {
         self.idle.retain(|other| !Arc::ptr_eq(other, idle));
     }
@@ -258,7 +260,7 @@ pub(crate) fn wait_for(cell: &WaitCell) {
     }
 }
 
-/// Settles a cell that is kept by its `Arc`, and wakes.
+/// Settles a cell that its `Arc` keeps alive, and unparks its waiter.
 pub(crate) fn settle(cell: &WaitCell) {
     let unparker = cell.unparker();
     if cell.settle(Outcome::Woken) {

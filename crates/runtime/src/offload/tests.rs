@@ -1,4 +1,4 @@
-//! The pool with OS threads as callers, which park as coroutines do.
+//! Tests of the pool with OS threads as callers, which park as coroutines do.
 
 use super::*;
 use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
@@ -21,7 +21,7 @@ fn a_call_runs_on_a_thread_of_the_pool_and_its_result_comes_back() {
     let pool = pool(4, Duration::from_secs(10));
     let name = pool.run(|| std::thread::current().name().map(str::to_owned));
     assert_eq!(name.as_deref(), Some("silken-offload"));
-    // The result comes before its thread is idle again.
+    // The result arrives before its thread is idle again.
     wait_for(|| pool.state.lock().idle.len() == 1);
     assert_eq!(pool.run(|| vec![1, 2, 3]), [1, 2, 3]);
     // An idle thread is used again.
@@ -77,7 +77,7 @@ fn idle_threads_end_and_new_ones_are_made() {
     assert_eq!(pool.run(|| 2), 2);
 }
 
-/// Threads give up waiting at the very time when jobs come: none may be lost, and the books must balance.
+/// Threads give up waiting exactly when jobs come: no job may be lost, and the number of threads must be right.
 #[test]
 fn no_job_is_lost_to_a_thread_that_ends() {
     const CALLERS: usize = 4;
@@ -101,7 +101,7 @@ fn the_last_who_cannot_make_a_thread_runs_what_is_queued() {
     let pool = pool(2, Duration::from_secs(10));
     {
         let mut state = pool.state.lock();
-        // Two callers that each have queued a job and are about to make a thread.
+        // Two callers: each has queued a job and is about to make a thread.
         state.threads = 2;
         for _ in 0..2 {
             state.queue.push_back(Box::new(|| {

@@ -1,12 +1,12 @@
-//! Waits of which one at a time is enough: callers who want the same thing queue here, and only the first needs a
-//! thread.
+//! How callers that wait for the same thing wait in turn: they queue here, and only the first needs a thread.
 //!
 //! # Protocol
-//! What is wanted has a key. [`take`] returns at once to whoever finds nobody else with the key, and queues the others,
-//! first come first served. Who drops its [`Turn`] settles the cell of the next one. A line without anybody is taken
-//! off the list. The queue is fair, and nobody in it can be served before the first: that is what makes keys equal.
+//! The thing that is waited for has a key. [`take`] returns at once if no other caller has the key, and otherwise
+//! queues the caller, first come first served. A caller that drops its [`Turn`] settles the cell of the next caller. An
+//! empty line is taken off the list. The queue is fair, and no queued caller could be served before the first: equal
+//! keys mean exactly that.
 //!
-//! A turn is not given up by a cancellation, as the wait that it is for cannot be cancelled either.
+//! A cancellation does not give up a turn, as the wait that the turn is for cannot be cancelled either.
 
 use super::{critically, settle, wait_for};
 use crate::coroutine::WaitCell;
@@ -14,7 +14,7 @@ use crate::sys::StaticLock;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What is waited for: equal keys, equal conditions.
+/// What a caller waits for: equal keys mean equal conditions.
 pub(crate) type Key = [u64; 6];
 
 struct WaitingLine {
@@ -22,14 +22,14 @@ struct WaitingLine {
     waiting: VecDeque<Arc<WaitCell>>,
 }
 
-/// Few at any time: looked through.
+/// There are few lines at any time, so a search looks through all of them.
 static LINES: StaticLock<Vec<WaitingLine>> = StaticLock::new(Vec::new());
 
-/// The right to wait for what the key names, until it is dropped.
+/// The right to wait for the thing that the key names, until it is dropped.
 #[must_use]
 pub(crate) struct Turn(Key);
 
-/// Waits for the caller's turn; on a coroutine.
+/// Waits for the caller's turn. To be called on a coroutine.
 pub(crate) fn take(key: Key) -> Turn {
     let cell = Arc::new(WaitCell::new());
     let is_first = critically(|| {

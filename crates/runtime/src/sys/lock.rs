@@ -1,26 +1,26 @@
-//! The short thread-level lock of runtime code.
+//! How runtime code locks for a short time: a lock that blocks the thread.
 //!
-//! Why not `std::sync::Mutex`: its slow path is libc's `syscall(SYS_futex, …)`, which on a coroutine is our own hook,
-//! and the hook takes such locks. This one reaches the kernel through `sys::futex` alone. It blocks the *thread*: a
-//! holder runs a few dozen instructions, never parks, never calls foreign code. On a coroutine's stack the caller stays
-//! in a critical section from before `lock` until after the guard is gone, or a preempted holder would strand every
-//! worker.
+//! Why not `std::sync::Mutex`: its slow path is libc's `syscall(SYS_futex, …)`, which on a coroutine is the runtime's
+//! own hook, and the hook takes such locks. This lock reaches the kernel through `sys::futex` alone. It blocks the
+//! *thread*: a holder runs a few dozen instructions, never parks, and never calls foreign code. On a coroutine's stack
+//! the caller stays in a critical section from before `lock` until after the guard is gone; otherwise a preempted
+//! holder would block every worker.
 //!
 //! Protocol (Drepper, "Futexes Are Tricky", third mutex): one word with three states.
 //!
 //! | state | meaning | leaves by |
 //! |---|---|---|
 //! | `UNLOCKED` | free | a locker: `LOCKED` from the fast path, `CONTENDED` from the slow one |
-//! | `LOCKED` | held, nobody sleeps | the holder: `UNLOCKED`; a locker about to sleep: `CONTENDED` |
-//! | `CONTENDED` | held, someone may sleep | the holder: `UNLOCKED` and one wake |
+//! | `LOCKED` | held, no thread sleeps | the holder: `UNLOCKED`; a locker about to sleep: `CONTENDED` |
+//! | `CONTENDED` | held, a thread may sleep | the holder: `UNLOCKED` and one wake |
 //!
-//! No wake is lost: a locker sleeps only while the word is `CONTENDED`, and the kernel checks that under the lock that
+//! No wake is lost. A locker sleeps only while the word is `CONTENDED`, and the kernel checks that under the lock that
 //! `wake` takes; the holder's swap that ends `CONTENDED` always wakes. A woken thread takes the lock as `CONTENDED`,
-//! since it cannot know whether others still sleep: at worst one wake for nobody, never one too few.
+//! since it cannot know whether others still sleep: at worst there is one wake for no sleeper, never one too few.
 //!
-//! No poison: a panic under the lock (a bug in the runtime) unlocks it. Rejected: fairness (holders are short, a
-//! barging locker keeps the cache line), and spinning alone (a holder that the kernel descheduled would burn a slice of
-//! each other core).
+//! No poison: a panic under the lock (a bug in the runtime) unlocks it. Rejected: fairness (holders are short, and a
+//! barging locker keeps the cache line), and spinning alone (if the kernel deschedules a holder, each other core would
+//! burn a time slice).
 
 mod word;
 
@@ -37,16 +37,16 @@ const UNLOCKED: u32 = 0;
 const LOCKED: u32 = 1;
 const CONTENDED: u32 = 2;
 
-/// Looks at a held lock before sleeping, each after twice the pause of the one before: the more others want the lock,
-/// the longer its cache line stays with whoever has it. Tuned by the MPMC benchmarks: with pauses of one length a
-/// message of four senders and four receivers on two workers cost two to three times as much. One under loom, where
-/// more looks only repeat the same interleavings.
+/// Looks at a held lock before sleeping, each after twice the pause of the look before: the more threads want the lock,
+/// the longer its cache line stays with the holder. Tuned by the MPMC benchmarks: with pauses of one length, a message
+/// of four senders and four receivers on two workers cost two to three times as much. One under loom, where more looks
+/// only repeat the same interleavings.
 const LOOKS: u32 = if cfg!(loom) { 1 } else { 8 };
 
-/// A value that one thread at a time may use, briefly.
+/// A value that one thread at a time may use, for a short time.
 pub(crate) type Lock<T> = LockOn<T, Word>;
 
-/// The same for statics. Apart from `Lock` only under loom, where it stays what it is outside and is not explored.
+/// The same for statics. It differs from `Lock` only under loom: there it stays a plain lock and is not explored.
 pub(crate) type StaticLock<T> = LockOn<T, StaticWord>;
 
 /// A lock over the kind of word that its user needs: see [`Lock`] and [`StaticLock`].
@@ -99,7 +99,7 @@ impl<T, W: FutexWord> LockOn<T, W> {
     /// Takes the lock if it is free at this moment.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T, W>> {
-        // `then`, not `then_some`: a guard made for nothing would unlock in its drop.
+        // `then`, not `then_some`: `then_some` would make the guard in any case, and its drop would unlock.
         self.try_acquire().then(|| Guard {
             lock: self,
             not_send: PhantomData,
@@ -117,7 +117,8 @@ impl<T, W: FutexWord> LockOn<T, W> {
     #[cold]
     fn lock_slow(&self) {
         for look in 0..LOOKS {
-            // Relaxed: a hint; `try_acquire` decides. Others that sleep already outlasted this spin, so join them.
+            // Relaxed: a hint; `try_acquire` decides. `CONTENDED`: other threads have already spun and sleep, so this
+            // one joins them.
             match self.word.load(Ordering::Relaxed) {
                 UNLOCKED if self.try_acquire() => return,
                 CONTENDED => break,
@@ -205,7 +206,7 @@ mod tests {
             for _ in 0..3 {
                 scope.spawn(|| *lock.lock() += 1);
             }
-            // Until somebody has given up spinning and said so in the word.
+            // Until a thread has given up spinning and has stored that in the word.
             while lock.word.load(Ordering::Relaxed) != CONTENDED {
                 std::thread::yield_now();
             }
@@ -220,7 +221,7 @@ mod tests {
         let lock = Lock::new(());
         let guard = lock.lock();
         assert!(lock.try_lock().is_none());
-        // A refusal leaves the lock held.
+        // A refused attempt leaves the lock held.
         assert!(lock.try_lock().is_none());
         drop(guard);
         assert!(lock.try_lock().is_some());

@@ -1,12 +1,13 @@
-//! The kernel, as the runtime sees it: floor 0, one chooser, and the surface a port has to offer.
+//! How the runtime enters the kernel: floor 0, one module that chooses the platform, and the surface that a port has to
+//! offer.
 //!
-//! In this process libc's `read`, `poll`, `close`, `syscall` and many more may be *ours* (crate `silken-interpose`).
-//! The runtime must never meet its own hooks, and a signal handler must not disturb the errno of the code it
-//! interrupted. So nothing here enters the kernel through an interposable symbol: [`raw`] holds the instruction itself,
-//! results come back as values ([`raw::Errno`]), and errno is left alone. libc serves for constants and layouts, and
-//! for the few functions that nobody interposes (`clock_gettime`, `sigaction`, `mmap`).
+//! In this process libc's `read`, `poll`, `close`, `syscall` and many more may be the runtime's *hooks* (crate
+//! `silken-interpose`). The runtime must never meet its own hooks, and a signal handler must not disturb the errno of
+//! the code it interrupted. So nothing here enters the kernel through an interposable symbol: [`raw`] holds the
+//! instruction itself, results come back as values ([`raw::Errno`]), and errno is left alone. libc serves for constants
+//! and layouts, and for the few functions that nobody interposes (`clock_gettime`, `sigaction`, `mmap`).
 //!
-//! What a port offers, folder for folder:
+//! What a port offers, module by module:
 //!
 //! | module | answers |
 //! |---|---|
@@ -20,14 +21,14 @@
 //! | `signal` | handlers, alternate stacks, directed signals |
 //! | `memory` | fresh pages, where malloc may be locked |
 //! | `process` | is this the process that started the runtime, or a child |
-//! | `set_id` | workers' threads, for what the C library does to each thread of the process |
+//! | `set_id` | workers' threads, for the calls that the C library makes on each thread of the process |
 //! | `topology` | how many workers this process may usefully run |
 //!
-//! Above the port, and the same everywhere: [`lock`], the short thread-level lock that runtime code takes where a
-//! `std::sync::Mutex` would run into the futex hook.
+//! Above the port, and the same on every platform: [`lock`], the short thread-level lock that runtime code takes where
+//! a `std::sync::Mutex` would run into the futex hook.
 //!
-//! Deadlines are absolute ns of the monotonic clock; timeouts are relative ns; `None` is for ever. Calls that take raw
-//! pointers are `unsafe` and lend memory to the kernel (S5) for the length of the call only.
+//! Deadlines are absolute ns of the monotonic clock; timeouts are relative ns; `None` means for ever. Calls that take
+//! raw pointers are `unsafe` and lend memory to the kernel (S5) for the length of the call only.
 
 pub(crate) mod lock;
 
@@ -44,8 +45,8 @@ pub(crate) use linux::{
 #[cfg(not(target_os = "linux"))]
 compile_error!("silken has one kernel backend so far: sys/linux");
 
-/// Writes the pieces to standard error, without allocating and without meeting a hook: for signal handlers and last
-/// words.
+/// Writes the pieces to standard error, without allocating and without meeting a hook: for signal handlers and for
+/// messages before an abort.
 pub(crate) fn report(pieces: &[&str]) {
     for piece in pieces {
         // SAFETY: S5: the piece outlives the call. Nothing can be done about an error.

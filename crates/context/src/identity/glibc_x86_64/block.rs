@@ -1,20 +1,21 @@
-//! Building a block, ending a life in it, and making it as new for the next.
+//! How a block is built, how a life in it ends, and how it becomes as new for the next coroutine.
 //!
 //! # The end of a life
-//! As in glibc's `start_thread`: thread-local destructors, then destructors of keys (`sched/switch.rs` has the rounds),
-//! then what the C library itself owns in a thread ([`TlsLayout::end_life`]): robust mutexes, a pending error of
-//! `dlopen`, sockets of the resolver. The freeing of malloc's cache is left out: that is the worker's.
+//! The end follows glibc's `start_thread`: thread-local destructors, then destructors of keys (`sched/switch.rs` has
+//! the rounds), then what the C library itself owns in a thread ([`TlsLayout::end_life`]): robust mutexes, a pending
+//! error of `dlopen`, sockets of the resolver. The freeing of malloc's cache is left out: the cache belongs to the
+//! worker.
 //!
 //! # Recycling
-//! [`Identity::reset`] gives every segment its image and the C library's words what a new thread finds there. The
-//! order matters: first what calls `free`, for that runs under the block and may use thread-locals of its own; then
-//! the segments, among them the runtime's count of sections. A list of destructors that is not empty by then is
-//! forgotten: its entries leak, and each keeps its library loaded.
+//! [`Identity::reset`] gives every segment its image, and gives the C library's words the values that a new thread
+//! finds there. The order matters: first the steps that call `free`, for `free` runs under the block and may use
+//! thread-locals of its own; then the segments, among them the runtime's count of critical sections. A list of
+//! destructors that is not empty by then is forgotten: its entries leak, and each keeps its library loaded.
 //!
 //! # Rejected
-//! *Building each block anew*: a call into the loader, under its lock, per coroutine. *Counting on the dtv's
-//! generation*: it says which modules a block knows, not which it has touched. *Copying the whole control block*: 2,300
-//! bytes, of which a program can change few; those are listed.
+//! *Building each block anew*: a call into the loader, under its lock, per coroutine. *Relying on the dtv's
+//! generation*: it says which modules a block knows, not which modules it has touched. *Copying the whole control
+//! block*: 2,300 bytes, of which a program can change few; those are listed.
 
 use super::dtv::Dtv;
 use super::probe::LOCALE_TABLES;
@@ -33,7 +34,7 @@ const TCB_STACK_GUARD: isize = 0x28;
 const TCB_POINTER_GUARD: isize = 0x30;
 const TCB_FEATURE_1: isize = 0x48;
 
-/// In `struct rseq`: `cpu_id` follows `cpu_id_start`; this value says "registration failed", so that `sched_getcpu`
+/// In `struct rseq`: `cpu_id` follows `cpu_id_start`. This value means "registration failed", so that `sched_getcpu`
 /// asks the kernel.
 const RSEQ_CPU_ID: isize = 4;
 const RSEQ_CPU_ID_REGISTRATION_FAILED: u32 = -2i32 as u32;
@@ -45,17 +46,17 @@ const RESOLVER_OPTIONS: isize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity(usize);
 
-/// The stack of a block, as the C library is told.
+/// The stack of a block, as it is reported to the C library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackOf {
-    /// Its lowest byte.
+    /// The address of the stack's lowest byte.
     pub bottom: usize,
-    /// Up to the block's end.
+    /// The length in bytes, up to the block's end.
     pub bytes: usize,
 }
 
-/// The stack of the block whose `pthread_self()` is `thread`; `None` for threads, and where the C library was not
-/// found to note it.
+/// The stack of the block whose `pthread_self()` is `thread`. `None` for threads, and if the C library was not found to
+/// note the stack.
 ///
 /// # Safety
 /// `thread` is a live `pthread_t`, a coroutine's or a thread's: its control block can be read (S7).
@@ -83,7 +84,7 @@ unsafe extern "C" fn call(argument: *mut u8) {
 }
 
 impl TlsLayout {
-    /// Writes into a block what is the runtime's to write. The C library has made its dtv and images.
+    /// Writes into a block what the runtime has to write. The C library has made the block's dtv and images.
     ///
     /// # Safety
     /// The block is the caller's and nobody runs under it; the caller runs under a complete identity (S3).
@@ -112,8 +113,8 @@ impl TlsLayout {
             };
         }
         if let Some(offset) = self.list_offset {
-            // fork's child takes the running thread out of the list of all threads, in which a block of ours never
-            // was: a ring of one.
+            // fork's child takes the running thread out of the list of all threads. The runtime's blocks were never in
+            // that list, so each is a ring of one.
             let list = base.wrapping_add_signed(offset);
             for link in [offset, offset + 8] {
                 // SAFETY: S3: the two links of the new block's list entry.
@@ -138,8 +139,8 @@ impl TlsLayout {
         unsafe { switch::with_identity(base, call, self.ctype_init as *mut u8) };
     }
 
-    /// Runs the thread-local destructors of the running block (user code: it may block, it may abort the process by
-    /// panicking); tells whether there were any. Those that destructors register meanwhile run too.
+    /// Runs the thread-local destructors of the running block (user code: it may block, and it may abort the process by
+    /// panicking); returns whether there were any. Destructors that are registered meanwhile run too.
     #[inline(always)]
     pub fn run_destructors(&self) -> bool {
         // SAFETY: S3: the running identity's own word.
@@ -151,8 +152,8 @@ impl TlsLayout {
         true
     }
 
-    /// The C library's part of a thread's end, for the block that runs: after all destructors, and before anybody is
-    /// told of the end.
+    /// Does the C library's part of a thread's end, for the running block. To be called after all destructors, and
+    /// before anything is told of the end.
     #[inline(always)]
     pub fn end_life(&self) {
         let base = switch::identity_base();
@@ -177,7 +178,7 @@ impl TlsLayout {
     }
 }
 
-/// The first call reports the error, the second forgets it. What is left then says that there was no error.
+/// The first call reports the error, the second forgets it. The state that is left then says that there was no error.
 #[cold]
 fn forget_dl_error() {
     for _ in 0..2 {
@@ -206,8 +207,8 @@ impl Resolver {
 }
 
 impl Identity {
-    /// Builds a block that ends at `top`; returns it and the (16-byte aligned) end of what is left below it. `None`
-    /// when the C library has no memory for the block's table of modules, or there is no tid left.
+    /// Builds a block that ends at `top`. Returns the block and the (16-byte aligned) end of the memory that is left
+    /// below it. `None` when the C library has no memory for the block's table of modules, or there is no tid left.
     ///
     /// # Safety
     /// `bottom..top` is the caller's stack for the life of the process; `top` is 16-byte aligned and at least
@@ -244,15 +245,15 @@ impl Identity {
         Some(())
     }
 
-    /// The thread pointer of the block.
+    /// The thread pointer (FS base) of the block.
     #[inline(always)]
     pub fn base(self) -> usize {
         self.0
     }
 
-    /// Makes the block as new for the next coroutine: initial images everywhere, the C library's words as a new
-    /// thread finds them. Destructors have run. `false`: the block cannot be made as new and must be rebuilt
-    /// ([`Identity::rebuild`]).
+    /// Makes the block as new for the next coroutine: all segments get their initial images, and the C library's words
+    /// the values that a new thread finds. Destructors have run. `false`: the block cannot be made as new and must be
+    /// rebuilt ([`Identity::rebuild`]).
     ///
     /// # Safety
     /// Destructors have run, and no value in a thread-local of the block is used again. The block may be the running
@@ -305,7 +306,7 @@ impl Identity {
         true
     }
 
-    /// Builds the block anew. `None` when the C library has no memory.
+    /// Builds the block anew. `None` when the C library has no memory; the block is not usable then.
     ///
     /// # Safety
     /// Nobody runs under the block (S3).
@@ -327,7 +328,8 @@ impl Identity {
     }
 }
 
-/// Frees what modules outside of the static block have in this one. `false`: the table is not as it should be.
+/// Frees the segments that modules outside of the static block have in this block. `false`: the table is not as it
+/// should be.
 ///
 /// # Safety
 /// As for [`Identity::reset`] (S3).

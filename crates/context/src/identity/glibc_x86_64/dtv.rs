@@ -1,5 +1,5 @@
-//! A block's table of modules (dtv): where each module's segment lies, and which segments the C library made on the
-//! heap.
+//! Where each module's segment lies, and which segments the C library made on the heap: a block's table of modules
+//! (dtv).
 //!
 //! ```text
 //!   word -2       word 0        words 2m, 2m + 1
@@ -7,16 +7,16 @@
 //! ```
 //!
 //! # Rules (glibc's `elf/dl-tls.c`)
-//! * A module of the static block has its address in the block and nothing to free.
-//! * Another module's address is `UNALLOCATED`, -1, until the first touch. `__tls_get_addr` then asks malloc for the
-//!   segment, copies the image, and stores both words. So *touched* is "something to free".
+//! * A module of the static block has its address in the block, and nothing to free.
+//! * The address of any other module is `UNALLOCATED`, -1, until the first touch. `__tls_get_addr` then asks malloc for
+//!   the segment, copies the image, and stores both words. So *touched* means "something to free".
 //! * A touch of a module that is newer than the table first raises the table's generation to the module's, and frees
-//!   what stands in the place of modules that are gone. So a table of the generation that a fresh one had when the
-//!   facts were learnt has touched no module that came later.
-//! * Only whoever runs under a block reads or writes its table; the table may move when it grows.
+//!   the entries of modules that are gone. So a table whose generation is that of a fresh table when the facts were
+//!   learnt has touched no module that came later.
+//! * Only code that runs under a block reads or writes the block's table; the table may move when it grows.
 //!
-//! Hence [`Dtv::forget_touched`]: free the segment, write `UNALLOCATED`, and the next touch makes a fresh one. The
-//! generation stays.
+//! Hence [`Dtv::forget_touched`]: it frees the segment and writes `UNALLOCATED`, and the next touch makes a fresh
+//! segment. The generation stays.
 
 use super::{TCB_DTV, read_word, write_word};
 use std::ffi::c_void;
@@ -25,14 +25,14 @@ const WORD: isize = size_of::<usize>() as isize;
 const ENTRY: isize = 2 * WORD;
 const UNALLOCATED: usize = usize::MAX;
 
-/// More modules than this are a misread length.
+/// A length above this number of modules is a misread length.
 const LENGTH_MAX: usize = 1 << 20;
 
-/// A segment is aligned within what is freed; its alignment is a page at most, or the linker's script is out of the
-/// ordinary.
+/// A segment is aligned within the memory to be freed. Its alignment is a page at most, unless the linker's script is
+/// out of the ordinary.
 const ALIGNMENT_MAX: usize = 1 << 20;
 
-/// The table of a block.
+/// The table of modules of a block.
 #[derive(Clone, Copy)]
 pub(super) struct Dtv(usize);
 
@@ -51,13 +51,13 @@ impl Dtv {
         unsafe { read_word(self.0, offset) }
     }
 
-    /// The newest module that the table knows.
+    /// The generation of the newest module that the table knows.
     #[inline(always)]
     pub(super) fn generation(self) -> usize {
         self.word(0)
     }
 
-    /// Number of modules that it has room for.
+    /// The number of modules that the table has room for.
     pub(super) fn length(self) -> usize {
         self.word(-ENTRY)
     }
@@ -66,7 +66,7 @@ impl Dtv {
         self.0 != 0 && (1..LENGTH_MAX).contains(&self.length())
     }
 
-    /// Where the module's segment lies; `None` if that is not decided, or there is no such module.
+    /// The address of the module's segment; `None` if it is not decided, or there is no such module.
     pub(super) fn segment(self, module: usize) -> Option<usize> {
         if module == 0 || module > self.length() {
             return None;
@@ -79,18 +79,18 @@ impl Dtv {
         self.word(ENTRY * module as isize + WORD)
     }
 
-    /// Whether a fresh table has modules whose segment is made at the first touch.
+    /// Whether a fresh table has modules whose segments are made at the first touch.
     pub(super) fn has_untouched(self) -> bool {
         (1..=self.length()).any(|module| self.word(ENTRY * module as isize) == UNALLOCATED)
     }
 
-    /// Whether nothing stands to be freed, as in a fresh table.
+    /// Whether the table has nothing to free, as in a fresh table.
     pub(super) fn owns_nothing(self) -> bool {
         (1..=self.length()).all(|module| self.to_free(module) == 0)
     }
 
     /// Frees the segments that were made since the table was fresh. `false`: an entry is not as it should be, and
-    /// from there on nothing was done.
+    /// nothing was done from that entry on.
     ///
     /// # Safety
     /// No value in these segments is used again, and the table is the caller's (S3).
@@ -104,7 +104,7 @@ impl Dtv {
             if !(to_free..to_free.saturating_add(ALIGNMENT_MAX)).contains(&address) {
                 return false;
             }
-            // First the table: a free that is not the C library's own may touch a thread-local itself.
+            // The table first: a free that is not the C library's own may touch a thread-local itself.
             // SAFETY: S3: the caller promises: no value in these segments is used again, and the table is the caller's.
             unsafe { write_word(self.0, ENTRY * module as isize, UNALLOCATED) };
             // SAFETY: S3: as for the address: the second word of the same entry.

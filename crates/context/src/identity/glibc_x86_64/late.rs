@@ -1,36 +1,36 @@
-//! Libraries with a place in the static block that were loaded after the facts were learnt.
+//! How libraries with a place in the static block reach all blocks when they are loaded after the facts were learnt.
 //!
-//! Their code finds its thread-locals at a fixed distance from the FS base, without asking anybody. The C library
-//! copies the image into the blocks of all threads while it loads the library, and into blocks that it makes later. Of
-//! our blocks it does not know. So after a load [`TlsLayout::synchronise`] copies the image into them, and enters the
-//! segment among those that recycling resets.
+//! The code of such a library finds its thread-locals at a fixed distance from the FS base, without any call. The C
+//! library copies the image into the blocks of all threads while it loads the library, and into blocks that it makes
+//! later. It does not know of the runtime's blocks. So after a load [`TlsLayout::synchronise`] copies the image into
+//! them, and enters the segment among those that recycling resets.
 //!
 //! # Protocol
-//! One at a time, under a lock: find what is static in a fresh block and not known; copy; publish the new list; let
-//! go. Whoever comes second with the same library waits, so a caller that returns may use the library. The fresh
-//! block's bytes *are* the images, and the list keeps a copy of them.
+//! One caller at a time, under a lock: it finds what is static in a fresh block and not known, copies it, publishes the
+//! new list, and releases the lock. A second caller with the same library waits, so a caller that returns may use the
+//! library. The fresh block's bytes *are* the images, and the list keeps a copy of them.
 //!
-//! What a block holds in the place of a new segment decides whether it is written. All zero: nobody has told this
-//! block. Otherwise: the C library has (it was built meanwhile), or the library's constructors have stored there, and
-//! it is left alone. An image without a byte but zero needs nothing. Others may run under the block meanwhile, but
-//! until the load is announced to them they do not run the library's code.
+//! The bytes of a block in the place of a new segment decide whether the image is written there. All zero: this block
+//! does not have the image. Otherwise the C library has stored it (the block was built meanwhile), or the library's
+//! constructors have stored there, and the bytes are left alone. An image of zeros only needs nothing. Others may run
+//! under the block meanwhile, but they do not run the library's code until the load is announced to them.
 //!
-//! The library is then kept for ever (`RTLD_NODELETE`): its place must not go to another one. That takes the loader's
-//! lock, so the caller does it, where no section of the runtime is entered.
+//! The library is then kept for ever (`RTLD_NODELETE`): its place must not go to another library. That takes the
+//! loader's lock, so the caller does it, outside of the runtime's critical sections.
 //!
 //! # What remains
 //! * Constructors that run *inside* `dlopen`, on a coroutine or in coroutines that they start, find zeros in such
 //!   variables of their own library.
-//! * A library that was loaded by a way that nobody tells us of (a bare name asked for by another library; the C
-//!   library itself) is found at the next chance: the next load that we hear of, or the next block that is built or
-//!   recycled and knows it. Until then coroutines that run find zeros.
+//! * A library may be loaded in a way that is not announced to the runtime (a bare name asked for by another library;
+//!   the C library itself). Such a library is found at the next chance: the next announced load, or the next block that
+//!   is built or recycled and knows it. Until then running coroutines find zeros.
 //! * In a namespace of its own (`dlmopen`) a library's image reaches all blocks; but its size is not known, so it is
 //!   not reset at recycling.
 //!
 //! # Rejected
-//! To refuse such a load: glibc's own libraries are of this kind (libgomp, libm of some versions), and a database
-//! driver may pull one in. To enter our blocks in the C library's list of threads: `setuid` and others signal whoever
-//! is on it.
+//! Refusing such a load: glibc's own libraries are of this kind (libgomp, libm of some versions), and a database driver
+//! may load one. Entering the runtime's blocks in the C library's list of threads: `setuid` and others signal every
+//! thread in that list.
 
 use super::dtv::Dtv;
 use super::modules::{self, Module, static_offset};
@@ -44,31 +44,31 @@ use std::ptr;
 struct LateSegment {
     module: usize,
     offset: isize,
-    /// As long as the segment.
+    /// The image; as long as the segment.
     image: Vec<u8>,
-    /// Its size is known.
+    /// Whether the segment is reset at recycling: its size is known.
     is_reset: bool,
 }
 
 /// What [`TlsLayout`] knows of late libraries.
 #[derive(Debug)]
 pub(super) struct Late {
-    /// Null until there is one; then a list that lives for ever.
+    /// Null until there is a late library; then a list that lives for ever.
     list: AtomicPtr<Vec<LateSegment>>,
-    /// Newest table of modules that was looked at.
+    /// The generation of the newest table of modules that was looked at.
     generation: AtomicUsize,
     state: SpinLock<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Modules whose place was known when the facts were learnt, and the place.
+    /// The modules whose place was known when the facts were learnt, each with its place.
     at_start: Vec<(usize, isize)>,
     pinned: Vec<CString>,
 }
 
 impl Late {
-    /// `fresh` is the scratch block's table.
+    /// `fresh` is the table of the scratch block.
     pub(super) fn new(fresh: Dtv, at_start: Vec<(usize, isize)>) -> Self {
         Self {
             list: AtomicPtr::new(ptr::null_mut()),
@@ -89,18 +89,18 @@ impl Late {
     }
 
     fn publish(&self, list: Vec<LateSegment>) {
-        // Release: pairs with the Acquire in `list`. The old list is leaked: somebody may be reading it.
+        // Release: pairs with the Acquire in `list`. The old list is leaked: another thread may be reading it.
         self.list.store(Box::into_raw(Box::new(list)), Ordering::Release);
     }
 
-    /// Whether a table of modules is newer than all that were looked at.
+    /// Whether a table of modules is newer than all tables that were looked at.
     #[inline]
     pub(super) fn is_news(&self, generation: usize) -> bool {
         // Relaxed: a stale value costs one more look.
         generation > self.generation.load(Ordering::Relaxed)
     }
 
-    /// Gives late segments of a block their image again.
+    /// Gives the late segments of a block their images again.
     ///
     /// # Safety
     /// As for `Identity::reset` (S3).
@@ -117,12 +117,12 @@ impl Late {
 }
 
 impl LateSegment {
-    /// Stores the image where nobody has stored anything.
+    /// Stores the image, unless something was already stored there.
     fn tell(&self, base: usize) {
         let start = base.wrapping_add_signed(self.offset) as *const AtomicU8;
         // SAFETY: S3: the segment lies in the static part of every block, and blocks are never unmapped.
         let place = unsafe { std::slice::from_raw_parts(start, self.image.len()) };
-        // Relaxed: whoever runs under the block learns of the library from the caller of `synchronise`, after this.
+        // Relaxed: code that runs under the block learns of the library from the caller of `synchronise`, after this.
         if place.iter().all(|byte| byte.load(Ordering::Relaxed) == 0) {
             for (byte, &value) in place.iter().zip(&self.image) {
                 byte.store(value, Ordering::Relaxed);
@@ -132,26 +132,26 @@ impl LateSegment {
 }
 
 impl TlsLayout {
-    /// A library may have been loaded: whatever took a place in the static block gets it in our blocks too. Costs a
-    /// fresh block, some microseconds.
+    /// To be called when a library may have been loaded: every library that took a place in the static block gets that
+    /// place in the runtime's blocks too. Costs a fresh block, some microseconds.
     ///
-    /// The answer is to be given to [`TlsLayout::pin`], by the same caller. The runtime's section that covers this call
+    /// The same caller passes the result to [`TlsLayout::pin`]. The runtime's critical section that covers this call
     /// must have ended by then.
     #[must_use]
     pub fn synchronise(&self) -> Vec<CString> {
-        // The loader's count of loads would tell cheaply that there was none. But it rises when a file is mapped,
-        // long before its thread-locals have a place: whoever looks in between takes note of a load that it has not
-        // seen.
+        // The loader's count of loads would show cheaply that there was no load. But the count rises when a file is
+        // mapped, long before its thread-locals have a place: a caller that looks in between would note a load that it
+        // has not seen.
         self.late.state.with(|state| self.look(state))
     }
 
-    /// As [`synchronise`](Self::synchronise), where the loader's lock must not be taken; libraries are pinned at the
-    /// next load that is announced.
+    /// Like [`synchronise`](Self::synchronise), where the loader's lock must not be taken; the libraries are pinned at
+    /// the next load that is announced.
     #[cold]
     pub(super) fn catch_up(&self, generation: usize) {
         let _ = self.late.state.with(|state| {
             let found = self.look(state);
-            // They are not pinned yet, and must be offered again.
+            // These libraries are not pinned yet, and must be offered again.
             state.pinned.retain(|name| !found.contains(name));
             found
         });
@@ -159,7 +159,7 @@ impl TlsLayout {
         self.late.generation.fetch_max(generation, Ordering::Relaxed);
     }
 
-    /// Keeps libraries for the life of the process.
+    /// Keeps libraries loaded for the life of the process.
     pub fn pin(&self, names: Vec<CString>) {
         for name in names {
             modules::pin(&name);
@@ -168,10 +168,10 @@ impl TlsLayout {
 
     fn look(&self, state: &mut State) -> Vec<CString> {
         let Some(fresh) = Fresh::allocate(self) else {
-            // Without memory for a table nobody else gets a block either; the next load tries again.
+            // Without memory for a table, no other caller gets a block either; the next load tries again.
             return Vec::new();
         };
-        // After the block: what it knows of is in the loader's list since before.
+        // After the block was made: every module that the block knows is in the loader's list already.
         let modules = modules::all();
         let known = self.late.list().map_or(&[][..], Vec::as_slice);
         let below = self.static_bytes - self.tcb_bytes;

@@ -1,4 +1,5 @@
-//! Identity blocks of glibc on x86_64 (thread-local storage variant II: the segments lie *below* the control block).
+//! What this process's glibc on x86_64 keeps in an identity block, and where (thread-local storage variant II: the
+//! segments lie *below* the control block).
 //!
 //! ```text
 //!   block start                                   FS base                    block end: 16-byte aligned, top of the slot
@@ -6,26 +7,27 @@
 //!   |<--------- static_size - tcb_size -------->|<-------- tcb_size -------->|
 //! ```
 //!
-//! What is used of glibc, all looked up with dlsym so that a missing piece is an answer and not a link error:
+//! The runtime uses these symbols of glibc. It looks all of them up with dlsym, so that a missing symbol is an answer
+//! and not a link error:
 //!
-//! | symbol | what for |
+//! | symbol | use |
 //! |---|---|
 //! | `_dl_get_tls_static_info` | size and alignment of a static block |
-//! | `_dl_allocate_tls(tcb)` | dtv and initial images for a control block at an address of ours |
-//! | `_dl_deallocate_tls(tcb, false)` | its inverse: frees the dtv and what was loaded lazily |
+//! | `_dl_allocate_tls(tcb)` | dtv and initial images for a control block at an address that the runtime chooses |
+//! | `_dl_deallocate_tls(tcb, false)` | the inverse: frees the dtv and the segments that were loaded lazily |
 //! | `_thread_db_sizeof_pthread`, `_thread_db_pthread_tid` | size of struct pthread, place of its tid: exported for debuggers |
 //! | `_thread_db_pthread_list` | place of the links in the list of all threads |
-//! | `__tls_get_addr` | proves that the dtv is read as it is meant |
+//! | `__tls_get_addr` | proves that the runtime reads the dtv correctly |
 //! | `__ctype_init` | fills the locale tables' pointers of the running block |
 //! | `__call_tls_dtors` | runs the destructors of the running block |
 //! | `__res_state`, `__res_nclose` | the running block's resolver state, and its end |
 //! | `__rseq_offset` | place of the restartable-sequences area |
 //!
 //! # The files
-//! [`dtv`] reads a block's table of modules, [`modules`] the loader's list of them, [`late`] serves libraries that
-//! take a place in the block after the start, [`probe`] finds by watching what the C library keeps per thread,
-//! [`registry`] knows all blocks, [`robust`] ends the mutexes of that kind, [`scratch`] makes blocks to look at,
-//! [`block`] builds and recycles. Here is what they learnt.
+//! [`dtv`] reads a block's table of modules, [`modules`] the loader's list of them. [`late`] serves libraries that take
+//! a place in the block after the start. [`probe`] finds what the C library keeps per thread, by observation.
+//! [`registry`] knows all blocks. [`robust`] ends the robust mutexes. [`scratch`] makes blocks to look at. [`block`]
+//! builds and recycles blocks. This file holds what they learnt.
 
 mod block;
 mod dtv;
@@ -60,22 +62,22 @@ const RESOLVER_BYTES: usize = 568;
 type DlAllocateTls = unsafe extern "C" fn(*mut c_void) -> *mut c_void;
 type DlDeallocateTls = unsafe extern "C" fn(*mut c_void, bool);
 
-/// Where a thread's resolver state is, and what ends it.
+/// Where a thread's resolver state is, and the function that ends it.
 #[derive(Clone, Copy, Debug)]
 struct Resolver {
-    /// Of the word that names the state.
+    /// Offset of the word that names the state.
     word: isize,
-    /// Of the state, in the control block.
+    /// Offset of the state, in the control block.
     state: isize,
-    /// `__res_nclose`: closes its sockets and gives up its share of the configuration.
+    /// `__res_nclose`: closes the resolver's sockets and gives up its share of the configuration.
     close: unsafe extern "C" fn(*mut c_void),
 }
 
-/// Places in a block, from the FS base, and what they hold in a fresh one.
+/// Places in a block, as offsets from the FS base, and their values in a fresh block.
 ///
-/// As a rule nobody has changed one. So they are compared first: the switch that follows waits for every store before
-/// it, and not for loads. In rows of a fixed length, which the compiler unrolls: a loop whose end the processor
-/// mispredicts costs more than what it does. The last row is filled up with places that are there already.
+/// As a rule no place has changed. So the values are compared first: the switch that follows waits for every store
+/// before it, but not for loads. The places are in rows of a fixed length, which the compiler unrolls: a loop whose end
+/// the processor mispredicts costs more than its work. The last row is filled up with places that are there already.
 #[derive(Debug)]
 struct FreshPlaces<T, const ROW: usize>(Vec<[(isize, T); ROW]>);
 
@@ -115,7 +117,7 @@ impl<T: Copy + PartialEq, const ROW: usize> FreshPlaces<T, ROW> {
     }
 }
 
-/// What this process's C library was found to do.
+/// What this process's C library was found to do: sizes and places in a block.
 #[derive(Debug)]
 pub struct TlsLayout {
     static_bytes: usize,
@@ -126,23 +128,23 @@ pub struct TlsLayout {
     rseq_offset: Option<isize>,
     robust_offset: Option<isize>,
     errno_offset: isize,
-    /// Offsets of the words that say where the thread's stack begins and how long it is.
+    /// Offsets of the words that hold the start and the length of the thread's stack.
     stack_words: Option<(isize, isize)>,
     resolver: Option<Resolver>,
-    /// Of the head of the list of thread-local destructors.
+    /// Offset of the head of the list of thread-local destructors.
     destructors_offset: isize,
-    /// Of the pending error of `dlopen` and its kin.
+    /// Offset of the pending error of `dlopen` and related calls.
     dl_error_offset: Option<isize>,
-    /// Dtv generation of a fresh block when the facts were learnt: with it, a block has touched no module that came
-    /// later.
+    /// The dtv generation of a fresh block when the facts were learnt. A block with this generation has touched no
+    /// module that came later.
     generation: usize,
-    /// There were modules then whose segment is made at the first touch, so the generation says nothing.
+    /// Whether there were modules then whose segments are made at the first touch; if so, the generation says nothing.
     has_lazy_modules: bool,
-    /// Segments to be given their image again: every module but the C library and the loader.
+    /// The segments that get their images again: those of every module but the C library and the loader.
     segments: Vec<Segment>,
-    /// Words of the C library's segment, and what they are in a fresh block.
+    /// Words of the C library's segment, and their values in a fresh block.
     fresh_words: FreshPlaces<usize, 12>,
-    /// Bytes of the control block, likewise.
+    /// Bytes of the control block, and their values in a fresh block.
     fresh_bytes: FreshPlaces<u8, 2>,
     /// The process's locale, and the offsets of the words that hold its three tables.
     locale: Option<(usize, [isize; 3])>,
@@ -163,7 +165,8 @@ unsafe impl Sync for TlsLayout {}
 
 static FACTS: OnceLock<Result<TlsLayout, Unsupported>> = OnceLock::new();
 
-/// The facts of this process, learnt and tested at the first call, which must come from an OS thread's own stack.
+/// The facts of this process. They are learnt and tested at the first call, which must come from an OS thread's own
+/// stack.
 ///
 /// # Errors
 /// [`Unsupported`] says which piece is missing or misbehaves.
@@ -192,7 +195,7 @@ fn symbol(name: &CStr) -> Result<*mut c_void, Unsupported> {
     find(libc::RTLD_DEFAULT, name)
 }
 
-/// The C library's own definition, where this program may have one too.
+/// The C library's own definition, where this program may have a definition too.
 fn next_symbol(name: &CStr) -> Result<*mut c_void, Unsupported> {
     find(libc::RTLD_NEXT, name)
 }
@@ -233,8 +236,8 @@ fn descriptor(name: &CStr, index: usize) -> Result<u32, Unsupported> {
     Ok(unsafe { word.read() })
 }
 
-/// The kernel knows where the worker's robust list head lies; its place relative to the control block is the same in
-/// every block.
+/// The offset of the robust list's head. The kernel knows where the worker's head lies; its place relative to the
+/// control block is the same in every block.
 fn robust_offset(tcb_bytes: usize) -> Option<isize> {
     let mut head = 0usize;
     let mut length = 0usize;
@@ -250,7 +253,7 @@ fn errno_offset() -> isize {
     (address as isize).wrapping_sub(switch::identity_base() as isize)
 }
 
-/// The parts that are asked for by name.
+/// The functions that are looked up by name.
 struct Named {
     allocate: DlAllocateTls,
     deallocate: DlDeallocateTls,
@@ -326,7 +329,7 @@ fn learn() -> Result<TlsLayout, Unsupported> {
     };
     let modules = modules::all();
     let c_library = facts.enter_modules(&modules, dtv, base)?;
-    // The scratch block passes for the calling thread, which may hold the loader's lock: a constructor may have
+    // The scratch block takes the tid of the calling thread, which may hold the loader's lock: a constructor may have
     // started the runtime.
     // SAFETY: S3: the running thread's own tid.
     let tid = unsafe { word_at(switch::identity_base(), tid_offset).cast::<u32>().read() };
@@ -339,18 +342,18 @@ fn learn() -> Result<TlsLayout, Unsupported> {
     Ok(facts)
 }
 
-/// Offsets from the FS base of the two words that malloc has with every glibc since 2.26: a loop over any number
-/// costs as much as the rest of a light switch.
+/// Offsets from the FS base of the two words that malloc has with every glibc since 2.26. A pair, since a loop over any
+/// number of words costs as much as the rest of a light switch.
 #[derive(Clone, Copy, Debug)]
 pub struct AllocatorPair([isize; 2]);
 
 impl AllocatorPair {
-    /// There are not two, or there are no identities.
+    /// The value where malloc does not have two words, or there are no identities.
     pub const fn unusual() -> Self {
         Self([0; 2])
     }
 
-    /// As [`TlsLayout::carry_allocator`], or `false`, with nothing done, where the number of words is unusual.
+    /// Like [`TlsLayout::carry_allocator`]. Returns `false`, with nothing done, where the number of words is unusual.
     ///
     /// # Safety
     /// As for [`TlsLayout::carry_allocator`].
@@ -374,7 +377,7 @@ impl AllocatorPair {
 unsafe fn carry_word(from: usize, to: usize, offset: isize) {
     // SAFETY: S3: the caller promises: `offset` lies in both blocks, and the caller is the one who may write `to`.
     let word = unsafe { read_word(from, offset) };
-    // As a rule the same worker ran both before: a comparison is cheaper than a store.
+    // As a rule the same worker ran both before, and a comparison is cheaper than a store.
     // SAFETY: S3: the caller promises: `offset` lies in both blocks, and the caller is the one who may write `to`.
     if unsafe { read_word(to, offset) } != word {
         // SAFETY: S3: `offset` lies in `to`, which is the caller's to write.
@@ -383,17 +386,17 @@ unsafe fn carry_word(from: usize, to: usize, offset: isize) {
 }
 
 impl TlsLayout {
-    /// Bytes that a block takes at the top of a stack.
+    /// The number of bytes that a block takes at the top of a stack.
     pub fn block_bytes(&self) -> usize {
         self.static_bytes + self.alignment
     }
 
-    /// The words that malloc keeps per thread, for reports.
+    /// The number of words that malloc keeps per thread, for reports.
     pub fn allocator_words(&self) -> usize {
         self.allocator_word_count
     }
 
-    /// Where malloc's words lie, for whoever carries them often.
+    /// The offsets of malloc's words, for callers that carry them often.
     pub fn allocator_pair(&self) -> AllocatorPair {
         match self.allocator_words[..self.allocator_word_count] {
             [first, second] => AllocatorPair([first, second]),
@@ -401,7 +404,7 @@ impl TlsLayout {
         }
     }
 
-    /// The words of `from` continue in `to`: called by the worker that has left block `from` for block `to`.
+    /// Makes the words of `from` continue in `to`. The worker that has left block `from` for block `to` calls this.
     ///
     /// # Safety
     /// Both are built blocks, or the identity of an OS thread; the calling worker ran under `from` until just now and
@@ -415,7 +418,7 @@ impl TlsLayout {
         }
     }
 
-    /// Takes the place of every static module from the scratch block; returns the C library's.
+    /// Takes the place of every static module from the scratch block; returns the C library's segment.
     fn enter_modules(&mut self, all: &[Module], dtv: Dtv, base: usize) -> Result<Segment, Unsupported> {
         let below = self.static_bytes - self.tcb_bytes;
         let mut c_library = None;
@@ -440,7 +443,7 @@ impl TlsLayout {
             .ok_or_else(|| Unsupported("the C library's own segment was not found (statically linked?)".to_string()))
     }
 
-    /// The table of modules is read as the C library reads it.
+    /// Proves that the table of modules is read as the C library reads it.
     fn prove_dtv(&self, all: &[Module], dtv: Dtv, base: usize) -> Result<(), Unsupported> {
         let wrong = || Unsupported("a block's table of modules is not laid out as expected".to_string());
         if !dtv.owns_nothing() {

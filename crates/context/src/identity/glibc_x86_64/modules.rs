@@ -1,9 +1,9 @@
-//! The loaded modules that have thread-locals, and where a fresh block has their segments.
+//! Which loaded modules have thread-locals, and where a fresh block has their segments.
 //!
-//! A module of the *static block* has its segment at one distance from the FS base in every block: all that were
-//! there when the program started, and later ones whose code was compiled for that (`initial-exec`), for which the C
-//! library keeps some room free. What is static is read from a fresh block's table: there a static module has its
-//! place, and any other has none yet.
+//! A module of the *static block* has its segment at the same distance from the FS base in every block. Static are all
+//! modules that were there when the program started, and later modules whose code was compiled for that
+//! (`initial-exec`), for which the C library keeps some room free. A fresh block's table tells which modules are
+//! static: there a static module has its place, and any other module has none yet.
 
 use super::dtv::Dtv;
 use crate::switch;
@@ -12,29 +12,29 @@ use std::ffi::{CStr, CString, c_int, c_void};
 /// One module's thread-local segment within a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Segment {
-    /// Of its first byte, from the FS base (negative).
+    /// Offset of the first byte from the FS base (negative).
     pub(super) offset: isize,
     pub(super) image: *const u8,
     pub(super) image_bytes: usize,
     pub(super) total_bytes: usize,
 }
 
-/// A module of the caller's namespace.
+/// A module of the caller's namespace that has thread-locals.
 #[derive(Clone, Debug)]
 pub(super) struct Module {
-    /// Its place in the tables of modules; the loader gives it to another module once this one is unloaded.
+    /// The module's index in the tables of modules; the loader gives it to another module once this one is unloaded.
     pub(super) id: usize,
-    /// Empty for the executable.
+    /// The module's name; empty for the executable.
     pub(super) name: CString,
     image: *const u8,
     image_bytes: usize,
     pub(super) total_bytes: usize,
-    /// The caller's segment; 0: it has none yet.
+    /// The address of the calling thread's segment; 0: the thread has none yet.
     in_caller: usize,
 }
 
 impl Module {
-    /// Its segment, if it has a place in `base`, a fresh block.
+    /// The module's segment, if the module has a place in `base`, a fresh block.
     pub(super) fn segment_in(&self, dtv: Dtv, base: usize, static_bytes: usize) -> Option<Segment> {
         let offset = static_offset(dtv, base, static_bytes, self.id)?;
         Some(Segment {
@@ -61,7 +61,7 @@ impl Module {
     }
 }
 
-/// Where a static module's segment lies, from the FS base. `below`: bytes of the static block below the FS base.
+/// Offset of a static module's segment from the FS base. `below`: the bytes of the static block below the FS base.
 pub(super) fn static_offset(dtv: Dtv, base: usize, below: usize, id: usize) -> Option<isize> {
     let address = dtv.segment(id)?;
     (base.checked_sub(below)?..base)
@@ -69,7 +69,7 @@ pub(super) fn static_offset(dtv: Dtv, base: usize, below: usize, id: usize) -> O
         .then(|| (address as isize).wrapping_sub(base as isize))
 }
 
-/// The modules with thread-locals.
+/// All modules with thread-locals.
 pub(super) fn all() -> Vec<Module> {
     unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, data: *mut c_void) -> c_int {
         // SAFETY: S7: dl_iterate_phdr hands a valid record.
@@ -101,8 +101,8 @@ pub(super) fn all() -> Vec<Module> {
     found
 }
 
-/// The segments that the calling thread has of all modules but the C library and the loader: place from the FS base,
-/// and bytes.
+/// The segments that the calling thread has of all modules but the C library and the loader: the offset from the FS
+/// base, and the length in bytes.
 pub(in super::super) fn segments_of_caller() -> impl Iterator<Item = (isize, usize)> {
     let is_foreign = |module: &Module| !module.is_c_library() && !module.is_loader() && module.in_caller != 0;
     let base = switch::identity_base() as isize;
@@ -112,8 +112,8 @@ pub(in super::super) fn segments_of_caller() -> impl Iterator<Item = (isize, usi
         .map(move |module| ((module.in_caller as isize).wrapping_sub(base), module.total_bytes))
 }
 
-/// Keeps a loaded library for the life of the process. Takes the loader's lock, which a library's constructor may
-/// hold while it waits: call it where a `dlopen` may be called.
+/// Keeps a loaded library for the life of the process. Takes the loader's lock, which a library's constructor may hold
+/// while it waits: to be called only where a `dlopen` may be called.
 pub(super) fn pin(name: &CStr) {
     // SAFETY: S7: a name with its end; nothing is loaded, and no code runs. The handle is kept for ever.
     unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };

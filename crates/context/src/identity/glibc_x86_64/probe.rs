@@ -1,33 +1,35 @@
-//! What the C library keeps per thread, found by watching it.
+//! What the C library keeps per thread, found by observation.
 //!
-//! Its segment and control block are private, but what changes there when one of its functions is called tells which
-//! word is whose. Everything is provoked under a scratch block, and looked at before any other code runs there.
+//! The C library's segment and control block are private. But the changes that a call of one of its functions makes
+//! there tell which function a word belongs to. Every change is provoked under a scratch block, and looked at before
+//! any other code runs there.
 //!
-//! | provoked | changes | what becomes of the word at recycling |
+//! | provoked by | changes | the word at recycling |
 //! |---|---|---|
-//! | `malloc` | the thread's cache and arena | nothing: it travels with the worker |
-//! | `strerror`, `strsignal` of unknown numbers | buffers on the heap | nothing: the next call reuses them |
-//! | a failing `dlsym` | the pending error, on the heap | `dlerror` is asked at the end until it is gone |
+//! | `malloc` | the thread's cache and arena | left alone: it travels with the worker |
+//! | `strerror`, `strsignal` of unknown numbers | buffers on the heap | left alone: the next call reuses them |
+//! | a failing `dlsym` | the pending error, on the heap | `dlerror` is called at the end until it is gone |
 //! | `__cxa_thread_atexit_impl` | the list of destructors, and a cache | as fresh; the list is empty by then |
 //! | `pthread_setcancelstate`, `pthread_setcanceltype` | bytes of the control block | as fresh |
 //! | nothing | locale, ctype tables, errno, h_errno, resolver, static buffers | as fresh |
 //!
-//! "As fresh" is what the word was in the scratch block when it was new, but for the ctype tables: a new thread finds
-//! those of the process's locale, which `setlocale` may have changed since, so they are read from the locale (`struct
-//! __locale_struct` is public: 13 categories, then the tables).
+//! "As fresh" is the value that the word had in the scratch block when that block was new. The ctype tables are an
+//! exception: a new thread finds those of the process's locale, which `setlocale` may have changed since, so they are
+//! read from the locale (`struct __locale_struct` is public: 13 categories, then the tables).
 //!
-//! A word that owns memory and is not in the table would be overwritten, and its memory lost, once per coroutine that
-//! uses it: a leak, and no more. glibc 2.36 has none: its buffers of `strerror` lie in the control block, which stays.
+//! A word that owns memory and is not in the table would be overwritten, and its memory would be lost once per
+//! coroutine that uses it: a leak, and no more. glibc 2.36 has no such word: its buffers of `strerror` lie in the
+//! control block, which stays.
 //!
-//! A helper thread on a stack of an odd place and size shows where the control block notes them, and that its
-//! resolver state lies in the control block.
+//! A helper thread on a stack with an unusual address and size shows where the control block notes them, and that the
+//! thread's resolver state lies in the control block.
 
 use super::modules::Segment;
 use super::{VoidFunction, next_symbol, read_word, symbol};
 use crate::switch;
 use std::ffi::{c_char, c_int, c_void};
 
-/// More changed words than this after a first malloc are not the two that we know how to carry.
+/// More changed words than this after a first malloc are not the two words that the runtime can carry.
 pub(super) const ALLOCATOR_WORDS_MAX: usize = 4;
 /// More changed words than this after any other provocation are not understood.
 const CHANGES_MAX: usize = 8;
@@ -41,7 +43,7 @@ pub(super) const LOCALE_TABLES: isize = 13 * 8;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Changes {
     offsets: [isize; CHANGES_MAX],
-    /// May be more than there is room for.
+    /// The number of changed words; may exceed the room in `offsets`.
     count: usize,
 }
 
@@ -69,7 +71,7 @@ impl Changes {
 /// What the probe found.
 #[derive(Clone, Copy)]
 pub(super) struct Probe {
-    /// The C library's.
+    /// The C library's segment.
     segment: Segment,
     tcb_bytes: usize,
     base: usize,
@@ -78,13 +80,13 @@ pub(super) struct Probe {
     fresh: [usize; SEGMENT_WORDS],
     pub(super) errno: usize,
     pub(super) allocator: Changes,
-    /// Words that own something on the heap and stay.
+    /// Words that own memory on the heap and stay.
     pub(super) buffers: Changes,
     /// The head of the list of thread-local destructors.
     pub(super) destructors: Option<isize>,
-    /// The pending error of `dlopen` and its kin.
+    /// The pending error of `dlopen` and related calls.
     pub(super) dl_error: Option<isize>,
-    /// Bytes of the control block with what they are when fresh.
+    /// Bytes of the control block, with their fresh values.
     pub(super) cancel_bytes: [(isize, u8); CHANGES_MAX],
     pub(super) cancel_byte_count: usize,
     /// The process's locale, and the offsets of the words that hold its three tables.
@@ -98,7 +100,7 @@ unsafe extern "C" {
 }
 
 impl Probe {
-    /// Watches the C library under the scratch block `base`, which is new.
+    /// Observes the C library under the scratch block `base`, which is new.
     pub(super) fn of_scratch(segment: Segment, tcb_bytes: usize, base: usize) -> Result<Probe, super::Unsupported> {
         let mut probe = Probe {
             segment,
@@ -156,7 +158,8 @@ impl Probe {
         changes
     }
 
-    /// What the words are that no provocation keeps from being made as fresh; offset and value.
+    /// The offset and value of the words that are made as fresh at recycling, because no provocation showed that they
+    /// are to be kept.
     pub(super) fn fresh_words(&self) -> Vec<(isize, usize)> {
         let kept = [
             self.allocator.offsets(),
@@ -170,7 +173,7 @@ impl Probe {
             .collect()
     }
 
-    /// Runs under the scratch block. Fixed memory: it allocates on purpose only.
+    /// Runs under the scratch block. Uses fixed memory: it allocates only on purpose.
     unsafe extern "C" fn run(argument: *mut u8) {
         // SAFETY: S1: `of_scratch` passes its own Probe.
         let probe = unsafe { &mut *argument.cast::<Probe>() };
@@ -204,7 +207,7 @@ impl Probe {
         std::hint::black_box(unsafe { libc::strerror(NOT_A_NUMBER) });
         // SAFETY: S7: any number may be asked for.
         std::hint::black_box(unsafe { libc::strsignal(NOT_A_NUMBER) });
-        // errno may have changed too; an address on the heap is larger than any number of it.
+        // errno may have changed too; an address on the heap is larger than any error number.
         self.buffers = self.changes_since(&before, |now| now > 1 << 32 && now.is_multiple_of(8));
     }
 
@@ -317,7 +320,7 @@ impl Probe {
     }
 }
 
-/// What a thread's control block says of its own stack and resolver.
+/// What a thread's control block says of the thread's own stack and resolver.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Helper {
     /// Offsets of the stack's lowest address and of its size.
@@ -334,9 +337,9 @@ struct Question {
     answer: Helper,
 }
 
-/// Starts a thread and looks at its control block. Nothing is found where no thread can be had.
+/// Starts a thread and looks at its control block. Finds nothing if no thread can be made.
 pub(super) fn ask_a_thread(segment: Segment, tcb_bytes: usize, block_bytes: usize) -> Helper {
-    // Neither number is a likely value of anything else.
+    // Neither number is a likely value of any other word.
     let bytes = (64 * 1024 + block_bytes).next_multiple_of(4096) + 0x4d30;
     let mapped = bytes.next_multiple_of(4096) + 4096;
     let (protection, kind) = (

@@ -1,15 +1,14 @@
-//! All blocks that were ever built, by number: who must be told of a library that is loaded late, and where tids come
-//! from.
+//! Which blocks were ever built, by number: it tells which blocks a late library must reach, and gives out tids.
 //!
-//! A block's *number* is its place here and never changes. Its tid is the number above the kernel's own range, so it
-//! is unique for the life of the process, and from a tid one finds the block.
+//! A block's *number* is its place in this table and never changes. The block's tid is the number above the kernel's
+//! own range. So the tid is unique for the life of the process, and the block can be found from its tid.
 //!
 //! # Protocol
-//! Add-only: blocks are never unmapped. A builder claims a number, stores the block's address, and only then asks the
-//! C library for the images. Whoever has a new image to spread walks the claimed numbers after the C library knows
-//! the module. Both take the C library's lock of its list of modules: the builder while it copies, the loader while
-//! it adds. Either the builder's copy comes later and has the module's image, or its store came before the addition,
-//! and the walk sees the block. So claiming and building need no lock of ours.
+//! Entries are only added: blocks are never unmapped. A builder claims a number, stores the block's address, and only
+//! then asks the C library for the images. A caller that has a new image to spread walks the claimed numbers after the
+//! C library knows the module. Both take the C library's lock of its list of modules: the builder while it copies, the
+//! loader while it adds. Either the builder's copy comes later and has the module's image, or the builder's store came
+//! before the addition, and the walk sees the block. So claiming and building need no lock of the runtime's.
 //!
 //! The walk may meet a block that is being built. It writes the bytes that the builder writes, or bytes that the
 //! builder leaves alone.
@@ -22,7 +21,7 @@ const TID_BASE: u32 = 1 << 22;
 
 const CHUNK_BITS: u32 = 13;
 const CHUNK_BLOCKS: usize = 1 << CHUNK_BITS;
-/// 64 million blocks: more than 47 bits of address space have room for, and far below 2^30, where a lock word has flags
+/// 64 million blocks: more than 47 bits of address space have room for. Far below 2^30, where a lock word has flags
 /// (`FUTEX_OWNER_DIED`, `FUTEX_WAITERS`).
 const CHUNKS: usize = 1 << CHUNK_BITS;
 
@@ -42,7 +41,7 @@ impl Number {
         TID_BASE + self.0 as u32
     }
 
-    /// The number behind a tid, if it is one of ours.
+    /// The number behind a tid, if the tid is a block's.
     pub(super) fn of_tid(tid: u32) -> Option<Number> {
         let number = tid.checked_sub(TID_BASE)? as usize;
         // Acquire: pairs with the Release in `enter`.
@@ -63,7 +62,7 @@ impl Number {
         self.slot().map_or(0, |slot| slot.load(Ordering::Acquire))
     }
 
-    /// The block could not be built. Its number is not given out again.
+    /// Notes that the block could not be built. Its number is not given out again.
     pub(super) fn leave(self) {
         if let Some(slot) = self.slot() {
             // Release: pairs with the Acquire in `base`.

@@ -1,14 +1,15 @@
-//! Robust mutexes that a coroutine leaves locked: what the kernel does when a thread exits (`exit_robust_list` in its
-//! `futex/core.c`).
+//! How robust mutexes that a coroutine leaves locked are released: as the kernel releases them when a thread exits
+//! (`exit_robust_list` in its `futex/core.c`).
 //!
-//! glibc keeps a list of the robust mutexes that the running identity holds, with its head in the control block. The
-//! kernel walks the list of a thread that exits: in each lock word that names the thread it replaces the tid by
-//! `FUTEX_OWNER_DIED` and wakes one waiter, who gets `EOWNERDEAD`. It knows the workers' lists only, so a coroutine's
-//! is walked here, at its end. A process that is *killed* has nobody to do it.
+//! glibc keeps a list of the robust mutexes that the running identity holds, with its head in the control block. When a
+//! thread exits, the kernel walks the thread's list. In each lock word that names the thread it replaces the tid by
+//! `FUTEX_OWNER_DIED` and wakes one waiter, which gets `EOWNERDEAD`. The kernel knows the workers' lists only, so a
+//! coroutine's list is walked here, at the coroutine's end. When the process is *killed*, nothing walks the coroutines'
+//! lists.
 //!
-//! A normal mutex that is left locked stays locked for ever, as a thread's would. A recursive or error-checking one
-//! too, with one difference: the next coroutine on the same block has the same tid, and the mutex takes it for the
-//! owner.
+//! A normal mutex that is left locked stays locked for ever, as with a thread. A recursive or error-checking mutex
+//! stays locked too, with one difference: the next coroutine on the same block has the same tid, and the mutex takes
+//! that coroutine for the owner.
 
 use super::{read_word, word_at, write_word};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -17,14 +18,14 @@ const OWNER_DIED: u32 = 0x4000_0000;
 const WAITERS: u32 = 0x8000_0000;
 const TID_MASK: u32 = 0x3fff_ffff;
 
-/// The kernel's bound, against a list that was made a ring.
+/// The kernel's bound, in case the list was made a ring.
 const LENGTH_MAX: usize = 2048;
 
-/// The lowest bit of a link marks a priority-inheritance mutex. There are none (`pthread_mutexattr_setprotocol`
-/// refuses).
+/// The lowest bit of a link marks a priority-inheritance mutex. There are no such mutexes
+/// (`pthread_mutexattr_setprotocol` refuses).
 const LINK_FLAGS: usize = 1;
 
-/// Writes an empty list. The place of a lock word from its link is taken from `own`, a thread's block.
+/// Writes an empty list. The distance from a link to its lock word is taken from `own`, a thread's block.
 ///
 /// # Safety
 /// `offset` is the place of the list's head in both blocks; the caller may write `base` (S3).
@@ -49,7 +50,7 @@ unsafe fn unlink_all(base: usize, offset: isize) {
     unsafe { write_word(base, offset - 8, head) };
 }
 
-/// Whether the identity that runs holds no robust mutex.
+/// Whether the running identity holds no robust mutex.
 ///
 /// # Safety
 /// As for [`make_empty`].
@@ -60,7 +61,7 @@ pub(super) unsafe fn is_empty(base: usize, offset: isize) -> bool {
     first == base.wrapping_add_signed(offset)
 }
 
-/// Marks each mutex of the list as left by a dead owner, wakes one waiter of each, and empties the list.
+/// Marks each mutex of the list as left by a dead owner, wakes one waiter of each mutex, and empties the list.
 ///
 /// # Safety
 /// As for [`make_empty`]. The mutexes in the list are alive, as POSIX demands of a locked mutex (S7).
@@ -75,7 +76,7 @@ pub(super) unsafe fn abandon(base: usize, offset: isize, tid: u32) {
         if link == head || link == 0 {
             break;
         }
-        // Before the word is given away: the next owner links the mutex anew.
+        // Read before the word is given away: the next owner links the mutex anew.
         // SAFETY: S7: a link of a mutex that is held.
         let next = unsafe { read_word(link, 0) } & !LINK_FLAGS;
         let word = word_at(link, to_lock_word).cast::<AtomicU32>();
@@ -88,12 +89,12 @@ pub(super) unsafe fn abandon(base: usize, offset: isize, tid: u32) {
 }
 
 fn declare_dead(word: &AtomicU32, tid: u32) {
-    // Release: pairs with the Acquire of the C library's lock: the next owner sees what this one left behind.
+    // Release: pairs with the Acquire of the C library's lock: the next owner sees what the dead owner left.
     let died = word.fetch_update(Ordering::Release, Ordering::Relaxed, |value| {
         (value & TID_MASK == tid).then_some(value & WAITERS | OWNER_DIED)
     });
     if died.is_ok_and(|before| before & WAITERS != 0) {
-        // Robust mutexes wait with the shared form of the call, whether or not they are shared.
+        // Robust mutexes wait with the shared form of the call, whether they are shared or not.
         // SAFETY: S7: wakes one who waits at the address; nothing is read or written.
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
     }

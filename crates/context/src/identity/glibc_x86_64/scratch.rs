@@ -1,4 +1,4 @@
-//! Blocks that no coroutine ever has: one to try things on, and fresh ones to look at.
+//! Blocks that no coroutine ever gets: one block for experiments, and fresh blocks to look at.
 
 use super::dtv::Dtv;
 use super::{Named, TlsLayout, Unsupported};
@@ -47,7 +47,7 @@ fn map(bytes: usize) -> Option<usize> {
     (memory != libc::MAP_FAILED).then_some(memory as usize)
 }
 
-/// A block as the C library makes it, under which nobody ever runs: its bytes are the images of all static modules.
+/// A block as the C library makes it. Nothing ever runs under it: its bytes are the images of all static modules.
 pub(super) struct Fresh<'a> {
     facts: &'a TlsLayout,
     memory: usize,

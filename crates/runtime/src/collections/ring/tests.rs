@@ -1,4 +1,4 @@
-//! The ring against a deque, and under threads that steal from each other.
+//! Tests of the ring against a deque, and under threads that steal from each other.
 
 use super::*;
 use proptest::prelude::*;
@@ -168,7 +168,7 @@ impl Random {
     }
 }
 
-/// The seed to use: that of the environment, else the clock's; printed, so that it is seen when the test fails.
+/// The seed to use: the environment's, else the clock's. It is printed, so that it is seen when the test fails.
 fn seed() -> u64 {
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
     let given = std::env::var("RING_SEED").ok().and_then(|seed| seed.parse().ok());
@@ -177,7 +177,7 @@ fn seed() -> u64 {
     seed
 }
 
-/// One owner that pushes, pops and overflows; it also steals from its neighbour. Returns what it consumed.
+/// One owner that pushes, pops and overflows, and also steals from its neighbour. Returns what it consumed.
 fn stress_worker(
     owner: Owner<Number>,
     victim: Stealer<Number>,

@@ -1,4 +1,4 @@
-//! The wheel against a sorted map, and with a million entries.
+//! Tests of the wheel against a sorted map, and with a million entries.
 
 use super::*;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn is_linked(entry: NonNull<WheelEntry>) -> bool {
     unsafe { entry.as_ref() }.is_linked()
 }
 
-/// The wheel and a naive account of what must be in it.
+/// The wheel, and a naive account of what must be in it.
 struct Checked {
     wheel: Box<Wheel>,
     now_ns: u64,
@@ -68,7 +68,7 @@ impl Checked {
         }
     }
 
-    /// Goes to a time and takes out all that is due; returns how much that was.
+    /// Moves to a time and takes out all entries that are due; returns how many there were.
     fn advance(&mut self, now_ns: u64) -> usize {
         self.now_ns = self.now_ns.max(now_ns);
         let mut count = 0;
@@ -80,7 +80,8 @@ impl Checked {
             assert!(!is_linked(entry));
             let due = deadline_ns.div_ceil(TICK_NS);
             assert!(self.pending.remove(&(due, entry)));
-            // Those inserted when they were late already count as due at once, so they sort by when they came.
+            // Entries that were late when they were inserted count as due at once, so they sort by their time of
+            // insertion.
             let due = due.max(self.wheel.elapsed);
             assert!(last_due <= due, "out of order");
             last_due = due;
@@ -113,7 +114,7 @@ impl Checked {
         assert!(u128::from(wake) < bound, "late");
     }
 
-    /// Goes from wake to wake until everything is out.
+    /// Moves from wake to wake until all entries are out.
     fn run_out(&mut self) {
         let mut idle_wakes = 0;
         while let Some(wake) = self.wheel.next_wake_ns() {
@@ -215,7 +216,7 @@ fn years_with_nothing_to_do_are_no_loop() {
     assert!(start.elapsed().as_secs() < 1);
 }
 
-/// Times of all sizes: a uniform size in bits, then uniform below.
+/// Times of all magnitudes: a uniform number of bits, then a uniform value below.
 fn any_time_ns() -> impl Strategy<Value = u64> {
     (0..64u32, any::<u64>()).prop_map(|(bits, value)| value >> bits)
 }

@@ -1,27 +1,27 @@
-//! What a descriptor is, as far as waiting goes.
+//! What kind of file a descriptor is, as far as waiting is concerned.
 
 use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
 use std::os::fd::RawFd;
 
-/// The bits of an entry's facts that are a kind.
+/// The bits of an entry's facts that hold the kind.
 pub(super) const KIND_MASK: u32 = 0b111;
 
-/// What a descriptor is, as far as waiting goes.
+/// What kind of file a descriptor is, as far as waiting is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum FdKind {
-    /// Nobody has asked.
+    /// The kernel has not been asked.
     Unknown = 0,
-    /// TCP: a short read empties it.
+    /// TCP: a short read empties the socket.
     InetStream = 1,
-    /// Another socket of bytes.
+    /// Another byte-stream socket.
     Stream = 2,
     /// A socket of messages.
     Message = 3,
-    /// A pipe, a terminal, an eventfd: anything else that may be pollable.
+    /// A pipe, a terminal, an eventfd: any other file that may be pollable.
     Pollable = 4,
-    /// A file or directory: never would-block, and not pollable.
+    /// A file or directory: calls on it never would-block, and it is not pollable.
     Plain = 5,
 }
 
@@ -53,7 +53,7 @@ impl FdKind {
         matches!(self, FdKind::InetStream | FdKind::Stream | FdKind::Message)
     }
 
-    /// Asks the kernel.
+    /// Asks the kernel for the kind.
     pub(super) fn ask(fd: RawFd) -> Result<FdKind, Errno> {
         Ok(match file::file_kind(fd)? {
             file::FileKind::Socket => {

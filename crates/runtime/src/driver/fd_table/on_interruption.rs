@@ -1,14 +1,14 @@
-//! What the user has said about waits for a descriptor that are interrupted: kept with the facts of its number, and of
-//! its later copies.
+//! What the user has said about interrupted waits for a descriptor. It is kept with the facts of the number, and of the
+//! number's later copies.
 
 use super::{FdEntry, INTERRUPTION_FAILS, INTERRUPTION_STAYS, ON_INTERRUPTION, TOUCHED};
 use crate::loom::static_atomic::Ordering;
 
-/// What the user has said about waits for a descriptor that are interrupted.
+/// What the user has said about interrupted waits for a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum OnInterruption {
-    /// Nothing: see `hook/interruption.rs`.
+    /// Nothing: the kind of file decides, see `hook/interruption.rs`.
     ByKind = 0,
     Fails = INTERRUPTION_FAILS,
     Stays = INTERRUPTION_STAYS,

@@ -1,4 +1,4 @@
-//! What the table learns, keeps and forgets.
+//! Tests of what the table learns, keeps and forgets.
 
 use super::*;
 use crate::sys::raw;
@@ -106,7 +106,7 @@ fn the_mode_is_asked_once_and_follows_the_hooks() {
     near.set_nonblocking(true).unwrap();
     let entry = fresh(fd);
     assert!(!entry.blocks(fd));
-    // No hook saw it: what is known is kept.
+    // No hook saw the change: the known facts are kept.
     set_nonblocking_unseen(fd, false);
     assert!(!entry.blocks(fd));
     entry.set_nonblocking(false);
@@ -171,7 +171,7 @@ fn timeouts_are_kept_until_told() {
 
 #[test]
 fn a_range_is_forgotten_whole_and_no_more() {
-    // Beyond what this process opens, and over the seam of two chunks.
+    // Numbers beyond those that this process opens, across the boundary of two chunks.
     let seam = (8 * CHUNK_ENTRIES) as RawFd;
     let entries: Vec<_> = (seam - 3..seam + 3).map(|fd| entry(fd).unwrap()).collect();
     entries.iter().for_each(|entry| entry.touch());
@@ -196,7 +196,7 @@ fn what_is_to_be_reset_later_is_reset_by_the_next_who_asks() {
     assert!(ptr::eq(entry(fd).unwrap(), known));
     assert_eq!(known.facts(), OF_UNKNOWN, "it may be a copy, and nothing else is known");
     assert_eq!(known.timeouts_ns[0].load(Ordering::Relaxed), UNKNOWN_NS);
-    // A copy by a handler: what is shared is told, and the number reset later.
+    // A copy that a signal handler made: the sharing is noted, and the number is reset later.
     known.begin(fd, FdKind::InetStream, false);
     reset_later(fd);
     share(fd - 1, fd);

@@ -1,5 +1,5 @@
-//! Models of the monitor: no change is missed, a waiter whose time is up leaves the others' wakes alone, more than a
-//! batch is woken.
+//! Models of the monitor: no change is missed, a waiter whose deadline has passed leaves the others' wakes alone, and
+//! more than one batch is woken.
 //!
 //! A lost wake-up shows as a thread that sleeps for ever, which loom reports as a deadlock.
 

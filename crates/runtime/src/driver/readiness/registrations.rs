@@ -1,10 +1,10 @@
-//! In which drivers a descriptor is registered: one of each runtime that has waited for it (`readiness.rs`, "Several
-//! runtimes").
+//! In which drivers a descriptor is registered: in one driver of each runtime that has waited for it (`readiness.rs`,
+//! "Several runtimes").
 
 use crate::sys::raw::Errno;
 
-/// The drivers that report a descriptor's events, one of each runtime. Nearly always there is one, and then nothing is
-/// allocated.
+/// The drivers that report a descriptor's events, one of each runtime. Nearly always there is only one, and then
+/// nothing is allocated.
 pub(super) struct Registrations<D> {
     first: Option<D>,
     others: Vec<D>,
@@ -35,7 +35,7 @@ impl<D: Copy> Registrations<D> {
         }
     }
 
-    /// Takes out those that `is_meant` names; says whether there was one.
+    /// Removes the registrations for which `is_meant` holds; returns whether there was one.
     pub(super) fn remove(&mut self, is_meant: impl Fn(&D) -> bool) -> bool {
         let before = self.others.len();
         self.others.retain(|registration| !is_meant(registration));
@@ -52,16 +52,16 @@ impl<D: Copy> Registrations<D> {
     }
 }
 
-/// A place where descriptors can be registered, seen from one who waits.
+/// A place where descriptors can be registered, as seen by a waiter.
 pub(in crate::driver) trait Registrar<D> {
-    /// Whether this registration reports to the runtime of who waits.
+    /// Whether this registration reports to the waiter's runtime.
     fn is_own(&self, registration: &D) -> bool;
 
-    /// Registers in a driver of that runtime, under the generation.
+    /// Registers in a driver of the waiter's runtime, under the generation.
     fn register(self, generation: u32) -> Result<D, Errno>;
 }
 
-/// One runtime, in tests.
+/// A registrar of a single runtime, for tests.
 #[cfg(test)]
 impl<D, F: FnOnce(u32) -> Result<D, Errno>> Registrar<D> for F {
     fn is_own(&self, _: &D) -> bool {

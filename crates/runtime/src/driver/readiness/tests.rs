@@ -1,4 +1,4 @@
-//! The protocol against a real epoll: OS threads wait, and the test polls the driver.
+//! Tests of the protocol against a real epoll: OS threads wait, and the test polls the driver.
 
 use super::*;
 use crate::driver::Wait;
@@ -28,7 +28,7 @@ fn poll(driver: &Driver) {
     assert!(out.is_empty(), "only threads wait here");
 }
 
-/// Waits on a thread of its own while this one polls.
+/// Waits on a separate thread while the calling thread polls.
 fn wait(driver: &'static Driver, fd: RawFd, direction: Direction, seen: ReadinessTick, timeout_ns: u64) -> Outcome {
     let readiness = &fd_table::entry(fd).unwrap().readiness;
     let waiter = std::thread::spawn(move || {
@@ -96,7 +96,7 @@ fn a_short_read_skips_the_next_try_until_an_event() {
     let driver = driver();
     let fd = near.as_raw_fd();
     let readiness = &entry(fd).readiness;
-    // Not registered yet: no event would come, so nothing is noted.
+    // Not registered yet: no event would come, so "drained" is not noted.
     let seen = readiness.look(Direction::Read);
     readiness.set_drained(seen);
     assert!(!readiness.is_drained(seen));
@@ -202,7 +202,7 @@ fn a_reset_wakes_as_closed_and_old_events_are_dropped() {
     let mut out = Vec::new();
     crate::driver::dispatch(u64::from(generation) << 32 | fd as u64, libc::EPOLLIN as u32, &mut out);
     assert_eq!(entry.readiness.look(Direction::Read), seen);
-    // The registration is gone as well: the open file reports nothing more.
+    // The registration is gone as well: the file, which is still open, reports nothing more.
     far.write_all(b"x").unwrap();
     poll(driver);
     assert_eq!(entry.readiness.look(Direction::Read), seen);
@@ -235,7 +235,7 @@ fn what_cannot_be_registered_says_so_and_what_is_there_is_taken_over() {
     assert_eq!(register_in(driver, -1, 0).err(), Some(Errno::BADF));
     assert_eq!(driver.registered.load(Ordering::Relaxed), 0);
 
-    // Closed out of sight, while a copy keeps the file and so the registration of the number alive.
+    // Closed where no hook saw it, while a copy keeps the file open and so keeps the number's registration alive.
     let (near, _far) = UnixStream::pair().unwrap();
     let copy = near.try_clone().unwrap();
     let fd = near.into_raw_fd();
@@ -360,7 +360,7 @@ fn each_runtime_registers_for_itself() {
     }
     drivers[1].retire();
     assert_eq!(readiness.look(Direction::Read).0 & REGISTERED, 0);
-    // An idle driver is taken again, with nothing left of its former life.
+    // An idle driver is taken again, and keeps nothing of its former owner.
     let again = Driver::take(1003).unwrap();
     assert!(drivers.iter().any(|driver| std::ptr::eq(*driver, again)));
     assert_eq!((again.owner(), again.is_worth_a_look()), (1003, false));

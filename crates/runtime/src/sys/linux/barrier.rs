@@ -1,9 +1,9 @@
-//! Asymmetric memory barriers: one side pays for both.
+//! How two sides order their accesses when only one of them pays for the barriers: asymmetric memory barriers.
 //!
 //! [`heavy`] on the rare side and [`light`] on the hot side together order what two sequentially consistent fences
 //! would order. The heavy side is `membarrier(2)` with `PRIVATE_EXPEDITED`: the kernel makes every processor that runs
-//! a thread of this process execute a full barrier, so the hot side needs none of its own, only the compiler must not
-//! move accesses. Where the kernel has no such call both sides are fences.
+//! a thread of this process execute a full barrier. So the hot side needs no barrier instruction of its own; only the
+//! compiler must not move accesses. Where the kernel has no such call, both sides are fences.
 
 use super::raw;
 use crate::loom::static_atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ const MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: usize = 1 << 4;
 /// Set before any worker runs.
 static ASYMMETRIC: AtomicBool = AtomicBool::new(false);
 
-/// Registers the process with the kernel; to be called before the barriers are relied on.
+/// Registers the process with the kernel. To be called before code relies on the barriers.
 pub(crate) fn init() {
     // SAFETY: S7: membarrier takes no pointers.
     let registered =
@@ -45,7 +45,7 @@ pub(crate) fn light() {
 
 /// The rare side's barrier.
 pub(crate) fn heavy() {
-    // Relaxed: as above.
+    // Relaxed: as in `light`.
     if ASYMMETRIC.load(Ordering::Relaxed) {
         // SAFETY: S7: membarrier takes no pointers.
         let done = unsafe { raw::syscall3(libc::SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) };

@@ -1,21 +1,22 @@
-//! Clocks, in nanoseconds of a `u64`: 584 years from the clock's origin, so sums saturate instead of wrapping.
+//! What time it is: clocks in nanoseconds of a `u64`. A `u64` reaches 584 years from the clock's origin, so sums
+//! saturate instead of wrapping.
 //!
-//! `clock_gettime` is libc's: it reads the vDSO page, enters the kernel only for odd clocks, is on POSIX's list of
-//! async-signal-safe functions, and no hook takes it over.
+//! `clock_gettime` is libc's: it reads the vDSO page, enters the kernel only for unusual clocks, is on POSIX's list of
+//! async-signal-safe functions, and no hook replaces it.
 
 use libc::{c_long, clockid_t, time_t, timespec};
 
 /// Nanoseconds in a second.
 pub(crate) const NS_PER_SECOND: u64 = 1_000_000_000;
 
-/// The monotonic clock: what every deadline in the runtime is measured on.
+/// The monotonic clock in ns: every deadline in the runtime is measured on it.
 #[inline]
 pub(crate) fn now_ns() -> u64 {
     clock_now_ns(libc::CLOCK_MONOTONIC)
 }
 
-/// The clock `clock`, or 0 where the kernel has no such clock (the caller's own call on it then reports EINVAL) or it
-/// stands before its origin.
+/// The time of the clock `clock` in ns. 0 where the kernel has no such clock (the caller's own call on it then reports
+/// EINVAL), or where the clock stands before its origin.
 #[inline]
 pub(crate) fn clock_now_ns(clock: clockid_t) -> u64 {
     let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
@@ -24,7 +25,7 @@ pub(crate) fn clock_now_ns(clock: clockid_t) -> u64 {
     timespec_to_ns(&now).unwrap_or(0)
 }
 
-/// The length of `time` in ns, saturating; `None` where the kernel would answer EINVAL (negative, or a nanosecond field
+/// The length of `time` in ns, saturating. `None` where the kernel would answer EINVAL (negative, or a nanosecond field
 /// outside one second).
 #[inline]
 pub(crate) fn timespec_to_ns(time: &timespec) -> Option<u64> {

@@ -1,7 +1,7 @@
-//! The calls that move data from one descriptor to another, in their raw forms.
+//! How the runtime makes the calls that move data from one descriptor to another, in raw form.
 //!
-//! As in `file`: a bad pointer is the kernel's to refuse, and nothing is retried. Addresses are words, since the calls
-//! are also made on threads of the offload pool.
+//! As in `file`: the kernel refuses a bad pointer, and nothing is retried. Addresses are passed as words, since the
+//! calls are also made on threads of the offload pool.
 
 use super::raw::{self, Errno};
 use libc::{c_int, c_uint};
@@ -48,7 +48,7 @@ pub(crate) unsafe fn vmsplice(fd: RawFd, parts: usize, count: usize, flags: c_ui
     unsafe { raw::syscall4(libc::SYS_vmsplice, fd as usize, parts, count, flags as usize) }
 }
 
-/// `sendfile(2)`: from a file, at an offset if there is one.
+/// `sendfile(2)`: sends from a file, at an offset if there is one.
 ///
 /// # Safety
 /// S5: the offset's address is null or may be read and written until the call returns.
@@ -64,14 +64,14 @@ pub(crate) fn pread(fd: RawFd, buffer: &mut [u8], offset: i64) -> Result<usize, 
     unsafe { raw::syscall4(libc::SYS_pread64, fd as usize, place, buffer.len(), offset as usize) }
 }
 
-/// Moves the file's position, and says where it is.
+/// Moves the file's position by `bytes`, and returns the new position.
 pub(crate) fn move_position(fd: RawFd, bytes: i64) -> Result<i64, Errno> {
     // SAFETY: S5: no memory.
     let position = unsafe { raw::syscall3(libc::SYS_lseek, fd as usize, bytes as usize, libc::SEEK_CUR as usize) };
     position.map(|position| position as i64)
 }
 
-/// The access mode of a descriptor lets it be written.
+/// Whether the access mode of a descriptor allows writing.
 pub(crate) fn is_writable(fd: RawFd) -> bool {
     super::socket::fcntl_getfl(fd).is_ok_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
 }

@@ -1,11 +1,11 @@
-//! Readiness of many descriptors: `epoll(7)`, with nanosecond timeouts, and the `eventfd(2)` that interrupts a wait.
+//! How to wait for many descriptors: `epoll(7)`, with nanosecond timeouts, and the `eventfd(2)` that interrupts a wait.
 //!
-//! Timeouts go through `epoll_pwait2` (Linux 5.11). Older kernels answer ENOSYS, and old container filters EPERM; then
-//! and for ever after `epoll_pwait` serves, with the timeout rounded *up* to milliseconds: a timer may then fire late
-//! by one, but a wait that ended early would spin until its deadline.
+//! Timeouts go through `epoll_pwait2` (Linux 5.11). Older kernels answer ENOSYS, and old container filters EPERM. From
+//! then on `epoll_pwait` serves, with the timeout rounded *up* to milliseconds: a timer may then fire one millisecond
+//! late, but a wait that ended early would spin until its deadline.
 //!
-//! `data` is the caller's and comes back unread. The interest bits are the kernel's
-//! (`EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET`): edge or level is the driver's choice.
+//! `data` is the caller's and comes back unread. The interest bits are the kernel's (`EPOLLIN | EPOLLOUT | EPOLLRDHUP |
+//! EPOLLET`): the driver chooses edge or level.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -18,12 +18,13 @@ use super::file::{self, Descriptor};
 use super::raw::{self, Errno};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 
-/// The kernel's `sigset_t` in bytes; it differs from libc's. Looked at only where a mask is given.
+/// The size of the kernel's `sigset_t` in bytes, which differs from libc's. The kernel looks at it only if a mask is
+/// given.
 const SIGNAL_SET_BYTES: usize = 8;
 
 const NS_PER_MILLISECOND: u64 = 1_000_000;
 
-/// Set once the kernel has refused `epoll_pwait2`. Relaxed throughout: a thread that sees it late asks once more.
+/// Set once the kernel has refused `epoll_pwait2`. Relaxed throughout: a thread that sees the flag late asks once more.
 static PWAIT2_REFUSED: AtomicBool = AtomicBool::new(false);
 
 /// An epoll set.
@@ -31,7 +32,7 @@ static PWAIT2_REFUSED: AtomicBool = AtomicBool::new(false);
 pub(crate) struct Epoll(Descriptor);
 
 impl Epoll {
-    /// An empty set, closed in programs that this one executes.
+    /// Makes an empty set. Its descriptor is closed on exec.
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: S5: the kernel touches no memory of ours.
         let fd = unsafe { raw::syscall1(libc::SYS_epoll_create1, libc::EPOLL_CLOEXEC as usize) }?;
@@ -43,7 +44,8 @@ impl Epoll {
         self.0.fd()
     }
 
-    /// Starts watching `fd`. EEXIST: it is watched already; EPERM: its kind cannot be (a regular file).
+    /// Starts watching `fd`. EEXIST: `fd` is watched already; EPERM: its kind of file cannot be watched (a regular
+    /// file).
     pub(crate) fn add(&self, fd: RawFd, interest: u32, data: u64) -> Result<(), Errno> {
         self.control(libc::EPOLL_CTL_ADD, fd, interest, data)
     }
@@ -53,7 +55,7 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, fd, interest, data)
     }
 
-    /// Stops watching `fd`. Events already fetched by a `wait` on another thread may still be on their way.
+    /// Stops watching `fd`. Events that a `wait` on another thread has already fetched may still be delivered.
     pub(crate) fn delete(&self, fd: RawFd) -> Result<(), Errno> {
         self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
     }
@@ -73,10 +75,10 @@ impl Epoll {
         .map(drop)
     }
 
-    /// Waits for events, at most `timeout_ns` (0: looks only), and writes them to the head of `events`, which is not
-    /// empty.
+    /// Waits for events, at most `timeout_ns` (0: only looks; `None`: for ever), and writes them to the head of
+    /// `events`, which is not empty.
     ///
-    /// EINTR is the caller's to handle: it may have to look at a clock first.
+    /// The caller handles EINTR: it may have to look at a clock first.
     pub(crate) fn wait(&self, events: &mut [epoll_event], timeout_ns: Option<u64>) -> Result<usize, Errno> {
         // Relaxed: see the static.
         if PWAIT2_REFUSED.load(Ordering::Relaxed) {
@@ -137,7 +139,7 @@ fn timeout_milliseconds(timeout_ns: Option<u64>) -> c_int {
 pub(crate) struct EventFd(Descriptor);
 
 impl EventFd {
-    /// At zero, non-blocking, closed in programs that this one executes.
+    /// Makes a counter at zero, non-blocking. Its descriptor is closed on exec.
     pub(crate) fn new() -> io::Result<Self> {
         let flags = libc::EFD_NONBLOCK | libc::EFD_CLOEXEC;
         // SAFETY: S5: the kernel touches no memory of ours.
@@ -150,12 +152,12 @@ impl EventFd {
         self.0.fd()
     }
 
-    /// Makes it readable; each call is a new edge. May be called in a signal handler.
+    /// Makes the descriptor readable; each call is a new edge. May be called in a signal handler.
     pub(crate) fn notify(&self) {
         let one = 1u64;
         // SAFETY: S5: `one` is a live local of eight bytes.
         let written = unsafe { file::write(self.fd(), ptr::from_ref(&one).cast(), 8) };
-        // EAGAIN: the counter is at its top, so readable already.
+        // EAGAIN: the counter is at its maximum, so the descriptor is readable already.
         debug_assert!(matches!(written, Ok(8) | Err(Errno::AGAIN)), "{written:?}");
     }
 }
@@ -185,7 +187,7 @@ mod tests {
         epoll.modify(reader.as_raw_fd(), READABLE | EDGE, 9).unwrap();
         assert_eq!(epoll.wait(&mut events, Some(u64::MAX)), Ok(1));
         assert_eq!({ events[0].u64 }, 9);
-        // An edge is told once.
+        // The kernel reports an edge once.
         assert_eq!(epoll.wait(&mut events, Some(0)), Ok(0));
         epoll.delete(reader.as_raw_fd()).unwrap();
         assert_eq!(epoll.delete(reader.as_raw_fd()), Err(Errno(libc::ENOENT)));
@@ -235,7 +237,7 @@ mod tests {
             assert_eq!(epoll.wait(&mut events, None), Ok(1));
             assert_eq!({ events[0].u64 }, 3);
         });
-        // Each call is an edge, also where nobody has read the one before.
+        // Each call is an edge, even if nobody has read the counter since the last call.
         event.notify();
         let mut events = [EMPTY; 2];
         assert_eq!(epoll.wait(&mut events, Some(0)), Ok(1));
@@ -246,7 +248,7 @@ mod tests {
     fn dropping_closes() {
         let epoll = Epoll::new().unwrap();
         let (reader, _writer) = std::io::pipe().unwrap();
-        // Watching the set from another set shows the close: the registration vanishes with the last reference.
+        // Another set that watches this set shows the close: the registration vanishes with the last reference.
         let outer = Epoll::new().unwrap();
         outer.add(epoll.fd(), READABLE, 0).unwrap();
         epoll.add(reader.as_raw_fd(), READABLE | WRITABLE, 0).unwrap();

@@ -1,11 +1,12 @@
-//! Descriptors: reads and writes in their raw forms, and what kind of file a descriptor is.
+//! How the runtime reads, writes and closes descriptors in raw form, and what kind of file a descriptor is.
 //!
-//! The raw forms serve the hook layer: they take the pointers that foreign code gave to libc, and a bad one is the
-//! kernel's to refuse (EFAULT). They never retry: EINTR and EAGAIN are the caller's business.
+//! The raw forms serve the hook layer: they take the pointers that foreign code gave to libc, and the kernel refuses a
+//! bad pointer (EFAULT). They never retry: the caller handles EINTR and EAGAIN.
 //!
 //! The `_nowait` forms ask for what is there now even on a *blocking* descriptor (`RWF_NOWAIT`, at the file's own
-//! position): pipes and sockets answer EAGAIN instead of blocking, without O_NONBLOCK, which would be seen by every
-//! process that shares the file. A file that cannot promise it (a terminal, an old kernel's pipe) answers EOPNOTSUPP.
+//! position). Pipes and sockets answer EAGAIN instead of blocking. They do so without O_NONBLOCK, which every process
+//! that shares the file would see. A file that cannot promise this (a terminal, an old kernel's pipe) answers
+//! EOPNOTSUPP.
 
 use std::io::Write;
 use std::mem::MaybeUninit;
@@ -15,7 +16,8 @@ use libc::{c_char, c_int, c_void, iovec};
 
 use super::raw::{self, Errno};
 
-/// What a descriptor refers to, as far as waiting goes: who can be polled, who blocks on a disk, who never blocks.
+/// What kind of file a descriptor refers to, as far as waiting is concerned: which can be polled, which block on a
+/// disk, which never block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {
     Socket,
@@ -41,12 +43,12 @@ fn status(fd: RawFd) -> Result<libc::stat, Errno> {
     Ok(unsafe { status.assume_init() })
 }
 
-/// Which file it is: its device and its number there.
+/// The identity of the file: its device, and its number on the device.
 pub(crate) fn id(fd: RawFd) -> Result<[u64; 2], Errno> {
     status(fd).map(|status| [status.st_dev, status.st_ino])
 }
 
-/// Whether a path names a FIFO, relative to a directory as for `openat`.
+/// Whether a path names a FIFO. The path is relative to a directory, as for `openat`.
 ///
 /// # Safety
 /// S5: `path` is the caller's text; a bad address is the kernel's to refuse.
@@ -81,12 +83,13 @@ pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
     })
 }
 
-/// Whether it is an eventfd, or a pipe without a name, as its name in `/proc` tells; not where there is none.
+/// Whether `fd` is an eventfd, or a pipe without a name, as its name in `/proc` tells. `false` where there is no
+/// `/proc`.
 pub(crate) fn is_pipe_or_eventfd(fd: RawFd) -> bool {
     const EVENTFD: &[u8] = b"anon_inode:[eventfd]";
     const PIPE: &[u8] = b"pipe:[";
     let mut path = [0; 32];
-    // A number has ten digits at most.
+    // A descriptor number has at most ten digits.
     let written = write!(&mut path[..], "/proc/self/fd/{fd}\0");
     debug_assert!(written.is_ok());
     let mut name = [0; EVENTFD.len() + 1];
@@ -105,12 +108,12 @@ pub(crate) fn is_pipe_or_eventfd(fd: RawFd) -> bool {
     })
 }
 
-/// Whether it is a terminal, or a side of a pseudo-terminal.
+/// Whether `fd` is a terminal, or a side of a pseudo-terminal.
 pub(crate) fn is_terminal(fd: RawFd) -> bool {
     terminal_settings(fd).is_some()
 }
 
-/// Whether it is a terminal in a raw mode that counts bytes or measures time (VMIN, VTIME): poll does not tell what a
+/// Whether `fd` is a terminal in a raw mode that counts bytes or measures time (VMIN, VTIME): poll does not tell what a
 /// read of it would do.
 pub(crate) fn is_untold_terminal(fd: RawFd) -> bool {
     terminal_settings(fd).is_some_and(|settings| {
@@ -238,7 +241,7 @@ pub(crate) unsafe fn pwritev2(
     }
 }
 
-/// Reads what is there now: EAGAIN for nothing yet, EOPNOTSUPP where the file cannot promise not to block.
+/// Reads what is there now. EAGAIN: there is nothing yet; EOPNOTSUPP: the file cannot promise not to block.
 ///
 /// # Safety
 /// S5: as [`readv`].
@@ -247,7 +250,7 @@ pub(crate) unsafe fn readv_nowait(fd: RawFd, vectors: *const iovec, count: c_int
     unsafe { preadv2(fd, vectors, count, -1, libc::RWF_NOWAIT) }
 }
 
-/// Writes what fits now: EAGAIN for nothing yet, EOPNOTSUPP where the file cannot promise not to block.
+/// Writes what fits now. EAGAIN: nothing fits yet; EOPNOTSUPP: the file cannot promise not to block.
 ///
 /// # Safety
 /// S5: as [`writev`].
@@ -257,14 +260,14 @@ pub(crate) unsafe fn writev_nowait(fd: RawFd, vectors: *const iovec, count: c_in
 }
 
 /// `close(2)`, of a descriptor that the caller owns. Never repeated: after EINTR the number is free all the same, and
-/// may already be another thread's.
+/// may already belong to another thread.
 pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: S5: the kernel touches no memory of ours; the number is the caller's to give up.
     unsafe { raw::syscall1(libc::SYS_close, fd as usize) }.map(drop)
 }
 
-/// A descriptor of the runtime's own. Not `std::os::fd::OwnedFd`: that closes through libc's symbol, which may be our
-/// hook.
+/// A descriptor that the runtime owns. Not `std::os::fd::OwnedFd`: that type closes through libc's symbol, which may be
+/// the runtime's hook.
 #[derive(Debug)]
 pub(crate) struct Descriptor(RawFd);
 
@@ -275,7 +278,7 @@ impl Descriptor {
         Self(fd)
     }
 
-    /// The number, for calls made while `self` lives.
+    /// The descriptor's number, for calls made while `self` lives.
     pub(crate) fn fd(&self) -> RawFd {
         self.0
     }
@@ -283,7 +286,7 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // What the runtime owns holds no unwritten data, so a failure to close loses nothing.
+        // The runtime's descriptors hold no unwritten data, so a failure to close loses nothing.
         let closed = close(self.0);
         debug_assert_ne!(
             closed,
@@ -293,7 +296,7 @@ impl Drop for Descriptor {
     }
 }
 
-/// A second descriptor of the description.
+/// Makes a second descriptor of the same description.
 pub(crate) fn duplicate(fd: RawFd) -> Result<Descriptor, Errno> {
     // SAFETY: S5: names no memory.
     let copy = unsafe { raw::syscall3(libc::SYS_fcntl, fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0) }?;

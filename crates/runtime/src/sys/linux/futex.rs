@@ -1,12 +1,12 @@
-//! Blocking an OS *thread* on a word: what parkers and [`Lock`](crate::sys::lock::Lock) sleep on. Coroutines do not
-//! come here.
+//! How an OS *thread* blocks on a word: parkers and [`Lock`](crate::sys::lock::Lock) sleep here. Coroutines do not come
+//! here.
 //!
 //! The kernel compares the word and queues the caller under one bucket lock, and `wake` takes the same lock. A waker
-//! that changes the word *before* it wakes is therefore either seen by the comparison or finds the sleeper queued: no
-//! wake is lost between the two. `futex(2)`, private to this process.
+//! changes the word *before* it wakes. So either the comparison sees the change, or the wake finds the sleeper queued:
+//! no wake is lost between the two. The calls are those of `futex(2)`, private to this process.
 //!
-//! `FUTEX_WAIT_BITSET` and not `FUTEX_WAIT`: its timeout is an absolute time, so a retry after a signal or a spurious
-//! wake neither recomputes nor stretches the wait.
+//! The wait is `FUTEX_WAIT_BITSET` and not `FUTEX_WAIT`: its timeout is an absolute time, so a retry after a signal or
+//! a spurious wake neither recomputes nor extends the wait.
 
 use std::ptr;
 
@@ -18,7 +18,8 @@ use crate::loom::static_atomic::AtomicU32;
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FutexOutcome {
-    /// A [`wake`] chose this thread (or chose the address for a word that lived there before: always re-check).
+    /// A [`wake`] chose this thread (or chose the address for a word that was at that address before: always check
+    /// again).
     Woken,
     /// The word did not hold the expected value; the thread did not sleep.
     Changed,
@@ -49,17 +50,17 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline_ns: Option<u64>) ->
         Err(Errno::TIMEDOUT) => FutexOutcome::TimedOut,
         Err(Errno::INTR) => FutexOutcome::Interrupted,
         Err(errno) => {
-            // EFAULT and EINVAL would need a bad address: impossible for a reference.
+            // EFAULT and EINVAL would need a bad address, which a reference cannot have.
             debug_assert_eq!(errno, Errno::AGAIN);
             FutexOutcome::Changed
         }
     }
 }
 
-/// Wakes at most `count` threads that sleep on `word`, and says how many.
+/// Wakes at most `count` threads that sleep on `word`, and returns how many it woke.
 ///
-/// The word may already be gone in effect (the waker's last store can let another thread free it): the kernel uses only
-/// the address, and a thread woken for an address's former word sees a spurious wake.
+/// The word may be gone already (the waker's last store can let another thread free it). The kernel uses only the
+/// address, and a thread that sleeps on a new word at that address sees a spurious wake.
 pub(crate) fn wake(word: &AtomicU32, count: u32) -> usize {
     // The kernel reads the count as an int.
     let count = count.min(i32::MAX as u32);
@@ -142,7 +143,7 @@ mod tests {
                 wait(&word, 0, Some(clock::now_ns() + 60 * clock::NS_PER_SECOND))
             }
         });
-        // The first signals may arrive before the thread sleeps, so they are sent until it ends.
+        // The first signals may arrive before the thread sleeps, so signals are sent until the thread ends.
         while !sleeper.is_finished() {
             if tid.load(SeqCst) != 0 {
                 let _ = signal::tgkill(tid.load(SeqCst) as i32, libc::SIGUSR2);

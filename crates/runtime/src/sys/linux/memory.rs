@@ -1,9 +1,9 @@
-//! Fresh memory that does not come from malloc, for code that a signal handler may run.
+//! Where code that a signal handler may run gets memory: fresh pages that do not come from malloc.
 
 use super::raw::{self, Errno};
 use std::ptr::NonNull;
 
-/// Zeroed memory on a page boundary. Async-signal-safe.
+/// Maps zeroed memory on a page boundary. Async-signal-safe.
 pub(crate) fn map(bytes: usize) -> Result<NonNull<u8>, Errno> {
     let protection = (libc::PROT_READ | libc::PROT_WRITE) as usize;
     let kind = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize;
@@ -20,10 +20,11 @@ pub(crate) unsafe fn unmap(memory: NonNull<u8>, bytes: usize) {
     let _ = unsafe { raw::syscall2(libc::SYS_munmap, memory.as_ptr() as usize, bytes) };
 }
 
-/// The stack that the kernel lets a process's main thread have: 8 MiB as a rule, and where there is no limit.
+/// The stack size that the kernel gives a process's main thread, in bytes: 8 MiB as a rule, and also where there is no
+/// limit.
 pub(crate) fn main_stack_bytes() -> usize {
     const USUAL: u64 = 8 << 20;
-    /// More than this is meant to be no limit.
+    /// A limit above this is taken for no limit.
     const MOST: u64 = 64 << 20;
     let mut limit = libc::rlimit {
         rlim_cur: USUAL,

@@ -1,5 +1,5 @@
-//! Linux: one file per question, as `sys/mod.rs` lists them. The newest thing it cannot do without is `RWF_NOWAIT`
-//! (4.14); `epoll_pwait2` (5.11) is probed for.
+//! The port to Linux: one file per question, as `sys/mod.rs` lists them. The newest kernel feature that it needs is
+//! `RWF_NOWAIT` (4.14); it probes for `epoll_pwait2` (5.11).
 
 pub(crate) mod barrier;
 pub(crate) mod clock;

@@ -2,8 +2,8 @@
 //!
 //! A child has a copy of the runtime's memory (`fork`), or for a while the very same memory (`vfork`, `clone` with
 //! CLONE_VM), but none of its workers. It shares the epoll instances, and a change that it makes there is a change in
-//! the parent; a lock that another thread held at the fork is never released in the copy. So what changes shared state
-//! asks here first.
+//! the parent. A lock that another thread held at the fork is never released in the copy. So code that changes shared
+//! state asks here first.
 //!
 //! | child of | told by |
 //! |---|---|
@@ -12,22 +12,22 @@
 //! | `vfork`, `clone` with CLONE_VM, inline system calls | its process number, which [`is_foreign`] compares |
 //!
 //! [`is_forked`] is one load and serves where a system call would cost too much. [`is_foreign`] asks the kernel for the
-//! number, so it stands on slow ways only. Both may be called in a signal handler.
+//! process number, so it is used on slow paths only. Both may be called in a signal handler.
 //!
-//! Not told apart: a child in a PID namespace of its own (CLONE_NEWPID without `fork`) that has the parent's number
+//! Not recognised: a child in a PID namespace of its own (CLONE_NEWPID without `fork`) that has the parent's number
 //! there, 1.
 //!
-//! Rejected: a page that the kernel wipes in a child (MADV_WIPEONFORK): it says nothing about one that shares the
+//! Rejected: a page that the kernel wipes in a child (MADV_WIPEONFORK). It says nothing about a child that shares the
 //! memory.
 
 use super::raw;
 use crate::loom::static_atomic::{AtomicBool, AtomicI32, Ordering};
 use libc::pid_t;
 
-/// The process of the first runtime; 0 before.
+/// The process of the first runtime; 0 before there is one.
 static OWNER: AtomicI32 = AtomicI32::new(0);
 
-/// This process is the child of a fork: the workers are in the parent.
+/// Whether this process is the child of a fork: the workers are in the parent.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 fn getpid() -> pid_t {
@@ -35,22 +35,22 @@ fn getpid() -> pid_t {
     unsafe { raw::syscall0(libc::SYS_getpid) }.unwrap_or(0) as pid_t
 }
 
-/// A runtime starts here. The first one decides.
+/// Notes that a runtime starts in this process. The first call decides.
 pub(crate) fn remember() {
-    // Relaxed: a child is made after it by the thread that did it, or by one that was told of the runtime.
+    // Relaxed: a child is made later, by the thread that stored this, or by a thread that was told of the runtime.
     let _ = OWNER.compare_exchange(0, getpid(), Ordering::Relaxed, Ordering::Relaxed);
 }
 
-/// The caller is in the child of a fork, with no other thread.
+/// Notes that the caller is in the child of a fork, where there is no other thread.
 pub(crate) fn set_forked() {
-    // Relaxed: the only thread.
+    // Relaxed: this is the only thread.
     FORKED.store(true, Ordering::Relaxed);
 }
 
 /// Whether the process is known to be a fork's child.
 #[inline(always)]
 pub(crate) fn is_forked() -> bool {
-    // Relaxed: set before the child's only thread could look.
+    // Relaxed: set before the child's only thread could load it.
     FORKED.load(Ordering::Relaxed)
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn exit() -> ! {
     unsafe { libc::exit(0) }
 }
 
-/// Whether the runtime belongs to another process. A system call.
+/// Whether the runtime belongs to another process. Makes a system call.
 pub(crate) fn is_foreign() -> bool {
     if is_forked() {
         return true;
@@ -71,7 +71,7 @@ pub(crate) fn is_foreign() -> bool {
     owner != 0 && owner != getpid()
 }
 
-/// Whether this process has children, ended ones that nobody has waited for included.
+/// Whether this process has children, including ended children that nobody has waited for.
 pub(crate) fn has_children() -> bool {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: S5: no place for what it would say.
@@ -83,7 +83,7 @@ pub(crate) fn has_children() -> bool {
 mod tests {
     use super::*;
 
-    /// The exit status of a child that shares no memory and of which no handler hears.
+    /// The exit status of a child that shares no memory and of which no handler is told.
     fn in_a_child(look: impl FnOnce() -> bool) -> bool {
         // SAFETY: S5: fork names no memory.
         match unsafe { raw::syscall0(libc::SYS_fork) }.unwrap() as pid_t {

@@ -1,36 +1,38 @@
-//! The set-id family (`setuid`, `setresgid`, `setgroups`, …) and the workers' own identities.
+//! How the set-id family (`setuid`, `setresgid`, `setgroups`, …) works although workers run under coroutines'
+//! identities.
 //!
 //! # The difficulty
-//! User and group ids belong to a thread in the kernel and to the process in POSIX. So glibc, in such a call, marks
-//! every thread in its list, sends each a signal (SIGSETXID, 33), and its handler makes the system call on that thread
-//! and clears the mark **in the control block that the thread pointer designates**. Then the caller counts the answers,
-//! and signals again whoever is still marked. A worker that runs an isolated coroutine has the coroutine's thread
+//! User and group ids belong to a thread in the kernel and to the process in POSIX. So in such a call glibc marks every
+//! thread in its list and sends each a signal (SIGSETXID, 33). Its handler makes the system call on that thread and
+//! clears the mark **in the control block that the thread pointer designates**. Then the caller counts the answers, and
+//! signals every thread that is still marked again. A worker that runs an isolated coroutine has the coroutine's thread
 //! pointer. So glibc's handler alone would clear the mark in the coroutine's block, not in the worker's, and the caller
 //! would signal for ever.
 //!
 //! # Protocol
-//! The signal gets a handler of ours, which loads the thread pointer of the worker that it interrupts, calls glibc's
-//! handler, and loads the coroutine's again. glibc's function touches that control block, a futex word in it and the
-//! record of the call, nothing else: no errno, no thread-local, no allocation. All signals are blocked meanwhile, so
-//! nobody else sees the coroutine's code under the worker's identity. The handler runs on the worker's alternate stack.
+//! The runtime installs a handler of its own for the signal. This handler loads the thread pointer of the interrupted
+//! worker, calls glibc's handler, and loads the coroutine's thread pointer again. glibc's function touches that control
+//! block, a futex word in it and the record of the call, nothing else: no errno, no thread-local, no allocation. All
+//! signals are blocked meanwhile, so no other code sees the coroutine's code under the worker's identity. The handler
+//! runs on the worker's alternate stack.
 //!
-//! Workers are found by their thread numbers in a list that only grows; a row is one worker's while its thread number
-//! is in it. Threads without a row always run under their own identity.
+//! Workers are found by their thread numbers in a list that only grows. A row belongs to a worker while the worker's
+//! thread number is in it. Threads without a row always run under their own identity.
 //!
-//! *The caller.* On a coroutine glibc's "all but myself" does not recognise the worker's thread, and signals it like
-//! the others: the system call is made there once by the handler, and once more by the caller at the end. Nothing else
+//! *The caller.* On a coroutine, glibc's "all but myself" does not recognise the worker's thread, and signals it like
+//! the others. The handler makes the system call there once, and the caller makes it once more at the end. Nothing else
 //! is different.
 //!
 //! *Races.* The interrupted code may be anywhere: in a critical section, between two instructions of a switch, in the
-//! runtime under a block that is being built. What the thread pointer was is restored, whatever it was. A worker
-//! that starts or ends meanwhile runs under its own identity outside its [`Registration`]. A mark that was not
-//! cleared, for whatever reason, is signalled again by glibc.
+//! runtime under a block that is being built. The handler restores the thread pointer to its former value, whatever
+//! that was. A worker that starts or ends meanwhile runs under its own identity outside its [`Registration`]. If a mark
+//! was not cleared, for whatever reason, glibc signals again.
 //!
 //! # Rejected
-//! *Hooking the family and asking each worker by a signal of our own to stand under its identity until the call is
-//! over*: two signals, a lock, waits with time limits and an error that programs do not know, for the same effect; and
-//! calls inside libc (`initgroups`) and by libraries bound otherwise would pass it by. *Making the caller's system call
-//! on each worker ourselves*: glibc's own threads would have to be served as well.
+//! *Hooking the family and asking each worker by a signal of the runtime's own to run under its own identity until the
+//! call is over*: two signals, a lock, waits with time limits and an error that programs do not know, for the same
+//! effect; and calls inside libc (`initgroups`) and by libraries bound otherwise would bypass it. *Making the caller's
+//! system call on each worker in the runtime*: glibc's own threads would have to be served as well.
 
 use super::raw::{self, Errno};
 use super::signal;
@@ -39,10 +41,10 @@ use libc::{c_int, c_ulong, c_void, pid_t, siginfo_t};
 use silken_context::switch;
 use std::ptr;
 
-/// glibc's signal for the family; `sigaction` of the C library does not speak of it.
+/// glibc's signal for the family; the C library's `sigaction` does not accept it.
 const SIGSETXID: c_int = 33;
 
-/// The kernel's `struct sigaction`, which is not the C library's.
+/// The kernel's `struct sigaction`, which differs from the C library's.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Action {
@@ -52,9 +54,9 @@ struct Action {
     mask: u64,
 }
 
-/// No thread number: the row is free.
+/// Not a thread number: the row is free.
 const FREE: pid_t = 0;
-/// No thread number: somebody fills the row in.
+/// Not a thread number: a worker is filling the row in.
 const CLAIMED: pid_t = -1;
 
 struct Row {
@@ -66,7 +68,7 @@ struct Row {
 
 static ROWS: AtomicPtr<Row> = AtomicPtr::new(ptr::null_mut());
 
-/// glibc's handler; 0 until it was replaced.
+/// glibc's handler; 0 until it has been replaced.
 static NEXT_HANDLER: AtomicUsize = AtomicUsize::new(0);
 
 fn rows() -> impl Iterator<Item = &'static Row> {
@@ -98,10 +100,11 @@ fn new_row() -> &'static Row {
     }
 }
 
-/// The calling thread is a worker: it may run under other identities while this lives.
+/// Marks the calling thread as a worker's: it may run under other identities while this lives.
 pub(crate) struct Registration(&'static Row);
 
-/// To be called by a worker's thread under its own identity, before it runs a coroutine; dropped after the last one.
+/// Registers a worker's thread. The thread calls it under its own identity, before it runs a coroutine, and drops the
+/// result after the last coroutine.
 pub(crate) fn register_worker_thread() -> Registration {
     // Acquire: pairs with the Release in `drop`, so that its stores come before ours. Relaxed on failure: another row
     // is tried.
@@ -132,7 +135,7 @@ pub(crate) fn is_worker(thread: usize) -> bool {
     rows().any(|row| row.tid.load(Ordering::Acquire) > 0 && row.base.load(Ordering::Relaxed) == thread)
 }
 
-/// The thread pointer of the worker on whose thread the caller is, if it is one's.
+/// The thread pointer of the worker on whose thread the caller runs; `None` if the thread is not a worker's.
 fn own_base() -> Option<usize> {
     if super::process::is_forked() {
         // The rows name threads of the parent.
@@ -163,8 +166,8 @@ unsafe fn exchange(new: Option<&Action>) -> Result<Action, Errno> {
     Ok(old)
 }
 
-/// Puts our handler before glibc's, which is there as soon as the process has made a thread. Each worker calls it: one
-/// that comes second finds ours. Two at once store the same address.
+/// Puts the runtime's handler before glibc's, which exists as soon as the process has made a thread. Each worker calls
+/// this: a later caller finds the runtime's handler. Two simultaneous callers store the same address.
 fn take_the_signal() {
     let ours = on_set_id as extern "C" fn(c_int, *mut siginfo_t, *mut c_void) as usize;
     // SAFETY: S6: only asks.

@@ -1,12 +1,12 @@
-//! Signals: handlers, the stacks they run on, and signals to one thread.
+//! How the runtime handles signals: handlers, the stacks that they run on, and signals to one thread.
 //!
-//! `sigaction` is libc's: nobody interposes it, and it supplies the restorer that a handler returns through. Installing
-//! is not for signal handlers; [`gettid`] and [`tgkill`] are (S6).
+//! `sigaction` is libc's: nobody interposes it, and it supplies the restorer through which a handler returns. Signal
+//! handlers may not install handlers; they may call [`gettid`] and [`tgkill`] (S6).
 //!
-//! A handler for overflow cannot run on the stack that overflowed, so each worker has an [`AltStack`]. It has a guard
-//! page of its own (S9): a handler that overflows faults instead of writing over its neighbour. `sigaltstack` is per
-//! thread, so the value stays on its thread (`!Send`), and dropping it puts back what was there before, which on
-//! threads of std is std's.
+//! A handler for an overflow cannot run on the stack that overflowed, so each worker has an [`AltStack`]. The alternate
+//! stack has a guard page of its own (S9): a handler that overflows it faults instead of writing over adjacent memory.
+//! `sigaltstack` is per thread, so the value stays on its thread (`!Send`). Dropping it restores what was there before,
+//! which on std's threads is std's alternate stack.
 
 use std::io;
 use std::marker::PhantomData;
@@ -22,8 +22,8 @@ use super::raw::{self, Errno};
 pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
 #[cfg(any(test, not(feature = "interpose")))]
-/// Sets the process's handler of `signal`, with an empty mask, and returns what was there, for chaining or [`restore`].
-/// `SA_SIGINFO` is added to `flags`.
+/// Sets the process's handler of `signal`, with an empty mask, and returns the action that was there, for chaining or
+/// for [`restore`]. `SA_SIGINFO` is added to `flags`.
 ///
 /// # Safety
 /// S6: `handler` does only what a signal handler may do, on any thread that can receive `signal`, at any instruction.
@@ -37,7 +37,7 @@ pub(crate) unsafe fn install(signal: c_int, handler: Handler, flags: c_int) -> i
 }
 
 #[cfg(any(test, not(feature = "interpose")))]
-/// Puts back an action that [`install`] returned.
+/// Restores an action that [`install`] returned.
 ///
 /// # Safety
 /// S6: as [`install`]; the action's handler is still there.
@@ -65,8 +65,8 @@ pub(crate) fn gettid() -> pid_t {
     unsafe { raw::syscall0(libc::SYS_gettid) }.unwrap_or(0) as pid_t
 }
 
-/// Sends `signal` to the thread `tid` of this process, and to no thread of another that took over the number: ESRCH
-/// then.
+/// Sends `signal` to the thread `tid` of this process. If a thread of another process has taken over the number, it
+/// gets nothing and the result is ESRCH.
 pub(crate) fn tgkill(tid: pid_t, signal: c_int) -> Result<(), Errno> {
     // SAFETY: S5: names no memory. It cannot fail. Asked each time, since a fork changes it.
     let process = unsafe { raw::syscall0(libc::SYS_getpid) }?;
@@ -74,10 +74,10 @@ pub(crate) fn tgkill(tid: pid_t, signal: c_int) -> Result<(), Errno> {
     unsafe { raw::syscall3(libc::SYS_tgkill, process, tid as usize, signal as usize) }.map(drop)
 }
 
-/// The kernel's set of signals is this long, shorter than the C library's.
+/// The size of the kernel's signal set in bytes, which is smaller than the C library's.
 pub(crate) const KERNEL_SET_BYTES: usize = 8;
 
-/// `rt_sigtimedwait(2)`: takes a signal of the set that is pending for this thread or the process, waiting up to
+/// `rt_sigtimedwait(2)`: takes a signal of the set that is pending for this thread or the process. Waits up to
 /// `timeout_ns` (`None`: for ever).
 ///
 /// # Safety
@@ -101,7 +101,7 @@ pub(crate) unsafe fn take_pending(
     }?;
     // SAFETY: S5: the caller's contract; the kernel has just written it.
     if let Some(info) = unsafe { info.as_mut() } {
-        // As the C library has it: how a signal was sent to a thread is its own business.
+        // As the C library does it: it does not show how a signal was sent to a thread.
         if info.si_code == libc::SI_TKILL {
             info.si_code = libc::SI_USER;
         }
@@ -109,7 +109,7 @@ pub(crate) unsafe fn take_pending(
     Ok(taken)
 }
 
-/// `signalfd4(2)`: a new descriptor, non-blocking.
+/// `signalfd4(2)`: makes a new descriptor, non-blocking.
 ///
 /// # Safety
 /// S5: `set` may be read until the call returns.
@@ -128,7 +128,7 @@ pub(crate) unsafe fn descriptor(set: *const sigset_t) -> Result<RawFd, Errno> {
     .map(|fd| fd as RawFd)
 }
 
-/// Waits until a handler has run on this thread, under another mask if there is one (`rt_sigsuspend(2)`, `pause(2)`).
+/// Waits until a handler has run on this thread; under another mask if one is given (`rt_sigsuspend(2)`, `pause(2)`).
 pub(crate) fn suspend(mask: Option<&sigset_t>) -> Result<usize, Errno> {
     match mask {
         // SAFETY: S6: a live set; what runs are handlers that their installers answered for.
@@ -147,8 +147,9 @@ pub(crate) struct AltStack {
 }
 
 impl AltStack {
-    /// Maps at least `stack_bytes_min`, and what the processor's register state needs (`AT_MINSIGSTKSZ`: AVX-512 and
-    /// AMX outgrow the constant `MINSIGSTKSZ`) on top, and makes it this thread's. Fails on an alternate stack.
+    /// Maps at least `stack_bytes_min`, plus the space that the processor's register state needs (`AT_MINSIGSTKSZ`:
+    /// AVX-512 and AMX outgrow the constant `MINSIGSTKSZ`), and makes it this thread's alternate stack. Fails if the
+    /// caller runs on an alternate stack.
     pub(crate) fn new(stack_bytes_min: usize) -> io::Result<Self> {
         // SAFETY: S6: reads the auxiliary vector, which is constant.
         let frame_bytes = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
@@ -178,13 +179,13 @@ impl Drop for AltStack {
     fn drop(&mut self) {
         // SAFETY: S6: what was the thread's stack before is its again; whoever set it answers for it.
         if unsafe { exchange(&self.previous) }.is_err() {
-            // The kernel still points here (a drop inside a handler: EPERM). Leaking is safe, unmapping is not.
+            // The kernel still uses this stack (a drop inside a handler: EPERM). Leaking is safe, unmapping is not.
             self.mapping.leak();
         }
     }
 }
 
-/// Sets this thread's alternate stack and returns the one before.
+/// Sets this thread's alternate stack and returns the previous one.
 ///
 /// # Safety
 /// S6: the memory that `new` names is writable, used by nothing else, and stays so until it is exchanged again.
@@ -292,7 +293,7 @@ mod tests {
         // SAFETY: S6: the handler stores to atomics and asks for a number.
         let old = unsafe { install(libc::SIGUSR1, note, libc::SA_ONSTACK | libc::SA_RESTART) }.unwrap();
         tgkill(gettid(), libc::SIGUSR1).unwrap();
-        // A signal to oneself is delivered before the call returns.
+        // A signal to the own thread is delivered before the call returns.
         assert_eq!(SEEN_TID.load(SeqCst), gettid());
         assert!((start..start + bytes).contains(&SEEN_STACK.load(SeqCst)));
         // SAFETY: S6: the action before the test's.
@@ -315,7 +316,7 @@ mod tests {
     fn the_page_below_is_a_guard() {
         let stack = AltStack::new(16 * 1024).unwrap();
         let guard = stack.range().0 - 1;
-        // The kernel refuses to read from it where a plain load would kill the process.
+        // The kernel refuses to read from the guard, where a plain load would kill the process.
         let (_reader, writer) = std::io::pipe().unwrap();
         let writer = std::os::fd::AsRawFd::as_raw_fd(&writer);
         // SAFETY: S5: the address faults, which the kernel answers with EFAULT.
@@ -330,7 +331,7 @@ mod tests {
     fn a_thread_that_is_gone_is_not_signalled() {
         let tid = std::thread::spawn(gettid).join().unwrap();
         assert_ne!(tid, gettid());
-        // join returns once the kernel has cleared the thread's number, a moment before it forgets it.
+        // join returns once the kernel has cleared the thread's number, a moment before the kernel forgets the number.
         let gone = (0..1000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
             tgkill(tid, 0) == Err(Errno(libc::ESRCH))

@@ -1,8 +1,9 @@
-//! Socket calls in their raw forms, and what the hook layer asks about a descriptor before it decides to park.
+//! How the runtime makes socket calls in raw form, and what the hook layer asks about a descriptor before it decides to
+//! park.
 //!
 //! As in `file`: foreign pointers pass through, nothing is retried, results are values. `MSG_DONTWAIT` in `flags` makes
-//! one call non-blocking without touching the descriptor's mode; `accept4` and `connect` have no such flag, which is
-//! why the hooks ask [`poll_now`] or [`fcntl_getfl`] first.
+//! one call non-blocking without touching the descriptor's mode. `accept4` and `connect` have no such flag, so the
+//! hooks ask [`poll_now`] or [`fcntl_getfl`] first.
 
 use std::mem;
 use std::os::fd::RawFd;
@@ -115,12 +116,13 @@ pub(crate) unsafe fn connect(fd: RawFd, address: *const sockaddr, address_bytes:
     unsafe { raw::syscall3(libc::SYS_connect, fd as usize, address as usize, address_bytes as usize) }
 }
 
-/// `SOCK_STREAM`, `SOCK_DGRAM`, …; ENOTSOCK for anything else than a socket.
+/// The socket's type: `SOCK_STREAM`, `SOCK_DGRAM`, …; ENOTSOCK if `fd` is no socket.
 pub(crate) fn so_type(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_TYPE)
 }
 
-/// Whether it may have connections to accept. Some families have a state of their own for that, and are believed.
+/// Whether the socket may have connections to accept. Some families have a state of their own for that; for them the
+/// answer is yes.
 pub(crate) fn listens(fd: RawFd) -> bool {
     match option_int(fd, libc::SO_ACCEPTCONN) {
         Ok(0) => !so_domain(fd).is_ok_and(|domain| matches!(domain, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)),
@@ -129,18 +131,18 @@ pub(crate) fn listens(fd: RawFd) -> bool {
     }
 }
 
-/// `AF_INET`, `AF_UNIX`, …
+/// The socket's domain: `AF_INET`, `AF_UNIX`, …
 pub(crate) fn so_domain(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_DOMAIN)
 }
 
-/// `IPPROTO_TCP`, `IPPROTO_UDP`, …
+/// The socket's protocol: `IPPROTO_TCP`, `IPPROTO_UDP`, …
 pub(crate) fn so_protocol(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_PROTOCOL)
 }
 
 #[cfg(test)]
-/// The pending error, which this takes: how a `connect` that was waited for ended. 0 is success.
+/// The pending error, which this call clears: the result of a `connect` that was waited for. 0 is success.
 pub(crate) fn so_error(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_ERROR)
 }
@@ -171,9 +173,9 @@ pub(crate) fn so_rcvlowat(fd: RawFd) -> Result<usize, Errno> {
     option_int(fd, libc::SO_RCVLOWAT).map(|mark| usize::try_from(mark).unwrap_or(1))
 }
 
-/// How many bytes a blocking send takes without a wait: an estimate from below, 0 if nothing can be said. A byte costs
-/// the buffer less than two, its share of descriptors for the network included, once there are enough of them; the rest
-/// is for the first few.
+/// How many bytes a blocking send takes without a wait: an estimate from below, 0 if nothing can be said. Once there
+/// are enough bytes, each costs the buffer less than two, including its share of network descriptors; the rest is for
+/// the first few bytes.
 pub(crate) fn room_to_send(fd: RawFd) -> usize {
     /// asm-generic/socket.h.
     const SO_MEMINFO: c_int = 55;
@@ -192,12 +194,12 @@ pub(crate) fn room_to_send(fd: RawFd) -> usize {
     (info[SIZE].saturating_sub(used) as usize / 2).saturating_sub(FIRST_FEW)
 }
 
-/// Whether it tells who has written (SO_PASSCRED).
+/// Whether the socket reports the sender's credentials (SO_PASSCRED).
 pub(crate) fn wants_credentials(fd: RawFd) -> bool {
     option_int(fd, libc::SO_PASSCRED).is_ok_and(|wants| wants != 0)
 }
 
-/// Whether its close waits for what is still to be sent.
+/// Whether the socket's close waits until pending data is sent.
 pub(crate) fn lingers(fd: RawFd) -> bool {
     let mut value = libc::linger {
         l_onoff: 0,
@@ -208,12 +210,12 @@ pub(crate) fn lingers(fd: RawFd) -> bool {
     asked.is_ok() && value.l_onoff != 0 && value.l_linger > 0
 }
 
-/// How long a receive may block; `None` for ever, and for what is no socket.
+/// How long a receive may block, in ns. `None`: for ever, or `fd` is no socket.
 pub(crate) fn so_rcvtimeo(fd: RawFd) -> Option<u64> {
     option_timeout(fd, libc::SO_RCVTIMEO)
 }
 
-/// How long a send or a connect may block; `None` for ever, and for what is no socket.
+/// How long a send or a connect may block, in ns. `None`: for ever, or `fd` is no socket.
 pub(crate) fn so_sndtimeo(fd: RawFd) -> Option<u64> {
     option_timeout(fd, libc::SO_SNDTIMEO)
 }
@@ -232,7 +234,7 @@ fn option_timeout(fd: RawFd, name: c_int) -> Option<u64> {
     timeval_to_timeout_ns(&value)
 }
 
-/// Zero is the kernel's word for no timeout.
+/// Converts a timeout to ns; for the kernel zero means no timeout.
 fn timeval_to_timeout_ns(time: &timeval) -> Option<u64> {
     let seconds = u64::try_from(time.tv_sec).ok()?;
     let microseconds = u64::try_from(time.tv_usec).ok()?;
@@ -262,7 +264,7 @@ unsafe fn option<T>(fd: RawFd, name: c_int, value: &mut T) -> Result<(), Errno> 
     .map(drop)
 }
 
-/// `poll(2)` for the thread, with a timeout in ns: 0 looks only, `None` blocks. The result counts the entries with
+/// `poll(2)` for the thread, with a timeout in ns: 0 only looks, `None` blocks. Returns the number of entries with
 /// events.
 pub(crate) fn poll_now(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Result<usize, Errno> {
     loop {
@@ -274,7 +276,8 @@ pub(crate) fn poll_now(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Resul
     }
 }
 
-/// Which of the events are there now; if that cannot be asked POLLERR, and the call that follows says why.
+/// Which of the events are there now. If that cannot be asked, the answer is POLLERR, and the call that follows reports
+/// why.
 pub(crate) fn events_now(fd: RawFd, events: i16) -> i16 {
     let mut entries = [pollfd { fd, events, revents: 0 }];
     match poll_now(&mut entries, Some(0)) {
@@ -284,7 +287,7 @@ pub(crate) fn events_now(fd: RawFd, events: i16) -> i16 {
 }
 
 fn poll_once(entries: &mut [pollfd], timeout_ns: Option<u64>) -> Result<usize, Errno> {
-    // The kernel writes the time that is left into it.
+    // The kernel writes the remaining time into it.
     let mut timeout = timeout_ns.map(clock::ns_to_timespec);
     let timeout: *mut libc::timespec = timeout.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
     // SAFETY: S5: entries and timeout outlive the call; no signal mask is given.

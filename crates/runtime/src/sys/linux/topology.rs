@@ -1,23 +1,23 @@
-//! How many workers this process may usefully run: the least of what three parties allow, and at least one.
+//! How many workers this process may usefully run: the least of what three sources allow, and at least one.
 //!
-//! - The affinity mask: processors this thread may run on (`sched_getaffinity(2)`).
+//! - The affinity mask: the processors that this thread may run on (`sched_getaffinity(2)`).
 //! - cgroup v2: `cpu.max` of this process's group and of every group above it ("quota period", or "max").
-//! - cgroup v1: `cpu.cfs_quota_us` over `cpu.cfs_period_us`, likewise (-1 is none).
+//! - cgroup v1: `cpu.cfs_quota_us` over `cpu.cfs_period_us`, of the same groups (-1 means none).
 //!
-//! A quota is processor time per period, so it rounds *up*: with 1.5 processors' worth, two workers can use what one
-//! cannot. More workers than that would be throttled together in mid-period, locks held, which costs more than it
-//! gives.
+//! A quota is processor time per period, so it is rounded *up*: with a quota of 1.5 processors, two workers can use
+//! what one worker cannot. More workers than that would all be throttled in mid-period, with locks held, which costs
+//! more than it gives.
 //!
-//! Where the groups lie in the file system is read, not assumed: `/proc/self/cgroup` gives this process's path in each
-//! hierarchy, `/proc/self/mountinfo` where the hierarchy is mounted and which of its groups the mount shows as its root
-//! (a container often sees only its own subtree). Whatever is missing or unreadable does not limit. All files come
-//! through one closure, so the tests bring their own; called once, at start, on an OS thread.
+//! The place of the groups in the file system is read, not assumed. `/proc/self/cgroup` gives this process's path in
+//! each hierarchy. `/proc/self/mountinfo` tells where the hierarchy is mounted and which of its groups the mount shows
+//! as its root (a container often sees only its own subtree). A missing or unreadable file does not limit. All files
+//! come through one closure, so the tests provide their own. The function is called once, at start, on an OS thread.
 
 use std::path::{Path, PathBuf};
 
 use super::raw::{self, Errno};
 
-/// How many workers to start when nobody says.
+/// The number of workers to start if the program does not set it.
 pub(crate) fn available_workers() -> usize {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let affinity = affinity_processors().unwrap_or(1);
@@ -26,7 +26,7 @@ pub(crate) fn available_workers() -> usize {
         .max(1)
 }
 
-/// Masks longer than this (524,288 processors) do not occur.
+/// Longer masks (more than 524,288 processors) do not occur.
 const MASK_WORDS_MAX: usize = 8192;
 
 fn affinity_processors() -> Result<usize, Errno> {
@@ -42,7 +42,7 @@ fn affinity_processors() -> Result<usize, Errno> {
             )
         };
         match written_bytes {
-            // The kernel's mask is longer than ours.
+            // The kernel's mask is longer than this one.
             Err(Errno::INVAL) if mask.len() < MASK_WORDS_MAX => mask.resize(mask.len() * 2, 0),
             Err(errno) => return Err(errno),
             Ok(_) => return Ok(mask.iter().map(|word| word.count_ones() as usize).sum()),
@@ -87,13 +87,13 @@ fn group_quota(folder: &Path, hierarchy: Hierarchy, read: &dyn Fn(&Path) -> Opti
     }
 }
 
-/// `cpu.max`: "max 100000" or "150000 100000".
+/// Parses `cpu.max`: "max 100000" or "150000 100000".
 fn parse_cpu_max(text: &str) -> Option<usize> {
     let (quota, period) = text.trim().split_once(' ')?;
     parse_quota(quota, period)
 }
 
-/// No limit where the quota is not a positive number: "max" in v2, -1 in v1.
+/// Parses a quota; there is no limit where the quota is not a positive number: "max" in v2, -1 in v1.
 fn parse_quota(quota_us: &str, period_us: &str) -> Option<usize> {
     let quota_us: u64 = quota_us.trim().parse().ok().filter(|&us| us > 0)?;
     let period_us: u64 = period_us.trim().parse().ok().filter(|&us| us > 0)?;
@@ -140,8 +140,8 @@ fn unescape(field: &str) -> String {
 
 /// The folders of the group and of all groups above it that the mount shows, innermost first.
 ///
-/// A group outside of the mount's root (a path with "..", or another subtree) cannot be found below the mount; the root
-/// still limits whoever sees it, so it alone is asked.
+/// A group outside of the mount's root (a path with "..", or another subtree) cannot be found below the mount. The root
+/// still limits every process that sees it, so only the root is asked.
 fn folders_upwards(mount: &Path, root: &str, group: &str) -> Vec<PathBuf> {
     let below = Path::new(group).strip_prefix(root).unwrap_or(Path::new(""));
     let inside = !below.components().any(|part| part == std::path::Component::ParentDir);

@@ -1,5 +1,5 @@
 //! Models of the lock: mutual exclusion (loom's cell checks each access, the counter shows lost updates) and no lost
-//! wake (a sleeper that nobody wakes is a deadlock, which loom reports).
+//! wake (a sleeper that no thread wakes is a deadlock, which loom reports).
 
 use super::Lock;
 use loom::sync::Arc;
@@ -7,7 +7,7 @@ use loom::thread;
 
 fn count_with(threads: usize, rounds: usize) {
     let mut model = loom::model::Builder::new();
-    // Without a bound (LOOM_MAX_PREEMPTIONS unset) three threads do not finish.
+    // Without a bound (LOOM_MAX_PREEMPTIONS unset) a model of three threads does not finish.
     model.preemption_bound.get_or_insert(2);
     model.check(move || {
         let lock = Arc::new(Lock::new(0));
@@ -38,7 +38,7 @@ fn loom_two_threads_exclude_each_other_twice() {
     count_with(2, 2);
 }
 
-/// Three, since with two the thread that was woken never leaves another asleep behind it.
+/// Three threads, since with two the woken thread never leaves another thread asleep.
 #[test]
 fn loom_three_threads_lose_no_wake() {
     count_with(3, 1);
@@ -52,7 +52,7 @@ fn loom_try_lock_sees_what_the_holder_wrote() {
             let lock = lock.clone();
             move || *lock.lock() = 7
         });
-        // A refusal must not unlock for the holder: the second attempt is what would get in.
+        // A refused attempt must not unlock for the holder: if it did, the second attempt would get in.
         for _ in 0..2 {
             if let Some(guard) = lock.try_lock() {
                 assert!(*guard == 0 || *guard == 7);

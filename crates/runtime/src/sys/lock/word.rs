@@ -1,46 +1,47 @@
-//! A word that threads sleep on, and the two things the kernel does with it.
+//! A word on which threads sleep, and the two things that the kernel does with it.
 //!
-//! [`StaticWord`] is an atomic and `sys::futex`, in every build: what lies in a `static` uses it, since loom's objects
-//! have no const constructor and do not outlive one execution of a model. [`Word`] is the same outside loom. Under loom
-//! its kernel is a mutex (the futex bucket's lock) and a condition variable (its queue): `sleep_while` compares under
-//! the mutex, `wake_one` notifies under it, which is the promise of `futex(2)` that the proofs use. So the models run
-//! the real protocols, sleep included, and loom reports a lost wake as a deadlock. What they leave out: spurious wakes
-//! and wakes by signals, which take the same paths as a wake that came for somebody else.
+//! [`StaticWord`] is an atomic and `sys::futex`, in every build. Statics use it, since loom's objects have no const
+//! constructor and do not outlive one execution of a model. [`Word`] is the same outside loom. Under loom its kernel is
+//! a mutex (the futex bucket's lock) and a condition variable (the bucket's queue). `sleep_while` compares under the
+//! mutex and `wake_one` notifies under it: this is the promise of `futex(2)` that the proofs use. So the models run the
+//! real protocols, sleep included, and loom reports a lost wake as a deadlock. The models leave out spurious wakes and
+//! wakes by signals, which take the same paths as a wake that was meant for another thread.
 //!
-//! `witness_read` and `witness_write` stand for an access to what the word protects: loom checks them against each
-//! other as it checks a cell. A witness beside a plain cell, not loom's cell itself, because the lock's guard hands out
-//! references, of which loom could see only the start anyway, and because the plain cell serves statics too.
+//! `witness_read` and `witness_write` stand for an access to the data that the word protects: loom checks them against
+//! each other as it checks a cell. A witness beside a plain cell is used instead of loom's cell itself for two reasons.
+//! The lock's guard hands out references, of which loom could see only the start anyway; and the plain cell serves
+//! statics too.
 
 use crate::loom::static_atomic::{AtomicU32, Ordering};
 
-/// See the file's head.
+/// A word that threads can sleep on: see the file's head.
 pub(crate) trait FutexWord {
-    /// As an atomic's `load`.
+    /// Loads the word, like an atomic's `load`.
     fn load(&self, order: Ordering) -> u32;
 
-    /// As an atomic's `swap`.
+    /// Swaps the word, like an atomic's `swap`.
     fn swap(&self, value: u32, order: Ordering) -> u32;
 
-    /// As an atomic's `compare_exchange`; whether it succeeded.
+    /// Exchanges the word, like an atomic's `compare_exchange`; returns whether it succeeded.
     fn exchange(&self, current: u32, value: u32, success: Ordering, failure: Ordering) -> bool;
 
-    /// Sleeps while the word is `expected`, until woken or until `deadline_ns` of the monotonic clock; may return
+    /// Sleeps while the word is `expected`, until woken or until `deadline_ns` of the monotonic clock. May return
     /// early.
     fn sleep_while(&self, expected: u32, deadline_ns: Option<u64>);
 
     /// Wakes one thread that sleeps on the word.
     fn wake_one(&self);
 
-    /// Somebody reads what the word protects.
+    /// Tells loom that a thread reads the data that the word protects.
     #[inline(always)]
     fn witness_read(&self) {}
 
-    /// Somebody may write what the word protects.
+    /// Tells loom that a thread may write the data that the word protects.
     #[inline(always)]
     fn witness_write(&self) {}
 }
 
-/// See the file's head.
+/// An atomic and `sys::futex`: see the file's head.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct StaticWord(AtomicU32);
@@ -78,14 +79,14 @@ impl FutexWord for StaticWord {
     }
 }
 
-/// See the file's head.
+/// Outside loom the two words are the same: see the file's head.
 #[cfg(not(loom))]
 pub(crate) use StaticWord as Word;
 
 #[cfg(loom)]
 pub(crate) use model::Word;
 
-/// The kernel as loom plays it.
+/// The kernel as loom models it.
 #[cfg(loom)]
 mod model {
     use super::{FutexWord, Ordering};
@@ -93,7 +94,7 @@ mod model {
     use loom::sync::atomic::AtomicU32;
     use loom::sync::{Condvar, Mutex};
 
-    /// See the file's head.
+    /// The word under loom: see the file's head.
     #[derive(Debug)]
     pub(crate) struct Word {
         state: AtomicU32,
@@ -129,8 +130,8 @@ mod model {
             self.state.compare_exchange(current, value, success, failure).is_ok()
         }
 
-        /// With a deadline: as if it had come. That is one of the things that can happen, and the one that needs no
-        /// waker.
+        /// With a deadline: returns as if the deadline had come. That is one of the things that can happen, and the one
+        /// that needs no waker.
         fn sleep_while(&self, expected: u32, deadline_ns: Option<u64>) {
             if deadline_ns.is_some() {
                 return loom::thread::yield_now();

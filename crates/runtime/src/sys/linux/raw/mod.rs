@@ -1,10 +1,10 @@
-//! System calls without libc: no errno, no interposable symbol, no stack, safe in a signal handler (S6).
+//! How a system call is made without libc: no errno, no interposable symbol, no stack, safe in a signal handler (S6).
 //!
-//! Linux answers with one register: `-4095..=-1` is a negated error number, anything else the result. The processor's
-//! file (chosen here) holds the bare instruction; this file turns the register into a `Result`. aarch64 is one more
-//! file with the same seven functions.
+//! Linux answers with one register: `-4095..=-1` is a negated error number, any other value is the result. The
+//! processor's file (chosen here) holds the bare instruction; this file turns the register into a `Result`. A port to
+//! aarch64 is one more file with the same seven functions.
 //!
-//! Rejected: libc's `syscall`, which is the very symbol that the futex hook takes over, and which writes errno.
+//! Rejected: libc's `syscall`. It is the very symbol that the futex hook replaces, and it writes errno.
 
 use std::io;
 
@@ -16,7 +16,7 @@ use x86_64 as stub;
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("sys/linux/raw has no system call stub for this processor yet");
 
-/// An error number, as a value: it never passes through the thread's errno.
+/// An error number as a value: it never passes through the thread's errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Errno(pub(crate) i32);
 
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn all_six_arguments_arrive_in_order() {
-        // mmap checks each of its six arguments: only a right order gives a page of the file at this offset.
+        // mmap checks each of its six arguments: only the right order maps a page of the file at this offset.
         use std::io::Write;
         use std::os::fd::AsRawFd;
         let mut file = tempfile();

@@ -1,10 +1,10 @@
 //! The `syscall` instruction of x86_64 (System V ABI, appendix A.2.1).
 //!
-//! At entry: rax the number; rdi, rsi, rdx, r10, r8, r9 the arguments. r10 stands in for the C convention's rcx because
-//! the instruction itself puts the return address in rcx and the flags in r11, which is also why these two are
-//! clobbered, and why the flags survive. At exit: rax the result; every other register as it was. The kernel runs on
-//! its own stack and leaves the red zone alone, hence `nostack`. Memory is clobbered (no `nomem`): the kernel reads and
-//! writes it.
+//! At entry rax holds the number; rdi, rsi, rdx, r10, r8, r9 hold the arguments. r10 stands in for the C convention's
+//! rcx because the instruction itself puts the return address in rcx and the flags in r11. For the same reason these
+//! two are clobbered, and the flags survive. At exit rax holds the result; every other register is as it was. The
+//! kernel runs on its own stack and leaves the red zone alone, hence `nostack`. Memory is clobbered (no `nomem`): the
+//! kernel reads and writes it.
 
 use std::arch::asm;
 
