@@ -29,7 +29,7 @@ pub(crate) unsafe trait Take {
     /// The caller holds the lock, in this way (S2).
     unsafe fn release(&self);
 
-    /// What the waiter tells the holders that unlock.
+    /// The tag of the waiter, which tells the holders that unlock what it wants.
     fn tag(&self) -> u64;
 }
 
@@ -62,7 +62,7 @@ impl<L: Take> Taking<L> {
     /// Makes holders that unlock settle the cell; `false` if the lock can be taken now.
     ///
     /// # Safety
-    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    /// This value and the cell stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
         // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
         self.listed.set(unsafe { self.lock.list(&self.waiter, cell) });

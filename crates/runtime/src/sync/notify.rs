@@ -69,7 +69,7 @@ impl Notify {
     /// assert!(!notify.notified_timeout(Duration::ZERO), "two were kept as one");
     /// ```
     pub fn notify_one(&self) {
-        // Relaxed: the exchange decides, or the queue's lock.
+        // Relaxed: the exchange decides, or `notify_waiter` under the queue's lock.
         let mut state = self.state.load(Ordering::Relaxed);
         while state != WAITING {
             // Release: pairs with the Acquire in `take`. Also where a notification is kept already: the taker must see
@@ -192,7 +192,7 @@ impl Notify {
             let unparker = queue.settle_next(Outcome::Woken);
             self.unmark_if_empty(queue);
             if unparker.is_none() {
-                // Nobody is in the queue, so nobody but notifiers changes the word.
+                // The queue is empty. Notifiers and takers, which need no lock, may change the word at the same time.
                 // Release: pairs with the Acquire in `take`.
                 self.state.store(NOTIFIED, Ordering::Release);
             }

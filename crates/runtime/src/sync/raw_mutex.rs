@@ -3,7 +3,7 @@
 //! # States
 //! | bit | meaning | set by | cleared by |
 //! |---|---|---|---|
-//! | `LOCKED` | held | whoever takes it | the holder |
+//! | `LOCKED` | held | the caller that takes it | the holder |
 //! | `PARKED` | a waiter may be in the queue | a waiter about to join it, while `LOCKED` | the holder, under the queue's lock, when the queue is empty |
 //! | `WOKEN` | one waiter was woken and has not yet used or given up its chance | the holder that wakes it, under the queue's lock | that waiter, as it takes the mutex, or under the queue's lock as it waits again |
 //!

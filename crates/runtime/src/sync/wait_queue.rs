@@ -4,8 +4,8 @@
 //! # Protocol
 //! A primitive keeps its state under the queue's lock (`S`), or in an atomic word of its own. Such a word says "a
 //! waiter is queued", and from then on changes under the lock only. [`WaitQueue::wait`] looks at the state and lists
-//! the waiter in one hold of the lock. Whoever changes the state so that a waiter may go takes the lock as well. So no
-//! wake can fall between the look and the sleep, and none is lost.
+//! the waiter in one hold of the lock. A context that changes the state so that a waiter may go takes the lock as well.
+//! So no wake can fall between the look and the sleep, and none is lost.
 //!
 //! Under the lock a waker unlinks a node, writes what it grants, copies the unparker, and settles the wait cell.
 //! Settling is its last touch of the node. It unparks once the lock is free. A waiter that finds its cell `Woken` or
