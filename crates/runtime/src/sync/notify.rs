@@ -25,8 +25,8 @@ const EMPTY: u32 = 0;
 const NOTIFIED: u32 = 1;
 const WAITING: u32 = 2;
 
-/// Wakes one waiter, or all. If no coroutine waits, the notification of one is kept for the next caller that waits.
-/// Notifications do not add up: however many come while no coroutine waits, one is kept.
+/// Wakes one waiter, or all. If no caller waits, the notification of one is kept for the next caller that waits.
+/// Notifications do not add up: however many come while no caller waits, one is kept.
 ///
 /// # Examples
 /// ```
