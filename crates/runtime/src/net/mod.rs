@@ -1,13 +1,13 @@
-//! Networking: std's own types, under the name that may, cogo, mco and coio have for theirs.
+//! Sockets for coroutines: std's own types, under the name that may, cogo, mco and coio have for theirs.
 //!
-//! The hooks make std's sockets park the coroutine that waits on them, so there is little to wrap: these are
-//! re-exports, and a program that says `use silken::net::TcpStream` where it said `use may::net::TcpStream` has std's
-//! type, with all of std's methods. That costs no conversion between "their" socket and "ours" at the border to other
-//! crates, which is why separate types were not the first choice.
+//! The hooks make std's sockets park the coroutine that waits on them, so there is little to wrap. Most names here are
+//! re-exports. A program that says `use silken::net::TcpStream` instead of `use may::net::TcpStream` has std's type,
+//! with all of std's methods. No conversion between two kinds of socket is needed at the border to other crates.
+//! Therefore separate types were not the first choice.
 //!
-//! The exception is [`TcpListener`], because the older systems do not agree on what `incoming()` gives: may, cogo and
-//! mco give the stream, as std does, coio gives the stream and the peer's address. Ours gives what the loop's body
-//! takes: see [`TcpListener::incoming`].
+//! The exception is [`TcpListener`], because the older systems differ in what `incoming()` gives. In may, cogo and mco
+//! it gives the stream, as in std; in coio it gives the stream and the peer's address. Here it gives what the body of
+//! the loop takes: see [`TcpListener::incoming`].
 //!
 //! Without the feature `interpose` there are no hooks, and these types block the worker.
 //!
@@ -36,32 +36,32 @@ pub use std::net::{
 };
 pub use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
-/// A socket that accepts connections: [`std::net::TcpListener`], to which it dereferences, with an
-/// [`incoming`](Self::incoming) for two customs.
+/// A socket that accepts connections. It dereferences to [`std::net::TcpListener`], and adds an
+/// [`incoming`](Self::incoming) whose items come in two forms.
 #[derive(Debug)]
 pub struct TcpListener(std::net::TcpListener);
 
 impl TcpListener {
-    /// Listens on the first of these addresses that can be had: [`std::net::TcpListener::bind`].
+    /// Binds a listener to the first of these addresses that can be bound: [`std::net::TcpListener::bind`].
     ///
     /// # Blocking
-    /// Parks the coroutine while a name is looked up.
+    /// Parks the calling coroutine while a name is looked up.
     ///
     /// # Errors
-    /// That of the last address.
+    /// The error of the last address, if none can be bound.
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<Self> {
         std::net::TcpListener::bind(address).map(Self)
     }
 
-    /// The connections as they come, for ever: a loop of `accept`.
+    /// An iterator over the connections as they come: an endless loop of `accept`.
     ///
-    /// An item is what its user makes of it: a [`TcpStream`], as std, may, cogo and mco have it, or a pair of stream
-    /// and peer's address, as coio has it. It follows from a pattern, a call or a type. Where nothing tells (only
-    /// methods are called on the stream) the compiler asks for a type: `let mut stream: TcpStream = stream?;`.
-    /// [`std::net::TcpListener`] gives streams in any case.
+    /// The caller's code decides the form of an item. It is a [`TcpStream`], as in std, may, cogo and mco, or a pair of
+    /// the stream and the peer's address, as in coio. The compiler infers the form from a pattern, a call or a type. If
+    /// nothing tells it (the code only calls methods on the stream), the compiler asks for a type: `let mut stream:
+    /// TcpStream = stream?;`. [`std::net::TcpListener`] gives streams in any case.
     ///
     /// # Blocking
-    /// Each step parks the coroutine until a connection comes.
+    /// Each step parks the calling coroutine until a connection comes.
     ///
     /// # Examples
     /// ```
@@ -91,18 +91,18 @@ impl TcpListener {
         }
     }
 
-    /// Another handle of the same socket.
+    /// Makes another handle of the same socket.
     ///
     /// # Errors
-    /// As [`std::net::TcpListener::try_clone`].
+    /// Those of [`std::net::TcpListener::try_clone`].
     pub fn try_clone(&self) -> io::Result<Self> {
         self.0.try_clone().map(Self)
     }
 }
 
-/// What [`TcpListener::incoming`] can give; only this module implements it.
+/// The forms of an item of [`TcpListener::incoming`]. Only this module implements the trait.
 pub trait Accepted: sealed::Sealed {
-    /// From what `accept` returned.
+    /// Makes an item from what `accept` returned.
     fn from_accept(stream: TcpStream, peer: SocketAddr) -> Self;
 }
 
@@ -124,7 +124,7 @@ impl Accepted for (TcpStream, SocketAddr) {
     }
 }
 
-/// The connections of a [`TcpListener`]; never ends.
+/// The connections of a [`TcpListener`]; the iterator never ends.
 #[derive(Debug)]
 pub struct Incoming<'a, T = TcpStream> {
     listener: &'a TcpListener,

@@ -1,14 +1,14 @@
-//! `AtomicOption`: a place for one value, filled and emptied by anybody.
+//! How one value is put in and taken out without a lock: `AtomicOption`, a place that any caller may fill or empty.
 //!
-//! The value is boxed, and the word is its address: each operation swaps the word, so a value has one owner at any
-//! time, and nobody looks at one that another may free.
+//! The value is boxed, and the word is the box's address. Each operation swaps the word, so a value has one owner at
+//! any time. No operation reads a value that another may free.
 
 use crate::loom::atomic::{AtomicPtr, Ordering};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr;
 
-/// An `Option` that is filled and emptied atomically. Nothing here waits.
+/// An `Option` that is filled and emptied atomically. No operation waits.
 ///
 /// # Examples
 /// ```
@@ -31,7 +31,7 @@ unsafe impl<T: Send> Sync for AtomicOption<T> {}
 
 impl<T> AtomicOption<T> {
     const_unless_loom! {
-        /// An empty place.
+        /// Makes an empty place.
         #[must_use]
         pub fn none() -> Self {
             Self {
@@ -41,13 +41,13 @@ impl<T> AtomicOption<T> {
         }
     }
 
-    /// A place with a value.
+    /// Makes a place that holds `value`.
     #[must_use]
     pub fn some(value: T) -> Self {
         Self::new(Some(value))
     }
 
-    /// A place with or without a value.
+    /// Makes a place that holds a value, or none.
     #[must_use]
     pub fn new(value: Option<T>) -> Self {
         let place = Self::none();
@@ -55,13 +55,13 @@ impl<T> AtomicOption<T> {
         place
     }
 
-    /// Takes the value out.
+    /// Takes the value out, if there is one.
     #[inline]
     pub fn take(&self) -> Option<T> {
         if self.is_none() { None } else { self.exchange(None) }
     }
 
-    /// Puts a value in, and takes out the one that was there.
+    /// Puts a value in, and returns the one that was there.
     pub fn swap(&self, value: T) -> Option<T> {
         self.exchange(Some(value))
     }
@@ -71,22 +71,22 @@ impl<T> AtomicOption<T> {
         drop(self.exchange(Some(value)));
     }
 
-    /// Whether it is empty at this moment.
+    /// Whether the place is empty at this moment.
     #[inline]
     #[must_use]
     pub fn is_none(&self) -> bool {
-        // Relaxed: a hint; nothing is read on the strength of it.
+        // Relaxed: a hint; no memory is read because of it.
         self.value.load(Ordering::Relaxed).is_null()
     }
 
-    /// Whether it is filled at this moment.
+    /// Whether the place is filled at this moment.
     #[inline]
     #[must_use]
     pub fn is_some(&self) -> bool {
         !self.is_none()
     }
 
-    /// The value.
+    /// Consumes the place and returns its value.
     #[must_use]
     pub fn into_inner(self) -> Option<T> {
         self.exchange(None)

@@ -1,10 +1,10 @@
-//! `Barrier`: who comes waits until enough have come.
+//! How callers wait for each other until enough have come: the generations of a `Barrier`.
 //!
 //! # Protocol
-//! Everything is under the queue's lock: how many have come, and the number of the generation. Each waiter bears the
-//! generation in which it came. The last to come begins the next one, and wakes all before it. A waiter that gives up
-//! is no longer counted. If its generation has ended meanwhile it was counted, and the others go on with it: then it
-//! has met them, deadline and cancellation notwithstanding.
+//! Everything is under the queue's lock: how many callers have come, and the number of the generation. Each waiter
+//! remembers the generation in which it came. The last caller to come begins the next generation, and wakes all waiters
+//! before it. A waiter that gives up is no longer counted. If its generation has ended meanwhile, it was counted, and
+//! the others go on with it. It has met them then, in spite of its deadline or cancellation.
 
 use super::wait_queue::{Place, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
@@ -13,8 +13,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Lets so many wait for each other; [`std::sync::Barrier`] with deadlines and cancellation. It can be used again and
-/// again.
+/// Lets a fixed number of callers wait for each other: [`std::sync::Barrier`] with deadlines and cancellation. It can
+/// be used again and again.
 ///
 /// # Examples
 /// ```
@@ -34,12 +34,19 @@ struct Arrivals {
     generation: u64,
 }
 
-/// Who of those that met at a [`Barrier`] the caller is.
+/// Which of the callers that met at a [`Barrier`] this one is.
+///
+/// # Examples
+/// ```
+/// use silken::sync::{Barrier, BarrierWaitResult};
+/// let result: BarrierWaitResult = Barrier::new(1).wait();
+/// assert!(result.is_leader());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BarrierWaitResult(bool);
 
 impl BarrierWaitResult {
-    /// Whether the caller came last; one of each meeting did.
+    /// Whether the caller came last. One caller of each meeting did.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.0
@@ -54,7 +61,7 @@ impl fmt::Debug for BarrierWaitResult {
 
 impl Barrier {
     const_unless_loom! {
-        /// A barrier that opens whenever `size` have come. Of size 0 or 1 it is always open.
+        /// Makes a barrier that opens whenever `size` callers have come. A barrier of size 0 or 1 is always open.
         #[must_use]
         pub fn new(size: usize) -> Self {
             Self {
@@ -67,13 +74,23 @@ impl Barrier {
         }
     }
 
-    /// Waits until all have come.
+    /// Waits until as many callers have come as the barrier's size.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait; another must come in its stead.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds, and another caller must come in its place. A
+    /// caller that has met the others already returns.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Barrier;
+    /// static BOTH: Barrier = Barrier::new(2);
+    /// let child = silken::spawn(|| BOTH.wait().is_leader());
+    /// let is_leader = BOTH.wait().is_leader();
+    /// assert_ne!(child.join().unwrap(), is_leader);
+    /// ```
     pub fn wait(&self) -> BarrierWaitResult {
         loop {
             if let Some(result) = self.wait_until(None) {
@@ -82,21 +99,38 @@ impl Barrier {
         }
     }
 
-    /// As [`wait`](Self::wait), but no longer than `timeout`; `None` if the time was over. Another must come in its
-    /// stead.
+    /// As [`wait`](Self::wait), but waits for at most `timeout`. `None` if that passed first: another caller must come
+    /// in its place.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Barrier;
+    /// use std::time::Duration;
+    /// let barrier = Barrier::new(2);
+    /// assert!(barrier.wait_timeout(Duration::from_millis(1)).is_none());
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Option<BarrierWaitResult> {
         self.wait_until(Some(deadline_after(timeout)))
     }
 
-    /// As [`wait_timeout`](Self::wait_timeout), until a moment.
+    /// As [`wait`](Self::wait), but waits no longer than until `deadline`. `None` if that came first: another caller
+    /// must come in its place.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Barrier;
+    /// use std::time::{Duration, Instant};
+    /// let barrier = Barrier::new(1);
+    /// assert!(barrier.wait_deadline(Instant::now() + Duration::from_millis(1)).unwrap().is_leader());
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> Option<BarrierWaitResult> {
         self.wait_until(Some(deadline_at(deadline)))
     }
 
     fn wait_until(&self, deadline_ns: Option<u64>) -> Option<BarrierWaitResult> {
-        // Written as it comes, read as it leaves, both under the lock.
+        // Written as the caller comes, read as it leaves, both under the lock.
         let generation = Cell::new(0);
-        // It gave up, but had been counted with those who met: they go on with it, so it has met them.
+        // The caller gave up, but was counted with those that met: they go on with it, so it has met them.
         let has_met = Cell::new(false);
         let arrive = |queue: &mut WaitList<Arrivals>| {
             let arrivals = &mut queue.state;
@@ -107,7 +141,7 @@ impl Barrier {
                 arrivals.count = 0;
                 arrivals.generation += 1;
             }
-            // Those of the next generation are not to be woken with these.
+            // Waiters of the next generation must not be woken with these.
             is_last.then(|| queue.end_ticket())
         };
         let leave = |queue: &mut WaitList<Arrivals>, _| {

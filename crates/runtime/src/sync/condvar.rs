@@ -1,21 +1,22 @@
-//! `Condvar`: a queue beside a mutex.
+//! How a condition variable loses no notification between the unlock and the wait: `Condvar`, a queue beside a mutex.
 //!
 //! # Protocol
-//! A waiter joins the queue while it holds the mutex, and lets go of the mutex afterwards. Who changes the condition
-//! under the mutex and then notifies either changed it before the waiter looked, or finds the waiter in the queue:
-//! there is nothing to lose. `waiting` counts those who are in the queue or about to be, so that a notification for
-//! nobody costs one load. Relaxed is enough for it: it grows before the waiter's unlock, and the notifier's lock of the
-//! mutex, or its own change under it, comes after that unlock.
+//! A waiter joins the queue while it holds the mutex, and unlocks the mutex afterwards. A notifier changes the
+//! condition under the mutex and then notifies. So either it changed the condition before the waiter looked, or it
+//! finds the waiter in the queue: no notification can be lost. `waiting` counts the waiters that are in the queue or
+//! about to join it, so that a notification without waiters costs one load. Relaxed is enough for it: the count grows
+//! before the waiter's unlock, and the notifier's lock of the mutex, or its own change under it, comes after that
+//! unlock.
 //!
-//! A waiter that was cancelled or timed out and one that was notified are told apart by the cell: a notification goes
-//! to somebody who still waits, or is for nobody. The mutex is taken back uncancelled in every case; a cancelled waiter
-//! unwinds with the guard, which unlocks it.
+//! The wait cell tells a waiter that was cancelled or timed out from one that was notified. A notification goes to a
+//! waiter that still waits, or to none. The waiter takes the mutex back uncancelled in every case; a cancelled waiter
+//! then unwinds with the guard, which unlocks the mutex.
 //!
-//! Any mutexes may be used with one condition variable at the same time; std would panic.
+//! Different mutexes may be used with one condition variable at the same time; std would panic.
 //!
 //! # Rejected
-//! *Moving waiters to the mutex's queue* in `notify_all` instead of waking them: the woken spread over the workers, and
-//! find the mutex held for a few instructions; they wait in its queue then.
+//! *Moving waiters to the mutex's queue* in `notify_all` instead of waking them. Woken waiters spread over the workers,
+//! and find the mutex held for a few instructions only; a waiter that finds it held waits in its queue then.
 
 use super::mutex::MutexGuard;
 use super::poison;
@@ -27,10 +28,10 @@ use std::fmt;
 use std::sync::{LockResult, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Waits for a change of a value that a [`Mutex`](super::Mutex) guards; [`std::sync::Condvar`] for our mutex.
+/// Waits for a change of a value that a [`Mutex`](super::Mutex) guards: [`std::sync::Condvar`] for silken's mutex.
 ///
-/// Wake-ups are first come, first served, and none comes for no reason; looking at the condition in a loop is still
-/// right, since others may have been faster.
+/// Waiters are woken in order of arrival, and there are no spurious wake-ups. Checking the condition in a loop is still
+/// right, since another caller may have taken the mutex first.
 ///
 /// # Examples
 /// ```
@@ -51,12 +52,22 @@ pub struct Condvar {
     queue: WaitQueue,
 }
 
-/// Whether a wait ended by its deadline: [`std::sync::WaitTimeoutResult`], which only std can make.
+/// Whether a wait ended by its deadline. It stands for [`std::sync::WaitTimeoutResult`], which only std can make.
+///
+/// # Examples
+/// ```
+/// use silken::sync::{Condvar, Mutex, WaitTimeoutResult};
+/// use std::time::Duration;
+/// let mutex = Mutex::new(());
+/// let waited = Condvar::new().wait_timeout(mutex.lock().unwrap(), Duration::from_millis(1));
+/// let (_guard, result): (_, WaitTimeoutResult) = waited.unwrap();
+/// assert!(result.timed_out());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether the time was over.
+    /// Whether the timeout or the deadline ended the wait.
     #[must_use]
     pub fn timed_out(&self) -> bool {
         self.0
@@ -65,7 +76,7 @@ impl WaitTimeoutResult {
 
 impl Condvar {
     const_unless_loom! {
-        /// A condition variable that nobody waits on.
+        /// Makes a condition variable without waiters.
         #[must_use]
         pub fn new() -> Self {
             Self {
@@ -75,30 +86,54 @@ impl Condvar {
         }
     }
 
-    /// Lets go of the mutex, waits for a notification, and takes the mutex again.
+    /// Unlocks the mutex, waits for a notification, and takes the mutex again.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Condition`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Takes the mutex back, then unwinds. A notification goes to another waiter.
+    /// A cancelled coroutine takes the mutex back, then unwinds; the guard unlocks the mutex. The notification goes to
+    /// another waiter.
     ///
     /// # Errors
-    /// If the mutex is poisoned when it is taken again; the error has the guard.
+    /// If the mutex is poisoned when it is taken again; the error holds the guard.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Condvar, Mutex};
+    /// static READY: Mutex<bool> = Mutex::new(false);
+    /// static CHANGED: Condvar = Condvar::new();
+    /// silken::spawn(|| {
+    ///     *READY.lock().unwrap() = true;
+    ///     CHANGED.notify_all();
+    /// });
+    /// let mut ready = READY.lock().unwrap();
+    /// while !*ready {
+    ///     ready = CHANGED.wait(ready).unwrap();
+    /// }
+    /// ```
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         poison::map(self.wait_until(guard, None), |(guard, _)| guard)
     }
 
-    /// Waits until `condition` is false.
-    ///
-    /// # Blocking
-    /// As [`wait`](Self::wait).
-    ///
-    /// # Cancellation
-    /// As [`wait`](Self::wait).
+    /// Waits until `condition` is false. `condition` runs under the mutex. Each wait blocks and is cancelled as
+    /// [`wait`](Self::wait) is.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// If the mutex is poisoned when it is taken again; the error holds the guard.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Condvar, Mutex};
+    /// static ITEMS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+    /// static ADDED: Condvar = Condvar::new();
+    /// silken::spawn(|| {
+    ///     ITEMS.lock().unwrap().push(7);
+    ///     ADDED.notify_one();
+    /// });
+    /// let mut items = ADDED.wait_while(ITEMS.lock().unwrap(), |items| items.is_empty()).unwrap();
+    /// assert_eq!(items.pop(), Some(7));
+    /// ```
     pub fn wait_while<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -110,10 +145,20 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// As [`wait`](Self::wait), but no longer than `timeout`.
+    /// As [`wait`](Self::wait), but waits for at most `timeout`.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait). That the time was over is no error.
+    /// If the mutex is poisoned when it is taken again; the error holds the guard. A passed timeout is no error.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Condvar, Mutex};
+    /// use std::time::Duration;
+    /// let (mutex, changed) = (Mutex::new(false), Condvar::new());
+    /// let guard = mutex.lock().unwrap();
+    /// let (_guard, result) = changed.wait_timeout(guard, Duration::from_millis(1)).unwrap();
+    /// assert!(result.timed_out());
+    /// ```
     pub fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -122,10 +167,20 @@ impl Condvar {
         self.wait_until(guard, Some(deadline_after(timeout)))
     }
 
-    /// As [`wait`](Self::wait), but no longer than until `deadline`.
+    /// As [`wait`](Self::wait), but waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// As [`wait_timeout`](Self::wait_timeout).
+    /// If the mutex is poisoned when it is taken again; the error holds the guard. A passed deadline is no error.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Condvar, Mutex};
+    /// use std::time::{Duration, Instant};
+    /// let (mutex, changed) = (Mutex::new(()), Condvar::new());
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// let (_guard, result) = changed.wait_deadline(mutex.lock().unwrap(), deadline).unwrap();
+    /// assert!(result.timed_out());
+    /// ```
     pub fn wait_deadline<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -134,10 +189,21 @@ impl Condvar {
         self.wait_until(guard, Some(deadline_at(deadline)))
     }
 
-    /// Waits until `condition` is false, but no longer than `timeout`; `timed_out` says that it is still true.
+    /// As [`wait_while`](Self::wait_while), but waits for at most `timeout`. If `timed_out` says `true`, the condition
+    /// is still true.
     ///
     /// # Errors
-    /// As [`wait_timeout`](Self::wait_timeout).
+    /// If the mutex is poisoned when it is taken again; the error holds the guard. A passed timeout is no error.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Condvar, Mutex};
+    /// use std::time::Duration;
+    /// let (mutex, changed) = (Mutex::new(false), Condvar::new());
+    /// let guard = mutex.lock().unwrap();
+    /// let (guard, result) = changed.wait_timeout_while(guard, Duration::from_millis(1), |ready| !*ready).unwrap();
+    /// assert!(result.timed_out() && !*guard);
+    /// ```
     pub fn wait_timeout_while<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -147,10 +213,21 @@ impl Condvar {
         self.wait_until_while(guard, deadline_after(timeout), condition)
     }
 
-    /// As [`wait_timeout_while`](Self::wait_timeout_while), until a moment.
+    /// As [`wait_while`](Self::wait_while), but waits no longer than until `deadline`. If `timed_out` says `true`, the
+    /// condition is still true.
     ///
     /// # Errors
-    /// As there.
+    /// If the mutex is poisoned when it is taken again; the error holds the guard. A passed deadline is no error.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Condvar, Mutex};
+    /// use std::time::Instant;
+    /// let (mutex, changed) = (Mutex::new(true), Condvar::new());
+    /// let guard = mutex.lock().unwrap();
+    /// let (_guard, result) = changed.wait_deadline_while(guard, Instant::now(), |ready| !*ready).unwrap();
+    /// assert!(!result.timed_out(), "the condition was false at once");
+    /// ```
     pub fn wait_deadline_while<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -160,7 +237,7 @@ impl Condvar {
         self.wait_until_while(guard, deadline_at(deadline), condition)
     }
 
-    /// Wakes the one that has waited longest, if anybody waits.
+    /// Wakes the waiter that has waited longest. Without waiters it does nothing: the notification is not kept.
     pub fn notify_one(&self) {
         if self.has_waiters()
             && let Some(unparker) = self.queue.with(|queue| queue.settle_next(Outcome::Woken))
@@ -169,7 +246,7 @@ impl Condvar {
         }
     }
 
-    /// Wakes all who wait now.
+    /// Wakes all callers that wait now.
     pub fn notify_all(&self) {
         if self.has_waiters() {
             self.queue.wake_all(Outcome::Woken);
@@ -208,7 +285,7 @@ impl Condvar {
         let mutex = MutexGuard::mutex(&guard);
         let outcome = self.wait_unlocked(guard, deadline_ns);
         let relocked = mutex.lock_uncancelled();
-        // The guard lives: should this unwind, it unlocks.
+        // The guard is alive here: if this unwinds, the guard unlocks.
         unwind_if_cancelled(outcome);
         let result = WaitTimeoutResult(outcome == Outcome::TimedOut);
         match relocked {
@@ -217,13 +294,13 @@ impl Condvar {
         }
     }
 
-    /// Joins the queue, lets go of the mutex, and waits.
+    /// Joins the queue, unlocks the mutex, and waits.
     fn wait_unlocked<T>(&self, guard: MutexGuard<'_, T>, deadline_ns: Option<u64>) -> Outcome {
         // Relaxed: the mutex, which the caller holds, orders it; see the head of the file.
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let terms = WaitOptions::until(WaitReason::Condition, deadline_ns);
         let ended = self.queue.wait_then(terms, || drop(guard));
-        // Relaxed: too high for a moment costs a notifier a look.
+        // Relaxed: a count that is too high for a moment costs a notifier one look at the queue.
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         ended.outcome
     }

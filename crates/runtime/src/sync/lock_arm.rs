@@ -1,8 +1,8 @@
-//! A lock as a part of a select: taken for an arm, and given back if the select chooses another.
+//! How a select waits for a lock: the lock is taken for an arm, and given back if the select chooses another arm.
 //!
-//! Whoever lets go of a lock grants it to an arm that is first in the queue: the lock stays taken, for the arm. So no
+//! A holder that unlocks grants the lock to an arm that is first in the queue: the lock stays taken, for the arm. So no
 //! wake is spent on an arm that would not use it, and [`Taking`] need only know whether it holds the lock. If the
-//! select has chosen another arm, the drop lets go, and the next in the queue gets it.
+//! select has chosen another arm, dropping the `Taking` unlocks, and the next waiter in the queue gets the lock.
 
 use super::wait_queue::QueuedWaiter;
 use crate::coroutine::WaitCell;
@@ -16,24 +16,24 @@ use std::cell::Cell;
 pub(crate) unsafe trait Take {
     fn try_take(&self) -> bool;
 
-    /// Lists a waiter, unless the lock may be had now.
+    /// Lists a waiter for the select's wait cell; `false` if the lock can be taken now.
     ///
     /// # Safety
-    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    /// Waiter and cell stay in place until [`unlist`](Self::unlist) has returned (S8).
     unsafe fn list(&self, waiter: &QueuedWaiter, cell: &WaitCell) -> bool;
 
-    /// Takes the waiter out; tells whether it was granted the lock.
+    /// Removes the waiter from the queue; `true` if it was granted the lock.
     fn unlist(&self, waiter: &QueuedWaiter) -> bool;
 
     /// # Safety
     /// The caller holds the lock, in this way (S2).
     unsafe fn release(&self);
 
-    /// What the waiter says to those who let go.
+    /// The tag of the waiter, which tells the holders that unlock what it wants.
     fn tag(&self) -> u64;
 }
 
-/// A lock on its way to an arm.
+/// A lock that an arm waits for or holds.
 pub(crate) struct Taking<L: Take> {
     lock: L,
     waiter: QueuedWaiter,
@@ -59,10 +59,10 @@ impl<L: Take> Taking<L> {
         self.held.get()
     }
 
-    /// Makes those who let go settle the cell; `false` if the lock may be had now.
+    /// Makes holders that unlock settle the cell; `false` if the lock can be taken now.
     ///
     /// # Safety
-    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    /// This value and the cell stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
         // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
         self.listed.set(unsafe { self.lock.list(&self.waiter, cell) });
@@ -75,7 +75,7 @@ impl<L: Take> Taking<L> {
         }
     }
 
-    /// Passes the lock, which is held, to a guard; gives it back to see which one it was.
+    /// Passes the held lock to a guard; returns the lock, so that the guard can check which one it is.
     pub(super) fn give_away(&self) -> &L {
         assert!(self.held.replace(false), "a lock's arm was chosen without the lock");
         &self.lock

@@ -1,6 +1,7 @@
-//! Models of the words of `sync` and of the queue beside them, with OS threads for waiters: exclusion (loom's cell
-//! checks each access), and no lost wake (a waiter that nobody wakes is a deadlock, which loom reports). A deadline is
-//! one that is past: it ends the wait as soon as it began, against wakers at every step.
+//! Can the words of `sync`, and the queue beside them, break exclusion or lose a wake? These models check both, with OS
+//! threads as waiters. Exclusion: loom's cell checks each access. A lost wake: a waiter that is never woken is a
+//! deadlock, which loom reports. A deadline in a model is one that has passed: it ends the wait as soon as the wait
+//! begins, against wakers at every step.
 
 use super::lock_arm::{Take, Taking};
 use super::raw_mutex::RawMutex;
@@ -92,7 +93,7 @@ fn loom_sync_mutex_hand_off_two() {
     mutex_counts::<0>(2, 2, false);
 }
 
-/// Three, since with two nobody is ever left behind in the queue.
+/// Three threads, since with two no waiter is ever left behind in the queue.
 #[test]
 fn loom_sync_mutex_barging_three() {
     mutex_counts::<{ u64::MAX }>(3, 1, false);
@@ -117,7 +118,7 @@ fn rwlock(writers: usize, readers: usize, timed_writer: bool) {
     check(move || {
         let shared = Guarded::new(RawRwLock::new());
         if timed_writer {
-            // So that the writer has somebody to wait for, and readers somebody to wait behind.
+            // So the writer has a reader to wait for, and readers have a writer to wait behind.
             shared.lock.read(None);
         }
         let write = |shared: &Guarded<RawRwLock>, deadline_ns| {
@@ -145,7 +146,7 @@ fn rwlock(writers: usize, readers: usize, timed_writer: bool) {
             read(&shared);
         }
         let written: usize = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
-        // They need no unlock: a writer that has given up holds nobody back.
+        // They need no unlock: a writer that has given up keeps no reader out.
         readers.into_iter().for_each(|reader| reader.join().unwrap());
         if timed_writer {
             // SAFETY: S2: locked above.
@@ -216,7 +217,7 @@ fn loom_sync_condvar_no_notification_is_lost() {
     });
 }
 
-/// Of two waiters one gives up. The notification of one must reach the other.
+/// One of two waiters gives up. The notification of one must reach the other.
 #[test]
 fn loom_sync_condvar_a_notification_passes_one_who_left() {
     check(|| {
@@ -234,7 +235,7 @@ fn loom_sync_condvar_a_notification_passes_one_who_left() {
         *shared.0.lock().unwrap() = true;
         shared.1.notify_one();
         if !hasty.join().unwrap() {
-            // It was the hasty one who got it.
+            // The hasty waiter got the notification.
             shared.1.notify_one();
         }
         patient.join().unwrap();
@@ -259,7 +260,7 @@ fn loom_sync_semaphore_permits_are_kept() {
     });
 }
 
-/// A big request at the head gives up: the small one behind it may go.
+/// A big request at the head of the queue gives up: the small one behind it may go.
 #[test]
 fn loom_sync_semaphore_who_gives_up_serves_the_next() {
     check(|| {
@@ -332,8 +333,8 @@ fn loom_sync_flag_reaches_all() {
     });
 }
 
-/// A notification for a select that another arm's waker settles at the same moment: the arm has it, or it is kept;
-/// never both, never neither.
+/// A notification goes to a select that another arm's waker settles at the same moment. Either the arm has the
+/// notification, or it is kept; never both, never neither.
 #[test]
 fn loom_sync_a_notification_to_a_select_is_had_once() {
     check(|| {
@@ -355,8 +356,8 @@ fn loom_sync_a_notification_to_a_select_is_had_once() {
     });
 }
 
-/// A lock for a select that another arm's waker settles at the same moment: the arm has it and lets go of it, or it is
-/// the next one's. Nobody is left waiting, and two never have it at once.
+/// A lock goes to a select that another arm's waker settles at the same moment. Either the arm has the lock and
+/// releases it, or the next waiter gets it. No waiter is left waiting, and two never hold the lock at once.
 fn a_lock_for_a_select<L: Send + Sync + 'static>(
     lock: fn() -> L,
     hold: fn(&L),
@@ -441,7 +442,7 @@ fn loom_sync_a_write_lock_for_a_select_is_handed_on() {
     );
 }
 
-/// One notification, one who gives up, one who waits: it is not lost.
+/// One notification, one waiter that gives up and one that waits on: the notification is not lost.
 #[test]
 fn loom_sync_notify_is_kept_or_received() {
     check(|| {
@@ -471,7 +472,7 @@ fn loom_sync_atomic_option_gives_each_value_once() {
     });
 }
 
-/// Two who both give up at once: they have met, or they have not, and they agree on that. Nobody is left counted.
+/// Two callers both give up at once. They have met or they have not, and they agree on that. None is left counted.
 #[test]
 fn loom_sync_barrier_a_meeting_is_one_for_both() {
     check(|| {
@@ -491,7 +492,7 @@ fn loom_sync_barrier_a_meeting_is_one_for_both() {
     });
 }
 
-/// The last member to leave wakes the one who waits for that.
+/// The last member that leaves wakes the waiter.
 #[test]
 fn loom_sync_wait_group_the_last_to_leave_is_heard() {
     check(|| {

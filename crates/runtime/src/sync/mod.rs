@@ -1,31 +1,32 @@
-//! What makes a coroutine, or an OS thread, wait for others: locks, conditions, counters and cells, with std's names,
-//! signatures and poisoning.
+//! Locks, conditions, counters and cells with which a coroutine, or an OS thread, waits for others. They have std's
+//! names, signatures and poisoning.
 //!
 //! `use silken::sync::Mutex` instead of `std::sync::Mutex` is the only edit. Everything here works between coroutines,
-//! between OS threads, and between the two; a coroutine that waits parks, and its worker runs others. (std's own types
-//! park the coroutine as well where libc's symbols are hooked. These are shorter paths to the same end: they can be
-//! cancelled, have deadlines, and need no hooks.)
+//! between OS threads, and between the two. A coroutine that waits parks, and its worker runs others. (std's own types
+//! park the coroutine as well where libc's symbols are hooked. The types here take a shorter path: their waits can be
+//! cancelled and have deadlines, and they need no hooks.)
 //!
 //! | to wait for | use |
 //! |---|---|
-//! | one's turn with a value | [`Mutex`], [`RwLock`] |
+//! | the right to use a value | [`Mutex`], [`RwLock`] |
 //! | a change of a guarded value | [`Condvar`] |
 //! | a value that is made once | [`Once`], [`OnceLock`], [`LazyLock`] |
 //! | one of n permits | [`Semaphore`] |
-//! | an event, for ever after | [`SyncFlag`] |
+//! | an event that, once it has happened, stays so | [`SyncFlag`] |
 //! | an event, once per notification | [`Notify`], [`Blocker`] |
-//! | others that come as far | [`Barrier`] |
-//! | others that end | [`WaitGroup`] |
+//! | others to reach the same point | [`Barrier`] |
+//! | others to end | [`WaitGroup`] |
 //!
 //! # Cancellation
-//! Each wait unwinds a coroutine that is cancelled, and leaves the primitive as if it had not come. What need not wait
-//! does not look. A holder that unwinds because it was cancelled poisons nothing; one that panics does.
+//! Each wait unwinds a coroutine that is cancelled, and leaves the primitive as if the coroutine had not come. A call
+//! that need not wait does not look for a cancellation. A holder that unwinds because it was cancelled poisons nothing;
+//! a holder that panics does.
 //!
 //! # How it is built
-//! All waiting is done in `wait_queue.rs`: nodes on the waiters' stacks, first come first served, so that blocking
-//! allocates nothing. Each primitive adds one atomic word for what needs no wait.
+//! All waiting is done in `wait_queue.rs`. Its nodes lie on the waiters' stacks and are served in order of arrival, so
+//! blocking allocates nothing. Each primitive adds one atomic word for calls that need no wait.
 
-/// A constructor that is `const`, except under loom, whose atomics cannot be made at compile time.
+/// Declares a constructor that is `const`, except under loom, whose atomics cannot be made at compile time.
 macro_rules! const_unless_loom {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty $body:block) => {
         #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! `Mutex`: std's surface over [`RawMutex`], which has the protocol.
+//! What a user sees of a mutex: std's interface over [`RawMutex`], which has the protocol.
 
 use super::lock_arm::Taking;
 use super::poison;
@@ -13,13 +13,14 @@ use std::ptr::NonNull;
 use std::sync::{LockResult, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
-/// A value that one coroutine or thread at a time may use; [`std::sync::Mutex`] with deadlines and cancellation.
+/// A value that one coroutine or thread at a time may use: [`std::sync::Mutex`] with deadlines and cancellation.
 ///
-/// Taking and releasing a free mutex is one atomic operation each. A mutex that is free belongs to whoever comes first;
-/// who has waited for a millisecond is given it by the holder, so nobody waits for ever. The mutex is not reentrant.
+/// Taking a free mutex is one atomic operation, and so is releasing it. A free mutex belongs to whoever comes first.
+/// The holder hands the mutex to a waiter that has waited for a millisecond, so no waiter waits for ever. The mutex is
+/// not reentrant: see [`lock`](Self::lock).
 ///
 /// # Poisoning
-/// As in std: a panic while the guard lives poisons the mutex. The unwinding of a cancelled coroutine does not.
+/// As in std, a panic while the guard lives poisons the mutex. The unwinding of a cancelled coroutine does not.
 ///
 /// # Examples
 /// ```
@@ -40,13 +41,13 @@ unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
 // SAFETY: S2: as above; one user at a time, so `Send` is enough.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 
-// What std promises of its mutex: a panic under the lock shows as poison.
+// std's mutex promises the same: a panic under the lock shows as poison.
 impl<T: ?Sized> std::panic::UnwindSafe for Mutex<T> {}
 impl<T: ?Sized> std::panic::RefUnwindSafe for Mutex<T> {}
 
 impl<T> Mutex<T> {
     const_unless_loom! {
-        /// A mutex that nobody holds.
+        /// Makes a mutex that is not held.
         pub fn new(value: T) -> Self {
             Self {
                 raw: RawMutex::new(),
@@ -56,10 +57,10 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// The value, of a mutex that nobody else can reach.
+    /// Consumes the mutex and returns the value.
     ///
     /// # Errors
-    /// If the mutex is poisoned; the error has the value.
+    /// If the mutex is poisoned; the error holds the value.
     pub fn into_inner(self) -> LockResult<T> {
         let Self { poison, value, .. } = self;
         poison.result(value.into_inner())
@@ -67,16 +68,29 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Takes the mutex, waiting while another holds it.
+    /// Takes the mutex, and waits while another caller holds it.
+    ///
+    /// A second `lock` by the holder deadlocks, in a coroutine and in an OS thread alike. The mutex does not notice
+    /// that its holder waits for itself. Only a cancellation, or the deadline of an enclosing
+    /// [`timeout`](crate::timeout), ends that wait.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds without the mutex. A free mutex is taken
+    /// regardless.
     ///
     /// # Errors
-    /// If the mutex is poisoned; the error has the guard.
+    /// If the mutex is poisoned. The error holds the guard: the mutex is taken all the same.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Mutex;
+    /// let mutex = Mutex::new(1);
+    /// *mutex.lock().unwrap() += 1; // The guard is dropped here.
+    /// assert_eq!(*mutex.lock().unwrap(), 2);
+    /// ```
     #[inline]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.raw.lock(true);
@@ -84,26 +98,35 @@ impl<T: ?Sized> Mutex<T> {
         unsafe { self.guard() }
     }
 
-    /// As [`lock`](Self::lock), uncancelled: for who must have the mutex back.
+    /// As [`lock`](Self::lock), but not cancellable: for a caller that must have the mutex back.
     pub(super) fn lock_uncancelled(&self) -> LockResult<MutexGuard<'_, T>> {
         self.raw.lock(false);
         // SAFETY: S2: locked just now.
         unsafe { self.guard() }
     }
 
-    /// Takes the mutex if nobody holds it at this moment.
+    /// Takes the mutex if it is free at this moment; never waits.
     ///
     /// # Errors
-    /// `WouldBlock` if it is held, `Poisoned`, with the guard, if it was free but is poisoned.
+    /// `WouldBlock` if the mutex is held; `Poisoned`, with the guard, if it was free but is poisoned.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Mutex;
+    /// let mutex = Mutex::new(());
+    /// let guard = mutex.lock().unwrap();
+    /// assert!(mutex.try_lock().is_err());
+    /// # drop(guard);
+    /// ```
     #[inline]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         self.guard_if(self.raw.try_lock())
     }
 
-    /// As [`lock`](Self::lock), but waits no longer than `timeout`.
+    /// As [`lock`](Self::lock), but waits for at most `timeout`.
     ///
     /// # Errors
-    /// `WouldBlock` once the time is over, `Poisoned`, with the guard, if the mutex is poisoned.
+    /// `WouldBlock` once the timeout has passed; `Poisoned`, with the guard, if the mutex is poisoned.
     ///
     /// # Examples
     /// ```
@@ -120,30 +143,41 @@ impl<T: ?Sized> Mutex<T> {
         self.guard_if(self.raw.lock_until(|| deadline_after(timeout)))
     }
 
-    /// As [`lock_timeout`](Self::lock_timeout), until a moment.
+    /// As [`lock`](Self::lock), but waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// As there.
+    /// `WouldBlock` once the deadline has passed; `Poisoned`, with the guard, if the mutex is poisoned.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Mutex;
+    /// use std::time::{Duration, Instant};
+    /// let mutex = Mutex::new(7);
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// let guard = mutex.lock_deadline(deadline).unwrap();
+    /// assert!(mutex.lock_deadline(deadline).is_err());
+    /// assert_eq!(*guard, 7);
+    /// ```
     #[inline]
     pub fn lock_deadline(&self, deadline: Instant) -> TryLockResult<MutexGuard<'_, T>> {
         self.guard_if(self.raw.lock_until(|| deadline_at(deadline)))
     }
 
-    /// Whether a holder panicked.
+    /// Whether a holder has panicked.
     #[inline]
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
     }
 
-    /// Forgets that a holder panicked.
+    /// Clears the poison that a holder's panic has left.
     pub fn clear_poison(&self) {
         self.poison.clear();
     }
 
-    /// The value, of a mutex that nobody else can reach.
+    /// Returns a reference to the value; the exclusive borrow makes locking needless.
     ///
     /// # Errors
-    /// If the mutex is poisoned; the error has the reference.
+    /// If the mutex is poisoned; the error holds the reference.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         let Self { poison, value, .. } = self;
         poison.result(value.get_mut())
@@ -175,7 +209,7 @@ impl<T: ?Sized> Mutex<T> {
         Taking::of(&self.raw)
     }
 
-    /// The guard of what an arm of this mutex holds.
+    /// The guard for the mutex that an arm of a select holds.
     pub(crate) fn guard_of(&self, taking: Taking<&RawMutex>) -> LockResult<MutexGuard<'_, T>> {
         assert!(std::ptr::eq(*taking.give_away(), &raw const self.raw));
         // SAFETY: S2: it was held, and the guard has it now.
@@ -207,8 +241,20 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     }
 }
 
-/// The right to use a [`Mutex`]'s value; gives it back when dropped. Not `Send`, as std's.
+/// The right to use the value of a [`Mutex`]. Dropping the guard releases the mutex. It is not `Send`, as in std.
 ///
+/// # Examples
+/// ```
+/// use silken::sync::{Mutex, MutexGuard};
+/// fn add(mut total: MutexGuard<'_, u32>) {
+///     *total += 1;
+/// } // The guard is dropped: the mutex is free.
+/// let total = Mutex::new(0);
+/// add(total.lock().unwrap());
+/// assert_eq!(*total.lock().unwrap(), 1);
+/// ```
+///
+/// The guard cannot be sent to another coroutine:
 /// ```compile_fail
 /// fn is_send<T: Send>() {}
 /// is_send::<silken::sync::MutexGuard<'_, u32>>();
@@ -224,10 +270,20 @@ pub struct MutexGuard<'a, T: ?Sized + 'a> {
 unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
-    /// The right to a part of the value only.
+    /// Narrows the guard to a part of the value. An associated function, so that it hides no method of `T`.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Mutex, MutexGuard};
+    /// let words = Mutex::new(vec!["a", "b"]);
+    /// let mut last = MutexGuard::map(words.lock().unwrap(), |words| words.last_mut().unwrap());
+    /// *last = "c";
+    /// drop(last);
+    /// assert_eq!(*words.lock().unwrap(), ["a", "c"]);
+    /// ```
     pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&mut T) -> &mut U) -> MappedMutexGuard<'a, U> {
         let guard = ManuallyDrop::new(guard);
-        // Given to the new guard before user code runs, which may panic.
+        // The new guard owns the mutex before user code runs, because that code may panic.
         let whole = MappedMutexGuard {
             // SAFETY: S2: the guard holds the mutex, and the new one takes that over.
             value: NonNull::from(unsafe { &mut *guard.mutex.value.get() }),
@@ -307,7 +363,16 @@ pub struct MappedMutexGuard<'a, T: ?Sized + 'a> {
 unsafe impl<T: ?Sized + Sync> Sync for MappedMutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MappedMutexGuard<'a, T> {
-    /// The right to a smaller part.
+    /// Narrows the guard to a smaller part.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{MappedMutexGuard, Mutex, MutexGuard};
+    /// let nested = Mutex::new((1, (2, 3)));
+    /// let pair = MutexGuard::map(nested.lock().unwrap(), |nested| &mut nested.1);
+    /// let last = MappedMutexGuard::map(pair, |pair| &mut pair.1);
+    /// assert_eq!(*last, 3);
+    /// ```
     pub fn map<U: ?Sized>(mut guard: Self, f: impl FnOnce(&mut T) -> &mut U) -> MappedMutexGuard<'a, U> {
         let value = NonNull::from(f(&mut *guard));
         let guard = ManuallyDrop::new(guard);

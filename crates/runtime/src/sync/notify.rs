@@ -1,13 +1,14 @@
-//! `Notify` and `Blocker`: a wake-up that is kept if nobody is there to be woken.
+//! How a wake-up is kept until a waiter comes: the word of `Notify` and `Blocker`.
 //!
 //! # States
 //! | word | meaning |
 //! |---|---|
-//! | `EMPTY` | nobody waits, nothing is kept |
-//! | `NOTIFIED` | nobody waits, one notification is kept |
-//! | `WAITING` | somebody is in the queue; set and cleared under the queue's lock only |
+//! | `EMPTY` | no waiter, no notification is kept |
+//! | `NOTIFIED` | no waiter, one notification is kept |
+//! | `WAITING` | a waiter is in the queue; set and cleared under the queue's lock only |
 //!
-//! A notifier that finds `WAITING` takes the lock; should all waiters turn out to have left, the notification is kept.
+//! A notifier that finds `WAITING` takes the queue's lock. If all waiters turn out to have left, it keeps the
+//! notification in the word.
 
 use super::wait_queue::{
     Granted, Place, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
@@ -24,8 +25,8 @@ const EMPTY: u32 = 0;
 const NOTIFIED: u32 = 1;
 const WAITING: u32 = 2;
 
-/// Wakes those who wait, one or all. A notification of one is kept for the next who comes, if nobody waits; several are
-/// kept as one.
+/// Wakes one waiter, or all. If no caller waits, the notification of one is kept for the next caller that waits.
+/// Notifications do not add up: however many come while no caller waits, one is kept.
 ///
 /// # Examples
 /// ```
@@ -41,7 +42,7 @@ pub struct Notify {
 
 impl Notify {
     const_unless_loom! {
-        /// Nobody waits, and nothing is kept.
+        /// Makes a `Notify` without a kept notification.
         #[must_use]
         pub fn new() -> Self {
             Self {
@@ -51,13 +52,28 @@ impl Notify {
         }
     }
 
-    /// Wakes the one that has waited longest, or keeps the notification for the next who comes.
+    /// Wakes the waiter that has waited longest. If there is none, the notification is kept for the next caller of
+    /// [`notified`](Self::notified).
+    ///
+    /// Kept notifications do not add up: several calls before the next wait count as one. Calls that find waiters wake
+    /// one waiter each.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Notify;
+    /// use std::time::Duration;
+    /// let notify = Notify::new();
+    /// notify.notify_one();
+    /// notify.notify_one();
+    /// assert!(notify.notified_timeout(Duration::ZERO));
+    /// assert!(!notify.notified_timeout(Duration::ZERO), "two were kept as one");
+    /// ```
     pub fn notify_one(&self) {
-        // Relaxed: the exchange decides, or the queue's lock.
+        // Relaxed: the exchange decides, or `notify_waiter` under the queue's lock.
         let mut state = self.state.load(Ordering::Relaxed);
         while state != WAITING {
-            // Release: pairs with the Acquire in `take`. Also where one is kept already: what the caller did must be
-            // seen. Relaxed on failure: it looks again.
+            // Release: pairs with the Acquire in `take`. Also where a notification is kept already: the taker must see
+            // what the caller did. Relaxed on failure: it looks again.
             match self
                 .state
                 .compare_exchange(state, NOTIFIED, Ordering::Release, Ordering::Relaxed)
@@ -69,9 +85,9 @@ impl Notify {
         self.notify_waiter();
     }
 
-    /// Wakes all who wait now. Nothing is kept.
+    /// Wakes all callers that wait now. Keeps no notification for later ones.
     pub fn notify_waiters(&self) {
-        // The lock in any case: who is in the queue was there before.
+        // It takes the lock in any case, so that each waiter in the queue was there before the call.
         let end_ticket = self.queue.with(|queue| queue.end_ticket());
         self.queue.wake_before(end_ticket, Outcome::Woken);
         self.queue.with(|queue| self.unmark_if_empty(queue));
@@ -83,22 +99,48 @@ impl Notify {
     /// Parks the calling coroutine (wait reason `Condition`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait. A notification goes to another.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds. It takes no notification with it: the next
+    /// waiter gets that.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Arc, Notify};
+    /// let ready = Arc::new(Notify::new());
+    /// let notifier = ready.clone();
+    /// silken::spawn(move || notifier.notify_one());
+    /// ready.notified();
+    /// ```
     pub fn notified(&self) {
         while !self.wait_until(WaitReason::Condition, None) {}
     }
 
-    /// As [`notified`](Self::notified), but no longer than `timeout`; whether it was notified.
+    /// As [`notified`](Self::notified), but waits for at most `timeout`; returns whether it got a notification.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let notify = silken::sync::Notify::new();
+    /// assert!(!notify.notified_timeout(Duration::from_millis(1)));
+    /// ```
     pub fn notified_timeout(&self, timeout: Duration) -> bool {
         self.take() || self.wait_until(WaitReason::Condition, Some(deadline_after(timeout)))
     }
 
-    /// As [`notified_timeout`](Self::notified_timeout), until a moment.
+    /// As [`notified`](Self::notified), but waits no longer than until `deadline`; returns whether it got a
+    /// notification.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// let notify = silken::sync::Notify::new();
+    /// notify.notify_one();
+    /// assert!(notify.notified_deadline(Instant::now() + Duration::from_millis(1)));
+    /// ```
     pub fn notified_deadline(&self, deadline: Instant) -> bool {
         self.take() || self.wait_until(WaitReason::Condition, Some(deadline_at(deadline)))
     }
 
-    /// Takes the notification that is kept, if one is.
+    /// Takes the kept notification, if there is one.
     #[inline]
     fn take(&self) -> bool {
         // Acquire: pairs with the Release in `notify_one`. Relaxed on failure: nothing is read on the strength of it.
@@ -128,7 +170,7 @@ impl Notify {
         }
     }
 
-    /// Under the queue's lock: takes the notification that is kept, else sees to it that the word is `WAITING`.
+    /// Under the queue's lock: takes the kept notification; otherwise makes sure that the word is `WAITING`.
     fn take_or_announce(&self) -> bool {
         loop {
             if self.take() {
@@ -150,7 +192,7 @@ impl Notify {
             let unparker = queue.settle_next(Outcome::Woken);
             self.unmark_if_empty(queue);
             if unparker.is_none() {
-                // Nobody is in the queue, so nobody but notifiers changes the word.
+                // The queue is empty. Notifiers and takers, which need no lock, may change the word at the same time.
                 // Release: pairs with the Acquire in `take`.
                 self.state.store(NOTIFIED, Ordering::Release);
             }
@@ -161,10 +203,10 @@ impl Notify {
         }
     }
 
-    /// Under the queue's lock.
+    /// Under the queue's lock: clears `WAITING` if no waiter is left.
     fn unmark_if_empty(&self, queue: &mut WaitList<()>) {
         if queue.is_empty() {
-            // Relaxed, both: nothing is handed over; a notification that is kept stays.
+            // Relaxed, both: nothing is handed over; a kept notification stays.
             let _ = self
                 .state
                 .compare_exchange(WAITING, EMPTY, Ordering::Relaxed, Ordering::Relaxed);
@@ -190,7 +232,7 @@ impl<'a> Notification<'a> {
         }
     }
 
-    /// Takes what it was granted, or what is kept.
+    /// Takes the notification that it was granted, or the kept one.
     pub(crate) fn take(&self) -> bool {
         self.granted.replace(Granted::Nothing) != Granted::Nothing || self.notify.take()
     }
@@ -198,7 +240,7 @@ impl<'a> Notification<'a> {
     /// Makes notifiers settle the cell; `false` if there is a notification already.
     ///
     /// # Safety
-    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    /// This value and the cell stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
         let take = |_: &mut WaitList<()>| self.notify.take_or_announce().then_some(());
         // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
@@ -222,7 +264,7 @@ impl<'a> Notification<'a> {
 }
 
 impl Drop for Notification<'_> {
-    /// The select has chosen another arm: another waiter gets it.
+    /// The select has chosen another arm, so another waiter gets the notification.
     fn drop(&mut self) {
         if self.granted.get() == Granted::Alone {
             self.notify.notify_one();
@@ -242,8 +284,8 @@ impl fmt::Debug for Notify {
     }
 }
 
-/// Parks whoever holds it until somebody unparks it: may's primitive for building others. A wake that comes first is
-/// kept.
+/// A place to park on until another context unparks it: may's primitive for building others. A wake that comes before
+/// the park is kept; several such wakes are kept as one.
 ///
 /// # Examples
 /// ```
@@ -257,10 +299,17 @@ impl fmt::Debug for Notify {
 pub struct Blocker(Notify);
 
 /// Why [`Blocker::park`] returned without a wake.
+///
+/// # Examples
+/// ```
+/// use silken::sync::{Blocker, ParkError};
+/// let parked = Blocker::new().park(Some(std::time::Duration::from_millis(1)));
+/// assert_eq!(parked, Err(ParkError::Timeout));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParkError {
-    /// The time was over.
+    /// The timeout or the deadline came first.
     Timeout,
 }
 
@@ -274,29 +323,39 @@ impl std::error::Error for ParkError {}
 
 impl Blocker {
     const_unless_loom! {
-        /// A blocker that nobody has unparked yet.
+        /// Makes a blocker without a kept wake.
         #[must_use]
         pub fn new() -> Self {
             Self(Notify::new())
         }
     }
 
-    /// One for the caller to park on, and to give to others.
+    /// Makes a shared blocker, for the caller to park on and for others to unpark.
     #[must_use]
     pub fn current() -> Arc<Self> {
         Arc::new(Self::new())
     }
 
-    /// Waits until somebody unparks it, unless somebody has since the last time.
+    /// Waits until another context calls [`unpark`](Self::unpark), or takes the wake that is kept. `None` waits without
+    /// a limit.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Park`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds.
     ///
     /// # Errors
-    /// If `timeout` is over before.
+    /// [`ParkError::Timeout`] if `timeout` passes first.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Blocker;
+    /// let blocker = Blocker::current();
+    /// let other = blocker.clone();
+    /// silken::spawn(move || other.unpark());
+    /// assert_eq!(blocker.park(None), Ok(()));
+    /// ```
     pub fn park(&self, timeout: Option<Duration>) -> Result<(), ParkError> {
         match timeout {
             Some(timeout) => self.park_until(Some(deadline_after(timeout))),
@@ -304,15 +363,25 @@ impl Blocker {
         }
     }
 
-    /// As [`park`](Self::park), until a moment.
+    /// As [`park`](Self::park), but waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// If it has come before.
+    /// [`ParkError::Timeout`] if the deadline comes first.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Blocker;
+    /// use std::time::Instant;
+    /// let blocker = Blocker::new();
+    /// blocker.unpark();
+    /// assert_eq!(blocker.park_deadline(Instant::now()), Ok(()));
+    /// assert!(blocker.park_deadline(Instant::now()).is_err());
+    /// ```
     pub fn park_deadline(&self, deadline: Instant) -> Result<(), ParkError> {
         self.park_until(Some(deadline_at(deadline)))
     }
 
-    /// Wakes who is parked on it, or lets the next one through.
+    /// Wakes the context that is parked on the blocker, or keeps the wake for the next park.
     pub fn unpark(&self) {
         self.0.notify_one();
     }

@@ -1,17 +1,21 @@
-//! `Once`: something that is done once, while the others wait for it.
+//! How a closure is run once while other callers wait for its end: the states of `Once`.
 //!
 //! # States
 //! | word | meaning | next |
 //! |---|---|---|
-//! | `INCOMPLETE` | nobody has begun, or who had begun was cancelled | `RUNNING` |
-//! | `POISONED` | who had begun panicked | `RUNNING`, by those who force it |
-//! | `RUNNING` | somebody is at it | one of the others |
-//! | `RUNNING` with `WAITERS` | and others wait for it | the same, and all waiters are woken |
-//! | `COMPLETE` | done | |
+//! | `INCOMPLETE` | no closure has begun, or the one that had begun was cancelled | `RUNNING` |
+//! | `POISONED` | the closure that had begun panicked | `RUNNING`, by callers that force it |
+//! | `RUNNING` | a closure runs | one of the others |
+//! | `RUNNING` with `WAITERS` | a closure runs, and other callers wait for it | the same, and all waiters are woken |
+//! | `COMPLETE` | a closure has run to its end | |
 //!
-//! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. Who ends the running swaps
-//! the word, then takes that lock to wake: either it sees the bit, and finds the waiter, or the waiter sees the new
-//! word. The woken look again; one of them runs if the first one failed.
+//! [`Once::wait`] may set `WAITERS` beside `INCOMPLETE` too, and [`Once::wait_force`] also beside `POISONED`: these
+//! callers run nothing and wait for a closure of another caller.
+//!
+//! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. The runner swaps the word
+//! when the closure ends, and takes that lock to wake if it has seen the bit. So either the runner sees the bit and
+//! finds the waiter, or the waiter sees the new word. Woken callers look at the word again; one of them runs its
+//! closure if the first closure failed.
 
 use super::wait_queue::{WaitList, WaitOptions, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason, is_panicking};
@@ -25,9 +29,10 @@ const RUNNING: u32 = 2;
 const COMPLETE: u32 = 3;
 const WAITERS: u32 = 4;
 
-/// Runs something once; [`std::sync::Once`] with cancellation.
+/// Runs a closure once: [`std::sync::Once`] with cancellation.
 ///
-/// Who is cancelled while at it leaves the `Once` as it was: the next caller runs. A panic poisons it, as in std.
+/// A runner that is cancelled leaves the `Once` as it was: the next caller runs its closure. A panic poisons the
+/// `Once`, as in std.
 ///
 /// # Examples
 /// ```
@@ -43,12 +48,21 @@ pub struct Once {
 }
 
 /// What [`Once::call_once_force`] tells the closure.
+///
+/// # Examples
+/// ```
+/// use silken::sync::{Once, OnceState};
+/// fn start(state: &OnceState) {
+///     assert!(!state.is_poisoned());
+/// }
+/// Once::new().call_once_force(start);
+/// ```
 pub struct OnceState {
     was_poisoned: bool,
 }
 
 impl OnceState {
-    /// Whether an earlier closure panicked.
+    /// Whether an earlier closure has panicked.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.was_poisoned
@@ -65,7 +79,7 @@ impl fmt::Debug for OnceState {
 
 impl Once {
     const_unless_loom! {
-        /// Nothing done yet.
+        /// Makes a `Once` for which no closure has run.
         #[must_use]
         pub fn new() -> Self {
             Self {
@@ -75,17 +89,27 @@ impl Once {
         }
     }
 
-    /// Runs the closure, unless one has run; waits while another's runs. When it returns, one has run to its end. To
-    /// call it from within the closure deadlocks.
+    /// Runs the closure, unless one has run already. Waits while the closure of another caller runs. When it returns,
+    /// one closure has run to its end. A call from within the closure deadlocks.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds. If the coroutine is cancelled inside the
+    /// closure, the next caller runs its closure.
     ///
     /// # Panics
-    /// If the closure panics, or an earlier one has.
+    /// If the closure panics, or an earlier one has panicked.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Once;
+    /// let (once, mut runs) = (Once::new(), 0);
+    /// once.call_once(|| runs += 1);
+    /// once.call_once(|| unreachable!());
+    /// assert_eq!(runs, 1);
+    /// ```
     #[inline]
     #[track_caller]
     pub fn call_once(&self, f: impl FnOnce()) {
@@ -96,6 +120,16 @@ impl Once {
     }
 
     /// As [`call_once`](Self::call_once), but runs the closure even if an earlier one has panicked.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{Arc, Once};
+    /// let once = Arc::new(Once::new());
+    /// let failing = once.clone();
+    /// assert!(silken::spawn(move || failing.call_once(|| panic!("at the first try"))).join().is_err());
+    /// once.call_once_force(|state| assert!(state.is_poisoned()));
+    /// assert!(once.is_completed());
+    /// ```
     #[inline]
     pub fn call_once_force(&self, f: impl FnOnce(&OnceState)) {
         if !self.is_completed() {
@@ -108,32 +142,49 @@ impl Once {
     #[inline]
     #[must_use]
     pub fn is_completed(&self) -> bool {
-        // Acquire: pairs with the Release in `Completion::drop`: what the closure did is seen.
+        // Acquire: pairs with the Release in `Completion::drop`, so the caller sees what the closure did.
         self.state.load(Ordering::Acquire) == COMPLETE
     }
 
-    /// Waits until some caller's closure has run to its end.
+    /// Waits until the closure of some caller has run to its end.
     ///
     /// # Blocking
-    /// As [`call_once`](Self::call_once).
+    /// Parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// As [`call_once`](Self::call_once).
+    /// If the call has to wait and the coroutine is cancelled, it unwinds.
     ///
     /// # Panics
     /// If a closure has panicked.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Once;
+    /// static START: Once = Once::new();
+    /// silken::spawn(|| START.call_once(|| ()));
+    /// START.wait();
+    /// assert!(START.is_completed());
+    /// ```
     #[track_caller]
     pub fn wait(&self) {
         let is_poisoned = !self.await_completion(None, true);
         assert!(!is_poisoned, "Once instance has previously been poisoned");
     }
 
-    /// As [`wait`](Self::wait), whoever panics meanwhile.
+    /// As [`wait`](Self::wait), but ignores panics: waits until a closure has run to its end.
+    ///
+    /// # Examples
+    /// ```
+    /// let once = silken::sync::Once::new();
+    /// once.call_once(|| ());
+    /// once.wait_force();
+    /// ```
     pub fn wait_force(&self) {
         self.await_completion(None, false);
     }
 
-    /// Whether it is complete, waiting for that until the deadline, or until somebody panics if that is to end it.
+    /// Waits until a closure has run to its end, or until the deadline; if `until_poisoned`, also until a closure
+    /// panics. Returns whether one has run to its end.
     pub(super) fn await_completion(&self, deadline_ns: Option<u64>, until_poisoned: bool) -> bool {
         while !self.is_completed() {
             let terms = WaitOptions::until(WaitReason::Once, deadline_ns);
@@ -146,8 +197,8 @@ impl Once {
         self.is_completed()
     }
 
-    /// Under the queue's lock: the state, if there is nothing to wait for. Bystanders wait for an incomplete one as
-    /// well.
+    /// Under the queue's lock: the state, if there is nothing to wait for. A bystander, which has no closure, waits
+    /// while the `Once` is incomplete as well.
     fn refuse_bystander(&self, until_poisoned: bool) -> Option<u32> {
         // Relaxed: the exchange decides, and the queue's lock orders.
         let mut state = self.state.load(Ordering::Relaxed);
@@ -180,7 +231,7 @@ impl Once {
                 POISONED if !force => panic!("Once instance has previously been poisoned"),
                 RUNNING => {
                     let refuse = |_: &mut WaitList<()>| self.refuse_caller();
-                    // Woken or refused: it looks again.
+                    // Woken or refused, the caller looks at the state again.
                     let _ = self.queue.wait_plain(WaitOptions::new(WaitReason::Once), refuse);
                     // Acquire: pairs as above.
                     state = self.state.load(Ordering::Acquire);
@@ -201,7 +252,7 @@ impl Once {
         }
     }
 
-    /// Under the queue's lock: something, if nobody is at it any more.
+    /// Under the queue's lock: `Some` if no closure runs any more.
     fn refuse_caller(&self) -> Option<()> {
         // Relaxed: the queue's lock orders what follows; `call` looks at the state again.
         let marked = self
@@ -223,7 +274,7 @@ impl Once {
     }
 }
 
-/// Ends the running, however the closure ends.
+/// Ends the `RUNNING` state, however the closure ends.
 struct Completion<'a> {
     once: &'a Once,
     end: Cell<Option<u32>>,

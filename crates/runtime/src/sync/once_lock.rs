@@ -1,6 +1,6 @@
-//! `OnceLock` and `LazyLock`: a value that is made once.
+//! How a value is made once and then shared: `OnceLock` and `LazyLock`, each a [`Once`] beside the value.
 //!
-//! The value is written while the `Once` runs, and read only after it is complete: that is the whole protocol.
+//! The whole protocol: the value is written while the `Once` runs, and read only after the `Once` is complete.
 
 use super::once::Once;
 use crate::driver::timers::{deadline_after, deadline_at};
@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-/// A value that is set once, by whoever comes first; [`std::sync::OnceLock`] with cancellation.
+/// A value that is set once, by the first caller: [`std::sync::OnceLock`] with cancellation.
 ///
 /// # Examples
 /// ```
@@ -34,7 +34,7 @@ impl<T: std::panic::UnwindSafe> std::panic::UnwindSafe for OnceLock<T> {}
 
 impl<T> OnceLock<T> {
     const_unless_loom! {
-        /// No value yet.
+        /// Makes a cell without a value.
         #[must_use]
         pub fn new() -> Self {
             Self {
@@ -44,14 +44,14 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// The value, if it is there.
+    /// A reference to the value, if it is set.
     #[inline]
     pub fn get(&self) -> Option<&T> {
         // SAFETY: S2: complete: written, and not changed while it is shared.
         self.once.is_completed().then(|| unsafe { self.get_unchecked() })
     }
 
-    /// The value, if it is there.
+    /// An exclusive reference to the value, if it is set.
     pub fn get_mut(&mut self) -> Option<&mut T> {
         if !self.once.is_completed() {
             return None;
@@ -60,30 +60,47 @@ impl<T> OnceLock<T> {
         Some(unsafe { self.value.get_mut().assume_init_mut() })
     }
 
-    /// Sets the value.
+    /// Sets the value, unless there is one.
     ///
     /// # Blocking
-    /// As [`get_or_init`](Self::get_or_init), while another is at it.
+    /// While another caller makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS
+    /// thread.
     ///
     /// # Errors
-    /// If there is one; the error has the new value.
+    /// If there is a value already; the error holds the new value.
+    ///
+    /// # Examples
+    /// ```
+    /// let cell = silken::sync::OnceLock::new();
+    /// assert_eq!(cell.set(1), Ok(()));
+    /// assert_eq!(cell.set(2), Err(2));
+    /// assert_eq!(cell.get(), Some(&1));
+    /// ```
     pub fn set(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
         self.get_or_init(|| value.take().expect("taken once"));
         value.map_or(Ok(()), Err)
     }
 
-    /// The value, which the closure makes if it is not there. To use the lock from within the closure deadlocks.
+    /// Returns the value; the closure makes it if it is not set. Use of the cell from within the closure deadlocks.
     ///
     /// # Blocking
-    /// While another makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS
+    /// While another caller makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS
     /// thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait. If who makes the value is cancelled, or panics, the next caller makes it.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds. If the caller that makes the value is
+    /// cancelled, or panics, the next caller makes it.
     ///
     /// # Panics
     /// If the closure panics.
+    ///
+    /// # Examples
+    /// ```
+    /// let cell = silken::sync::OnceLock::new();
+    /// assert_eq!(cell.get_or_init(|| 1), &1);
+    /// assert_eq!(cell.get_or_init(|| unreachable!()), &1);
+    /// ```
     #[inline]
     pub fn get_or_init(&self, f: impl FnOnce() -> T) -> &T {
         if !self.once.is_completed() {
@@ -98,32 +115,56 @@ impl<T> OnceLock<T> {
         unsafe { self.get_unchecked() }
     }
 
-    /// Waits until somebody has set the value.
+    /// Waits until another caller has set the value.
     ///
     /// # Blocking
-    /// As [`get_or_init`](Self::get_or_init).
+    /// Parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::OnceLock;
+    /// static ANSWER: OnceLock<u32> = OnceLock::new();
+    /// silken::spawn(|| ANSWER.set(42).unwrap());
+    /// assert_eq!(ANSWER.wait(), &42);
+    /// ```
     pub fn wait(&self) -> &T {
         self.once.wait_force();
         // SAFETY: S2: complete: written, and not changed while it is shared.
         unsafe { self.get_unchecked() }
     }
 
-    /// As [`wait`](Self::wait), but no longer than `timeout`.
+    /// As [`wait`](Self::wait), but waits for at most `timeout`; `None` if it passes first.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::OnceLock;
+    /// use std::time::Duration;
+    /// let cell = OnceLock::<u32>::new();
+    /// assert_eq!(cell.wait_timeout(Duration::from_millis(1)), None);
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Option<&T> {
         self.once.await_completion(Some(deadline_after(timeout)), false);
         self.get()
     }
 
-    /// As [`wait`](Self::wait), but no longer than until `deadline`.
+    /// As [`wait`](Self::wait), but waits no longer than until `deadline`; `None` if that comes first.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::OnceLock;
+    /// use std::time::{Duration, Instant};
+    /// let cell = OnceLock::from(1);
+    /// assert_eq!(cell.wait_deadline(Instant::now() + Duration::from_millis(1)), Some(&1));
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> Option<&T> {
         self.once.await_completion(Some(deadline_at(deadline)), false);
         self.get()
     }
 
-    /// The value, if it is there.
+    /// Consumes the cell and returns the value, if it is set.
     pub fn into_inner(mut self) -> Option<T> {
         self.take()
     }
@@ -164,7 +205,7 @@ impl<T> Default for OnceLock<T> {
 impl<T> From<T> for OnceLock<T> {
     fn from(value: T) -> Self {
         let lock = Self::new();
-        // Nobody has been there before.
+        // The cell is new, so the value is set.
         let _ = lock.set(value);
         lock
     }
@@ -195,7 +236,7 @@ impl<T: fmt::Debug> fmt::Debug for OnceLock<T> {
     }
 }
 
-/// A value that is made when it is first used; [`std::sync::LazyLock`] with cancellation.
+/// A value that is made when it is first used: [`std::sync::LazyLock`] with cancellation.
 ///
 /// # Examples
 /// ```
@@ -208,11 +249,11 @@ pub struct LazyLock<T, F = fn() -> T> {
     content: UnsafeCell<OnceContent<T, F>>,
 }
 
-/// What lies in a `LazyLock`. While the `Once` runs it is the runner's.
+/// What a `LazyLock` holds. While the `Once` runs, the content belongs to the runner.
 enum OnceContent<T, F> {
     Maker(F),
     Value(T),
-    /// The maker was used up, and made nothing.
+    /// The maker was called, and returned no value.
     Nothing,
 }
 
@@ -229,7 +270,20 @@ impl<T: std::panic::RefUnwindSafe + std::panic::UnwindSafe, F: std::panic::Unwin
 
 impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     const_unless_loom! {
-        /// A value that `f` will make.
+        /// Makes a value that `f` computes at the first use.
+        ///
+        /// # Examples
+        /// ```
+        /// use silken::sync::LazyLock;
+        /// let (two, mut made) = (2, false);
+        /// let value = LazyLock::new(|| {
+        ///     made = true;
+        ///     two + two
+        /// });
+        /// assert_eq!(*value, 4);
+        /// drop(value);
+        /// assert!(made);
+        /// ```
         pub fn new(f: F) -> Self {
             Self {
                 once: Once::new(),
@@ -238,18 +292,25 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
         }
     }
 
-    /// The value, made now if it was not.
+    /// Returns the value, and makes it first if that has not been done.
     ///
     /// # Blocking
-    /// While another makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS
+    /// While another caller makes the value, parks the calling coroutine (wait reason `Once`), or blocks the calling OS
     /// thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds.
     ///
     /// # Panics
-    /// If the closure panics, or did not return when it was called before: it panicked, or its coroutine was cancelled.
-    /// It cannot be called again.
+    /// If the closure panics. Also if it was called before and did not return, because it panicked or its coroutine was
+    /// cancelled: it cannot be called again.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::LazyLock;
+    /// let value = LazyLock::new(|| 7);
+    /// assert_eq!(LazyLock::force(&value), &7);
+    /// ```
     #[inline]
     pub fn force(this: &Self) -> &T {
         this.once.call_once(|| this.make());

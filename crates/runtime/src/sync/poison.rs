@@ -1,17 +1,17 @@
-//! Whether somebody panicked while he had the right to write.
+//! When does a panic poison a lock? When it begins while its context has the right to write.
 //!
-//! As std's, with one difference: the unwinding of a cancellation is no panic. Who takes the right while he unwinds
-//! already, in a destructor, does not poison either, as in std: the panic began before.
+//! The flag works as std's does, with one difference: the unwinding of a cancellation is no panic. A context that takes
+//! the right while it unwinds already, in a destructor, does not poison either, as in std: that panic began before.
 
 use crate::coroutine::is_panicking;
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use std::sync::{LockResult, PoisonError};
 
-/// The flag beside a lock. Not loom's: it orders nothing, the lock does.
+/// The flag beside a lock. It is not loom's atomic, because the lock orders it and it orders nothing.
 #[derive(Debug)]
 pub(super) struct Flag(AtomicBool);
 
-/// What a guard remembers of the moment it was made.
+/// What a guard remembers of the moment at which it was made.
 #[derive(Clone, Copy)]
 pub(super) struct Since {
     panicking: bool,
@@ -33,7 +33,7 @@ impl Flag {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// For who has just taken the lock.
+    /// Called by a context that has just taken the lock.
     #[inline]
     pub(super) fn since(&self) -> Since {
         Since {
@@ -41,7 +41,7 @@ impl Flag {
         }
     }
 
-    /// For who is about to let go of it.
+    /// Called by a context that is about to release the lock.
     #[inline]
     pub(super) fn done(&self, since: Since) {
         if !since.panicking && is_panicking() {
@@ -50,7 +50,7 @@ impl Flag {
         }
     }
 
-    /// A guard, as the flag stands.
+    /// Wraps a guard in `Ok` or in a poison error, as the flag says.
     #[inline]
     pub(super) fn result<G>(&self, guard: G) -> LockResult<G> {
         match self.is_set() {
@@ -60,7 +60,7 @@ impl Flag {
     }
 }
 
-/// Turns both sides of a result into another.
+/// Maps the value of a result, poisoned or not.
 #[inline]
 pub(super) fn map<A, B>(result: LockResult<A>, f: impl FnOnce(A) -> B) -> LockResult<B> {
     match result {

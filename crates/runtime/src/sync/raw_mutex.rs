@@ -1,37 +1,40 @@
-//! The word of a mutex: who has it, who waits for it, who is on the way.
+//! How a mutex is taken, waited for and passed on: the protocol of its word and of the queue beside it.
 //!
 //! # States
 //! | bit | meaning | set by | cleared by |
 //! |---|---|---|---|
-//! | `LOCKED` | held | whoever takes it | the holder |
-//! | `PARKED` | somebody may be in the queue | who is about to join it, while `LOCKED` | the holder, under the queue's lock, when the queue is empty |
-//! | `WOKEN` | one waiter was woken and has not yet got or given up its chance | the holder that wakes it, under the queue's lock | that waiter, as it takes the mutex, or under the queue's lock as it waits again |
+//! | `LOCKED` | held | the caller that takes it | the holder |
+//! | `PARKED` | a waiter may be in the queue | a waiter about to join it, while `LOCKED` | the holder, under the queue's lock, when the queue is empty |
+//! | `WOKEN` | one waiter was woken and has not yet used or given up its chance | the holder that wakes it, under the queue's lock | that waiter, as it takes the mutex, or under the queue's lock as it waits again |
 //!
 //! # Protocol
-//! Free, a mutex belongs to whoever comes first, be it newcomer or woken (barging): the holder that lets go and comes
-//! back at once keeps its cache line, and nobody waits for a sleeper to get up. A holder that lets go wakes the first
-//! waiter, unless one is on its way already. The woken one, if it comes too late, waits again at the head. A part of a
-//! select is handed the mutex (`lock_arm.rs`), since it may not come. Once a waiter has waited for longer than
-//! `PATIENCE_NS`, the holder hands the mutex over: it stays `LOCKED`. At most one hand-off in that time, so that a
-//! queue of a thousand does not turn each unlock into a switch. (parking_lot's eventual fairness, with Go's reason for
-//! it.)
+//! A free mutex belongs to whoever comes first, newcomer or woken waiter (*barging*). A holder that unlocks and comes
+//! back at once keeps the cache line, and no caller waits until a sleeping waiter has been scheduled. A holder that
+//! unlocks wakes the first waiter, unless a woken one is on its way already (`WOKEN`). A woken waiter that comes too
+//! late waits again at the head of the queue. A part of a select is handed the mutex (`lock_arm.rs`), since it may
+//! never come to take it.
 //!
-//! # The race: a wake that finds nobody
-//! A waiter joins the queue only if, under the queue's lock, the word is `LOCKED` and `PARKED` and, if the waiter had
-//! been woken, after it has taken `WOKEN` back. A holder skips the queue only if `PARKED` is clear, or `WOKEN` is set.
-//! In the first case nobody is in the queue, or about to be without looking at the word again. In the second the woken
-//! waiter has yet to look at the word: it takes the mutex, and its own unlock looks after the queue; or it finds the
-//! mutex held, and clears `WOKEN` before that holder lets go, who then wakes. It never gives up in between: a deadline
-//! or a cancellation ends a wait only from within the queue.
+//! Once a waiter has waited for longer than `PATIENCE_NS`, the holder hands the mutex over: the word stays `LOCKED`. At
+//! most one such hand-off happens in that time, so that a queue of a thousand does not turn each unlock into a switch.
+//! (This is parking_lot's eventual fairness, with Go's reason for it.)
+//!
+//! # The race: a wake that finds no waiter
+//! A waiter joins the queue only if, under the queue's lock, the word is `LOCKED` and `PARKED`. A waiter that had been
+//! woken joins only after it has also cleared `WOKEN`. A holder skips the queue only if `PARKED` is clear or `WOKEN` is
+//! set. If `PARKED` is clear, no waiter is in the queue, and none joins without looking at the word again. If `WOKEN`
+//! is set, the woken waiter has yet to look at the word, and there are two cases. Either it takes the mutex, and its
+//! own unlock serves the queue. Or it finds the mutex held and clears `WOKEN` before that holder unlocks; that holder
+//! then wakes a waiter. The woken waiter never gives up in between: a deadline or a cancellation ends a wait only while
+//! the waiter is in the queue.
 //!
 //! # The race: settled before the word says so
-//! A waiter is settled before the waker writes `WOKEN` (if settling fails, the next one is tried). For that moment it
-//! sees the mutex held and may try to join the queue again; it needs the queue's lock for that, and under it the word
-//! is written.
+//! A waker settles a waiter before it writes `WOKEN`, because it tries the next waiter if the settling fails. For that
+//! moment the settled waiter sees the mutex held, and may try to join the queue again. It needs the queue's lock for
+//! that, and the waker writes the word under the same hold of that lock.
 //!
 //! # Spinning
-//! A coroutine that spins may keep the holder from running: with one worker it never does, with several briefly, and
-//! not at all behind others that gave up spinning already.
+//! A coroutine that spins may keep the holder from running. With one worker a coroutine never spins; with several it
+//! spins briefly. It does not spin at all once another waiter has given up spinning (`PARKED` is set).
 
 use super::lock_arm::Take;
 use super::wait_queue::{
@@ -46,7 +49,7 @@ const LOCKED: u32 = 1;
 const PARKED: u32 = 2;
 const WOKEN: u32 = 4;
 
-/// Looks at a held lock before waiting for it, on an OS thread and on a coroutine; guesses to be tuned.
+/// How often an OS thread, and a coroutine, looks at a held lock before it waits. The numbers are guesses, to be tuned.
 const SPINS_THREAD: u32 = if cfg!(loom) { 0 } else { 100 };
 const SPINS_COROUTINE: u32 = if cfg!(loom) { 0 } else { 40 };
 
@@ -61,14 +64,14 @@ pub(super) fn spin_budget() -> u32 {
     }
 }
 
-/// How long a waiter lets others pass: Go's number. Without end under loom, where no path may depend on a clock; the
-/// models of hand-off set it to 0.
+/// How long others may barge past a waiter; Go's number. Under loom it is without end, because no path may depend on a
+/// clock there; the models of hand-off set it to 0.
 const PATIENCE_DEFAULT_NS: u64 = if cfg!(loom) { u64::MAX } else { 1_000_000 };
 
 /// See the head of the file.
 pub(crate) struct RawMutex<const PATIENCE_NS: u64 = PATIENCE_DEFAULT_NS> {
     state: AtomicU32,
-    /// With it, when the next hand-off may be.
+    /// The waiters; the state beside them is the time from which the next hand-off is allowed.
     queue: WaitQueue<u64>,
 }
 
@@ -82,7 +85,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
         }
     }
 
-    /// Takes the mutex. Unwinds if cancelled, unless that is not wanted.
+    /// Takes the mutex. If `cancellable`, a cancelled caller unwinds.
     #[inline]
     pub(super) fn lock(&self, cancellable: bool) {
         if !self.try_acquire(0) {
@@ -90,7 +93,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
         }
     }
 
-    /// Takes the mutex, or says that it was not to be had before the deadline.
+    /// Takes the mutex; `false` if the deadline came first.
     #[inline]
     pub(super) fn lock_until(&self, deadline_ns: impl FnOnce() -> u64) -> bool {
         self.try_acquire(0) || self.lock_slow(Some(deadline_ns()), true)
@@ -137,7 +140,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
     fn lock_slow(&self, deadline_ns: Option<u64>, cancellable: bool) -> bool {
         let mut spins = spin_budget();
         let mut began_ns = None;
-        // Whether `WOKEN` is the caller's to clear.
+        // Whether it is the caller's duty to clear `WOKEN`.
         let mut woken = false;
         loop {
             // Relaxed: a hint; the exchanges decide.
@@ -194,9 +197,10 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
         }
     }
 
-    /// Under the queue's lock: whether the caller may join the queue. If so, `WOKEN` is no longer the caller's.
+    /// Under the queue's lock: whether the caller may join the queue. If it may, `WOKEN` is no longer its duty.
     fn may_wait(&self, woken: bool) -> bool {
-        // Relaxed: the queue's lock orders those who look at the queue; see the head for those who do not.
+        // Relaxed: the queue's lock orders those that look at the queue; the head of the file explains those that do
+        // not.
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             if state & (LOCKED | PARKED) != LOCKED | PARKED {
@@ -236,8 +240,8 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
         }
     }
 
-    /// Lets the first of those who wait have a chance, or the mutex, and lets go. The word is `LOCKED | PARKED`, or
-    /// `LOCKED` with others about to set `PARKED`; they look again under the queue's lock.
+    /// Wakes the first waiter or hands it the mutex, and unlocks. The word is `LOCKED | PARKED`. A waiter that has set
+    /// or seen `PARKED` and is not queued yet looks at the word again under the queue's lock.
     fn hand_on(&self, queue: &mut WaitList<u64>) -> Option<Unparker> {
         while let Some(began_ns) = queue.front_tag() {
             let now_ns = clock::now_ns();
@@ -302,7 +306,7 @@ unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
         unsafe { self.unlock() };
     }
 
-    /// When it began to wait: an arm is granted the lock however short that was.
+    /// When the arm began to wait. An arm is granted the lock however short its wait was.
     fn tag(&self) -> u64 {
         clock::now_ns()
     }

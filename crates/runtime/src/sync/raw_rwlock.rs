@@ -1,32 +1,33 @@
-//! The word of a read-write lock, and who goes next.
+//! How a read-write lock is taken, waited for and passed on: the protocol of its word, and the order of readers and
+//! writers.
 //!
 //! # States
 //! | part | meaning |
 //! |---|---|
-//! | `WRITER` | a writer has it |
-//! | `PARKED` | somebody is in the queue; nobody takes the lock past them |
-//! | the rest, in units of `READER` | how many readers have it |
+//! | `WRITER` | a writer holds the lock |
+//! | `PARKED` | a waiter is in the queue; newcomers do not take the lock past it |
+//! | the rest, in units of `READER` | the number of readers that hold the lock |
 //!
 //! # Protocol
-//! Without `PARKED` everything is one atomic operation. Whoever cannot have the lock sets `PARKED` under the queue's
-//! lock and waits. From then on the lock is *granted*: those who let go decide, under the queue's lock, who goes next,
-//! and write it into the word before they settle the waiter. After a writer all readers that wait go; after the last
-//! reader the first in the queue, which is a writer as a rule. So a stream of readers does not starve a writer, nor the
-//! reverse.
+//! Without `PARKED` each operation is one atomic operation. A caller that cannot have the lock sets `PARKED` under the
+//! queue's lock and waits. From then on the lock is *granted*: holders that unlock decide, under the queue's lock, who
+//! goes next. They write the decision into the word before they settle the waiter. After a writer all waiting readers
+//! go; after the last reader the first in the queue goes, which is a writer as a rule. So a stream of readers does not
+//! starve a writer, nor the reverse.
 //!
-//! `PARKED` is set and cleared under the queue's lock only. While it is set nobody enters but by a grant; readers and
-//! the writer may leave meanwhile, and whoever leaves last comes to the queue. A waiter that gives up comes as well:
-//! the readers behind a writer that has left may go.
+//! `PARKED` is set and cleared under the queue's lock only. While it is set, the lock is entered by a grant only.
+//! Readers and the writer may leave meanwhile, and the last to leave serves the queue. A waiter that gives up serves
+//! the queue as well, because readers behind a writer that has left may go.
 //!
-//! # The race: the last reader has left and not come yet
-//! Then the word is `PARKED` alone. Somebody who joins the queue now is found by that reader. Should another have
-//! cleared `PARKED` (the last waiter gave up), the lock is free, and may be anybody's before the reader comes; the
-//! reader finds `WRITER` set, or nobody in the queue, and leaves it.
+//! # The race: the last reader has left, and has not served the queue yet
+//! In that moment the word is `PARKED` alone. A waiter that joins the queue now is found by that reader. If another
+//! context has cleared `PARKED` meanwhile (the last waiter gave up), the lock is free, and may be taken before the
+//! reader comes to the queue. The reader then finds `WRITER` set, or the queue empty, and does nothing.
 //!
 //! # The race: granted readers that leave before the count is right
-//! A batch of readers is counted in before the first of them is settled, and the surplus is taken back at the end. A
-//! reader that leaves meanwhile sees a count above zero and does not come to the queue; so who takes the surplus back
-//! looks again.
+//! A batch of readers is added to the count before the first of them is settled; the surplus is subtracted at the end.
+//! A granted reader that leaves meanwhile sees a count above zero, and does not serve the queue. So the context that
+//! subtracts the surplus looks at the word again.
 
 use super::lock_arm::Take;
 use super::raw_mutex::spin_budget;
@@ -148,7 +149,7 @@ impl RawRwLock {
     #[cold]
     fn wait(&self, tag: u64, deadline_ns: Option<u64>) -> bool {
         for _ in 0..spin_budget() {
-            // Relaxed: a hint; others that wait already outlasted this.
+            // Relaxed: a hint; a waiter that is queued has spun for longer than this already.
             if self.state.load(Ordering::Relaxed) & PARKED != 0 {
                 break;
             }
@@ -179,7 +180,7 @@ impl RawRwLock {
         }
     }
 
-    /// Under the queue's lock: takes the lock if that is possible after all, else sees to it that `PARKED` is set.
+    /// Under the queue's lock: takes the lock if that is possible after all; otherwise makes sure that `PARKED` is set.
     fn take_or_announce(&self, tag: u64) -> bool {
         loop {
             if self.try_take(tag) {
@@ -191,7 +192,7 @@ impl RawRwLock {
         }
     }
 
-    /// Under the queue's lock: sets `PARKED`, or finds it set; `false` if the lock may be had now.
+    /// Under the queue's lock: sets `PARKED`, or finds it set; `false` if the lock can be taken now.
     fn announce(&self, tag: u64) -> bool {
         loop {
             // Relaxed: the exchange decides.
@@ -214,14 +215,14 @@ impl RawRwLock {
         }
     }
 
-    /// Under the queue's lock: somebody has left the queue, and those behind may go.
+    /// Under the queue's lock: a waiter has left the queue, and waiters behind it may go.
     fn admit_after_leave(&self, queue: &mut WaitList<()>) -> WakeList {
         let mut wakes = WakeList::none();
         self.admit(queue, false, queue.end_ticket(), &mut wakes);
         wakes
     }
 
-    /// The caller has let go, and there were others in the queue.
+    /// The caller has unlocked, and there are waiters in the queue.
     #[cold]
     fn hand_on(&self, after_writer: bool) {
         let mut end_ticket = None;
@@ -239,12 +240,12 @@ impl RawRwLock {
         }
     }
 
-    /// Under the queue's lock: lets those in whose turn it is. In the readers' turn these are all readers that came
-    /// before `end_ticket`, past writers as well; then those that have no writer before them. Each round of the loop
-    /// takes somebody out of the queue, or ends that turn.
+    /// Under the queue's lock: grants the lock to the waiters whose turn it is. In the readers' turn these are all
+    /// readers with a ticket before `end_ticket`, also those behind writers. Otherwise these are the readers that have
+    /// no writer before them. Each round of the loop takes a waiter out of the queue, or ends the readers' turn.
     fn admit(&self, queue: &mut WaitList<()>, mut readers_turn: bool, end_ticket: u64, wakes: &mut WakeList) {
         while !queue.is_empty() {
-            // Acquire: pairs with the Release of those who have let go; what they did is handed on with the grant.
+            // Acquire: pairs with the Release of the holders that have unlocked; the grant hands on what they did.
             let state = self.state.load(Ordering::Acquire);
             if state & WRITER != 0 || wakes.is_full() {
                 return;
@@ -254,47 +255,49 @@ impl RawRwLock {
                 continue;
             }
             if queue.front_tag() == Some(READS) {
-                // No writer is before them: that others read already does not keep them out, however late they came.
+                // No writer is before them. Readers that hold the lock already do not keep them out, however late they
+                // came.
                 self.admit_readers(queue, queue.end_ticket(), wakes);
                 continue;
             }
             // Acquire: pairs as above.
             if self.state.load(Ordering::Acquire) >= READER {
-                // The last of them comes to the queue.
+                // The last of these readers serves the queue.
                 return;
             }
             self.admit_writer(queue, wakes);
         }
-        // Relaxed: the queue's lock orders those who set it; who finds it clear takes the lock by an exchange.
+        // Relaxed: the queue's lock orders those that set it; a caller that finds it clear takes the lock by an
+        // exchange.
         self.state.fetch_and(!PARKED, Ordering::Relaxed);
     }
 
-    /// Lets readers in that came before `end_ticket`, as far as there is room.
+    /// Grants the lock to readers with a ticket before `end_ticket`, as far as `wakes` has room.
     fn admit_readers(&self, queue: &mut WaitList<()>, end_ticket: u64, wakes: &mut WakeList) {
         let room = wakes.room();
         // Relaxed: the settled cells hand over what the lock protects.
         self.state.fetch_add(READER * room as u32, Ordering::Relaxed);
         queue.settle_those(Outcome::Woken, end_ticket, wakes, |tag| tag == READS);
-        // Relaxed: a surplus that nobody has used.
+        // Relaxed: the surplus was given to no reader.
         self.state.fetch_sub(READER * wakes.room() as u32, Ordering::Relaxed);
     }
 
-    /// The first in the queue is a writer, and nobody has the lock.
+    /// Grants the lock to the first in the queue, which is a writer; the lock is free.
     fn admit_writer(&self, queue: &mut WaitList<()>, wakes: &mut WakeList) {
         // Relaxed: the settled cell hands over what the lock protects.
         self.state.fetch_add(WRITER, Ordering::Relaxed);
         match queue.settle_front(Outcome::Woken, true) {
             PopResult::Settled(unparker) => wakes.push(unparker),
-            // Relaxed: nobody has had it.
+            // Relaxed: no writer has had the lock.
             PopResult::Gone | PopResult::Nobody => drop(self.state.fetch_sub(WRITER, Ordering::Relaxed)),
         }
     }
 }
 
-/// The taking of a lock to read, as a part of a select.
+/// The taking of the lock to read, as a part of a select.
 pub(crate) struct Reads<'a>(pub(super) &'a RawRwLock);
 
-/// The same to write.
+/// The taking of the lock to write, as a part of a select.
 pub(crate) struct Writes<'a>(pub(super) &'a RawRwLock);
 
 macro_rules! take {

@@ -1,4 +1,5 @@
-//! `RwLock`: std's surface over [`RawRwLock`](super::raw_rwlock::RawRwLock), which has the protocol.
+//! What a user sees of a read-write lock: std's interface over [`RawRwLock`](super::raw_rwlock::RawRwLock), which has
+//! the protocol.
 
 use super::lock_arm::Taking;
 use super::poison;
@@ -13,13 +14,14 @@ use std::ptr::NonNull;
 use std::sync::{LockResult, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
-/// A value that many may read or one may write; [`std::sync::RwLock`] with deadlines and cancellation.
+/// A value that many may read or one may write: [`std::sync::RwLock`] with deadlines and cancellation.
 ///
-/// Neither side starves: a writer that waits keeps new readers out, and after a writer the readers that waited go
-/// first. So reading twice without letting go in between can deadlock, if a writer comes in the meantime.
+/// Neither readers nor writers starve: a writer that waits keeps new readers out, and after a writer the readers that
+/// waited go first. So a caller that takes the lock to read twice, without releasing it in between, can deadlock: a
+/// writer may come in the meantime.
 ///
 /// # Poisoning
-/// As in std: only a writer's panic poisons. The unwinding of a cancelled coroutine does not.
+/// As in std, only a writer's panic poisons the lock. The unwinding of a cancelled coroutine does not.
 ///
 /// # Examples
 /// ```
@@ -40,13 +42,13 @@ unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
 // SAFETY: S2: a writer may move the value out or in, and readers share it.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 
-// What std promises of its lock: a panic of a writer shows as poison.
+// std's lock promises the same: a panic of a writer shows as poison.
 impl<T: ?Sized> std::panic::UnwindSafe for RwLock<T> {}
 impl<T: ?Sized> std::panic::RefUnwindSafe for RwLock<T> {}
 
 impl<T> RwLock<T> {
     const_unless_loom! {
-        /// A lock that nobody holds.
+        /// Makes a lock that is not held.
         pub fn new(value: T) -> Self {
             Self {
                 raw: RawRwLock::new(),
@@ -56,10 +58,10 @@ impl<T> RwLock<T> {
         }
     }
 
-    /// The value, of a lock that nobody else can reach.
+    /// Consumes the lock and returns the value.
     ///
     /// # Errors
-    /// If the lock is poisoned; the error has the value.
+    /// If the lock is poisoned; the error holds the value.
     pub fn into_inner(self) -> LockResult<T> {
         let Self { poison, value, .. } = self;
         poison.result(value.into_inner())
@@ -67,19 +69,27 @@ impl<T> RwLock<T> {
 }
 
 impl<T: ?Sized> RwLock<T> {
-    /// Takes the lock to read, waiting while a writer has it or waits for it.
+    /// Takes the lock to read, and waits while a writer holds it or waits for it.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds without the lock.
     ///
     /// # Errors
-    /// If the lock is poisoned; the error has the guard.
+    /// If the lock is poisoned. The error holds the guard: the lock is taken all the same.
     ///
     /// # Panics
-    /// If there are 2^29 readers.
+    /// If there would be 2^29 readers at the same time.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::RwLock;
+    /// let lock = RwLock::new(1);
+    /// let (first, second) = (lock.read().unwrap(), lock.try_read().unwrap());
+    /// assert_eq!(*first + *second, 2);
+    /// ```
     #[inline]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.raw.read(None);
@@ -87,41 +97,68 @@ impl<T: ?Sized> RwLock<T> {
         unsafe { self.read_guard() }
     }
 
-    /// Takes the lock to read, if that needs no wait.
+    /// Takes the lock to read if that needs no wait.
     ///
     /// # Errors
-    /// `WouldBlock` if a writer has it or waits for it, `Poisoned`, with the guard, if it is poisoned.
+    /// `WouldBlock` if a writer holds the lock or waits for it; `Poisoned`, with the guard, if the lock is poisoned.
     #[inline]
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
         self.read_guard_if(self.raw.try_read())
     }
 
-    /// As [`read`](Self::read), but waits no longer than `timeout`.
+    /// As [`read`](Self::read), but waits for at most `timeout`.
     ///
     /// # Errors
-    /// `WouldBlock` once the time is over, `Poisoned`, with the guard, if the lock is poisoned.
+    /// `WouldBlock` once the timeout has passed; `Poisoned`, with the guard, if the lock is poisoned.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::RwLock;
+    /// use std::time::Duration;
+    /// let lock = RwLock::new(1);
+    /// let writer = lock.write().unwrap();
+    /// assert!(lock.read_timeout(Duration::from_millis(1)).is_err());
+    /// drop(writer);
+    /// assert_eq!(*lock.read_timeout(Duration::from_millis(1)).unwrap(), 1);
+    /// ```
     pub fn read_timeout(&self, timeout: Duration) -> TryLockResult<RwLockReadGuard<'_, T>> {
         self.read_guard_if(self.raw.try_read() || self.raw.read(Some(deadline_after(timeout))))
     }
 
-    /// As [`read_timeout`](Self::read_timeout), until a moment.
+    /// As [`read`](Self::read), but waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// As there.
+    /// `WouldBlock` once the deadline has passed; `Poisoned`, with the guard, if the lock is poisoned.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::RwLock;
+    /// use std::time::{Duration, Instant};
+    /// let lock = RwLock::new(1);
+    /// assert_eq!(*lock.read_deadline(Instant::now() + Duration::from_millis(1)).unwrap(), 1);
+    /// ```
     pub fn read_deadline(&self, deadline: Instant) -> TryLockResult<RwLockReadGuard<'_, T>> {
         self.read_guard_if(self.raw.try_read() || self.raw.read(Some(deadline_at(deadline))))
     }
 
-    /// Takes the lock to write, waiting while others have it.
+    /// Takes the lock to write, and waits while others hold it.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Lock`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds without the lock.
     ///
     /// # Errors
-    /// If the lock is poisoned; the error has the guard.
+    /// If the lock is poisoned. The error holds the guard: the lock is taken all the same.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::RwLock;
+    /// let lock = RwLock::new(1);
+    /// *lock.write().unwrap() += 1;
+    /// assert_eq!(*lock.read().unwrap(), 2);
+    /// ```
     #[inline]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.raw.write(None);
@@ -129,46 +166,66 @@ impl<T: ?Sized> RwLock<T> {
         unsafe { self.write_guard() }
     }
 
-    /// Takes the lock to write, if nobody has it at this moment.
+    /// Takes the lock to write if it is free at this moment; never waits.
     ///
     /// # Errors
-    /// `WouldBlock` if somebody has it, `Poisoned`, with the guard, if it is poisoned.
+    /// `WouldBlock` if the lock is held; `Poisoned`, with the guard, if it is poisoned.
     #[inline]
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         self.write_guard_if(self.raw.try_write())
     }
 
-    /// As [`write`](Self::write), but waits no longer than `timeout`.
+    /// As [`write`](Self::write), but waits for at most `timeout`.
     ///
     /// # Errors
-    /// `WouldBlock` once the time is over, `Poisoned`, with the guard, if the lock is poisoned.
+    /// `WouldBlock` once the timeout has passed; `Poisoned`, with the guard, if the lock is poisoned.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::RwLock;
+    /// use std::time::Duration;
+    /// let lock = RwLock::new(1);
+    /// let reader = lock.read().unwrap();
+    /// assert!(lock.write_timeout(Duration::from_millis(1)).is_err());
+    /// drop(reader);
+    /// *lock.write_timeout(Duration::from_millis(1)).unwrap() = 2;
+    /// ```
     pub fn write_timeout(&self, timeout: Duration) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         self.write_guard_if(self.raw.try_write() || self.raw.write(Some(deadline_after(timeout))))
     }
 
-    /// As [`write_timeout`](Self::write_timeout), until a moment.
+    /// As [`write`](Self::write), but waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// As there.
+    /// `WouldBlock` once the deadline has passed; `Poisoned`, with the guard, if the lock is poisoned.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::RwLock;
+    /// use std::time::{Duration, Instant};
+    /// let lock = RwLock::new(1);
+    /// *lock.write_deadline(Instant::now() + Duration::from_millis(1)).unwrap() = 2;
+    /// assert_eq!(*lock.read().unwrap(), 2);
+    /// ```
     pub fn write_deadline(&self, deadline: Instant) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         self.write_guard_if(self.raw.try_write() || self.raw.write(Some(deadline_at(deadline))))
     }
 
-    /// Whether a writer panicked.
+    /// Whether a writer has panicked.
     #[inline]
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
     }
 
-    /// Forgets that a writer panicked.
+    /// Clears the poison that a writer's panic has left.
     pub fn clear_poison(&self) {
         self.poison.clear();
     }
 
-    /// The value, of a lock that nobody else can reach.
+    /// Returns a reference to the value; the exclusive borrow makes locking needless.
     ///
     /// # Errors
-    /// If the lock is poisoned; the error has the reference.
+    /// If the lock is poisoned; the error holds the reference.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         let Self { poison, value, .. } = self;
         poison.result(value.get_mut())
@@ -223,14 +280,14 @@ impl<T: ?Sized> RwLock<T> {
         Taking::of(Writes(&self.raw))
     }
 
-    /// The guard of what an arm of this lock holds.
+    /// The guard for the lock that an arm of a select holds.
     pub(crate) fn read_guard_of(&self, taking: Taking<Reads<'_>>) -> LockResult<RwLockReadGuard<'_, T>> {
         assert!(std::ptr::eq(taking.give_away().0, &raw const self.raw));
         // SAFETY: S2: it was held, and the guard has it now.
         unsafe { self.read_guard() }
     }
 
-    /// The guard of what an arm of this lock holds.
+    /// The guard for the lock that an arm of a select holds.
     pub(crate) fn write_guard_of(&self, taking: Taking<Writes<'_>>) -> LockResult<RwLockWriteGuard<'_, T>> {
         assert!(std::ptr::eq(taking.give_away().0, &raw const self.raw));
         // SAFETY: S2: it was held, and the guard has it now.
@@ -262,7 +319,18 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     }
 }
 
-/// The right to read a [`RwLock`]'s value, or a part of it; gives it back when dropped. Not `Send`, as std's.
+/// The right to read the value of a [`RwLock`], or a part of it. Dropping the guard gives the right back. It is not
+/// `Send`, as in std.
+///
+/// # Examples
+/// ```
+/// use silken::sync::{RwLock, RwLockReadGuard};
+/// fn first<'a>(words: &RwLockReadGuard<'a, Vec<&'a str>>) -> &'a str {
+///     words[0]
+/// }
+/// let words = RwLock::new(vec!["a", "b"]);
+/// assert_eq!(first(&words.read().unwrap()), "a");
+/// ```
 #[must_use = "if unused the RwLock will immediately unlock"]
 pub struct RwLockReadGuard<'a, T: ?Sized + 'a> {
     value: NonNull<T>,
@@ -274,7 +342,15 @@ pub struct RwLockReadGuard<'a, T: ?Sized + 'a> {
 unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
 
 impl<'a, T: ?Sized> RwLockReadGuard<'a, T> {
-    /// The right to a part of the value only.
+    /// Narrows the guard to a part of the value. An associated function, so that it hides no method of `T`.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::{RwLock, RwLockReadGuard};
+    /// let pair = RwLock::new((1, "one"));
+    /// let name = RwLockReadGuard::map(pair.read().unwrap(), |pair| &pair.1);
+    /// assert_eq!(*name, "one");
+    /// ```
     pub fn map<U: ?Sized>(guard: Self, f: impl FnOnce(&T) -> &U) -> RwLockReadGuard<'a, U> {
         let value = NonNull::from(f(&guard));
         let guard = ManuallyDrop::new(guard);
@@ -316,7 +392,18 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
     }
 }
 
-/// The right to write a [`RwLock`]'s value; gives it back when dropped. Not `Send`, as std's.
+/// The right to write the value of a [`RwLock`]. Dropping the guard gives the right back. It is not `Send`, as in std.
+///
+/// # Examples
+/// ```
+/// use silken::sync::{RwLock, RwLockWriteGuard};
+/// fn clear(mut words: RwLockWriteGuard<'_, Vec<u8>>) {
+///     words.clear();
+/// } // The guard is dropped: the lock is free.
+/// let words = RwLock::new(vec![1, 2]);
+/// clear(words.write().unwrap());
+/// assert!(words.read().unwrap().is_empty());
+/// ```
 #[must_use = "if unused the RwLock will immediately unlock"]
 pub struct RwLockWriteGuard<'a, T: ?Sized + 'a> {
     lock: &'a RwLock<T>,
@@ -328,7 +415,8 @@ pub struct RwLockWriteGuard<'a, T: ?Sized + 'a> {
 unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
 
 impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
-    /// Turns the right to write into the right to read, with nobody writing in between. Readers that wait go as well.
+    /// Turns the right to write into the right to read, with no writer in between. Readers that wait get the lock as
+    /// well.
     ///
     /// # Examples
     /// ```
@@ -342,7 +430,7 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     pub fn downgrade(guard: Self) -> RwLockReadGuard<'a, T> {
         let guard = ManuallyDrop::new(guard);
         let lock = guard.lock;
-        // As the guard's drop, for a destructor may downgrade while it unwinds.
+        // Poisons as the drop of the guard would: a destructor may downgrade while it unwinds.
         lock.poison.done(guard.since);
         // SAFETY: S2: the guard has the right to write, and is gone.
         unsafe { lock.raw.downgrade() };

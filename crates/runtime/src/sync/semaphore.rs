@@ -1,13 +1,13 @@
-//! `Semaphore`: a number of permits, first come, first served.
+//! How permits are counted and handed out: `Semaphore`, a number of permits, first come, first served.
 //!
 //! # Protocol
-//! One word has the number, `WAITERS` (somebody is in the queue) and `CLOSED`. Without `WAITERS` taking and giving back
-//! are one atomic operation. Who finds too few sets `WAITERS` under the queue's lock and waits. While it is set nobody
-//! takes past the queue, however few he wants, and whoever gives back does so under the queue's lock, and serves the
-//! queue from its head: a big request is not starved by small ones. So under the lock, with `WAITERS` set, nobody else
-//! changes the number.
+//! One word holds the number of permits, `WAITERS` (a waiter is in the queue) and `CLOSED`. Without `WAITERS`, taking
+//! permits is one atomic operation, and so is giving them back. A caller that finds too few permits sets `WAITERS`
+//! under the queue's lock and waits. While `WAITERS` is set, no caller takes permits past the queue, however few it
+//! wants. A caller that gives permits back then does so under the queue's lock, and serves the queue from its head:
+//! small requests do not starve a big one. So under the lock, with `WAITERS` set, no other context changes the number.
 //!
-//! A waiter that gives up serves the queue as well: the one behind it may want less.
+//! A waiter that gives up serves the queue as well, because the waiter behind it may want fewer permits.
 
 use super::wait_queue::{Place, PopResult, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason, budget, lost};
@@ -25,7 +25,7 @@ const WAITERS: usize = 1;
 const CLOSED: usize = 2;
 const PERMIT: usize = 4;
 
-/// Permits that are taken to do something and given back afterwards.
+/// A counting semaphore: permits are taken to do something, and given back afterwards; first come, first served.
 ///
 /// # Examples
 /// ```
@@ -47,18 +47,24 @@ pub struct Semaphore {
     queue: WaitQueue,
 }
 
-/// [`Semaphore`] by the name that may and cogo have for it.
+/// [`Semaphore`] under the name that may and cogo use.
 pub type Semphore = Semaphore;
 
-/// Why permits were not to be had.
+/// Why no permits were taken.
+///
+/// # Examples
+/// ```
+/// use silken::sync::{AcquireError, Semaphore};
+/// assert_eq!(Semaphore::new(0).try_acquire().unwrap_err(), AcquireError::NoPermits);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcquireError {
     /// The semaphore is closed.
     Closed,
-    /// There are too few, or others were first.
+    /// There are too few permits, or other callers wait already.
     NoPermits,
-    /// The time is over.
+    /// The deadline came first.
     TimedOut,
 }
 
@@ -75,14 +81,14 @@ impl fmt::Display for AcquireError {
 impl std::error::Error for AcquireError {}
 
 impl Semaphore {
-    /// The greatest number of permits.
+    /// The greatest number of permits of a semaphore.
     pub const MAX_PERMITS: usize = usize::MAX / PERMIT;
 
     const_unless_loom! {
-        /// A semaphore with so many permits.
+        /// Makes a semaphore with `permits` permits.
         ///
         /// # Panics
-        /// If these are more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+        /// If `permits` exceeds [`MAX_PERMITS`](Self::MAX_PERMITS).
         #[must_use]
         pub fn new(permits: usize) -> Self {
             assert!(permits <= Self::MAX_PERMITS, "too many permits");
@@ -93,43 +99,58 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit, waiting for one if need be.
+    /// Takes a permit, and waits for one if there is none or other callers wait already.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Semaphore`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds without a permit.
     ///
     /// # Errors
-    /// `Closed`, if the semaphore is closed, before or meanwhile.
+    /// `Closed`, if the semaphore is closed before the call or while it waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let semaphore = silken::sync::Semaphore::new(1);
+    /// let _permit = semaphore.acquire().unwrap();
+    /// assert_eq!(semaphore.available_permits(), 0);
+    /// ```
     #[inline]
     pub fn acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.acquire_many(1)
     }
 
-    /// Takes several permits at once. Who comes later waits, even if there are enough for him.
+    /// Takes several permits at once. It blocks and is cancelled as [`acquire`](Self::acquire) is. Callers that come
+    /// later wait, even if there are enough permits for them.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire).
+    /// `Closed`, if the semaphore is closed before the call or while it waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let semaphore = silken::sync::Semaphore::new(5);
+    /// let _permits = semaphore.acquire_many(3).unwrap();
+    /// assert_eq!(semaphore.available_permits(), 2);
+    /// ```
     #[inline]
     pub fn acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.acquire_until(permits, || None)
     }
 
-    /// Takes a permit, if that needs no wait.
+    /// Takes a permit if that needs no wait.
     ///
     /// # Errors
-    /// `NoPermits` or `Closed`.
+    /// `NoPermits`, if a wait would be needed; `Closed`, if the semaphore is closed.
     #[inline]
     pub fn try_acquire(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.try_acquire_many(1)
     }
 
-    /// Takes several permits, if that needs no wait.
+    /// Takes several permits at once if that needs no wait.
     ///
     /// # Errors
-    /// `NoPermits` or `Closed`.
+    /// `NoPermits`, if a wait would be needed; `Closed`, if the semaphore is closed.
     #[inline]
     pub fn try_acquire_many(&self, permits: usize) -> Result<SemaphorePermit<'_>, AcquireError> {
         budget::spend();
@@ -137,38 +158,57 @@ impl Semaphore {
         Ok(self.permit(permits))
     }
 
-    /// As [`acquire`](Self::acquire), but waits no longer than `timeout`.
+    /// As [`acquire`](Self::acquire), but waits for at most `timeout`.
     ///
     /// # Errors
-    /// `TimedOut` or `Closed`.
+    /// `TimedOut`, once the timeout has passed; `Closed`, if the semaphore is closed.
+    ///
+    /// # Examples
+    /// ```
+    /// let semaphore = silken::sync::Semaphore::new(0);
+    /// assert!(semaphore.acquire_timeout(std::time::Duration::from_millis(1)).is_err());
+    /// ```
     #[inline]
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.acquire_many_timeout(1, timeout)
     }
 
-    /// As [`acquire_timeout`](Self::acquire_timeout), until a moment.
+    /// As [`acquire`](Self::acquire), but waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// As there.
+    /// `TimedOut`, once the deadline has passed; `Closed`, if the semaphore is closed.
+    ///
+    /// # Examples
+    /// ```
+    /// let semaphore = silken::sync::Semaphore::new(1);
+    /// let deadline = std::time::Instant::now() + std::time::Duration::from_millis(1);
+    /// assert!(semaphore.acquire_deadline(deadline).is_ok());
+    /// ```
     #[inline]
     pub fn acquire_deadline(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.acquire_until(1, || Some(deadline_at(deadline)))
     }
 
-    /// As [`acquire_many`](Self::acquire_many), but waits no longer than `timeout`.
+    /// As [`acquire_many`](Self::acquire_many), but waits for at most `timeout`.
     ///
     /// # Errors
-    /// As [`acquire_timeout`](Self::acquire_timeout).
+    /// `TimedOut`, once the timeout has passed; `Closed`, if the semaphore is closed.
+    ///
+    /// # Examples
+    /// ```
+    /// let semaphore = silken::sync::Semaphore::new(2);
+    /// assert!(semaphore.acquire_many_timeout(3, std::time::Duration::from_millis(1)).is_err());
+    /// ```
     #[inline]
     pub fn acquire_many_timeout(&self, permits: usize, timeout: Duration) -> Result<SemaphorePermit<'_>, AcquireError> {
         self.acquire_until(permits, || Some(deadline_after(timeout)))
     }
 
-    /// As [`acquire`](Self::acquire), with a permit that owns a share of the semaphore: it may go to another coroutine,
-    /// or into a struct.
+    /// As [`acquire`](Self::acquire), but the permit owns an `Arc` of the semaphore. So the permit may move to another
+    /// coroutine, or into a struct.
     ///
     /// # Errors
-    /// As there.
+    /// `Closed`, if the semaphore is closed before the call or while it waits.
     ///
     /// # Examples
     /// ```
@@ -183,10 +223,16 @@ impl Semaphore {
         self.acquire_many_owned(1)
     }
 
-    /// As [`acquire_many`](Self::acquire_many), with a permit that owns a share of the semaphore.
+    /// As [`acquire_many`](Self::acquire_many), but the permit owns an `Arc` of the semaphore.
     ///
     /// # Errors
-    /// As there.
+    /// `Closed`, if the semaphore is closed before the call or while it waits.
+    ///
+    /// # Examples
+    /// ```
+    /// let semaphore = silken::sync::Arc::new(silken::sync::Semaphore::new(2));
+    /// assert_eq!(semaphore.acquire_many_owned(2).unwrap().num_permits(), 2);
+    /// ```
     pub fn acquire_many_owned(self: Arc<Self>, permits: usize) -> Result<OwnedSemaphorePermit, AcquireError> {
         self.acquire_many(permits)?.forget();
         Ok(OwnedSemaphorePermit {
@@ -195,10 +241,10 @@ impl Semaphore {
         })
     }
 
-    /// As [`try_acquire`](Self::try_acquire), with a permit that owns a share of the semaphore.
+    /// As [`try_acquire`](Self::try_acquire), but the permit owns an `Arc` of the semaphore.
     ///
     /// # Errors
-    /// As there.
+    /// `NoPermits`, if a wait would be needed; `Closed`, if the semaphore is closed.
     pub fn try_acquire_owned(self: Arc<Self>) -> Result<OwnedSemaphorePermit, AcquireError> {
         self.try_acquire()?.forget();
         Ok(OwnedSemaphorePermit {
@@ -207,7 +253,7 @@ impl Semaphore {
         })
     }
 
-    /// Adds permits, or gives back what [`SemaphorePermit::forget`] has kept.
+    /// Adds permits: new ones, or those that [`SemaphorePermit::forget`] has kept.
     ///
     /// # Panics
     /// If there would be more than [`MAX_PERMITS`](Self::MAX_PERMITS).
@@ -228,64 +274,71 @@ impl Semaphore {
         self.add_to_queue(permits);
     }
 
-    /// [`add_permits`](Self::add_permits) by another name.
+    /// Another name of [`add_permits`](Self::add_permits).
     pub fn release(&self, permits: usize) {
         self.add_permits(permits);
     }
 
-    /// How many permits there are at this moment.
+    /// The number of permits that are available at this moment.
     #[must_use]
     pub fn available_permits(&self) -> usize {
         // Relaxed: it may be wrong as soon as it is known.
         self.state.load(Ordering::Relaxed) / PERMIT
     }
 
-    /// Lets nobody take permits any more, and ends all waits with `Closed`.
+    /// Closes the semaphore: no permits can be taken any more, and all waits end with `Closed`.
     pub fn close(&self) {
-        // Relaxed: the queue's lock orders it for those who wait.
+        // Relaxed: the queue's lock orders it for those that wait.
         self.state.fetch_or(CLOSED, Ordering::Relaxed);
         self.queue.wake_all(Outcome::Closed);
     }
 
-    /// Whether it is closed.
+    /// Whether the semaphore is closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         // Relaxed: a hint.
         self.state.load(Ordering::Relaxed) & CLOSED != 0
     }
 
-    /// Takes a permit for good: may's and cogo's name. Of a closed semaphore there is nothing to wait for: it returns
-    /// at once.
+    /// Takes a permit for good; the name is may's and cogo's. It blocks and is cancelled as [`acquire`](Self::acquire)
+    /// is. If the semaphore is closed, it returns at once without a permit.
     ///
-    /// # Blocking
-    /// As [`acquire`](Self::acquire).
-    ///
-    /// # Cancellation
-    /// As [`acquire`](Self::acquire).
+    /// # Examples
+    /// ```
+    /// let semaphore = silken::sync::Semaphore::new(1);
+    /// semaphore.wait();
+    /// assert_eq!(semaphore.get_value(), 0);
+    /// ```
     pub fn wait(&self) {
         if let Ok(permit) = self.acquire() {
             permit.forget();
         }
     }
 
-    /// Takes a permit for good, unless the time is over first; whether it did.
+    /// As [`wait`](Self::wait), but for at most `timeout`; returns whether it took a permit.
+    ///
+    /// # Examples
+    /// ```
+    /// let semaphore = silken::sync::Semaphore::new(0);
+    /// assert!(!semaphore.wait_timeout(std::time::Duration::from_millis(1)));
+    /// ```
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.acquire_timeout(timeout).map(SemaphorePermit::forget).is_ok()
     }
 
-    /// Takes a permit for good, if there is one; whether it did.
+    /// Takes a permit for good if that needs no wait; returns whether it did.
     #[must_use]
     pub fn try_wait(&self) -> bool {
         self.take(1).is_ok()
     }
 
-    /// Adds a permit: may's and cogo's name.
+    /// Adds a permit; the name is may's and cogo's.
     pub fn post(&self) {
         self.add_permits(1);
     }
 
-    /// [`available_permits`](Self::available_permits) by may's and cogo's name.
+    /// [`available_permits`](Self::available_permits) under may's and cogo's name.
     #[must_use]
     pub fn get_value(&self) -> usize {
         self.available_permits()
@@ -364,8 +417,8 @@ impl Semaphore {
         }
     }
 
-    /// Under the queue's lock: takes permits after all, or hears that it is closed, else sees to it that `WAITERS` is
-    /// set.
+    /// Under the queue's lock: takes permits after all, or finds the semaphore closed; otherwise makes sure that
+    /// `WAITERS` is set and returns `None`.
     fn take_or_announce(&self, permits: usize) -> Option<Result<(), AcquireError>> {
         loop {
             match self.take(permits) {
@@ -400,7 +453,7 @@ impl Semaphore {
                 added = added || self.add(permits);
                 self.serve(queue, &mut wakes);
             });
-            // Not under the lock: a panic runs the program's hook, which may wait.
+            // Outside the lock: a panic runs the program's panic hook, which may wait.
             assert!(added, "{TOO_MANY}");
             let more = wakes.is_full();
             wakes.unpark();
@@ -410,8 +463,8 @@ impl Semaphore {
         }
     }
 
-    /// Under the queue's lock. Others may add at the same time, if nobody waits any more. `false`: that would be too
-    /// many.
+    /// Adds permits under the queue's lock. If the queue is empty by now, others may add at the same time. `false`:
+    /// there would be too many permits.
     fn add(&self, permits: usize) -> bool {
         // Relaxed: the exchange decides.
         let mut state = self.state.load(Ordering::Relaxed);
@@ -434,7 +487,7 @@ impl Semaphore {
     fn serve(&self, queue: &mut WaitList<()>, wakes: &mut WakeList) {
         while let Some(permits) = queue.front_tag() {
             let permits = permits as usize;
-            // Acquire: pairs with the Release of who gave back; the settled cell hands it on.
+            // Acquire: pairs with the Release of the caller that gave back; the settled cell hands it on.
             let state = self.state.load(Ordering::Acquire);
             if state / PERMIT < permits || wakes.is_full() {
                 return;
@@ -445,7 +498,7 @@ impl Semaphore {
                 self.state.fetch_sub(permits * PERMIT, Ordering::Relaxed);
             }
         }
-        // Relaxed: the queue's lock orders those who set it.
+        // Relaxed: the queue's lock orders those that set it.
         self.state.fetch_and(!WAITERS, Ordering::Relaxed);
     }
 }
@@ -458,7 +511,7 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// So many more permits.
+/// The state with `permits` more permits.
 #[inline]
 #[track_caller]
 fn sum(state: usize, permits: usize) -> usize {
@@ -473,7 +526,17 @@ fn sum_if_fits(state: usize, permits: usize) -> Option<usize> {
     fits.then(|| state + permits * PERMIT)
 }
 
-/// Permits of a [`Semaphore`]; gives them back when dropped. May be dropped by another than who took them.
+/// Permits of a [`Semaphore`]; dropping the value gives them back. The context that drops it need not be the one that
+/// took the permits.
+///
+/// # Examples
+/// ```
+/// let semaphore = silken::sync::Semaphore::new(3);
+/// let permit = semaphore.acquire_many(2).unwrap();
+/// assert_eq!((permit.num_permits(), semaphore.available_permits()), (2, 1));
+/// drop(permit);
+/// assert_eq!(semaphore.available_permits(), 3);
+/// ```
 #[must_use = "if unused the permits are given back at once"]
 #[derive(Debug)]
 pub struct SemaphorePermit<'a> {
@@ -482,19 +545,28 @@ pub struct SemaphorePermit<'a> {
 }
 
 impl SemaphorePermit<'_> {
-    /// Keeps the permits from the semaphore for good; [`Semaphore::add_permits`] gives them back.
+    /// Keeps the permits from the semaphore for good; [`Semaphore::add_permits`] adds new ones in their place.
     pub fn forget(self) {
         std::mem::forget(self);
     }
 
-    /// How many permits these are.
+    /// The number of permits that this value holds.
     #[must_use]
     pub fn num_permits(&self) -> usize {
         self.permits
     }
 }
 
-/// As a [`SemaphorePermit`], with a share of the semaphore: see [`Semaphore::acquire_owned`].
+/// A [`SemaphorePermit`] that owns an `Arc` of the semaphore: see [`Semaphore::acquire_owned`].
+///
+/// # Examples
+/// ```
+/// use silken::sync::{Arc, OwnedSemaphorePermit, Semaphore};
+/// let limit = Arc::new(Semaphore::new(2));
+/// let permit: OwnedSemaphorePermit = limit.clone().acquire_owned().unwrap();
+/// silken::spawn(move || drop(permit)).join().unwrap();
+/// assert_eq!(limit.available_permits(), 2);
+/// ```
 #[derive(Debug)]
 pub struct OwnedSemaphorePermit {
     semaphore: Arc<Semaphore>,
@@ -502,12 +574,12 @@ pub struct OwnedSemaphorePermit {
 }
 
 impl OwnedSemaphorePermit {
-    /// Keeps the permits from the semaphore for good; [`Semaphore::add_permits`] gives them back.
+    /// Keeps the permits from the semaphore for good; [`Semaphore::add_permits`] adds new ones in their place.
     pub fn forget(mut self) {
         self.permits = 0;
     }
 
-    /// How many permits these are.
+    /// The number of permits that this value holds.
     #[must_use]
     pub fn num_permits(&self) -> usize {
         self.permits

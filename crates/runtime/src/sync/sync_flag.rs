@@ -1,7 +1,7 @@
-//! `SyncFlag`: an event that happens once and then has happened for ever.
+//! How callers wait for an event that happens once and then has happened for ever: the word of `SyncFlag`.
 //!
-//! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. `fire` swaps the word and
-//! then takes that lock, if the bit was set.
+//! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. `fire` swaps the word, and
+//! then takes that lock if the bit was set. So either `fire` finds the waiter, or the waiter sees the fired word.
 
 use super::wait_queue::{WaitList, WaitOptions, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const WAITERS: u32 = 1;
 const FIRED: u32 = 2;
 
-/// A latch: everybody waits until it is fired, nobody afterwards. Any number may wait.
+/// A latch: before it is fired every caller waits, afterwards none does. Any number of callers may wait.
 ///
 /// # Examples
 /// ```
@@ -31,7 +31,7 @@ pub struct SyncFlag {
 
 impl SyncFlag {
     const_unless_loom! {
-        /// A flag that is not fired.
+        /// Makes a flag that is not fired.
         #[must_use]
         pub fn new() -> Self {
             Self {
@@ -41,7 +41,7 @@ impl SyncFlag {
         }
     }
 
-    /// Fires the flag, and wakes all who wait. What the caller has done is seen by them. Firing again does nothing.
+    /// Fires the flag, and wakes all waiters. They see what the caller has done before. Firing again does nothing.
     pub fn fire(&self) {
         // Release: pairs with the Acquire in `is_fired`.
         let before = self.state.swap(FIRED, Ordering::Release);
@@ -50,7 +50,7 @@ impl SyncFlag {
         }
     }
 
-    /// Whether it is fired.
+    /// Whether the flag is fired.
     #[inline]
     #[must_use]
     pub fn is_fired(&self) -> bool {
@@ -58,23 +58,49 @@ impl SyncFlag {
         self.state.load(Ordering::Acquire) == FIRED
     }
 
-    /// Waits until it is fired.
+    /// Waits until the flag is fired.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Condition`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::SyncFlag;
+    /// static READY: SyncFlag = SyncFlag::new();
+    /// silken::spawn(|| READY.fire());
+    /// READY.wait();
+    /// assert!(READY.is_fired());
+    /// ```
     pub fn wait(&self) {
         self.wait_until(None);
     }
 
-    /// As [`wait`](Self::wait), but no longer than `timeout`; whether it is fired.
+    /// As [`wait`](Self::wait), but waits for at most `timeout`; returns whether the flag is fired.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::SyncFlag;
+    /// use std::time::Duration;
+    /// let flag = SyncFlag::new();
+    /// assert!(!flag.wait_timeout(Duration::from_millis(1)));
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.is_fired() || self.wait_until(Some(deadline_after(timeout)))
     }
 
-    /// As [`wait_timeout`](Self::wait_timeout), until a moment.
+    /// As [`wait`](Self::wait), but waits no longer than until `deadline`; returns whether the flag is fired.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::SyncFlag;
+    /// use std::time::Instant;
+    /// let flag = SyncFlag::new();
+    /// flag.fire();
+    /// assert!(flag.wait_deadline(Instant::now()));
+    /// ```
     pub fn wait_deadline(&self, deadline: Instant) -> bool {
         self.is_fired() || self.wait_until(Some(deadline_at(deadline)))
     }

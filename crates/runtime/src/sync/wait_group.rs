@@ -1,9 +1,9 @@
-//! `WaitGroup`: waits for others that end.
+//! How a caller waits until all members of a group have left: the count of a `WaitGroup`.
 //!
 //! # Protocol
-//! A count of members, changed by atomic operations alone as long as it does not fall to one or none; whoever lets it
-//! fall there takes the queue's lock and wakes all, who look again. A waiter looks at the count under that lock, in the
-//! hold in which it joins the queue; so it either sees the fall, or is found.
+//! The group is a count of members. Atomic operations alone change it as long as it does not fall to one or zero. A
+//! caller that lets it fall there takes the queue's lock and wakes all waiters, which look again. A waiter looks at the
+//! count under that lock, in the hold in which it joins the queue. So either it sees the fall, or the waker finds it.
 
 use super::wait_queue::{QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Waits until all members of a group have left it: its handles, which are cloned and dropped, and those
+/// Waits until all members of a group have left it. Members are the handles, which are cloned and dropped, and those
 /// [added](Self::add) and [done](Self::done) by number.
 ///
 /// # Examples
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 /// group.wait();
 /// ```
 ///
-/// By number, and borrowed:
+/// With members added by number, and the group borrowed:
 /// ```
 /// use silken::sync::WaitGroup;
 /// let group = WaitGroup::new();
@@ -50,7 +50,7 @@ struct Inner {
 }
 
 impl WaitGroup {
-    /// A group whose only member is this handle.
+    /// Makes a group whose only member is this handle.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -61,86 +61,134 @@ impl WaitGroup {
         }
     }
 
-    /// Adds members that have no handle; each is to be [`done`](Self::done).
+    /// Adds members that have no handle; each leaves by a call of [`done`](Self::done).
     ///
     /// # Panics
-    /// If there are too many.
+    /// If the count of members overflows.
     pub fn add(&self, members: usize) {
-        // Relaxed: whoever adds is a member himself, so the count is not about to be waited for.
+        // Relaxed: the caller that adds is a member itself, so no waiter is about to see the count at zero.
         let before = self.inner.members.fetch_add(members, Ordering::Relaxed);
         assert!(before.checked_add(members).is_some(), "too many members of a WaitGroup");
     }
 
-    /// One of those that were [added](Self::add) leaves.
+    /// Removes one of the members that were [added](Self::add).
     ///
     /// # Panics
-    /// If there is none: handles leave by being dropped.
+    /// If no member without a handle is left: handles leave by being dropped.
     pub fn done(&self) {
-        // This handle is a member, so the other is the one that leaves.
+        // This handle is a member, so there must be a second one, which leaves.
         assert!(self.inner.leave_if(2), "WaitGroup::done without add");
     }
 
-    /// Leaves the group, and waits until all others have.
+    /// Leaves the group, and waits until all other members have left.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds, if it has to wait.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds. The handle is no member any more then.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::WaitGroup;
+    /// let group = WaitGroup::new();
+    /// let member = group.clone();
+    /// let child = silken::spawn(move || {
+    ///     drop(member);
+    ///     "left"
+    /// });
+    /// group.wait();
+    /// assert_eq!(child.join().unwrap(), "left");
+    /// ```
     pub fn wait(self) {
         let inner = self.inner.clone();
         drop(self);
         inner.wait_until(0, None);
     }
 
-    /// As [`wait`](Self::wait), but no longer than `timeout`.
+    /// As [`wait`](Self::wait), but waits for at most `timeout`.
     ///
     /// # Errors
-    /// If the time was over; the error has the handle, which is a member again.
+    /// If the timeout has passed; the error holds the handle, which is a member again.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::WaitGroup;
+    /// use std::time::Duration;
+    /// let group = WaitGroup::new();
+    /// let member = group.clone();
+    /// let group = group.wait_timeout(Duration::from_millis(1)).unwrap_err();
+    /// drop(member);
+    /// assert!(group.wait_timeout(Duration::from_millis(1)).is_ok());
+    /// ```
     pub fn wait_timeout(self, timeout: Duration) -> Result<(), WaitGroup> {
         self.wait_to(deadline_after(timeout))
     }
 
-    /// As [`wait_timeout`](Self::wait_timeout), until a moment.
+    /// As [`wait`](Self::wait), but waits no longer than until `deadline`.
     ///
     /// # Errors
-    /// As there.
+    /// If the deadline has passed; the error holds the handle, which is a member again.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::WaitGroup;
+    /// use std::time::{Duration, Instant};
+    /// let deadline = Instant::now() + Duration::from_millis(1);
+    /// assert!(WaitGroup::new().wait_deadline(deadline).is_ok(), "there are no others");
+    /// ```
     pub fn wait_deadline(self, deadline: Instant) -> Result<(), WaitGroup> {
         self.wait_to(deadline_at(deadline))
     }
 
-    /// Waits until this handle is the only member. For a group that is borrowed or shared; two handles that wait so
-    /// wait for each other.
+    /// Waits until this handle is the only member. It is meant for a group that is borrowed or shared. Two handles that
+    /// both call it wait for each other.
     ///
     /// # Blocking
-    /// As [`wait`](Self::wait).
+    /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// As [`wait`](Self::wait).
+    /// If the call has to wait and the coroutine is cancelled, it unwinds. The handle stays a member.
+    ///
+    /// # Examples
+    /// ```
+    /// let group = silken::sync::WaitGroup::new();
+    /// let member = group.clone();
+    /// silken::spawn(move || drop(member));
+    /// group.wait_others();
+    /// assert_eq!(group.members(), 1);
+    /// ```
     pub fn wait_others(&self) {
         self.inner.wait_until(1, None);
     }
 
-    /// As [`wait_others`](Self::wait_others), but no longer than `timeout`; whether the others have left.
+    /// As [`wait_others`](Self::wait_others), but waits for at most `timeout`; returns whether the others have left.
+    ///
+    /// # Examples
+    /// ```
+    /// let group = silken::sync::WaitGroup::new();
+    /// let _member = group.clone();
+    /// assert!(!group.wait_others_timeout(std::time::Duration::from_millis(1)));
+    /// ```
     pub fn wait_others_timeout(&self, timeout: Duration) -> bool {
         self.inner.wait_until(1, Some(deadline_after(timeout)))
     }
 
-    /// How many members there are at this moment, this handle included.
+    /// The number of members at this moment, this handle included.
     #[must_use]
     pub fn members(&self) -> usize {
         // Relaxed: it may be wrong as soon as it is known.
         self.inner.members.load(Ordering::Relaxed)
     }
 
-    /// The handle leaves, and comes back if the time is over.
+    /// The handle leaves the group, and joins it again if the deadline has passed.
     fn wait_to(self, deadline_ns: u64) -> Result<(), WaitGroup> {
         let inner = self.inner.clone();
         drop(self);
         if inner.wait_until(0, Some(deadline_ns)) {
             return Ok(());
         }
-        // Relaxed: as in `add`. Should the group have emptied just now, it has one member again.
+        // Relaxed: as in `add`. If the group has become empty just now, it has one member again.
         inner.members.fetch_add(1, Ordering::Relaxed);
         Err(WaitGroup { inner })
     }
@@ -154,7 +202,7 @@ pub(crate) struct Departure<'a> {
 }
 
 impl<'a> Departure<'a> {
-    /// The others' leaving.
+    /// Waits until the group's other members have left.
     pub(crate) fn of_others(group: &'a WaitGroup) -> Self {
         Self {
             inner: &group.inner,
@@ -167,10 +215,10 @@ impl<'a> Departure<'a> {
         self.inner.is_down_to(1)
     }
 
-    /// Makes the last one settle the cell; `false` if they have left already.
+    /// Makes the last member that leaves settle the cell; `false` if the others have left already.
     ///
     /// # Safety
-    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    /// This value and the cell stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
         let decide = |_: &mut WaitList<()>| self.is_over().then_some(());
         // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
@@ -181,18 +229,18 @@ impl<'a> Departure<'a> {
 
     pub(crate) fn unlist(&self) {
         if self.listed.replace(false) {
-            // What it was granted is a look.
+            // The grant carries nothing: the select looks at the count.
             let _ = self.inner.queue.unlist(&self.waiter, |_, _| WakeList::none());
         }
     }
 }
 
 impl Inner {
-    /// One member less, if there are so many at least; says whether there were.
+    /// Removes one member if there are at least `at_least`; returns whether there were.
     fn leave_if(&self, at_least: usize) -> bool {
         let one_less = |members: usize| (members >= at_least).then(|| members - 1);
-        // AcqRel: Release pairs with the Acquire in `is_down_to`, so that who waits sees what members did; Acquire
-        // pairs with the other members' Release. Relaxed on failure: nothing has changed.
+        // AcqRel: Release pairs with the Acquire in `is_down_to`, so that a waiter sees what members did; Acquire pairs
+        // with the other members' Release. Relaxed on failure: nothing has changed.
         let left = self.members.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_less);
         if left.is_ok_and(|before| before <= 2) {
             self.queue.wake_all(Outcome::Woken);
@@ -201,7 +249,7 @@ impl Inner {
     }
 
     fn is_down_to(&self, members: usize) -> bool {
-        // Acquire: pairs with the Release in `leave`.
+        // Acquire: pairs with the Release in `leave_if`.
         self.members.load(Ordering::Acquire) <= members
     }
 
@@ -228,7 +276,7 @@ impl Clone for WaitGroup {
 
 impl Drop for WaitGroup {
     fn drop(&mut self) {
-        // A member always has itself to leave.
+        // The handle is a member, so there is one to remove.
         let _ = self.inner.leave_if(1);
     }
 }

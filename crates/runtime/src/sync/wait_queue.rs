@@ -1,32 +1,35 @@
-//! The wait queue that all of `sync` shares: who waits, in the order in which they came, beside the state they wait on.
+//! How a waiter waits for a primitive of `sync` without losing a wake: the wait queue that all of them share. The queue
+//! lists the waiters in order of arrival, beside the state that they wait on.
 //!
 //! # Protocol
-//! The state under the lock (`S`), or an atomic word of the primitive that says "somebody waits" and is then changed
-//! under the lock only, is looked at in [`WaitQueue::wait`], in the same hold of the lock that lists the waiter.
-//! Whoever changes it so that a waiter may go takes the lock as well. So a wake between the look and the sleep cannot
-//! be lost: there is no between.
+//! A primitive keeps its state under the queue's lock (`S`), or in an atomic word of its own. Such a word says "a
+//! waiter is queued", and from then on changes under the lock only. [`WaitQueue::wait`] looks at the state and lists
+//! the waiter in one hold of the lock. A context that changes the state so that a waiter may go takes the lock as well.
+//! So no wake can fall between the look and the sleep, and none is lost.
 //!
-//! A waker unlinks a node, writes what it grants, copies the unparker, and settles the cell as its last touch of the
-//! node, all under the lock; it unparks when the lock is free. A waiter that finds itself `Woken` or `Closed` is
-//! therefore in no list, and returns without the lock. One that timed out or was cancelled takes the lock once more,
-//! unlinks itself if nobody has, and only then lets go of its frame (S8). A waker whose settling lost hears so
-//! ([`PopResult::Gone`]) and turns to the next waiter: a wake is never spent on somebody who has left.
+//! Under the lock a waker unlinks a node, writes what it grants, copies the unparker, and settles the wait cell.
+//! Settling is its last touch of the node. It unparks once the lock is free. A waiter that finds its cell `Woken` or
+//! `Closed` is therefore in no list, and returns without the lock. A waiter that timed out or was cancelled takes the
+//! lock once more. It unlinks itself, unless a waker has done so, and only then gives up its frame (S8). A waker that
+//! loses the settling is told so ([`PopResult::Gone`]) and turns to the next waiter: no wake is spent on a waiter that
+//! has left.
 //!
-//! # The race: wake-all against those who come back
-//! Wakes go in batches, so that the lock, which blocks threads, is not held while a thousand coroutines are queued. Who
-//! was woken in the first batch may wait again before the second. Nodes get ascending tickets, and a wake-all does not
-//! look at nodes that came after it began.
+//! # The race: wake-all against waiters that return
+//! A wake-all settles waiters in batches, because the lock blocks threads and must not be held while a thousand
+//! coroutines are queued. Example: a coroutine of the first batch runs and waits again before the second batch is
+//! settled. The wake-all must not wake it a second time, or it might never end. So nodes get ascending tickets, and a
+//! wake-all ignores nodes that were listed after it began.
 //!
 //! # A part of a select
-//! A waiter may stand for a select, and then settles the select's cell. So it is in the queue beside other lists, and
-//! whoever settles it may lose: the cell was settled by another list. Whether the waiter was granted something is
-//! therefore written *after* the settling, which is not the last touch then: the select takes each waiter out under the
-//! lock ([`unlist`](WaitQueue::unlist)) before its frame ends. What was granted to a select that has chosen another arm
-//! is given back by the arm.
+//! A waiter may stand for one arm of a select; a waker then settles the wait cell of the select. The select has waiters
+//! in other lists too. So the settling may lose, because a waker of another list has settled the cell. Whether the
+//! waiter was granted something is therefore written *after* the settling, which is not the last touch in this case.
+//! The node stays valid, because the select removes each of its waiters under the lock ([`unlist`](WaitQueue::unlist))
+//! before its frame ends. If the select has chosen another arm, the arm gives back what it was granted.
 //!
 //! # Rejected
-//! *Moving all nodes to a list of the waker's own* (wake-all without tickets): one that times out meanwhile could not
-//! tell which list it is in. *Waking under the lock*: the woken run into it.
+//! *Moving all nodes to a list of the waker's own*, a wake-all without tickets: a waiter that times out meanwhile could
+//! not tell which list it is in. *Unparking under the lock*: the woken coroutines would contend for it.
 
 use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, raise_if_cancelled};
@@ -36,18 +39,19 @@ use crate::sys::Lock;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
-/// Wakes gathered under one hold of the lock; a guess: long enough to pay for the lock, short enough for the stack.
+/// Unparkers gathered in one hold of the lock. The number is a guess: enough to pay for the hold, few enough for the
+/// stack.
 const BATCH: usize = if cfg!(loom) { 2 } else { 16 };
 
-/// One wait, on the stack of who waits.
+/// One wait, on the stack of the waiter.
 pub(crate) struct QueuedWaiter {
     link: Link<QueuedWaiter>,
     cell: WaitCell,
-    /// The cell to settle instead: a select's; null: its own.
+    /// The wait cell of the select that this waiter stands for; null: the waiter settles its own cell.
     shared_cell: Cell<*const WaitCell>,
-    /// What it wants, in its primitive's terms.
+    /// What the waiter wants, in the primitive's terms.
     tag: u64,
-    /// Written under the lock, read by the waiter after it was settled.
+    /// Written under the lock; the waiter reads it after its cell was settled.
     notes: UnsafeCell<Notes>,
 }
 
@@ -55,7 +59,7 @@ pub(crate) struct QueuedWaiter {
 struct Notes {
     ticket: u64,
     granted: bool,
-    /// It was settled as one of all.
+    /// It was settled together with others (`settle_those`), not by a wake of one waiter.
     with_all: bool,
 }
 
@@ -88,7 +92,7 @@ impl QueuedWaiter {
         }
     }
 
-    /// The notes, of a waiter in the list whose lock the caller holds, or of the caller's own that is in none.
+    /// The notes of a waiter in the list whose lock the caller holds, or of the caller's own waiter that is in no list.
     fn notes(&self) -> Notes {
         // SAFETY: S8: by the rule above nobody writes them now.
         self.notes.with(|notes| unsafe { *notes })
@@ -100,18 +104,18 @@ impl QueuedWaiter {
     }
 }
 
-/// How a caller is ready to wait.
+/// The terms on which a caller waits.
 #[derive(Clone, Copy)]
 pub(super) struct WaitOptions {
     pub(super) reason: WaitReason,
     /// On the monotonic clock.
     pub(super) deadline_ns: Option<u64>,
-    /// Whether the caller's cancellation ends the wait. It does not while the caller unwinds.
+    /// Whether the caller's cancellation ends the wait. While the caller unwinds, it does not in any case.
     pub(super) cancellable: bool,
 }
 
 impl WaitOptions {
-    /// A wait without end, except by cancellation.
+    /// A wait without a deadline; cancellation ends it.
     pub(super) fn new(reason: WaitReason) -> Self {
         Self::until(reason, None)
     }
@@ -129,22 +133,22 @@ impl WaitOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WaitResult {
     pub(super) outcome: Outcome,
-    /// The waker has given the waiter what it waited for, and it need not try again.
+    /// The waker has given the waiter what it waited for, so the waiter need not try again.
     pub(super) granted: bool,
 }
 
-/// What became of the first in the queue.
+/// What became of the first waiter in the queue.
 #[must_use]
 pub(super) enum PopResult {
-    /// There was nobody.
+    /// The queue was empty.
     Nobody,
-    /// It had left, or was about to.
+    /// The waiter had left, or was about to.
     Gone,
-    /// It is to be unparked once the lock is free.
+    /// The caller unparks the waiter once the lock is free.
     Settled(Unparker),
 }
 
-/// Whom to unpark once the lock is free.
+/// The waiters to unpark once the lock is free.
 #[must_use]
 pub(super) struct WakeList {
     unparkers: [Option<Unparker>; BATCH],
@@ -167,7 +171,7 @@ impl WakeList {
         BATCH - self.count
     }
 
-    /// There is room: the caller has looked.
+    /// The caller has checked that there is room.
     pub(super) fn push(&mut self, unparker: Unparker) {
         self.unparkers[self.count] = Some(unparker);
         self.count += 1;
@@ -181,7 +185,7 @@ impl WakeList {
     }
 }
 
-/// What the lock guards: the waiters, and a state of the primitive's own.
+/// What the lock guards: the waiters, and the primitive's own state.
 pub(super) struct WaitList<S> {
     waiters: List<QueuedWaiter>,
     next_ticket: u64,
@@ -207,7 +211,7 @@ impl<S> WaitList<S> {
             .is_some_and(|node| !unsafe { node.as_ref() }.shared_cell.get().is_null())
     }
 
-    /// A ticket later than all that are listed.
+    /// A ticket later than those of all listed waiters.
     pub(super) fn end_ticket(&self) -> u64 {
         self.next_ticket
     }
@@ -220,7 +224,7 @@ impl<S> WaitList<S> {
         }
     }
 
-    /// Settles the longest waiting of those who still wait.
+    /// Settles the waiter that has waited longest, of those that still wait.
     pub(super) fn settle_next(&mut self, outcome: Outcome) -> Option<Unparker> {
         loop {
             match self.settle_front(outcome, true) {
@@ -231,8 +235,8 @@ impl<S> WaitList<S> {
         }
     }
 
-    /// Settles, first to last, those who came before `end_ticket` and whose tag is meant, while there is room in
-    /// `wakes`.
+    /// Settles, first to last, the waiters with a ticket before `end_ticket` whose tag `is_meant` accepts, while
+    /// `wakes` has room.
     pub(super) fn settle_those(
         &mut self,
         outcome: Outcome,
@@ -279,7 +283,7 @@ impl<S> WaitList<S> {
     }
 }
 
-/// The last touch of a node that was just unlinked; the lock is held.
+/// Settles a node that was just unlinked, as the last touch of it. The caller holds the lock.
 fn settle(node: NonNull<QueuedWaiter>, outcome: Outcome, granted: bool, with_all: bool) -> Option<Unparker> {
     // SAFETY: S8: unlinked under the lock; a waiter that gave up waits for the lock before its frame ends.
     let waiter = unsafe { node.as_ref() };
@@ -301,11 +305,11 @@ fn settle(node: NonNull<QueuedWaiter>, outcome: Outcome, granted: bool, with_all
     waiter.cell.settle(outcome).then_some(unparker)
 }
 
-/// What a waiter that is a part of a select has got.
+/// What a waiter that is a part of a select was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Granted {
     Nothing,
-    /// It alone: somebody else is to have it if it is not used.
+    /// Granted to this waiter alone; another waiter gets it if this one does not use it.
     Alone,
     WithAll,
 }
@@ -335,8 +339,9 @@ impl<S> WaitQueue<S> {
         f(&mut queue)
     }
 
-    /// Waits, unless `decide`, under the lock, says that there is no need. If the wait ends by its deadline or by
-    /// cancellation, `leave` runs under the lock and hears whether the waiter was still listed.
+    /// Waits, unless `decide`, called under the lock, returns a value: there is no need to wait then. If the wait ends
+    /// by its deadline or by cancellation, `leave` runs under the lock; its second argument says whether the waiter was
+    /// still listed.
     pub(super) fn wait<R>(
         &self,
         terms: WaitOptions,
@@ -360,8 +365,8 @@ impl<S> WaitQueue<S> {
         }
     }
 
-    /// Lists a waiter that is a part of a select, unless `decide`, under the lock, says that there is no need: then
-    /// gives what it said.
+    /// Lists a waiter that is a part of a select, unless `decide`, called under the lock, returns a value: this method
+    /// then returns that value.
     ///
     /// # Safety
     /// Waiter and cell stay in place until [`unlist`](Self::unlist) has returned (S8).
@@ -383,8 +388,8 @@ impl<S> WaitQueue<S> {
         })
     }
 
-    /// Takes a waiter out that was listed by [`list`](Self::list), runs `leave` under the lock as [`wait`](Self::wait)
-    /// does, and tells what the waiter has got.
+    /// Removes a waiter that [`list`](Self::list) has listed, runs `leave` under the lock as [`wait`](Self::wait) does,
+    /// and returns what the waiter was granted.
     pub(super) fn unlist(
         &self,
         waiter: &QueuedWaiter,
@@ -404,7 +409,8 @@ impl<S> WaitQueue<S> {
         granted
     }
 
-    /// Waits in any case, and runs `then` once it is in the queue, where wakes reach it. `then` does not unwind.
+    /// Waits without a decision under the lock. `then` runs once the waiter is in the queue, where wakes reach it;
+    /// `then` does not unwind.
     pub(super) fn wait_then(&self, terms: WaitOptions, then: impl FnOnce()) -> WaitResult {
         let waiter = QueuedWaiter::new(0);
         // SAFETY: S8: this frame stays until `await_end` has returned; what would unwind ends the process.
@@ -415,7 +421,7 @@ impl<S> WaitQueue<S> {
         self.await_end(&waiter, terms, |_, _| WakeList::none())
     }
 
-    /// Sleeps until the listed waiter is settled. Then it is in no list.
+    /// Waits until the listed waiter is settled. When this returns, the waiter is in no list.
     fn await_end(
         &self,
         waiter: &QueuedWaiter,
@@ -432,12 +438,13 @@ impl<S> WaitQueue<S> {
             });
             wakes.unpark();
         }
-        // Nobody else knows the waiter any more.
+        // No other context refers to the waiter any more.
         let granted = waiter.notes().granted && matches!(outcome, Outcome::Woken | Outcome::Closed);
         WaitResult { outcome, granted }
     }
 
-    /// As [`wait`](Self::wait), for those who mind neither place nor leave, and who unwind if cancelled.
+    /// As [`wait`](Self::wait), for a caller that joins at the back, has nothing to do when it leaves, and unwinds if
+    /// it is cancelled.
     pub(super) fn wait_plain<R>(
         &self,
         terms: WaitOptions,
@@ -448,12 +455,12 @@ impl<S> WaitQueue<S> {
         Ok(ended)
     }
 
-    /// Settles all who wait now.
+    /// Settles all waiters that wait now.
     pub(super) fn wake_all(&self, outcome: Outcome) {
         self.wake_before(self.with(|queue| queue.end_ticket()), outcome);
     }
 
-    /// Settles all who came before a ticket.
+    /// Settles all waiters with a ticket before `end_ticket`.
     pub(super) fn wake_before(&self, end_ticket: u64, outcome: Outcome) {
         loop {
             let mut wakes = WakeList::none();
@@ -467,7 +474,7 @@ impl<S> WaitQueue<S> {
     }
 }
 
-/// A listed waiter's frame must not be unwound.
+/// Ends the process if it is dropped: the frame of a listed waiter must not be unwound.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
@@ -479,13 +486,13 @@ impl Drop for AbortOnUnwind {
 /// Where a waiter joins the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Behind those who came before.
+    /// Behind all waiters that came before.
     Back,
-    /// Before all others: it was woken, and came too late.
+    /// Before all others: the waiter was woken, and found the lock taken again.
     PopResult,
 }
 
-/// What a wait that was cancelled ends in, once everything is in order.
+/// Unwinds a caller whose wait was cancelled. The caller has restored its own state before.
 pub(super) fn unwind_if_cancelled(outcome: Outcome) {
     if outcome == Outcome::Cancelled {
         raise_if_cancelled();

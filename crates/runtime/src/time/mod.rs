@@ -1,4 +1,4 @@
-//! Waiting for time to pass; and dates, as [`Time`] (feature `extras`).
+//! Waits for time to pass: sleeps and tickers. The feature `extras` adds dates, as [`Time`].
 
 mod ticker;
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Parks the calling coroutine (wait reason `Sleep`), or blocks the calling OS thread.
 ///
 /// # Cancellation
-/// Unwinds.
+/// If the coroutine is cancelled before or during the sleep, it unwinds.
 ///
 /// # Examples
 /// ```
@@ -30,19 +30,28 @@ pub fn sleep(duration: Duration) {
     }
     raise_if_cancelled();
     let deadline_ns = timers::deadline_after(duration);
-    // While the caller unwinds its cancellation does not interrupt its destructors' waits.
+    // While the caller unwinds, its cancellation does not interrupt waits of its destructors.
     let cancellable = !std::thread::panicking();
     if timers::wait(&WaitCell::new(), WaitReason::Sleep, Some(deadline_ns), cancellable) == Outcome::Cancelled {
         raise_if_cancelled();
     }
 }
 
-/// Sleeps until `deadline`, if it is not past. Otherwise as [`sleep`].
+/// Sleeps until `deadline`; never wakes early. It does not sleep if the deadline is past. It blocks and is cancelled as
+/// [`sleep`] is.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+/// let deadline = Instant::now() + Duration::from_millis(2);
+/// silken::sleep_until(deadline);
+/// assert!(Instant::now() >= deadline);
+/// ```
 pub fn sleep_until(deadline: Instant) {
     sleep(deadline.saturating_duration_since(Instant::now()));
 }
 
-/// Sleeps for at least `ms` milliseconds: coio's name of [`sleep`], as which it is otherwise.
+/// Sleeps for at least `ms` milliseconds, as [`sleep`] does; the name is coio's.
 ///
 /// # Examples
 /// ```

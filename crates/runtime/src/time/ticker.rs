@@ -1,15 +1,15 @@
-//! Ticks at regular times.
+//! How callers wait for ticks at regular times, and what happens to ticks that none of them took in time.
 //!
 //! # Protocol
-//! A ticker is the time of its next tick behind a short lock; there is no coroutine, no thread and no channel behind
-//! it. Who asks for a tick waits until that time and moves it on, so each tick goes to one of those who ask.
-//! [`Ticker::reset`] and [`Ticker::stop`] change the time and wake those who wait, who then look again: they never wait
-//! for a tick to pass.
+//! A ticker is the time of its next tick behind a short lock. No coroutine, no thread and no channel is behind it. A
+//! caller that asks for a tick waits until that time and moves it on, so each tick goes to one of the callers that ask.
+//! [`Ticker::reset`] and [`Ticker::stop`] change the time and wake all waiters, which then look again. So neither of
+//! them waits for a tick to pass.
 //!
-//! # A missed tick
-//! is one that nobody had asked for when the one after it was due. A tick that is asked for late, but before the next,
-//! is late and no more: the ticks after it stay where they were, under every policy, so that the time it takes to be
-//! scheduled does not add up.
+//! # Vocabulary: missed and late
+//! A tick is *missed* if no caller had asked for it when the tick after it was due. A tick that is asked for later than
+//! it was due, but before the next is due, is only *late*. The ticks after a late one stay where they were, under every
+//! policy. So the time that scheduling takes does not add up.
 
 use crate::coroutine::WaitCell;
 use crate::coroutine::WaitReason;
@@ -18,21 +18,32 @@ use crate::driver::timers::{deadline_after, deadline_at};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// What happens when ticks were missed: period 10, ticks due at 10, 20, 30 …, and the one of 10 is asked for at 35.
+/// What a ticker does after missed ticks. In the examples the period is 10, ticks are due at 10, 20, 30 and so on, and
+/// the tick of 10 is asked for at 35.
+///
+/// # Examples
+/// ```
+/// use silken::time::{MissedTicks, interval};
+/// let ticker = interval(std::time::Duration::from_millis(1));
+/// assert_eq!(ticker.missed_tick_policy(), MissedTicks::Burst);
+/// ticker.set_missed_tick_policy(MissedTicks::Skip);
+/// assert_eq!(ticker.missed_tick_policy(), MissedTicks::Skip);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTicks {
-    /// They are made up for at once: 10, 20 and 30 at 35, then 40. The number of ticks is right in the long run.
+    /// Missed ticks are made up for at once: 10, 20 and 30 come at 35, then 40. The number of ticks is right in the
+    /// long run.
     #[default]
     Burst,
-    /// The schedule moves: 10 at 35, then 45, 55. At least a period between ticks.
+    /// The schedule moves: 10 comes at 35, then 45, 55. There is at least a period between ticks.
     Delay,
-    /// They are left out: 10 at 35, then 40, 50. Ticks stay at multiples of the period.
+    /// Missed ticks are left out: 10 comes at 35, then 40, 50. Ticks stay at multiples of the period.
     Skip,
 }
 
 /// When the next tick is due.
 struct TickSchedule {
-    /// `None`: stopped.
+    /// `None`: the ticker is stopped.
     next: Option<Instant>,
     period: Duration,
     policy: MissedTicks,
@@ -40,16 +51,27 @@ struct TickSchedule {
 
 /// Gives ticks at regular times: see [`interval`].
 ///
-/// It can be shared: a tick goes to one of those who wait for it, and [`stop`](Self::stop) and [`reset`](Self::reset)
-/// reach them at once.
+/// A ticker can be shared: each tick goes to one of the callers that wait, and [`stop`](Self::stop) and
+/// [`reset`](Self::reset) reach them at once.
+///
+/// # Examples
+/// ```
+/// use silken::time::Ticker;
+/// use std::time::Duration;
+/// let ticker = Ticker::new(Duration::from_millis(1));
+/// silken::scope(|scope| {
+///     scope.spawn(|| ticker.tick());
+///     ticker.tick();
+/// });
+/// ```
 pub struct Ticker {
     schedule: Monitor<TickSchedule>,
 }
 
-/// A ticker whose first tick is due at once, and the others each a `period` after the one before.
+/// Makes a ticker whose first tick is due at once; each other tick is due a `period` after the one before.
 ///
 /// # Panics
-/// When `period` is zero.
+/// If `period` is zero.
 ///
 /// # Examples
 /// ```
@@ -65,10 +87,19 @@ pub fn interval(period: Duration) -> Ticker {
     interval_at(Instant::now(), period)
 }
 
-/// A ticker whose first tick is due at `start`, and the others each a `period` after the one before.
+/// Makes a ticker whose first tick is due at `start`; each other tick is due a `period` after the one before.
 ///
 /// # Panics
-/// When `period` is zero.
+/// If `period` is zero.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+/// let start = Instant::now() + Duration::from_millis(1);
+/// let ticker = silken::time::interval_at(start, Duration::from_millis(2));
+/// assert_eq!(ticker.tick(), start);
+/// assert_eq!(ticker.tick(), start + Duration::from_millis(2));
+/// ```
 #[track_caller]
 pub fn interval_at(start: Instant, period: Duration) -> Ticker {
     assert!(!period.is_zero(), "a ticker's period is longer than nothing");
@@ -81,7 +112,7 @@ pub fn interval_at(start: Instant, period: Duration) -> Ticker {
     }
 }
 
-/// A time so far away that it does not come, for sums that would overflow.
+/// The sum; if it overflows, a time so far away that it does not come.
 fn later(instant: Instant, by: Duration) -> Instant {
     const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     instant
@@ -91,7 +122,7 @@ fn later(instant: Instant, by: Duration) -> Instant {
 }
 
 impl TickSchedule {
-    /// The tick that is due at `now`, and moves on to the next.
+    /// Takes the tick that is due at `now`, and moves the schedule on to the next.
     fn take(&mut self, now: Instant) -> Option<Instant> {
         let due = self.next.filter(|due| *due <= now)?;
         let after = later(due, self.period);
@@ -104,7 +135,7 @@ impl TickSchedule {
         Some(due)
     }
 
-    /// The whole periods that end after `late`.
+    /// The shortest multiple of the period that is longer than `late`.
     fn periods_until(&self, late: Duration) -> Duration {
         let period_ns = self.period.as_nanos();
         let whole_ns = (late.as_nanos() / period_ns + 1).saturating_mul(period_ns);
@@ -116,20 +147,29 @@ impl Ticker {
     /// As [`interval`], but the first tick is due one period from now: Go's `NewTicker`.
     ///
     /// # Panics
-    /// When `period` is zero.
+    /// If `period` is zero.
     #[track_caller]
     pub fn new(period: Duration) -> Self {
         interval_at(later(Instant::now(), period), period)
     }
 
-    /// Waits for the next tick, and says when it was due. Never early. While the ticker is [stopped](Self::stop) none
-    /// comes, until it is reset.
+    /// Waits for the next tick, and returns the time at which it was due. Never returns early. While the ticker is
+    /// [stopped](Self::stop) no tick comes, until it is reset.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Sleep`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds; the tick is left to the next who asks.
+    /// If the call has to wait and the coroutine is cancelled, it unwinds. The tick is left to the next caller that
+    /// asks.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// let ticker = silken::time::Ticker::new(Duration::from_millis(2));
+    /// let due = ticker.tick();
+    /// assert!(Instant::now() >= due);
+    /// ```
     pub fn tick(&self) -> Instant {
         self.schedule
             .wait(WaitReason::Sleep, |schedule, _| match schedule.take(Instant::now()) {
@@ -138,7 +178,14 @@ impl Ticker {
             })
     }
 
-    /// As [`tick`](Self::tick), for at most `timeout`; `None` when the time is up.
+    /// As [`tick`](Self::tick), but waits for at most `timeout`; `None` if that passes first.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let ticker = silken::time::Ticker::new(Duration::from_secs(60));
+    /// assert_eq!(ticker.tick_timeout(Duration::from_millis(1)), None);
+    /// ```
     pub fn tick_timeout(&self, timeout: Duration) -> Option<Instant> {
         let end_ns = deadline_after(timeout);
         let mut at_end = false;
@@ -155,15 +202,16 @@ impl Ticker {
         })
     }
 
-    /// Takes the next tick if it is due. Never waits.
+    /// Takes the next tick if it is due, and returns the time at which it was due. Never waits.
     pub fn try_tick(&self) -> Option<Instant> {
         self.schedule.with(|schedule| schedule.take(Instant::now()))
     }
 
-    /// Lets a wait for several things hear of changes, unless a tick is due; says whether it did.
+    /// Lists a waiter of a wait for several things, which then hears of changes, unless a tick is due; returns whether
+    /// it did.
     ///
     /// # Safety
-    /// As for [`Monitor::watch`].
+    /// The caller keeps the promises that [`Monitor::watch`] asks for.
     pub(crate) unsafe fn watch(&self, waiter: &MonitorWaiter, cell: &WaitCell) -> bool {
         let is_due = |schedule: &mut TickSchedule| schedule.next.is_some_and(|next| next <= Instant::now());
         // SAFETY: S8: the caller promises what `Monitor::watch` asks.
@@ -178,7 +226,8 @@ impl Ticker {
         self.next_due().map(deadline_at)
     }
 
-    /// The ticks one after the other, until the ticker is [stopped](Self::stop).
+    /// An iterator over the ticks, which waits for each; it ends once the ticker is [stopped](Self::stop). Each step
+    /// blocks and is cancelled as [`tick`](Self::tick) is.
     ///
     /// # Examples
     /// ```
@@ -199,7 +248,8 @@ impl Ticker {
         self.reschedule(|schedule| Some(later(Instant::now(), schedule.period)));
     }
 
-    /// Makes the next tick due `delay` from now, and the others a period after the one before. Starts a stopped ticker.
+    /// Makes the next tick due `delay` from now, and each other tick a period after the one before. Starts a stopped
+    /// ticker.
     pub fn reset_after(&self, delay: Duration) {
         self.reschedule(|_| Some(later(Instant::now(), delay)));
     }
@@ -208,7 +258,7 @@ impl Ticker {
     /// stopped ticker.
     ///
     /// # Panics
-    /// When `period` is zero.
+    /// If `period` is zero.
     #[track_caller]
     pub fn reset_period(&self, period: Duration) {
         assert!(!period.is_zero(), "a ticker's period is longer than nothing");
@@ -218,7 +268,8 @@ impl Ticker {
         });
     }
 
-    /// Ends the ticks: [`ticks`](Self::ticks) end, and a [`tick`](Self::tick) waits until the ticker is reset.
+    /// Stops the ticker. An iterator of [`ticks`](Self::ticks) ends, and a [`tick`](Self::tick) waits until the ticker
+    /// is reset.
     pub fn stop(&self) {
         self.reschedule(|_| None);
     }
@@ -230,22 +281,22 @@ impl Ticker {
         });
     }
 
-    /// The time from tick to tick.
+    /// The time from one tick to the next.
     pub fn period(&self) -> Duration {
         self.schedule.with(|schedule| schedule.period)
     }
 
-    /// What happens when ticks are missed; [`MissedTicks::Burst`] at first.
+    /// What the ticker does after missed ticks; [`MissedTicks::Burst`] at first.
     pub fn missed_tick_policy(&self) -> MissedTicks {
         self.schedule.with(|schedule| schedule.policy)
     }
 
-    /// Sets what happens when ticks are missed.
+    /// Sets what the ticker does after missed ticks.
     pub fn set_missed_tick_policy(&self, policy: MissedTicks) {
         self.schedule.with(|schedule| schedule.policy = policy);
     }
 
-    /// When the next tick is due; `None` if stopped.
+    /// The time at which the next tick is due; `None` if the ticker is stopped.
     pub fn next_due(&self) -> Option<Instant> {
         self.schedule.with(|schedule| schedule.next)
     }
@@ -260,6 +311,17 @@ impl fmt::Debug for Ticker {
 }
 
 /// The ticks of a ticker: see [`Ticker::ticks`].
+///
+/// # Examples
+/// ```
+/// use silken::time::{Ticks, interval};
+/// let ticker = interval(std::time::Duration::from_millis(1));
+/// let mut ticks: Ticks<'_> = ticker.ticks();
+/// let first = ticks.next().unwrap();
+/// assert_eq!(ticks.next().unwrap() - first, ticker.period());
+/// ticker.stop();
+/// assert_eq!(ticks.next(), None);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ticks<'a>(&'a Ticker);
 
@@ -283,8 +345,8 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_millis(10);
 
-    /// The times, in ms after the start, at which ticks come that are asked for at `asked`, each as late as the
-    /// schedule has it.
+    /// For each tick, the times at which it is due and at which it comes, in ms after the start. Each tick is asked for
+    /// at the time in `asked_ms`, and comes then, or when it is due if that is later.
     fn ticks(policy: MissedTicks, asked_ms: &[u64]) -> Vec<(u64, u64)> {
         let start = Instant::now();
         let mut schedule = TickSchedule {

@@ -1,4 +1,4 @@
-//! Permits as a part of a select: what comes to an arm that is not chosen goes back.
+//! How a select waits for permits: permits that reach an arm that is not chosen go back.
 
 use super::{AcquireError, Semaphore, SemaphorePermit};
 use crate::coroutine::WaitCell;
@@ -11,7 +11,7 @@ pub(crate) struct Acquisition<'a> {
     permits: usize,
     waiter: QueuedWaiter,
     listed: Cell<bool>,
-    /// What the next look finds; none: it is to try.
+    /// What the next look finds; `None`: the next look tries to take permits.
     granted: Cell<Option<Result<(), AcquireError>>>,
 }
 
@@ -26,7 +26,7 @@ impl<'a> Acquisition<'a> {
         }
     }
 
-    /// Whether it is over: permits were taken, or the semaphore is closed.
+    /// Whether the wait is over: permits were taken, or the semaphore is closed.
     pub(crate) fn is_over(&self) -> bool {
         let result = match self.granted.get() {
             Some(result) => result,
@@ -37,10 +37,10 @@ impl<'a> Acquisition<'a> {
         is_over
     }
 
-    /// Makes those who add permits settle the cell; `false` if it is over already.
+    /// Makes callers that add permits settle the cell; `false` if the wait is over already.
     ///
     /// # Safety
-    /// Both stay in place until [`unlist`](Self::unlist) has returned (S8).
+    /// This value and the cell stay in place until [`unlist`](Self::unlist) has returned (S8).
     pub(crate) unsafe fn list(&self, cell: &WaitCell) -> bool {
         let take = |_: &mut WaitList<()>| self.semaphore.take_or_announce(self.permits);
         // SAFETY: S8: the caller promises: both stay in place until `unlist` has returned.
@@ -57,14 +57,14 @@ impl<'a> Acquisition<'a> {
                 self.semaphore.serve(queue, &mut wakes);
                 wakes
             };
-            // All are settled together when it is closed: then the next look finds that.
+            // A close settles all waiters together (`WithAll`); the next look then finds the semaphore closed.
             if self.semaphore.queue.unlist(&self.waiter, leave) == Granted::Alone {
                 self.granted.set(Some(Ok(())));
             }
         }
     }
 
-    /// The permits, once it is over.
+    /// The permits, or the error, once the wait is over.
     pub(crate) fn finish(self) -> Result<SemaphorePermit<'a>, AcquireError> {
         self.granted.take().unwrap_or(Err(AcquireError::Closed))?;
         Ok(self.semaphore.permit(self.permits))
@@ -72,7 +72,7 @@ impl<'a> Acquisition<'a> {
 }
 
 impl Drop for Acquisition<'_> {
-    /// The select has chosen another arm: the permits go back.
+    /// The select has chosen another arm, so the permits go back.
     fn drop(&mut self) {
         if self.granted.get() == Some(Ok(())) {
             self.semaphore.add_permits(self.permits);
