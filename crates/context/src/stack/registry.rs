@@ -14,7 +14,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// A million default stacks take 22 chunks; a process with a fragmented address space takes more. 512 rows are 20 KiB
+/// A million default stacks take 22 chunks; a process with a fragmented address space takes more. 512 rows are 16 KiB
 /// of zero pages.
 const ROWS_MAX: usize = 512;
 

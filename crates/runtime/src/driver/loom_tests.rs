@@ -2,7 +2,7 @@
 //! and then reports the event. A coroutine is a thread that loops until its cell is settled: after a lost wake-up it
 //! loops for ever, which loom reports.
 
-use super::readiness::{Direction, Enlisted, Readiness, ReadinessTick, Registrar, Waiter};
+use super::readiness::{Direction, Enlisted, Readiness, ReadinessTick, Registrar, ReadinessWaiter};
 use crate::coroutine::{Core, Outcome, Unparker, WaitCell};
 use crate::sys::raw::Errno;
 use loom::sync::Arc;
@@ -28,7 +28,7 @@ fn model() -> Arc<Model> {
 /// A model whose descriptor is registered already.
 fn registered() -> Arc<Model> {
     let model = model();
-    let waiter = Waiter::new();
+    let waiter = ReadinessWaiter::new();
     let seen = model.readiness.look(Direction::Read);
     // SAFETY: S8: unlisted below, and nothing happens in between.
     let enlisted = unsafe { model.readiness.enlist(Direction::Read, seen, &waiter, |_| Ok(())) };
@@ -53,7 +53,7 @@ impl Model {
     fn wait(&self, seen: ReadinessTick) -> Outcome {
         let core = core();
         let cell = WaitCell::with_unparker(Unparker::Coroutine(NonNull::from(&*core)));
-        let waiter = Waiter::new();
+        let waiter = ReadinessWaiter::new();
         waiter.attach(&cell);
         // SAFETY: S8: left only when a waker has settled the cell.
         match unsafe { self.readiness.enlist(Direction::Read, seen, &waiter, |_| Ok(())) } {
@@ -168,7 +168,7 @@ fn loom_two_waiters_in_one_direction() {
             let cell = &*Box::leak(Box::new(WaitCell::with_unparker(Unparker::Coroutine(NonNull::from(
                 core(),
             )))));
-            let waiter = &*Box::leak(Box::new(Waiter::new()));
+            let waiter = &*Box::leak(Box::new(ReadinessWaiter::new()));
             waiter.attach(cell);
             // SAFETY: S8: the model forgets both.
             match unsafe { model.readiness.enlist(Direction::Read, seen, waiter, |_| Ok(())) } {
@@ -198,7 +198,7 @@ fn loom_timeout_against_event() {
         let kernel = thread::spawn(move || kernel.arrive(READABLE));
         {
             let cell = WaitCell::with_unparker(Unparker::Coroutine(NonNull::from(core())));
-            let waiter = Waiter::new();
+            let waiter = ReadinessWaiter::new();
             waiter.attach(&cell);
             // SAFETY: S8: unlisted below before the frame ends.
             let enlisted = unsafe { model.readiness.enlist(Direction::Read, seen, &waiter, |_| Ok(())) };
@@ -252,7 +252,7 @@ impl Registrar<usize> for Runtime {
 fn loom_a_driver_retires_under_another_runtimes_waiter() {
     loom::model(|| {
         let readiness = Arc::new(Readiness::<usize>::new());
-        let first = Waiter::new();
+        let first = ReadinessWaiter::new();
         let seen = readiness.look(Direction::Read);
         // SAFETY: S8: unlisted below, and nothing happens in between.
         let enlisted = unsafe { readiness.enlist(Direction::Read, seen, &first, Runtime(1)) };
@@ -267,7 +267,7 @@ fn loom_a_driver_retires_under_another_runtimes_waiter() {
         let cell = &*Box::leak(Box::new(WaitCell::with_unparker(Unparker::Coroutine(NonNull::from(
             core(),
         )))));
-        let waiter = &*Box::leak(Box::new(Waiter::new()));
+        let waiter = &*Box::leak(Box::new(ReadinessWaiter::new()));
         waiter.attach(cell);
         let mut listed = false;
         while !listed {

@@ -193,8 +193,9 @@ impl Notify {
             self.unmark_if_empty(queue);
             if unparker.is_none() {
                 // The queue is empty. Notifiers and takers, which need no lock, may change the word at the same time.
+                // A swap and no store: another notifier's exchange stays in the release sequence that `take` acquires.
                 // Release: pairs with the Acquire in `take`.
-                self.state.store(NOTIFIED, Ordering::Release);
+                self.state.swap(NOTIFIED, Ordering::Release);
             }
             unparker
         });

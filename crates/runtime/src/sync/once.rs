@@ -203,8 +203,10 @@ impl Once {
         // Relaxed: the exchange decides, and the queue's lock orders.
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
-            if state == COMPLETE || state == POISONED && until_poisoned {
-                return Some(state);
+            // Others may wait while it is poisoned: for a closure that mends it.
+            let settled = state & !WAITERS;
+            if settled == COMPLETE || settled == POISONED && until_poisoned {
+                return Some(settled);
             }
             if state & WAITERS != 0 {
                 return None;

@@ -175,7 +175,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
                 ..WaitOptions::until(WaitReason::Lock, deadline_ns)
             };
             let place = if began_ns.is_some() {
-                Place::PopResult
+                Place::Front
             } else {
                 Place::Back
             };

@@ -355,7 +355,7 @@ impl<S> WaitQueue<S> {
             let decided = decide(queue);
             if decided.is_none() {
                 // SAFETY: S8: this frame stays until `await_end` has returned, and nothing in between unwinds.
-                unsafe { queue.enlist(&waiter, place == Place::PopResult) };
+                unsafe { queue.enlist(&waiter, place == Place::Front) };
             }
             decided
         });
@@ -489,7 +489,7 @@ pub(super) enum Place {
     /// Behind all waiters that came before.
     Back,
     /// Before all others: the waiter was woken, and found the lock taken again.
-    PopResult,
+    Front,
 }
 
 /// Unwinds a caller whose wait was cancelled. The caller has restored its own state before.

@@ -19,6 +19,7 @@
 //! | `file` | reads, writes, close; what kind of file this is |
 //! | `copy` | data from one descriptor to another; batches of messages |
 //! | `signal` | handlers, alternate stacks, directed signals |
+//! | `barrier` | a memory barrier on all threads of the process (`membarrier`) |
 //! | `memory` | fresh pages, where malloc may be locked |
 //! | `process` | is this the process that started the runtime, or a child |
 //! | `set_id` | workers' threads, for the calls that the C library makes on each thread of the process |

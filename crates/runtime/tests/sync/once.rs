@@ -132,3 +132,24 @@ fn lazy_lock_makes_one_value() {
         }
     });
 }
+
+/// Somebody who waits for a closure that mends it does not hide from others that it is poisoned.
+#[test]
+fn a_patient_waiter_hides_no_poison() {
+    on_all(|world| {
+        let once = Arc::new(Once::new());
+        let other = once.clone();
+        let agent = world.spawn(move || other.call_once(|| std::panic::resume_unwind(Box::new(()))));
+        assert!(agent.panicked());
+        let patient = once.clone();
+        let patient = world.spawn(move || patient.wait_force());
+        a_moment();
+        let hasty = once.clone();
+        let hasty = world.spawn(move || {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hasty.wait())).is_err()
+        });
+        assert!(hasty.join(), "it is told at once");
+        once.call_once_force(|state| assert!(state.is_poisoned()));
+        patient.join();
+    });
+}

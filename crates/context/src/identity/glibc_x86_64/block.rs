@@ -1,7 +1,7 @@
 //! How a block is built, how a life in it ends, and how it becomes as new for the next coroutine.
 //!
 //! # The end of a life
-//! The end follows glibc's `start_thread`: thread-local destructors, then destructors of keys (`sched/switch.rs` has
+//! The end follows glibc's `start_thread`: thread-local destructors, then destructors of keys (`sched/life.rs` has
 //! the rounds), then what the C library itself owns in a thread ([`TlsLayout::end_life`]): robust mutexes, a pending
 //! error of `dlopen`, sockets of the resolver. The freeing of malloc's cache is left out: the cache belongs to the
 //! worker.

@@ -4,7 +4,7 @@
 //! ```text
 //!   block start                                   FS base                    block end: 16-byte aligned, top of the slot
 //!   | surplus | segments of the modules ....... | struct pthread ........... |
-//!   |<--------- static_size - tcb_size -------->|<-------- tcb_size -------->|
+//!   |<--------- static_bytes - tcb_bytes -------->|<-------- tcb_bytes -------->|
 //! ```
 //!
 //! The runtime uses these symbols of glibc. It looks all of them up with dlsym, so that a missing symbol is an answer
@@ -158,7 +158,7 @@ pub struct TlsLayout {
     call_destructors: VoidFunction,
 }
 
-// SAFETY: S2: the raw pointers in Facts are addresses of loaded, immutable images and functions.
+// SAFETY: S2: the raw pointers in `TlsLayout` are addresses of loaded, immutable images and functions.
 unsafe impl Send for TlsLayout {}
 // SAFETY: S2: only `late` is ever written after construction, and it has a lock and atomics.
 unsafe impl Sync for TlsLayout {}
