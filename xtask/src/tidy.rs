@@ -35,18 +35,19 @@ const FLOORS: &[(&str, i32)] = &[
     ("coroutine", 1),
     ("driver", 2),
     ("offload", 2),
-    ("sched", 3),
-    ("sync", 3),
-    ("channel", 3),
-    ("time", 3),
-    ("net", 3),
-    ("hook", 4),
-    ("lib", 5),
-    ("api", 5),
-    ("runtime", 5),
-    ("compat", 6),
-    ("extras", 6),
-    ("names", 7),
+    ("wait", 3),
+    ("sched", 4),
+    ("sync", 4),
+    ("channel", 4),
+    ("time", 4),
+    ("net", 4),
+    ("hook", 5),
+    ("lib", 6),
+    ("api", 6),
+    ("runtime", 6),
+    ("compat", 7),
+    ("extras", 7),
+    ("names", 8),
 ];
 
 /// Where `cfg(target_*)` chooses: a port is a folder.
@@ -153,7 +154,7 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "a worker's driver, reached through an opaque address",
     ),
     ("crates/runtime/src/driver/timers.rs", "nodes on sleeping stacks"),
-    ("crates/runtime/src/driver/monitor.rs", "waiters on blocked stacks"),
+    ("crates/runtime/src/wait/monitor.rs", "waiters on blocked stacks"),
     (
         "crates/runtime/src/api/sync_arms.rs",
         "arms that lock queues hold between listing and unlisting",
@@ -177,6 +178,14 @@ const UNSAFE_ROOMS: &[Excused] = &[
     (
         "crates/runtime/src/driver/fd_table.rs",
         "cells reached by descriptor number",
+    ),
+    (
+        "crates/runtime/src/wait/mod.rs",
+        "a deadline on the waiter's frame, and the worker that it blocks on",
+    ),
+    (
+        "crates/runtime/src/wait/list.rs",
+        "nodes that lie on their waiters' frames",
     ),
     (
         "crates/runtime/src/sync/**",

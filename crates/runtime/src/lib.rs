@@ -39,6 +39,7 @@ mod coroutine;
 
 pub(crate) mod driver;
 pub(crate) mod offload;
+pub(crate) mod wait;
 
 pub mod channel;
 pub mod net;

@@ -72,3 +72,16 @@ pub(crate) fn spin_loop() {
     #[cfg(not(loom))]
     std::hint::spin_loop();
 }
+
+/// Declares a constructor that is `const`, except under loom, whose atomics cannot be made at compile time.
+macro_rules! const_unless_loom {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty $body:block) => {
+        #[cfg(not(loom))]
+        $(#[$attribute])*
+        $visibility const fn $name($($argument: $type),*) -> $result $body
+        #[cfg(loom)]
+        $(#[$attribute])*
+        $visibility fn $name($($argument: $type),*) -> $result $body
+    };
+}
+pub(crate) use const_unless_loom;

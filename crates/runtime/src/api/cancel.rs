@@ -7,8 +7,8 @@
 use crate::coroutine::{self, current_core, effective_deadline_ns, raise_if_cancelled};
 #[cfg(feature = "interpose")]
 use crate::driver::fd_table::{self, OnInterruption};
-use crate::driver::timers::deadline_after;
 use crate::sys::clock;
+use crate::wait::deadline_after;
 #[cfg(feature = "interpose")]
 use std::io;
 #[cfg(feature = "interpose")]

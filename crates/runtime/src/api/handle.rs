@@ -4,7 +4,7 @@
 use crate::coroutine::{
     CoreRef, JoinError, Joiner, Kind, Outcome, Pools, ResultOwner, WaitReason, current_core, lost, raise_if_cancelled,
 };
-use crate::driver::timers::{self, deadline_after};
+use crate::wait::{self, deadline_after};
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -312,7 +312,7 @@ impl<T> JoinHandle<T> {
         if !unsafe { self.core.enlist(&joiner) } {
             return Outcome::Woken;
         }
-        let outcome = timers::wait(&joiner.cell, WaitReason::Join, deadline_ns, cancellable);
+        let outcome = wait::wait(&joiner.cell, WaitReason::Join, deadline_ns, cancellable);
         if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
             self.core.delist(&joiner);
         }

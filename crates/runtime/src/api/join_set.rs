@@ -9,9 +9,9 @@
 use crate::api::handle::{Coroutine, CoroutineId, JoinHandle};
 use crate::api::spawn::{expect_spawned, spawn_on};
 use crate::coroutine::{JoinError, WaitReason, on_lost};
-use crate::driver::monitor::{Look, Monitor, MonitorWake};
 use crate::runtime::default::current_or_default;
 use crate::sched::SpawnRequest;
+use crate::wait::monitor::{Look, Monitor, MonitorWake};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::panic::Location;

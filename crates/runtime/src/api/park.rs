@@ -3,10 +3,10 @@
 use crate::coroutine::{
     Core, Outcome, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled, raise_if_core_cancelled,
 };
-use crate::driver::timers::{self, deadline_after};
 use crate::loom::static_atomic::Ordering;
 use crate::sched::yield_core;
 use crate::sys::clock;
+use crate::wait::{self, deadline_after};
 use std::time::Duration;
 
 /// Waits until somebody [unparks](crate::Coroutine::unpark) this coroutine; returns at once if somebody has since the
@@ -50,7 +50,7 @@ fn wait_for_token(core: &'static Core, deadline_ns: Option<u64>) {
     raise_if_cancelled();
     // While the caller unwinds its cancellation does not interrupt its destructors' waits.
     let cancellable = !std::thread::panicking();
-    let outcome = timers::wait_until(core, || take_token(core), WaitReason::Park, deadline_ns, cancellable);
+    let outcome = wait::wait_until(core, || take_token(core), WaitReason::Park, deadline_ns, cancellable);
     if outcome == Outcome::Cancelled {
         raise_if_cancelled();
     }

@@ -31,10 +31,10 @@ use crate::coroutine::{
     Critical, Group, JoinError, OpenScope, Outcome, Payload, WaitReason, caught, contained, current_core, discard,
     effective_deadline_ns, is_interrupted, park, park_thread_until, raise_if_cancelled, resume,
 };
-use crate::driver::timers::{self, deadline_after};
 use crate::runtime::default::current_or_default;
 use crate::sched::{self, SpawnRequest};
 use crate::sys::{Lock, clock};
+use crate::wait::{self, deadline_after};
 use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -177,10 +177,10 @@ fn wait_for_children(group: &Group) -> bool {
     // In a destructor that an unwinding runs, the children are let to their end.
     let cancellable = !std::thread::panicking();
     let is_empty = || group.is_empty();
-    let interrupted = timers::wait_until(core, is_empty, WaitReason::Scope, None, cancellable) == Outcome::Cancelled;
+    let interrupted = wait::wait_until(core, is_empty, WaitReason::Scope, None, cancellable) == Outcome::Cancelled;
     if interrupted {
         group.cancel_children();
-        let _ = timers::wait_until(core, is_empty, WaitReason::Scope, None, false);
+        let _ = wait::wait_until(core, is_empty, WaitReason::Scope, None, false);
     }
     interrupted
 }

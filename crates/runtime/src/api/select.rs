@@ -21,12 +21,12 @@ use crate::channel::select::{Arm, Limit, Operation, Order, Ticket, Wrong, run};
 use crate::coroutine::{Critical, JoinError, Joiner};
 #[cfg(feature = "interpose")]
 use crate::driver::fd_table;
-use crate::driver::monitor::MonitorWaiter;
 #[cfg(feature = "interpose")]
 use crate::driver::readiness::{Direction, Enlisted, PollSlot};
-#[cfg(feature = "interpose")]
-use crate::driver::timers::deadline_after;
 use crate::time::Ticker;
+#[cfg(feature = "interpose")]
+use crate::wait::deadline_after;
+use crate::wait::monitor::MonitorWaiter;
 use std::cell::Cell;
 use std::fmt;
 #[cfg(feature = "interpose")]

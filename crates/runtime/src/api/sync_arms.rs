@@ -3,7 +3,7 @@
 //! Their wakers cannot claim an arm. They settle the select's cell, and the select looks at all arms again
 //! (`api/select.rs`). What a waker has given to this very arm meanwhile, a notification, permits or a lock, is kept in
 //! the arm; the next look takes it, and if the select chooses another arm it goes to the next waiter
-//! (`sync/wait_queue.rs`, "A part of a select").
+//! (`wait/list.rs`, "A part of a select").
 
 use crate::channel::select::{Arm, Operation, Ticket};
 use crate::sync::{
@@ -176,6 +176,10 @@ macro_rules! arms {
 
             fn withdraw(&self) {
                 self.$field.unlist();
+            }
+
+            fn let_go(&self) {
+                self.$field.let_go();
             }
         }
 

@@ -6,8 +6,8 @@
 
 use crate::api::scope::{Scope, ScopedJoinHandle, scope};
 use crate::coroutine::JoinError;
-use crate::driver::monitor::Monitor;
 use crate::sync::Semaphore;
+use crate::wait::monitor::Monitor;
 use std::fmt;
 use std::sync::Arc;
 

@@ -22,8 +22,8 @@
 pub use super::SendError;
 use super::select::{Arm, Operation, Ticket};
 use crate::coroutine::{WaitReason, lost};
-use crate::driver::monitor::{Look, Monitor, MonitorWaiter, MonitorWake};
-use crate::driver::timers::{deadline_after, deadline_at};
+use crate::wait::monitor::{Look, Monitor, MonitorWaiter, MonitorWake};
+use crate::wait::{deadline_after, deadline_at};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;

@@ -36,9 +36,9 @@ use super::waiter::{SOLE, Ticket, Waiter};
 use super::{RecvTimeoutError, SendTimeoutError, TryRecvError, TrySendError};
 use crate::collections::list::List;
 use crate::coroutine::{Critical, Outcome, Unparker, WaitReason, budget, lost, raise_if_cancelled};
-use crate::driver::timers;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::sys::{Lock, clock};
+use crate::wait;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
@@ -532,7 +532,7 @@ fn wake_one(unparker: Option<Unparker>) {
 #[inline]
 fn wait(ticket: &Ticket, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
     // While the caller unwinds, its cancellation does not interrupt the waits of its destructors.
-    timers::wait(ticket.cell(), reason, deadline_ns, !std::thread::panicking())
+    wait::wait(ticket.cell(), reason, deadline_ns, !std::thread::panicking())
 }
 
 #[inline]

@@ -66,7 +66,7 @@ pub use select::{Select, SelectTimeoutError, SelectedOperation, TrySelectError};
 pub use sender::Sender;
 
 use self::core::Channel;
-use crate::driver::timers;
+use crate::wait;
 use receiver::Flavour;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -154,14 +154,14 @@ pub fn never<T>() -> Receiver<T> {
     Receiver::of(Flavour::Never)
 }
 
-/// The monotonic time of [`timers::deadline_after`]; `None` if that time can never come.
+/// The monotonic time of [`wait::deadline_after`]; `None` if that time can never come.
 fn deadline_after(timeout: Duration) -> Option<u64> {
-    Some(timers::deadline_after(timeout)).filter(|&deadline_ns| deadline_ns != u64::MAX)
+    Some(wait::deadline_after(timeout)).filter(|&deadline_ns| deadline_ns != u64::MAX)
 }
 
-/// The monotonic time of [`timers::deadline_at`]; `None` if that time can never come.
+/// The monotonic time of [`wait::deadline_at`]; `None` if that time can never come.
 fn deadline_at(deadline: Instant) -> Option<u64> {
-    Some(timers::deadline_at(deadline)).filter(|&deadline_ns| deadline_ns != u64::MAX)
+    Some(wait::deadline_at(deadline)).filter(|&deadline_ns| deadline_ns != u64::MAX)
 }
 
 /// Makes a channel: `chan!()` is [`unbounded`](crate::channel::unbounded), `chan!(n)` is

@@ -36,10 +36,10 @@
 use super::select::{Arm, Operation, Ticket};
 pub use super::{RecvError, RecvTimeoutError, SendError, TryRecvError};
 use crate::coroutine::{Critical, Outcome, WaitCell, WaitReason, lost, raise_if_cancelled};
-use crate::driver::timers::{self, deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
 use crate::loom::{Arc, UnsafeCell};
 use crate::sys::Lock;
+use crate::wait::{self, deadline_after, deadline_at};
 use std::cell::Cell;
 use std::fmt;
 use std::ptr::NonNull;
@@ -334,7 +334,7 @@ impl<T> Receiver<T> {
             let outcome = self.shared.cell.with(|cell| {
                 // SAFETY: S8: filled in above, and nobody writes it as long as WAITING is set.
                 let cell = unsafe { &*cell }.as_ref().expect("filled in above");
-                timers::wait(cell, WaitReason::Receive, deadline_ns, !std::thread::panicking())
+                wait::wait(cell, WaitReason::Receive, deadline_ns, !std::thread::panicking())
             });
             // Acquire: pairs with the Release in `send` and in the sender's drop.
             let word = self.shared.word.fetch_and(!WAITING, Ordering::Acquire);

@@ -14,9 +14,9 @@
 use super::core::is_past;
 use super::waiter::Ticket;
 use crate::coroutine::{Outcome, WaitReason, raise_if_cancelled};
-use crate::driver::timers;
 use crate::loom::atomic::{AtomicU64, Ordering};
 use crate::sys::clock;
+use crate::wait;
 use std::time::{Duration, Instant};
 
 /// The message is never due: it has been received, or its time lies too far in the future.
@@ -106,7 +106,7 @@ pub(super) fn wait_for_nothing(deadline_ns: Option<u64>) {
 fn sleep_until(deadline_ns: Option<u64>) {
     raise_if_cancelled();
     let cancellable = !std::thread::panicking();
-    if timers::wait(Ticket::new().cell(), WaitReason::Receive, deadline_ns, cancellable) == Outcome::Cancelled {
+    if wait::wait(Ticket::new().cell(), WaitReason::Receive, deadline_ns, cancellable) == Outcome::Cancelled {
         raise_if_cancelled();
     }
 }

@@ -30,10 +30,10 @@ pub use super::{RecvError, RecvTimeoutError, SendError};
 pub use arm::ChangedArm;
 
 use crate::coroutine::{WaitReason, lost};
-use crate::driver::monitor::{Look, Monitor, MonitorWake};
-use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::loom::{Arc, UnsafeCell};
+use crate::wait::monitor::{Look, Monitor, MonitorWake};
+use crate::wait::{deadline_after, deadline_at};
 use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};

@@ -36,7 +36,7 @@
 //! It is asked when the reason is there and not before, for a walk costs microseconds; and *before the wait is settled*
 //! as interrupted. So whoever is told `Cancelled` by such a wait can unwind, and [`raise_if_cancelled`] does. Rejected:
 //! to settle first and then not to unwind. Each blocker would have to resume a wait that its waker believes to be over.
-//! Waits of hooks (`timers::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
+//! Waits of hooks (`wait::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
 //!
 //! # A partner that is gone
 //! One request ends many: a scope's children one after the other, all coroutines of a runtime, all who keep to one

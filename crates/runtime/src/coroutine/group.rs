@@ -14,7 +14,7 @@
 //! # The tree
 //! A coroutine knows the scopes that it has open ([`OpenScope`], a chain through its own frames), and nobody else reads
 //! that chain. So a cancelled parent passes the request on by itself, when it comes to wait, whatever it waits for
-//! (`driver/timers.rs`), and each child does the same in its turn: no lock is held over more than one generation, and
+//! (`wait/mod.rs`), and each child does the same in its turn: no lock is held over more than one generation, and
 //! depth costs the canceller nothing. What it costs is that a parent that computes passes it on only at its next wait,
 //! which is where the request would reach itself. A parent that masks cancellation passes it on afterwards. A parent's
 //! deadline needs no passing on: children wait in a regime of their own (`cancel.rs`).

@@ -382,7 +382,7 @@ fn loom_a_sibling_that_ends_first_tells_who_joins_it() {
     });
 }
 
-/// A wake, a deadline and a cancellation against one wait, as `driver::timers::wait` lives it: the waiter always comes
+/// A wake, a deadline and a cancellation against one wait, as `driver::wait::wait` lives it: the waiter always comes
 /// back, and exactly one of them ended it. The cancellation does not settle: it marks and wakes, and the waiter gives
 /// up itself.
 #[test]

@@ -62,4 +62,4 @@ pub use park::WaitReason;
 pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, park_to_stay};
 pub(crate) use pool::{Caches, GuardSize, PooledStack, Pools, pools};
 pub(crate) use state::{Finished, Published, ResultOwner};
-pub(crate) use std_thread::{StdThread, hear, inherit_always, inherits_always, is_beginning, is_making, keep};
+pub(crate) use std_thread::{StdThread, hear, inherit_always, inherits_always, is_beginning, is_kept, keep};

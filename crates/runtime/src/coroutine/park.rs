@@ -141,7 +141,7 @@ pub(crate) fn park_to_stay(reason: WaitReason) {
 }
 
 /// As [`park`], on an OS thread only until `deadline_ns` of the monotonic clock. Coroutines arm a timer instead: see
-/// `driver::timers`.
+/// `wait/mod.rs`.
 pub(crate) fn park_thread_until(deadline_ns: u64) {
     ThreadParker::own().park(Some(deadline_ns));
 }

@@ -51,6 +51,10 @@ thread_local! {
     static STAGE: Cell<Stage> = const { Cell::new(Stage::Plain) };
 }
 
+/// The stack size by which [`StdThread::make`] knows its own call of `pthread_create` from one that a spawn hook or an
+/// allocator makes meanwhile. Nobody else asks for it, and no such stack is made.
+const STACK_BYTES_MARK: usize = 0x5117_E000;
+
 /// `pthread_create` comes to our hook.
 static IS_HEARD: AtomicBool = AtomicBool::new(false);
 
@@ -95,7 +99,7 @@ impl StdThread {
         }
         let made = Cell::new(None);
         let restore = Restore(STAGE.replace(Stage::Making(&raw const made)));
-        let mut builder = std::thread::Builder::new();
+        let mut builder = std::thread::Builder::new().stack_size(STACK_BYTES_MARK);
         if let Some(name) = name.filter(|name| !name.contains('\0')) {
             builder = builder.name(name.to_string());
         }
@@ -119,18 +123,22 @@ pub(crate) fn is_beginning() -> bool {
     matches!(STAGE.get(), Stage::Beginning)
 }
 
-/// Whether the caller is in [`StdThread::make`].
-pub(crate) fn is_making() -> bool {
-    matches!(STAGE.get(), Stage::Making(_))
+/// Whether this is the number of the thread that [`StdThread::make`] has not made.
+pub(crate) fn is_kept(thread: libc::pthread_t) -> bool {
+    thread == KEPT && matches!(STAGE.get(), Stage::Making(_))
 }
 
-/// Keeps what `pthread_create` was asked to run, in [`StdThread::make`]; tells whether that is where the caller is.
-pub(crate) fn keep(routine: Routine, argument: *mut c_void) -> bool {
-    let Stage::Making(place) = STAGE.get() else {
-        return false;
-    };
-    // SAFETY: S1: `make` waits for us with it.
+/// The number that std gets for a thread that is not made. No thread has it: it is no address of a control block.
+const KEPT: libc::pthread_t = 1;
+
+/// Keeps what `pthread_create` was asked to run, if it is [`StdThread::make`] that asked; the thread's number for std.
+pub(crate) fn keep(stack_bytes: usize, routine: Routine, argument: *mut c_void) -> Option<libc::pthread_t> {
+    let Stage::Making(place) = STAGE.get() else { return None };
+    if stack_bytes != STACK_BYTES_MARK {
+        return None;
+    }
+    // SAFETY: S1: `make` waits for this call with the place on its frame.
     let place = unsafe { &*place };
     place.set(Some(StdThread { routine, argument }));
-    true
+    Some(KEPT)
 }

@@ -2,7 +2,7 @@
 //! and then reports the event. A coroutine is a thread that loops until its cell is settled: after a lost wake-up it
 //! loops for ever, which loom reports.
 
-use super::readiness::{Direction, Enlisted, Readiness, ReadinessTick, Registrar, ReadinessWaiter};
+use super::readiness::{Direction, Enlisted, Readiness, ReadinessTick, ReadinessWaiter, Registrar};
 use crate::coroutine::{Core, Outcome, Unparker, WaitCell};
 use crate::sys::raw::Errno;
 use loom::sync::Arc;

@@ -18,9 +18,8 @@
 //! * [`timers`]: deadlines, and the wait that every blocker ends in; [`monitor`]: a state with a wait list.
 
 pub(crate) mod fd_table;
-pub(crate) mod monitor;
 pub(crate) mod readiness;
-pub(crate) mod timers;
+mod timers;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
@@ -30,6 +29,7 @@ use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use crate::sys::epoll::{Epoll, EventFd};
 use crate::sys::{Lock, StaticLock, clock};
 use std::io;
+pub(crate) use timers::TimerNode;
 use timers::Timers;
 
 /// How long a poll may take.

@@ -62,7 +62,7 @@
 
 mod registrations;
 
-use super::{Driver, timers};
+use super::Driver;
 use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_link};
 use crate::loom::atomic::{AtomicU64, Ordering};
@@ -381,28 +381,18 @@ fn settle_all(waiters: &mut List<ReadinessWaiter>, outcome: Outcome, wake: &mut 
 }
 
 impl Readiness {
-    /// Waits until something has happened in a direction since the look. An error says why the descriptor cannot be
-    /// waited for.
-    pub(crate) fn wait(
+    /// Waits by this verb until something has happened in a direction since the look. An error says why the descriptor
+    /// cannot be waited for. The verb is handed in, since the driver does not know how callers wait (`wait/mod.rs`).
+    #[inline]
+    pub(crate) fn wait_by(
         &self,
         fd: RawFd,
         direction: Direction,
         seen: ReadinessTick,
         deadline_ns: Option<u64>,
+        wait: impl FnOnce(&WaitCell, WaitReason, Option<u64>) -> Outcome,
     ) -> Result<Outcome, Errno> {
-        self.wait_with(direction, seen, deadline_ns, Here(fd), timers::wait_or_fail)
-    }
-
-    /// Like [`wait`](Self::wait), for a caller that was interrupted and continues to wait: see `hook/interruption.rs`.
-    #[cold]
-    pub(crate) fn wait_to_stay(
-        &self,
-        fd: RawFd,
-        direction: Direction,
-        seen: ReadinessTick,
-        deadline_ns: Option<u64>,
-    ) -> Result<Outcome, Errno> {
-        self.wait_with(direction, seen, deadline_ns, Here(fd), timers::wait_to_stay)
+        self.wait_with(direction, seen, deadline_ns, Here(fd), wait)
     }
 
     fn wait_with(
@@ -487,17 +477,16 @@ impl PollSlot {
 
 /// Waits until something has happened in any of the slots since it looked. A file that cannot be polled never changes,
 /// and the wait ignores it.
-pub(crate) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
-    wait_any_with(slots, deadline_ns, Here, timers::wait_or_fail)
+#[inline]
+pub(crate) fn wait_any_by(
+    slots: &[Option<PollSlot>],
+    deadline_ns: Option<u64>,
+    wait: impl FnOnce(&WaitCell, WaitReason, Option<u64>) -> Outcome,
+) -> Result<Outcome, Errno> {
+    wait_any_with(slots, deadline_ns, Here, wait)
 }
 
-/// Like [`wait_any`], for a caller that was interrupted and continues to wait.
-#[cold]
-pub(crate) fn wait_any_to_stay(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
-    wait_any_with(slots, deadline_ns, Here, timers::wait_to_stay)
-}
-
-/// Like [`wait_any`], with a registrar for each descriptor.
+/// Like [`wait_any_by`], with a registrar for each descriptor.
 fn wait_any_with<R: Registrar<&'static Driver>>(
     slots: &[Option<PollSlot>],
     deadline_ns: Option<u64>,

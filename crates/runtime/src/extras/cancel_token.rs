@@ -6,8 +6,8 @@
 //! others.
 
 use crate::channel::{self, Receiver, Sender};
-use crate::driver::monitor::{Monitor, MonitorWake};
 use crate::extras::after_func::after_func;
+use crate::wait::monitor::{Monitor, MonitorWake};
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Weak};

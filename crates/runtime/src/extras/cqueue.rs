@@ -23,8 +23,8 @@
 use crate::api::handle::Coroutine;
 use crate::api::scope::{Scope, ScopedJoinHandle};
 use crate::coroutine::{WaitReason, is_panicking, lost};
-use crate::driver::monitor::{Look, Monitor, MonitorWake};
-use crate::driver::timers::deadline_after;
+use crate::wait::deadline_after;
+use crate::wait::monitor::{Look, Monitor, MonitorWake};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;

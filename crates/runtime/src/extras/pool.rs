@@ -30,10 +30,10 @@
 use crate::api::handle::JoinHandle;
 use crate::api::spawn::spawn_on;
 use crate::coroutine::{JoinError, PanicPayload, Payload, WaitReason, contained, discard, lost, on_lost};
-use crate::driver::monitor::{Look, Monitor, MonitorWake};
-use crate::driver::timers::deadline_after;
 use crate::runtime::default::current_or_default;
 use crate::sched::{Scheduler, SpawnRequest};
+use crate::wait::deadline_after;
+use crate::wait::monitor::{Look, Monitor, MonitorWake};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;

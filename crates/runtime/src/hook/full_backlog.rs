@@ -5,9 +5,9 @@ use super::interruption::refused;
 use crate::coroutine::{Outcome, WaitReason};
 use crate::driver::fd_table::FdEntry;
 use crate::driver::readiness::Direction;
-use crate::driver::timers;
 use crate::sys::clock;
 use crate::sys::raw::Errno;
+use crate::wait;
 use libc::c_int;
 
 /// The pauses between tries on a full Unix backlog. The first is short enough not to be noticed, and the longest makes
@@ -51,7 +51,7 @@ impl FullBacklog {
         }
         let until_ns = deadline_ns.min(now_ns + self.pause_ns);
         self.pause_ns = (self.pause_ns * 2).min(PAUSE_LONGEST_NS);
-        match timers::sleep_until(until_ns, WaitReason::Write) {
+        match wait::sleep_until(until_ns, WaitReason::Write) {
             Outcome::Cancelled => Err(refused()),
             _ => Ok(()),
         }

@@ -53,11 +53,11 @@ mod tests;
 use super::call::{caller, set_errno};
 use super::{interruption, raw_calls};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
-use crate::driver::timers;
 use crate::offload;
 use crate::sched::yield_now;
 use crate::sys::raw::{self, Errno};
 use crate::sys::{clock, process};
+use crate::wait;
 use libc::{c_int, c_long, timespec};
 use silken_interpose::next;
 use table::{ANY, FutexWaiter, Table, load};
@@ -364,8 +364,8 @@ impl FutexWait {
         // `u64::MAX`, the end of time, is no deadline.
         let deadline_ns = self.deadline_ns.filter(|deadline_ns| *deadline_ns != u64::MAX);
         let outcome = match interruption::was_refused() {
-            false => timers::wait_or_fail(waiter.cell(), WaitReason::Futex, deadline_ns),
-            true => timers::wait_to_stay(waiter.cell(), WaitReason::Futex, deadline_ns),
+            false => wait::wait_or_fail(waiter.cell(), WaitReason::Futex, deadline_ns),
+            true => wait::wait_to_stay(waiter.cell(), WaitReason::Futex, deadline_ns),
         };
         match outcome {
             Outcome::TimedOut => {}

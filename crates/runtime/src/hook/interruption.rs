@@ -32,11 +32,11 @@
 
 use crate::coroutine::{Outcome, WaitReason, count_refusal, current_core, is_out_of_time, refusals};
 use crate::driver::fd_table::{self, FdEntry, FdKind, OnInterruption};
-use crate::driver::readiness::{self, Direction, PollSlot};
-use crate::driver::timers;
+use crate::driver::readiness::{Direction, PollSlot};
 use crate::sched::yield_now;
 use crate::sys::raw::Errno;
 use crate::sys::{clock, file};
+use crate::wait::{self, descriptor};
 use libc::c_int;
 
 const FREE_REFUSALS: u32 = 100;
@@ -48,7 +48,7 @@ const PAUSE_LONGEST_NS: u64 = 1_000_000_000;
 pub(super) fn refused() -> Errno {
     match pause_ns() {
         None => yield_now(),
-        Some(pause_ns) => timers::sleep_to_stay(clock::now_ns() + pause_ns, WaitReason::Sleep),
+        Some(pause_ns) => wait::sleep_to_stay(clock::now_ns() + pause_ns, WaitReason::Sleep),
     }
     if is_out_of_time() {
         Errno(libc::ETIMEDOUT)
@@ -72,7 +72,7 @@ fn pause_ns() -> Option<u64> {
 pub(super) fn cut_short(deadline_ns: u64) {
     match pause_ns() {
         None => yield_now(),
-        Some(pause_ns) => timers::sleep_out(deadline_ns.min(clock::now_ns() + pause_ns), WaitReason::Sleep),
+        Some(pause_ns) => wait::sleep_out(deadline_ns.min(clock::now_ns() + pause_ns), WaitReason::Sleep),
     }
 }
 
@@ -112,8 +112,8 @@ pub(super) fn stays(fd: c_int, entry: &FdEntry, direction: Direction) -> bool {
 
 /// Waits for any of several descriptors. An interrupted wait goes on if the wait for none of them alone would fail.
 pub(super) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
-    match readiness::wait_any(slots, deadline_ns) {
-        Ok(Outcome::Cancelled) if all_stay(slots) => readiness::wait_any_to_stay(slots, deadline_ns),
+    match descriptor::wait_any(slots, deadline_ns) {
+        Ok(Outcome::Cancelled) if all_stay(slots) => descriptor::wait_any_to_stay(slots, deadline_ns),
         outcome => outcome,
     }
 }

@@ -23,10 +23,10 @@ use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::{Direction, PollSlot};
-use crate::driver::timers;
 use crate::offload;
 use crate::sys::clock;
 use crate::sys::raw::{self, Errno};
+use crate::wait;
 use libc::{c_int, nfds_t, pollfd, sigset_t, timespec};
 use silken_interpose::next;
 use std::ptr;
@@ -104,7 +104,7 @@ unsafe fn poll_on_coroutine(first: *mut pollfd, count: usize, timeout_ns: Option
 }
 
 fn sleep(deadline_ns: Option<u64>) -> Result<usize, Errno> {
-    match timers::wait_or_fail(&WaitCell::new(), WaitReason::Poll, deadline_ns) {
+    match wait::wait_or_fail(&WaitCell::new(), WaitReason::Poll, deadline_ns) {
         Outcome::Cancelled => Err(refused()),
         _ => Ok(0),
     }

@@ -30,7 +30,7 @@
 
 use super::call::caller;
 use super::lent::Lent;
-use crate::coroutine::{Critical, current_core, is_making, keep};
+use crate::coroutine::{Critical, current_core, is_kept, keep};
 use crate::offload;
 use crate::sys::raw::{self, Errno};
 use crate::sys::{report, set_id, signal};
@@ -161,6 +161,19 @@ fn is_not_to_be_detached(thread: pthread_t) -> bool {
     is_coroutine(thread) || current_core().is_some() && is_self(thread)
 }
 
+/// The size of the stack that a thread is to have; 0 where the attributes do not say.
+///
+/// # Safety
+/// S7: null, or attributes that were initialised.
+unsafe fn stack_size_of(attributes: *const pthread_attr_t) -> usize {
+    let mut bytes = 0;
+    if !attributes.is_null() {
+        // SAFETY: S7: attributes that were initialised, and a local.
+        unsafe { libc::pthread_attr_getstacksize(attributes, &mut bytes) };
+    }
+    bytes
+}
+
 /// The hook of `pthread_create(3)`: the routine that std passes for a future coroutine is kept, and no thread is made.
 ///
 /// # Safety
@@ -171,10 +184,11 @@ pub(super) unsafe extern "C" fn pthread_create(
     routine: Routine,
     argument: *mut c_void,
 ) -> c_int {
-    if keep(routine, argument) {
-        // std passes the number only to `pthread_detach`, whose hook knows this case.
+    // SAFETY: S7: null, or attributes that were initialised, says the contract.
+    let stack_bytes = unsafe { stack_size_of(attributes) };
+    if let Some(kept) = keep(stack_bytes, routine, argument) {
         // SAFETY: S7: a place for a number, says the contract.
-        unsafe { thread.write(0) };
+        unsafe { thread.write(kept) };
         return 0;
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.
@@ -184,7 +198,7 @@ pub(super) unsafe extern "C" fn pthread_create(
 /// # Safety
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
-    if is_making() {
+    if is_kept(thread) {
         return 0;
     }
     if is_not_to_be_detached(thread) {

@@ -25,10 +25,10 @@ use super::call::{caller, set_errno};
 use super::interruption::cut_short;
 use super::lent::faults;
 use crate::coroutine::{Outcome, WaitReason};
-use crate::driver::timers;
 use crate::offload;
 use crate::sched::yield_now;
 use crate::sys::clock::{self, NS_PER_SECOND};
+use crate::wait;
 use libc::{c_int, c_uint, clockid_t, timespec};
 use silken_interpose::next;
 use std::ptr;
@@ -55,7 +55,7 @@ fn until(clock: clockid_t, time_ns: u64) -> Slept {
             return Slept::Fully;
         }
         let deadline_ns = clock::now_ns().saturating_add(left_ns);
-        if timers::sleep_until(deadline_ns, WaitReason::Sleep) == Outcome::Cancelled {
+        if wait::sleep_until(deadline_ns, WaitReason::Sleep) == Outcome::Cancelled {
             // Yields. If this has become a loop that does not wait, it sleeps after all.
             cut_short(deadline_ns);
             return Slept::Cancelled;

@@ -11,9 +11,9 @@ pub(crate) use builder::STACK_BYTES_DEFAULT;
 
 use crate::api::handle::{Coroutine, JoinHandle};
 use crate::coroutine::{JoinError, UNWINDS, WaitReason};
-use crate::driver::timers::deadline_after;
 use crate::sched::{self, Scheduler, SpawnRequest};
 use crate::sys;
+use crate::wait::deadline_after;
 use std::io;
 use std::panic::Location;
 use std::time::Duration;

@@ -46,9 +46,9 @@
 
 use super::{Scheduler, processor};
 use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, pools};
-use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{barrier, clock, process};
+use crate::wait;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -90,8 +90,8 @@ pub(super) fn prepare_for_forks() {
 /// Until a point in time and not for a time, since a thread that signals interrupt again and again would sleep for
 /// ever.
 fn pause() {
-    let end_ns = timers::deadline_after(LOOK_EVERY);
-    let _ = timers::wait(&WaitCell::new(), WaitReason::Sleep, Some(end_ns), false);
+    let end_ns = wait::deadline_after(LOOK_EVERY);
+    let _ = wait::wait(&WaitCell::new(), WaitReason::Sleep, Some(end_ns), false);
 }
 
 impl Scheduler {
@@ -112,7 +112,7 @@ impl Scheduler {
         (inside + outside).saturating_sub(finished)
     }
 
-    fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         // SeqCst: pairs with the store in `stop`; see the race in the head of the file.
         self.stopping.load(Ordering::SeqCst)
     }

@@ -67,8 +67,12 @@ impl SpawnRequest {
 
     #[cold]
     fn make_std_thread(&self, scheduler: &Scheduler) -> Option<StdThread> {
+        // What is made for a spawn that is refused is leaked: std gives no way to drop it. So refusals come first; what
+        // is left is a race with a shutdown, or address space that has just run out.
+        let has_class = self.stack_bytes.is_none_or(|bytes| Pools::class_for(bytes).is_ok());
         let is_isolated = matches!(scheduler.kind_of(self.light), Ok(Kind::Isolated));
-        is_isolated.then(|| StdThread::make(self.name.as_deref())).flatten()
+        let may_be_made = is_isolated && has_class && !scheduler.is_stopping();
+        may_be_made.then(|| StdThread::make(self.name.as_deref())).flatten()
     }
 }
 

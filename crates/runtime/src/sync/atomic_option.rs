@@ -4,6 +4,7 @@
 //! any time. No operation reads a value that another may free.
 
 use crate::loom::atomic::{AtomicPtr, Ordering};
+use crate::loom::const_unless_loom;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr;

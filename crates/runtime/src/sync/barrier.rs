@@ -6,9 +6,10 @@
 //! before it. A waiter that gives up is no longer counted. If its generation has ended meanwhile, it was counted, and
 //! the others go on with it. It has met them then, in spite of its deadline or cancellation.
 
-use super::wait_queue::{Place, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
-use crate::driver::timers::{deadline_after, deadline_at};
+use crate::loom::const_unless_loom;
+use crate::wait::list::{Place, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
+use crate::wait::{deadline_after, deadline_at};
 use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -20,10 +20,11 @@
 
 use super::mutex::MutexGuard;
 use super::poison;
-use super::wait_queue::{WaitOptions, WaitQueue, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason};
-use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::loom::const_unless_loom;
+use crate::wait::list::{WaitOptions, WaitQueue, unwind_if_cancelled};
+use crate::wait::{deadline_after, deadline_at};
 use std::fmt;
 use std::sync::{LockResult, PoisonError};
 use std::time::{Duration, Instant};

@@ -4,8 +4,8 @@
 //! wake is spent on an arm that would not use it, and [`Taking`] need only know whether it holds the lock. If the
 //! select has chosen another arm, dropping the `Taking` unlocks, and the next waiter in the queue gets the lock.
 
-use super::wait_queue::QueuedWaiter;
 use crate::coroutine::WaitCell;
+use crate::wait::list::QueuedWaiter;
 use std::cell::Cell;
 
 /// One way of taking a raw lock.
@@ -75,6 +75,14 @@ impl<L: Take> Taking<L> {
         }
     }
 
+    /// Releases the lock, if the arm holds it.
+    pub(crate) fn let_go(&self) {
+        if self.held.replace(false) {
+            // SAFETY: S2: held until now, and not given away.
+            unsafe { self.lock.release() };
+        }
+    }
+
     /// Passes the held lock to a guard; returns the lock, so that the guard can check which one it is.
     pub(super) fn give_away(&self) -> &L {
         assert!(self.held.replace(false), "a lock's arm was chosen without the lock");
@@ -84,9 +92,6 @@ impl<L: Take> Taking<L> {
 
 impl<L: Take> Drop for Taking<L> {
     fn drop(&mut self) {
-        if self.held.get() {
-            // SAFETY: S2: held, and not given away.
-            unsafe { self.lock.release() };
-        }
+        self.let_go();
     }
 }

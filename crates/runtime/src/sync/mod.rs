@@ -23,20 +23,8 @@
 //! a holder that panics does.
 //!
 //! # How it is built
-//! All waiting is done in `wait_queue.rs`. Its nodes lie on the waiters' stacks and are served in order of arrival, so
+//! All waiting is done in `wait/list.rs`. Its nodes lie on the waiters' stacks and are served in order of arrival, so
 //! blocking allocates nothing. Each primitive adds one atomic word for calls that need no wait.
-
-/// Declares a constructor that is `const`, except under loom, whose atomics cannot be made at compile time.
-macro_rules! const_unless_loom {
-    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) -> $result:ty $body:block) => {
-        #[cfg(not(loom))]
-        $(#[$attribute])*
-        $visibility const fn $name($($argument: $type),*) -> $result $body
-        #[cfg(loom)]
-        $(#[$attribute])*
-        $visibility fn $name($($argument: $type),*) -> $result $body
-    };
-}
 
 mod atomic_option;
 mod barrier;
@@ -53,7 +41,6 @@ mod rwlock;
 mod semaphore;
 mod sync_flag;
 mod wait_group;
-mod wait_queue;
 
 pub use crate::names::sync::{broadcast, mpsc, oneshot, watch};
 pub use atomic_option::AtomicOption;

@@ -3,7 +3,8 @@
 use super::lock_arm::Taking;
 use super::poison;
 use super::raw_mutex::RawMutex;
-use crate::driver::timers::{deadline_after, deadline_at};
+use crate::loom::const_unless_loom;
+use crate::wait::{deadline_after, deadline_at};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;

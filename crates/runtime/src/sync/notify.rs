@@ -10,12 +10,13 @@
 //! A notifier that finds `WAITING` takes the queue's lock. If all waiters turn out to have left, it keeps the
 //! notification in the word.
 
-use super::wait_queue::{
+use crate::coroutine::{Outcome, WaitCell, WaitReason};
+use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::loom::const_unless_loom;
+use crate::wait::list::{
     Granted, Place, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
 };
-use crate::coroutine::{Outcome, WaitCell, WaitReason};
-use crate::driver::timers::{deadline_after, deadline_at};
-use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::wait::{deadline_after, deadline_at};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
@@ -264,12 +265,19 @@ impl<'a> Notification<'a> {
     }
 }
 
+impl Notification<'_> {
+    /// Passes a notification that came to this waiter alone on to another one.
+    pub(crate) fn let_go(&self) {
+        if self.granted.replace(Granted::Nothing) == Granted::Alone {
+            self.notify.notify_one();
+        }
+    }
+}
+
 impl Drop for Notification<'_> {
     /// The select has chosen another arm, so another waiter gets the notification.
     fn drop(&mut self) {
-        if self.granted.get() == Granted::Alone {
-            self.notify.notify_one();
-        }
+        self.let_go();
     }
 }
 

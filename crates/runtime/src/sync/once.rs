@@ -17,9 +17,10 @@
 //! finds the waiter, or the waiter sees the new word. Woken callers look at the word again; one of them runs its
 //! closure if the first closure failed.
 
-use super::wait_queue::{WaitList, WaitOptions, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason, is_panicking};
 use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::loom::const_unless_loom;
+use crate::wait::list::{WaitList, WaitOptions, WaitQueue};
 use std::cell::Cell;
 use std::fmt;
 

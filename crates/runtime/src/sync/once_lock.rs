@@ -3,7 +3,8 @@
 //! The whole protocol: the value is written while the `Once` runs, and read only after the `Once` is complete.
 
 use super::once::Once;
-use crate::driver::timers::{deadline_after, deadline_at};
+use crate::loom::const_unless_loom;
+use crate::wait::{deadline_after, deadline_at};
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::MaybeUninit;

@@ -37,13 +37,14 @@
 //! spins briefly. It does not spin at all once another waiter has given up spinning (`PARKED` is set).
 
 use super::lock_arm::Take;
-use super::wait_queue::{
-    Granted, Place, PopResult, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
-};
 use crate::coroutine::{Outcome, Unparker, WaitCell, WaitReason, budget, current_core};
 use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::loom::const_unless_loom;
 use crate::loom::spin_loop;
 use crate::sys::clock;
+use crate::wait::list::{
+    Granted, Place, PopResult, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
+};
 
 const LOCKED: u32 = 1;
 const PARKED: u32 = 2;
@@ -174,11 +175,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
                 cancellable,
                 ..WaitOptions::until(WaitReason::Lock, deadline_ns)
             };
-            let place = if began_ns.is_some() {
-                Place::Front
-            } else {
-                Place::Back
-            };
+            let place = if began_ns.is_some() { Place::Front } else { Place::Back };
             let began_ns = *began_ns.get_or_insert_with(clock::now_ns);
             let refuse = |_: &mut WaitList<u64>| (!self.may_wait(woken)).then_some(());
             let Ok(ended) = self

@@ -31,12 +31,13 @@
 
 use super::lock_arm::Take;
 use super::raw_mutex::spin_budget;
-use super::wait_queue::{
-    Granted, Place, PopResult, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
-};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::loom::const_unless_loom;
 use crate::loom::spin_loop;
+use crate::wait::list::{
+    Granted, Place, PopResult, QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled,
+};
 
 const WRITER: u32 = 1;
 const PARKED: u32 = 2;

@@ -9,10 +9,13 @@
 //!
 //! A waiter that gives up serves the queue as well, because the waiter behind it may want fewer permits.
 
-use super::wait_queue::{Place, PopResult, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
 use crate::coroutine::{Outcome, WaitReason, budget, lost};
-use crate::driver::timers::{deadline_after, deadline_at};
-use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::loom::{
+    atomic::{AtomicUsize, Ordering},
+    const_unless_loom,
+};
+use crate::wait::list::{Place, PopResult, WaitList, WaitOptions, WaitQueue, WakeList, unwind_if_cancelled};
+use crate::wait::{deadline_after, deadline_at};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

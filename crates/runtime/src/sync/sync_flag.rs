@@ -3,10 +3,11 @@
 //! A waiter sets `WAITERS` under the queue's lock, in the hold in which it joins the queue. `fire` swaps the word, and
 //! then takes that lock if the bit was set. So either `fire` finds the waiter, or the waiter sees the fired word.
 
-use super::wait_queue::{WaitList, WaitOptions, WaitQueue};
 use crate::coroutine::{Outcome, WaitReason};
-use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::loom::const_unless_loom;
+use crate::wait::list::{WaitList, WaitOptions, WaitQueue};
+use crate::wait::{deadline_after, deadline_at};
 use std::fmt;
 use std::time::{Duration, Instant};
 

@@ -5,10 +5,10 @@
 //! caller that lets it fall there takes the queue's lock and wakes all waiters, which look again. A waiter looks at the
 //! count under that lock, in the hold in which it joins the queue. So either it sees the fall, or the waker finds it.
 
-use super::wait_queue::{QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
-use crate::driver::timers::{deadline_after, deadline_at};
 use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::wait::list::{QueuedWaiter, WaitList, WaitOptions, WaitQueue, WakeList};
+use crate::wait::{deadline_after, deadline_at};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
@@ -233,6 +233,9 @@ impl<'a> Departure<'a> {
             let _ = self.inner.queue.unlist(&self.waiter, |_, _| WakeList::none());
         }
     }
+
+    /// There is nothing to give back: the end of a group is there for everybody.
+    pub(crate) fn let_go(&self) {}
 }
 
 impl Inner {

@@ -6,7 +6,7 @@ pub use crate::names::time::*;
 pub use ticker::{MissedTicks, Ticker, Ticks, interval, interval_at};
 
 use crate::coroutine::{Outcome, WaitCell, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};
-use crate::driver::timers;
+use crate::wait;
 use std::time::{Duration, Instant};
 
 /// Sleeps for at least `duration`; never wakes early.
@@ -29,10 +29,10 @@ pub fn sleep(duration: Duration) {
         return std::thread::sleep(duration);
     }
     raise_if_cancelled();
-    let deadline_ns = timers::deadline_after(duration);
+    let deadline_ns = wait::deadline_after(duration);
     // While the caller unwinds, its cancellation does not interrupt waits of its destructors.
     let cancellable = !std::thread::panicking();
-    if timers::wait(&WaitCell::new(), WaitReason::Sleep, Some(deadline_ns), cancellable) == Outcome::Cancelled {
+    if wait::wait(&WaitCell::new(), WaitReason::Sleep, Some(deadline_ns), cancellable) == Outcome::Cancelled {
         raise_if_cancelled();
     }
 }

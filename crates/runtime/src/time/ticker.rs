@@ -13,8 +13,8 @@
 
 use crate::coroutine::WaitCell;
 use crate::coroutine::WaitReason;
-use crate::driver::monitor::{Look, Monitor, MonitorWaiter, MonitorWake};
-use crate::driver::timers::{deadline_after, deadline_at};
+use crate::wait::monitor::{Look, Monitor, MonitorWaiter, MonitorWake};
+use crate::wait::{deadline_after, deadline_at};
 use std::fmt;
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,7 @@
 //! Notifications, permits, groups and locks as arms of a select: what an arm gets that is not chosen is not lost.
 
 use super::{FAR, on_all};
-use silken::channel::unbounded;
+use silken::channel::{bounded, unbounded};
 use silken::sync::{AcquireError, Mutex, Notify, RwLock, Semaphore, WaitGroup};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -243,5 +243,71 @@ fn no_lock_is_lost() {
         });
         assert_eq!(*mutex.lock().unwrap(), by_mutex.into_inner());
         assert_eq!(*table.read().unwrap(), by_table.into_inner());
+    });
+}
+
+/// A sender that has claimed the receiving arm still writes while another arm's waker, which claims nothing, wakes the
+/// select: the message is whole all the same, and nobody is told of a disconnect that was none.
+#[test]
+fn a_message_is_whole_beside_arms_that_claim_nothing() {
+    const WORDS: usize = 2048;
+    let (tx, rx) = bounded::<([u64; WORDS], Box<u64>)>(0);
+    let (news, rounds) = (Notify::new(), 300);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            for round in 1..=rounds {
+                tx.send(([round; WORDS], Box::new(round))).unwrap();
+            }
+        });
+        for round in 1..=rounds {
+            let child = silken::spawn(move || {
+                for _ in 0..(round * 977) % 3000 {
+                    std::hint::spin_loop();
+                }
+            });
+            let (mut got, mut joined) = (None, false);
+            while got.is_none() && !joined {
+                silken::select! {
+                    recv(rx) -> message => got = Some(message.expect("connected")),
+                    on(child.join_arm()) -> () => joined = true,
+                    on(news.notified_arm()) -> () => {},
+                }
+            }
+            let (words, last) = got.unwrap_or_else(|| rx.recv().expect("connected"));
+            assert!(words.into_iter().all(|word| word == round) && *last == round, "torn");
+            news.notify_one();
+        }
+    });
+}
+
+/// An arm that was granted a lock and is not chosen lets go of it before a destructor of the user's runs, which may
+/// want it.
+#[test]
+fn an_arm_that_is_not_chosen_lets_go_first() {
+    static LOCK: Mutex<u32> = Mutex::new(0);
+
+    struct Locks;
+
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            *LOCK.lock().unwrap() += 1;
+        }
+    }
+
+    on_all(|| {
+        let (tx, rx) = bounded::<()>(1);
+        let (full, _keep) = bounded::<Locks>(0);
+        let guard = LOCK.lock().unwrap();
+        let selects = silken::spawn(move || {
+            silken::select! {
+                on(LOCK.lock_arm()) -> guard => drop(guard.unwrap()),
+                recv(rx) -> _ => {},
+                send(full, Locks) -> _ => {},
+            }
+        });
+        silken::sleep(Duration::from_millis(2));
+        drop(guard);
+        tx.send(()).unwrap();
+        assert!(matches!(selects.join_timeout(FAR), Ok(Ok(()))), "it waits for itself");
     });
 }

@@ -145,9 +145,8 @@ fn a_patient_waiter_hides_no_poison() {
         let patient = world.spawn(move || patient.wait_force());
         a_moment();
         let hasty = once.clone();
-        let hasty = world.spawn(move || {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hasty.wait())).is_err()
-        });
+        let hasty =
+            world.spawn(move || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hasty.wait())).is_err());
         assert!(hasty.join(), "it is told at once");
         once.call_once_force(|state| assert!(state.is_poisoned()));
         patient.join();

@@ -220,3 +220,32 @@ fn only_writers_poison() {
         assert_eq!(Arc::into_inner(lock).unwrap().into_inner().unwrap(), (1, 2));
     });
 }
+
+/// A writer that gives up lets in all readers behind it, however many: more than one batch.
+#[test]
+fn a_writer_that_gives_up_lets_all_readers_in() {
+    on_coroutines(|_| {
+        const READERS: usize = 50;
+        let lock = Arc::new(RwLock::new(()));
+        let first = lock.read().unwrap();
+        let of_writer = lock.clone();
+        let writer = silken::spawn(move || of_writer.write_timeout(SHORT * 4).is_err());
+        a_moment();
+        let meet = Arc::new(silken::sync::Barrier::new(READERS));
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| {
+                let (lock, meet) = (lock.clone(), meet.clone());
+                silken::spawn(move || {
+                    let _guard = lock.read().unwrap();
+                    // All of them are in at once.
+                    meet.wait();
+                })
+            })
+            .collect();
+        assert!(writer.join().unwrap());
+        for reader in readers {
+            assert!(matches!(reader.join_timeout(LONG), Ok(Ok(()))), "a reader is shut out");
+        }
+        drop(first);
+    });
+}

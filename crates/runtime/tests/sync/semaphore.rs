@@ -184,3 +184,31 @@ fn too_many_permits_are_refused_outside_the_lock() {
         *USED_BY_HOOK.lock().unwrap() = None;
     });
 }
+
+/// A big request that gives up lets in all small ones behind it, however many: more than one batch.
+#[test]
+fn a_big_request_that_gives_up_lets_all_small_ones_in() {
+    on_coroutines(|_| {
+        const SMALL: usize = 50;
+        let places = Arc::new(Semaphore::new(SMALL + 1));
+        let one = places.acquire().unwrap();
+        let of_big = places.clone();
+        let big = silken::spawn(move || of_big.acquire_many_timeout(SMALL + 1, SHORT * 4).is_err());
+        a_moment();
+        let meet = Arc::new(silken::sync::Barrier::new(SMALL));
+        let small: Vec<_> = (0..SMALL)
+            .map(|_| {
+                let (places, meet) = (places.clone(), meet.clone());
+                silken::spawn(move || {
+                    let _permit = places.acquire().unwrap();
+                    meet.wait();
+                })
+            })
+            .collect();
+        assert!(big.join().unwrap());
+        for handle in small {
+            assert!(matches!(handle.join_timeout(LONG), Ok(Ok(()))), "one is shut out");
+        }
+        drop(one);
+    });
+}

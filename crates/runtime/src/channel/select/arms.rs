@@ -55,6 +55,10 @@ impl<'a, T> RecvArm<'a, T> {
 // SAFETY: S8: the channel's lists hold the node from `list_receiver` until a claim or `withdraw_receiver`; the clock's
 // channels hold nothing.
 unsafe impl<T> Arm for RecvArm<'_, T> {
+    fn wakers_claim(&self) -> bool {
+        true
+    }
+
     fn try_now(&self) -> bool {
         match self.receiver.try_recv() {
             Ok(message) => {
@@ -143,6 +147,10 @@ impl<'a, T> SendArm<'a, T> {
 
 // SAFETY: S8: as for the other arm, with `list_sender` and `withdraw_sender`.
 unsafe impl<T> Arm for SendArm<'_, T> {
+    fn wakers_claim(&self) -> bool {
+        true
+    }
+
     fn try_now(&self) -> bool {
         // SAFETY: S8: in no list: the arm's own.
         let sent = unsafe {

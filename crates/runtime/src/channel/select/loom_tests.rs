@@ -3,8 +3,9 @@
 use super::super::{RecvError, bounded};
 use super::{Arm, Limit, Operation, Order, Ticket, run};
 use crate::coroutine::{Outcome, WaitReason};
-use crate::driver::timers;
+use crate::wait;
 use loom::thread;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 fn select_one(arms: &[&dyn Arm]) -> usize {
@@ -92,12 +93,65 @@ fn loom_channel_a_claim_wins_over_the_timer() {
                 }
             }
         });
-        timers::wait(ticket.cell(), WaitReason::Select, None, false);
+        wait::wait(ticket.cell(), WaitReason::Select, None, false);
         arm.withdraw();
         let received = Operation::finish(arm).ok();
         assert_eq!(ticket.winner().is_some(), received.is_some());
         sender.join().unwrap();
         timer.join().unwrap();
         assert_eq!(received.or(rx.try_recv().ok()), Some(1));
+    });
+}
+
+/// The waker of an arm that claims nothing wakes the select while a sender completes its claim of another arm: the
+/// message arrives whole, and nobody touches the node afterwards.
+#[test]
+fn loom_channel_a_waker_that_does_not_claim_hides_no_claim() {
+    /// Is settled by a plain waker, as locks and joins are.
+    struct Plain(Arc<loom::sync::Mutex<Option<Shared>>>);
+
+    /// The ticket of the select, while the arm is enlisted.
+    struct Shared(NonNull<Ticket>);
+
+    // SAFETY: S8: used under the mutex, and taken out before the ticket ends.
+    unsafe impl Send for Shared {}
+
+    // SAFETY: S8: the mutex is held to publish the ticket and to take it back.
+    unsafe impl Arm for Plain {
+        fn try_now(&self) -> bool {
+            false
+        }
+
+        unsafe fn enlist(&self, ticket: &Ticket, _: u32) -> bool {
+            *self.0.lock().unwrap() = Some(Shared(NonNull::from(ticket)));
+            true
+        }
+
+        fn withdraw(&self) {
+            *self.0.lock().unwrap() = None;
+        }
+    }
+
+    loom::model(|| {
+        let (tx, rx) = bounded(1);
+        let listed = Arc::new(loom::sync::Mutex::new(None));
+        let plain = Plain(listed.clone());
+        let sender = thread::spawn(move || tx.send(1).unwrap());
+        let waker = thread::spawn(move || {
+            let unparker = listed.lock().unwrap().as_ref().and_then(|Shared(ticket): &Shared| {
+                // SAFETY: S8: the arm is enlisted, and the lock is held.
+                let cell = unsafe { ticket.as_ref() }.cell();
+                let unparker = cell.unparker();
+                cell.settle(Outcome::Woken).then_some(unparker)
+            });
+            if let Some(unparker) = unparker {
+                unparker.unpark();
+            }
+        });
+        let arm = rx.recv_arm();
+        assert_eq!(select_one(&[&plain, &arm]), 1);
+        assert_eq!(Operation::finish(arm), Ok(1));
+        sender.join().unwrap();
+        waker.join().unwrap();
     });
 }

@@ -14,7 +14,8 @@
 //! 3. *Wait*: the select waits on the ticket's wait cell until the earliest deadline. That is the deadline of the
 //!    select or that of an arm (`after`, `tick`).
 //! 4. *Withdraw*: every enlisted arm removes its node, each under the lock of its list. If the winner settled the wait
-//!    cell, its arm is left out, for the winner's node is out of its list already.
+//!    cell, its arm is left out, for the winner's node is out of its list already. The select knows who settled the
+//!    cell only if all wakers claim (see "The race: claim against a waker that does not claim").
 //! 5. *Finish*: if the ticket names a winner, the operation of that arm is complete. Otherwise the select starts again
 //!    with step 1.
 //!
@@ -33,6 +34,13 @@
 //! step 1. To repeat this for ever, both sides would have to draw the same random order each time. (For biased selects,
 //! the scheduler would have to repeat the same interleaving each time.) A select does not meet itself: nodes with its
 //! own ticket do not make its arm ready (`core.rs`).
+//!
+//! # The race: claim against a waker that does not claim
+//! The wakers of some arms (locks, notifications, joins, descriptors) settle the wait cell without a claim. Example: a
+//! sender claims the receiving arm and is about to move its message; a lock is granted to another arm and settles the
+//! cell; the select wakes. The ticket names a winner, but the winner still writes to the node. So a select with such an
+//! arm withdraws every arm, the winner's included: it takes the list's lock, which the winner holds until its last
+//! touch. A select whose wakers all claim is woken by the winner alone, after that touch.
 //!
 //! # The race: claim against timeout and cancellation
 //! A timeout or a cancellation settles the wait cell and does not claim the ticket. Step 4 takes the locks, and step 5
@@ -62,8 +70,8 @@ pub use super::waiter::Ticket;
 use super::core::is_past;
 use super::timed::earlier;
 use crate::coroutine::{Outcome, WaitReason, raise_if_cancelled};
-use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU32, Ordering};
+use crate::wait;
 use std::time::Duration;
 
 /// One of the operations of a select. Not for users: this is the protocol between the crate's own arms.
@@ -94,6 +102,16 @@ pub unsafe trait Arm {
 
     /// Removes the arm from where wakers find it. An arm that was claimed stays as it is.
     fn withdraw(&self);
+
+    /// Gives back what the arm was granted while it was enlisted, a lock for example: the select has chosen another
+    /// arm, or none.
+    fn let_go(&self) {}
+
+    /// Whether only a waker that has claimed the ticket for this arm settles the ticket's cell. Other arms have wakers
+    /// that settle it without a claim.
+    fn wakers_claim(&self) -> bool {
+        false
+    }
 
     /// The time at which `try_now` is worth another attempt although no waker has settled the wait cell.
     fn deadline_ns(&self) -> Option<u64> {
@@ -190,6 +208,8 @@ fn has_repeats(arms: &[&dyn Arm]) -> bool {
 
 /// Does what [`run`] does, over the arms that `arm` returns for the indices below `count`. An index may have no arm.
 fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order: Order, limit: Limit) -> Option<usize> {
+    // An arm may have been granted something only in a wait.
+    let mut waited = false;
     loop {
         let start = match order {
             Order::Fair if count > 1 => random_below(count),
@@ -200,8 +220,16 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
                 .chain(0..start)
                 .filter_map(|index| arm(index).map(|arm| (index, arm)))
         };
+        // No destructor of the user's may run while an arm that is not chosen holds a lock.
+        let let_go_but = |chosen: Option<usize>| {
+            if waited {
+                let others = arms().filter(|(index, _)| Some(*index) != chosen);
+                others.for_each(|(_, arm)| arm.let_go());
+            }
+        };
         for (index, arm) in arms() {
             if arm.try_now() {
+                let_go_but(Some(index));
                 return Some(index);
             }
         }
@@ -213,10 +241,16 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
         // which may unwind, wait, or select.
         arms().for_each(|(_, arm)| arm.discard());
         let (outcome, winner) = wait(arms, limit);
+        waited = true;
         if let Some(winner) = winner {
-            return Some(winner as usize);
+            let winner = winner as usize;
+            arms()
+                .filter(|(index, _)| *index != winner)
+                .for_each(|(_, arm)| arm.let_go());
+            return Some(winner);
         }
         if outcome == Some(Outcome::Cancelled) {
+            arms().for_each(|(_, arm)| arm.let_go());
             raise_if_cancelled();
         }
     }
@@ -231,6 +265,8 @@ where
     let mut deadline_ns = limit.deadline_ns();
     let mut enlisted = 0;
     let mut all_wait = true;
+    // Then it is the winner who wakes the select, and the winner has let go of node and ticket by then.
+    let mut all_claim = true;
     for (index, arm) in arms() {
         // SAFETY: S8: withdrawn below, all that were enlisted, before this frame or the arms' ends.
         if !unsafe { arm.enlist(&ticket, index as u32) } {
@@ -238,18 +274,19 @@ where
             break;
         }
         enlisted += 1;
+        all_claim &= arm.wakers_claim();
         deadline_ns = earlier(deadline_ns, arm.deadline_ns());
     }
     let outcome = all_wait.then(|| {
         // While the caller unwinds, its cancellation does not interrupt the waits of its destructors.
-        timers::wait(
+        wait::wait(
             ticket.cell(),
             WaitReason::Select,
             deadline_ns,
             !std::thread::panicking(),
         )
     });
-    let settled_by = ticket.winner().filter(|_| outcome == Some(Outcome::Woken));
+    let settled_by = ticket.winner().filter(|_| all_claim && outcome == Some(Outcome::Woken));
     for (index, arm) in arms().take(enlisted) {
         if settled_by != Some(index as u32) {
             arm.withdraw();

@@ -6,7 +6,7 @@
 use super::super::select::{Arm, Operation, Ticket};
 use super::{Receiver, RecvError};
 use crate::coroutine::lost;
-use crate::driver::monitor::MonitorWaiter;
+use crate::wait::monitor::MonitorWaiter;
 use std::cell::Cell;
 use std::fmt;
 

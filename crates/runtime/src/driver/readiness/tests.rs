@@ -1,6 +1,7 @@
 //! Tests of the protocol against a real epoll: OS threads wait, and the test polls the driver.
 
 use super::*;
+use crate::coroutine::{park, park_thread_until};
 use crate::driver::Wait;
 use crate::driver::fd_table;
 use crate::sys::{clock, file, socket};
@@ -10,6 +11,21 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 
 const LONG_NS: u64 = 20_000_000_000;
+
+/// The verb of an OS thread.
+fn on_thread(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
+    loop {
+        if let Some(outcome) = cell.outcome() {
+            return outcome;
+        }
+        match deadline_ns {
+            None => park(reason),
+            Some(deadline_ns) if clock::now_ns() < deadline_ns => park_thread_until(deadline_ns),
+            Some(_) if cell.settle(Outcome::TimedOut) => return Outcome::TimedOut,
+            Some(_) => {}
+        }
+    }
+}
 
 fn driver() -> &'static Driver {
     Box::leak(Box::new(Driver::new().unwrap()))
@@ -38,7 +54,7 @@ fn wait(driver: &'static Driver, fd: RawFd, direction: Direction, seen: Readines
             seen,
             deadline_ns,
             |generation| register_in(driver, fd, generation),
-            timers::wait_or_fail,
+            on_thread,
         )
     });
     while !waiter.is_finished() {
@@ -84,7 +100,7 @@ fn a_change_since_the_look_is_not_waited_for() {
     assert_eq!(
         entry
             .readiness
-            .wait_with(Direction::Read, seen, None, refuse, timers::wait_or_fail),
+            .wait_with(Direction::Read, seen, None, refuse, on_thread),
         Ok(Outcome::Woken)
     );
     fd_table::reset(fd);
@@ -165,7 +181,7 @@ fn a_filled_pipe_announces_room_to_all_waiters() {
                     seen,
                     deadline_ns,
                     |_| unreachable!("it is registered"),
-                    timers::wait_or_fail,
+                    on_thread,
                 )
             })
         })
@@ -264,7 +280,7 @@ fn several_descriptors_share_one_wait() {
             Some(PollSlot::new(readiness, fd, Direction::Read))
         });
         let registrar = |fd| move |generation| register_in(driver, fd, generation);
-        wait_any_with(&slots, Some(clock::now_ns() + LONG_NS), registrar, timers::wait_or_fail)
+        wait_any_with(&slots, Some(clock::now_ns() + LONG_NS), registrar, on_thread)
     });
     let is_waiting = |fd| !fd_table::existing(fd).unwrap().readiness.inner.lock().waiters[0].is_empty();
     while !fds.into_iter().all(is_waiting) {

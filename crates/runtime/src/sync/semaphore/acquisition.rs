@@ -2,7 +2,7 @@
 
 use super::{AcquireError, Semaphore, SemaphorePermit};
 use crate::coroutine::WaitCell;
-use crate::sync::wait_queue::{Granted, QueuedWaiter, WaitList, WakeList};
+use crate::wait::list::{Granted, QueuedWaiter, WaitList, WakeList};
 use std::cell::Cell;
 
 /// Permits as a part of a select.
@@ -71,11 +71,19 @@ impl<'a> Acquisition<'a> {
     }
 }
 
+impl Acquisition<'_> {
+    /// Gives the permits back, if the arm has them.
+    pub(crate) fn let_go(&self) {
+        if self.granted.get() == Some(Ok(())) {
+            self.granted.set(None);
+            self.semaphore.add_permits(self.permits);
+        }
+    }
+}
+
 impl Drop for Acquisition<'_> {
     /// The select has chosen another arm, so the permits go back.
     fn drop(&mut self) {
-        if self.granted.get() == Some(Ok(())) {
-            self.semaphore.add_permits(self.permits);
-        }
+        self.let_go();
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{ANY, BATCH, FutexWaiter, Table};
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
-use crate::driver::timers;
 use crate::loom::static_atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use crate::sys::clock;
+use crate::wait;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -147,7 +147,7 @@ fn wait(table: &Table<2>, word: &AtomicU32, expected: u32, deadline_ns: Option<u
     let waiter = FutexWaiter::new(word.as_ptr().addr(), ANY, WaitCell::new());
     // SAFETY: S8: this frame stays until the wait is over, and withdraws.
     if unsafe { table.enlist(&waiter, || word.load(SeqCst) == expected) }
-        && timers::wait(waiter.cell(), WaitReason::Futex, deadline_ns, false) == Outcome::TimedOut
+        && wait::wait(waiter.cell(), WaitReason::Futex, deadline_ns, false) == Outcome::TimedOut
     {
         table.withdraw(&waiter);
     }

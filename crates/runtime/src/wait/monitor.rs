@@ -25,10 +25,10 @@
 //! A condition variable beside a lock (two lists, a second hold). A word in front of the lock: a blocker that needs one
 //! has it itself (`oneshot`, `watch`).
 
-use super::timers;
 use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, raise_if_cancelled};
 use crate::sys::Lock;
+use crate::wait;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
@@ -169,7 +169,7 @@ impl<S> Monitor<S> {
                     }
                 }
             };
-            let outcome = timers::wait(&cell, reason, deadline_ns, cancellable);
+            let outcome = wait::wait(&cell, reason, deadline_ns, cancellable);
             expired = outcome == Outcome::TimedOut;
             if !matches!(outcome, Outcome::Woken | Outcome::Closed) {
                 self.withdraw(&waiter);

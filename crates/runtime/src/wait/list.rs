@@ -33,9 +33,10 @@
 
 use crate::collections::list::{Link, List, Node};
 use crate::coroutine::{Critical, Outcome, Unparker, WaitCell, WaitReason, raise_if_cancelled};
-use crate::driver::timers;
 use crate::loom::UnsafeCell;
+use crate::loom::const_unless_loom;
 use crate::sys::Lock;
+use crate::wait;
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
 
@@ -78,7 +79,7 @@ unsafe impl Node for QueuedWaiter {
 unsafe impl Send for QueuedWaiter {}
 
 impl QueuedWaiter {
-    pub(super) fn new(tag: u64) -> Self {
+    pub(crate) fn new(tag: u64) -> Self {
         Self {
             link: Link::new(),
             cell: WaitCell::new(),
@@ -106,21 +107,21 @@ impl QueuedWaiter {
 
 /// The terms on which a caller waits.
 #[derive(Clone, Copy)]
-pub(super) struct WaitOptions {
-    pub(super) reason: WaitReason,
+pub(crate) struct WaitOptions {
+    pub(crate) reason: WaitReason,
     /// On the monotonic clock.
-    pub(super) deadline_ns: Option<u64>,
+    pub(crate) deadline_ns: Option<u64>,
     /// Whether the caller's cancellation ends the wait. While the caller unwinds, it does not in any case.
-    pub(super) cancellable: bool,
+    pub(crate) cancellable: bool,
 }
 
 impl WaitOptions {
     /// A wait without a deadline; cancellation ends it.
-    pub(super) fn new(reason: WaitReason) -> Self {
+    pub(crate) fn new(reason: WaitReason) -> Self {
         Self::until(reason, None)
     }
 
-    pub(super) fn until(reason: WaitReason, deadline_ns: Option<u64>) -> Self {
+    pub(crate) fn until(reason: WaitReason, deadline_ns: Option<u64>) -> Self {
         Self {
             reason,
             deadline_ns,
@@ -131,15 +132,15 @@ impl WaitOptions {
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WaitResult {
-    pub(super) outcome: Outcome,
+pub(crate) struct WaitResult {
+    pub(crate) outcome: Outcome,
     /// The waker has given the waiter what it waited for, so the waiter need not try again.
-    pub(super) granted: bool,
+    pub(crate) granted: bool,
 }
 
 /// What became of the first waiter in the queue.
 #[must_use]
-pub(super) enum PopResult {
+pub(crate) enum PopResult {
     /// The queue was empty.
     Nobody,
     /// The waiter had left, or was about to.
@@ -150,34 +151,34 @@ pub(super) enum PopResult {
 
 /// The waiters to unpark once the lock is free.
 #[must_use]
-pub(super) struct WakeList {
+pub(crate) struct WakeList {
     unparkers: [Option<Unparker>; BATCH],
     count: usize,
 }
 
 impl WakeList {
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self {
             unparkers: [None; BATCH],
             count: 0,
         }
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.count == BATCH
     }
 
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         BATCH - self.count
     }
 
     /// The caller has checked that there is room.
-    pub(super) fn push(&mut self, unparker: Unparker) {
+    pub(crate) fn push(&mut self, unparker: Unparker) {
         self.unparkers[self.count] = Some(unparker);
         self.count += 1;
     }
 
-    pub(super) fn unpark(self) {
+    pub(crate) fn unpark(self) {
         self.unparkers[..self.count]
             .iter()
             .flatten()
@@ -186,25 +187,25 @@ impl WakeList {
 }
 
 /// What the lock guards: the waiters, and the primitive's own state.
-pub(super) struct WaitList<S> {
+pub(crate) struct WaitList<S> {
     waiters: List<QueuedWaiter>,
     next_ticket: u64,
-    pub(super) state: S,
+    pub(crate) state: S,
 }
 
 impl<S> WaitList<S> {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }
 
     /// What the first waiter wants.
-    pub(super) fn front_tag(&self) -> Option<u64> {
+    pub(crate) fn front_tag(&self) -> Option<u64> {
         // SAFETY: S8: in the list, and so in place.
         self.waiters.front().map(|node| unsafe { node.as_ref() }.tag)
     }
 
     /// Whether the first waiter stands for a select.
-    pub(super) fn front_is_part_of_select(&self) -> bool {
+    pub(crate) fn front_is_part_of_select(&self) -> bool {
         // SAFETY: S8: in the list, and so in place.
         self.waiters
             .front()
@@ -212,12 +213,12 @@ impl<S> WaitList<S> {
     }
 
     /// A ticket later than those of all listed waiters.
-    pub(super) fn end_ticket(&self) -> u64 {
+    pub(crate) fn end_ticket(&self) -> u64 {
         self.next_ticket
     }
 
     /// Settles the first waiter.
-    pub(super) fn settle_front(&mut self, outcome: Outcome, granted: bool) -> PopResult {
+    pub(crate) fn settle_front(&mut self, outcome: Outcome, granted: bool) -> PopResult {
         match self.waiters.pop_front() {
             None => PopResult::Nobody,
             Some(node) => settle(node, outcome, granted, false).map_or(PopResult::Gone, PopResult::Settled),
@@ -225,7 +226,7 @@ impl<S> WaitList<S> {
     }
 
     /// Settles the waiter that has waited longest, of those that still wait.
-    pub(super) fn settle_next(&mut self, outcome: Outcome) -> Option<Unparker> {
+    pub(crate) fn settle_next(&mut self, outcome: Outcome) -> Option<Unparker> {
         loop {
             match self.settle_front(outcome, true) {
                 PopResult::Nobody => return None,
@@ -237,7 +238,7 @@ impl<S> WaitList<S> {
 
     /// Settles, first to last, the waiters with a ticket before `end_ticket` whose tag `is_meant` accepts, while
     /// `wakes` has room.
-    pub(super) fn settle_those(
+    pub(crate) fn settle_those(
         &mut self,
         outcome: Outcome,
         end_ticket: u64,
@@ -307,7 +308,7 @@ fn settle(node: NonNull<QueuedWaiter>, outcome: Outcome, granted: bool, with_all
 
 /// What a waiter that is a part of a select was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Granted {
+pub(crate) enum Granted {
     Nothing,
     /// Granted to this waiter alone; another waiter gets it if this one does not use it.
     Alone,
@@ -315,13 +316,13 @@ pub(super) enum Granted {
 }
 
 /// See the head of the file.
-pub(super) struct WaitQueue<S = ()> {
+pub(crate) struct WaitQueue<S = ()> {
     queue: Lock<WaitList<S>>,
 }
 
 impl<S> WaitQueue<S> {
     const_unless_loom! {
-        pub(super) fn new(state: S) -> Self {
+        pub(crate) fn new(state: S) -> Self {
             Self {
                 queue: Lock::new(WaitList {
                     waiters: List::new(),
@@ -333,7 +334,7 @@ impl<S> WaitQueue<S> {
     }
 
     /// Runs `f` under the lock. `f` is short, does not park, and calls no user code.
-    pub(super) fn with<R>(&self, f: impl FnOnce(&mut WaitList<S>) -> R) -> R {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut WaitList<S>) -> R) -> R {
         let _critical = Critical::enter();
         let mut queue = self.queue.lock();
         f(&mut queue)
@@ -342,12 +343,12 @@ impl<S> WaitQueue<S> {
     /// Waits, unless `decide`, called under the lock, returns a value: there is no need to wait then. If the wait ends
     /// by its deadline or by cancellation, `leave` runs under the lock; its second argument says whether the waiter was
     /// still listed.
-    pub(super) fn wait<R>(
+    pub(crate) fn wait<R>(
         &self,
         terms: WaitOptions,
         waiter: (u64, Place),
         decide: impl FnOnce(&mut WaitList<S>) -> Option<R>,
-        leave: impl FnOnce(&mut WaitList<S>, bool) -> WakeList,
+        leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList,
     ) -> Result<WaitResult, R> {
         let (tag, place) = waiter;
         let waiter = QueuedWaiter::new(tag);
@@ -370,7 +371,7 @@ impl<S> WaitQueue<S> {
     ///
     /// # Safety
     /// Waiter and cell stay in place until [`unlist`](Self::unlist) has returned (S8).
-    pub(super) unsafe fn list<R>(
+    pub(crate) unsafe fn list<R>(
         &self,
         waiter: &QueuedWaiter,
         cell: &WaitCell,
@@ -390,10 +391,10 @@ impl<S> WaitQueue<S> {
 
     /// Removes a waiter that [`list`](Self::list) has listed, runs `leave` under the lock as [`wait`](Self::wait) does,
     /// and returns what the waiter was granted.
-    pub(super) fn unlist(
+    pub(crate) fn unlist(
         &self,
         waiter: &QueuedWaiter,
-        leave: impl FnOnce(&mut WaitList<S>, bool) -> WakeList,
+        mut leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList,
     ) -> Granted {
         let (granted, wakes) = self.with(|queue| {
             // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
@@ -405,13 +406,13 @@ impl<S> WaitQueue<S> {
             };
             (granted, leave(queue, was_listed))
         });
-        wakes.unpark();
+        self.wake_on(wakes, leave);
         granted
     }
 
     /// Waits without a decision under the lock. `then` runs once the waiter is in the queue, where wakes reach it;
     /// `then` does not unwind.
-    pub(super) fn wait_then(&self, terms: WaitOptions, then: impl FnOnce()) -> WaitResult {
+    pub(crate) fn wait_then(&self, terms: WaitOptions, then: impl FnOnce()) -> WaitResult {
         let waiter = QueuedWaiter::new(0);
         // SAFETY: S8: this frame stays until `await_end` has returned; what would unwind ends the process.
         self.with(|queue| unsafe { queue.enlist(&waiter, false) });
@@ -426,26 +427,38 @@ impl<S> WaitQueue<S> {
         &self,
         waiter: &QueuedWaiter,
         terms: WaitOptions,
-        leave: impl FnOnce(&mut WaitList<S>, bool) -> WakeList,
+        mut leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList,
     ) -> WaitResult {
         let cancellable = terms.cancellable && !std::thread::panicking();
-        let outcome = timers::wait(&waiter.cell, terms.reason, terms.deadline_ns, cancellable);
+        let outcome = wait::wait(&waiter.cell, terms.reason, terms.deadline_ns, cancellable);
         if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
             let wakes = self.with(|queue| {
                 // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
                 let was_listed = unsafe { queue.waiters.remove(NonNull::from(waiter)) };
                 leave(queue, was_listed)
             });
-            wakes.unpark();
+            self.wake_on(wakes, leave);
         }
         // No other context refers to the waiter any more.
         let granted = waiter.notes().granted && matches!(outcome, Outcome::Woken | Outcome::Closed);
         WaitResult { outcome, granted }
     }
 
+    /// Unparks a batch that a leaver has let in. As long as a batch is full there may be more to let in.
+    fn wake_on(&self, mut wakes: WakeList, mut leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList) {
+        loop {
+            let may_be_more = wakes.is_full();
+            wakes.unpark();
+            if !may_be_more {
+                return;
+            }
+            wakes = self.with(|queue| leave(queue, false));
+        }
+    }
+
     /// As [`wait`](Self::wait), for a caller that joins at the back, has nothing to do when it leaves, and unwinds if
     /// it is cancelled.
-    pub(super) fn wait_plain<R>(
+    pub(crate) fn wait_plain<R>(
         &self,
         terms: WaitOptions,
         decide: impl FnOnce(&mut WaitList<S>) -> Option<R>,
@@ -456,12 +469,12 @@ impl<S> WaitQueue<S> {
     }
 
     /// Settles all waiters that wait now.
-    pub(super) fn wake_all(&self, outcome: Outcome) {
+    pub(crate) fn wake_all(&self, outcome: Outcome) {
         self.wake_before(self.with(|queue| queue.end_ticket()), outcome);
     }
 
     /// Settles all waiters with a ticket before `end_ticket`.
-    pub(super) fn wake_before(&self, end_ticket: u64, outcome: Outcome) {
+    pub(crate) fn wake_before(&self, end_ticket: u64, outcome: Outcome) {
         loop {
             let mut wakes = WakeList::none();
             self.with(|queue| queue.settle_those(outcome, end_ticket, &mut wakes, |_| true));
@@ -485,7 +498,7 @@ impl Drop for AbortOnUnwind {
 
 /// Where a waiter joins the queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// Behind all waiters that came before.
     Back,
     /// Before all others: the waiter was woken, and found the lock taken again.
@@ -493,7 +506,7 @@ pub(super) enum Place {
 }
 
 /// Unwinds a caller whose wait was cancelled. The caller has restored its own state before.
-pub(super) fn unwind_if_cancelled(outcome: Outcome) {
+pub(crate) fn unwind_if_cancelled(outcome: Outcome) {
     if outcome == Outcome::Cancelled {
         raise_if_cancelled();
     }
