@@ -225,8 +225,8 @@ unsafe fn arrive(arrival: Resumed) -> &'static Core {
     // coroutine.
     let core = unsafe { Core::of_context(arrival.own) };
     let left = Outgoing::from_word(arrival.message.left);
-    // Before the outgoing coroutine is published: after that its identity may run on another worker. SAFETY: S3:
-    // nothing was allocated since the switch.
+    // Before the outgoing coroutine is published: after that its identity may run on another worker.
+    // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
     worker.processor().count_pick();
     if left.successor_is_from_pinned() {
@@ -402,8 +402,8 @@ fn inherit(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static
     // SAFETY: S1: the coroutine has ended; its stack goes on under another name.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it runs on one");
     if !renew(worker, &pooled, false) {
-        // The block must be rebuilt, and code that runs under a block cannot rebuild it. SAFETY: S1: put back where it
-        // was.
+        // The block must be rebuilt, and code that runs under a block cannot rebuild it.
+        // SAFETY: S1: put back where it was.
         *unsafe { &mut *core.stack.get() } = Some(pooled);
         // SAFETY: S1: `next` came from the queue.
         unsafe { leave_for_ever(worker, core, next) }
