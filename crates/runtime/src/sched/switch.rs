@@ -132,6 +132,22 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     worker.pinned.replace_first(core, unsafe { Ready::from_core(yielder) });
     // Last, since stores that follow it would wait for it. The outgoing coroutine is in the queue already, but no
     // other worker takes from that queue, so its identity cannot run elsewhere.
+    // SAFETY: S3: nothing was allocated since the switch.
+    unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
+    leave_critical(core)
+}
+
+/// The slow way of a yield: it runs the regular pick, and handles the case that no coroutine is ready.
+#[inline(never)]
+fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
+    let Some(next) = worker.pick() else {
+        let tells_the_kernel = worker.processor().count_fruitless_yield();
+        let core = leave_critical(core);
+        if tells_the_kernel {
+            crate::sys::yield_thread();
+        }
+        return core;
+    };
     // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
     leave_critical(unsafe { switch_to(worker, core, next, SwitchReason::Yield) })
 }
