@@ -35,13 +35,13 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum SwitchReason {
-    /// It goes to the tail of the run queue.
+    /// It yields: its successor queues it behind all others.
     Yield = 0,
-    /// It is to be published as parked.
+    /// It parks: its successor publishes it as parked.
     Park,
-    /// Its stack goes back to the pool.
+    /// It has ended: its successor gives its stack to the pool.
     Finished,
-    /// Its stack is lost.
+    /// It has overflowed its stack: its successor finishes it, and the stack is lost.
     Overflowed,
 }
 
@@ -331,7 +331,7 @@ impl Core {
         WaitReason::from_u8(self.reason.load(Ordering::Relaxed))
     }
 
-    /// Wakes the coroutine from whatever it waits for; the wait looks at its own condition again.
+    /// Wakes the coroutine, whatever it waits for. The wait looks at its own condition again.
     #[inline]
     pub(crate) fn unpark(&self) {
         if let Some(ready) = self.make_ready() {

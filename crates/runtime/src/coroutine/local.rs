@@ -169,6 +169,9 @@ const GONE: &str = "the coroutine-local value is already destroyed";
 
 impl<T: 'static> LocalKey<Cell<T>> {
     /// Returns a copy of the caller's value.
+    ///
+    /// # Panics
+    /// If the value is already destroyed.
     pub fn get(&'static self) -> T
     where
         T: Copy,
@@ -177,11 +180,17 @@ impl<T: 'static> LocalKey<Cell<T>> {
     }
 
     /// Sets the caller's value. The initial value of the declaration is not made first.
+    ///
+    /// # Panics
+    /// If the value is already destroyed.
     pub fn set(&'static self, value: T) {
         self.put(Cell::new(value), |held, value| held.set(value.into_inner()));
     }
 
     /// Takes the caller's value and leaves the default value of its type.
+    ///
+    /// # Panics
+    /// If the value is already destroyed.
     pub fn take(&'static self) -> T
     where
         T: Default,
@@ -190,6 +199,9 @@ impl<T: 'static> LocalKey<Cell<T>> {
     }
 
     /// Replaces the caller's value and returns the old one.
+    ///
+    /// # Panics
+    /// If the value is already destroyed.
     pub fn replace(&'static self, value: T) -> T {
         self.with(|held| held.replace(value))
     }
@@ -199,7 +211,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     /// Borrows the caller's value.
     ///
     /// # Panics
-    /// If the value is currently mutably borrowed.
+    /// If the value is currently mutably borrowed, or already destroyed.
     pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.with(|cell| f(&cell.borrow()))
     }
@@ -207,7 +219,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     /// Borrows the caller's value mutably.
     ///
     /// # Panics
-    /// If the value is currently borrowed.
+    /// If the value is currently borrowed, or already destroyed.
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))
     }
@@ -215,7 +227,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     /// Sets the caller's value. The initial value of the declaration is not made first.
     ///
     /// # Panics
-    /// If the value is currently borrowed.
+    /// If the value is currently borrowed, or already destroyed.
     pub fn set(&'static self, value: T) {
         self.put(RefCell::new(value), |held, value| {
             drop(held.replace(value.into_inner()))
@@ -225,7 +237,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     /// Takes the caller's value and leaves the default value of its type.
     ///
     /// # Panics
-    /// If the value is currently borrowed.
+    /// If the value is currently borrowed, or already destroyed.
     pub fn take(&'static self) -> T
     where
         T: Default,
@@ -236,7 +248,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     /// Replaces the caller's value and returns the old one.
     ///
     /// # Panics
-    /// If the value is currently borrowed.
+    /// If the value is currently borrowed, or already destroyed.
     pub fn replace(&'static self, value: T) -> T {
         self.with(|held| held.replace(value))
     }

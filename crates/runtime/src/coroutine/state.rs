@@ -114,8 +114,9 @@ impl Lifecycle {
             } else {
                 (word | PARKED, Published::Parked)
             };
-            // Release: pairs with the Acquire in `unpark`: the saved registers are seen by whoever continues the
-            // coroutine. Acquire: pairs with the Release in `unpark`: a requeued coroutine sees what its waker wrote.
+            // Release: pairs with the Acquire in `unpark`: the saved registers are seen by the worker that continues
+            // the coroutine. Acquire: pairs with the Release in `unpark`: a requeued coroutine sees what its waker
+            // wrote.
             match self
                 .0
                 .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)

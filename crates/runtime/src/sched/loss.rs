@@ -1,5 +1,5 @@
-//! Who does what a coroutine still owes when it has overflowed its stack? Its successor does; a new coroutine does the
-//! part that is code that may wait.
+//! Which code does what a coroutine still owes when it has overflowed its stack? Its successor does; a new coroutine
+//! does the part that may wait.
 //!
 //! The coroutine's frames are never unwound, so its destructors do not run. Joiners learn of the loss by the outcome of
 //! the join. Other code that relies on the coroutine (a promise that it was to fulfil, a pool whose slot it holds) has

@@ -87,7 +87,7 @@ fn exchange_panics(former: *const Core, count: &Cell<usize>, now: *const Core) {
     {
         former.panics.set(left as u32);
     }
-    // After the store: a coroutine that was left for an isolated one is its own successor.
+    // Loaded after the store: if only isolated coroutines ran in between, `former` and `now` are the same coroutine.
     // SAFETY: S2: the coroutine that this worker is about to run, or null.
     let now = unsafe { now.as_ref() };
     count.set(now.map_or(0, |now| now.panics.replace(0) as usize));

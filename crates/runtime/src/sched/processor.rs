@@ -140,15 +140,15 @@ impl SharedProcessor {
     /// Adds one to a counter that only the owner of the processor writes.
     #[inline(always)]
     pub(super) fn count(counter: &AtomicU64) {
-        // Relaxed: one writer. Release: pairs with the Acquire in `Scheduler::alive`: who sees a coroutine's end sees
-        // its spawn.
+        // Relaxed: one writer. Release: pairs with the Acquire in `Scheduler::alive`: a reader that sees a coroutine's
+        // end sees its spawn.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     /// Subtracts one from such a counter.
     #[cold]
     pub(super) fn uncount(counter: &AtomicU64) {
-        // Relaxed: one writer, and nobody relies on seeing it soon.
+        // Relaxed: one writer, and no reader relies on seeing it soon.
         counter.store(counter.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 

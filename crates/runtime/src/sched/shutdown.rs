@@ -166,7 +166,7 @@ impl Scheduler {
     /// Takes back the count of a coroutine that was not made.
     #[cold]
     pub(super) fn uncount_spawn_from_outside(&self) {
-        // SeqCst: pairs with the loads in `is_over`: who saw the count is woken to see that it has gone.
+        // SeqCst: pairs with the loads in `is_over`: a worker that saw the count is woken to see that it has gone.
         self.spawned_outside.fetch_sub(1, Ordering::SeqCst);
         if self.is_over() {
             self.wake_all();

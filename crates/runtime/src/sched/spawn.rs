@@ -109,7 +109,7 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
 /// left stay in `bodies`.
 ///
 /// # Safety
-/// As [`spawn`], for each body.
+/// The contract of [`spawn`] holds for each body.
 pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
     scheduler: &'static Scheduler,
     site: &'static Location<'static>,
@@ -172,7 +172,7 @@ impl Made {
     /// Gives the coroutine its body. Returns a handle and the duty to queue it.
     ///
     /// # Safety
-    /// As [`spawn`].
+    /// The contract of [`spawn`] holds.
     #[inline(always)]
     unsafe fn with_body<F: FnOnce() -> T, T>(self, body: F) -> (CoreRef, Ready) {
         // SAFETY: S2: cores are type-stable, and this one is ours.

@@ -52,7 +52,8 @@
 //!
 //! A coroutine that has not started has four words at its `sp` instead, from low to high: the trampoline's address, the
 //! address of [`main`], and two zeros. The trampoline pops [`main`]'s address and calls it; the four registers are its
-//! arguments.
+//! arguments. A coroutine that has ended leaves by [`switch::switch_final`], which pushes the same three words, but no
+//! context ever continues there.
 //!
 //! # The race: a wake during the switch
 //! Example: A decides to park on worker 1. Before A's registers are saved, code on worker 2 wakes A. A is not published
@@ -207,7 +208,7 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: S
 /// Continues the worker's own context. Returns `core` when `core` is continued, as [`switch_to`] does.
 ///
 /// # Safety
-/// As for [`switch_to`].
+/// `core` runs on `worker`, in a critical section (S1).
 #[inline(always)]
 unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: SwitchReason) -> &'static Core {
     let message = worker.message(Outgoing::new(core, leaving));
@@ -255,7 +256,7 @@ unsafe fn arrive(arrival: Resumed) -> &'static Core {
 /// Moves malloc's words from the outgoing identity to the one that runs now.
 ///
 /// # Safety
-/// As for `TlsLayout::carry_allocator` (S3).
+/// The contract of `TlsLayout::carry_allocator` (S3).
 #[inline(always)]
 unsafe fn carry(worker: &Worker, from: usize, to: usize) {
     // SAFETY: S3: the caller promises what `TlsLayout::carry_allocator` asks.
@@ -548,7 +549,7 @@ impl Worker {
                 let slots = unsafe { slots_in_own_block(core) };
                 slots.core.set(core);
                 slots.link.set(&raw const self.link);
-                // Ended by `main` once the predecessor is settled.
+                // `main` ends this section once the predecessor is settled.
                 slots.critical.set(1);
             }
         }
