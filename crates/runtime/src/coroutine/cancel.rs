@@ -13,10 +13,10 @@
 //! # Which `until` catches
 //! The effective deadline is the earliest of those outside that no mask hides. Its *owner* is the [`until`] that set
 //! it. The payload of an unwinding names the owner of the deadline that caused it. Each [`until`] on the way passes the
-//! unwinding on, unless the owner is itself. So of two nested deadlines, the one that came first gets the result
-//! `None`, even if both have passed by then. A scope's child starts in a cancel scope of its scope (`group.rs`), which
-//! lies in the parent's frame and holds the parent's deadline. That deadline has no owner on the child's stack, so the
-//! child cancels itself.
+//! unwinding on, unless the owner is itself. So of two nested [`until`]s, the one whose deadline came first returns
+//! `None`, even if both deadlines have passed by then. A scope's child starts in a cancel scope of its scope
+//! (`group.rs`), which lies in the parent's frame and holds the parent's deadline. That deadline has no owner on the
+//! child's stack, so the child cancels itself.
 //!
 //! # Swallowed unwindings
 //! Neither a cancellation nor a passed deadline goes away. So a `catch_unwind` of user code only lets the coroutine run
