@@ -114,7 +114,7 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ("crates/runtime/src/coroutine/park.rs", "calls the switch"),
     (
         "crates/runtime/src/coroutine/cancel.rs",
-        "regimes: frames of the coroutine that wait outside a call",
+        "cancel scopes: frames of the coroutine that wait outside a call",
     ),
     ("crates/runtime/src/coroutine/local.rs", "values erased to one type"),
     (

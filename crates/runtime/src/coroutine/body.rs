@@ -1,8 +1,8 @@
-//! What a coroutine runs, and what comes of it: first the closure, then its outcome, in the same few words of the
-//! control block.
+//! Where do a coroutine's closure and its result lie? Both use the same few words of the control block: first the
+//! closure, then its outcome.
 //!
-//! A closure of up to [`INLINE_BYTES`] is stored in the core itself, so that a spawn allocates nothing; a larger one is
-//! boxed. The stack is taken only when the coroutine first runs, so a coroutine that waits to start costs its core and
+//! A closure of up to [`INLINE_BYTES`] is stored in the core itself, so that a spawn allocates nothing. A larger one is
+//! boxed. The stack is taken only when the coroutine first runs. So a coroutine that waits to start costs its core and
 //! no more, and a batch of short ones that run one after the other all use the one stack that is warm in the cache.
 
 use super::cancel::{ScopeUnwind, mask};
@@ -26,15 +26,15 @@ enum Content {
 }
 
 struct Vtable {
-    /// Takes the closure out and calls it; leaves the outcome, and tells whether that is a panic.
+    /// Takes the closure out and calls it. Stores the outcome, and returns whether that is a panic.
     run: unsafe fn(*mut Storage) -> bool,
-    /// Drops the closure uncalled; leaves the outcome `Cancelled`, unless a destructor panicked, and tells whether one
-    /// did.
+    /// Drops the closure without a call. Stores the outcome `Cancelled`, or a panic if a destructor panicked, and
+    /// returns whether one did.
     skip: unsafe fn(*mut Storage) -> bool,
-    /// The closure has been taken out and will never return: leaves this outcome.
+    /// The closure has been taken out and will never return. Stores this outcome.
     fail: unsafe fn(*mut Storage, JoinError),
     drop_closure: unsafe fn(*mut Storage),
-    /// Tells whether the outcome was a panic.
+    /// Drops the outcome. Returns whether it was a panic.
     drop_outcome: unsafe fn(*mut Storage) -> bool,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Body {
     storage: UnsafeCell<Storage>,
 }
 
-/// A value of type `T` in the storage: in place if it fits, else behind a box.
+/// A value of type `T` in the storage: in place if it fits, otherwise boxed.
 struct BodySlot<T>(std::marker::PhantomData<T>);
 
 impl<T> BodySlot<T> {
@@ -82,7 +82,7 @@ impl<T> BodySlot<T> {
 }
 
 fn call<F: FnOnce() -> T, T>(closure: F) -> Result<T, JoinError> {
-    // A panic stays in its coroutine: the payload goes to whoever joins.
+    // A panic stays in its coroutine. The payload goes to the joiner.
     catch_unwind(AssertUnwindSafe(closure)).map_err(into_error)
 }
 
@@ -118,7 +118,7 @@ impl<F: FnOnce() -> T, T> Typed<F, T> {
     unsafe fn skip(storage: *mut Storage) -> bool {
         // SAFETY: S1: `Body::run` checked the content.
         let closure = unsafe { BodySlot::<F>::take(storage) };
-        // A destructor is not cut short by the cancellation that is the cause of it.
+        // The cancellation that causes the drop does not cut the destructor short.
         let outcome = call(|| mask(|| drop(closure)));
         let outcome: Result<T, JoinError> = Err(outcome.err().unwrap_or(JoinError::Cancelled));
         let panicked = matches!(outcome, Err(JoinError::Panicked(_)));
@@ -154,7 +154,7 @@ impl Body {
         }
     }
 
-    /// Stores a closure. The bounds are the spawner's business: scoped spawns erase a lifetime.
+    /// Stores a closure. The spawner is responsible for the bounds, since scoped spawns erase a lifetime.
     ///
     /// # Safety
     /// The body is empty and the caller's; whatever `closure` and its result borrow outlives the coroutine and the
@@ -171,7 +171,7 @@ impl Body {
         self.vtable.get().expect("a stored body has a table")
     }
 
-    /// Runs the closure, or drops it when `cancelled`; the outcome stays here. Tells whether it panicked.
+    /// Runs the closure, or drops it when `cancelled`, and stores the outcome here. Returns whether it panicked.
     pub(crate) fn run(&self, cancelled: bool) -> bool {
         assert_eq!(self.content.replace(Content::Nothing), Content::Closure);
         let table = self.table();
@@ -182,7 +182,7 @@ impl Body {
         panicked
     }
 
-    /// The coroutine will never return: this is its outcome.
+    /// Stores the outcome of a coroutine that will never return.
     pub(crate) fn fail(&self, error: JoinError) {
         assert_eq!(self.content.get(), Content::Nothing);
         // SAFETY: S1: the closure has left the storage, nobody else looks at it before DONE.
@@ -203,7 +203,7 @@ impl Body {
         Some(unsafe { BodySlot::<Result<T, JoinError>>::take(self.storage.get()) })
     }
 
-    /// Drops whatever is stored; tells whether it was a panic's payload.
+    /// Drops what is stored. Returns whether it was a panic's payload.
     pub(crate) fn clear(&self) -> bool {
         let table = self.vtable.get();
         match (self.content.replace(Content::Nothing), table) {

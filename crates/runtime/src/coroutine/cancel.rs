@@ -1,58 +1,66 @@
-//! Cancellation and deadlines, as code that waits sees them.
+//! When does a wait end because the caller was cancelled or a deadline has passed, and which code catches the
+//! unwinding?
 //!
 //! # Vocabulary
-//! A *regime* is what holds inside a closure of [`mask`] or [`until`]: whether cancellation is seen there, and the
-//! earliest deadline that counts there. Regimes lie on the stack of who entered them and form a chain behind
-//! `Core::cancel_scope` (or a thread-local of the OS thread); each holds the *effective* values, so a wait looks at the
-//! innermost only, and one that is in no regime pays a load and a branch. A wait that is cut short by either is
-//! *interrupted*: its outcome is `Cancelled`, and [`raise_if_cancelled`] finds out why.
+//! A *cancel scope* ([`CancelScope`]) holds what is in force inside a closure of [`mask`] or [`until`]: whether
+//! cancellation is seen there, and the earliest deadline that counts there. Cancel scopes lie on the stack of the code
+//! that entered them. They form a chain behind `Core::cancel_scope` (or a thread-local of the OS thread). Each one
+//! holds the *effective* values, so a wait reads the innermost only. A wait outside of all cancel scopes pays a load
+//! and a branch. A wait that is cut short by cancellation or a deadline is *interrupted*: its outcome is `Cancelled`,
+//! and [`raise_if_cancelled`] finds out which of the two it was. A [`ScopeUnwind`] is the payload of the unwinding that
+//! follows.
 //!
-//! # Whose deadline
-//! The effective deadline is the earliest of those outside that no mask hides, and its *owner* the [`until`] that
-//! brought it. An unwinding that it causes names the owner in its payload; every [`until`] on the way passes it on
-//! unless it is its own. So of two nested deadlines the one that came first gets its answer, also when both have passed
-//! by then. A scope's child starts in a regime of the scope (`group.rs`), which lies in the parent's frame and holds
-//! the parent's deadline; its owner is nobody on the child's stack, so the child cancels itself.
+//! # Which `until` catches
+//! The effective deadline is the earliest of those outside that no mask hides. Its *owner* is the [`until`] that set
+//! it. The payload of an unwinding names the owner of the deadline that caused it. Each [`until`] on the way passes the
+//! unwinding on, unless the owner is itself. So of two nested [`until`]s, the one whose deadline came first returns
+//! `None`, even if both deadlines have passed by then. A scope's child starts in a cancel scope of its scope
+//! (`group.rs`), which lies in the parent's frame and holds the parent's deadline. That deadline has no owner on the
+//! child's stack, so the child cancels itself.
 //!
 //! # Swallowed unwindings
-//! Neither a cancellation nor a deadline that has passed goes away, so somebody's `catch_unwind` only carries the
-//! coroutine to its next blocking point. But from there on a panic is a panic again, and must poison what it should.
-//! There is no event for "caught". There is one for "the payload is gone": it is owned by the unwinding, then by who
-//! caught it. So the core holds the payload's number while the unwinding goes on, and the payload's destructor clears
-//! it there, if it is still its own: an older payload that lies on the stack of a newer unwinding changes nothing. Code
-//! that catches a payload and resumes it keeps it alive, which is right. If code stores a caught payload, or sends it
-//! to another thread, later panics of the coroutine poison none of silken's locks until its next cancellation unwinds.
-//! silken's own catches (`api/scope.rs`) use [`caught`] and [`resume`].
+//! Neither a cancellation nor a passed deadline goes away. So a `catch_unwind` of user code only lets the coroutine run
+//! to its next blocking point. But after that catch a panic is an ordinary panic again, and must poison what it should.
+//! There is no event for "the payload was caught". There is one for "the payload was dropped": the unwinding owns it,
+//! and then the code that caught it. So the core holds the payload's number while the unwinding lasts. The payload's
+//! destructor clears the number there, if it is still its own. An older payload that lies on the stack of a newer
+//! unwinding changes nothing. Code that catches a payload and resumes it keeps it alive, which is right. If a caught
+//! payload is stored or sent elsewhere, panics do not poison silken's locks until this coroutine unwinds again for a
+//! cancellation or a deadline. silken's own catches (`api/scope.rs`) use [`caught`] and [`resume`].
 //!
-//! While the caller unwinds nothing is raised, for a destructor's second panic would end the process.
+//! While the caller unwinds, no interruption begins: a second panic in a destructor would end the process.
 //!
 //! # Callbacks of C
 //! An unwinding that a wait begins must not pass a C function that has called back (`qsort` and its comparator), nor a
-//! Rust function with C's convention: it would skip what C has to do, or end the process. So a wait there is not
-//! interrupted: it goes on as if it were masked, and the next one outside is. `silken_context::unwind` walks the stack
-//! to see whether an unwinding *gets to its target*. Each reason has its own target: an [`until`] inside the callback
-//! catches there, so it fires; the coroutine's cancellation targets the coroutine's entry, so it waits.
+//! Rust function with C's calling convention. It would skip what C has to do, or end the process. So a wait there is
+//! not interrupted: it continues as if it were masked, and the next one outside is interrupted.
+//! `silken_context::unwind` walks the stack to see whether an unwinding *gets to its target*. Each reason has its own
+//! target. An [`until`] inside the callback catches there, so it takes effect. The coroutine's cancellation targets the
+//! coroutine's entry, so it waits.
 //!
-//! It is asked when the reason is there and not before, for a walk costs microseconds; and *before the wait is settled*
-//! as interrupted. So whoever is told `Cancelled` by such a wait can unwind, and [`raise_if_cancelled`] does. Rejected:
-//! to settle first and then not to unwind. Each blocker would have to resume a wait that its waker believes to be over.
-//! Waits of hooks (`wait::wait_or_fail`) end in an error number, unwind nothing, and are interrupted everywhere.
+//! The walk takes microseconds, so it is done only when there is a reason to interrupt. It is done *before the wait is
+//! settled* as interrupted. So a caller whose wait returns `Cancelled` can unwind, and [`raise_if_cancelled`] unwinds
+//! it. *Rejected*: to settle first and then not to unwind. Each blocker would have to resume a wait that its waker
+//! believes to be over. Waits of hooks (`wait::wait_or_fail`) end with an error number and unwind nothing, so they
+//! are interrupted everywhere.
 //!
 //! # A partner that is gone
-//! One request ends many: a scope's children one after the other, all coroutines of a runtime, all who keep to one
-//! deadline. Who waits for another of them may hear of its end (a cancelled join, an abandoned promise, a closed
-//! channel) before the request has reached itself. Example: `join` of a child whose inherited deadline has just ended
-//! it; the parent's own timer fires a microsecond later, and meanwhile `unwrap` has panicked. So whoever is about to
-//! report such a loss asks first whether the caller is to end by the same request ([`lost`]), and then unwinds it. That
-//! the request concerns the caller can be seen wherever its effect has been seen: a deadline that has passed has passed
-//! for all; the mark of a group, or of a runtime, is written before the first of its coroutines is cancelled, and what
-//! ends a coroutine happens before its end is seen. Rejected: to wake the parent first. A parent that computes hears of
-//! nothing, and then joins.
+//! One request may end many coroutines: a scope's children one after the other, all coroutines of a runtime, all that
+//! share one deadline. A coroutine that waits for another of them may learn of that one's end (a cancelled join, an
+//! abandoned promise, a closed channel) before the request has reached itself. Example: a parent calls `join` on a
+//! child whose inherited deadline has just ended it. The parent's own timer fires a microsecond later, and meanwhile
+//! `unwrap` has panicked. So code that is about to report such a loss first asks whether the same request ends the
+//! caller too ([`lost`]), and then unwinds the caller instead.
+//!
+//! The answer is always there in time, because code that has seen the effect of a request can also see that it concerns
+//! the caller. A deadline that has passed has passed for all. The mark of a group, or of a runtime, is written before
+//! the first of its coroutines is cancelled; and what ends a coroutine happens before its end is seen. *Rejected*: to
+//! wake the parent first. A parent that computes does not notice the wake, and then joins.
 //!
 //! # The end
-//! Destructors that run when the body is over (thread-locals, coroutine-locals, a result that nobody takes, a closure
-//! that was not called) have no frame above them that could catch, and what follows them is the runtime's duty to
-//! joiners. A coroutine ends in a regime of its own that masks everything ([`Core::mask_end`]).
+//! Some destructors run after the body has ended: those of thread-locals, coroutine-locals, a result that is not taken,
+//! a closure that was not called. No frame above them could catch an unwinding, and the runtime must wake the joiners
+//! afterwards. So a coroutine ends in a cancel scope of its own that masks everything ([`Core::mask_end`]).
 
 use super::core::Core;
 use super::current::{self, Critical};
@@ -69,24 +77,24 @@ use std::ptr;
 use std::sync::Once;
 use std::thread::panicking;
 
-/// Whether anything unwinds. A program with `panic = "abort"` in its profile compiles this crate so as well. Then no
-/// wait is interrupted by an unwinding, as if C were in the way everywhere; the end of a runtime cancels nobody.
+/// Whether panics unwind. A program with `panic = "abort"` in its profile compiles this crate with it too. Then no wait
+/// is interrupted by an unwinding, as if C were in the way everywhere, and the end of a runtime cancels no coroutine.
 pub(crate) const UNWINDS: bool = cfg!(panic = "unwind");
 
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
-/// The owner of a deadline that is no [`until`]'s on this stack, and of a cancellation.
+/// The owner of a cancellation, and of a deadline that no [`until`] on this stack has set.
 const ITSELF: usize = 0;
 
-/// In which a coroutine ends; see the head of the file.
+/// The cancel scope in which a coroutine ends; see the head of the file.
 static END: CancelScope = CancelScope {
     deadline_ns: NEVER,
     owner: ITSELF,
     masked: true,
 };
 
-/// See the head of the file.
+/// What is in force inside a closure of [`mask`] or [`until`]; see the head of the file.
 #[derive(Debug)]
 pub(crate) struct CancelScope {
     deadline_ns: u64,
@@ -94,11 +102,11 @@ pub(crate) struct CancelScope {
     masked: bool,
 }
 
-/// The payload by which an interrupted wait unwinds; it passes no panic hook.
+/// The payload of the unwinding of an interrupted wait. It does not go through the panic hook.
 #[derive(Debug)]
 pub(crate) struct ScopeUnwind {
     owner: usize,
-    /// Distinct among those that live, and not 0.
+    /// Distinct among the payloads that are alive, and not 0.
     number: u32,
 }
 
@@ -121,7 +129,7 @@ impl Drop for ScopeUnwind {
     }
 }
 
-/// What a coroutine has in its core, for an OS thread.
+/// The fields that a coroutine has in its core, for an OS thread.
 struct OfThread {
     cancel_scope: Cell<*const CancelScope>,
     interrupt: Cell<u32>,
@@ -151,11 +159,11 @@ fn slot<R>(core: Option<&Core>, f: impl FnOnce(&Cell<*const CancelScope>) -> R) 
     }
 }
 
-/// The innermost regime of the caller.
+/// The innermost cancel scope of the caller.
 #[inline]
 fn innermost<'a>(core: Option<&Core>) -> Option<&'a CancelScope> {
-    // SAFETY: S8: a regime stays in its frame until it is left; a child's outermost one lies in the scope, which waits
-    // for the child. The caller does not keep the reference beyond a call of runtime code.
+    // SAFETY: S8: a cancel scope stays in its frame until it is left; a child's outermost one lies in the scope, which
+    // waits for the child. The caller does not keep the reference beyond a call of runtime code.
     unsafe { slot(core, Cell::get).as_ref() }
 }
 
@@ -164,7 +172,7 @@ pub(super) fn is_masked() -> bool {
     innermost(current::current_core()).is_some_and(|cancel_scope| cancel_scope.masked)
 }
 
-/// Calls `f` in a regime.
+/// Calls `f` in this cancel scope.
 fn enter<R>(cancel_scope: &CancelScope, f: impl FnOnce() -> R) -> R {
     struct Leave(*const CancelScope);
 
@@ -178,7 +186,7 @@ fn enter<R>(cancel_scope: &CancelScope, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Calls `f`; inside, no cancellation and no deadline from outside is seen.
+/// Calls `f`. Inside, no cancellation and no deadline from outside is seen.
 pub(crate) fn mask<R>(f: impl FnOnce() -> R) -> R {
     let cancel_scope = CancelScope {
         deadline_ns: NEVER,
@@ -188,25 +196,25 @@ pub(crate) fn mask<R>(f: impl FnOnce() -> R) -> R {
     enter(&cancel_scope, f)
 }
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// Calls what may run a user's destructors where nothing may unwind: a panic comes back, and no wait inside is cut
-/// short.
+/// Calls `f`, which may run a user's destructors, at a place where no unwinding may pass. A panic is returned as an
+/// error, and no wait inside is interrupted.
 pub(crate) fn contained<R>(f: impl FnOnce() -> R) -> Result<R, Payload> {
     catch_unwind(AssertUnwindSafe(|| mask(f)))
 }
 
-/// Drops a panic's payload that nobody asks for. What its destructor panics with is leaked.
+/// Drops a panic's payload that no code asks for. If its destructor panics, that second payload is leaked.
 pub(crate) fn discard(payload: Payload) {
     if let Err(second) = contained(|| drop(payload)) {
         std::mem::forget(second);
     }
 }
 
-/// Calls `f`; inside, waits end at the deadline. `None` when that unwound `f`.
+/// Calls `f`. Inside, waits are interrupted at the deadline. `None`: that has unwound `f`.
 pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
-    // Its address is the owner's name: no other live one has it.
+    // Its address is the owner's name. No other `until` that is running has the same address.
     let place = Cell::new(0u8);
     let owner = ptr::from_ref(&place).addr();
     let cancel_scope = match innermost(current::current_core()) {
@@ -230,7 +238,7 @@ pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
     }
 }
 
-/// The deadline that counts for the caller.
+/// The caller's effective deadline.
 pub(crate) fn effective_deadline_ns() -> Option<u64> {
     innermost(current::current_core())
         .map(|cancel_scope| cancel_scope.deadline_ns)
@@ -238,7 +246,7 @@ pub(crate) fn effective_deadline_ns() -> Option<u64> {
 }
 
 impl CancelScope {
-    /// For those who will depend on the caller: they inherit its deadline, and no mask.
+    /// The cancel scope for the caller's children: they inherit its deadline, and no mask.
     pub(super) fn of_children() -> Self {
         Self {
             deadline_ns: effective_deadline_ns().unwrap_or(NEVER),
@@ -252,25 +260,25 @@ impl CancelScope {
     }
 }
 
-/// Whether the caller's cancellation was asked for, and no mask hides it.
+/// Whether the caller was cancelled, and no mask hides it.
 fn is_to_end(core: Option<&Core>) -> bool {
     core.is_some_and(|core| core.lifecycle.is_cancelled())
         && !innermost(core).is_some_and(|cancel_scope| cancel_scope.masked)
 }
 
-/// Whether the caller is refused what it waits for: it was cancelled, or its time is up.
+/// Whether the caller's waits are refused: it was cancelled, or its deadline has passed.
 fn is_to_end_now(core: Option<&Core>) -> bool {
     is_to_end(core) || owner_out_of_time(core).is_some()
 }
 
-/// The owner of the caller's deadline, if that has passed.
+/// The owner of the caller's deadline, if that deadline has passed.
 fn owner_out_of_time(core: Option<&Core>) -> Option<usize> {
     innermost(core)
         .filter(|cancel_scope| cancel_scope.has_deadline() && cancel_scope.deadline_ns <= clock::now_ns())
         .map(|cancel_scope| cancel_scope.owner)
 }
 
-/// Whether an unwinding that begins here gets to the owner: see "Callbacks of C".
+/// Whether an unwinding that begins here gets to the owner's target: see "Callbacks of C".
 #[cfg(not(loom))]
 fn gets_to(owner: usize) -> bool {
     if !UNWINDS {
@@ -281,7 +289,7 @@ fn gets_to(owner: usize) -> bool {
         ITSELF => Target::Entry,
         place => Target::Frame(place),
     };
-    // What the walk waits for, blocks the thread.
+    // In a critical section, so a wait inside the walk blocks the OS thread.
     let _critical = Critical::enter();
     unwind::reaches(target)
 }
@@ -297,14 +305,14 @@ fn say_that_nothing_unwinds() {
     });
 }
 
-/// Models have no C between, and threads for coroutines.
+/// Models have no C frames, and use threads for coroutines.
 #[cfg(loom)]
 fn gets_to(_: usize) -> bool {
     true
 }
 
-/// Why the caller must not wait, if so, and can unwind for it: the owner of the deadline that has passed, or [`ITSELF`]
-/// when it is cancelled.
+/// Why the caller must not wait, if there is a reason and the caller can unwind for it: the owner of the deadline that
+/// has passed, or [`ITSELF`] when it is cancelled.
 fn interruption(core: Option<&Core>) -> Option<usize> {
     if is_to_end(core) && gets_to(ITSELF) {
         return Some(ITSELF);
@@ -312,14 +320,15 @@ fn interruption(core: Option<&Core>) -> Option<usize> {
     owner_out_of_time(core).filter(|owner| gets_to(*owner))
 }
 
-/// Whether a wait of the caller's would be cut short now by an unwinding.
+/// Whether an unwinding would interrupt a wait of the caller now.
 #[cold]
 pub(crate) fn is_interrupted() -> bool {
     !panicking() && interruption(current::current_core()).is_some()
 }
 
-/// Unwinds the caller if it was cancelled, or if a deadline that it inherited has passed. Not while it unwinds already:
-/// a destructor's waits run to their end; nor where a [`mask`] hides it, or C is in the way.
+/// Unwinds the caller if it was cancelled, or if a deadline that it inherited has passed. Does nothing while the caller
+/// unwinds already, since a destructor's waits run to their end; nor where a [`mask`] hides the reason, or C is in the
+/// way.
 #[inline]
 pub(crate) fn raise_if_cancelled() {
     let core = current::current_core();
@@ -329,7 +338,7 @@ pub(crate) fn raise_if_cancelled() {
     }
 }
 
-/// As [`raise_if_cancelled`], for the running coroutine.
+/// Does what [`raise_if_cancelled`] does, for the running coroutine.
 #[inline]
 pub(crate) fn raise_if_core_cancelled(core: &Core) {
     if core.lifecycle.is_cancelled() || core.is_in_cancel_scope() {
@@ -352,15 +361,15 @@ fn raise_if_interrupted(core: Option<&Core>) {
     resume_unwind(Box::new(payload))
 }
 
-/// The caller's partner is gone without a result, as `error` is to say. Gives it back, unless the caller is to end by
-/// the same request: then it unwinds. See "A partner that is gone".
+/// The caller's partner is gone without a result, and `error` is to report that. Returns `error`, unless the same
+/// request ends the caller too: then unwinds the caller. See "A partner that is gone".
 #[cold]
 pub(crate) fn lost<E>(error: E) -> E {
     let core = current::current_core();
     if let Some(core) = core
         && core.is_ending_with_others()
     {
-        // It runs, so nobody has to queue it.
+        // It runs, so it need not be queued.
         let _ = core.lifecycle.cancel();
     }
     raise_if_cancelled();
@@ -374,22 +383,22 @@ impl Core {
         !self.cancel_scope.get().is_null()
     }
 
-    /// The running coroutine's body is over: what still runs of it is not interrupted (see "The end"). Until
-    /// [`unmask_end`](Self::unmask_end).
+    /// The running coroutine's body has ended. From now on until [`unmask_end`](Self::unmask_end), its waits are not
+    /// interrupted (see "The end").
     #[inline]
     pub(crate) fn mask_end(&self) {
         self.cancel_scope.set(&raw const END);
     }
 
-    /// Nothing of the coroutine is left to run.
+    /// Ends the scope of [`mask_end`](Self::mask_end): none of the coroutine's code is left to run.
     #[inline]
     pub(crate) fn unmask_end(&self) {
         self.cancel_scope.set(ptr::null());
     }
 
-    /// The running coroutine was cancelled and is about to wait: the children of its open scopes are cancelled too,
-    /// unless it masks that, or unwinds: then it is the scopes in its destructors that are open, and they run to their
-    /// end.
+    /// The running coroutine was cancelled and is about to wait: cancels the children of its open scopes too. Does
+    /// nothing if the coroutine masks its cancellation. Does nothing if it unwinds: the open scopes are then those in
+    /// its destructors, which run to their end.
     #[cold]
     #[inline(never)]
     pub(crate) fn pass_cancellation_on(&self) {
@@ -406,22 +415,22 @@ pub(crate) fn is_out_of_time() -> bool {
     masked || !core.is_some_and(|core| core.lifecycle.is_cancelled())
 }
 
-/// Whether the caller unwinds because of a panic. The unwinding of a cancellation, or to a deadline's owner, is none:
-/// it poisons nothing.
+/// Whether the caller unwinds because of a panic. The unwinding of a cancellation, or to a deadline's owner, is not one
+/// and poisons nothing.
 #[inline]
 pub(crate) fn is_panicking() -> bool {
     panicking() && unwinding(current::current_core(), Cell::get) == 0
 }
 
-/// A payload was caught by the runtime itself and will be [`resume`]d: until then it unwinds nobody.
+/// The runtime itself has caught a payload and will [`resume`] it. Until then the payload unwinds no code.
 pub(crate) fn caught() {
-    // Else this is a destructor, and there is an outer unwinding, which the number may be about.
+    // Otherwise this is a destructor inside an outer unwinding, and the number may be that unwinding's.
     if !panicking() {
         unwinding(current::current_core(), |own| own.set(0));
     }
 }
 
-/// Goes on with an unwinding that was [`caught`].
+/// Continues an unwinding that was [`caught`].
 pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
     if let Some(interrupt) = payload.downcast_ref::<ScopeUnwind>() {
         unwinding(current::current_core(), |own| own.set(interrupt.number));
@@ -429,35 +438,35 @@ pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
     resume_unwind(payload)
 }
 
-/// What becomes of a caller whose wait is interrupted.
+/// What an interrupted wait does to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupted {
-    /// It unwinds, if it can.
+    /// The caller unwinds, if it can.
     Unwinds,
-    /// It says so to C.
+    /// The caller returns an error number to C.
     Fails,
-    /// It was, and waits to the end.
+    /// The caller was interrupted before, and waits to the end.
     Stays,
 }
 
-/// What holds for one wait.
+/// The deadlines and the cancellation of one wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// The wait's own deadline.
     own_ns: Option<u64>,
-    /// The inherited one, if it comes first.
+    /// The inherited deadline, if it comes before the wait's own.
     inherited_ns: Option<u64>,
-    /// Who the inherited one is of.
+    /// The owner of the inherited deadline.
     owner: usize,
-    /// Whether the caller's cancellation interrupts it.
+    /// Whether the caller's cancellation interrupts the wait.
     cancellable: bool,
-    /// C has turned out to be in the way of the cancellation.
+    /// Whether C was found to be in the way of the cancellation.
     held: bool,
     interrupted: Interrupted,
 }
 
 impl Limits {
-    /// The limits of a wait that asks for these; what is not cancellable inherits nothing.
+    /// The limits of a wait with these parameters. A wait that is not cancellable inherits nothing.
     #[inline]
     pub(crate) fn of_wait(
         core: Option<&Core>,
@@ -508,7 +517,8 @@ impl Limits {
         self.inherited_ns
     }
 
-    /// The inherited deadline has passed. Whether that interrupts the wait; if not, it counts no longer.
+    /// The inherited deadline has passed. Returns whether that interrupts the wait. If not, the deadline no longer
+    /// counts for this wait.
     #[cold]
     pub(crate) fn is_out_of_time(&mut self) -> bool {
         let ends = self.interrupted == Interrupted::Fails || gets_to(self.owner);
@@ -518,9 +528,9 @@ impl Limits {
         ends
     }
 
-    /// The caller was cancelled. Whether that interrupts the wait. The request is passed on to the children of open
-    /// scopes even by a wait that it does not interrupt, for what it waits for may be theirs to give; unless C is in
-    /// the way: then it is as if it were masked.
+    /// The caller was cancelled. Returns whether that interrupts the wait. A wait that the request does not interrupt
+    /// passes it on to the children of open scopes all the same, since these may have to provide what it waits for. If
+    /// C is in the way, it does not: then it is as if the caller masked its cancellation.
     #[cold]
     pub(crate) fn is_given_up(&mut self, core: &Core) -> bool {
         self.held = self.held || self.cancellable && self.interrupted == Interrupted::Unwinds && !gets_to(ITSELF);

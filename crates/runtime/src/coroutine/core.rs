@@ -1,4 +1,5 @@
-//! The control block, its references, and the little that a coroutine knows of its worker.
+//! What does the runtime keep of a coroutine? This file has the control block, its references, and what a coroutine
+//! knows of its worker.
 
 use super::body::Body;
 use super::cancel::CancelScope;
@@ -24,28 +25,28 @@ use std::sync::Arc;
 /// Whether a coroutine has an identity of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Own thread-locals; may continue on any worker.
+    /// It has thread-locals of its own and may continue on any worker.
     Isolated,
-    /// The worker's thread-locals; bound to that worker once started.
+    /// It uses the worker's thread-locals and is bound to that worker once started.
     Light,
 }
 
-/// Why the previous coroutine of a worker left its stack; its successor acts on it.
+/// Why the outgoing coroutine left its stack. Its successor acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum SwitchReason {
-    /// It goes to the tail of the run queue.
+    /// It yields: its successor queues it behind all others.
     Yield = 0,
-    /// It is to be published as parked.
+    /// It parks: its successor publishes it as parked.
     Park,
-    /// Its stack goes back to the pool.
+    /// It has ended: its successor gives its stack to the pool.
     Finished,
-    /// Its stack is lost.
+    /// It has overflowed its stack: its successor finishes it, and the stack is lost.
     Overflowed,
 }
 
-/// Who left a worker, why, and how its successor was found, in one word: the address of a core is a multiple of 64. It
-/// travels with the switch.
+/// The outgoing coroutine, its switch reason, and how its successor was found. All fit in one word, since the address
+/// of a core is a multiple of 64. The word is passed by the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outgoing(usize);
 
@@ -53,11 +54,11 @@ impl Outgoing {
     const REASON: usize = 3;
     /// The successor is still the first of the worker's pinned queue.
     const FROM_PINNED: usize = 4;
-    /// A yielder goes into the pinned queue.
+    /// The outgoing coroutine yields and goes into the pinned queue.
     const TO_PINNED: usize = 8;
     const BITS: usize = 15;
 
-    /// Nobody left: the worker's base context began to run something. It counts as no yield.
+    /// No coroutine left: the worker's own context began to run one. It does not count as a yield.
     pub(crate) const fn nobody() -> Self {
         Self(SwitchReason::Park as usize)
     }
@@ -67,7 +68,7 @@ impl Outgoing {
         Self(ptr::from_ref(core).expose_provenance() | leaving as usize)
     }
 
-    /// It yields, and changes places with the first of the pinned queue.
+    /// The coroutine yields, and its successor is the first of the pinned queue: the two change places.
     #[inline(always)]
     pub(crate) fn in_turn(core: &Core) -> Self {
         Self(ptr::from_ref(core).expose_provenance() | Self::IN_TURN)
@@ -75,7 +76,7 @@ impl Outgoing {
 
     const IN_TURN: usize = SwitchReason::Yield as usize | Self::FROM_PINNED | Self::TO_PINNED;
 
-    /// Says, besides, how the successor was found.
+    /// Adds how the successor was found.
     #[inline(always)]
     pub(crate) fn for_successor(self, from_pinned: bool) -> Self {
         Self(self.0 | (usize::from(from_pinned) * Self::FROM_PINNED))
@@ -98,7 +99,7 @@ impl Outgoing {
         NonNull::new(core).map(|core| (core, leaving))
     }
 
-    /// Who left, if it was [`in_turn`](Self::in_turn).
+    /// The outgoing coroutine, if it left as [`in_turn`](Self::in_turn) says.
     #[inline(always)]
     pub(crate) fn who_in_turn(self) -> Option<NonNull<Core>> {
         if self.0 & Self::BITS != Self::IN_TURN {
@@ -120,58 +121,58 @@ impl Outgoing {
     }
 }
 
-/// The one way from a coroutine to its scheduler; implemented once, in `sched`.
+/// The interface from a coroutine to its scheduler. It has one implementation, in `sched`.
 pub(crate) trait Schedule: Sync {
-    /// Queues a coroutine that has become ready. Callable from everywhere, signal handlers excepted.
+    /// Queues a coroutine that has become ready. May be called from everywhere except from signal handlers.
     fn schedule(&self, ready: Ready);
 
-    /// Leaves the running coroutine's stack until it is continued.
+    /// Leaves the running coroutine's stack. Returns when the coroutine is continued.
     ///
     /// # Safety
     /// `core` is the running coroutine, inside a critical section (S1).
     unsafe fn suspend(&self, core: &Core);
 
-    /// Queues the running coroutine behind the others and lets these run.
+    /// Queues the running coroutine behind all others and lets these run.
     fn give_way(&self, core: &'static Core);
 
-    /// Lets others run first if there were many connects from this worker: see `budget.rs`.
+    /// Lets other coroutines run first if there were many connects from this worker: see `budget.rs`.
     fn admit_connect(&self, core: &'static Core);
 
-    /// Whether it cancels all its coroutines, and those to come.
+    /// Whether it cancels all of its coroutines, including those that are spawned later.
     fn is_ending(&self) -> bool;
 
-    /// How many coroutines it can run at one time: with one, nobody makes progress while another spins.
+    /// How many coroutines it can run at one time. With one, no coroutine makes progress while another spins.
     fn worker_count(&self) -> usize;
 }
 
-/// The head of a worker, as the code that runs on it sees it.
+/// The part of a worker that the code that runs on it may use.
 #[repr(C)]
 pub(crate) struct WorkerLink {
-    /// The worker's own execution, on the OS thread's stack.
+    /// The worker's own context, on the OS thread's stack.
     pub(crate) base: Context,
-    /// Those in the worker's own identity.
+    /// The slots in the worker's own identity.
     pub(crate) own_slots: *const ThreadLocals,
-    /// std's count of panics in the worker's own identity; a word that is always 0 while nobody knows where that lies.
+    /// std's count of panics in the worker's own identity; a word that is always 0 while its place is not known.
     pub(crate) panic_count: Cell<*const Cell<usize>>,
     pub(crate) allocator_words: AllocatorPair,
     pub(crate) scheduler: &'static dyn Schedule,
-    /// The number of its scheduler's runtime, which the runtime's drivers have as their owner.
+    /// The number of its scheduler's runtime. The runtime's drivers have it as their owner.
     pub(crate) runtime: usize,
-    /// The driver of the processor that the worker holds, as an opaque address: `driver` knows what it is.
+    /// The driver of the processor that the worker holds, as an opaque address: the module `driver` knows its type.
     pub(crate) driver: Cell<*const ()>,
     pub(crate) caches: Caches,
     pub(crate) id: usize,
 }
 
-/// What a coroutine owes to another's frames.
+/// How a coroutine depends on the frames of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Tie {
     None,
-    /// What it runs may borrow from them, so it must not end before it has returned.
+    /// What it runs may borrow from those frames, so it must not end before it has returned.
     Borrows,
-    /// As well; and the scope is one that a coroutine of the same scheduler has open: whoever cancels that one leaves
-    /// the child to it.
+    /// What it runs may borrow, as with `Borrows`; and a coroutine of the same scheduler has its scope open. Code that
+    /// cancels that parent leaves the child to the parent.
     Child,
 }
 
@@ -185,21 +186,21 @@ pub(crate) struct Core {
     pub(crate) kind: Cell<Kind>,
     pub(crate) started: Cell<bool>,
     reason: AtomicU8,
-    /// `unpark`'s token, apart from the lifecycle's notification: an internal wait must not swallow it.
+    /// The token of the public `unpark`, separate from the lifecycle word's notification: an internal wait must not
+    /// swallow it.
     pub(crate) token: AtomicBool,
-    /// std's count of panics, of a light coroutine that is suspended; 0 while it runs, and of all others
-    /// (`sched/panics.rs`).
+    /// std's count of panics of a suspended light coroutine; 0 while it runs, and 0 for all others (`sched/panics.rs`).
     pub(crate) panics: Cell<u32>,
-    /// Link in the injector, an inbox or a pinned queue; who holds the `Ready` owns it.
+    /// The link in the injector, an inbox or a pinned queue. The code that holds the `Ready` owns it.
     pub(crate) next: AtomicPtr<Core>,
-    /// What interrupts its waits; null: its cancellation and nothing else.
+    /// The innermost cancel scope. Null: only its cancellation interrupts its waits.
     pub(super) cancel_scope: Cell<*const CancelScope>,
-    /// Number of the payload of the unwinding that goes on, if it is an interruption's; else 0 (`cancel.rs`).
+    /// The number of the payload of the present unwinding, if an interruption causes it; else 0 (`cancel.rs`).
     pub(super) interrupt: Cell<u32>,
     /// Stack size class, an index into the pools.
     pub(crate) class: Cell<u8>,
     tie: AtomicU8,
-    /// As the spawner gave it; the smaller, the more urgent. The scheduler does not look at it yet.
+    /// The priority that the spawner gave; a smaller number is more urgent. The scheduler does not use it yet.
     pub(crate) priority: Cell<i16>,
 
     id: AtomicU64,
@@ -217,7 +218,7 @@ pub(crate) struct Core {
     pub(crate) locals: UnsafeCell<Option<Box<LocalMap>>>,
 }
 
-// Four cache lines: with a million of them each line counts.
+// Four cache lines: with a million cores, each line counts.
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Core>() <= 256);
 
@@ -228,7 +229,7 @@ unsafe impl Sync for Core {}
 unsafe impl Send for Core {}
 
 impl Core {
-    /// The coroutine whose execution a context is.
+    /// The coroutine to which a context belongs.
     ///
     /// # Safety
     /// The context is that of a core, not a worker's (S2).
@@ -239,7 +240,7 @@ impl Core {
         unsafe { &*context.cast::<Core>() }
     }
 
-    /// A core as it lies in the pool.
+    /// Makes a core as it is in the pool.
     pub(crate) fn free() -> Self {
         Self {
             context: Context::new(),
@@ -292,33 +293,33 @@ impl Core {
         self.set_reason_word(reason as u8);
     }
 
-    /// As [`set_reason`](Self::set_reason), of a reason with its mark.
+    /// Sets the reason as [`set_reason`](Self::set_reason) does, together with its mark.
     #[inline(always)]
     pub(super) fn set_reason_word(&self, reason: u8) {
         // Relaxed: for reports, and a shutdown that looks several times.
         self.reason.store(reason, Ordering::Relaxed);
     }
 
-    /// Whether the coroutine sleeps in a wait that no cancellation ends (a snapshot).
+    /// Whether the coroutine is parked in a wait that no cancellation ends (a snapshot).
     pub(crate) fn stays(&self) -> bool {
         // Relaxed: as above.
         self.lifecycle.is_parked() && self.reason.load(Ordering::Relaxed) & STAYS != 0
     }
 
-    /// For the spawner, before the core is queued.
+    /// Sets the tie. Called by the spawner, before the core is queued.
     #[inline(always)]
     pub(crate) fn set_tie(&self, tie: Tie) {
         // Relaxed: the queue orders it for the coroutine; a shutdown, which may read an old one, looks again.
         self.tie.store(tie as u8, Ordering::Relaxed);
     }
 
-    /// Whether what it runs may borrow from others' frames.
+    /// Whether what it runs may borrow from frames of other coroutines or threads.
     pub(crate) fn borrows(&self) -> bool {
         // Relaxed: as in `set_tie`.
         self.tie.load(Ordering::Relaxed) != Tie::None as u8
     }
 
-    /// Whether it is its parent's to cancel: see [`Tie::Child`].
+    /// Whether only its parent may cancel it: see [`Tie::Child`].
     pub(crate) fn has_parent(&self) -> bool {
         // Relaxed: as in `set_tie`.
         self.tie.load(Ordering::Relaxed) == Tie::Child as u8
@@ -330,7 +331,7 @@ impl Core {
         WaitReason::from_u8(self.reason.load(Ordering::Relaxed))
     }
 
-    /// Wakes the coroutine from whatever it waits for; the wait looks at its own condition again.
+    /// Wakes the coroutine, whatever it waits for. The wait looks at its own condition again.
     #[inline]
     pub(crate) fn unpark(&self) {
         if let Some(ready) = self.make_ready() {
@@ -338,7 +339,7 @@ impl Core {
         }
     }
 
-    /// The half of [`unpark`](Self::unpark) for those who return ready coroutines instead of queueing them.
+    /// The first half of [`unpark`](Self::unpark), for code that returns ready coroutines instead of queueing them.
     #[inline]
     pub(crate) fn make_ready(&self) -> Option<Ready> {
         match self.lifecycle.unpark() {
@@ -360,14 +361,14 @@ impl Core {
         scheduler.schedule(ready);
     }
 
-    /// Whether it is this scheduler that queues the coroutine: no other may (S10).
+    /// Whether this scheduler queues the coroutine. No other one may (S10).
     #[inline(always)]
     pub(crate) fn belongs_to<S: Schedule>(&self, scheduler: &S) -> bool {
         let own = self.scheduler.get().map(|own| ptr::from_ref(own).cast::<()>());
         own == Some(ptr::from_ref(scheduler).cast())
     }
 
-    /// Whether the caller runs on the coroutine's stack, and is no signal handler on another.
+    /// Whether the caller runs on the coroutine's stack. A signal handler may run on another stack.
     pub(crate) fn is_on_own_stack(&self) -> bool {
         let local = 0_u8;
         // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
@@ -377,7 +378,7 @@ impl Core {
             .is_some_and(|pooled| pooled.stack.contains((&raw const local).addr()))
     }
 
-    /// The guard of the stack that the coroutine has now. For a signal handler that has interrupted it.
+    /// The guard of the stack that the coroutine has now. Called by a signal handler that has interrupted it.
     pub(crate) fn guard(&self) -> Option<Range<usize>> {
         // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
         let stack = unsafe { &*self.stack.get() };
@@ -385,7 +386,7 @@ impl Core {
     }
 }
 
-/// The duty to queue a coroutine: whoever holds one passes it on, or the coroutine is lost.
+/// The duty to queue a coroutine. The holder passes it on; if it drops it, the coroutine is lost.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Ready(NonNull<Core>);
@@ -394,7 +395,7 @@ pub(crate) struct Ready(NonNull<Core>);
 unsafe impl Send for Ready {}
 
 impl Ready {
-    /// Has it queued by its own scheduler.
+    /// Passes the coroutine to its own scheduler, which queues it.
     pub(crate) fn send_home(self) {
         let scheduler = self.core().scheduler.get();
         scheduler
@@ -409,7 +410,7 @@ impl Ready {
         Self(core)
     }
 
-    /// Gives up the type's protection; the caller queues or runs the core.
+    /// Gives up the type's protection. The caller queues or runs the core.
     #[inline(always)]
     pub(crate) fn into_core(self) -> NonNull<Core> {
         self.0
@@ -486,7 +487,7 @@ pub(crate) fn release(core: &Core) {
     }
 }
 
-/// Nobody refers to the core any more, and it has ended.
+/// Gives a core back to the pool. Its coroutine has ended, and nothing refers to it any more.
 #[inline]
 fn recycle(core: &Core) {
     // Relaxed: the life is over; reports skip it.

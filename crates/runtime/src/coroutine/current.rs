@@ -1,13 +1,13 @@
-//! Who am I? The thread-local that names the running coroutine and its worker, and critical sections.
+//! Which coroutine runs the caller, and on which worker? Thread-local slots answer that, and count critical sections.
 //!
-//! The slots lie in the *identity* that runs. In an isolated coroutine's block the coroutine is constant for the
-//! coroutine's life, so a compiler may keep what it read across a switch. In a worker's own block it names the light
-//! coroutine that runs there, or nobody, and it is rewritten at each switch; light coroutines are bound to their
-//! worker, so the slots' address is constant for them too.
+//! The slots lie in the *identity* that runs. In an isolated coroutine's block, the slot for the coroutine is constant
+//! for the coroutine's life. So a compiler may keep what it read across a switch. In a worker's own block, that slot
+//! names the light coroutine that runs there, or is null, and it is rewritten at each switch. Light coroutines are
+//! bound to their worker, so the address of the slots is constant for them too.
 //!
-//! The worker is read once in a critical section, which it outlasts only across a switch; after one it comes with the
-//! switch (`sched/switch.rs`), never out of a thread-local. A slot of its own beside the coroutine's shortens the way
-//! to the run queue by one load, on which everything else in a yield waits.
+//! Read the worker inside a critical section and do not keep the reference after it. After a switch, use the one that
+//! the switch returns (`sched/switch.rs`), and do not read the thread-local. The worker has a slot of its own beside
+//! the coroutine's. That shortens the way to the run queue by one load, on which everything else in a yield waits.
 
 use super::core::{Core, WorkerLink};
 use crate::loom::static_atomic::{AtomicIsize, Ordering, compiler_fence};
@@ -20,13 +20,13 @@ use std::ptr;
 pub(crate) struct ThreadLocals {
     /// The running coroutine; null on OS threads and in a worker's own context.
     pub(crate) core: Cell<*const Core>,
-    /// The worker that runs it; null on other threads. In an isolated coroutine's block it is rewritten by each worker
-    /// that continues the coroutine; in a worker's own block it never changes.
+    /// The worker on which the caller runs; null on other threads. In an isolated coroutine's block, each worker that
+    /// continues the coroutine rewrites it. In a worker's own block it never changes.
     pub(crate) link: Cell<*const WorkerLink>,
     /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code
     /// there.
     pub(crate) critical: Cell<u32>,
-    /// Calls since the last time that its owner gave way (`budget.rs`).
+    /// Calls since the owner of the slots last yielded for its budget (`budget.rs`).
     pub(super) spent: Cell<u32>,
 }
 
@@ -50,8 +50,8 @@ pub(crate) fn current_core() -> Option<&'static Core> {
     unsafe { core.as_ref() }
 }
 
-/// The worker on which the caller runs, be it a coroutine or the worker's own context. Inside a coroutine only within a
-/// critical section.
+/// The worker on which the caller runs; the caller is a coroutine or the worker's own context. A coroutine calls this
+/// only within a critical section.
 #[inline(always)]
 pub(crate) fn current_link() -> Option<&'static WorkerLink> {
     let link = SLOTS.with(|slots| slots.link.get());
@@ -59,7 +59,7 @@ pub(crate) fn current_link() -> Option<&'static WorkerLink> {
     unsafe { link.as_ref() }
 }
 
-/// The worker, with the caller inside a critical section for as long as the guard-like reference is used.
+/// The worker on which the caller runs. The caller is in a critical section for as long as the returned guard lives.
 pub(super) fn enter_link() -> Option<LinkGuard> {
     let critical = Critical::enter();
     current_link().map(|link| LinkGuard {
@@ -68,7 +68,7 @@ pub(super) fn enter_link() -> Option<LinkGuard> {
     })
 }
 
-/// A worker reference that is valid because preemption and migration are off.
+/// A reference to a worker that stays valid because its critical section prevents preemption and migration.
 pub(super) struct LinkGuard {
     link: &'static WorkerLink,
     _critical: Critical,
@@ -90,7 +90,7 @@ pub(crate) fn bind_worker_thread(link: *const WorkerLink) {
     });
 }
 
-/// Counts a call, up to a limit, where the count begins anew; says whether it has come there.
+/// Counts a call. When the count reaches the limit, sets it to 0 and returns `true`.
 #[inline(always)]
 pub(super) fn count_spent(limit: u32) -> bool {
     SLOTS.with(|slots| {
@@ -106,7 +106,7 @@ pub(crate) fn own_slots() -> *const ThreadLocals {
     SLOTS.with(ptr::from_ref)
 }
 
-/// Place of the slots from the FS base, the same in every identity, if the crate lies in the static block (it does in
+/// Offset of the slots from the FS base, the same in every identity, if the crate lies in the static block (it does in
 /// an executable). Learnt once, on an OS thread.
 #[inline]
 pub(crate) fn slots_offset() -> Option<isize> {
@@ -125,13 +125,15 @@ pub(crate) fn slots_offset() -> Option<isize> {
     Some(offset)
 }
 
-/// Runtime code: hooks pass straight through, nobody preempts, the worker does not change. Sections nest, are short,
-/// and end before the coroutine parks, except in the one that parks it.
+/// A critical section: runtime code, in which hooks pass straight through, the coroutine is not preempted, and the
+/// worker does not change. Sections nest and are short. They end before the coroutine parks, except the one that parks
+/// it.
 ///
-/// The depth belongs to the identity. Whoever leaves its stack does so at depth 1, and whoever goes on ends that
-/// section: its own, which waited with it, or with light coroutines the one that its predecessor left behind in the
-/// identity that they share. Counting in the identity and not in the control block makes the address of the store known
-/// at once, and the write of the next identity need not wait for it.
+/// The depth belongs to the identity. An outgoing coroutine leaves its stack at depth 1, and the coroutine that
+/// continues ends that section. For an isolated coroutine it is its own section, which stayed open while it was
+/// suspended. For light coroutines it is the section that the predecessor left open in the identity that they share.
+/// The count is in the identity and not in the control block, so the address of the store is known at once, and the
+/// write of the next identity need not wait for it.
 pub(crate) struct Critical(PhantomData<*const ()>);
 
 impl Critical {
@@ -144,13 +146,14 @@ impl Critical {
         Self(PhantomData)
     }
 
-    /// Enters a section that ends behind a switch, by [`leave`](Self::leave): a guard would be kept over it.
+    /// Enters a section that ends after a switch, by [`leave`](Self::leave). A guard would have to be kept over the
+    /// switch.
     #[inline(always)]
     pub(crate) fn enter_to_leave() {
         std::mem::forget(Self::enter());
     }
 
-    /// See [`enter_to_leave`](Self::enter_to_leave).
+    /// Ends a section that [`enter_to_leave`](Self::enter_to_leave) began.
     #[inline(always)]
     pub(crate) fn leave() {
         drop(Self(PhantomData));

@@ -1,23 +1,24 @@
-//! Coroutines that somebody waits for together, and that are cancelled together: the children of a scope.
+//! How does a scope wait for all of its children, and cancel them together? Its children are a group.
 //!
 //! The group lies on the waiter's stack. A child's end is counted after its result has been settled and its
-//! thread-locals are gone, as the last thing its core does with borrowed data; the last child wakes the waiter.
-//! Counting down is the last touch of the group's memory, so the unparker is copied out first.
+//! thread-locals are destroyed. It is the last thing that its core does with borrowed data. The last child wakes the
+//! waiter. Counting down is the last access to the group's memory, so the unparker is copied out first.
 //!
 //! # Cancelling
-//! The children that run are in a list, under a lock of the group; the node of each lies on its own stack, around its
-//! body. So to cancel them allocates nothing, and a coroutine that belongs to no scope does not carry a place for it.
-//! One that has not started is in no list. That cancelling was asked for is written under the lock, so a child that
-//! comes later sees it when it joins, before its body begins, and drops the closure instead. A child leaves the list
-//! when its body has ended; what it still has to do is destructors' work, which is not cut short.
+//! The children that run are in a list, under a lock of the group. The node of each child lies on the child's own
+//! stack, around its body. So cancelling allocates nothing, and a coroutine that belongs to no scope has no field for
+//! it. A child that has not started is in no list. The cancel request is written under the lock. A child that starts
+//! later sees it when it joins the list, before its body begins, and drops the closure instead. A child leaves the list
+//! when its body has ended; what it still runs are destructors, which are not cut short.
 //!
 //! # The tree
-//! A coroutine knows the scopes that it has open ([`OpenScope`], a chain through its own frames), and nobody else reads
-//! that chain. So a cancelled parent passes the request on by itself, when it comes to wait, whatever it waits for
-//! (`wait/mod.rs`), and each child does the same in its turn: no lock is held over more than one generation, and
-//! depth costs the canceller nothing. What it costs is that a parent that computes passes it on only at its next wait,
-//! which is where the request would reach itself. A parent that masks cancellation passes it on afterwards. A parent's
-//! deadline needs no passing on: children wait in a regime of their own (`cancel.rs`).
+//! A coroutine knows the scopes that it has open ([`OpenScope`], a chain through its own frames), and no other code
+//! reads that chain. So a cancelled parent itself passes the request on, at its next wait, whatever it waits for
+//! (`wait/mod.rs`). Each child then does the same. So no lock is held over more than one generation, and the
+//! canceller's work does not grow with the depth of the tree. The cost: a parent that computes passes the request on
+//! only at its next wait, which is also where the request would reach itself. A parent that masks cancellation passes
+//! it on afterwards. A parent's deadline need not be passed on: children wait in a cancel scope of their own
+//! (`cancel.rs`).
 
 use super::cancel::{CancelScope, is_masked};
 use super::core::Core;
@@ -42,7 +43,7 @@ pub(crate) struct Group {
     waiter: Unparker,
 }
 
-/// A child whose body runs; on its own stack.
+/// A child whose body runs. The node lies on the child's stack.
 struct Child {
     link: Link<Child>,
     core: NonNull<Core>,
@@ -73,7 +74,7 @@ impl Group {
         }
     }
 
-    /// The coroutine that has the scope open; none: an OS thread has.
+    /// The coroutine that has the scope open. `None`: an OS thread has it open.
     pub(crate) fn owner(&self) -> Option<&Core> {
         match self.waiter {
             // SAFETY: S2: cores are type-stable, and this one's life goes on while its scope is open.
@@ -82,13 +83,13 @@ impl Group {
         }
     }
 
-    /// One more child, before it is made.
+    /// Counts one more child, before it is made.
     pub(crate) fn enter(&self) {
         // Relaxed: the queue orders it before the child's end.
         self.alive.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A child that was counted has ended, or was not made after all.
+    /// Counts one child less: it has ended, or was not made after all. Wakes the waiter after the last one.
     pub(crate) fn leave(&self) {
         let waiter = self.waiter;
         // Release: pairs with the Acquire in `is_empty`: what the child did is seen after the wait.
@@ -97,7 +98,7 @@ impl Group {
         }
     }
 
-    /// Runs a child's body, which is told whether it was cancelled before it began; called on the child.
+    /// Runs a child's body, which is told whether it was cancelled before it began. Called on the child.
     pub(crate) fn during<R>(&self, child: &'static Core, body: impl FnOnce(bool) -> R) -> R {
         let node = Child {
             link: Link::new(),
@@ -127,9 +128,9 @@ impl Group {
         result
     }
 
-    /// Cancels all children, those to come included.
+    /// Cancels all children, including those that are spawned later.
     pub(crate) fn cancel_children(&self) {
-        // Relaxed: whoever has set it sees to all that it concerns.
+        // Relaxed: the thread that has set it deals with all children concerned.
         if self.cancelled.load(Ordering::Relaxed) {
             return;
         }
@@ -144,10 +145,10 @@ impl Group {
         }
     }
 
-    /// Children to come are not cancelled any more. There are none.
+    /// Children that are spawned from now on are not cancelled. Called when the group has none.
     pub(crate) fn forget_cancel(&self) {
         debug_assert!(self.is_empty());
-        // Relaxed: whoever spawns the next child is the caller.
+        // Relaxed: the caller itself spawns the next child.
         self.cancelled.store(false, Ordering::Relaxed);
     }
 
@@ -159,11 +160,11 @@ impl Group {
 
     /// Whether a child's panic cancels the others.
     pub(crate) fn set_cancel_on_panic(&self, cancels: bool) {
-        // Relaxed: what a child sees that was spawned before is a race of its author's.
+        // Relaxed: for a child that was spawned before this call, the value is a race in user code.
         self.cancel_on_panic.store(cancels, Ordering::Relaxed);
     }
 
-    /// One of those who work in the scope has panicked.
+    /// A child, or the code in the scope itself, has panicked.
     #[cold]
     pub(crate) fn on_panic(&self) {
         // Relaxed: as above.
@@ -172,7 +173,7 @@ impl Group {
         }
     }
 
-    /// A child's panic was not taken by anyone.
+    /// Notes a child's panic that no code has taken.
     pub(crate) fn note_panic(&self) {
         // Relaxed: ordered by `leave`, or noted by the waiter itself.
         self.panicked.store(true, Ordering::Relaxed);
@@ -185,7 +186,7 @@ impl Group {
         self.alive.load(Ordering::Acquire) == 0
     }
 
-    /// Whether a panic was noted; once it is empty.
+    /// Whether a panic was noted. Called when the group is empty.
     pub(crate) fn has_panicked(&self) -> bool {
         // Relaxed: ordered by `is_empty`.
         self.panicked.load(Ordering::Relaxed)
@@ -200,14 +201,14 @@ impl std::fmt::Debug for Group {
     }
 }
 
-/// A scope that the coroutine has open; on its own stack.
+/// A scope that the coroutine has open. It lies on the coroutine's own stack.
 pub(crate) struct OpenScope {
     group: NonNull<Group>,
     outer: *const OpenScope,
 }
 
 impl OpenScope {
-    /// Calls `f` while the caller answers for the group's children.
+    /// Calls `f`. Meanwhile the caller passes its cancellation on to the group's children.
     pub(crate) fn during<R>(group: &Group, f: impl FnOnce() -> R) -> R {
         struct Close(&'static Core, *const OpenScope);
 
@@ -217,7 +218,7 @@ impl OpenScope {
             }
         }
 
-        // Nobody cancels an OS thread.
+        // An OS thread is never cancelled.
         let Some(core) = current::current_core() else {
             return f();
         };
@@ -242,13 +243,13 @@ impl Core {
         }
     }
 
-    /// The running coroutine is to unwind as cancelled. If it was not asked to, it is the deadline of its scope that
-    /// has passed, and its siblings' with it: the scope learns that its children did not end by themselves.
+    /// Marks the running coroutine as cancelled, since it is to unwind. If it was not asked to, the deadline of its
+    /// scope has passed, also for its siblings. Then the scope learns that its children did not end by themselves.
     pub(super) fn cancel_itself(&self) {
         if self.lifecycle.is_cancelled() {
             return;
         }
-        // It runs, so nobody has to queue it.
+        // It runs, so it need not be queued.
         let _ = self.lifecycle.cancel();
         // SAFETY: S8: the group outlives the child, which is the caller.
         if let Some(group) = unsafe { self.group.get().as_ref() } {
@@ -256,8 +257,8 @@ impl Core {
         }
     }
 
-    /// Whether the running coroutine is to end with all of its scope, of a scope around that, or of its runtime. Not by
-    /// a request that is masked where one of these scopes was opened.
+    /// Whether the running coroutine is to end together with its whole scope, with a scope around that one, or with its
+    /// runtime. A request does not count if it is masked where one of these scopes was opened.
     pub(super) fn is_ending_with_others(&self) -> bool {
         let mut core = self;
         // SAFETY: S8: the group outlives the child, which is the caller, or an owner that waits for it.
@@ -274,12 +275,12 @@ impl Core {
         core.is_ending_with_runtime()
     }
 
-    /// Whether all of its runtime are being cancelled.
+    /// Whether all coroutines of its runtime are being cancelled.
     pub(crate) fn is_ending_with_runtime(&self) -> bool {
         self.scheduler.get().is_some_and(|scheduler| scheduler.is_ending())
     }
 
-    /// Its frames are lost: forgets what lay in them.
+    /// Forgets what lay in the coroutine's frames, since these are lost.
     pub(crate) fn forget_frames(&self) {
         self.scopes.set(ptr::null());
         self.cancel_scope.set(ptr::null());

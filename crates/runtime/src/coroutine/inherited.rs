@@ -1,12 +1,13 @@
-//! Scoped values: what holds for a call, and for all that is spawned in it.
+//! How does a value hold for a call, and for every coroutine that is spawned in it? Such values are scoped values.
 //!
-//! A coroutine's (or an OS thread's) values are a chain of shared, immutable *bindings*, the innermost first. To bind
-//! is to put one in front for the time of a call; to inherit is to count a reference to the front. The front lies
-//! beside the coroutine-local values (`local.rs`), so a spawner that has neither pays for the look at one null pointer.
-//! A look-up walks the chain, whose length is the nesting of bindings, as a rule one or two.
+//! A coroutine's (or an OS thread's) values are a chain of shared, immutable *bindings*, the innermost first. Binding a
+//! value puts a binding in front for the duration of a call. Inheriting counts a reference to the front. The front lies
+//! beside the coroutine-local values (`local.rs`), so a spawner that has neither pays only for a test of a null
+//! pointer. A look-up walks the chain. Its length is the nesting of bindings, as a rule one or two.
 //!
-//! A coroutine that binds and then spawns its successor in the same call makes a chain that grows with the generations.
-//! So a binding that shadows the front's key does not keep it, and a chain is freed in a loop and not by recursion.
+//! If a coroutine binds a value, spawns the next coroutine in the same call, and that one does the same, the chain
+//! grows with the generations. So a binding that shadows the front's key does not keep the shadowed one, and a chain is
+//! freed in a loop and not by recursion.
 
 use super::core::Core;
 use super::local::{self, LocalMap};
@@ -29,7 +30,7 @@ impl Drop for Binding {
     }
 }
 
-/// Gives a coroutine that is being made the caller's values.
+/// Gives the caller's values to a coroutine that is being made.
 #[inline(always)]
 pub(crate) fn pass_values_on(child: &Core) {
     if let Some(front) = front() {
@@ -61,10 +62,10 @@ fn find(key: usize) -> Option<Arc<dyn Any + Send + Sync>> {
     local::peek(look).flatten()
 }
 
-/// A key made by [`scoped_value!`](crate::scoped_value): its value holds during a call, for the caller and for every
-/// coroutine that is spawned in it. It cannot be changed, only bound anew for an inner call.
+/// A key made by [`scoped_value!`](crate::scoped_value). Its value is in force during a call, for the caller and for
+/// every coroutine that is spawned in it. The value cannot be changed; an inner call can bind a new one.
 ///
-/// Children hold the value together ([`Arc`]); it is dropped when the call and all who inherited it have ended.
+/// Children share the value ([`Arc`]). It is dropped when the call and all coroutines that inherited it have ended.
 ///
 /// # Examples
 /// ```
@@ -104,14 +105,14 @@ impl<T: Send + Sync + 'static> ScopedKey<T> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Calls `f`, in which the key has this value.
+    /// Calls `f`. Inside, the key has this value.
     pub fn set_in<R>(&'static self, value: T, f: impl FnOnce() -> R) -> R {
         struct Restore(Option<Arc<Binding>>);
 
         impl Drop for Restore {
             fn drop(&mut self) {
                 let outer = self.0.take();
-                // Dropped outside: a destructor of the user's may use the chain.
+                // Dropped outside of the map's borrow, since a user's destructor may use the chain.
                 drop(replace_front(outer));
             }
         }
@@ -134,17 +135,17 @@ impl<T: Send + Sync + 'static> ScopedKey<T> {
     /// Calls `f` with the value.
     ///
     /// # Panics
-    /// When no caller, and no caller of an ancestor's spawn, has set it.
+    /// If neither a caller, nor a caller of an ancestor's spawn, has set it.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         f(&self.get().expect("the scoped value is not set here"))
     }
 
-    /// As [`with`](Self::with); `None` where it is not set.
+    /// Calls `f` with the value. Returns `None` if it is not set.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Option<R> {
         self.get().map(|value| f(&value))
     }
 
-    /// A share of the value.
+    /// Returns a share of the value, or `None` if it is not set.
     pub fn get(&'static self) -> Option<Arc<T>> {
         let value = find(self.id())?;
         Some(value.downcast().unwrap_or_else(|_| unreachable!("a key has one type")))

@@ -1,9 +1,13 @@
-//! The end of a coroutine: what its joiners get, and how they are woken.
+//! What do joiners get when a coroutine ends, and how are they woken?
 //!
-//! A joiner puts a node that lies on its own stack into the core's list, announces itself in the lifecycle word, and
-//! waits on the node's cell. The word decides the race with the end: whichever of `announce_joiner` and `finish` comes
-//! second sees the other (`state.rs`). Any number of joiners may wait; the list is cold, so it is a plain singly linked
-//! one under a short lock.
+//! A joiner puts a node, which lies on its own stack, into the core's list. It announces itself in the lifecycle word
+//! and waits on the node's cell. The word decides the race with the coroutine's end: of `announce_joiner` and `finish`,
+//! the one that comes second sees the other (`state.rs`). Any number of joiners may wait. The list is cold, so it is a
+//! plain singly linked list under a lock that is held briefly.
+//!
+//! Example: a joiner lists its node while the coroutine ends. If `finish` comes first, `announce_joiner` sees `DONE`;
+//! the joiner removes its node and takes the result at once. If `announce_joiner` comes first, `finish` sees `JOINING`,
+//! and the coroutine walks the list and wakes the joiner.
 
 use super::core::Core;
 use super::park::{Outcome, WaitCell};
@@ -11,19 +15,22 @@ use std::any::Any;
 use std::cell::Cell;
 use std::ptr;
 
-/// Why a coroutine has no value to give.
+/// Why a coroutine has no result.
 #[non_exhaustive]
 pub enum JoinError {
     /// It panicked, with this payload.
     Panicked(PanicPayload),
     /// It was cancelled, before or after it began.
     Cancelled,
-    /// It ran out of stack. Its frames were not unwound and its stack is never used again.
+    /// It overflowed its stack. Its frames were not unwound and its stack is never used again.
     StackOverflow,
 }
 
 impl JoinError {
-    /// The panic payload, if that is what ended the coroutine; else the error again.
+    /// Returns the panic payload, if a panic ended the coroutine.
+    ///
+    /// # Errors
+    /// The error itself, if it is not a panic.
     pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
         match self {
             JoinError::Panicked(payload) => Ok(payload.into_inner()),
@@ -41,7 +48,7 @@ impl JoinError {
         matches!(self, JoinError::Cancelled)
     }
 
-    /// The message of the panic, if it is a string.
+    /// The message of the panic, if the coroutine panicked and the message is a string.
     pub fn message(&self) -> Option<&str> {
         match self {
             JoinError::Panicked(payload) => payload.message(),
@@ -49,7 +56,8 @@ impl JoinError {
         }
     }
 
-    /// The panic payload, if there is one and it is a `T`: what was given to [`panic_any`](std::panic::panic_any).
+    /// The panic payload, if there is one and it is a `T`: the value that was passed to
+    /// [`panic_any`](std::panic::panic_any).
     pub fn downcast_ref<T: Any + Sync>(&self) -> Option<&T> {
         match self {
             JoinError::Panicked(payload) => payload.downcast_ref(),
@@ -58,8 +66,8 @@ impl JoinError {
     }
 }
 
-/// What a panic carried: the payload that [`std::thread::Result`] has, in a form that may be shared, so that a
-/// [`JoinError`] can be put into error types that want [`Sync`] (`anyhow`, `eyre`, `Box<dyn Error + Send + Sync>`).
+/// The payload of a panic. It is the payload that [`std::thread::Result`] has, in a form that may be shared. So a
+/// [`JoinError`] can be put into error types that require [`Sync`] (`anyhow`, `eyre`, `Box<dyn Error + Send + Sync>`).
 ///
 /// # Examples
 /// ```
@@ -76,7 +84,7 @@ pub struct PanicPayload(Box<dyn Any + Send + 'static>);
 // SAFETY: S2: a shared reference gives access to nothing but values that are themselves `Sync`.
 unsafe impl Sync for PanicPayload {}
 
-// A panic has brought it here before.
+// It has gone through a panic already.
 impl std::panic::UnwindSafe for PanicPayload {}
 impl std::panic::RefUnwindSafe for PanicPayload {}
 
@@ -90,12 +98,12 @@ impl PanicPayload {
         self.0
     }
 
-    /// Goes on with the panic, as [`std::panic::resume_unwind`] does.
+    /// Continues the panic, as [`std::panic::resume_unwind`] does.
     pub fn resume(self) -> ! {
         std::panic::resume_unwind(self.0)
     }
 
-    /// The message, if it is a string, as `panic!` makes it.
+    /// The message, if it is a string, as it is after `panic!`.
     pub fn message(&self) -> Option<&str> {
         let text = self.downcast_ref::<&str>().copied();
         text.or_else(|| self.downcast_ref::<String>().map(String::as_str))
@@ -141,10 +149,10 @@ impl std::fmt::Display for JoinError {
 
 impl std::error::Error for JoinError {}
 
-/// One who waits for a coroutine's end: a node on the waiter's stack.
+/// A joiner, which waits for a coroutine's end: a node on the waiter's stack.
 pub(crate) struct Joiner {
     pub(crate) cell: WaitCell,
-    /// The cell to settle instead of the node's own: that of a wait for several things.
+    /// The cell to settle instead of the node's own: the cell of a wait for several things.
     shared_cell: Cell<*const WaitCell>,
     next: Cell<*const Joiner>,
 }
@@ -158,8 +166,8 @@ impl Joiner {
         }
     }
 
-    /// Makes the node stand for a wait for several things; while it is in no list. The cell lives as long as the node
-    /// is listed.
+    /// Makes the node part of a wait for several things. Called while the node is in no list. The cell must live as
+    /// long as the node is listed.
     pub(crate) fn share(&self, cell: &WaitCell) {
         self.shared_cell.set(cell);
     }
@@ -170,7 +178,7 @@ impl Joiner {
     }
 }
 
-/// The waiting nodes; guarded by the lock around it.
+/// The nodes of the joiners. The lock around it guards it.
 pub(crate) struct JoinList {
     head: *const Joiner,
 }
@@ -224,13 +232,13 @@ impl Core {
         false
     }
 
-    /// Takes a joiner out that gave up. After this nobody touches the node.
+    /// Removes a joiner that gave up. After this no other code touches the node.
     pub(crate) fn delist(&self, joiner: &Joiner) {
         self.joiners.lock().remove(joiner);
     }
 
-    /// The coroutine has ended: wakes all joiners. The nodes are settled under the lock, so that a joiner that gives up
-    /// at the same moment waits for it in `delist`; they are woken in the same pass, for their number is small.
+    /// Wakes all joiners, since the coroutine has ended. The nodes are settled under the lock, so a joiner that gives
+    /// up at the same moment waits for the lock in `delist`. They are woken in the same pass, since there are few.
     pub(crate) fn wake_joiners(&self) {
         let mut list = self.joiners.lock();
         let mut at = list.take();

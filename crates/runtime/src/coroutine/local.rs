@@ -1,20 +1,21 @@
-//! Values that belong to a coroutine, of either kind; on an OS thread they belong to the thread.
+//! Where do the values of `coroutine_local!` lie, and when are they destroyed? They belong to a coroutine of either
+//! kind; on an OS thread they belong to the thread.
 //!
-//! An isolated coroutine has no need of them: `thread_local!` is its own. They serve light coroutines, and code that is
-//! to work on both. A coroutine's values lie boxed in a short list behind its core, found by the key's address; most
-//! coroutines have none.
+//! An isolated coroutine does not need them, since it has its own `thread_local!` values. They serve light coroutines,
+//! and code that works on both kinds. A coroutine's values are boxed, in a short list behind its core, and found by the
+//! key's address. Most coroutines have none.
 //!
 //! # Destruction
-//! At the end of the coroutine, after its result is stored and before joiners go on, newest first, as std destroys its
-//! own. Meanwhile a destructor may use values that are older, and make values that were never made; those go next. A
-//! value whose destructor has begun is gone for good ([`AccessError`]). So each key's value is destroyed once, and the
-//! round ends. Destructors of thread-locals and of pthread keys may make values too, so rounds go on until nothing of
-//! either kind is left (`sched/switch.rs`); until then the marks stay.
+//! The values are destroyed at the end of the coroutine, after its result is stored and before joiners continue; newest
+//! first, as std destroys its own. Meanwhile a destructor may use values that are older, and may make values that never
+//! existed; those are destroyed next. A value whose destructor has begun cannot be accessed again ([`AccessError`]). So
+//! each key's value is destroyed once, and the round ends. Destructors of thread-locals and of pthread keys may make
+//! values too. So rounds go on until no values of any kind are left (`sched/life.rs`). Until then the marks stay.
 //!
 //! # Loss
-//! A coroutine that overflows its stack runs no destructors. Who promised something to others and would keep the
-//! promise in a destructor leaves a function here by [`on_lost`]; the runtime calls it on a fresh coroutine
-//! (`sched/loss.rs`). In every other end it is dropped, uncalled, after the values.
+//! A coroutine that overflows its stack runs no destructors. Some code promises something to others and keeps the
+//! promise in a destructor. It leaves a function here by [`on_lost`], and the runtime calls it on a new coroutine
+//! (`sched/loss.rs`). If the coroutine ends in any other way, the function is dropped without a call, after the values.
 
 use super::Core;
 use super::current;
@@ -28,22 +29,22 @@ use std::sync::Arc;
 /// The values of one coroutine or thread.
 #[derive(Default)]
 pub(crate) struct LocalMap {
-    /// In the order in which they were made; `None`: destroyed.
+    /// The values in the order in which they were made; `None`: destroyed.
     values: Vec<(usize, Option<Box<dyn Any>>)>,
-    /// The innermost scoped value (`inherited.rs`). Here, since one pointer in the core is enough for both.
+    /// The innermost scoped value (`inherited.rs`). It is here, since one pointer in the core is enough for both.
     pub(super) bindings: Option<Arc<Binding>>,
     on_lost: Option<OnLost>,
-    /// What std has made for the coroutine to be, until it starts.
+    /// The thread that std has made for the coroutine, until it starts.
     std_thread: Option<StdThread>,
     /// How many hooked calls were refused (`hook/interruption.rs`) since the coroutine was cancelled, or in its present
     /// `timeout`.
     refusals: Cell<u32>,
 }
 
-/// What is to be done when a coroutine is lost.
+/// The function to call when a coroutine is lost.
 pub(crate) type OnLost = Box<dyn FnOnce() + Send>;
 
-/// What is to be destroyed next; dropped where no map is borrowed.
+/// What is to be destroyed next. It is dropped where no map is borrowed.
 #[expect(dead_code, reason = "it is there to be dropped")]
 enum Taken {
     Value(Box<dyn Any>),
@@ -67,8 +68,8 @@ impl LocalMap {
         }
     }
 
-    /// Takes the newest value out and leaves a mark that it was there; after all values, the scoped ones; last, what a
-    /// loss would have called.
+    /// Takes the newest value out and leaves a mark that it existed. After all values, takes the scoped ones; last, the
+    /// function for a loss.
     fn take_newest(&mut self) -> Option<Taken> {
         let newest = self.values.iter_mut().rev().find_map(|(_, value)| value.take());
         newest
@@ -109,37 +110,37 @@ impl<T: 'static> LocalKey<T> {
         Self { init, _place: 0 }
     }
 
-    /// Calls `f` with the caller's value, made at the first access.
+    /// Calls `f` with the caller's value. The first access makes the value.
     ///
     /// # Panics
-    /// When the values of this coroutine or thread are already destroyed.
+    /// If the values of this coroutine or thread are already destroyed.
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.try_with(f).expect(GONE)
     }
 
-    /// As [`with`](Self::with), with an error instead of a panic.
+    /// Calls `f` with the caller's value, as [`with`](Self::with) does, but returns an error instead of panicking.
     ///
     /// # Errors
-    /// [`AccessError`] when the value of this coroutine or thread is already destroyed.
+    /// [`AccessError`] if the value of this coroutine or thread is already destroyed.
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         self.try_with_initial(&mut None, f)
     }
 
-    /// Calls `f` with the caller's value; if that has to be made it is `initial`, which is then taken, or else what the
-    /// declaration says.
+    /// Calls `f` with the caller's value. If the value has to be made it is `initial`, which is then taken, or
+    /// otherwise what the declaration says.
     fn try_with_initial<R>(&'static self, initial: &mut Option<T>, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         let key = std::ptr::from_ref(self).addr();
         let value = match access(|map| map.find(key)) {
             Found::Value(value) => value,
             Found::Destroyed => return Err(AccessError),
             Found::Nothing => {
-                // User code: it may use other keys, or this one, so no borrow of the map is held.
+                // This is user code. It may use other keys, or this one, so no borrow of the map is held.
                 let made: Box<dyn Any> = Box::new(initial.take().unwrap_or_else(self.init));
                 let value = &raw const *made;
                 let mut made = Some(made);
                 access(|map| match map.find(key) {
                     Found::Value(value) => value,
-                    // What was made in vain is dropped outside.
+                    // A value that is not needed after all is dropped outside.
                     _ => {
                         map.values.push((key, made.take()));
                         value
@@ -153,11 +154,11 @@ impl<T: 'static> LocalKey<T> {
         Ok(f(value.downcast_ref().expect("a key has one type")))
     }
 
-    /// Calls `put` with the value that is there and `value`; there is none yet: `value` becomes it.
+    /// Calls `put` with the present value and `value`. If there is none yet, `value` becomes the present value instead.
     fn put(&'static self, value: T, put: impl FnOnce(&T, T)) {
         let mut value = Some(value);
         self.try_with_initial(&mut value, |_| ()).expect(GONE);
-        // Still here: it was not needed to make one.
+        // It is still here, so there was a present value.
         if let Some(value) = value {
             self.with(|held| put(held, value));
         }
@@ -167,7 +168,10 @@ impl<T: 'static> LocalKey<T> {
 const GONE: &str = "the coroutine-local value is already destroyed";
 
 impl<T: 'static> LocalKey<Cell<T>> {
-    /// The caller's value.
+    /// Returns a copy of the caller's value.
+    ///
+    /// # Panics
+    /// If the value is already destroyed.
     pub fn get(&'static self) -> T
     where
         T: Copy,
@@ -175,12 +179,18 @@ impl<T: 'static> LocalKey<Cell<T>> {
         self.with(Cell::get)
     }
 
-    /// Changes the caller's value. What the declaration says is not made first.
+    /// Sets the caller's value. The initial value of the declaration is not made first.
+    ///
+    /// # Panics
+    /// If the value is already destroyed.
     pub fn set(&'static self, value: T) {
         self.put(Cell::new(value), |held, value| held.set(value.into_inner()));
     }
 
-    /// Takes the caller's value, leaving the default.
+    /// Takes the caller's value and leaves the default value of its type.
+    ///
+    /// # Panics
+    /// If the value is already destroyed.
     pub fn take(&'static self) -> T
     where
         T: Default,
@@ -188,7 +198,10 @@ impl<T: 'static> LocalKey<Cell<T>> {
         self.with(Cell::take)
     }
 
-    /// Changes the caller's value and gives the one that was there.
+    /// Replaces the caller's value and returns the old one.
+    ///
+    /// # Panics
+    /// If the value is already destroyed.
     pub fn replace(&'static self, value: T) -> T {
         self.with(|held| held.replace(value))
     }
@@ -198,7 +211,7 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     /// Borrows the caller's value.
     ///
     /// # Panics
-    /// When it is borrowed mutably.
+    /// If the value is currently mutably borrowed, or already destroyed.
     pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.with(|cell| f(&cell.borrow()))
     }
@@ -206,25 +219,25 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     /// Borrows the caller's value mutably.
     ///
     /// # Panics
-    /// When it is borrowed.
+    /// If the value is currently borrowed, or already destroyed.
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))
     }
 
-    /// Changes the caller's value. What the declaration says is not made first.
+    /// Sets the caller's value. The initial value of the declaration is not made first.
     ///
     /// # Panics
-    /// When it is borrowed.
+    /// If the value is currently borrowed, or already destroyed.
     pub fn set(&'static self, value: T) {
         self.put(RefCell::new(value), |held, value| {
             drop(held.replace(value.into_inner()))
         });
     }
 
-    /// Takes the caller's value, leaving the default.
+    /// Takes the caller's value and leaves the default value of its type.
     ///
     /// # Panics
-    /// When it is borrowed.
+    /// If the value is currently borrowed, or already destroyed.
     pub fn take(&'static self) -> T
     where
         T: Default,
@@ -232,10 +245,10 @@ impl<T: 'static> LocalKey<RefCell<T>> {
         self.with(RefCell::take)
     }
 
-    /// Changes the caller's value and gives the one that was there.
+    /// Replaces the caller's value and returns the old one.
     ///
     /// # Panics
-    /// When it is borrowed.
+    /// If the value is currently borrowed, or already destroyed.
     pub fn replace(&'static self, value: T) -> T {
         self.with(|held| held.replace(value))
     }
@@ -253,12 +266,12 @@ impl Drop for EndOfThread {
 }
 
 thread_local! {
-    /// Has no destructor, so that the values' destructors can use it; that is the other's part.
+    /// Has no destructor, so that the values' destructors can use it; `END_OF_THREAD` destroys the values.
     static OF_THREAD: ManuallyDrop<RefCell<LocalMap>> = ManuallyDrop::new(RefCell::default());
     static END_OF_THREAD: EndOfThread = const { EndOfThread };
 }
 
-/// As [`access`], if there is a map.
+/// Calls `f`, which runs no user code, with the caller's map, if there is one.
 #[inline(always)]
 pub(super) fn peek<R>(f: impl FnOnce(&LocalMap) -> R) -> Option<R> {
     match current::current_core() {
@@ -268,7 +281,7 @@ pub(super) fn peek<R>(f: impl FnOnce(&LocalMap) -> R) -> Option<R> {
     }
 }
 
-/// Calls `f`, which runs no code of the user, with the caller's map.
+/// Calls `f`, which runs no user code, with the caller's map. Makes the map if there is none.
 pub(super) fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> R {
     match current::current_core() {
         Some(core) => {
@@ -277,33 +290,34 @@ pub(super) fn access<R>(f: impl FnOnce(&mut LocalMap) -> R) -> R {
             f(slot.get_or_insert_default())
         }
         None => {
-            // The first access registers the end. Afterwards nobody destroys what is made: it is leaked.
+            // The first access registers the destruction at the end of the thread. A value that is made after that is
+            // never destroyed: it is leaked.
             let _ = END_OF_THREAD.try_with(|_| ());
             OF_THREAD.with(|map| f(&mut map.borrow_mut()))
         }
     }
 }
 
-/// Counts a hooked call of the caller's that is refused; tells how many were before.
+/// Counts a hooked call of the caller that is refused. Returns how many were refused before.
 #[cold]
 pub(crate) fn count_refusal() -> u32 {
     access(|map| map.refusals.replace(map.refusals.get().saturating_add(1)))
 }
 
-/// How many were counted.
+/// How many refused calls were counted.
 #[inline]
 pub(crate) fn refusals() -> u32 {
     peek(|map| map.refusals.get()).unwrap_or(0)
 }
 
-/// A `timeout` is over: those within it count no longer.
+/// A `timeout` is over: the refusals within it no longer count.
 #[inline]
 pub(super) fn forget_refusals() {
     peek(|map| map.refusals.set(0));
 }
 
-/// Has `f` called, on another coroutine, if the running one is lost. One at a time; on an OS thread, which is never
-/// lost, it is dropped.
+/// Registers `f`, which is called on another coroutine if the running one is lost. A new one replaces the old one. On
+/// an OS thread, which is never lost, `f` is dropped.
 pub(crate) fn on_lost(f: impl FnOnce() + Send + 'static) {
     if current::current_core().is_some() {
         let f: OnLost = Box::new(f);
@@ -311,7 +325,7 @@ pub(crate) fn on_lost(f: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Destroys the running coroutine's values; tells whether there were any.
+/// Destroys the running coroutine's values. Returns whether there were any.
 fn destroy(core: &Core) -> bool {
     let mut any = false;
     loop {
@@ -326,7 +340,7 @@ fn destroy(core: &Core) -> bool {
 }
 
 impl Core {
-    /// Destroys the coroutine-local values of the coroutine that runs and ends; tells whether there were any.
+    /// Destroys the coroutine-local values of the running coroutine, which ends. Returns whether there were any.
     #[inline]
     pub(crate) fn destroy_locals(&self) -> bool {
         // SAFETY: S1: the running coroutine owns the field.
@@ -334,7 +348,7 @@ impl Core {
         has_map && destroy(self)
     }
 
-    /// The map of a coroutine that is being made, with what it inherits.
+    /// Makes the map of a coroutine that is being made, with the values that it inherits.
     pub(super) fn start_with(&self, bindings: Arc<Binding>) {
         let map = LocalMap {
             bindings: Some(bindings),
@@ -344,7 +358,7 @@ impl Core {
         *unsafe { &mut *self.locals.get() } = Some(Box::new(map));
     }
 
-    /// The coroutine, which is being made, will be this thread for std.
+    /// Gives the coroutine, which is being made, the thread that it is to be for std.
     #[cold]
     pub(crate) fn will_be(&self, thread: StdThread) {
         // SAFETY: S1: the caller owns the core.
@@ -352,20 +366,21 @@ impl Core {
         map.std_thread = Some(thread);
     }
 
-    /// Whether there is a map: of a coroutine that starts, whether it has inherited something.
+    /// Whether there is a map. For a coroutine that starts: whether it has inherited something.
     #[inline(always)]
     pub(crate) fn has_values(&self) -> bool {
         // SAFETY: S1: the running coroutine owns the field.
         unsafe { &*self.locals.get() }.is_some()
     }
 
-    /// What the starting coroutine is to be for std.
+    /// Takes the thread that the starting coroutine is to be for std.
     pub(crate) fn take_std_thread(&self) -> Option<StdThread> {
         // SAFETY: S1: the running coroutine owns the field.
         unsafe { &mut *self.locals.get() }.as_mut()?.std_thread.take()
     }
 
-    /// The coroutine is lost: its values stay as they are, unreachable. Returns what is to be done about it.
+    /// The coroutine is lost. Its values stay as they are, unreachable. Returns the function that is to be called for
+    /// the loss.
     ///
     /// # Safety
     /// Nobody runs as this coroutine, and nobody will (S1).
@@ -376,7 +391,7 @@ impl Core {
         map.on_lost.take()
     }
 
-    /// Forgets which values there were; the last act of the coroutine's end, when all are destroyed.
+    /// Forgets which values there were. This is the last act of the coroutine's end, when all are destroyed.
     #[inline]
     pub(crate) fn forget_locals(&self) {
         // SAFETY: S1: the running coroutine owns the field, and no user code runs any more.

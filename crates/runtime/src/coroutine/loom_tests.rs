@@ -11,7 +11,7 @@ use loom::thread;
 
 struct Model {
     word: Lifecycle,
-    /// How often somebody became responsible for queueing the coroutine.
+    /// How often a waker or the successor became responsible for queueing the coroutine.
     queued: AtomicUsize,
     /// What the wakers publish before they wake.
     published: AtomicUsize,
@@ -106,7 +106,7 @@ fn one_owner_of_the_result() {
     });
 }
 
-/// A joiner either is woken or knows that nobody will.
+/// A joiner either is woken or knows that it will not be woken.
 #[test]
 fn join_against_finish() {
     loom::model(|| {
@@ -146,8 +146,8 @@ fn thread_parker_loses_no_wake() {
     });
 }
 
-/// Two unparkers and two things to wait for, one after the other: what one notification swallows is seen by the look
-/// that follows.
+/// Two unparkers and two conditions to wait for, one after the other. If one notification swallows the other, the look
+/// that follows sees both.
 #[test]
 fn thread_parker_with_two_unparkers() {
     loom::model(|| {
@@ -161,7 +161,7 @@ fn thread_parker_with_two_unparkers() {
     });
 }
 
-/// A park that its deadline ends leaves nothing behind that would keep the next park asleep.
+/// A park that ends by its deadline leaves nothing behind that would keep the next park asleep.
 #[test]
 fn thread_parker_deadline_then_park() {
     loom::model(|| {
@@ -186,7 +186,7 @@ fn waits() -> Arc<Wait> {
     })
 }
 
-/// The whole of a wait: two settle it, one wins, and the waiter sees what the winner wrote.
+/// A whole wait: two wakers settle it, one wins, and the waiter sees what the winner wrote.
 #[test]
 fn one_settles_the_wait_and_publishes() {
     loom::model(|| {
@@ -220,8 +220,8 @@ fn one_settles_the_wait_and_publishes() {
     });
 }
 
-/// The waiter itself may settle, as one that gives up does: then no waker settles, or the waiter loses and knows who
-/// won.
+/// The waiter itself may settle the cell, as a waiter that gives up does. Then either no waker settles it, or the
+/// waiter loses and knows which waker won.
 #[test]
 fn the_waiter_gives_up_against_a_waker() {
     loom::model(|| {
@@ -248,7 +248,7 @@ fn the_waiter_gives_up_against_a_waker() {
     });
 }
 
-/// Waits as every blocker does; gives up when `cancelled` says so.
+/// Waits as every blocker does. Gives up when `cancelled` says so.
 fn wait(cell: &WaitCell, cancelled: &AtomicUsize) -> Outcome {
     loop {
         if let Some(outcome) = cell.outcome() {
@@ -262,8 +262,8 @@ fn wait(cell: &WaitCell, cancelled: &AtomicUsize) -> Outcome {
     }
 }
 
-/// A wake, a deadline and the caller's cancellation meet in one wait: one of them decides it. What the losers leave
-/// behind, an unpark at most, neither ends the wait that follows nor keeps it asleep.
+/// A wake, a deadline and the caller's cancellation meet in one wait, and one of them decides it. The losers leave at
+/// most an unpark behind. That neither ends the wait that follows nor keeps it asleep.
 #[test]
 fn loom_cancel_against_wake_against_timeout() {
     struct Model {
@@ -291,7 +291,7 @@ fn loom_cancel_against_wake_against_timeout() {
             let (model, unparker) = (model.clone(), Unparker::current());
             move || {
                 model.cancelled.store(1, Ordering::Relaxed);
-                // Late or not: the unparker may be stale.
+                // This may come late: the unparker may be stale.
                 unparker.unpark();
                 settle(&model.first, Outcome::TimedOut)
             }
@@ -315,7 +315,7 @@ fn loom_cancel_against_wake_against_timeout() {
     });
 }
 
-/// A child that begins, waits to be cancelled and ends, against the scope's cancel: the request reaches it before, at
+/// A child begins, waits to be cancelled and ends, against the scope's cancel. The request reaches the child before, at
 /// or after its joining the list, and the scope's end is not missed.
 #[test]
 fn loom_a_scopes_cancel_reaches_a_child_that_begins() {
@@ -349,8 +349,8 @@ fn loom_a_scopes_cancel_reaches_a_child_that_begins() {
     });
 }
 
-/// A child joins its sibling while the scope cancels both, one after the other: whoever sees the sibling's end can see
-/// why.
+/// A child joins its sibling while the scope cancels both, one after the other. A child that sees the sibling's end can
+/// also see the cause.
 #[test]
 fn loom_a_sibling_that_ends_first_tells_who_joins_it() {
     loom::model(|| {
@@ -364,7 +364,7 @@ fn loom_a_sibling_that_ends_first_tells_who_joins_it() {
         let sibling = thread::spawn({
             let group = group.clone();
             move || {
-                // The other order of things, in which it ends by itself, is of no interest.
+                // The other order, in which it ends by itself, is not tested here.
                 if group.during(joined, |cancelled| cancelled || joined.lifecycle.is_cancelled()) {
                     joined.lifecycle.finish();
                 }
@@ -382,9 +382,9 @@ fn loom_a_sibling_that_ends_first_tells_who_joins_it() {
     });
 }
 
-/// A wake, a deadline and a cancellation against one wait, as `driver::wait::wait` lives it: the waiter always comes
-/// back, and exactly one of them ended it. The cancellation does not settle: it marks and wakes, and the waiter gives
-/// up itself.
+/// A wake, a deadline and a cancellation against one wait, as in `wait::wait`. The waiter always returns, and
+/// exactly one of the three ended the wait. The cancellation does not settle the cell: it marks the word and wakes, and
+/// the waiter gives up itself.
 #[test]
 fn wake_against_deadline_against_cancel() {
     struct Waiter {

@@ -1,5 +1,5 @@
-//! What a coroutine *is*: identity, lifecycle, park and unpark, result, locals. Who runs it, and when, is `sched`'s
-//! business.
+//! What is a coroutine? This folder has its identity, lifecycle, park and unpark, result and locals. `sched` decides
+//! which worker runs it, and when.
 //!
 //! # Vocabulary
 //! | word | meaning |
@@ -7,24 +7,24 @@
 //! | [`Core`] | the coroutine's control block: type-stable memory from a pool, never given back to the system |
 //! | [`Ready`] | the duty to queue a coroutine; exactly one exists while it is queued or about to be |
 //! | [`CoreRef`] | a counted reference: keeps the control block from being recycled |
-//! | [`Unparker`] | an uncounted address that may only wake: stale ones are harmless, because the memory is type-stable |
+//! | [`Unparker`] | an uncounted address that may only wake; a stale one is harmless, because the memory is type-stable |
 //! | *isolated* | a coroutine with an identity block of its own: may continue on any worker |
-//! | *light* | a coroutine that shares its worker's thread-locals: bound to that worker once started. Somebody has vouched for it (`sched/light.rs`) |
+//! | *light* | a coroutine that shares its worker's thread-locals: bound to that worker once started. The program has vouched for it (`sched/light.rs`) |
 //!
 //! # States, as reports print them
 //! | state | word (`state.rs`) | where the coroutine is |
 //! |---|---|---|
-//! | ready | active | in a run queue, the injector, or a waker's hands as a `Ready` |
+//! | ready | active | in a run queue, the injector or an inbox, or held as a `Ready` by the code that woke it |
 //! | running | active | on a worker |
 //! | parked | `PARKED` | in no queue; its wait reason says what for |
-//! | done | `DONE` | nowhere; its result waits to be taken |
+//! | done | `DONE` | in no queue and on no stack; its result waits to be taken |
 //! | free | no references | in the pool |
 //!
 //! # Field rules of `Core`
-//! Fields are plain cells with one owner at a time: the spawner until the core is queued, then whoever holds the
-//! `Ready`, then the coroutine itself, and its successor on the worker while it leaves. The queue's and the lifecycle
-//! word's Release/Acquire pairs hand them over. What others may read at any time is atomic: `lifecycle`, `reason`,
-//! `tie`, `id`, `token`, `next`.
+//! Fields are plain cells with one owner at a time. The owner is the spawner until the core is queued, then the code
+//! that holds the `Ready`, then the coroutine itself, and its successor on the worker while it leaves. The
+//! Release/Acquire pairs of the queue and of the lifecycle word pass the ownership on. Fields that other threads may
+//! read at any time are atomic: `lifecycle`, `reason`, `tie`, `id`, `token`, `next`.
 
 mod body;
 pub(crate) mod budget;

@@ -1,17 +1,20 @@
-//! The one blocking verb, and the cell that settles a wait.
+//! How does code wait, and which of several wakers ends the wait? All blocking goes through [`park`], and one cell
+//! settles each wait.
 //!
 //! # Protocol
-//! A blocker puts a [`WaitCell`] on its stack, makes it reachable for wakers (under the lock of whatever list it
-//! joins), and calls [`park`] until the cell is settled. [`park`] may return early: everything that waits looks at its
-//! own condition again. Wakers settle the cell by one compare-and-swap and unpark; success, timeout, cancellation and
-//! closure all meet in that one word, and the first wins.
+//! A blocker puts a [`WaitCell`] on its stack and makes it reachable for wakers, under the lock of the list that it
+//! joins. It calls [`park`] until the cell is settled. [`park`] may return early, so every waiter looks at its own
+//! condition again. A waker settles the cell by one compare-and-swap and then unparks. Success, timeout, cancellation
+//! and closure all settle that one word, and the first one wins.
 //!
 //! # The race
-//! After the cell is settled the waiter may return and its stack frame may vanish. So a waker copies the [`Unparker`]
-//! out *before* it settles, and settling is the last touch of the waiter's memory. The unparker names type-stable
-//! memory: a late one wakes a stranger for nothing, which strangers tolerate.
+//! After the cell is settled the waiter may return, and its stack frame may vanish. So a waker copies the [`Unparker`]
+//! out *before* it settles the cell, and settling is its last access to the waiter's memory. Example: a waker settles a
+//! cell as woken and is preempted; the waiter sees the outcome in its own check, returns, and waits for something else;
+//! then the waker unparks it. The unparker names type-stable memory, so this late wake ends some other wait early, and
+//! that waiter looks at its condition again.
 //!
-//! Outside a coroutine the same verb parks the OS thread, so blockers are written once.
+//! Outside of a coroutine, [`park`] parks the OS thread. So each blocker is written only once.
 
 use super::core::Core;
 use super::current::{self, Critical};
@@ -20,12 +23,12 @@ use crate::sys::{self, FutexWord};
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-/// Why a coroutine sleeps, as reports print it.
+/// Why a coroutine is parked, as reports print it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum WaitReason {
-    /// It does not: it runs or is ready to.
+    /// It is not parked: it runs or is ready to run.
     None,
     /// `park` or `park_timeout`.
     Park,
@@ -43,17 +46,17 @@ pub enum WaitReason {
     Write,
     /// One of several descriptors.
     Poll,
-    /// A call that runs on an OS thread in its stead.
+    /// A call that an OS thread makes in the coroutine's place.
     Offload,
-    /// A lock that another holds: a mutex or one side of a read-write lock.
+    /// A lock that is held elsewhere: a mutex or one side of a read-write lock.
     Lock,
     /// A condition variable, a notification or a flag.
     Condition,
     /// Permits of a semaphore.
     Semaphore,
-    /// The others at a barrier, or the members of a wait group.
+    /// The other coroutines or threads at a barrier, or the members of a wait group.
     Barrier,
-    /// A value that another is about to initialise.
+    /// A value that another coroutine or thread is about to initialise.
     Once,
     /// Room in a channel, or a receiver.
     Send,
@@ -64,7 +67,7 @@ pub enum WaitReason {
 }
 
 impl std::fmt::Display for WaitReason {
-    /// As the end of a sentence: "it waits to read".
+    /// Formats the reason as the end of a sentence: "it waits to read".
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             WaitReason::None => "it runs, or could",
@@ -89,7 +92,7 @@ impl std::fmt::Display for WaitReason {
     }
 }
 
-/// Beside a reason: the coroutine will not end at this wait though it was asked to. See [`park_to_stay`].
+/// A mark beside a reason: the coroutine was asked to end, but this wait does not end for that. See [`park_to_stay`].
 pub(super) const STAYS: u8 = 1 << 7;
 
 impl WaitReason {
@@ -122,8 +125,8 @@ impl WaitReason {
     }
 }
 
-/// Parks the caller until somebody unparks it; may return for no reason. A coroutine parks itself, an OS thread the
-/// thread.
+/// Parks the caller until it is unparked. May return early, without a reason. A coroutine parks itself; an OS thread
+/// parks the thread.
 #[inline]
 pub(crate) fn park(reason: WaitReason) {
     match current::current_core() {
@@ -132,7 +135,8 @@ pub(crate) fn park(reason: WaitReason) {
     }
 }
 
-/// As [`park`], for a wait that no cancellation ends. A shutdown that finds only such does not wait for them.
+/// Parks as [`park`] does, for a wait that no cancellation ends. A shutdown that finds only such waits does not wait
+/// for them.
 pub(crate) fn park_to_stay(reason: WaitReason) {
     match current::current_core() {
         Some(core) => park_core(core, reason as u8 | STAYS),
@@ -140,8 +144,8 @@ pub(crate) fn park_to_stay(reason: WaitReason) {
     }
 }
 
-/// As [`park`], on an OS thread only until `deadline_ns` of the monotonic clock. Coroutines arm a timer instead: see
-/// `wait/mod.rs`.
+/// Parks the OS thread as [`park`] does, until `deadline_ns` of the monotonic clock. Not for coroutines, which arm a
+/// timer instead: see `wait/mod.rs`.
 pub(crate) fn park_thread_until(deadline_ns: u64) {
     ThreadParker::own().park(Some(deadline_ns));
 }
@@ -164,13 +168,13 @@ fn park_core(core: &'static Core, reason: u8) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Outcome {
-    /// What was waited for is there.
+    /// The condition that the waiter waited for is true.
     Woken = 1,
     /// The deadline came first.
     TimedOut = 2,
     /// The waiter gave up because it was cancelled, or because a deadline that it inherited has passed (`cancel.rs`).
     Cancelled = 3,
-    /// What was waited on is gone.
+    /// The object that the waiter waited on is gone.
     Closed = 4,
 }
 
@@ -203,25 +207,25 @@ impl WaitCell {
         }
     }
 
-    /// Whom to wake once the cell is settled; to be read before settling.
+    /// The waiter to wake once the cell is settled. Read it before the cell is settled.
     #[inline]
     pub(crate) fn unparker(&self) -> Unparker {
         self.unparker
     }
 
-    /// Settles the wait; `true` for the one caller who decides it. That caller wakes the waiter, and touches the cell
-    /// no more.
+    /// Settles the wait. Returns `true` for the one caller that decides it. That caller wakes the waiter, and does not
+    /// touch the cell any more.
     #[inline]
     #[must_use]
     pub(crate) fn settle(&self, outcome: Outcome) -> bool {
-        // Release: pairs with the Acquire in `outcome`: what the waker did is seen. Relaxed on failure: the loser
-        // learns nothing from it.
+        // Release: pairs with the Acquire in `outcome`: what the waker did is seen. Relaxed on failure: a caller that
+        // loses learns nothing from the word.
         self.outcome
             .compare_exchange(0, outcome as u32, Ordering::Release, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// How the wait ended, once it has.
+    /// How the wait ended; `None` while it has not.
     #[inline]
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         // Acquire: pairs with the Release in `settle`.
@@ -229,7 +233,7 @@ impl WaitCell {
     }
 }
 
-/// Whom to wake: an address of type-stable memory, not a reference. A stale one does no harm.
+/// A waiter to wake: an address of type-stable memory, not a reference. A stale one does no harm.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unparker {
     Coroutine(NonNull<Core>),
@@ -242,7 +246,7 @@ unsafe impl Send for Unparker {}
 unsafe impl Sync for Unparker {}
 
 impl Unparker {
-    /// The caller's.
+    /// The caller's unparker.
     #[inline]
     pub(crate) fn current() -> Self {
         match current::current_core() {
@@ -251,7 +255,7 @@ impl Unparker {
         }
     }
 
-    /// Wakes.
+    /// Wakes the waiter, or leaves a notification for its next park.
     #[inline]
     pub(crate) fn unpark(self) {
         match self {
@@ -266,14 +270,14 @@ const EMPTY: u32 = 0;
 const SLEEPING: u32 = 1;
 const NOTIFIED: u32 = 2;
 
-/// Parks an OS thread: one futex word. Lives for ever; threads that end hand theirs to the next.
+/// Parks an OS thread: one futex word. It is never freed; a thread that ends leaves its parker to the next new thread.
 #[derive(Debug)]
 pub(crate) struct ThreadParker {
     word: sys::Word,
 }
 
 impl ThreadParker {
-    /// The calling thread's.
+    /// The calling thread's parker.
     #[cfg(not(loom))]
     pub(super) fn own() -> &'static ThreadParker {
         static IDLE_PARKERS: sys::StaticLock<Vec<&'static ThreadParker>> = sys::StaticLock::new(Vec::new());
@@ -290,13 +294,13 @@ impl ThreadParker {
         }
 
         thread_local! {
-            /// Has no destructor, so that there is one parker at any time, also for who waits in a later destructor of
-            /// the thread's.
+            /// Has no destructor, so that a thread has one parker at any time, even for code that waits in a later
+            /// destructor of the thread.
             static OWN: Cell<Option<&'static ThreadParker>> = const { Cell::new(None) };
             static GIVE_BACK: GiveBack = const { GiveBack };
         }
         OWN.get().unwrap_or_else(|| {
-            // One that is asked for after the giving back is kept for ever: nobody gives it on.
+            // A parker that is asked for after the giving back is never reused.
             let gives_back = GIVE_BACK.try_with(|_| ()).is_ok();
             let idle = gives_back.then(|| IDLE_PARKERS.lock().pop()).flatten();
             let parker = idle.unwrap_or_else(Self::leak);
@@ -305,7 +309,8 @@ impl ThreadParker {
         })
     }
 
-    /// The calling thread's, as loom has threads; never handed on, since a model's objects end with its execution.
+    /// The calling thread's parker, for loom's threads. It is never passed on, since a model's objects end with its
+    /// execution.
     #[cfg(loom)]
     pub(super) fn own() -> &'static ThreadParker {
         loom::thread_local! {
@@ -318,7 +323,7 @@ impl ThreadParker {
         })
     }
 
-    /// A new one.
+    /// Makes a new parker.
     fn leak() -> &'static ThreadParker {
         Box::leak(Box::new(Self {
             word: sys::Word::new(EMPTY),

@@ -1,18 +1,19 @@
-//! Where control blocks and stacks come from and go to: per-worker caches over process-wide pools.
+//! Where do control blocks and stacks come from, and where do they go when a coroutine ends? Each worker has caches
+//! over process-wide pools.
 //!
-//! A stack travels with the identity block that is built at its top, so an isolated coroutine finds both warm. Stacks
-//! of light coroutines are kept apart: their first frame lies in the topmost page, and they would cost a page more on a
-//! slot that ever held a block.
+//! A stack stays together with the identity block that is built at its top, so an isolated coroutine finds both warm.
+//! Stacks of light coroutines are kept apart from them: the first frame of a light coroutine lies in the topmost page,
+//! and would take one page more on a slot that ever held a block.
 //!
-//! A *size class* is a power of two of usable stack, 16 KiB to 1 GiB; each has one arena for the whole process, made
-//! when first asked for. The guard lies below it and is no part of that size. How large it is (`silken_context::stack`
-//! says what that buys) is decided once in a process, since runtimes share stacks: by the first runtime that asks for a
-//! size before there is any stack, else it is the default of the class.
+//! A *size class* is a power of two of usable stack, 16 KiB to 1 GiB. Each class has one arena for the whole process,
+//! made when it is first asked for. The guard lies below the usable stack and is not part of that size. The size of the
+//! guard (`silken_context::stack` says what it buys) is decided once in a process, since runtimes share stacks. The
+//! first runtime that asks for a size before there is any stack decides it; otherwise it is the default of the class.
 //!
-//! Address space is reserved when a coroutine is spawned, so that the stack it takes at its first run cannot be refused
-//! for lack of it; workers hold small stocks of such reservations.
+//! Address space is reserved when a coroutine is spawned. So the stack that it takes at its first run cannot be refused
+//! for lack of address space. Workers hold small stocks of such reservations.
 //!
-//! Lock order: pool locks are leaves; nothing is locked, allocated or mapped under them, except that a vector of
+//! Lock order: pool locks are leaves. Nothing is locked, allocated or mapped under them, except that a vector of
 //! pointers may grow.
 
 use super::core::{Core, CoreRef, Kind};
@@ -28,46 +29,48 @@ const CLASS_MIN_BITS: u32 = 14;
 const CLASS_MAX_BITS: u32 = 30;
 const CLASSES: usize = (CLASS_MAX_BITS - CLASS_MIN_BITS + 1) as usize;
 
-/// Address space that one class may take, so that several sizes fit beside each other in 47 bits.
+/// The address space that one class may take. With this limit, several sizes fit beside each other in 47 bits.
 const CLASS_BYTES_MAX: usize = 1 << 43;
 
-/// Guard below a stack unless the program asks for another: larger than the frames of ordinary C
+/// The guard below a stack, unless the program asks for another. It is larger than the frames of ordinary C
 /// (`silken_context::stack` has the price).
 const GUARD_BYTES_DEFAULT: usize = 768 * 1024;
-/// The same for stacks of that size and more: who asks for such a stack expects large frames.
+/// The same for stacks of that size and more: code that asks for such a stack expects large frames.
 const GUARD_BYTES_OF_LARGE: usize = 1 << 20;
 
-/// What a program may ask for. A smaller guard is stepped over by a C frame with an ordinary buffer of 4 or 8 KiB.
+/// The limits of what a program may ask for. A C frame with an ordinary buffer of 4 or 8 KiB steps over a smaller
+/// guard.
 const GUARD_BYTES_MIN: usize = 16 * 1024;
 const GUARD_BYTES_MAX: usize = 1 << 30;
 
-/// How many stacks or cores a worker keeps for itself, and how many it moves at once. Guesses: a few times the deepest
-/// burst that a worker can run without another worker's help is wasted beyond this, and a lock per 64 is noise.
+/// How many stacks or cores a worker keeps for itself, and how many it moves at once. Both are guesses. The cache need
+/// only hold a few times the deepest burst that a worker can run without another worker's help; more is wasted. The
+/// cost of one lock per 64 is noise.
 const CACHE_MAX: usize = 256;
 const CACHE_BATCH: usize = 64;
 
-/// Memory at the top of a stack that stays when it is given back; deeper pages are returned to the system.
+/// The memory at the top of a stack that is kept when the stack is given back. Deeper pages are returned to the system.
 const KEEP_BYTES: usize = 16 * 1024;
 /// Looking at a page that was never touched costs a fault, so only some releases look (`silken_context::stack`).
 const DEEP_LOOK_EVERY: u32 = 8;
 
-/// Whether the `release`th release looks: one in [`DEEP_LOOK_EVERY`], spread by the golden ratio. A program that runs
-/// the same batch again and again gives its stacks back in the same order; with every eighth, a batch of 200 would
-/// always look at the same 25.
+/// Whether the `release`th release looks at the deep pages: one in [`DEEP_LOOK_EVERY`] does, spread by the golden
+/// ratio. A program that runs the same batch again and again gives its stacks back in the same order. With every eighth
+/// release, a batch of 200 would always look at the same 25 stacks.
 #[inline(always)]
 fn looks(release: u32) -> bool {
     const GOLDEN_RATIO: u32 = 0x9E37_79B1;
     release.wrapping_mul(GOLDEN_RATIO) < u32::MAX / DEEP_LOOK_EVERY
 }
 
-/// Stacks lie at distances of whole pages, so the same frames of all of them would compete for the same sets of the
-/// first cache, and a load from one stack would wait for a store to the other whose low twelve bits are equal (4 ns of
-/// a yield on Zen 4; "store to load forwarding" in AMD's optimization guides). So the tops of neighbours are a cache
-/// line apart, in as many colours as cost no page more.
+/// Stacks lie at distances of whole pages. So the same frames of all of them would compete for the same sets of the
+/// first-level cache. Also, a load from one stack would wait for a store to another whose low twelve bits are equal (4
+/// ns of a yield on Zen 4; "store to load forwarding" in AMD's optimization guides). So the tops of neighbours are a
+/// cache line apart, in as many colours as cost no page more.
 const COLOURS: usize = 16;
 const CACHE_LINE_BYTES: usize = 64;
 
-/// How far below its slot's end the `slot`th stack begins.
+/// How many bytes below its slot's end the `slot`th stack begins.
 fn colour_bytes(slot: usize) -> usize {
     slot % COLOURS * CACHE_LINE_BYTES
 }
@@ -112,16 +115,16 @@ struct Class {
 pub(crate) struct Pools {
     classes: [Class; CLASSES],
     cores: StaticLock<Vec<NonNull<Core>>>,
-    /// First core of each chunk ever made, for those who look at all coroutines.
+    /// The first core of each chunk ever made, for code that looks at all coroutines.
     chunks: StaticLock<Vec<NonNull<Core>>>,
     growing: StaticLock<Growing>,
 }
 
-/// What the one who makes an arena must know.
+/// What the code that makes an arena must know.
 struct Growing {
     /// The guard that a program has asked for.
     guard_bytes: Option<usize>,
-    /// There is an arena, so the guard is decided.
+    /// Whether there is an arena, so that the guard is decided.
     is_decided: bool,
 }
 
@@ -129,7 +132,7 @@ struct Growing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GuardSize {
     pub(crate) bytes: usize,
-    /// The runtime does not start when the process has another one already.
+    /// Whether the runtime must not start when the process has another guard already.
     pub(crate) insists: bool,
 }
 
@@ -159,7 +162,7 @@ pub(crate) fn pools() -> &'static Pools {
 const CHUNK_CORES: usize = 256;
 
 impl Pools {
-    /// The class whose stacks have at least `bytes`, of which thread-locals take at most the half.
+    /// The smallest class whose stacks have at least `bytes`, and of which thread-locals take at most half.
     pub(crate) fn class_for(bytes: usize) -> io::Result<u8> {
         let block_bytes = known_facts().map_or(0, TlsLayout::block_bytes);
         let bits = bytes
@@ -182,7 +185,7 @@ impl Pools {
         1 << (CLASS_MIN_BITS + u32::from(class))
     }
 
-    /// Decides the guard of all stacks of the process, if that is still open.
+    /// Decides the guard of all stacks of the process, if it is not decided yet.
     pub(crate) fn ask_for_guard(&self, asked: GuardSize) -> io::Result<()> {
         let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         let bytes = asked.bytes;
@@ -243,7 +246,7 @@ impl Pools {
         Ok(arena)
     }
 
-    /// Makes sure that one more coroutine of this class can have a stack.
+    /// Makes sure that `count` more coroutines of this class can have a stack.
     pub(crate) fn reserve(&self, class: u8, count: usize) -> io::Result<()> {
         self.arena(class)?.reserve(count)
     }
@@ -324,7 +327,7 @@ impl Pools {
         self.chunks.lock().push(first);
     }
 
-    /// A core for a new life, for a caller that is no worker.
+    /// Takes a core for a new life, for a caller that is no worker.
     pub(crate) fn take_core(&self) -> NonNull<Core> {
         if let Some(core) = self.cores.lock().pop() {
             return core;
@@ -340,8 +343,9 @@ impl Pools {
         self.cores.lock().push(core);
     }
 
-    /// Calls `look` with every core that is not free: a moving picture, for shutdown and reports. Each is held by a
-    /// reference meanwhile, so that the life that is looked at cannot make way for another one.
+    /// Calls `look` with every core that is not free, for shutdown and reports. Cores may become free, and be taken,
+    /// during the walk. A reference holds each core during the call, so that its memory cannot pass to another life
+    /// meanwhile.
     pub(crate) fn for_each_core(&self, mut look: impl FnMut(CoreRef)) {
         let chunks = self.chunks.lock().clone();
         for first in chunks {
@@ -358,7 +362,7 @@ impl Pools {
     }
 }
 
-/// Returns the pages of a stack that was used deeply.
+/// Returns deep pages of the stack to the system, if they were used.
 #[cold]
 fn trim(stack: &Stack) {
     // SAFETY: S1: the coroutine has ended and another context runs: the stack is ours alone.
@@ -368,11 +372,11 @@ fn trim(stack: &Stack) {
     }
 }
 
-/// What one worker keeps for itself. Touched only by code that runs on that worker, in its own context or in a critical
-/// section.
+/// The stacks, cores and reservations that one worker keeps for itself. Only code that runs on that worker touches
+/// them, in the worker's own context or in a critical section.
 pub(crate) struct Caches {
     stacks: UnsafeCell<[Vec<PooledStack>; 2]>,
-    /// The class of the stacks in `stacks`: the runtime's default. Others go to the shared shelves.
+    /// The class of the stacks in `stacks`: the runtime's default. Stacks of other classes go to the shared shelves.
     class: u8,
     cores: UnsafeCell<Vec<NonNull<Core>>>,
     reservations: Cell<usize>,
@@ -392,13 +396,13 @@ impl Caches {
         }
     }
 
-    /// The facts of isolation, if this process has it.
+    /// The layout of the C library's thread-locals, if this process can isolate coroutines.
     #[inline(always)]
     pub(crate) fn facts(&self) -> Option<&'static TlsLayout> {
         self.facts
     }
 
-    /// A core for a new life.
+    /// Takes a core for a new life.
     #[inline]
     pub(crate) fn take_core(&self) -> NonNull<Core> {
         // SAFETY: S1: only the worker's own code comes here, and it does not re-enter.
@@ -428,7 +432,7 @@ impl Caches {
         }
         match self.reservations.get() {
             0 => {
-                // Near the limit a batch may be refused where one stack is still to be had.
+                // Near the limit, a batch may be refused although one stack can still be had.
                 match POOLS.reserve(class, CACHE_BATCH) {
                     Ok(()) => self.reservations.set(CACHE_BATCH - 1),
                     Err(_) => POOLS.reserve(class, 1)?,
@@ -485,7 +489,7 @@ impl Caches {
         Ok(stack)
     }
 
-    /// Takes a stack back. Its coroutine has ended and another context runs now.
+    /// Takes back a stack whose coroutine has ended; another context runs now.
     #[inline]
     pub(crate) fn give_stack(&self, class: u8, pooled: PooledStack) {
         let kind = if pooled.identity.is_some() {
@@ -510,7 +514,7 @@ impl Caches {
         cached.push(pooled);
     }
 
-    /// Hands everything to the shared pools; the worker ends.
+    /// Gives everything to the shared pools, since the worker ends.
     pub(crate) fn flush(&self) {
         // SAFETY: S1: as in `take_core`.
         let cached = unsafe { &mut *self.stacks.get() };

@@ -1,26 +1,30 @@
-//! The lifecycle word: one atomic word that says what a coroutine is doing and who still refers to it.
+//! What is a coroutine doing, and which code still refers to it? One atomic word, the lifecycle word, says both.
 //!
 //! | bit | name | meaning | set by | cleared by |
 //! |---|---|---|---|---|
-//! | 0 | `NOTIFIED` | a wake came while the coroutine was not parked | `unpark`, `cancel` | the coroutine (`take_notification`), or whoever publishes it |
-//! | 1 | `PARKED` | its registers are saved and nobody has it in a queue | whoever runs next (`publish_parked`) | the one waker that wins (`unpark`, `cancel`) |
+//! | 0 | `NOTIFIED` | a wake came while the coroutine was not parked | `unpark`, `cancel` | the coroutine (`take_notification`), or the successor that publishes it |
+//! | 1 | `PARKED` | its registers are saved and it is in no queue | its successor (`publish_parked`) | the one waker that wins (`unpark`, `cancel`) |
 //! | 2 | `CANCELLED` | cancellation was asked for | `cancel` | never in this life |
 //! | 3 | `RESULT` | the body has ended and its result is stored | the coroutine | never in this life |
-//! | 4 | `DONE` | thread-locals are destroyed, the result may be taken | the coroutine or the overflow landing | never in this life |
-//! | 5 | `DETACHED` | nobody will take the result | the join handle's drop | never in this life |
-//! | 6 | `JOINING` | somebody waits in the join list | a joiner | never in this life |
+//! | 4 | `DONE` | thread-locals are destroyed, the result may be taken | the coroutine, or its successor after an overflow (`sched/loss.rs`) | never in this life |
+//! | 5 | `DETACHED` | the result will not be taken | the join handle's drop | never in this life |
+//! | 6 | `JOINING` | a joiner is in the join list | a joiner | never in this life |
 //! | 16.. | references | handles, plus one for the running coroutine | `retain` | `release`, `finish` |
 //!
-//! *Active* is the absence of `PARKED` and `DONE`: the coroutine runs, or stands in exactly one queue. The two are not
-//! told apart, because no waker needs to know: a wake of an active coroutine only leaves `NOTIFIED` behind. So a yield
-//! changes no atomic word at all.
+//! A coroutine is *active* when neither `PARKED` nor `DONE` is set: it runs, or is in exactly one queue. The word does
+//! not tell these two apart, because no waker needs to know: a wake of an active coroutine only leaves `NOTIFIED`
+//! behind. So a yield changes no atomic word at all.
 //!
-//! # The race, and who decides it
-//! A coroutine that parks is still running on its stack when it decides to; were it visible as parked then, a waker
+//! # The race, and what decides it
+//! A coroutine that parks still runs on its stack when it decides to park. If it were visible as parked then, a waker
 //! could let another worker continue it before its registers are saved. Therefore the *successor* publishes it, after
-//! the switch: `publish_parked` sets `PARKED` unless `NOTIFIED` has come in between, in which case the successor queues
-//! it again. One compare-and-swap decides. Of several wakers exactly one sees `PARKED` and clears it; that one owns the
-//! coroutine and queues it. A cancel that races with a wake is one of those wakers.
+//! the switch. `publish_parked` sets `PARKED`, unless `NOTIFIED` has been set in between; then the successor queues the
+//! coroutine again. One compare-and-swap decides.
+//!
+//! Example: coroutine A decides to park, and a waker calls `unpark` before A's registers are saved. The waker sets
+//! `NOTIFIED` and queues nothing. The successor finds `NOTIFIED`, clears it, and queues A. If the waker comes after
+//! `publish_parked`, it finds `PARKED`, clears it, and queues A itself. Of several wakers, exactly one sees `PARKED`
+//! and clears it. That one owns the coroutine and queues it. A cancel that races with a wake is one of those wakers.
 
 use crate::loom::atomic::{AtomicU64, Ordering};
 
@@ -37,9 +41,9 @@ const REFERENCE: u64 = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Published {
-    /// The coroutine sleeps until somebody unparks it.
+    /// The coroutine is parked until it is unparked.
     Parked,
-    /// A wake had come: the caller queues the coroutine.
+    /// A wake came before: the caller queues the coroutine.
     Notified,
 }
 
@@ -47,19 +51,19 @@ pub(crate) enum Published {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Wake {
-    /// The caller took the coroutine out of its sleep and must queue it.
+    /// The coroutine was parked and is not any more: the caller must queue it.
     Schedule,
     /// The coroutine is active and will see the notification, or it has ended.
     Noted,
 }
 
-/// Who drops the stored result.
+/// Which side drops the stored result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum ResultOwner {
     /// The caller.
     Caller,
-    /// Whoever comes later: the join handle, or the coroutine at its end.
+    /// The side that comes later: the join handle, or the coroutine at its end.
     Other,
 }
 
@@ -67,7 +71,7 @@ pub(crate) enum ResultOwner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Finished {
-    /// Somebody waits in the join list.
+    /// There is a joiner in the join list.
     pub(crate) joining: bool,
 }
 
@@ -76,18 +80,18 @@ pub(crate) struct Finished {
 pub(crate) struct Lifecycle(AtomicU64);
 
 impl Lifecycle {
-    /// The word of an object that lies in the pool: ended, unreferenced. A stale waker that finds it does nothing.
+    /// The word of a core in the pool: ended, unreferenced. A stale waker that finds it does nothing.
     pub(crate) fn free() -> Self {
         Self(AtomicU64::new(DONE))
     }
 
-    /// Begins a life: active, with `references` references.
+    /// Begins a life: the coroutine is active, with `references` references.
     pub(crate) fn begin(&self, references: u64) {
-        // Release: pairs with the Acquire of a stale waker, who then sees a whole new life or the old one's DONE.
+        // Release: pairs with the Acquire of a stale waker, which then sees a whole new life or the old one's DONE.
         self.0.store(references * REFERENCE, Ordering::Release);
     }
 
-    /// The coroutine looks for a wake that came since it last parked.
+    /// Whether a wake came since the coroutine last parked. Clears the notification. Called by the coroutine itself.
     #[inline(always)]
     pub(crate) fn take_notification(&self) -> bool {
         // Relaxed: a miss only costs a park that `publish_parked` turns into a requeue.
@@ -99,7 +103,7 @@ impl Lifecycle {
         true
     }
 
-    /// The successor of a coroutine that parks publishes it.
+    /// Publishes a coroutine that parks. Called by its successor.
     #[inline]
     pub(crate) fn publish_parked(&self) -> Published {
         // Relaxed: the compare-and-swap below checks the guess.
@@ -110,8 +114,9 @@ impl Lifecycle {
             } else {
                 (word | PARKED, Published::Parked)
             };
-            // Release: pairs with the Acquire in `unpark`: the saved registers are seen by whoever continues the
-            // coroutine. Acquire: pairs with the Release in `unpark`: a requeued coroutine sees what its waker wrote.
+            // Release: pairs with the Acquire in `unpark`: the saved registers are seen by the worker that continues
+            // the coroutine. Acquire: pairs with the Release in `unpark`: a requeued coroutine sees what its waker
+            // wrote.
             match self
                 .0
                 .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)
@@ -122,13 +127,13 @@ impl Lifecycle {
         }
     }
 
-    /// Wakes: takes the coroutine out of its sleep, or leaves a notification.
+    /// Wakes the coroutine: makes it active, or leaves a notification.
     #[inline]
     pub(crate) fn unpark(&self) -> Wake {
         self.wake_with(0)
     }
 
-    /// Asks for cancellation and wakes. The wake is spurious for every wait that is not cancellable.
+    /// Asks for cancellation and wakes the coroutine. For a wait that is not cancellable the wake is spurious.
     pub(crate) fn cancel(&self) -> Wake {
         self.wake_with(CANCELLED)
     }
@@ -143,8 +148,8 @@ impl Lifecycle {
             } else if word & PARKED != 0 {
                 ((word & !PARKED) | extra, Wake::Schedule)
             } else {
-                // Written even when already set: the coroutine may be about to consume an older notification, and must
-                // then see what this waker wrote.
+                // Written even when it is set already: the coroutine may be about to consume an older notification, and
+                // must then see what this waker wrote.
                 (word | NOTIFIED | extra, Wake::Noted)
             };
             // Release: pairs with the Acquire in `take_notification` and `publish_parked`.
@@ -166,7 +171,7 @@ impl Lifecycle {
         self.0.load(Ordering::Relaxed) & CANCELLED != 0
     }
 
-    /// Whether the coroutine sleeps (a snapshot).
+    /// Whether the coroutine is parked (a snapshot).
     pub(crate) fn is_parked(&self) -> bool {
         // Relaxed: a snapshot.
         self.0.load(Ordering::Relaxed) & PARKED != 0
@@ -179,7 +184,7 @@ impl Lifecycle {
         self.0.load(Ordering::Acquire) & DONE != 0
     }
 
-    /// The coroutine has stored its result.
+    /// Notes that the coroutine has stored its result. Returns which side drops it.
     pub(crate) fn store_result(&self) -> ResultOwner {
         // Release: pairs with the Acquire in `detach`: a handle that comes later drops a whole result. Acquire: pairs
         // with its Release.
@@ -190,13 +195,13 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the body has ended. Asked by the coroutine itself.
+    /// Whether the body has ended. Called by the coroutine itself.
     pub(crate) fn has_result(&self) -> bool {
         // Relaxed: the coroutine's own bit.
         self.0.load(Ordering::Relaxed) & RESULT != 0
     }
 
-    /// The join handle goes without taking the result.
+    /// Notes that the join handle is dropped without taking the result. Returns which side drops the result.
     pub(crate) fn detach(&self) -> ResultOwner {
         // Acquire: pairs with the Release in `store_result`. Release: pairs with its Acquire.
         if self.0.fetch_or(DETACHED, Ordering::AcqRel) & RESULT != 0 {
@@ -206,7 +211,7 @@ impl Lifecycle {
         }
     }
 
-    /// The coroutine has ended. Its own reference stays until [`release`](Self::release).
+    /// Notes that the coroutine has ended. Its own reference stays until [`release`](Self::release).
     pub(crate) fn finish(&self) -> Finished {
         // Release: pairs with the Acquire in `is_done` and `announce_joiner`: the result is seen. Acquire: pairs with
         // the Release in `announce_joiner`: the joiner's node is seen.
@@ -216,8 +221,8 @@ impl Lifecycle {
         }
     }
 
-    /// A joiner has put itself in the list. Returns `false` when the coroutine had ended before: nobody will wake the
-    /// joiner.
+    /// Notes that a joiner has put itself in the list. Returns `false` if the coroutine had ended before: then the
+    /// joiner will not be woken.
     #[must_use]
     pub(crate) fn announce_joiner(&self) -> bool {
         // Release: pairs with the Acquire in `finish`: the joiner's node is seen. Acquire: pairs with the Release
@@ -225,13 +230,13 @@ impl Lifecycle {
         self.0.fetch_or(JOINING, Ordering::AcqRel) & DONE == 0
     }
 
-    /// One more reference.
+    /// Adds a reference.
     pub(crate) fn retain(&self) {
         // Relaxed: the caller holds a reference, so the object cannot go meanwhile.
         self.0.fetch_add(REFERENCE, Ordering::Relaxed);
     }
 
-    /// A reference to whatever life the object has now; `false` when it has none. For those who come upon the object by
+    /// Adds a reference to the life that the core has now; `false` when it has none. For code that finds the core by
     /// its place in the pool.
     #[must_use]
     pub(crate) fn try_retain(&self) -> bool {
@@ -250,7 +255,7 @@ impl Lifecycle {
         false
     }
 
-    /// One reference less; `true` when it was the last.
+    /// Removes a reference; `true` when it was the last.
     #[must_use]
     pub(crate) fn release(&self) -> bool {
         // Release: pairs with the Acquire of the last one: whatever others did with the object happened before it is

@@ -1,37 +1,39 @@
-//! What std gives to the threads that it makes, for isolated coroutines: a name, the test harness's output capture,
-//! spawn hooks.
+//! How does an isolated coroutine get what std gives to the threads that it makes: a name, the test harness's output
+//! capture, spawn hooks?
 //!
-//! `thread::current().name()` and the capture of `println!` under `cargo test` live in thread-locals. Only
-//! `std::thread::Builder::spawn` fills them. So a coroutine that is to have them is made by that function, which calls
-//! `pthread_create`. That call is hooked: within [`StdThread::make`] the hook makes no thread and keeps the routine
-//! that std wanted to run. The coroutine runs the routine first. The routine sets the thread-locals in the coroutine's
-//! own identity, runs an empty closure and returns; the thread-locals stay until the coroutine ends. Then the
-//! coroutine's closure runs, with no frame of std's above it.
+//! `thread::current().name()` and the capture of `println!` under `cargo test` lie in thread-locals. Only
+//! `std::thread::Builder::spawn` fills them. So the runtime calls that function for a coroutine that is to have them.
+//! std's function calls `pthread_create`, which is hooked. Within [`StdThread::make`] the hook makes no thread, and
+//! keeps the routine that std wanted to run. The coroutine runs that routine first. The routine sets the thread-locals
+//! in the coroutine's own identity, runs an empty closure and returns. The thread-locals stay until the coroutine ends.
+//! Then the coroutine's closure runs, with no frame of std above it.
 //!
-//! # Who gets it
-//! A coroutine with a name, and every coroutine of a process that runs a `#[silken::test]` ([`inherit_always`]). It
-//! costs about a microsecond and a few allocations, so a nameless coroutine of a program goes without.
+//! # Which coroutines get it
+//! A coroutine with a name gets it, and every coroutine of a process that runs a `#[silken::test]`
+//! ([`inherit_always`]). It costs about a microsecond and a few allocations, so an unnamed coroutine of another program
+//! does not get it.
 //!
 //! # Stages
-//! | stage | of whom | what the hooks do |
+//! | stage | in which code | what the hooks do |
 //! |---|---|---|
-//! | `Plain` | everybody else | nothing special |
+//! | `Plain` | all other code | nothing special |
 //! | `Making` | the spawner, in [`StdThread::make`] | `pthread_create` keeps the routine; `pthread_detach` of the thread that was not made succeeds |
-//! | `Beginning` | the coroutine, in std's routine | `sigaltstack` says that there is an alternate stack, and `pthread_getattr_np` fails: std makes neither a stack nor an entry for its own overflow handler |
+//! | `Beginning` | the coroutine, in std's routine | `sigaltstack` says that there is an alternate stack, and `pthread_getattr_np` fails: so std makes neither a stack nor an entry for its own overflow handler |
 //!
 //! # Rejected
 //! *Running the closure inside std's routine*: its frames take a kilobyte of the stack, and they are `extern "C"`,
-//! which no cancellation may unwind. *Writing std's thread-locals directly*: they have no stable name. *Making every
-//! coroutine so*: a spawn costs a tenth of that.
+//! which no cancellation may unwind. *Writing std's thread-locals directly*: they have no stable name. *Doing this for
+//! every coroutine*: a plain spawn costs a tenth of it.
 
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use std::cell::Cell;
 use std::ffi::c_void;
 
-/// What `pthread_create` is to run.
+/// The routine that `pthread_create` is asked to run.
 pub(crate) type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
 
-/// A thread as std wanted it, of which nothing has run. Not run, it is leaked: std gives no way to drop it.
+/// A thread as std wanted to make it. Nothing of it has run. If it is never run it is leaked, since std gives no way to
+/// drop it.
 pub(crate) struct StdThread {
     routine: Routine,
     argument: *mut c_void,
@@ -55,19 +57,19 @@ thread_local! {
 /// allocator makes meanwhile. Nobody else asks for it, and no such stack is made.
 const STACK_BYTES_MARK: usize = 0x5117_E000;
 
-/// `pthread_create` comes to our hook.
+/// Whether `pthread_create` reaches our hook.
 static IS_HEARD: AtomicBool = AtomicBool::new(false);
 
-/// Coroutines without a name get it as well.
+/// Whether coroutines without a name get a thread of std as well.
 static ALWAYS: AtomicBool = AtomicBool::new(false);
 
-/// The hooks are in place.
+/// Notes that the hooks are in place.
 pub(crate) fn hear() {
-    // Relaxed: a flag that is set once; who misses it spawns without a name for std.
+    // Relaxed: a flag that is set once. A spawner that misses it makes a coroutine that has no name for std.
     IS_HEARD.store(true, Ordering::Relaxed);
 }
 
-/// From now on every coroutine inherits what std's threads inherit: for tests, whose output is captured.
+/// From now on every coroutine inherits what std's threads inherit. For tests, whose output is captured.
 pub(crate) fn inherit_always() {
     // Relaxed: as in `hear`.
     ALWAYS.store(true, Ordering::Relaxed);
@@ -90,7 +92,7 @@ impl Drop for Restore {
 }
 
 impl StdThread {
-    /// Makes a thread of this name for a coroutine to be; `None` where std's calls do not come to the hooks.
+    /// Makes a thread of this name for a coroutine that is being made. `None` where std's calls do not reach the hooks.
     #[cold]
     pub(crate) fn make(name: Option<&str>) -> Option<Self> {
         // Relaxed: as in `hear`.
@@ -103,7 +105,8 @@ impl StdThread {
         if let Some(name) = name.filter(|name| !name.contains('\0')) {
             builder = builder.name(name.to_string());
         }
-        // Its handle is of a thread that does not exist: dropped while the hook of `pthread_detach` knows.
+        // Its handle belongs to a thread that does not exist. It is dropped here, while the hook of `pthread_detach`
+        // knows that.
         drop(builder.spawn(|| ()));
         drop(restore);
         made.take()

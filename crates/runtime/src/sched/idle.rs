@@ -1,46 +1,53 @@
-//! Who sleeps, who searches, and who must be woken when work appears.
+//! Which workers sleep, which one searches, and which must be woken when work appears?
 //!
 //! # Protocol
-//! A worker without work becomes *searching* (one at a time), looks everywhere, and goes to sleep in its driver when it
-//! finds nothing. Whoever makes work calls [`Idle::should_wake`]: if somebody sleeps and nobody searches, one sleeper
-//! is woken, as a searcher. A searcher that finds work stops searching and, if there may be more, wakes the next one.
-//! So wake-ups form a chain as long as there is work for it, a busy process makes none, and an idle process makes none
-//! at all.
+//! A worker without work becomes *searching* (one at a time) and looks everywhere. If it finds nothing it goes to sleep
+//! in its driver. Code that makes work visible calls [`Idle::should_wake`] afterwards. If a worker sleeps and none
+//! searches, one sleeper is woken, and is counted as searching. A searching worker that finds work stops searching. If
+//! there may be more work it wakes the next sleeper. So wake-ups form a chain that lasts as long as there is work for
+//! it. A process whose workers are all busy makes no wake-ups, and an idle process makes none at all.
 //!
 //! # The race
-//! A producer pushes work and then looks for sleepers; a worker announces that it sleeps and then looks for work. If
-//! neither saw the other the work would lie. Each side therefore has a full barrier between its write and its read.
-//! Producers are hot and sleepers are not, so the barriers are asymmetric: the sleeper's is `membarrier(2)`, which
-//! makes every other running thread of the process execute a barrier, and the producer's is then a compiler barrier
-//! only; see [`sys::barrier`](crate::sys::barrier). After the sleeper's barrier every producer has either pushed (and
-//! the sleeper's look sees it) or will see the sleeper.
+//! A producer pushes work and then looks for sleepers. A worker announces that it sleeps and then looks for work. If
+//! neither saw the other, the work would stay in its queue while the worker sleeps. Each side therefore has a full
+//! barrier between its write and its read. Producers are hot and sleepers are not, so the barriers are asymmetric. The
+//! sleeper's barrier is `membarrier(2)`, which makes every other running thread of the process execute a barrier. The
+//! producer's barrier is then a compiler barrier only; see [`sys::barrier`](crate::sys::barrier). At the sleeper's
+//! barrier, every producer either has pushed already, and the sleeper's second look sees the work; or it pushes later,
+//! and then sees the sleeper.
+//!
+//! Example: worker W finds nothing and announces its sleep; coroutine C on another worker spawns. If C's push comes
+//! before W's barrier, W's second look finds the new coroutine and W does not sleep. If it comes after, C reads a count
+//! of one sleeper and wakes W through W's driver.
 //!
 //! # Watching
-//! What a coroutine that computes for long has woken, and the events and deadlines of its processor, wait for its
-//! worker. So while somebody is busy and somebody sleeps, one sleeper is the *watcher*: it sleeps by turns, and between
-//! them looks after those who have not picked anybody since the last one (`worker.rs`). Whoever goes to sleep while
-//! others are busy takes the duty if it is free. Whoever becomes busy while others sleep *appoints* one of them if it
-//! is free, and wakes it.
+//! When a coroutine computes for long, the coroutines that it woke, and the events and deadlines of its processor, wait
+//! for its worker. So while one worker is busy and another sleeps, one sleeper is the *watcher*. It sleeps by turns.
+//! Between two turns it serves the processors whose workers have not picked a coroutine since the last turn
+//! (`watch.rs`). A worker that goes to sleep while others are busy becomes the watcher, if there is none. A worker that
+//! becomes busy while others sleep *appoints* one of them, if there is no watcher, and wakes it.
 //!
-//! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and one is asleep, there is a
-//! watcher, or the one who goes to sleep has not asked for its duty yet. Workers become busy in `awake` and
-//! `stop_searching` only; the duty ends in three places. `awake` appoints the next watcher. `wake_one` and its like
-//! wake a worker that then calls `awake`. `role` ends it if nobody is busy. All of them hold the lock.
+//! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and another is asleep, then there
+//! is a watcher, or a worker that is going to sleep has not asked for its role yet. Workers become busy in `awake` and
+//! `stop_searching` only, and both appoint a watcher. A watcher stops being one in three places. `awake` appoints the
+//! next watcher. `wake_one`, `wake_this` and `wake_all` wake a worker that then calls `awake`. `role` ends the duty if
+//! no worker is busy. All of them hold the lock.
 //!
 //! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments
-//! must be rare. An appointed watcher keeps the duty until it has slept a turn of 10 ms, even if nobody is busy
+//! must be rare. An appointed watcher remains the watcher until it has slept a turn of 10 ms, even if no worker is busy
 //! meanwhile. Turns double from 50 µs to 10 ms: at most some ten wake-ups in 20 ms, and as many after the last
-//! activity. Then the process is silent.
+//! activity. Then the process makes no wake-ups.
 //!
 //! # Rejected
-//! Sleeping with a time limit (may's 10 ms, cogo's 1 s): a hundred wake-ups a second, and a lost wake-up shows as a
-//! stall instead of a bug. Waking a worker per piece of work: on a virtual machine a wake-up costs more than most
-//! pieces.
+//! *Sleeping with a time limit* (may's 10 ms, cogo's 1 s): it makes a hundred wake-ups a second, and a lost wake-up
+//! shows as a stall instead of a bug. *Waking a worker per piece of work*: on a virtual machine a wake-up costs more
+//! than most pieces of work.
 
 use crate::loom::atomic::{AtomicU64, Ordering};
 use crate::sys::{Lock, barrier};
 
-/// The counts, packed so that a producer reads one word: sleeping in the low half, searching in the high half.
+/// The two counts, packed so that a producer reads one word: the sleeping workers in the low half, the searching ones
+/// in the high half.
 #[derive(Clone, Copy)]
 struct Counts(u64);
 
@@ -58,29 +65,29 @@ impl Counts {
     }
 }
 
-/// What a sleeper is to do.
+/// What a sleeping worker does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SleeperRole {
     /// Sleep until it is woken.
     Sleep,
-    /// Look after busy workers from time to time.
+    /// Sleep by turns, and serve the processors of busy workers between them.
     Watch,
-    /// Get up: somebody has taken it out, and counts it as a searcher.
+    /// End the sleep: another thread has removed the worker from the sleepers, and counts it as searching.
     Leave,
 }
 
 struct Sleepers {
-    /// Who sleeps; the last to go to sleep is woken first, since its caches are warmest.
+    /// The workers that sleep. The last to go to sleep is woken first, since its caches are warmest.
     stack: Vec<usize>,
     searching: usize,
     watcher: Option<usize>,
-    /// The watcher was appointed and has not had a long turn yet.
+    /// Whether the watcher was appointed and has not slept a long turn yet.
     appointed: bool,
 }
 
 impl Sleepers {
-    /// Somebody has become busy. The sleeper that is to watch from now on, and to be woken for it: the one that has
-    /// slept longest, since it is woken last for other work.
+    /// A worker has become busy. Returns the sleeper that is to watch from now on and must be woken for it, if there
+    /// was no watcher. It is the one that has slept longest, since that one is woken last for other work.
     fn appoint(&mut self) -> Option<usize> {
         if self.watcher.is_some() {
             return None;
@@ -120,7 +127,7 @@ impl Idle {
         );
     }
 
-    /// To be asked after work was made visible: whether [`wake_one`](Self::wake_one) is called for.
+    /// Whether the caller must call [`wake_one`](Self::wake_one). Asked after work was made visible.
     #[inline(always)]
     pub(super) fn should_wake(&self) -> bool {
         barrier::light();
@@ -129,7 +136,7 @@ impl Idle {
         counts.sleeping() > 0 && counts.searching() == 0
     }
 
-    /// Takes one sleeper out, as a searcher; the caller wakes it.
+    /// Removes one sleeper and counts it as searching. The caller wakes it.
     #[cold]
     pub(super) fn wake_one(&self) -> Option<usize> {
         let mut sleepers = self.sleepers.lock();
@@ -142,7 +149,8 @@ impl Idle {
         Some(worker)
     }
 
-    /// Takes a certain sleeper out, because work came that only it can do.
+    /// Removes this sleeper and counts it as searching, because there is work that only it can do. `true`: the caller
+    /// wakes it.
     pub(super) fn wake_this(&self, worker: usize) -> bool {
         barrier::light();
         // Relaxed: ordered by the barrier.
@@ -159,7 +167,7 @@ impl Idle {
         true
     }
 
-    /// Takes every sleeper out, for a shutdown; the caller wakes them all.
+    /// Removes every sleeper and counts it as searching, for a shutdown. The caller wakes them all.
     pub(super) fn wake_all(&self) -> Vec<usize> {
         let mut sleepers = self.sleepers.lock();
         let all = std::mem::take(&mut sleepers.stack);
@@ -168,7 +176,7 @@ impl Idle {
         all
     }
 
-    /// A worker without work asks to search. `false`: somebody does already.
+    /// A worker without work asks to search. `false`: another worker searches already.
     pub(super) fn start_searching(&self) -> bool {
         let mut sleepers = self.sleepers.lock();
         if sleepers.searching > 0 {
@@ -179,8 +187,8 @@ impl Idle {
         true
     }
 
-    /// A searcher has found work. `true` when it was the last one: it should see to it that another searches, if there
-    /// may be more work. And the sleeper that is to be woken to watch.
+    /// A searching worker has found work. The first value is `true` if it was the last one that searched; then it must
+    /// wake another, if there may be more work. The second value is the sleeper that the caller must wake to watch.
     #[must_use]
     pub(super) fn stop_searching(&self) -> (bool, Option<usize>) {
         let mut sleepers = self.sleepers.lock();
@@ -194,7 +202,7 @@ impl Idle {
         self.sleepers.lock().stack.contains(&worker)
     }
 
-    /// Announces a sleep. After this the worker looks everywhere once more, and then sleeps.
+    /// Announces that the worker sleeps. The worker then looks for work once more, and sleeps if there is none.
     pub(super) fn sleep(&self, worker: usize, searching: bool) {
         {
             let mut sleepers = self.sleepers.lock();
@@ -205,8 +213,8 @@ impl Idle {
         barrier::heavy();
     }
 
-    /// The worker is awake, for whatever reason. `true`: somebody had taken it out, so it is a searcher now. And the
-    /// sleeper that is to be woken to watch.
+    /// The worker is awake, for whatever reason. The first value is `true` if another thread had removed it from the
+    /// sleepers; then it is counted as searching. The second value is the sleeper that the caller must wake to watch.
     #[must_use]
     pub(super) fn awake(&self, worker: usize) -> (bool, Option<usize>) {
         let mut sleepers = self.sleepers.lock();
@@ -222,9 +230,9 @@ impl Idle {
         (position.is_none(), sleepers.appoint())
     }
 
-    /// A sleeper asks, before each turn of sleep, what to do, and says whether its last turn was a long one. Watch duty
-    /// is granted to one, while somebody is busy. The wake-up that ended a watcher's turn may be the only one there is:
-    /// who is not in the stack any more must not lie down again.
+    /// A sleeping worker asks what to do, before each turn of sleep, and says whether its last turn was a long one. One
+    /// sleeper is told to watch, while another worker is busy. A worker that is no longer among the sleepers must not
+    /// sleep again: the wake-up that ended a watcher's turn may be the only one that it gets.
     pub(super) fn role(&self, worker: usize, had_long_turn: bool) -> SleeperRole {
         let mut sleepers = self.sleepers.lock();
         if !sleepers.stack.contains(&worker) {
@@ -238,7 +246,7 @@ impl Idle {
         let somebody_is_busy = sleepers.stack.len() + sleepers.searching < self.workers;
         match sleepers.watcher {
             None if somebody_is_busy => sleepers.watcher = Some(worker),
-            // Nobody is left to look after: an idle process makes no wake-ups.
+            // No worker is busy, so there is no processor to serve: an idle process makes no wake-ups.
             Some(_) if is_watcher && !somebody_is_busy => sleepers.watcher = None,
             _ => {}
         }

@@ -1,14 +1,14 @@
-//! The injector: where coroutines queue that no worker has yet: spawned or woken by OS threads, overflowed from a full
-//! run queue.
+//! Where do coroutines queue that have no worker yet? These are coroutines that OS threads have spawned or woken, and
+//! those that did not fit into a full run queue.
 //!
-//! Two lanes, each first in, first out: those that have *started* and those that have not. The started ones go first:
-//! they have a deadline, a peer or a lock that waits for them, and a stack that comes free when they end, whereas a
-//! burst of ten thousand spawns may take tens of milliseconds to start. Every fourth batch is taken from the other lane
-//! first, so that nobody waits for ever.
+//! The injector has two lanes, each first in, first out: one for coroutines that have *started* and one for those that
+//! have not. The started ones go first. A deadline, a peer or a lock waits for them, and their stacks become free when
+//! they end, whereas a burst of ten thousand spawns may take tens of milliseconds to start. Every fourth batch takes
+//! from the other lane first, so that no coroutine waits for ever.
 //!
-//! The lanes are lists linked through the cores themselves, under one short lock: pushing allocates nothing and a batch
-//! costs one acquisition. Their length is kept beside them, so that workers can look without the lock. Cold by design:
-//! work that workers make stays in their own queues.
+//! The lanes are lists that are linked through the cores themselves, under one lock that is held briefly. So a push
+//! allocates nothing, and a batch costs one acquisition. The total length is kept beside the lanes, so that workers can
+//! read it without the lock. The injector is cold by design: work that workers make stays in their own queues.
 
 use crate::coroutine::{Core, Ready};
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -59,7 +59,7 @@ impl Lane {
         self.tail = core;
     }
 
-    /// Takes up to `max` out, as a chain and its length.
+    /// Removes up to `max` coroutines. Returns the first of the chain, and the length.
     fn split(&mut self, max: usize) -> (*mut Core, usize) {
         let first = self.head;
         let mut count = 0;
@@ -78,7 +78,7 @@ impl Lane {
     }
 }
 
-/// Hands a chain that has been taken out to `take`, one by one.
+/// Passes the coroutines of a removed chain to `take`, one by one.
 fn unchain((mut at, count): (*mut Core, usize), take: &mut impl FnMut(Ready)) {
     for _ in 0..count {
         let core = NonNull::new(at).expect("counted under the lock");
@@ -102,10 +102,10 @@ impl Injector {
         }
     }
 
-    /// How many wait here; a hint.
+    /// How many coroutines wait here; a hint.
     #[inline(always)]
     pub(super) fn len(&self) -> usize {
-        // Relaxed: whoever must not miss an entry looks after the barrier of the idle protocol.
+        // Relaxed: a worker that must not miss an entry looks after the barrier of the idle protocol.
         self.length.load(Ordering::Relaxed)
     }
 
@@ -128,7 +128,7 @@ impl Injector {
         self.length.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Takes up to `max`, oldest of the preferred lane first.
+    /// Takes up to `max` coroutines: the oldest of the preferred lane first, then those of the other. Returns how many.
     pub(super) fn pop_batch(&self, max: usize, mut take: impl FnMut(Ready)) -> usize {
         if max == 0 || self.len() == 0 {
             return 0;

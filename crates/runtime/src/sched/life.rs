@@ -1,7 +1,8 @@
-//! What a coroutine runs, and what it does at its end as itself: its closure, its destructors, its joiners.
+//! What does a coroutine run, and what does it do itself when it ends? It runs its closure, then its destructors, and
+//! wakes its joiners.
 //!
-//! The order is a thread's: the result is stored, values are destroyed, then joiners may go on. All of it runs on the
-//! coroutine's own stack, under its identity. What its successor does about it afterwards is in `switch.rs`.
+//! The order is that of a thread: the result is stored, values are destroyed, then joiners may continue. All of it runs
+//! on the coroutine's own stack, under its identity. What its successor does afterwards is in `switch.rs`.
 
 use super::processor::SharedProcessor;
 use super::worker::Worker;
@@ -11,11 +12,11 @@ use silken_context::identity::TlsLayout;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-/// Runs the destructors of C libraries' keys; set by the hooks, which know them.
+/// The function that runs the destructors of C libraries' keys. The hooks set it, since they know the keys.
 static KEY_DESTRUCTORS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Registers what runs one round of the destructors of pthread keys at an isolated coroutine's end; it is told which
-/// round, from 0, and tells whether a destructor ran. It must end that.
+/// Registers the function that runs one round of the destructors of pthread keys when an isolated coroutine ends. Its
+/// argument is the number of the round, from 0. It returns whether a destructor ran, and must return `false` at last.
 pub(crate) fn set_key_destructors(run: fn(usize) -> bool) {
     // Release: pairs with the Acquire in `run_key_destructors`.
     KEY_DESTRUCTORS.store(run as *mut (), Ordering::Release);
@@ -32,7 +33,7 @@ fn run_key_destructors(round: usize) -> bool {
     run(round)
 }
 
-/// The coroutine's last act as itself: joiners and the scope may go on.
+/// The coroutine's last act as itself: its joiners and its scope may continue.
 #[inline(always)]
 pub(super) fn complete(core: &Core) {
     let group = core.group.replace(ptr::null());
@@ -46,7 +47,7 @@ pub(super) fn complete(core: &Core) {
     }
 }
 
-/// Runs the closure, as a member of the scope that waits for it if there is one.
+/// Runs the closure. If a scope waits for the coroutine, runs it as a member of that scope.
 #[inline(always)]
 pub(super) fn run_body(core: &'static Core) {
     if core.has_values()
@@ -64,8 +65,8 @@ pub(super) fn run_body(core: &'static Core) {
     }
 }
 
-/// Drops a result that nobody will take. A panic of its destructor was told by the panic hook and goes no further:
-/// there is nobody to whom it could go, and the coroutine's end must not be cut short.
+/// Drops a result that will not be taken. The panic hook has reported a panic of its destructor. The panic goes no
+/// further: there is no code to which it could go, and the coroutine's end must not be cut short.
 pub(super) fn discard_result(core: &Core) {
     let dropped = catch_unwind(AssertUnwindSafe(|| core.body.clear()));
     // SAFETY: S8: as in `complete`.
@@ -74,20 +75,20 @@ pub(super) fn discard_result(core: &Core) {
     {
         group.note_panic();
     }
-    // Its payload may panic when it is dropped, too.
+    // The drop of its payload may panic, too.
     std::mem::forget(dropped);
 }
 
-/// What a thread does at its end, in a thread's order: its values are destroyed, then joiners may go on. Destructors
-/// are not cut short.
+/// Does what a thread does at its end, in the order of a thread: its values are destroyed, then joiners may continue.
+/// Destructors are not cut short.
 pub(super) fn end(core: &'static Core) {
     core.mask_end();
     end_masked(core);
     core.unmask_end();
 }
 
-/// Runs the destructors. Nothing that they wait for is interrupted: an unwinding would end the process, or skip what
-/// joiners are owed.
+/// Runs the destructors. Their waits are not interrupted: an unwinding would end the process, or skip what joiners wait
+/// for.
 #[inline(always)]
 fn end_masked(core: &'static Core) {
     if core.lifecycle.store_result() == ResultOwner::Caller {
@@ -100,9 +101,9 @@ fn end_masked(core: &'static Core) {
     core.forget_locals();
 }
 
-/// Destroys what belongs to an isolated coroutine until nothing is left (S11). Each kind of destructor may make
-/// values of the other kinds; those of keys run in a bounded number of rounds, as POSIX has it, so all of it ends
-/// where a thread's end would.
+/// Destroys the values of an isolated coroutine until none is left (S11). A destructor of each kind may make values of
+/// the other kinds. Destructors of keys run in a bounded number of rounds, as POSIX specifies, so all of it ends where
+/// a thread's end would.
 fn destroy_values(core: &Core, facts: &TlsLayout) {
     let mut round = 0;
     loop {
@@ -115,7 +116,7 @@ fn destroy_values(core: &Core, facts: &TlsLayout) {
     facts.end_life();
 }
 
-/// The running coroutine's reference and reservation go.
+/// Gives up the running coroutine's reference and its reservation of a stack, and counts it as finished.
 #[inline(always)]
 pub(super) fn recycle(worker: &'static Worker, core: &Core) {
     worker.link.caches.unreserve(core.class.get());

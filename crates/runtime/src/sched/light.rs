@@ -1,4 +1,4 @@
-//! Which kinds of coroutine a scheduler makes, and who has vouched for light ones.
+//! Which kinds of coroutine does a scheduler make, and how does a program vouch for light ones?
 //!
 //! # Vocabulary
 //! A program *vouches* for light coroutines by an `unsafe` call: for one coroutine (`Builder::light`), for one runtime
@@ -6,42 +6,43 @@
 //! SAFETY.md.
 //!
 //! # Protocol
-//! A scheduler learns its [`Kinds`] at the start and asks them at each spawn. No way leads to a light coroutine that
-//! nobody has vouched for: where identities cannot be had a runtime is not built, and the default runtime, which must
-//! answer a spawn that is vouched for all the same, refuses each that is not. What can be done to make light coroutines
-//! like threads is prepared by the same calls (`identity::learn_panic_count`), so it is ready before the first of them
-//! starts.
+//! A scheduler learns its [`Kinds`] at the start and consults them at each spawn. No path leads to a light coroutine
+//! for which the program has not vouched. Where identities cannot be had, a runtime is not built. The default runtime
+//! must still accept a spawn that is vouched for, so it exists and refuses every spawn that is not. The same calls that
+//! vouch also prepare what makes light coroutines more like threads (`identity::learn_panic_count`). So it is ready
+//! before the first of them starts.
 //!
 //! # Rejected
-//! *To fall back in silence*, as it was: a program that is sound on the developer's machine shares thread-locals on the
-//! customer's, whose kernel is older. *To warn and go on*: nobody reads it, and memory is lost all the same. *To let
-//! `SILKEN_LIGHT` alone decide*: whoever starts a program is not who knows what its code relies on.
+//! *To fall back silently*, as earlier versions did: a program that is sound on the developer's machine shares
+//! thread-locals on the customer's, whose kernel is older. *To warn and continue*: the warning is not read, and memory
+//! safety is lost all the same. *To let `SILKEN_LIGHT` alone decide*: the person who starts a program does not know
+//! what its code relies on.
 
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use silken_context::identity;
 use std::io;
 
-/// Somebody has vouched for the whole process.
+/// Whether the program has vouched for the whole process.
 static ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// What a scheduler makes.
+/// Which kinds of coroutine a scheduler makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kinds {
-    /// Isolated coroutines; light ones for those who vouch.
+    /// Isolated coroutines; light ones where a spawn vouches for them.
     Isolated,
-    /// Light ones, vouched for by whoever made the scheduler.
+    /// Light ones. The code that made the scheduler has vouched for them.
     Light,
-    /// Identities cannot be had here: light ones for those who vouch, and an error for all others.
+    /// Identities cannot be had here: light ones where a spawn vouches for them, and an error for all other spawns.
     LightOnRequest,
 }
 
-/// Vouches once for every light coroutine of the process: from now on `SILKEN_LIGHT=1` is obeyed, and where coroutines
-/// cannot have thread-locals of their own a runtime makes light ones, which share their worker's. Without this call
-/// both are errors of [`RuntimeBuilder::build`](crate::RuntimeBuilder::build), and of each spawn in the default
+/// Vouches once for every light coroutine of the process. From now on `SILKEN_LIGHT=1` is obeyed. Where coroutines
+/// cannot have thread-locals of their own, a runtime makes light ones, which share their worker's. Without this call,
+/// both cases are errors of [`RuntimeBuilder::build`](crate::RuntimeBuilder::build), and of each spawn in the default
 /// runtime.
 ///
-/// To be called first in `main`, before the first spawn. [`Runtime::is_isolated`](crate::Runtime::is_isolated) tells
-/// what came of it.
+/// Call it first in `main`, before the first spawn. [`Runtime::is_isolated`](crate::Runtime::is_isolated) tells which
+/// kind a runtime makes.
 ///
 /// # Safety
 /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for every coroutine of the process.
@@ -63,18 +64,18 @@ pub unsafe fn allow_light() {
     ALLOWED.store(true, Ordering::Relaxed);
 }
 
-/// Whether somebody has called [`allow_light`].
+/// Whether [`allow_light`] was called.
 pub(crate) fn is_light_allowed() -> bool {
     // Relaxed: as in `allow_light`.
     ALLOWED.load(Ordering::Relaxed)
 }
 
-/// Learns what light coroutines need; before the first of them is made, in code that may panic and allocate.
+/// Learns what light coroutines need. Called before the first of them is made, in code that may panic and allocate.
 pub(crate) fn prepare_for_light() {
     identity::learn_panic_count();
 }
 
-/// Why coroutines cannot have identities of their own in this process, if they cannot.
+/// Why coroutines cannot have identities of their own in this process; `None` if they can.
 pub(crate) fn why_not_isolated() -> Option<String> {
     match identity::facts() {
         Err(unsupported) => Some(unsupported.to_string()),
@@ -86,7 +87,7 @@ pub(crate) fn why_not_isolated() -> Option<String> {
     }
 }
 
-/// The error of whoever wanted isolated coroutines where there are none.
+/// The error where isolated coroutines were asked for and cannot be had.
 pub(crate) fn not_isolated(reason: &str) -> io::Error {
     let text = format!(
         "{reason}. Light coroutines would share their worker's thread-locals, on which safe code relies: a program that keeps to their contract says so \
@@ -95,7 +96,7 @@ pub(crate) fn not_isolated(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
-/// The error of a `SILKEN_LIGHT` for which nobody has vouched.
+/// The error of a `SILKEN_LIGHT` for which the program has not vouched.
 pub(crate) fn not_allowed(variable: &str) -> io::Error {
     let text = format!(
         "{variable} asks for light coroutines, which share their worker's thread-locals, and this program has not vouched for them: it says so by \

@@ -1,10 +1,10 @@
 //! Loom models of the idle protocol and of the injector.
 //!
-//! Workers are threads that follow `Worker::find` and `Worker::sleep` with everything left out that the protocol does
-//! not speak of: a worker takes one piece of work and is busy with it for ever, so whatever else there is must get
-//! somebody else out of bed. A wake-up that is lost is a deadlock, which loom reports. The barriers are fences on both
-//! sides here (`sys::barrier` is never asymmetric under loom): the kernel's half of the asymmetric pair is its promise,
-//! not ours.
+//! Workers are threads that follow `Worker::find` and `Worker::sleep`; everything that the protocol does not mention is
+//! left out. A worker takes one piece of work and is busy with it for ever, so any other work must wake another worker.
+//! A wake-up that is lost is a deadlock, which loom reports. The barriers are fences on both sides here (`sys::barrier`
+//! is never asymmetric under loom): the kernel promises its half of the asymmetric pair, and the model does not check
+//! that.
 
 use super::idle::{Idle, SleeperRole};
 use super::injector::Injector;
@@ -15,7 +15,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use loom::thread;
 use std::ptr::NonNull;
 
-/// What ends a worker's sleep in its driver: remembered until the next sleep, as the event descriptor does.
+/// What ends a worker's sleep in its driver. It is remembered until the next sleep, as an event descriptor does.
 struct Event(Word);
 
 impl Event {
@@ -36,10 +36,10 @@ impl Event {
     }
 }
 
-/// A scheduler, as the idle protocol sees one.
+/// The part of a scheduler that the idle protocol uses.
 struct Model {
     idle: Idle,
-    /// Pieces of work that anybody may take.
+    /// Pieces of work that any worker may take.
     queue: AtomicUsize,
     /// Pieces of work for one worker.
     inboxes: Vec<AtomicUsize>,
@@ -105,8 +105,8 @@ impl Model {
             || self.inboxes[worker].load(Ordering::Relaxed) > 0
     }
 
-    /// A watcher's first turn may end at any moment, and takes with it an event that has just come; its second one
-    /// lasts.
+    /// Sleeps. A watcher's first turn may end at any moment, and consumes an event that has just come. Its second turn
+    /// lasts until an event.
     fn lie(&self, worker: usize) {
         let mut turns = 0;
         loop {
@@ -146,9 +146,9 @@ impl Model {
         let mut searching = false;
         loop {
             if take_from(&self.inboxes[worker]) || take_from(&self.queue) {
-                // As a searcher it tells the next. But one that got up by itself, since work had come on its way to
-                // bed, was no searcher any more, while the producer may have seen that it still was: so it tells the
-                // next if it leaves something.
+                // A worker that was searching wakes the next one. A worker that cancelled its sleep is not counted as
+                // searching, yet a producer may have seen it so and skipped its notification. So it notifies here if it
+                // leaves work behind.
                 let last_searcher = searching && self.stop_searching();
                 if last_searcher || self.queue.load(Ordering::Relaxed) > 0 {
                     self.notify();
@@ -185,7 +185,7 @@ fn worker(model: &Arc<Model>, worker: usize) -> thread::JoinHandle<End> {
     thread::spawn(move || model.work(worker))
 }
 
-/// The race of the file's head in its smallest form: one goes to bed, one makes work.
+/// The race of `idle.rs` in its smallest form: one worker goes to sleep, one producer makes work.
 #[test]
 fn no_work_lies_while_the_only_worker_sleeps() {
     check(|| {
@@ -196,7 +196,7 @@ fn no_work_lies_while_the_only_worker_sleeps() {
     });
 }
 
-/// Two pieces, two workers: the second wake-up is either the producer's or the first searcher's.
+/// Two pieces of work, two workers: the second wake-up comes from the producer or from the first searching worker.
 #[test]
 fn no_work_lies_while_one_of_two_sleeps() {
     check(|| {
@@ -222,7 +222,7 @@ fn a_watcher_gets_up_when_it_is_taken_out() {
     });
 }
 
-/// Work that one worker alone can do finds that worker, whoever else is asleep.
+/// Work that only one worker can do wakes that worker, whichever others sleep.
 #[test]
 fn bound_work_wakes_its_worker() {
     check(|| {
@@ -236,7 +236,7 @@ fn bound_work_wakes_its_worker() {
     });
 }
 
-/// Bound work and common work at once: each wakes somebody who can do it.
+/// Bound work and common work at once: each wakes a worker that can do it.
 #[test]
 fn bound_and_common_work_wake_both() {
     check(|| {
@@ -249,13 +249,13 @@ fn bound_and_common_work_wake_both() {
         model.produce();
         assert_eq!(sleeper.join().unwrap(), End::Busy);
         other.join().unwrap();
-        // One piece is left to the busy worker's next look.
+        // One piece is left for the busy worker's next look.
         let left = model.queue.load(Ordering::Relaxed) + model.inboxes[0].load(Ordering::Relaxed);
         assert_eq!(left, 1);
     });
 }
 
-/// A stop reaches every worker, asleep, on its way to bed, or searching.
+/// A stop reaches every worker: asleep, about to sleep, or searching.
 #[test]
 fn a_stop_ends_all() {
     check(|| {
@@ -285,8 +285,7 @@ fn a_stop_against_a_producer() {
     });
 }
 
-/// Of two sleepers one watches over the third worker, which is busy, and the duty is free again when the watcher gets
-/// up.
+/// Of two sleepers, one watches the third worker, which is busy. The role is free again when the watcher wakes.
 #[test]
 fn one_watcher_at_a_time() {
     check(|| {
@@ -315,8 +314,8 @@ fn one_watcher_at_a_time() {
     });
 }
 
-/// Two sleep for good; one is woken and becomes busy: the other one watches, also if it was about to give the duty up
-/// just then.
+/// Two workers sleep; one is woken and becomes busy. The other one watches, even if it was about to give the role up at
+/// that moment.
 #[test]
 fn who_becomes_busy_is_watched_over() {
     check(|| {
@@ -325,7 +324,7 @@ fn who_becomes_busy_is_watched_over() {
         model.idle.sleep(1, false);
         let watcher = thread::spawn({
             let model = model.clone();
-            // One who ends a turn, or is woken for nothing, asks for its duty.
+            // A watcher that ends a turn, or has a spurious wake-up, asks for its role.
             move || model.idle.role(1, true) == SleeperRole::Watch
         });
         let (searching, appointed) = model.idle.awake(0);
@@ -339,8 +338,8 @@ fn who_becomes_busy_is_watched_over() {
     });
 }
 
-/// An event that one of two sleepers fetches by itself makes it busy for ever; what it leaves behind is seen by the
-/// other, which is woken to watch.
+/// One of two sleepers fetches an event by itself and becomes busy for ever. The other one sees what it leaves behind,
+/// since it is woken to watch.
 #[test]
 fn a_sleeper_is_woken_to_watch() {
     check(|| {
@@ -366,7 +365,8 @@ fn a_sleeper_is_woken_to_watch() {
     });
 }
 
-/// A coroutine ends and another spawns, as the shutdown lists who is left: whoever lives after all is in the list.
+/// A coroutine ends and another spawns, while the shutdown lists the coroutines that are left. Every coroutine that is
+/// alive after all is in the list.
 #[test]
 fn the_list_of_a_shutdown_is_complete() {
     check(|| {
@@ -417,8 +417,8 @@ fn ready(core: &Core) -> Ready {
     unsafe { Ready::from_core(NonNull::from(core)) }
 }
 
-/// Two push, one takes in batches: nothing is lost or doubled, each pusher's order is kept, and the length beside the
-/// list is right.
+/// Two threads push, one takes in batches. Nothing is lost or doubled, each pusher's order is kept, and the length
+/// beside the list is right.
 #[test]
 fn the_injector_keeps_all_and_their_order() {
     check(|| {

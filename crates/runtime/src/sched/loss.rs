@@ -1,22 +1,22 @@
-//! A coroutine that overflowed its stack: what it owes, done by its successor, and by a coroutine of its own where it
-//! is code that may wait.
+//! Which code does what a coroutine still owes when it has overflowed its stack? Its successor does; a new coroutine
+//! does the part that may wait.
 //!
-//! Its frames are never unwound, so what it would have done in destructors is not done. Joiners are told by its
-//! outcome. Who counts on it otherwise (a promise that it was to fill, a pool whose slot it holds) left a function in
-//! the core (`coroutine/local.rs`, `on_lost`). That function may run user code and wait, which is forbidden in a
-//! worker's own context. So it runs on a fresh coroutine. In a runtime that ends, that coroutine may be cancelled
-//! before it begins. A destructor calls the function, so it runs in that case too.
+//! The coroutine's frames are never unwound, so its destructors do not run. Joiners learn of the loss by the outcome of
+//! the join. Other code that relies on the coroutine (a promise that it was to fulfil, a pool whose slot it holds) has
+//! left a function in the core (`coroutine/local.rs`, `on_lost`). That function may run user code and wait, which is
+//! forbidden in a worker's own context. So it runs on a new coroutine. In a runtime that ends, that coroutine may be
+//! cancelled before it begins. A destructor calls the function, so it runs in that case too.
 
 use super::SpawnRequest;
 use super::life::{complete, discard_result, recycle};
 use super::worker::Worker;
 use crate::coroutine::{Core, Critical, JoinError, OnLost, ResultOwner};
 
-/// A coroutine that ran into its guard: its stack is lost, its joiners learn why.
+/// Finishes a coroutine that ran into its guard: its stack is lost, and its joiners learn why.
 #[cold]
 pub(super) fn finish_overflowed(worker: &'static Worker, core: &Core) {
     core.body.fail(JoinError::StackOverflow);
-    // Nobody else drops it: the handle's drop, if it came first, left it to the coroutine.
+    // No other code drops the result: if the handle was dropped first, it left that to the coroutine.
     if core.lifecycle.store_result() == ResultOwner::Caller {
         discard_result(core);
     }
@@ -34,16 +34,18 @@ pub(super) fn finish_overflowed(worker: &'static Worker, core: &Core) {
     recycle(worker, core);
 }
 
-/// Calls, on a coroutine of its own, what a lost one has left for that case: it is code that may wait.
+/// Calls the function that a lost coroutine has left for that case. It runs on a coroutine of its own, since it may
+/// wait.
 fn tell_of_loss(worker: &'static Worker, on_lost: OnLost) {
-    /// Calls the function even if its coroutine is cancelled before it begins, as all are in a runtime that ends.
+    /// Calls the function even if its coroutine is cancelled before it begins, as all coroutines are in a runtime that
+    /// ends.
     struct Tell(Option<OnLost>);
 
     impl Drop for Tell {
         fn drop(&mut self) {
             let Some(on_lost) = self.0.take() else { return };
             if Critical::is_entered() {
-                // The spawn below was refused. Nothing of the user's runs here: what waits for the lost one ends with
+                // The spawn below was refused. No user code may run here. What waits for the lost coroutine ends with
                 // the runtime.
                 std::mem::forget(on_lost);
             } else {

@@ -1,41 +1,49 @@
-//! Who runs next, where, and for how long.
+//! Which coroutine runs next, on which worker, and for how long?
 //!
 //! # Vocabulary
 //! | word | meaning |
 //! |---|---|
-//! | worker | an OS thread that runs coroutines (`worker.rs`) |
-//! | processor | the right to run: ring, LIFO slot, driver, timers (`processor.rs`) |
-//! | injector | the queue of what has no worker yet (`injector.rs`) |
-//! | pinned queue, inbox | a worker's own queue of started light coroutines (of all, if it is the only worker), and where others put light ones |
-//! | searching | looking for work elsewhere; one worker at a time (`idle.rs`) |
+//! | worker | an OS thread that runs coroutines while it holds a processor (`worker.rs`) |
+//! | processor | the right to run: run queue (ring), LIFO slot, driver, timers (`processor.rs`) |
+//! | injector | the queue for coroutines that have no worker yet (`injector.rs`) |
+//! | pinned queue | a worker's own queue of started light coroutines; of all coroutines, if it is the only worker (`pinned.rs`) |
+//! | inbox | where other threads put light coroutines for their worker |
+//! | searching | looking for work elsewhere before sleeping; one worker at a time (`idle.rs`) |
 //!
 //! # Kinds
-//! A scheduler makes isolated coroutines. It makes a light one where somebody has vouched for it by an unsafe call, and
-//! never in place of an isolated one that cannot be had (`light.rs`). What light coroutines share is their worker's
-//! thread-locals; of these std's panic count is each one's own (`panics.rs`).
+//! A scheduler makes isolated coroutines. It makes a light one only where the program has vouched for it by an unsafe
+//! call. It never makes a light one in place of an isolated one that cannot be had (`light.rs`). Light coroutines share
+//! their worker's thread-locals; of these, each has its own copy of std's panic count only (`panics.rs`).
 //!
 //! # Policy
-//! A worker takes, in this order: the LIFO slot (what was woken last, at most three times in a row), its pinned queue
-//! and its ring in turn; every 64 picks the driver and the injector first. Without any of these it looks into the
-//! injector, polls its driver, steals half of a random victim's ring, polls the victims' drivers, spins for a moment,
-//! and sleeps in its driver until an event, a deadline or a wake-up.
+//! A worker takes work in this order:
+//! - the LIFO slot, which holds the coroutine woken last; at most three times in a row while others are queued;
+//! - its pinned queue and its ring, alternately.
 //!
-//! A woken coroutine goes into the waker's LIFO slot and nobody else is told: two coroutines that talk stay on one
-//! worker. Whom it displaces, and whatever is spawned, goes to the ring, and one sleeper is woken if none searches.
+//! Every 64 picks (the event interval) it polls its driver and looks at its inbox and the injector first. When its own
+//! queues are empty it looks into the injector and polls its driver. If no other worker searches it then searches for a
+//! moment: it looks at all of these again and steals half of a random victim's ring. If it finds nothing it sleeps in
+//! its driver until an event, a deadline or a wake-up. A sleeper that watches also serves the drivers of other
+//! processors (`watch.rs`).
 //!
-//! The pick runs on the stack of the coroutine that leaves, in a critical section; the worker's own context is entered
-//! only when there is nothing to pick, and then does what takes time (`switch.rs`).
+//! A woken coroutine goes into the waker's LIFO slot, and no other worker is notified. So two coroutines that talk to
+//! each other stay on one worker. A coroutine that is displaced from the slot, and a spawned one, goes to the ring.
+//! Then one sleeper is woken if no worker searches.
+//!
+//! The pick runs on the stack of the outgoing coroutine, in a critical section. The worker's own context is entered
+//! only when there is nothing to pick; it then does what takes time (`switch.rs`, `run.rs`).
 //!
 //! # Only its own scheduler queues a coroutine
-//! Descriptors, futex words, channels and joins belong to the process; a scheduler has workers, counts and malloc's
-//! words of its own. So whoever makes a coroutine ready asks the coroutine's scheduler to queue it ([`Schedule`]), and
-//! a worker whose driver returns another's coroutine sends it home (`Worker::queue_batch`). A light one would otherwise
-//! run under another thread's identity, and an isolated one where its end is counted for the wrong runtime (S10).
+//! Descriptors, futex words, channels and joins belong to the process. Workers, counts and malloc's words belong to one
+//! scheduler. So code that makes a coroutine ready asks the coroutine's scheduler to queue it ([`Schedule`]). A worker
+//! whose driver returns another scheduler's coroutine sends it home (`Worker::queue_batch`). Otherwise a light
+//! coroutine would run under another thread's identity, and the end of an isolated one would be counted for the wrong
+//! runtime (S10).
 //!
 //! # Rejected
-//! *A queue per worker that only its owner may empty* (may): work waits while others sleep. *The LIFO slot out of
-//! thieves' reach* (tokio): work behind a long computation is lost to the others; here a watcher takes it after a
-//! moment. *A global queue first* (Go before 1.1): one lock.
+//! *A queue per worker that only its owner may empty* (may): work waits while other workers sleep. *The LIFO slot out
+//! of thieves' reach* (tokio): work behind a long computation is lost to the other workers; here a watcher takes it
+//! after a moment. *A global queue first* (Go before 1.1): it needs one lock for all workers.
 
 mod idle;
 mod injector;
@@ -73,7 +81,7 @@ use injector::Injector;
 use std::io;
 use worker::Worker;
 
-/// What a scheduler is made of.
+/// The parameters of a scheduler.
 #[derive(Clone, Debug)]
 pub(crate) struct SchedulerConfig {
     pub(crate) workers: usize,
@@ -81,42 +89,42 @@ pub(crate) struct SchedulerConfig {
     pub(crate) stack_bytes: usize,
     pub(crate) kinds: Kinds,
     pub(crate) name: String,
-    /// `None`: what another runtime said, else the default.
+    /// `None`: what another runtime asked for, else the default.
     pub(crate) guard: Option<GuardSize>,
-    /// `None`: what another runtime said, else to contain.
+    /// `None`: what another runtime asked for, else to contain.
     pub(crate) overflow: Option<OverflowPolicy>,
 }
 
-/// One runtime's scheduler. Lives for ever once made: a late waker may call it at any time. What it holds of the system
-/// (descriptors, threads) goes at the shutdown.
+/// One runtime's scheduler. It is never freed, since a late waker may call it at any time. The shutdown gives back what
+/// it holds of the system (descriptors, threads).
 pub(crate) struct Scheduler {
-    /// Distinct among the schedulers of the process, and not 0: the owner of the drivers.
+    /// Distinct among the schedulers of the process, and not 0. Drivers know their owner by this number.
     number: usize,
     processors: Box<[processor::SharedProcessor]>,
     workers: Box<[worker::Public]>,
     injector: Injector,
     idle: Idle,
-    /// Size class of default stacks.
+    /// The size class of default stacks.
     class: u8,
     kinds: Kinds,
-    /// Its coroutines are being cancelled, all of them.
+    /// The shutdown cancels all of its coroutines.
     ending: AtomicBool,
     stopping: AtomicBool,
-    /// Coroutines that OS threads have spawned; workers count in their processors.
+    /// Coroutines that OS threads have spawned. Workers count their spawns in their processors.
     spawned_outside: AtomicU64,
-    /// Workers whose threads have not ended; the last one gives up what the scheduler holds of the system.
+    /// Workers whose threads have not ended. The last one gives back what the scheduler holds of the system.
     running: AtomicUsize,
     threads: Lock<Vec<std::thread::JoinHandle<()>>>,
 }
 
-/// A broken internal invariant: says so and aborts, without allocating. Never go on with a corrupt queue.
+/// Reports a broken internal invariant and aborts, without allocating. The process must not go on with a corrupt queue.
 #[cold]
 pub(crate) fn fatal(what: &str) -> ! {
     crate::sys::report(&["silken: fatal: ", what, "\n"]);
     std::process::abort()
 }
 
-/// Marks the way on which it is called as one that the compiler lays aside.
+/// Marks the branch that calls it as cold, so that the compiler moves it out of line.
 #[inline]
 #[cold]
 fn cold_path() {}
@@ -125,11 +133,11 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 static NEXT_NUMBER: AtomicUsize = AtomicUsize::new(1);
 
-/// Ids are handed to workers in blocks, so that spawning touches no shared line.
+/// Workers get ids in blocks, so that a spawn touches no shared cache line.
 const ID_BLOCK: u64 = 1024;
 
 impl Scheduler {
-    /// Makes a scheduler and starts its workers.
+    /// Makes a scheduler and starts its workers. An error of the system comes with advice on how to avoid it.
     pub(crate) fn start(config: &SchedulerConfig) -> io::Result<&'static Scheduler> {
         barrier::init();
         overflow::install(config.overflow);
@@ -138,7 +146,7 @@ impl Scheduler {
         if let Some(guard) = config.guard {
             pools().ask_for_guard(guard)?;
         }
-        // The first stack proves that the class can be had, where an error can still be told.
+        // Reserving one stack proves that the class is available, at a place that can still report an error.
         pools().reserve(class, 1)?;
         // Relaxed: only distinctness matters.
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -167,8 +175,8 @@ impl Scheduler {
         current_link().map(|link| Worker::from_link(link).scheduler)
     }
 
-    /// The stack of a program's main function, if that is to be another than all have: what a thread's main has, if
-    /// there is address space for it.
+    /// The stack size of a program's main function, if it is to be larger than the default: the size of a thread's main
+    /// stack, if there is address space for it.
     pub(crate) fn main_stack_bytes(&self) -> Option<usize> {
         let bytes = memory::main_stack_bytes();
         let class = Pools::class_for(bytes).ok().filter(|class| *class > self.class)?;
@@ -177,7 +185,7 @@ impl Scheduler {
         Some(bytes)
     }
 
-    /// The address space of a coroutine's stack, unless its spawn says otherwise.
+    /// The bytes of address space of a coroutine's stack, unless its spawn asks for another size.
     pub(crate) fn stack_bytes(&self) -> usize {
         Pools::class_bytes(self.class)
     }
@@ -187,8 +195,8 @@ impl Scheduler {
         self.kinds == Kinds::Isolated
     }
 
-    /// What a spawn makes that did or did not ask for a light coroutine; an error where it would have to be a light one
-    /// and nobody has vouched for it.
+    /// The kind of coroutine that a spawn makes, which did (`light`) or did not ask for a light one. An error where it
+    /// would have to be light and nothing has vouched for it.
     #[inline(always)]
     fn kind_of(&self, light: bool) -> Result<Kind, SpawnError> {
         match self.kinds {
@@ -210,7 +218,7 @@ impl Scheduler {
         self.workers.len()
     }
 
-    /// How often a coroutine continued on another worker than before, so far.
+    /// How many times, so far, a coroutine has continued on another worker than before.
     pub(crate) fn migrations(&self) -> u64 {
         // Relaxed: a report.
         self.processors
@@ -219,14 +227,14 @@ impl Scheduler {
             .sum()
     }
 
-    /// The worker of this scheduler on which the caller runs.
+    /// The worker on which the caller runs, if it is one of this scheduler's.
     #[inline(always)]
     fn own_worker(&self, link: Option<&'static WorkerLink>) -> Option<&'static Worker> {
         let worker = Worker::from_link(link?);
         std::ptr::eq(worker.scheduler, self).then_some(worker)
     }
 
-    /// A worker is woken if one sleeps and none searches; to be called after work was made visible.
+    /// Wakes a worker if one sleeps and none searches. Called after work was made visible.
     #[inline(always)]
     fn notify(&self) {
         if self.idle.should_wake() {
@@ -241,7 +249,7 @@ impl Scheduler {
         }
     }
 
-    /// One was appointed to watch.
+    /// Wakes the sleeper that was appointed to watch, if one was.
     #[inline]
     fn wake_watcher(&self, watcher: Option<usize>) {
         if let Some(watcher) = watcher {
@@ -253,7 +261,7 @@ impl Scheduler {
         self.processors[worker].driver.wake();
     }
 
-    /// Queues from an OS thread, or from another runtime's worker.
+    /// Queues a coroutine from an OS thread, or from another runtime's worker.
     fn schedule_from_outside(&self, ready: Ready) {
         debug_assert!(ready.core().belongs_to(self), "queued by another's scheduler");
         if is_bound(ready.core()) {
@@ -264,7 +272,7 @@ impl Scheduler {
         }
     }
 
-    /// A started light coroutine runs on its own worker only.
+    /// Puts a started light coroutine into the inbox of its worker, the only one that may run it.
     fn send_to_its_worker(&self, ready: Ready) {
         // SAFETY: S2: a started coroutine's worker lives for ever.
         let id = unsafe { &*ready.core().link.get() }.id;
@@ -277,7 +285,7 @@ impl Scheduler {
     }
 }
 
-/// The processors of the runtime of this number, and the rings of their owners.
+/// Makes the processors of the runtime of this number, and the rings for their owners.
 fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::SharedProcessor>, Vec<Owner<Ready>>)> {
     let mut shares: Vec<processor::SharedProcessor> = Vec::with_capacity(count);
     let mut rings = Vec::with_capacity(count);
@@ -300,7 +308,7 @@ fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::S
     Ok((shares, rings))
 }
 
-/// An error of the system with what it is about; the system's own is its source.
+/// An error of the system, with text on what failed and what helps. The system's error is its source.
 #[derive(Debug)]
 struct Advice {
     text: String,
@@ -357,13 +365,13 @@ impl Schedule for Scheduler {
             if admitted {
                 return;
             }
-            // Brings the look nearer, and lets an acceptor come to its turn who is in the queue.
+            // The yield brings the next event interval nearer, and gives a queued acceptor its turn.
             yield_core(core);
         }
     }
 
     fn is_ending(&self) -> bool {
-        // Relaxed: asked once the end of one that was cancelled has been seen, which orders it.
+        // Relaxed: asked after the end of a cancelled coroutine was seen, which orders this load.
         self.ending.load(Ordering::Relaxed)
     }
 

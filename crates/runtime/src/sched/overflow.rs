@@ -1,22 +1,22 @@
-//! Stack overflow: the coroutine ends, the others go on.
+//! When a coroutine overflows its stack, can it end alone while the others continue?
 //!
 //! # Protocol
 //! An overflow touches the guard below the stack. The kernel calls [`on_fault`] on the worker's alternate stack, under
-//! the identity of the interrupted coroutine. It names the coroutine on standard error and rewrites the saved
+//! the identity of the interrupted coroutine. The handler names the coroutine on standard error. It rewrites the saved
 //! registers, so that the return from the signal enters [`landing`] on the worker's own stack, just below the frames
-//! that wait there in `run_from_base`. The kernel's return restores the signal mask; the FS base is no saved register,
-//! so `landing` still has the coroutine's identity: it moves malloc's words to the worker's and continues the worker's
-//! context, which buries the coroutine (`switch.rs`).
+//! that wait there in `run_from_base`. The kernel's return restores the signal mask. The FS base is not a saved
+//! register, so `landing` still has the coroutine's identity. It continues the worker's context, which moves malloc's
+//! words to the worker's identity and finishes the coroutine (`switch.rs`, `loss.rs`).
 //!
 //! # Why this is sound, and where it would not be
-//! To all code it is as if the coroutine slept for ever at the call that overflowed: nothing is unwound, no destructor
-//! runs, the stack and the thread-locals stay where they are and are never used again. Code must bear that from a
-//! thread. What is new is only that joiners are told, so each rule below asks: may somebody go on who relied on that
-//! call to return?
+//! For all other code it is as if the coroutine slept for ever at the call that overflowed. Nothing is unwound and no
+//! destructor runs. The stack and the thread-locals stay where they are and are never used again. Code must already
+//! tolerate that from a thread. The only new effect is that joiners are told. So each rule below asks: may code
+//! continue that relied on that call to return?
 //!
 //! | the process ends instead, when | because |
 //! |---|---|
-//! | the coroutine *borrows* (a scope's child, the closure of `Runtime::run`) | its frames may have lent to others (`std::thread::scope`, rayon) what the parent owns; the parent would go on and free it |
+//! | the coroutine *borrows* (a scope's child, the closure of `Runtime::run`) | its frames may have lent to others (`std::thread::scope`, rayon) what the parent owns; the parent would continue and free it |
 //! | it was inside the runtime (a critical section) | queues of the worker may be half changed |
 //! | it was panicking | the panic hook, standard error and the unwinder have locks of the whole process |
 //! | its result was stored already | it runs thread-local destructors; in a thread no failure there is survived either |
@@ -26,34 +26,39 @@
 //! | the chain of frames cannot be followed to the entry | code without unwind tables may be part of it; or libgcc would need the loader's lock to follow it (built for a glibc before 2.35) |
 //! | the policy says so | [`OverflowPolicy`] |
 //!
-//! So a coroutine that is lost was in Rust code of this program, and nowhere else. The chain is looked at last, since
-//! it costs most: the unwinder of libgcc walks it in the handler, and the names come from the executable's file
+//! So a coroutine that is lost was in Rust code of this program, and nowhere else. The chain of frames is checked last,
+//! since that costs most: libgcc's unwinder walks it in the handler, and the names come from the executable's file
 //! (`silken_context::frames`).
 //!
-//! What remains: a lock of safe code that the coroutine held is held for ever, as by a thread that hangs; and a light
-//! coroutine that is lost in the middle of code which keeps a thread-local consistent leaves it so for its worker.
+//! Two effects remain. A lock of safe code that the coroutine held is held for ever, as by a thread that hangs. A light
+//! coroutine that is lost in the middle of code that keeps a thread-local consistent leaves it inconsistent for its
+//! worker.
 //!
-//! The switch saves registers on the stack that it leaves when the identity is the successor's already. An overflow
-//! there finds another coroutine named than the one that overflowed; the process ends, as with any overflow inside the
-//! runtime, and the report has no name.
+//! The switch saves registers on the outgoing stack when the identity is the successor's already. If it overflows the
+//! stack there, the identity names another coroutine than the one that overflowed. Then the process ends, as with any
+//! overflow inside the runtime, and the report contains no name.
 //!
 //! # What is an overflow
-//! An access to the guard while the stack pointer is in the guard, below it, or at most a page above: Rust probes each
-//! page of a frame as it moves the pointer. And any fault with the stack pointer *in* the guard: a C frame without
-//! probes puts it there by hundreds of KiB before it touches anything. A signal whose handler has no SA_ONSTACK and
-//! whose frame does not fit above the guard is one too: the kernel forces SIGSEGV without an address then. The process
-//! ends with the name, since the signal is lost. A fault elsewhere, or in the guard while the stack pointer is well
-//! above it, is memory corruption. It goes to whoever had the signal before, and the process dies.
+//! Three kinds of fault are an overflow.
+//! - An access to the guard while the stack pointer is in the guard, below it, or at most a page above it. Rust probes
+//!   each page of a frame as it moves the pointer.
+//! - Any fault while the stack pointer is *in* the guard. A C frame without probes moves the pointer there by hundreds
+//!   of KiB before it touches anything.
+//! - A signal whose handler has no SA_ONSTACK and whose frame does not fit above the guard. The kernel then forces
+//!   SIGSEGV without an address. The process ends with the coroutine's name in the report, since the signal is lost.
+//!
+//! A fault elsewhere, or in the guard while the stack pointer is well above it, is memory corruption. It goes to the
+//! handler that was installed before, and the process dies.
 //!
 //! # Reads that may fault
-//! The futex hook compares words of foreign code, at addresses that may be bad (`trap::read_word_or_fault`). Its load
-//! is recognised by the program counter before anything else, on workers as on other threads; the hook answers EFAULT
-//! then.
+//! The futex hook compares words of foreign code, at addresses that may be invalid (`trap::read_word_or_fault`). The
+//! handler checks first whether the program counter is at that load, on workers as on other threads. If so, the hook
+//! answers EFAULT.
 //!
 //! # Rejected
 //! *Unwinding the overflowed stack*: not every call can unwind, and destructors need stack. *longjmp from the handler*:
-//! skips the kernel's return, so the signal stays blocked and the alternate stack in use. *A second chance with a
-//! larger stack*: frames have addresses.
+//! it skips the kernel's return, so the signal stays blocked and the alternate stack in use. *Continuing on a larger
+//! stack*: frames contain addresses of the stack.
 
 use super::switch::leak;
 use super::worker::Worker;
@@ -66,58 +71,62 @@ use silken_context::trap::Interrupted;
 use std::ops::Range;
 use std::ptr;
 
-/// What happens when a coroutine runs out of stack. One for the process: the runtime that was told last decides.
+/// What happens when a coroutine overflows its stack. There is one policy for the process: the runtime that was built
+/// last with a policy decides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OverflowPolicy {
-    /// The coroutine ends with [`JoinError::StackOverflow`](crate::JoinError::StackOverflow) and the others go on,
-    /// where that is sound. Its frames are not unwound: what they hold, locks too, is held for ever. The process ends
-    /// when the coroutine may borrow (a scope's child, the closure of [`Runtime::run`](crate::Runtime::run)), was
-    /// panicking, had stored its result, or was inside the runtime; and when anything but Rust code of this program is
-    /// on its stack, or cannot be ruled out: a shared library, linked C, an executable without symbols
-    /// (`strip = true`), a stack that cannot be walked (glibc before 2.35, libgcc before GCC 12).
+    /// The coroutine ends with [`JoinError::StackOverflow`](crate::JoinError::StackOverflow) and the others continue,
+    /// where that is sound. Its frames are not unwound: what they hold, locks included, is held for ever.
+    ///
+    /// The process ends instead when the coroutine may borrow (a scope's child, the closure of
+    /// [`Runtime::run`](crate::Runtime::run)), was panicking, had stored its result, or was inside the runtime. It also
+    /// ends when there is anything but Rust code of this program on the stack, or when that cannot be ruled out: a
+    /// shared library, linked C, an executable without symbols (`strip = true`), a stack that cannot be walked (glibc
+    /// before 2.35, libgcc before GCC 12).
     #[default]
     Contain,
-    /// The process ends, as when a thread overflows.
+    /// The process ends, as it does when a thread overflows its stack.
     Abort,
 }
 
 static ABORTS: AtomicBool = AtomicBool::new(false);
 
-/// Room below the worker's suspended frames that is left alone: more than any red zone.
+/// The distance that is left free below the worker's suspended frames: more than any red zone.
 const LANDING_DISTANCE_BYTES: usize = 512;
 
-/// A stack pointer that is at most this far above the guard belongs to an overflow: a `call` or `push` faults with the
-/// pointer still above, a leaf function may use its red zone. A page leaves room for frames that are touched before the
-/// pointer is moved.
+/// A stack pointer that is at most this far above the guard belongs to an overflow. A `call` or `push` faults while the
+/// pointer is still above the guard; a leaf function may use its red zone. A page also leaves room for frames that are
+/// touched before the pointer is moved.
 const NEAR_BYTES: usize = 4096;
 
-/// The kernel's own reason, without an address (include/uapi/asm-generic/siginfo.h).
+/// The code of a signal that the kernel forces, without an address (include/uapi/asm-generic/siginfo.h).
 const SI_KERNEL: c_int = 0x80;
 
-/// Takes the signals; to be called by each scheduler that starts, so that a handler that was installed since the last
-/// one comes behind ours.
+/// Installs the handler for the signals. Each scheduler that starts calls this, so that a handler that was installed
+/// since the last call comes after ours.
 pub(super) fn install(policy: Option<OverflowPolicy>) {
     if let Some(policy) = policy {
         // Relaxed: a flag of its own.
         ABORTS.store(policy == OverflowPolicy::Abort, Ordering::Relaxed);
     }
-    // It must not learn in the handler where the executable lies, nor how stacks are walked.
+    // Learns now where the executable lies and how stacks are walked, since the handler must not do that.
     frames::prepare();
     signals::take();
 }
 
 #[cfg(feature = "interpose")]
 mod signals {
-    /// The interposed symbols took the signals before `main`; a full chain of foreign handlers leaves overflows to
-    /// those.
+    /// The interposed symbols took the signals before `main`. If the chain of foreign handlers is full, overflows go to
+    /// those handlers.
     pub(super) fn take() {
         silken_interpose::set_fault_handler(Some(super::on_fault));
         let _ = silken_interpose::rearm_fault_handler();
     }
 }
 
-/// Without interposed symbols we lie over whoever has the signals when the first scheduler starts: as a rule std.
+/// Without interposed symbols our handler replaces the one that is installed when the first scheduler starts: as a rule
+/// std's.
 #[cfg(not(feature = "interpose"))]
 mod signals {
     use crate::sys::signal;
@@ -149,7 +158,7 @@ mod signals {
     /// # Safety
     /// The arguments are the kernel's (S6).
     unsafe fn pass_on(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
-        // A fault between `install` and the note of the previous action finds none: the default.
+        // A fault between `install` and the store of the previous action finds none, and so takes the default action.
         let previous = PREVIOUS
             .iter()
             .find(|(of, _)| *of == number)
@@ -173,8 +182,8 @@ mod signals {
     }
 }
 
-/// True when the fault was an overflow that could be contained: the return from the signal then lands in the worker's
-/// context.
+/// Handles a fault. `true`: it is dealt with. Either it was a read that may fault, or an overflow that could be
+/// contained: then the return from the signal enters the worker's context.
 ///
 /// # Safety
 /// The arguments are those of a SIGSEGV or SIGBUS handler (S6).
@@ -207,7 +216,7 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
         end_process(reason);
     }
     crate::sys::report(&[MORE, REMEDY, "\n"]);
-    // From here on nobody preempts it, and hooks pass straight through.
+    // From here on the coroutine is in a critical section: hooks pass straight through.
     Critical::enter_to_leave();
     let landing_pointer = Worker::of(core).link.base.stack_pointer() - LANDING_DISTANCE_BYTES;
     // SAFETY: S1: the coroutine is never continued; below the worker's suspended frames its stack is free.
@@ -215,13 +224,13 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     true
 }
 
-/// How its reader gets a larger one.
+/// Tells the reader of the report how to get a larger stack.
 const MORE: &str = "; more: Builder::stack_size, #[silken::main(stack_size = \"4m\")] or SILKEN_STACK_SIZE=4m";
 
-/// What its reader has to know.
+/// Tells the reader of the report which effect remains.
 const REMEDY: &str = "; locks that it held stay held";
 
-/// Ends the line that [`report`] has begun, and the process.
+/// Ends the line that [`report`] has begun, and then the process.
 fn end_process(reason: &str) -> ! {
     crate::sys::report(&["; the process ends with it: ", reason, MORE, "\n"]);
     std::process::abort();
@@ -233,7 +242,7 @@ fn is_overflow(core: &Core, address: usize, stack_pointer: usize) -> bool {
     })
 }
 
-/// Whether the kernel forced the signal because it could not lay the frame of another one's handler on the stack.
+/// Whether the kernel forced the signal because the frame of another signal's handler did not fit on the stack.
 fn is_frame_refused(core: &Core, interrupted: &mut Interrupted) -> bool {
     // SAFETY: S6: reads the auxiliary vector, which is constant.
     let frame_bytes = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize + NEAR_BYTES;
@@ -242,14 +251,14 @@ fn is_frame_refused(core: &Core, interrupted: &mut Interrupted) -> bool {
     !interrupted.is_protection_fault() && core.guard().is_some_and(is_at_end)
 }
 
-/// Whether a push of the switch hit the guard of the stack that is being left: by then the identity is the successor's,
-/// which is in a critical section as every suspended coroutine is, and whose stack is another.
+/// Whether a push of the switch hit the guard of the outgoing stack. At that moment the identity is the successor's.
+/// The successor is in a critical section, as every suspended coroutine is, and has another stack.
 fn is_in_switch(core: &Core, address: usize) -> bool {
     let guarded = locate(address).is_some_and(|located| located.in_guard);
     guarded && Critical::is_entered() && core.guard().is_none_or(|guard| !guard.contains(&address))
 }
 
-/// Why the overflow cannot be contained: the table in the head of the file.
+/// Why the overflow cannot be contained, if so: the table in the head of the file.
 fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
     // Relaxed: a flag of its own.
     if ABORTS.load(Ordering::Relaxed) {
@@ -283,7 +292,7 @@ fn stack_with_guard(core: &Core) -> Range<usize> {
     guard.start..guard.end + Pools::class_bytes(core.class.get())
 }
 
-/// On the worker's own stack, still under the coroutine's identity.
+/// Entered by the return from the signal. Runs on the worker's own stack, still under the coroutine's identity.
 unsafe extern "C" fn landing(core: usize) -> ! {
     // SAFETY: S2: `on_fault` passed a core; cores are type-stable.
     let core: &'static Core = unsafe { &*ptr::with_exposed_provenance::<Core>(core) };
@@ -291,8 +300,8 @@ unsafe extern "C" fn landing(core: usize) -> ! {
     unsafe { leak(Worker::of(core), core) }
 }
 
-/// Begins a line on standard error, before anything that could fail: what becomes of it is known only after a walk over
-/// the stack.
+/// Begins a line on standard error, before any work that could fail. Whether the coroutine is contained is known only
+/// after a walk over the stack.
 fn report(core: &Core) {
     let mut line = Line::new();
     line.text("silken: coroutine '");
@@ -311,7 +320,7 @@ fn report(core: &Core) {
     line.write();
 }
 
-/// A line of text in fixed memory; what does not fit is cut off.
+/// A line of text in memory of a fixed size. What does not fit is cut off.
 struct Line {
     bytes: [u8; Line::BYTES_MAX],
     length: usize,
@@ -362,7 +371,7 @@ mod tests {
     use super::*;
     use crate::coroutine::PooledStack;
 
-    /// A coroutine with a stack, and an address in that stack's guard.
+    /// A coroutine with a stack, and an address in the guard of that stack.
     fn with_a_stack() -> (Core, usize) {
         let pooled = PooledStack::of_own_arena();
         let in_guard = pooled.stack.guard_range().end - 8;

@@ -1,11 +1,11 @@
-//! A worker's own queue of ready coroutines that may run nowhere else: light ones that have started, and all when the
-//! scheduler has one worker.
+//! Where does a worker queue the ready coroutines that may run nowhere else? These are the started light ones, and all
+//! coroutines when the scheduler has one worker.
 //!
-//! First in, first out, linked through the cores; touched by the worker's own code only, so it needs no atomic
-//! operation. One link leads to whom to continue: a ring's position and slot would be two loads, one waiting for the
-//! other, and when identities are switched nothing hides that.
+//! The queue is first in, first out, and linked through the cores. Only the worker's own code touches it, so it needs
+//! no atomic operation. One load of a link finds the coroutine to continue. A ring would need two loads, of a position
+//! and of a slot, one waiting for the other, and when identities are switched nothing hides that.
 //!
-//! Who is picked stays the first until it runs, and takes itself out: see [`Pick`](super::worker::Pick).
+//! A picked coroutine stays the first until it runs, and then removes itself: see [`Pick`](super::worker::Pick).
 
 use super::processor::prefetch_next;
 use crate::coroutine::{Core, Ready};
@@ -18,12 +18,12 @@ use std::ptr::{self, NonNull};
 pub(super) struct Pinned {
     /// Null: the queue is empty.
     head: Cell<*mut Core>,
-    /// Stale when the queue is empty. Its link is stale as well: the end is known by the address, and saves a store per
-    /// turn.
+    /// Stale when the queue is empty. The link of the last core is stale as well: the end is recognised by this
+    /// address. That saves a store per turn.
     tail: Cell<*mut Core>,
 }
 
-/// The contents of a queue, for a moment.
+/// The contents of a queue that is set aside for a moment.
 #[must_use]
 pub(super) struct Aside {
     head: *mut Core,
@@ -49,8 +49,8 @@ impl Pinned {
         self.tail.set(core);
     }
 
-    /// Who comes first; stays in the queue until it takes itself out with [`remove_first`](Self::remove_first), before
-    /// anything else is done with the queue but `push` and `first`.
+    /// The first coroutine. It stays in the queue until it removes itself with [`remove_first`](Self::remove_first).
+    /// Before that, only `push` and `first` may be called.
     #[inline(always)]
     pub(super) fn first(&self) -> Option<Ready> {
         let core = NonNull::new(self.head.get())?;
@@ -63,14 +63,14 @@ impl Pinned {
         Some(unsafe { Ready::from_core(core) })
     }
 
-    /// The first goes on and leaves the queue.
+    /// Removes the first coroutine, which continues.
     #[inline(always)]
     pub(super) fn remove_first(&self, core: &Core) {
         debug_assert!(ptr::eq(self.head.get(), core), "somebody else came first");
         self.head.set(self.after(core).unwrap_or(ptr::null_mut()));
     }
 
-    /// The first goes on, leaves the queue, and makes way for one behind all others.
+    /// Removes the first coroutine, which continues, and queues `yielder` behind all others.
     #[inline(always)]
     pub(super) fn replace_first(&self, core: &Core, yielder: Ready) {
         debug_assert!(ptr::eq(self.head.get(), core), "somebody else came first");
@@ -85,7 +85,8 @@ impl Pinned {
         self.tail.set(yielder);
     }
 
-    /// Empties the queue: what is pushed from now on comes before what is [`put back`](Self::put_back).
+    /// Empties the queue, and returns its contents. Coroutines that are pushed from now on come before those that are
+    /// [`put back`](Self::put_back).
     pub(super) fn set_aside(&self) -> Aside {
         Aside {
             head: self.head.replace(ptr::null_mut()),
@@ -93,19 +94,19 @@ impl Pinned {
         }
     }
 
-    pub(super) fn put_back(&self, cold_path: Aside) {
-        if cold_path.head.is_null() {
+    pub(super) fn put_back(&self, aside: Aside) {
+        if aside.head.is_null() {
             return;
         }
         if self.head.get().is_null() {
-            self.head.set(cold_path.head);
+            self.head.set(aside.head);
         } else {
-            self.link_tail_to(cold_path.head);
+            self.link_tail_to(aside.head);
         }
-        self.tail.set(cold_path.tail);
+        self.tail.set(aside.tail);
     }
 
-    /// Counts what waits, but no further than `limit`.
+    /// Counts the queued coroutines, but no further than `limit`.
     pub(super) fn count_up_to(&self, limit: usize) -> usize {
         let head = NonNull::new(self.head.get()).map(NonNull::as_ptr);
         // SAFETY: S2: as in `first`.
@@ -114,7 +115,7 @@ impl Pinned {
             .count()
     }
 
-    /// Who comes after a core of the queue.
+    /// The core that comes after this core of the queue.
     #[inline(always)]
     fn after(&self, core: &Core) -> Option<*mut Core> {
         // Relaxed: one thread.

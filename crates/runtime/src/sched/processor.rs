@@ -1,9 +1,10 @@
-//! The processor: the right to run coroutines, and what goes with it.
+//! What does a worker need in order to run coroutines, and which part of it may other threads touch? It needs a
+//! processor: the right to run.
 //!
 //! A processor is a run queue (a ring and a LIFO slot), a driver with its timers, and counters. A *worker* is an OS
-//! thread; it runs coroutines while it holds a processor. The two are separate so that a worker which the kernel blocks
-//! can lose its processor to another. [`Processor`] is the owner's part, moved as a box: holding it is the right.
-//! [`SharedProcessor`] is what thieves, pollers and reports may touch.
+//! thread; it runs coroutines while it holds a processor. The two are separate types, so that a worker which the kernel
+//! blocks could lose its processor to another. No code does that today: a worker keeps its [`Processor`], the owner's
+//! part, for its whole life. [`SharedProcessor`] is the part that thieves, watchers and reports may touch.
 
 use crate::collections::ring::{self, Owner, Stealer, Word};
 use crate::coroutine::{Core, Ready};
@@ -14,23 +15,23 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
-/// How many times in a row the LIFO slot may go before the ring: two coroutines that wake each other must not starve
-/// the rest. A guess to be tuned; tokio uses 3.
+/// How many times in a row the LIFO slot may go before the queues, so that two coroutines that wake each other do not
+/// starve the rest. The value is a guess that may be tuned; tokio uses 3.
 const LIFO_BUDGET: u32 = 3;
 
-/// After so many picks the worker looks at its driver and at the injector, even if its own queue never empties. Each
+/// After so many picks the worker looks at its driver and at the injector, even if its own queues never empty. Each
 /// look costs some 200 ns when descriptors are registered, so it adds 3 ns to a pick.
 const EVENT_INTERVAL: u32 = 64;
 
-/// Connects of all workers between two of their looks: the queue of a listener holds 128 as a rule, and an acceptor
-/// that has given way itself comes to its turn after several looks.
+/// The most connects of all workers between two looks at their events. The queue of a listener holds 128 connections as
+/// a rule, and an acceptor that has yielded runs again only after several looks.
 const CONNECTS_PER_LOOK: u32 = 16;
 
-/// And of one worker, even if there are many.
+/// The least such limit for one worker, even if there are many workers.
 const CONNECTS_PER_LOOK_MIN: u32 = 2;
 
-/// Cache lines of a suspended stack that its continuation touches at once: the frames from the switch up to the caller
-/// of a hooked read. Measured by the echo benchmark with 5,000 connections.
+/// How many cache lines of a suspended stack its continuation touches at once: the frames from the switch up to the
+/// caller of a hooked read. Measured by the echo benchmark with 5,000 connections.
 const WARM_FRAME_LINES: usize = 8;
 
 #[inline(always)]
@@ -52,12 +53,13 @@ impl Word for Ready {
     }
 }
 
-/// With thousands of coroutines that take turns, each one's core, stack and identity have left the cache, and their
-/// pages the translation buffer, when its turn comes. The queue tells who comes next, so what a switch will touch is
-/// asked for one turn ahead: the core two turns ahead, and what the core points to one.
+/// Asks for the memory that the next switches will touch. When thousands of coroutines take turns, the core, stack and
+/// identity of each have left the cache, and their pages the translation buffer, by the time of its turn. The queue
+/// tells which coroutines come next. So the core is asked for two turns ahead, and what the core points to one turn
+/// ahead.
 ///
-/// Inlined, since a call would make the compiler save registers before the identity is written, which waits for such
-/// stores.
+/// Inlined, since a call would make the compiler save registers before the identity is written, and that write waits
+/// for such stores.
 #[inline(always)]
 pub(super) fn prefetch_next(next: &Core, after_next: Option<*mut Core>) {
     if let Some(after_next) = after_next {
@@ -72,44 +74,45 @@ fn prefetch_context(core: &Core) {
     for line in 0..WARM_FRAME_LINES {
         prefetch(frames.wrapping_add(64 * line));
     }
-    // The head of the control block, and the thread-locals just below it.
+    // The head of the identity's control block, and the thread-locals just below it.
     prefetch(identity);
     prefetch(identity.wrapping_sub(64));
     prefetch(identity.wrapping_sub(128));
 }
 
-/// What others see of a processor.
+/// The part of a processor that other threads may touch.
 pub(super) struct SharedProcessor {
     stealer: Stealer<Ready>,
-    /// The coroutine that the running one woke last; it runs next.
+    /// The LIFO slot: the coroutine that the running one woke last, which runs next.
     lifo: AtomicPtr<Core>,
     pub(super) driver: &'static Driver,
-    /// The owner's count of picks; a watcher sees by it that one coroutine runs for long.
+    /// The owner's count of picks. A watcher sees by it that one coroutine runs for long.
     tick: AtomicU32,
     pub(super) spawned: AtomicU64,
     pub(super) finished: AtomicU64,
     pub(super) migrations: AtomicU64,
 }
 
-/// The owner's part of a processor. What a pick looks at comes first.
+/// The owner's part of a processor. The fields that a pick reads come first.
 #[repr(C)]
 pub(super) struct Processor {
-    /// Alone, the LIFO slot; it needs no atomic operation.
+    /// The LIFO slot of an only processor. It needs no atomic operation.
     own_lifo: Cell<*mut Core>,
-    /// Counts picks.
+    /// The count of picks.
     ticks: Cell<u32>,
-    /// The only processor of its scheduler: there are no thieves, and the ring stays empty; see `pinned.rs`. A worker
-    /// that loses its processor to another would have to hand on what may move.
+    /// Whether this is the only processor of its scheduler. Then there are no thieves, and the ring stays empty; see
+    /// `pinned.rs`. If a worker could lose its processor to another, it would have to hand over the coroutines that may
+    /// move.
     pub(super) alone: bool,
     pub(super) shared: &'static SharedProcessor,
     ring: Owner<Ready>,
     pub(super) index: usize,
     lifo_spent: Cell<u32>,
-    /// Connects since the last look outside.
+    /// Connects since the last look at events.
     connects: Cell<u32>,
     connects_max: u32,
     random: Cell<u32>,
-    /// Ready coroutines on their way from the driver to the ring.
+    /// The buffer for ready coroutines between the driver and the queues.
     pub(super) batch: RefCell<Vec<Ready>>,
 }
 
@@ -129,7 +132,7 @@ impl SharedProcessor {
         Ok((shared, owner))
     }
 
-    /// Whether a thief would find something.
+    /// Whether a thief would find a coroutine in the ring.
     pub(super) fn has_work(&self) -> bool {
         !self.stealer.is_empty()
     }
@@ -137,15 +140,15 @@ impl SharedProcessor {
     /// Adds one to a counter that only the owner of the processor writes.
     #[inline(always)]
     pub(super) fn count(counter: &AtomicU64) {
-        // Relaxed: one writer. Release: pairs with the Acquire in `Scheduler::alive`: who sees a coroutine's end sees
-        // its spawn.
+        // Relaxed: one writer. Release: pairs with the Acquire in `Scheduler::alive`: a reader that sees a coroutine's
+        // end sees its spawn.
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
-    /// Takes one back from such a counter.
+    /// Subtracts one from such a counter.
     #[cold]
     pub(super) fn uncount(counter: &AtomicU64) {
-        // Relaxed: one writer, and nobody relies on seeing it soon.
+        // Relaxed: one writer, and no reader relies on seeing it soon.
         counter.store(counter.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 
@@ -193,13 +196,14 @@ impl Processor {
         }
     }
 
-    /// Whether the next pick is one at which it is time to look outside.
+    /// Whether the event interval ends at the next pick: it looks at events first.
     #[inline(always)]
     pub(super) fn is_event_tick(&self) -> bool {
         self.ticks.get().wrapping_add(1).is_multiple_of(EVENT_INTERVAL)
     }
 
-    /// Counts a pick. Whoever is picked does it, behind the switch; and whoever finds nobody.
+    /// Counts a pick. The picked coroutine calls this after the switch; a worker that finds no coroutine calls it
+    /// itself.
     #[inline(always)]
     pub(super) fn count_pick(&self) {
         let ticks = self.ticks.get().wrapping_add(1);
@@ -210,23 +214,23 @@ impl Processor {
         }
     }
 
-    /// Counts a yield for which nobody was ready. Whether the OS thread is to yield too: a loop that yields may wait
-    /// for another thread, which may wait for this processor of the machine. Not each time: a system call costs as much
-    /// as thirty yields, and eight of these are soon over.
+    /// Counts a yield that found no ready coroutine. Returns whether the OS thread is to yield too: a loop that yields
+    /// may wait for another thread, and that thread may wait for this CPU. It does so every eighth time only: a system
+    /// call costs as much as thirty yields, and eight yields do not take long.
     pub(super) fn count_fruitless_yield(&self) -> bool {
         self.count_pick();
         self.ticks.get().is_multiple_of(8)
     }
 
-    /// Counts a connect from here, unless there have been so many since the last look outside that the look must come
-    /// first.
+    /// Counts a connect on this worker and returns `true`; or returns `false` if there have been so many since the last
+    /// look at events that the look must come first.
     pub(super) fn admit_connect(&self) -> bool {
         let connects = self.connects.get();
         self.connects.set((connects + 1).min(self.connects_max));
         connects < self.connects_max
     }
 
-    /// Whether there were connects since the last look; from now on they are counted anew.
+    /// Whether there were connects since the last look at events. Sets their count to zero.
     pub(super) fn take_connects(&self) -> bool {
         self.connects.replace(0) != 0
     }
@@ -236,13 +240,13 @@ impl Processor {
         rest.extend(std::iter::from_fn(|| self.ring.pop()));
     }
 
-    /// As [`count_pick`](Self::count_pick), for an owner that is alone: nobody watches.
+    /// Counts a pick as [`count_pick`](Self::count_pick) does, for an only processor: no worker watches it.
     #[inline(always)]
     pub(super) fn count_pick_alone(&self) {
         self.ticks.set(self.ticks.get().wrapping_add(1));
     }
 
-    /// Whether there may be somebody in the LIFO slot.
+    /// Whether there may be a coroutine in the LIFO slot.
     #[inline(always)]
     pub(super) fn has_lifo(&self) -> bool {
         if self.alone {
@@ -252,7 +256,7 @@ impl Processor {
         !self.shared.lifo.load(Ordering::Relaxed).is_null()
     }
 
-    /// As [`has_lifo`](Self::has_lifo), for an owner that is alone.
+    /// Whether there is a coroutine in the LIFO slot of an only processor.
     #[inline(always)]
     pub(super) fn has_own_lifo(&self) -> bool {
         !self.own_lifo.get().is_null()
@@ -273,7 +277,7 @@ impl Processor {
         NonNull::new(self.own_lifo.replace(core)).map(|core| unsafe { Ready::from_core(core) })
     }
 
-    /// Counts a pick from the LIFO slot; `false` when those in the queues have their turn.
+    /// Counts a pick from the LIFO slot. `false`: the coroutines in the queues come first now.
     #[inline(always)]
     pub(super) fn spend_lifo_budget(&self) -> bool {
         let hops = self.lifo_spent.get();
@@ -282,7 +286,7 @@ impl Processor {
         may
     }
 
-    /// Takes the oldest of the ring.
+    /// Takes the oldest coroutine of the ring.
     #[inline(always)]
     pub(super) fn pop_ring(&self) -> Option<Ready> {
         let ready = self.ring.pop();
@@ -299,7 +303,7 @@ impl Processor {
         ready
     }
 
-    /// Queues at the tail; a full ring gives the coroutine back, with half of the ring in `overflow`.
+    /// Queues at the tail. If the ring is full, passes half of the ring and the coroutine to `overflow`.
     #[inline(always)]
     pub(super) fn push(&self, ready: Ready, overflow: impl FnOnce(Vec<Ready>)) {
         if let Err(ready) = self.ring.push(ready) {
@@ -315,7 +319,7 @@ impl Processor {
         overflow(half);
     }
 
-    /// Queues to run next; returns who was displaced.
+    /// Puts the coroutine into the LIFO slot, to run next. Returns the coroutine that it displaced.
     #[inline(always)]
     pub(super) fn push_next(&self, ready: Ready) -> Option<Ready> {
         if self.alone {
@@ -333,12 +337,13 @@ impl Processor {
         self.ring.room()
     }
 
-    /// Steals half of a victim's ring; returns one to run.
+    /// Steals half of a victim's ring. Returns the oldest of the stolen coroutines, to run now.
     pub(super) fn steal(&self, victim: &SharedProcessor) -> Option<Ready> {
         victim.stealer.steal_into(&self.ring)
     }
 
-    /// Takes what the victim's running coroutine woke and has not made way for.
+    /// Takes the coroutine in the victim's LIFO slot: the one that the running coroutine woke last, and that waits for
+    /// it.
     pub(super) fn steal_lifo(&self, victim: &SharedProcessor) -> Option<Ready> {
         victim.take_lifo()
     }

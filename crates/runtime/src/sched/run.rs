@@ -1,7 +1,7 @@
-//! The life of a worker's thread: it runs what it finds, looks for more, and sleeps.
+//! What does a worker's thread do when its own queues are empty? It runs what it finds, searches for more, and sleeps.
 //!
 //! All of this runs in the worker's own context: on the OS thread's stack and identity, where hooks pass straight
-//! through. It is entered only when the worker's own queues have nobody to pick.
+//! through. A switch enters that context only when the worker's own queues have no coroutine to pick.
 
 use super::Scheduler;
 use super::idle::Idle;
@@ -15,7 +15,7 @@ use crate::sys;
 use std::io;
 use std::ptr;
 
-/// See [`SEARCH_ROUNDS_MAX`].
+/// The fewest rounds of a search; see [`SEARCH_ROUNDS_MAX`].
 const SEARCH_ROUNDS_MIN: u32 = 2;
 
 /// Starts the threads of a scheduler.
@@ -44,14 +44,14 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
 /// The body of a worker's thread.
 fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
     sys::exact_timers();
-    // Kept to the end of the thread: overflow handlers run on it.
+    // Kept until the thread ends, since overflow handlers run on it.
     let alternate_stack = sys::signal::AltStack::new(ALTERNATE_STACK_BYTES);
     let worker: &'static Worker = Box::leak(Box::new(Worker::new(scheduler, id, ring)));
     bind_worker_thread(&raw const worker.link);
     let registration = sys::set_id::register_worker_thread();
     worker.work();
     worker.link.caches.flush();
-    // The worker stays, since others may have its address; its memory for batches need not.
+    // The worker itself is not freed, since other threads may have its address. Its memory for batches is.
     drop(worker.processor.batch.take());
     drop(registration);
     bind_worker_thread(ptr::null());
@@ -59,19 +59,19 @@ fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
     scheduler.count_end_of_worker();
 }
 
-/// Room for the handler of a stack overflow, which walks the stack with libgcc's unwinder and prints a line: 8 KiB
-/// suffice in a debug build, 4 KiB do not. The rest is for handlers that interrupt it.
+/// Room for the handler of a stack overflow, which walks the stack with libgcc's unwinder and prints a line. 8 KiB
+/// suffice in a debug build, 4 KiB do not. The rest is for signal handlers that interrupt it.
 const ALTERNATE_STACK_BYTES: usize = 32 * 1024;
 
 impl Worker {
-    /// The worker's life, in its own context.
+    /// Runs coroutines until the scheduler is over, in the worker's own context.
     fn work(&'static self) {
         while let Some(next) = self.find() {
             run_from_base(self, next);
         }
     }
 
-    /// The next coroutine, wherever it is; sleeps until there is one. `None`: the scheduler stops.
+    /// Finds the next coroutine, wherever it is queued, and sleeps until there is one. `None`: the scheduler stops.
     #[allow(clippy::collapsible_if, reason = "becoming a searcher and finding are two steps")]
     fn find(&'static self) -> Option<Pick> {
         self.take_inbox();
@@ -101,9 +101,9 @@ impl Worker {
         }
     }
 
-    /// The worker has work and searches no more; if it was the last searcher, another one is sent for what else there
-    /// may be. One that got up by itself, since work had come on its way to bed, is no searcher; but the producers may
-    /// have seen that it still was, and told nobody.
+    /// The worker has found work. It stops searching, if it was counted as searching. If it was the last searcher, it
+    /// wakes another worker, since there may be more work. A worker that cancelled its sleep is not counted as
+    /// searching, yet a producer may have seen it so and skipped its notification. Notify here.
     fn found(&self, searching: bool) {
         let was_last = searching && self.stop_searching();
         if was_last || self.processor.shared.has_work() || self.scheduler.injector.len() > 0 {
@@ -111,7 +111,7 @@ impl Worker {
         }
     }
 
-    /// The worker is no searcher any more, but busy; says whether it was the last one.
+    /// Counts the worker as busy and no longer as searching. Returns whether it was the last searcher.
     fn stop_searching(&self) -> bool {
         let (was_last, watcher) = self.scheduler.idle.stop_searching();
         self.scheduler.wake_watcher(watcher);
@@ -132,7 +132,7 @@ impl Worker {
         if searching { self.steal() } else { None }
     }
 
-    /// Looks at the others for a moment before sleeping.
+    /// Searches for a moment before the worker sleeps.
     fn search(&'static self) -> Option<Pick> {
         let rounds = self.search_rounds.get();
         for _ in 0..rounds {
@@ -161,7 +161,7 @@ impl Worker {
             .map(Pick::taken)
     }
 
-    /// Sleeps in the driver. Returns whether the worker is a searcher now.
+    /// Sleeps in the driver. Returns whether the worker is counted as searching now.
     fn sleep(&'static self, searching: bool) -> bool {
         let idle: &Idle = &self.scheduler.idle;
         idle.sleep(self.link.id, searching);
@@ -173,7 +173,7 @@ impl Worker {
         searching
     }
 
-    /// The second look of the idle protocol.
+    /// The second look for work of the idle protocol (`idle.rs`), after the sleep was announced.
     pub(super) fn work_is_visible(&self) -> bool {
         self.scheduler.is_over()
             || self.scheduler.injector.len() > 0

@@ -1,48 +1,54 @@
-//! The end of a scheduler: cancel what is left, let it run its destructors, report what would not end. The workers stop
-//! when the last coroutine has ended.
+//! How does a scheduler end? It cancels the coroutines that are left, lets them run their destructors, and reports
+//! those that do not end. Its workers stop when the last coroutine has ended.
 //!
 //! # Protocol
-//! A shutdown first *cancels*, again and again, until nothing is alive or its deadline has come; then it *stops* the
-//! scheduler: spawns are refused from here on. It looks once more, for an OS thread may have spawned in between. A
-//! stopped scheduler is *over* when no coroutine of it is alive. Only then do its workers end. A worker that finds
-//! nothing to do checks whether the scheduler is over; if so it wakes the others and ends. The last worker gives the
-//! drivers back.
+//! A shutdown first *cancels* all coroutines, again and again, until none is alive or its deadline has come. Then it
+//! *stops* the scheduler, which refuses spawns from then on. It cancels once more, since an OS thread may have spawned
+//! in between. A stopped scheduler is *over* when none of its coroutines is alive. Only then do its workers end. A
+//! worker that finds nothing to do checks whether the scheduler is over. If so it wakes the others and ends. The last
+//! worker gives the drivers back.
 //!
-//! So a coroutine that is left behind at the deadline goes on as a detached thread does: it stays cancelled, and it
-//! takes part in what it waits for. It cannot be left without a worker: it is listed at futex words, channels and
-//! descriptors that the living use, whose wakes and messages it would swallow; and a light one's thread-locals, which
-//! others may borrow, would end with the thread.
+//! So a coroutine that is left behind at the deadline continues as a detached thread does: it stays cancelled, and it
+//! takes part in what it waits for. It cannot be left without a worker, for two reasons. It is listed at futex words,
+//! channels and descriptors that live coroutines use, and would swallow their wakes and messages. And the thread-locals
+//! of a light one, which others may borrow, would end with the thread.
 //!
-//! # Those who stay
-//! A cancelled coroutine may be in a wait that no cancellation ends, and that says so (`hook/interruption.rs`): for a
-//! signal, for output that nobody reads, in the pauses of a loop that takes no notice of errors. When all who are left
-//! have been seen in such waits for a while, nobody is left who could end them, and the shutdown waits for them no
-//! longer.
+//! # Coroutines that stay
+//! A cancelled coroutine may be in a wait that no cancellation ends, and that is marked so (`hook/interruption.rs`):
+//! for a signal, for output that is not read, in the pauses of a loop that ignores errors. When all coroutines that are
+//! left have been seen in such waits for a while, none is left that could end them. Then the shutdown stops waiting for
+//! them.
 //!
 //! # The counts
-//! Coroutines are counted without a shared counter: each processor counts those it spawned and those it finished, OS
-//! threads' spawns have a counter of their own. A coroutine is counted as spawned before it is queued. The sums are
-//! read finished-first. Let T be a moment between the two readings. What was finished by T is at least the first sum,
-//! what was spawned by T at most the second: their difference is at least what was alive at T. If it is zero, nothing
-//! was alive at T. That needs the reader to see the spawn of each coroutine whose end it sees: the end is counted with
-//! Release, behind the queues that carried the coroutine from its spawner.
+//! Coroutines are counted without a shared counter. Each processor counts the coroutines that it spawned and those that
+//! it finished; spawns from OS threads have a counter of their own. A coroutine is counted as spawned before it is
+//! queued. The sums are read finished-first. Let T be a moment between the two readings. The number finished by T is at
+//! least the first sum, and the number spawned by T is at most the second. So the difference of the sums is at least
+//! the number alive at T. If it is zero, nothing was alive at T. This needs the reader to see the spawn of each
+//! coroutine whose end it sees. It does: the end is counted with Release, after the queues that carried the coroutine
+//! from its spawner.
 //!
 //! # The race: a spawn against the stop
-//! Who spawns counts first and looks for the stop afterwards. Who sums up has stopped the scheduler first, or seen it
-//! stopped. So one of the two sees the other: either the spawner sees the stop and takes its count back, or the sum has
-//! the count.
-//! - An OS thread and a worker that looks whether the scheduler is over: all four accesses are in one order
-//!   (sequentially consistent). An OS thread that takes its count back wakes the workers, for they may have seen it.
-//! - A coroutine's spawn needs no such order against a worker: the spawner is alive itself, so its scheduler is not
-//!   over. Against the shutdown, which lists who is left, an asymmetric barrier gives the order: its heavy half is in
-//!   `wake_all`, after the stop.
+//! A spawner counts the coroutine first and looks for the stop afterwards. A thread that sums up has stopped the
+//! scheduler before, or has seen it stopped. So one of the two sees the other: either the spawner sees the stop and
+//! takes its count back, or the sum contains the count.
+//! - An OS thread against a worker that checks whether the scheduler is over: all four accesses are in one order
+//!   (sequentially consistent). An OS thread that takes its count back wakes the workers, since they may have seen the
+//!   count.
+//! - A coroutine's spawn needs no such order against a worker: the spawner itself is alive, so its scheduler is not
+//!   over. Against the shutdown, which lists the coroutines that are left, an asymmetric barrier gives the order. Its
+//!   heavy half is in `wake_all`, after the stop.
 //!
-//! # The list of those who are left
-//! The shutdown sums up, walks over all cores, and compares. After the stop everybody who will ever live is in the sum
-//! already, so who is in the list is in the sum. The walk meets a core once, so nobody is in the list twice. Therefore
-//! a list as long as the sum has everybody. A shorter one misses somebody who was being made, or has ended since: the
-//! shutdown looks again. To sum up after the walk would be wrong: A ends, B is made behind the walk, and the numbers
-//! agree without B.
+//! Example: an OS thread spawns while the last coroutine ends and the shutdown stops the scheduler. If the thread adds
+//! its count before a worker reads it, the worker sees one coroutine alive and does not end. If the thread adds it
+//! later, it finds the stop, takes the count back, and the spawn fails.
+//!
+//! # The list of the coroutines that are left
+//! The shutdown sums up, walks over all cores, and compares the two numbers. After the stop, every coroutine that will
+//! ever live is in the sum already, so each one in the list is also in the sum. The walk meets a core once, so no
+//! coroutine is in the list twice. Therefore a list as long as the sum contains them all. A shorter list misses a
+//! coroutine that was being made, or that has ended since; then the shutdown looks again. It would be wrong to sum up
+//! after the walk: A ends, B is made behind the walk, and the numbers agree without B.
 
 use super::{Scheduler, processor};
 use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, pools};
@@ -52,25 +58,27 @@ use crate::wait;
 use std::sync::Once;
 use std::time::Duration;
 
-/// Cancels one of those who are left. Where nothing unwinds they can only end by themselves; an error in the midst of
-/// their I/O would end the process.
+/// Cancels one of the coroutines that are left. In a program that cannot unwind they can only end by themselves; an
+/// error in the middle of their I/O would end the process.
 fn cancel(core: &CoreRef) {
-    // A scope's child is its parent's to cancel: the parent may mask that, or be in a destructor.
+    // Only its parent cancels a scope's child: the parent may mask its own cancellation, or be in a destructor.
     if UNWINDS && !core.has_parent() {
         core.cancel();
     }
 }
 
-/// How often the shutdown looks, and cancels again whoever was spawned or has swallowed it: there is no event for "the
-/// last one has ended" on the hot path of a coroutine's end, and a shutdown is rare.
+/// How often the shutdown looks and cancels again. It also reaches coroutines that were spawned since, or that have
+/// swallowed their cancellation. It polls, since an event for "the last coroutine has ended" would lie on the hot path
+/// of every coroutine's end, and a shutdown is rare.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 
-/// How long all who are left must have been seen in waits that no cancellation ends, before a shutdown waits for them
-/// no longer: one of them may be about to be woken by what another has left behind, or by an OS thread.
+/// How long all coroutines that are left must have been seen in waits that no cancellation ends, before a shutdown
+/// stops waiting for them. One of them may be about to be woken by what an ended coroutine has left behind, or by an OS
+/// thread.
 const STAYING_FOR_NS: u64 = 100_000_000;
 
-/// Makes a forked child an ordinary one-threaded process: its spawns fail, and the coroutine that forked goes on as if
-/// it were the thread, in an endless critical section, so that every hook passes straight through.
+/// Makes a forked child an ordinary process with one thread: its spawns fail. The coroutine that forked continues as if
+/// it were the thread, in a critical section that does not end, so that every hook passes straight through.
 pub(super) fn prepare_for_forks() {
     extern "C" fn in_the_child() {
         process::set_forked();
@@ -87,16 +95,16 @@ pub(super) fn prepare_for_forks() {
     });
 }
 
-/// Until a point in time and not for a time, since a thread that signals interrupt again and again would sleep for
-/// ever.
+/// Sleeps until a point in time and not for a duration. A thread that is interrupted by signals again and again would
+/// otherwise sleep for ever.
 fn pause() {
     let end_ns = wait::deadline_after(LOOK_EVERY);
     let _ = wait::wait(&WaitCell::new(), WaitReason::Sleep, Some(end_ns), false);
 }
 
 impl Scheduler {
-    /// Coroutines that have been spawned and have not ended. Zero is exact, for a moment during the call: see the head
-    /// of the file.
+    /// The number of coroutines that have been spawned and have not ended. Zero is exact, for a moment during the call:
+    /// see the head of the file.
     pub(crate) fn alive(&self) -> u64 {
         // Acquire: pairs with the Release in `SharedProcessor::count`.
         let sum_of = |counter: fn(&processor::SharedProcessor) -> &AtomicU64| -> u64 {
@@ -117,7 +125,7 @@ impl Scheduler {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Whether the workers are to end: it was stopped, and nothing is alive.
+    /// Whether the workers are to end: the scheduler was stopped, and none of its coroutines is alive.
     pub(super) fn is_over(&self) -> bool {
         self.is_stopping() && self.alive() == 0
     }
@@ -126,8 +134,8 @@ impl Scheduler {
         self.is_stopping() || process::is_forked()
     }
 
-    /// Counts a coroutine that one of this scheduler's is about to make; `false`, and takes it back, when spawns are
-    /// refused.
+    /// Counts a coroutine that one of this scheduler's coroutines is about to make. If spawns are refused, takes the
+    /// count back and returns `false`.
     #[inline(always)]
     pub(super) fn count_spawn_from_inside(&self, spawned: &AtomicU64) -> bool {
         processor::SharedProcessor::count(spawned);
@@ -139,9 +147,10 @@ impl Scheduler {
         false
     }
 
-    /// Counts a coroutine that an OS thread is about to make; `false`, and takes it back, when spawns are refused.
+    /// Counts a coroutine that an OS thread is about to make. If spawns are refused, takes the count back and returns
+    /// `false`.
     pub(super) fn count_spawn_from_outside(&self) -> bool {
-        // In a child of a fork the locks that taking back needs may be held for ever.
+        // In the child of a fork, the locks that are needed to take the count back may be held for ever.
         if process::is_forked() {
             return false;
         }
@@ -154,26 +163,26 @@ impl Scheduler {
         false
     }
 
-    /// It was not made after all.
+    /// Takes back the count of a coroutine that was not made.
     #[cold]
     pub(super) fn uncount_spawn_from_outside(&self) {
-        // SeqCst: pairs with the loads in `is_over`: who saw the count is woken to see that it has gone.
+        // SeqCst: pairs with the loads in `is_over`: a worker that saw the count is woken to see that it has gone.
         self.spawned_outside.fetch_sub(1, Ordering::SeqCst);
         if self.is_over() {
             self.wake_all();
         }
     }
 
-    /// A worker leaves, since the scheduler is over; so must the others.
+    /// A worker ends, since the scheduler is over. It wakes the others, which must end too.
     pub(super) fn leave(&self, searching: bool) {
         if searching {
-            // Nobody is busy any more, so nobody is to be watched.
+            // No worker is busy any more, so none must be watched.
             let _ = self.idle.stop_searching();
         }
         self.wake_all();
     }
 
-    /// A worker's thread has ended, or could not be made. After the last one nobody polls the drivers.
+    /// A worker's thread has ended, or could not be made. After the last one no thread polls the drivers.
     pub(super) fn count_end_of_worker(&self) {
         // Release: pairs with the Acquire of the last one, which sees what the others did with the drivers.
         if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -198,22 +207,22 @@ impl Scheduler {
         });
     }
 
-    /// Cancels every coroutine, waits until they have ended or the deadline has come, and stops. Returns those that
-    /// have not ended. Not on one of this scheduler's coroutines.
+    /// Cancels every coroutine, waits until they have ended or the deadline has come, and stops the scheduler. Returns
+    /// the coroutines that have not ended. Not to be called on one of this scheduler's coroutines.
     pub(crate) fn end(&self, deadline_ns: u64) -> Vec<CoreRef> {
-        // Relaxed: whoever is cancelled sees it.
+        // Relaxed: a cancelled coroutine sees it.
         self.ending.store(true, Ordering::Relaxed);
         self.cancel_until_none(deadline_ns);
         self.stop();
-        // Somebody may have been spawned between the last look and the stop. Who is counted from here on takes that
-        // back.
+        // A coroutine may have been spawned between the last look and the stop. A spawner that counts from here on
+        // takes its count back.
         self.cancel_until_none(deadline_ns);
         let left = self.left();
         self.join_workers();
         left
     }
 
-    /// Cancels until nobody is alive but those who stay, or the deadline has come.
+    /// Cancels until no coroutine is alive but those that stay, or the deadline has come.
     fn cancel_until_none(&self, deadline_ns: u64) {
         let mut staying_since_ns = None;
         loop {
@@ -236,7 +245,7 @@ impl Scheduler {
         }
     }
 
-    /// Those who are alive, all of them, once the scheduler has been stopped; each has been cancelled.
+    /// All coroutines that are alive after the scheduler has been stopped. Each has been cancelled.
     fn left(&self) -> Vec<CoreRef> {
         let mut left = Vec::new();
         loop {
@@ -248,20 +257,21 @@ impl Scheduler {
             if left.len() as u64 >= alive {
                 return left;
             }
-            // One was counted that is not in the list: it is being made, or has ended meanwhile, which is soon done.
+            // A coroutine was counted that is not in the list: it is being made, or has ended meanwhile. Both take only
+            // a moment.
             left.clear();
             pause();
         }
     }
 
-    /// Refuses spawns from now on, and ends the workers as soon as nothing is alive.
+    /// Refuses spawns from now on, and ends the workers as soon as no coroutine is alive.
     pub(super) fn stop(&self) {
         // SeqCst: pairs with the load in `is_stopping`.
         self.stopping.store(true, Ordering::SeqCst);
         self.wake_all();
     }
 
-    /// Waits for the workers' threads, if they end: nothing is alive. Else they are left to themselves.
+    /// Waits for the workers' threads if they end, that is, if no coroutine is alive. Otherwise detaches them.
     pub(super) fn join_workers(&self) {
         let threads = std::mem::take(&mut *self.threads.lock());
         if !self.is_over() {

@@ -1,8 +1,8 @@
-//! From a closure to a queued coroutine.
+//! How does a closure become a queued coroutine?
 //!
-//! On a worker of the same scheduler a spawn takes a core from the worker's cache, a reservation from its stock, stores
-//! the closure and pushes to the ring: no allocation, no lock, no system call. From elsewhere it goes through the
-//! shared pools and the injector.
+//! On a worker of the same scheduler, a spawn takes a core from the worker's cache and a reservation of a stack from
+//! its stock. It stores the closure in the core and pushes the coroutine to the ring. This needs no allocation, no lock
+//! and no system call. From elsewhere it goes through the shared pools and the injector.
 
 use super::processor::SharedProcessor;
 use super::worker::Worker;
@@ -22,9 +22,9 @@ use std::sync::Arc;
 pub(crate) enum SpawnError {
     /// The runtime is shut down.
     Stopped,
-    /// It would have to be a light one, and nobody has vouched for it.
+    /// The coroutine would have to be a light one, and the program has not vouched for it.
     NotIsolated,
-    /// No stack is to be had.
+    /// No stack can be had.
     NoStack(io::Error),
 }
 
@@ -38,25 +38,25 @@ impl From<SpawnError> for io::Error {
     }
 }
 
-/// What a spawn may ask for.
+/// The parameters of a spawn.
 #[derive(Default)]
 pub(crate) struct SpawnRequest {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) stack_bytes: Option<usize>,
-    /// A light one; whoever asks has vouched for it.
+    /// Whether it is to be a light one. The caller has vouched for it.
     pub(crate) light: bool,
     pub(crate) site: Option<&'static Location<'static>>,
     /// The scope that waits for the coroutine.
     pub(crate) group: Option<NonNull<Group>>,
     /// The body may borrow from the spawner's frames. A scope's child always may.
     pub(crate) borrows: bool,
-    /// The smaller, the more urgent; recorded for reports.
+    /// The priority: a smaller number is more urgent. It is recorded for reports.
     pub(crate) priority: i16,
 }
 
 impl SpawnRequest {
-    /// Has std make the thread that the coroutine is to be, if it is to have a name or inherits. Outside of critical
-    /// sections: spawn hooks are user code.
+    /// Lets std make the thread handle that the coroutine is to have, if it is to have a name or inherits. Called
+    /// outside of critical sections, since spawn hooks are user code.
     #[inline(always)]
     fn std_thread(&self, scheduler: &Scheduler) -> Option<StdThread> {
         if self.name.is_none() && !inherits_always() {
@@ -92,7 +92,7 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     let made = match make(scheduler, worker, request) {
         Ok(made) => made,
         Err(error) => {
-            // Its destructor is user code, which may wait.
+            // The closure's destructor is user code, which may wait.
             drop(critical);
             drop(body);
             return Err(error);
@@ -108,12 +108,12 @@ pub(crate) unsafe fn spawn<F: FnOnce() -> T, T>(
     Ok(handle)
 }
 
-/// Makes a coroutine of each body and queues them all; one worker is woken, which wakes the next if it leaves work
-/// behind. The handles go to `made`, also those that were made before an error; the bodies that are left stay in
-/// `bodies`.
+/// Makes a coroutine of each body and queues them all. One worker is woken, which wakes the next if it leaves work
+/// behind. The handles go to `made`, also those that were made before an error. After an error, the bodies that are
+/// left stay in `bodies`.
 ///
 /// # Safety
-/// As [`spawn`], for each body.
+/// The contract of [`spawn`] holds for each body.
 pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
     scheduler: &'static Scheduler,
     site: &'static Location<'static>,
@@ -127,7 +127,7 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
         site: Some(site),
         ..SpawnRequest::default()
     };
-    // Outside of the critical section, as in `spawn`.
+    // Made outside of the critical section, since spawn hooks are user code.
     let mut std_threads: Vec<_> = (0..count).map_while(|_| request().std_thread(scheduler)).collect();
     let _critical = Critical::enter();
     let worker = scheduler.own_worker(current_link());
@@ -143,7 +143,7 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
                 queue.push(ready);
             }
             Err(error) => {
-                // Not dropped here: its destructor is user code, which may wait.
+                // Not dropped here, since its destructor is user code, which may wait.
                 bodies.push(body);
                 outcome = Err(error);
                 break;
@@ -160,11 +160,11 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
     outcome
 }
 
-/// A coroutine that has no body yet, and that nobody knows; counted as spawned.
+/// A coroutine that has no body yet and that no other code knows. It is counted as spawned.
 struct Made(NonNull<Core>);
 
 impl Made {
-    /// What it is to be for std.
+    /// Gives the coroutine its thread handle of std.
     #[inline(always)]
     fn will_be(&self, std_thread: Option<StdThread>) {
         if let Some(std_thread) = std_thread {
@@ -173,10 +173,10 @@ impl Made {
         }
     }
 
-    /// Gives it its body, and makes a handle and the duty to queue it.
+    /// Gives the coroutine its body. Returns a handle and the duty to queue it.
     ///
     /// # Safety
-    /// As [`spawn`].
+    /// The contract of [`spawn`] holds.
     #[inline(always)]
     unsafe fn with_body<F: FnOnce() -> T, T>(self, body: F) -> (CoreRef, Ready) {
         // SAFETY: S2: cores are type-stable, and this one is ours.
@@ -255,7 +255,8 @@ fn begin(
     let core = unsafe { pooled.as_ref() };
     core.kind.set(kind);
     core.started.set(false);
-    // A worker that finds itself here knows by it that the coroutine has started.
+    // Set to its worker when the coroutine starts: a worker that finds itself here knows that the coroutine has
+    // started.
     core.link.set(std::ptr::null());
     core.class.set(class);
     core.scheduler.set(Some(scheduler));

@@ -1,28 +1,78 @@
-//! Leaving a coroutine's stack and continuing another: the pick, the switch, and what the successor owes the one who
-//! left.
+//! How does a worker leave one coroutine's stack and continue another, and who finishes the work that the outgoing
+//! coroutine can no longer do itself?
+//!
+//! # Vocabulary
+//! The *outgoing* coroutine leaves its stack; the *successor* is the coroutine (or the worker's own context, the
+//! *base*) that continues. The outgoing context passes a *handoff* in registers. The successor finds it in the
+//! [`Resumed`] that the switch returns, and acts on it once the outgoing registers are saved.
 //!
 //! # Protocol
-//! The coroutine that leaves picks its successor on its own stack and switches. The switch hands over, in registers,
-//! who leaves and why ([`Outgoing`]), and on which worker. The successor's first act is to [`arrive`]: it moves
-//! malloc's words to its own identity, takes itself out of the queue, and does for the one who left what can be done
-//! only now that its registers are saved: queue it, publish it as parked, or take its stack away. So nobody can
-//! continue a coroutine before it has stopped.
+//! The outgoing coroutine picks its successor on its own stack and switches. The handoff says which coroutine leaves,
+//! why it leaves ([`Outgoing`], a core and a [`SwitchReason`]), and which worker carries out the switch. The first act
+//! of the successor is to [`arrive`]. It moves malloc's words to its own identity. It takes itself out of the pinned
+//! queue, if it was picked from there. It then settles the outgoing coroutine: it queues it, publishes it as parked, or
+//! takes its stack away. This work must wait until the outgoing registers are saved. So no worker can continue a
+//! coroutine before that coroutine has stopped.
 //!
-//! Whatever can be done on either side of the switch is done behind it: the instruction that changes the identity waits
-//! for the stores before it, and not for those behind it (`silken_context::switch`).
+//! Work that could be done on either side of the switch is done after it. The instruction that changes the identity
+//! waits for the stores before it, and does not wait for the stores after it (`silken_context::switch`).
 //!
-//! Everything here runs in a critical section: it begins before the pick, in the one who leaves, and ends after the
-//! settling, in the one who goes on. Its counter belongs to the coroutine, so each ends its own.
+//! Everything here runs in critical sections. The outgoing coroutine enters one before the pick. The successor ends its
+//! own one after it has settled the outgoing coroutine. The counter of critical sections belongs to the identity, so
+//! each coroutine ends the section that it entered itself; light coroutines of one worker share a counter.
+//!
+//! # The stacks, before and after
+//! Coroutine A parks, and B, which parked earlier, continues. High addresses are at the top; the stacks grow downwards.
+//! `rsp` marks the stack in use, `A.sp` and `B.sp` are the words `Context::stack_pointer`.
+//! ```text
+//!           before the switch                              after the switch
+//!   A's stack            B's stack                A's stack            B's stack
+//!  ┌──────────────┐     ┌──────────────┐         ┌──────────────┐     ┌──────────────┐
+//!  │ 0, 0         │     │ 0, 0         │         │ 0, 0         │     │ 0, 0         │
+//!  │ trampoline   │     │ trampoline   │         │ trampoline   │     │ trampoline   │
+//!  │ main         │     │ main         │         │ main         │     │ main         │
+//!  │ A's own code │     │ B's own code │         │ A's own code │     │ B's own code │
+//!  │ park         │<rsp │ park         │         │ park         │     │ park         │<rsp
+//!  └──────────────┘     │ rbp          │         │ rbp          │     └──────────────┘
+//!                       │ rbx          │         │ rbx          │
+//!                       │ r12          │         │ r12          │
+//!                       │ r13          │         │ r13          │
+//!                       │ r14          │         │ r14          │
+//!                       │ r15          │         │ r15          │
+//!                       │ continuation │<B.sp    │ continuation │<A.sp
+//!                       └──────────────┘         └──────────────┘
+//! ```
+//! The switch is inlined into the last function in the picture: here [`park`], else [`yield_slowly`], or the caller of
+//! [`yield_core`]. It writes B's FS base first, if the identities differ. It pushes rbp, rbx, r12 to r15 and the
+//! address at which A will continue, and stores `rsp` in `A.sp`. It loads `rsp` from `B.sp`, pops B's continuation
+//! address, and jumps there. B's half of the switch pops the other six registers in the reverse order. The fast way of
+//! [`yield_core`] and [`run_from_base`] use [`switch::switch`], which pushes only rbp, rbx and the address. There the
+//! compiler saves what is live. In both cases the handoff stays in registers: rdi is the address of B's own context,
+//! rsi the outgoing coroutine with its reason, rdx the worker, rcx the identity under which A ran.
+//!
+//! A coroutine that has not started has four words at its `sp` instead, from low to high: the trampoline's address, the
+//! address of [`main`], and two zeros. The trampoline pops [`main`]'s address and calls it; the four registers are its
+//! arguments. A coroutine that has ended leaves by [`switch::switch_final`], which pushes the same three words, but no
+//! context ever continues there.
+//!
+//! # The race: a wake during the switch
+//! Example: A decides to park on worker 1. Before A's registers are saved, code on worker 2 wakes A. A is not published
+//! as parked yet, so that wake only leaves a notification in A's lifecycle word, and worker 2 gets no right to continue
+//! A. The successor of A on worker 1 runs after the registers are saved. It tries to publish A as parked, finds the
+//! notification, and queues A. If the wake comes after the publication instead, the waker finds A parked and queues it.
+//! One compare-and-swap of the word decides (`coroutine/state.rs`), so A is queued exactly once, and never before it
+//! has stopped.
 //!
 //! # A finished coroutine
-//! [`main`] is the first frame of every coroutine. When the body has ended and the next coroutine in the queue has not
-//! started, and wants the same kind of stack, the ended one's stack is handed over on the spot: no switch, no identity
-//! change, the block is made as new in place. A batch of short coroutines thus runs on one stack that stays in the
-//! cache.
+//! [`main`] is the first frame of every coroutine. When a body has ended, the coroutine picks a successor. If that one
+//! has not started and wants the same kind and size class of stack, it inherits the stack of the ended coroutine on the
+//! spot. There is then no switch and no change of identity; the identity block is made as new in place. A batch of
+//! short coroutines thus runs on one stack, which stays in the cache.
 //!
 //! # Rejected
-//! Returning to the worker's context for each pick: two switches and three mispredicted returns per hop. Publishing
-//! before the switch and making wakers wait for it: a spin on a word that the leaving coroutine writes at every switch.
+//! *Returning to the worker's context for each pick*: two switches and three mispredicted returns per hop. *Publishing
+//! before the switch and making wakers wait for it*: wakers would spin on a word that the outgoing coroutine writes at
+//! every switch.
 
 use super::life::{complete, end, recycle, run_body};
 use super::processor::SharedProcessor;
@@ -37,7 +87,7 @@ use silken_context::identity::Identity;
 use silken_context::switch::{self, Context, Handoff, Resumed};
 use std::ptr::{self, NonNull};
 
-/// Lets others run; returns at once when nobody is ready. On an OS thread, yields the thread.
+/// Lets other ready coroutines run; returns at once when none is ready. On an OS thread, yields the thread.
 pub(crate) fn yield_now() {
     match current_core() {
         Some(core) => {
@@ -47,11 +97,12 @@ pub(crate) fn yield_now() {
     }
 }
 
-/// As [`yield_now`], for the running coroutine, which it returns: what is kept over a switch is stored before it.
+/// Yields as [`yield_now`] does, for the running coroutine `core`, and returns it. The caller uses the returned
+/// reference, since a value that it kept over the switch would have to be stored before it.
 ///
-/// Inlined as far as the straight way goes: the scheduler's one worker continues somebody in its queue who has run
-/// before, and whoever leaves when this one goes on does the same. So the compiler saves what is live in the caller and
-/// nothing else, and no return is mispredicted.
+/// The fast way is inlined: the scheduler has one worker, and the next coroutine in its queue has run before; and
+/// whichever coroutine leaves when this one continues takes the same way. So the compiler saves what is live in the
+/// caller and nothing else, and no return is mispredicted.
 #[inline(always)]
 pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     Critical::enter_to_leave();
@@ -80,14 +131,14 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     worker.processor().count_pick_alone();
     // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
     worker.pinned.replace_first(core, unsafe { Ready::from_core(yielder) });
-    // Last, for the stores above wait for what comes before them. Whoever left is not published: nobody else takes from
-    // the queue.
+    // Last, since stores that follow it would wait for it. The outgoing coroutine is in the queue already, but no
+    // other worker takes from that queue, so its identity cannot run elsewhere.
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
     leave_critical(core)
 }
 
-/// A yield with all that may be in its way.
+/// The slow way of a yield: it runs the regular pick, and handles the case that no coroutine is ready.
 #[inline(never)]
 fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
     let Some(next) = worker.pick() else {
@@ -102,7 +153,7 @@ fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
     leave_critical(unsafe { switch_to(worker, core, next, SwitchReason::Yield) })
 }
 
-/// The end of a yield whose predecessor did not just change places with it.
+/// The end of a yield, when the outgoing coroutine did not take the fast way of [`yield_core`].
 #[inline(never)]
 fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identity: usize) -> &'static Core {
     let arrival = Resumed {
@@ -114,8 +165,8 @@ fn arrive_slowly(own: *const Context, left: usize, by: usize, predecessor_identi
     leave_critical(unsafe { arrive(arrival) })
 }
 
-/// Ends the section that the coroutine entered before a switch: the guard stayed behind, since nothing is kept over the
-/// switch.
+/// Ends the critical section that the coroutine entered before its switch. There is no guard for it, since nothing is
+/// kept over the switch.
 #[inline(always)]
 fn leave_critical(core: &'static Core) -> &'static Core {
     Critical::leave();
@@ -137,7 +188,7 @@ pub(super) unsafe fn park(core: &Core) {
     };
 }
 
-/// Continues `next`; returns when `core` is continued, on whatever worker that is, and returns `core`.
+/// Continues `next`. Returns `core` when `core` is continued, possibly on another worker.
 ///
 /// # Safety
 /// `core` runs on `worker`, in a critical section; the caller holds `next`'s Ready (S1).
@@ -154,10 +205,10 @@ unsafe fn switch_to(worker: &'static Worker, core: &Core, next: Pick, leaving: S
     unsafe { arrive(arrival) }
 }
 
-/// Continues the worker's own context; otherwise as [`switch_to`].
+/// Continues the worker's own context. Returns `core` when `core` is continued, as [`switch_to`] does.
 ///
 /// # Safety
-/// As for [`switch_to`].
+/// `core` runs on `worker`, in a critical section (S1).
 #[inline(always)]
 unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: SwitchReason) -> &'static Core {
     let message = worker.message(Outgoing::new(core, leaving));
@@ -167,8 +218,7 @@ unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: SwitchRe
     unsafe { arrive(arrival) }
 }
 
-/// The worker's own context continues a coroutine, and comes back when a coroutine leaves and finds nobody to succeed
-/// it.
+/// The worker's own context continues `next`. Returns when a coroutine leaves and finds no successor.
 pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
     let from_pinned = next.from_pinned;
     let next = worker.make_runnable(next.ready);
@@ -181,7 +231,7 @@ pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
     settle(worker, Outgoing::from_word(arrival.message.left));
 }
 
-/// The first act of a coroutine that goes on. Everything it needs has come in registers; returns the coroutine.
+/// The first act of a coroutine that is continued. All that it needs comes in registers. Returns the coroutine.
 ///
 /// # Safety
 /// Called at once after the switch, with what it returned, on the context of a coroutine (S1).
@@ -192,7 +242,7 @@ unsafe fn arrive(arrival: Resumed) -> &'static Core {
     // coroutine.
     let core = unsafe { Core::of_context(arrival.own) };
     let left = Outgoing::from_word(arrival.message.left);
-    // Before whoever left is published: after that its identity may run elsewhere.
+    // Before the outgoing coroutine is published: after that its identity may run on another worker.
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
     worker.processor().count_pick();
@@ -203,10 +253,10 @@ unsafe fn arrive(arrival: Resumed) -> &'static Core {
     core
 }
 
-/// Moves malloc's words from the identity that ran to the one that runs.
+/// Moves malloc's words from the outgoing identity to the one that runs now.
 ///
 /// # Safety
-/// As for `TlsLayout::carry_allocator` (S3).
+/// The contract of `TlsLayout::carry_allocator` (S3).
 #[inline(always)]
 unsafe fn carry(worker: &Worker, from: usize, to: usize) {
     // SAFETY: S3: the caller promises what `TlsLayout::carry_allocator` asks.
@@ -219,7 +269,7 @@ unsafe fn carry(worker: &Worker, from: usize, to: usize) {
     }
 }
 
-/// Does what the one who left is owed.
+/// Settles the outgoing coroutine: queues it, publishes it as parked, or ends it.
 #[inline(always)]
 fn settle(worker: &'static Worker, left: Outgoing) {
     if let Some((left, leaving)) = left.who() {
@@ -232,8 +282,8 @@ fn settle(worker: &'static Worker, left: Outgoing) {
     }
 }
 
-/// Not inlined: the compiler would make one table of jumps of it and the test above, and the processor mispredicts that
-/// jump.
+/// Not inlined: the compiler would merge this `match` and the test above into one jump table, and the processor
+/// mispredicts that jump.
 #[inline(never)]
 fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReason) {
     // SAFETY: S2: cores are type-stable.
@@ -249,7 +299,7 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReas
     }
 }
 
-/// Takes the stack of a coroutine that has ended.
+/// Takes the stack of a coroutine that has ended, and gives it to the pool.
 fn finish(worker: &'static Worker, core: &Core) {
     // SAFETY: S1: the coroutine has ended: its stack is the worker's.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
@@ -261,8 +311,9 @@ fn finish(worker: &'static Worker, core: &Core) {
     recycle(worker, core);
 }
 
-/// Makes the identity block as new. `false`: its table of modules is not as it should be, and it must be rebuilt, for
-/// which the C library has no memory, or which the caller cannot do.
+/// Makes the identity block as new. `false` means that the stack cannot be used again now: the block's table of modules
+/// is damaged and must be rebuilt, but the C library has no memory for that, or the caller may not rebuild
+/// (`may_rebuild`).
 fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
     let (Some(identity), Some(facts)) = (pooled.identity, worker.link.caches.facts()) else {
         return true;
@@ -275,7 +326,7 @@ fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
     may_rebuild && unsafe { identity.rebuild(facts) }.is_some()
 }
 
-/// Leaves a coroutine that has overflowed; called on the worker's own stack, under the coroutine's identity
+/// Leaves a coroutine that has overflowed its stack. Called on the worker's own stack, under the coroutine's identity
 /// (`overflow.rs`).
 ///
 /// # Safety
@@ -296,7 +347,7 @@ pub(super) unsafe fn prepare(core: &Core, pooled: &PooledStack) {
     unsafe { switch::prepare(&core.context, pooled.frame_top, main) };
 }
 
-/// What the runtime keeps in the coroutine's own identity block.
+/// The runtime's slots in the coroutine's own identity block.
 ///
 /// # Safety
 /// The coroutine is isolated and has a block, which is the caller's to write (S3).
@@ -321,15 +372,16 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
         run_body(core);
         end(core);
         if process::is_forked() {
-            // The child's only thread has come to its end, so the child ends, as it does where `fork` was called on a
-            // thread. The others here are copies: they run in the parent.
+            // The child's only thread has ended, so the child ends, as it does where `fork` was called on a thread. The
+            // other coroutines here are copies; the originals run in the parent.
             process::exit();
         }
         core = succeed(core);
     }
 }
 
-/// The ended coroutine finds a successor: hands it the stack and returns it, or switches away for ever.
+/// Finds a successor for the ended coroutine. It either hands its stack over and returns the successor, or switches
+/// away for ever.
 fn succeed(core: &'static Core) -> &'static Core {
     Critical::enter_to_leave();
     let worker = Worker::current();
@@ -354,7 +406,7 @@ unsafe fn leave_for_ever(worker: &'static Worker, core: &Core, next: Pick) -> ! 
     let from_pinned = next.from_pinned;
     let next = worker.make_runnable(next.ready);
     let left = Outgoing::new(core, SwitchReason::Finished).for_successor(from_pinned);
-    // SAFETY: S1: `next` is suspended and ours; the successor buries this stack. S3: both identities are complete.
+    // SAFETY: S1: `next` is suspended and ours; the successor recycles this stack. S3: both identities are complete.
     unsafe { switch::switch_final(&next.context, worker.message(left)) }
 }
 
@@ -362,12 +414,12 @@ fn may_inherit(core: &Core, next: &Core) -> bool {
     !next.started.get() && next.kind.get() == core.kind.get() && next.class.get() == core.class.get()
 }
 
-/// `next` goes on with the stack of `core`, which has ended, in the same frame.
+/// `next` starts on the stack of `core`, which has ended, in the same frame.
 fn inherit(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static Core {
     // SAFETY: S1: the coroutine has ended; its stack goes on under another name.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it runs on one");
     if !renew(worker, &pooled, false) {
-        // The block must be rebuilt, and nobody can do that while running under it.
+        // The block must be rebuilt, and code that runs under a block cannot rebuild it.
         // SAFETY: S1: put back where it was.
         *unsafe { &mut *core.stack.get() } = Some(pooled);
         // SAFETY: S1: `next` came from the queue.
@@ -386,7 +438,7 @@ fn inherit(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static
 }
 
 impl Worker {
-    /// What a successor is told by the switch that this worker carries out.
+    /// The handoff of a switch that this worker carries out.
     #[inline(always)]
     fn message(&'static self, left: Outgoing) -> Handoff {
         Handoff {
@@ -410,14 +462,15 @@ impl Worker {
         Worker::from_link(link)
     }
 
-    /// Whether the coroutine has started and ran here when it ran last: [`announce`](Self::announce) is all it takes to
-    /// switch to it.
+    /// Whether the coroutine has started, and ran on this worker when it last ran. Then [`announce`](Self::announce) is
+    /// all that a switch to it needs.
     #[inline(always)]
     pub(super) fn has_run(&self, core: &Core) -> bool {
         ptr::eq(core.link.get(), &raw const self.link)
     }
 
-    /// The coroutine of a Ready, to be switched to at once; a light one is named in the identity that it shares.
+    /// The coroutine of a `Ready`, for a switch that follows at once. A light one is named in the identity that it
+    /// shares.
     #[inline(always)]
     fn announce(&self, ready: Ready) -> &'static Core {
         // SAFETY: S2: cores are type-stable; the Ready is the right to run this one.
@@ -428,7 +481,7 @@ impl Worker {
         core
     }
 
-    /// Makes the coroutine of a Ready one that can be switched to: bound to this worker, named, with a stack.
+    /// Prepares the coroutine of a `Ready` for a switch: it is bound to this worker, named, and has a stack.
     #[inline(always)]
     pub(super) fn make_runnable(&'static self, ready: Ready) -> &'static Core {
         if !self.has_run(ready.core()) {
@@ -449,7 +502,7 @@ impl Worker {
         }
     }
 
-    /// An isolated coroutine has come from another worker.
+    /// Binds to this worker an isolated coroutine that last ran on another worker.
     fn adopt(&'static self, core: &Core) {
         core.link.set(&raw const self.link);
         // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
@@ -467,7 +520,8 @@ impl Worker {
         self.start(core, pooled);
     }
 
-    /// The address space was reserved at the spawn, so it is memory for page tables or the map count that is missing.
+    /// The address space was reserved at the spawn. So a failure here means that there is no memory for page tables, or
+    /// that the limit of memory maps is reached.
     #[cold]
     fn no_stack(&self, core: &Core, error: &std::io::Error) -> ! {
         let reason = error.to_string();
@@ -495,7 +549,7 @@ impl Worker {
                 let slots = unsafe { slots_in_own_block(core) };
                 slots.core.set(core);
                 slots.link.set(&raw const self.link);
-                // Ended by `main` once the predecessor is settled.
+                // `main` ends this section once the predecessor is settled.
                 slots.critical.set(1);
             }
         }

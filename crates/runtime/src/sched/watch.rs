@@ -1,14 +1,15 @@
-//! Who looks after those who run one coroutine for long: what it has woken, its processor's events and deadlines, and
-//! (for those who are never idle) what waits in its ring.
+//! Which worker serves a processor whose own worker runs one coroutine for long? It takes the coroutines that the
+//! running one woke, serves the processor's events and deadlines, and (in a process where no worker is idle) takes what
+//! waits in the ring.
 //!
 //! A processor *stands still* when its worker is awake but its count of picks does not change: a coroutine computes, or
-//! a call blocks the worker. Two kinds of workers look for that:
-//! * the *watcher*, an idle worker that sleeps by turns (`idle.rs` says who that is, and when). A deadline on a
-//!   processor that stood still in the last turn ends the turn, so that it is served in time; an event of the kernel
-//!   waits for the end of the turn;
-//! * where nobody is idle, each worker that picks makes a *round* every ten milliseconds.
+//! a call blocks the worker. Two kinds of workers look for such processors:
+//! * The *watcher* is an idle worker that sleeps by turns (`idle.rs` says which worker that is, and when). If a
+//!   processor stood still in the last turn, its next deadline ends the watcher's turn, so that the deadline is served
+//!   in time. An event of the kernel waits for the end of the turn.
+//! * Where no worker is idle, each worker that picks makes a *round* every ten milliseconds.
 //!
-//! What only the standing worker may continue (started light coroutines) waits for it.
+//! Started light coroutines wait for the worker that stands still, since no other worker may continue them.
 
 use super::idle::{Idle, SleeperRole};
 use super::processor::SharedProcessor;
@@ -16,20 +17,20 @@ use super::worker::Worker;
 use crate::driver::Wait;
 use crate::sys::clock;
 
-/// A watcher's first look comes after this, each further one after twice as long, up to the last: a coroutine that
-/// computes for long delays what waits behind it by about as much as it has already run. The limits are those of Go's
-/// monitor.
+/// A watcher's first turn takes `WATCH_FIRST_NS`. Each further one takes twice as long, up to `WATCH_LAST_NS`. So a
+/// coroutine that computes for long delays what waits behind it by about as much as it has already run. The limits are
+/// those of Go's monitor.
 const WATCH_FIRST_NS: u64 = 50_000;
 const WATCH_LAST_NS: u64 = 10_000_000;
 
 impl Worker {
-    /// Ends when there is something to do, or somebody has taken the worker out of the sleepers. Any other wake-up (it
-    /// was appointed to watch, or for nothing) leads to the next turn.
+    /// Sleeps until there is something to do, or another thread has removed the worker from the sleepers. Any other
+    /// wake-up (the worker was appointed to watch, or the wake-up was spurious) leads to the next turn.
     pub(super) fn sleep_until_needed(&'static self, idle: &Idle) {
         let mut before = self.round.take();
         before.ticks.clear();
         self.sleep_by_turns(idle, &mut before.ticks);
-        // What a watcher saw is as good for a round, which will not come soon.
+        // The next round may use the counts that the watcher saw, since that round does not come soon.
         self.round.replace(before);
     }
 
@@ -59,11 +60,12 @@ impl Worker {
         }
     }
 
-    /// A watcher's turn ends earlier when a deadline comes first on the processor of somebody who stood still in the
-    /// turn before.
+    /// The end of a watcher's turn. It comes earlier than `end_ns` if a processor that stood still in the turn before
+    /// has an earlier deadline.
     fn end_of_turn(&self, end_ns: u64, before: &[u32]) -> u64 {
         let deadlines = self.stuck(before).filter_map(|victim| victim.driver.next_deadline_ns());
-        // One that has passed was visited in vain: a copy of what the wheel said, it may be early.
+        // A deadline that has passed was served without effect in the last turn: `next_deadline_ns` is a copy of the
+        // wheel's word and may be early.
         let now_ns = clock::now_ns();
         deadlines
             .filter(|deadline_ns| *deadline_ns > now_ns)
@@ -75,7 +77,8 @@ impl Worker {
         ticks.extend(self.scheduler.processors.iter().map(SharedProcessor::tick));
     }
 
-    /// Polls the drivers of those who have run one coroutine since `before`, and takes what that one woke.
+    /// Polls the drivers of the processors that have stood still since `before`, and takes the coroutines from their
+    /// LIFO slots.
     fn watch_busy(&'static self, before: &[u32]) -> bool {
         let mut batch = self.processor.batch.take();
         for victim in self.stuck(before) {
@@ -87,7 +90,7 @@ impl Worker {
         found
     }
 
-    /// The processors of those who are awake and have not picked anybody since `before`.
+    /// The processors of workers that are awake and have not picked a coroutine since `before`.
     fn stuck(&self, before: &[u32]) -> impl Iterator<Item = &'static SharedProcessor> {
         let all = &self.scheduler.processors;
         let stands_still = |index: &usize| before.get(*index).is_some_and(|tick| *tick == all[*index].tick());
@@ -98,8 +101,8 @@ impl Worker {
             .map(|index| &all[index])
     }
 
-    /// Where nobody is idle nobody watches: then those who are busy, but with many, look after those who are busy with
-    /// one. Also at what such a one has in its ring, which thieves would take.
+    /// Makes a round, if one is due. Where no worker is idle there is no watcher, so the workers that still pick serve
+    /// the processors that stand still. They also steal one batch from the ring of such a processor, as thieves would.
     pub(super) fn watch_in_turn(&'static self) {
         let now_ns = clock::now_ns();
         let mut round = self.round.take();

@@ -1,8 +1,10 @@
-//! The worker: an OS thread that runs coroutines while it holds a processor.
+//! What is a worker, and in which order does it take work? A worker is an OS thread that runs coroutines while it holds
+//! a processor.
 //!
-//! Its own context does what takes time: looking outside, stealing, sleeping. It runs on the OS thread's stack and
-//! identity, where hooks pass straight through. What runs on a coroutine's stack is the pick from the worker's own
-//! queues only, and the regular look outside.
+//! The worker's own context does what takes time: searching, stealing, sleeping (`run.rs`). It runs on the OS thread's
+//! stack and identity, where hooks pass straight through. Only two things run on a coroutine's stack: the pick from the
+//! worker's own queues, and the regular look at events, the inbox and the injector at each event interval
+//! (`run_events`).
 
 use super::pinned::Pinned;
 use super::processor::Processor;
@@ -19,16 +21,18 @@ use std::cell::{Cell, RefCell};
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
-/// From the injector at once: a fair share, so that one worker does not carry everything into its own ring.
+/// The most coroutines that a worker takes from the injector at once. It takes a fair share, so that one worker does
+/// not move the whole injector into its own ring.
 const INJECTOR_BATCH_MAX: usize = 64;
 
-/// Even a worker with a full ring takes a few, or those who keep it full would starve those who wait here.
+/// Even a worker with a full ring takes this many. Otherwise the coroutines that keep the ring full would starve those
+/// in the injector.
 const INJECTOR_BATCH_MIN: usize = 4;
 
-/// Looks for work before a worker sleeps, at most: as long as about half of what the wake-up of a sleeping core costs
-/// in a virtual machine (25 µs and more). A search that finds nothing halves the next one, down to the least: a client
-/// that asks and waits for one answer after the other would burn as much in searching as it needs for the question. A
-/// find makes it longer again.
+/// The most rounds of search before a worker sleeps. They take about half as long as it costs to wake a sleeping
+/// processor core in a virtual machine (25 µs and more). A search that finds nothing halves the next one, down to
+/// `SEARCH_ROUNDS_MIN`. Otherwise a client that sends one request at a time and waits for each answer would burn as
+/// much time in searching as in the request itself. A search that finds work makes the next one longer again.
 pub(super) const SEARCH_ROUNDS_MAX: u32 = 64;
 
 // SAFETY: S8: `next` is a field of the core, which stays where it is for ever; who holds the Ready owns the link.
@@ -39,9 +43,9 @@ unsafe impl Linked for Core {
     }
 }
 
-/// What others may touch of a worker.
+/// The part of a worker that other threads may touch.
 pub(super) struct Public {
-    /// Ready light coroutines of this worker, put here by others.
+    /// Ready light coroutines of this worker. Other threads put them here.
     pub(super) inbox: Inbox<Core>,
 }
 
@@ -51,25 +55,26 @@ impl Public {
     }
 }
 
-/// See the head of the file. Lives for ever: coroutines keep its address.
+/// See the head of the file. A worker is never freed, since coroutines keep its address.
 ///
-/// What every switch writes comes first, in one cache line: stores to one line reach the cache together, and the
-/// identity is not written before they have.
+/// The fields that every switch writes come first, in one cache line. Stores to one line reach the cache together, and
+/// the identity is not written before they have reached it.
 #[repr(C, align(64))]
 pub(crate) struct Worker {
-    /// Alone, it holds every ready coroutine: there is nobody to share a ring with.
+    /// If this is the only worker of its scheduler, this queue holds every ready coroutine, since no other worker
+    /// shares a ring.
     pub(super) pinned: Pinned,
     pub(super) processor: Processor,
     pub(super) link: WorkerLink,
     pub(super) scheduler: &'static Scheduler,
-    /// The last pick was from the pinned queue, and the ring has its turn.
+    /// Whether the last pick was from the pinned queue, so that the next one is from the ring.
     pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
     pub(super) search_rounds: Cell<u32>,
     pub(super) round: RefCell<Round>,
 }
 
-/// When a busy worker last looked after the others, and what it saw.
+/// The time of a busy worker's next round of watching, and the counts of picks that the last round saw.
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) next_ns: u64,
@@ -77,7 +82,7 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Has its memory from the beginning: neither a round nor a watch allocates.
+    /// Allocates its memory here, since neither a round nor a watch may allocate.
     fn new(workers: usize) -> Self {
         Self {
             next_ns: 0,
@@ -86,11 +91,11 @@ impl Round {
     }
 }
 
-/// Who runs next.
+/// The coroutine that runs next.
 pub(super) struct Pick {
     pub(super) ready: Ready,
-    /// It is still the first of the pinned queue and takes itself out when it goes on: one store less before the
-    /// identity is written, which waits for all stores.
+    /// The coroutine is still the first of the pinned queue, and removes itself when it continues. That saves a store
+    /// before the write of the identity, which waits for all stores.
     pub(super) from_pinned: bool,
 }
 
@@ -112,7 +117,7 @@ impl Pick {
     }
 }
 
-/// The worker that runs the caller, as a number; for tests and reports.
+/// The number of the worker that runs the caller; for tests and reports.
 pub(crate) fn current_worker_id() -> Option<usize> {
     current_link().map(|link| link.id)
 }
@@ -169,7 +174,7 @@ impl Worker {
         &unsafe { &*self.link.own_slots }.core
     }
 
-    /// An id for a coroutine that is spawned here.
+    /// Returns an id for a coroutine that is spawned on this worker.
     #[inline]
     pub(super) fn next_id(&self) -> u64 {
         let (next, end) = self.ids.get();
@@ -183,7 +188,7 @@ impl Worker {
         block
     }
 
-    /// The worker on which the running coroutine runs, which is in a critical section.
+    /// The worker on which the running coroutine runs. The coroutine is in a critical section.
     #[inline(always)]
     pub(super) fn current() -> &'static Worker {
         let link = current_link();
@@ -192,11 +197,12 @@ impl Worker {
         Self::from_link(unsafe { link.unwrap_unchecked() })
     }
 
-    /// The next coroutine to run here, of those that are at hand. On the stack of whoever leaves.
+    /// Picks the next coroutine from the worker's own queues. Runs on the stack of the outgoing coroutine. At each
+    /// event interval, looks at events, the inbox and the injector first.
     #[inline(always)]
     pub(super) fn pick(&'static self) -> Option<Pick> {
         if self.processor.is_event_tick() {
-            // Once is enough, even if nobody is picked.
+            // Counted here, so that the events are looked at once, even if this pick finds no coroutine.
             self.processor.count_pick();
             self.run_events();
         }
@@ -211,8 +217,9 @@ impl Worker {
         self.pick_queued()
     }
 
-    /// The first of the pinned queue, if the whole scheduler is this worker, there is nothing else to do before, and it
-    /// has run before. It stays in the queue. This calls nothing and stores nothing.
+    /// The first coroutine of the pinned queue, for the fast way of a yield. `None` unless this worker is the only one
+    /// of its scheduler, nothing else comes first (the event interval, the LIFO slot), and the coroutine has run on
+    /// this worker before. The coroutine stays in the queue. This function calls nothing and stores nothing.
     #[inline(always)]
     pub(super) fn next_local(&self) -> Option<Ready> {
         if !self.processor.alone || self.processor.is_event_tick() || self.processor.has_own_lifo() {
@@ -221,12 +228,12 @@ impl Worker {
         self.pinned.first().filter(|first| self.has_run(first.core()))
     }
 
-    /// The pinned queue and the ring in turn, so that neither kind starves the other.
+    /// Picks from the pinned queue and from the ring alternately, so that neither starves the other.
     #[inline(always)]
     fn pick_queued(&self) -> Option<Pick> {
         let pinned_last = self.pinned_last.replace(false);
         if !pinned_last && let Some(first) = self.pinned.first() {
-            // Alone, the ring is empty for ever.
+            // The ring of an only worker is always empty.
             self.pinned_last.set(!self.processor.alone);
             return Some(Pick::first_pinned(first));
         }
@@ -236,7 +243,7 @@ impl Worker {
         }
     }
 
-    /// What was woken last, unless it was its like too often while others wait.
+    /// Take the LIFO slot, unless it was used `LIFO_BUDGET` times in a row and the queue is not empty.
     #[inline]
     fn pick_lifo(&self) -> Option<Pick> {
         let Some(ready) = self.processor.take_lifo() else {
@@ -252,7 +259,8 @@ impl Worker {
         Some(next)
     }
 
-    /// What must not wait until the own queues are empty: events, deadlines, the injector, the inbox.
+    /// Looks at what must not wait until the worker's own queues are empty: events, deadlines, the injector, the inbox.
+    /// Also makes a round of watching, if one is due.
     #[cold]
     #[inline(never)]
     fn run_events(&'static self) {
@@ -278,8 +286,9 @@ impl Worker {
         }
     }
 
-    /// A share of the injector's coroutines comes into the ring, unless that is well filled: a coroutine that an event
-    /// or a deadline makes ready queues behind what is in the ring, which should not be more than a moment's work.
+    /// Moves a share of the injector's coroutines into the ring; fewer, if the ring is well filled. A coroutine that an
+    /// event or a deadline makes ready queues behind what is in the ring, and that should be little work. Returns
+    /// whether it moved any.
     pub(super) fn take_injected(&self) -> bool {
         let waiting = self.scheduler.injector.len();
         if waiting == 0 {
@@ -291,7 +300,7 @@ impl Worker {
     }
 
     pub(super) fn poll(&self, wait: Wait) -> bool {
-        // Taken out, so that what queues them may poll again.
+        // Taken out of its cell, so that code that queues the coroutines may poll again.
         let mut batch = self.processor.batch.take();
         self.processor
             .shared
@@ -302,11 +311,12 @@ impl Worker {
         found
     }
 
-    /// A poll whose finds go before all who are queued, here and on other processors: the acceptor of a burst of
-    /// connects must not wait until all of them have been made, nor for a worker that the machine does not run.
+    /// Polls the drivers, here and on other processors, and queues what they return before all coroutines that are
+    /// queued here. After a burst of connects, the acceptor must not wait until all connects have been made, nor for a
+    /// worker that the kernel does not run.
     #[cold]
     fn poll_for_those_first(&self) {
-        /// A look costs a system call.
+        /// Each driver costs a system call.
         const OTHERS_MAX: usize = 8;
         let (pinned, mut rest) = (self.pinned.set_aside(), Vec::new());
         self.processor.take_all(&mut rest);
@@ -323,7 +333,7 @@ impl Worker {
         let hid_work = !rest.is_empty();
         rest.into_iter().for_each(|ready| self.queue_tail(ready));
         if hid_work {
-            // A thief may have looked for it meanwhile.
+            // A thief may have found the ring empty meanwhile.
             self.scheduler.notify();
         }
     }
@@ -331,7 +341,8 @@ impl Worker {
     pub(super) fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
         let count = batch.len();
         for ready in batch.drain(..) {
-            // A descriptor may be registered in several runtimes' drivers, and its event wakes the waiters of all.
+            // A descriptor may be registered in the drivers of several runtimes. Its event wakes the waiters of all of
+            // them.
             if ready.core().belongs_to(self.scheduler) {
                 self.queue_from_driver(ready);
             } else {
@@ -352,7 +363,8 @@ impl Worker {
         }
     }
 
-    /// How many coroutines wait here, as far as it matters for how many more to fetch.
+    /// How many coroutines are queued here. The count is bounded: it only decides how many more to take from the
+    /// injector.
     fn queued(&self) -> usize {
         if self.processor.alone {
             self.pinned.count_up_to(INJECTOR_BATCH_MAX)
@@ -361,7 +373,7 @@ impl Worker {
         }
     }
 
-    /// Behind the others; half of a full ring goes to the injector.
+    /// Queues behind all others. If the ring is full, half of it goes to the injector.
     #[inline(always)]
     pub(super) fn queue_tail(&self, ready: Ready) {
         if self.processor.alone {
@@ -379,13 +391,13 @@ impl Worker {
         }
     }
 
-    /// Whether this worker keeps to itself the coroutine that just left it.
+    /// Whether the coroutine that just left this worker may be queued only here.
     #[inline(always)]
     pub(super) fn is_pinned(&self, ready: &Ready) -> bool {
         self.processor.alone || is_bound(ready.core())
     }
 
-    /// A coroutine that gave way goes behind the others.
+    /// Queues a coroutine that yielded behind all others.
     #[inline(always)]
     pub(super) fn queue_yielded(&self, ready: Ready) {
         if self.is_pinned(&ready) {
@@ -395,9 +407,9 @@ impl Worker {
         }
     }
 
-    /// A coroutine that code on this worker woke runs next.
+    /// Queues a coroutine that code on this worker woke, so that it runs next.
     pub(super) fn queue_woken(&self, ready: Ready) {
-        // Alone, there is nobody from whom a bound one would have to be kept.
+        // An only worker has no thieves, from whom a bound coroutine would have to be kept.
         if !self.processor.alone && is_bound(ready.core()) {
             return self.queue_bound(ready);
         }
@@ -407,14 +419,14 @@ impl Worker {
         }
     }
 
-    /// A new coroutine goes behind the others; somebody idle may come and take it.
+    /// Queues a new coroutine behind all others. Wakes an idle worker, which may take it.
     #[inline(always)]
     pub(super) fn queue_spawned(&self, ready: Ready) {
         self.queue_tail(ready);
         self.scheduler.notify();
     }
 
-    /// New coroutines in one go, with one wake-up for all.
+    /// Queues several new coroutines, with one wake-up for all.
     pub(super) fn queue_spawned_batch(&self, batch: Vec<Ready>) {
         for ready in batch {
             self.queue_tail(ready);
@@ -423,7 +435,7 @@ impl Worker {
     }
 }
 
-/// What is read where std's count is not known: always 0.
+/// The word that is read where the place of std's panic count is not known. It is always 0.
 pub(super) fn no_panic_count() -> *const Cell<usize> {
     static ZERO: AtomicUsize = AtomicUsize::new(0);
     ptr::from_ref(&ZERO).cast()
