@@ -89,8 +89,8 @@ fn take_token(core: &Core) -> bool {
     core.token.load(Ordering::Relaxed) && core.token.swap(false, Ordering::Acquire)
 }
 
-/// Lets other coroutines run: the caller goes to the end of its worker's run queue. On an OS thread it is
-/// [`std::thread::yield_now`].
+/// Lets other coroutines run: the caller stays ready, and continues after those of its worker's run queue. On an OS
+/// thread it is [`std::thread::yield_now`].
 ///
 /// It is inlined down to the switch, so each call adds about 600 bytes of code. Where that matters, call it in a
 /// function of your own that is not inlined. Then several places share the code, and the processor mispredicts returns

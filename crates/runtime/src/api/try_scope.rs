@@ -227,7 +227,8 @@ impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
 /// The first error that a child, or `body`, returned. Later errors are dropped.
 ///
 /// # Panics
-/// With the panic of `body`, if it panicked; else if a child panicked whose handle was not joined.
+/// Those of [`scope`](crate::scope()): with the panic of `body`, if it panicked; else with that of a deferred function;
+/// else if a child panicked whose handle was not joined.
 ///
 /// # Examples
 /// ```

@@ -268,8 +268,8 @@ impl Runtime {
         self.scheduler.migrations()
     }
 
-    /// Ends the runtime: cancels all coroutines, and waits until they have ended, for at most the duration `deadline`.
-    /// From then on spawns fail. The workers stop when no coroutine is left.
+    /// Ends the runtime: cancels all coroutines, and waits until they have ended, for at most `timeout`. From then on
+    /// spawns fail. The workers stop when no coroutine is left.
     ///
     /// It returns earlier if all coroutines that are left are in waits that no cancellation ends: for a signal, for
     /// output that nobody reads, or in the pauses of a loop that ignores errors (`docs/guide/cancellation.md`).
@@ -281,8 +281,8 @@ impl Runtime {
     ///
     /// # Blocking
     /// Blocks the calling OS thread, or parks the calling coroutine of another runtime. Do not call it on one of the
-    /// runtime's own coroutines: that coroutine would be cancelled, wait for itself until the duration is over, and be
-    /// in the list.
+    /// runtime's own coroutines: that coroutine would be cancelled, wait for itself until `timeout` is over, and be in
+    /// the list.
     ///
     /// # Cancellation
     /// Does not interrupt it.
@@ -295,8 +295,8 @@ impl Runtime {
     /// assert!(runtime.shutdown(Duration::from_secs(2)).is_clean());
     /// assert!(sleeper.join().unwrap_err().is_cancelled());
     /// ```
-    pub fn shutdown(mut self, deadline: Duration) -> Shutdown {
-        self.stop(deadline)
+    pub fn shutdown(mut self, timeout: Duration) -> Shutdown {
+        self.stop(timeout)
     }
 
     /// Where panics do not unwind, no coroutine can be cancelled, and there is nothing to wait for.
