@@ -13,7 +13,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// A request to stop, which many may check and any code may make: Go's cancelled `context`. A clone is the same token.
+/// A request to stop, which many may check and any code may make; compare the cancellation of Go's `context`. A clone
+/// is the same token.
 ///
 /// A token cancels nothing by itself: code that holds it checks it, waits for it, or uses it as an arm of a
 /// [`select!`](crate::select). In contrast, the cancellation of a coroutine
