@@ -1,8 +1,8 @@
-//! Stackful coroutines that are threads to the code that runs on them.
+//! Stackful coroutines that behave like threads for the code that runs on them.
 //!
-//! Write plain blocking Rust and run a million of it: `std::net`, `std::sync`, `thread::sleep`, `thread_local!` and
-//! blocking crates, unmodified, park the coroutine and not the OS thread. See the README for a first program, `docs/`
-//! for the guide.
+//! Write plain blocking Rust, and run a million coroutines of it. `std::net`, `std::sync`, `thread::sleep`,
+//! `thread_local!` and blocking crates, all unmodified, park the coroutine and not the OS thread. See the README for a
+//! first program, and `docs/` for the guide.
 //!
 //! ```
 //! use std::io::{Read, Write};

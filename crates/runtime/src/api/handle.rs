@@ -168,7 +168,7 @@ impl<T> std::fmt::Display for JoinTimeout<T> {
 
 impl<T> std::error::Error for JoinTimeout<T> {}
 
-/// Why [`JoinHandle::timeout_join`] has no result.
+/// The error of [`JoinHandle::timeout_join`].
 pub enum TimeoutJoinError<T> {
     /// The time was up before the coroutine ended. The handle may be joined again.
     TimedOut(JoinHandle<T>),
@@ -379,8 +379,8 @@ impl<T> JoinHandle<T> {
         outcome != Outcome::TimedOut
     }
 
-    /// One wait. `Cancelled` only if `cancellable`; `TimedOut` only at the caller's own deadline; else the coroutine
-    /// has ended.
+    /// Does one wait. Returns `Cancelled` only if `cancellable`, and `TimedOut` only at the caller's own deadline;
+    /// otherwise the coroutine has ended.
     fn wait_for_end(&self, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
         if self.is_finished() {
             return Outcome::Woken;

@@ -96,14 +96,29 @@ impl Scheduler {
     /// [`spawn`](crate::spawn) does not wait for that.
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the new coroutine has
-    /// begun.
+    /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread, until the new coroutine
+    /// has begun.
     ///
     /// # Cancellation
     /// Does not interrupt this short wait.
     ///
     /// # Panics
     /// If the coroutine cannot be made.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::Scheduler;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// static BEGUN: AtomicBool = AtomicBool::new(false);
+    /// let outcome = Scheduler::new().run(|| {
+    ///     Scheduler::spawn(|| {
+    ///         BEGUN.store(true, Ordering::Relaxed);
+    ///         silken::park();
+    ///     });
+    /// }); // the child has begun, and is cancelled
+    /// outcome.unwrap();
+    /// assert!(BEGUN.load(Ordering::Relaxed));
+    /// ```
     #[track_caller]
     pub fn spawn<F, T>(body: F) -> JoinHandle<T>
     where
@@ -118,6 +133,14 @@ impl Scheduler {
     ///
     /// # Panics
     /// If the coroutine cannot be made.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::{Options, Scheduler};
+    /// let name = || silken::current().name().map(String::from);
+    /// let handle = Scheduler::spawn_opts(name, Options::new().name("reader"));
+    /// assert_eq!(handle.join().unwrap().as_deref(), Some("reader"));
+    /// ```
     #[track_caller]
     pub fn spawn_opts<F, T>(body: F, options: Options) -> JoinHandle<T>
     where

@@ -317,6 +317,15 @@ impl Selector {
 }
 
 /// The sender of an arm's events: [`Cqueue::add`] passes it to the arm.
+///
+/// # Examples
+/// ```
+/// use silken::cqueue::{Event, EventSender};
+/// silken::cqueue::scope(|queue| {
+///     queue.add(3, |events: EventSender<&str>| events.send("ready"));
+///     assert_eq!(queue.poll(None), Ok(Event { token: 3, extra: "ready" }));
+/// });
+/// ```
 pub struct EventSender<E = usize> {
     shared: Shared<E>,
     token: usize,

@@ -86,12 +86,24 @@ macro_rules! names {
 
 names! {
     /// A month. `as i8` converts it to its number; `Display` shows its English name.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::Month;
+    /// assert_eq!((Month::March as i8, Month::March.to_string()), (3, "March".to_string()));
+    /// ```
     Month: January = 1, February = 2, March = 3, April = 4, May = 5, June = 6, July = 7, August = 8, September = 9, October = 10,
     November = 11, December = 12
 }
 
 names! {
     /// A day of the week. `as i8` converts it to its number, 0 for Sunday; `Display` shows its English name.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::Weekday;
+    /// assert_eq!((Weekday::Monday as i8, Weekday::Monday.to_string()), (1, "Monday".to_string()));
+    /// ```
     Weekday: Sunday = 0, Monday = 1, Tuesday = 2, Wednesday = 3, Thursday = 4, Friday = 5, Saturday = 6
 }
 

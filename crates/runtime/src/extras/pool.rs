@@ -91,6 +91,13 @@ pub enum SubmitError<F> {
 
 impl<F> SubmitError<F> {
     /// Returns the function.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::new(1);
+    /// pool.close();
+    /// assert_eq!(pool.submit(|| 7).unwrap_err().into_inner()(), 7);
+    /// ```
     pub fn into_inner(self) -> F {
         match self {
             Self::Closed(body) | Self::Full(body) => body,

@@ -104,11 +104,14 @@ struct PromiseShared<T, E> {
 ///
 /// # Examples
 /// ```
-/// use silken::Promise;
+/// use silken::{Promise, PromiseError};
 /// let (promise, resolver) = Promise::<u32, String>::new();
-/// let answer = promise.then(|number| number * 2).fail(|_| Ok::<_, String>(0));
+/// let answer = promise.then(|number| number * 2).fail(|_| Ok::<_, String>(0)).finally(|| println!("settled"));
+/// let large = promise.and_then(|number| if number > 99 { Ok(number) } else { Err("small".to_string()) });
 /// std::thread::spawn(move || resolver.resolve(21));
 /// assert_eq!(answer.wait(), Ok(42));
+/// assert_eq!(large.chain(|outcome| Ok::<_, ()>(outcome.is_err())).wait(), Ok(true));
+/// assert_eq!(Promise::race([large]).wait(), Err(PromiseError::Rejected("small".to_string())));
 /// ```
 pub struct Promise<T, E> {
     shared: Arc<PromiseShared<T, E>>,

@@ -37,6 +37,14 @@ pub(crate) fn write<C>(lock: &RwLock<C>) -> RwLockWriteGuard<'_, C> {
 /// A shared reference to a value of a collection. It holds the lock of the collection, or, in a
 /// [`SyncHashMap`](crate::collections::SyncHashMap), the lock of the value's shard. So nothing there can be changed
 /// while it lives.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{Ref, SyncVec};
+/// let words = SyncVec::from(vec!["a", "b"]);
+/// let word: Ref<'_, Vec<&str>, &str> = words.get(1).unwrap();
+/// assert_eq!(*word, "b");
+/// ```
 pub struct Ref<'a, C, V> {
     value: NonNull<V>,
     _lock: RwLockReadGuard<'a, C>,
@@ -65,6 +73,16 @@ impl<C, V> Deref for Ref<'_, C, V> {
 
 /// A mutable reference to a value of a collection. It holds the lock of the collection (or shard) for writing, so no
 /// other code can reach the collection while it lives.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{RefMut, SyncVec};
+/// let numbers = SyncVec::from(vec![1, 2]);
+/// let mut number: RefMut<'_, Vec<i32>, i32> = numbers.get_mut(1).unwrap();
+/// *number += 1;
+/// drop(number); // unlocks the vector
+/// assert_eq!(numbers.pop(), Some(3));
+/// ```
 pub struct RefMut<'a, C, V> {
     value: NonNull<V>,
     _lock: RwLockWriteGuard<'a, C>,
@@ -116,6 +134,14 @@ impl<C> Held for RwLockReadGuard<'_, C> {}
 impl<C> Held for RwLockWriteGuard<'_, C> {}
 
 /// A shared reference to an element, from an iterator. It holds the lock, so drop it before you change the collection.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{Element, SyncVec};
+/// let words = SyncVec::from(vec!["one", "three"]);
+/// let is_long = |word: &Element<'_, &str>| word.len() > 3;
+/// assert_eq!(words.iter().filter(is_long).count(), 1);
+/// ```
 pub struct Element<'a, V> {
     value: NonNull<V>,
     _lock: Rc<dyn Held + 'a>,
@@ -124,6 +150,14 @@ pub struct Element<'a, V> {
 
 /// A mutable reference to an element, from an iterator. It holds the lock, so drop it before you use the collection
 /// again.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{ElementMut, SyncVec};
+/// let numbers = SyncVec::from(vec![1, 2]);
+/// numbers.iter_mut().for_each(|mut number: ElementMut<'_, i32>| *number *= 10);
+/// assert_eq!(numbers.into_inner(), [10, 20]);
+/// ```
 pub struct ElementMut<'a, V> {
     value: NonNull<V>,
     _lock: Rc<dyn Held + 'a>,
@@ -132,6 +166,14 @@ pub struct ElementMut<'a, V> {
 
 /// A key and its value, from an iterator; it dereferences to the value. It holds the lock, so drop it before you change
 /// the collection.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{Entry, SyncBtreeMap};
+/// let ages: SyncBtreeMap<_, _> = [("ada", 36), ("alan", 41)].into_iter().collect();
+/// let eldest = ages.iter().max_by_key(|age: &Entry<'_, &str, i32>| **age).unwrap();
+/// assert_eq!((*eldest.key(), *eldest.value()), ("alan", 41));
+/// ```
 pub struct Entry<'a, K, V> {
     key: NonNull<K>,
     value: Element<'a, V>,
@@ -139,6 +181,14 @@ pub struct Entry<'a, K, V> {
 
 /// A key and its value, from an iterator, with access to change the value; it dereferences to the value. It holds the
 /// lock, so drop it before you use the collection again.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{EntryMut, SyncBtreeMap};
+/// let ages: SyncBtreeMap<_, _> = [("ada", 36)].into_iter().collect();
+/// ages.iter_mut().for_each(|mut age: EntryMut<'_, &str, i32>| *age.value_mut() += 1);
+/// assert_eq!(ages.remove("ada"), Some(37));
+/// ```
 pub struct EntryMut<'a, K, V> {
     key: NonNull<K>,
     value: ElementMut<'a, V>,

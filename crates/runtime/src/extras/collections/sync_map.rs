@@ -32,10 +32,30 @@ struct Padded<T>(T);
 
 type LockedShard<K, V> = Padded<RwLock<Shard<K, V>>>;
 
-/// A shared reference to a value of a [`SyncHashMap`]; its shard of the map cannot be changed while this lives.
+/// A shared reference to a value of a [`SyncHashMap`]; its shard of the map cannot be changed while this lives. It
+/// dereferences to the value.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{MapRef, SyncHashMap};
+/// let ages: SyncHashMap<_, _> = [("ada", 36)].into_iter().collect();
+/// let age: MapRef<'_, &str, i32> = ages.get("ada").unwrap();
+/// assert_eq!((*age.key(), *age), ("ada", 36));
+/// ```
 pub struct MapRef<'a, K, V>(Ref<'a, Shard<K, V>, Slot<K, V>>);
 
 /// A mutable reference to a value of a [`SyncHashMap`]; no other code can reach its shard of the map while this lives.
+/// It dereferences to the value.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{MapRefMut, SyncHashMap};
+/// let ages: SyncHashMap<_, _> = [("ada", 36)].into_iter().collect();
+/// let mut age: MapRefMut<'_, &str, i32> = ages.get_mut("ada").unwrap();
+/// *age += 1;
+/// drop(age); // unlocks the shard
+/// assert_eq!(*ages.get("ada").unwrap(), 37);
+/// ```
 pub struct MapRefMut<'a, K, V>(RefMut<'a, Shard<K, V>, Slot<K, V>>);
 
 /// A hash map that may be used through a shared reference.
@@ -201,7 +221,8 @@ impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
         Ref::find(shard, |shard| shard.find(hash, |(other, _)| other.borrow() == key)).map(MapRef)
     }
 
-    /// The value of a key, to change.
+    /// Returns the value of a key; its shard is locked for writing while the guard lives. `None` if the key is not
+    /// there.
     pub fn get_mut<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<MapRefMut<'_, K, V>>
     where
         K: Borrow<Q>,
