@@ -249,7 +249,7 @@ impl std::fmt::Debug for Scope<'_, '_> {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// Spawns a child of the scope. It starts at once, on any worker, and need not be joined: the scope waits for it.
+    /// Spawns a child of the scope. It is ready to run at once, and need not be joined: the scope waits for it.
     ///
     /// On a coroutine the child belongs to that coroutine's runtime. On an OS thread it belongs to the default runtime.
     ///
