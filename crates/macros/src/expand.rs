@@ -1,18 +1,18 @@
-//! The expansion: checks of the function, then one call around its body.
+//! What does an attribute expand to? The function is checked, and its body is wrapped in one call.
 //!
-//! The body moves into a closure whose return type is written out, so that `?` in it and a mismatch at its end are
+//! The body moves into a closure whose return type is written out. So a `?` in it, or a mismatch at its end, is
 //! reported against the type that the user wrote, in the user's own lines. The closure captures nothing; `move` is
-//! there because the caller runs it on another stack.
+//! there because the caller runs the closure on another stack.
 //!
-//! What the body returns is reported where it is made ([`std::process::Termination`]), on the coroutine, since it need
-//! not be [`Send`] (`Box<dyn Error>` is not). What leaves the runtime is an exit code, and so the function returns that
+//! The body's return value is reported where it is made ([`std::process::Termination`]), on the coroutine, since it
+//! need not be [`Send`] (`Box<dyn Error>` is not). An exit code leaves the runtime, and so the function returns that
 //! instead.
 //!
-//! `light = unsafe` calls an unsafe function, in a block that stands where the user wrote the word: a crate that
-//! forbids `unsafe_code` is told so at that word.
+//! `light = unsafe` calls an unsafe function, in a block at the place where the user wrote the word. So a crate that
+//! forbids `unsafe_code` gets the error at that word.
 //!
-//! An error replaces the function by `compile_error!`. For `main` an empty one stays behind, else the compiler would
-//! add its own "`main` function not found" to our message.
+//! An error replaces the function by `compile_error!`. For `main` an empty function stays. Otherwise the compiler would
+//! add its own "`main` function not found" to the error message.
 
 use crate::options::Options;
 use proc_macro2::{Delimiter, Group, TokenStream};
@@ -20,7 +20,7 @@ use quote::{format_ident, quote};
 use syn::spanned::Spanned;
 use syn::{AttrStyle, Attribute, ItemFn, ReturnType, Signature, Type};
 
-/// Which attribute is expanded.
+/// The attribute that is expanded.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     Main,
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// The function with its body in a runtime, or the errors that say why not.
+/// Returns the function with its body in a runtime, or the errors that say why not.
 pub(crate) fn expand(kind: Kind, options: TokenStream, item: TokenStream) -> TokenStream {
     expand_or_error(kind, options, item).unwrap_or_else(|error| {
         let error = error.to_compile_error();
@@ -83,8 +83,8 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
     let mut builder = quote!(#krate::Runtime::builder() #workers #stack_size #name #grace);
     if let Some(word) = &options.light {
         let mut block = Group::new(Delimiter::Brace, quote!(#builder.light()));
-        // A lint does not look at what comes from another crate's macro: the whole block is the user's, from the word
-        // to the brace.
+        // A lint does not check code that comes from another crate's macro. So the whole block counts as the user's,
+        // from the word to the brace.
         block.set_span(word.span);
         // The user's note stands above the attribute, where clippy does not look.
         builder = quote!({
@@ -121,7 +121,8 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
     }
 }
 
-/// The closure's return type: the function's own, except `impl Trait`, which a closure cannot spell and so infers.
+/// The closure's return type: the function's own, except `impl Trait`, which a closure cannot spell and therefore
+/// infers.
 fn closure_return(output: &ReturnType) -> Option<TokenStream> {
     match output {
         ReturnType::Default => Some(quote!(-> ())),
@@ -130,7 +131,7 @@ fn closure_return(output: &ReturnType) -> Option<TokenStream> {
     }
 }
 
-/// All that is wrong with a signature, in one go.
+/// Reports all mistakes in a signature at once.
 fn check_signature(kind: Kind, signature: &Signature) -> syn::Result<()> {
     let attribute = kind.attribute();
     let mut faults: Vec<syn::Error> = Vec::new();

@@ -1,7 +1,8 @@
-//! `#[silken::main]` and `#[silken::test]`: a function body, run as the first coroutine of a runtime.
+//! How does an attribute run a function body as the first coroutine of a runtime? This crate holds `#[silken::main]`
+//! and `#[silken::test]`.
 //!
-//! Both are thin. They expand to a `RuntimeBuilder` call that a user could write by hand, so a program that outgrows
-//! the options here replaces one line and loses nothing:
+//! Both do little. They expand to a `RuntimeBuilder` call that a user could write by hand. So a program that needs more
+//! than the options here replaces one line and loses nothing:
 //!
 //! ```text
 //! #[silken::main(workers = 4, stack_size = "256KiB")]        fn main() -> ::std::process::ExitCode {
@@ -12,16 +13,19 @@
 //!                                                            }
 //! ```
 //!
-//! Whatever can be told wrong from the text alone (an unknown option, a size that is no size, a function that takes
-//! arguments) is told here, at the token that is wrong. All else (how many workers are sensible, what happens when
-//! the runtime cannot start) is decided by `RuntimeBuilder`, once, for the attribute and for the call.
+//! Mistakes that the text alone shows are reported here, at the token that is wrong: an unknown option, a size that is
+//! no size, a function that takes arguments. Everything else is decided by `RuntimeBuilder`, once, for the attribute
+//! and for the call: how many workers are sensible, what happens when the runtime cannot start.
 //!
-//! The work is done over `proc_macro2` streams in `expand.rs`, which unit tests can call; this file only converts.
+//! `expand.rs` does the work, over `proc_macro2` streams, so that unit tests can call it; this file only converts.
 //!
-//! Rejected: an `async fn` that is driven by `block_on` (a silken function blocks by just blocking; the word `async` in
-//! front of it is a misunderstanding, and the error says so), the options of `RuntimeBuilder` that are not plain
-//! numbers or names (policies are values, and values belong in the call), and `light` without the word `unsafe` (what
-//! must be vouched for is not to be had by a flag).
+//! Rejected:
+//!
+//! - An `async fn` that is driven by `block_on`. A silken function blocks by just blocking; the word `async` before it
+//!   is a misunderstanding, and the error says so.
+//! - The options of `RuntimeBuilder` that are not plain numbers or names. Policies are values, and values belong in the
+//!   call.
+//! - `light` without the word `unsafe`. A flag must not replace a promise of the user's.
 
 mod expand;
 mod options;
@@ -33,10 +37,11 @@ use proc_macro::TokenStream;
 
 /// Runs the body of `main` as the first coroutine of a new runtime.
 ///
-/// The program starts a runtime, runs the body on a coroutine, and ends when the body returns: what is still running
-/// then is cancelled and its destructors run; what does not end within the grace is reported and left behind, as by
-/// `Runtime::run`. `Result` and `ExitCode` work as they do without the attribute, `Result<(), Box<dyn Error>>` too:
-/// what the body returns is reported on its coroutine, and the function returns the exit code.
+/// The program starts a runtime, runs the body on a coroutine, and ends when the body returns. Coroutines that still
+/// run then are cancelled, and their destructors run. Those that do not end within the grace are reported on standard
+/// error and left behind, as by `Runtime::run`. `Result` and `ExitCode` work as they do without the attribute, and so
+/// does `Result<(), Box<dyn Error>>`: the body's return value is reported on its coroutine, and the function returns
+/// the exit code.
 ///
 /// ```text
 /// #[silken::main]
@@ -52,7 +57,8 @@ use proc_macro::TokenStream;
 ///
 /// # Options
 ///
-/// All are optional. What is absent comes from the environment, else from the default, as with `RuntimeBuilder`.
+/// All are optional. An option that is absent comes from the environment; otherwise the default holds, as with
+/// `RuntimeBuilder`.
 ///
 /// | option | value | meaning |
 /// |---|---|---|
@@ -60,7 +66,7 @@ use proc_macro::TokenStream;
 /// | `stack_size` | bytes as an integer, or with a unit: `"256KiB"`, `"256k"`, `"1MiB"`, `"1m"` (units are powers of two) | the stack reserved for each coroutine |
 /// | `light` | the word `unsafe` | light coroutines, which share their worker's thread-locals; you vouch for the contract of `RuntimeBuilder::light` |
 /// | `name` | a string | the prefix of the workers' thread names |
-/// | `grace` | a time: `"500ms"`, `"2s"` | how long the end waits for what was cancelled; 2 s by default |
+/// | `grace` | a time: `"500ms"`, `"2s"` | how long the end waits for the cancelled coroutines; 2 s by default |
 /// | `crate` | a path, plain or as a string | where the `silken` crate is found, for crates that re-export it |
 ///
 /// ```text
@@ -74,23 +80,23 @@ use proc_macro::TokenStream;
 ///
 /// # Errors
 ///
-/// Compilation fails, with the reason at the offending token, when the function is `async`, `const`, `unsafe` or
-/// `extern`, has generics or takes arguments, and when an option is unknown, repeated or has a value that it cannot
+/// Compilation fails, with the reason at the offending token, in two cases. The function is `async`, `const`, `unsafe`
+/// or `extern`, has generics, or takes arguments. Or an option is unknown, repeated, or has a value that it cannot
 /// have.
 ///
 /// # Panics
 ///
-/// The expanded `main` panics when the runtime cannot be built, and with the body's own panic when the body panics.
+/// The expanded `main` panics if the runtime cannot be built, and with the body's own panic if the body panics.
 #[proc_macro_attribute]
 pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(Kind::Main, options.into(), item.into()).into()
 }
 
-/// Runs a test's body as the first coroutine of a runtime of its own.
+/// Runs the body of a test as the first coroutine of a runtime of its own.
 ///
-/// The function becomes a `#[test]`; `#[should_panic]`, `#[ignore]` and every other attribute stay on it, and a panic
+/// The function becomes a `#[test]`. `#[should_panic]`, `#[ignore]` and every other attribute stay on it, and a panic
 /// of the body is the panic of the test. Each test has a runtime of its own, so tests do not see each other's
-/// coroutines, and what a test leaves running is cancelled when its body returns.
+/// coroutines. Coroutines that still run when the body returns are cancelled.
 ///
 /// ```text
 /// #[silken::test]
@@ -106,7 +112,7 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 /// ```
 ///
 /// Written without its path it is the language's own `#[test]`: `#[macro_use] extern crate silken;` brings the name
-/// into scope, and must not change the tests that are there.
+/// into scope, and must not change the existing tests.
 ///
 /// # Options
 ///
@@ -114,11 +120,11 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Errors
 ///
-/// As for [`main`](macro@main), and when the function already is a `#[test]`: it would run twice.
+/// Those of [`main`](macro@main). Also if the function already is a `#[test]`: it would run twice.
 ///
 /// # Panics
 ///
-/// The expanded test panics when the runtime cannot be built, and with the body's own panic when the body panics.
+/// The expanded test panics if the runtime cannot be built, and with the body's own panic if the body panics.
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     if options.is_empty() && is_bare() {

@@ -1,24 +1,24 @@
-//! The options in the parentheses of an attribute: `workers = 4, stack_size = "256KiB"`.
+//! How are the options in the parentheses of an attribute read? An example: `workers = 4, stack_size = "256KiB"`.
 //!
 //! Options keep the order of `Builder`'s calls, not the order in which they were written, so that one set of options
-//! has one expansion. Sizes are resolved here to a number of bytes: the expansion shows what the runtime will get.
-//! Units are powers of two, whether spelled `KiB` or `k`; `KB`, which means 1,000 to some and 1,024 to others, is
-//! refused instead of guessed.
+//! has one expansion. Sizes are converted here to a number of bytes, so the expansion shows the value that the runtime
+//! gets. Units are powers of two, whether spelled `KiB` or `k`. `KB`, which means 1,000 to some users and 1,024 to
+//! others, is an error instead of a guess.
 
 use proc_macro2::{Ident, Span};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::{Lit, LitInt, LitStr, Path, Token};
 
-/// Every option that exists, as the error about an unknown one lists them.
+/// Every option that exists, in the form in which the error about an unknown one lists them.
 const KNOWN: &str = "`workers`, `stack_size`, `light`, `name`, `grace`, `crate`";
 
-/// What the user asked for; `None` leaves the choice to `Builder`.
+/// The user's options; `None` leaves the choice to `Builder`.
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) workers: Option<usize>,
     pub(crate) stack_size_bytes: Option<usize>,
-    /// The user's word `unsafe`, where it stands: what it allows is reported there.
+    /// The user's word `unsafe`, with its place in the source: errors about what it allows are reported there.
     pub(crate) light: Option<Token![unsafe]>,
     pub(crate) name: Option<LitStr>,
     pub(crate) grace_ms: Option<u64>,
@@ -42,7 +42,7 @@ impl Parse for Options {
 
 impl Options {
     fn parse_one(&mut self, key: &Ident, input: ParseStream) -> syn::Result<()> {
-        // The key is judged before its value, so that `worker(4)` is told about its name and not about its parenthesis.
+        // The key is checked before its value, so that the error for `worker(4)` names the key and not its parenthesis.
         match key.to_string().as_str() {
             "workers" => set(&mut self.workers, key, value(input, parse_workers)?),
             "stack_size" => set(&mut self.stack_size_bytes, key, value(input, parse_stack_size)?),
@@ -96,7 +96,7 @@ fn parse_stack_size(input: ParseStream) -> syn::Result<usize> {
     }
 }
 
-/// `light = unsafe`, and nothing shorter: the word is the vow.
+/// `light = unsafe`, and nothing shorter: with this word the user vouches.
 fn parse_light(key: &Ident, input: ParseStream) -> syn::Result<Token![unsafe]> {
     let message = "`light` is written `light = unsafe`: light coroutines share their worker's thread-locals, so whoever asks for them \
         vouches for all code that runs on them; the contract is that of `RuntimeBuilder::light`";
@@ -111,7 +111,7 @@ fn parse_light(key: &Ident, input: ParseStream) -> syn::Result<Token![unsafe]> {
 fn parse_name(input: ParseStream) -> syn::Result<LitStr> {
     let message = "`name` takes a string literal without NUL, as in `name = \"ingest\"`";
     match literal(input, message)? {
-        // A thread name with a NUL inside would make the thread builder of std panic at start-up.
+        // A NUL in a thread name would make std's thread builder panic at start-up.
         Lit::Str(name) if !name.value().contains('\0') => Ok(name),
         other => Err(syn::Error::new(other.span(), message)),
     }
@@ -146,7 +146,7 @@ fn parse_crate(input: ParseStream) -> syn::Result<Path> {
     input.call(Path::parse_mod_style)
 }
 
-/// The next token as a literal, or `message` at whatever stands there.
+/// The next token as a literal; otherwise the error `message` at the token.
 fn literal(input: ParseStream, message: &str) -> syn::Result<Lit> {
     let span = if input.is_empty() {
         Span::call_site()
@@ -156,7 +156,7 @@ fn literal(input: ParseStream, message: &str) -> syn::Result<Lit> {
     input.parse().map_err(|_| syn::Error::new(span, message))
 }
 
-/// `262144`, `0x4_0000`, and `256k` without quotes, which the lexer hands over as a number with a suffix.
+/// `262144`, `0x4_0000`, and `256k` without quotes, which the lexer returns as a number with a suffix.
 fn size_of_integer(number: &LitInt) -> Option<usize> {
     let count: usize = number.base10_digits().parse().ok()?;
     match number.suffix() {

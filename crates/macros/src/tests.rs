@@ -1,6 +1,6 @@
-//! What the attributes expand to and what they refuse, as token text.
+//! What do the attributes expand to, and what do they refuse? The tests compare token text.
 //!
-//! Streams are compared as strings: spacing is the printer's on both sides, so only the tokens count.
+//! Streams are compared as strings. The same printer sets the spacing on both sides, so only the tokens count.
 
 use crate::expand::{Kind, expand};
 use proc_macro2::TokenStream;
@@ -11,7 +11,7 @@ fn assert_expands(kind: Kind, options: TokenStream, item: TokenStream, expected:
     assert_eq!(expand(kind, options, item).to_string(), expected.to_string());
 }
 
-/// `fn main` with these options is refused with a message that holds every part.
+/// Asserts that `fn main` with these options is refused with a message that contains every part.
 #[track_caller]
 fn assert_option_error(options: &str, parts: &[&str]) {
     assert_error(Kind::Main, options, "fn main() {}", parts);
@@ -26,7 +26,7 @@ fn assert_error(kind: Kind, options: &str, item: &str, parts: &[&str]) {
     }
 }
 
-/// The builder call that these options of `fn main` expand to.
+/// Returns the builder call to which these options of `fn main` expand.
 #[track_caller]
 fn assert_builder(options: &str, calls: TokenStream) {
     assert_expands(

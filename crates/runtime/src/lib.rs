@@ -1,8 +1,8 @@
-//! Stackful coroutines that are threads to the code that runs on them.
+//! Stackful coroutines that behave like threads for the code that runs on them.
 //!
-//! Write plain blocking Rust and run a million of it: `std::net`, `std::sync`, `thread::sleep`, `thread_local!` and
-//! blocking crates, unmodified, park the coroutine and not the OS thread. See the README for a first program, `docs/`
-//! for the guide.
+//! Write plain blocking Rust, and run a million coroutines of it. `std::net`, `std::sync`, `thread::sleep`,
+//! `thread_local!` and blocking crates, all unmodified, park the coroutine and not the OS thread. See the README for a
+//! first program, and `docs/` for the guide.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -26,7 +26,7 @@
 //! assert_eq!(&client.join().unwrap(), b"hello");
 //! server.join().unwrap();
 //! ```
-// A model needs a part of the crate, and without hooks what only they use lies idle.
+// A model uses only a part of the crate; without hooks, the code that only they use is dead.
 #![cfg_attr(any(loom, not(feature = "interpose")), allow(dead_code, unused_imports))]
 
 pub(crate) mod loom;
@@ -95,12 +95,19 @@ pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
 pub use silken_macros::{main, test};
 pub use time::{sleep, sleep_ms, sleep_until};
 
-/// Number of the worker that runs the caller, if one does; for tests and reports.
+/// Returns the number of the worker that runs the caller, for tests and reports; `None` on an OS thread that is no
+/// worker. The number may change at each wait: an isolated coroutine may continue on another worker.
+///
+/// # Examples
+/// ```
+/// assert_eq!(silken::worker_id(), None);
+/// assert!(silken::spawn(silken::worker_id).join().unwrap().is_some());
+/// ```
 pub fn worker_id() -> Option<usize> {
     crate::sched::current_worker_id()
 }
 
-/// Not public: what the macros expand to.
+/// Not public: the names that the macros expand to.
 #[doc(hidden)]
 pub mod __macros {
     pub use crate::api::select::joined;
@@ -109,7 +116,7 @@ pub mod __macros {
     pub use crate::runtime::attribute::{report_main, report_test, run_main, run_test};
 }
 
-/// Declares values that each coroutine has of its own, in the forms of [`thread_local!`]; see [`LocalKey`].
+/// Declares keys whose values each coroutine has for itself, in the forms of [`thread_local!`]; see [`LocalKey`].
 ///
 /// # Examples
 /// ```
@@ -149,7 +156,20 @@ macro_rules! coroutine_local {
     };
 }
 
-/// Declares keys whose values hold during a call and are inherited by what is spawned in it; see [`ScopedKey`].
+/// Declares keys whose values hold during a call, and are inherited by the coroutines that are spawned in that call;
+/// see [`ScopedKey`].
+///
+/// # Examples
+/// ```
+/// silken::scoped_value! {
+///     static USER: String;
+/// }
+/// let name = USER.set_in("ada".to_string(), || {
+///     silken::spawn(|| USER.with(|user| user.clone())).join().unwrap()
+/// });
+/// assert_eq!(name, "ada");
+/// assert!(!USER.is_set());
+/// ```
 #[macro_export]
 macro_rules! scoped_value {
     () => {};
@@ -160,7 +180,7 @@ macro_rules! scoped_value {
     };
 }
 
-/// The user book and the README, whose examples are compiled and run with the documentation's.
+/// The user guide and the README: their examples are compiled and run with those of the documentation.
 #[cfg(doctest)]
 mod guide {
     #[doc = include_str!("../../../README.md")]

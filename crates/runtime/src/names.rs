@@ -1,11 +1,12 @@
-//! Names that users look for in another module than the one that has them. Nothing of the runtime goes through here.
+//! Which names do users look for in another module than the one that defines them? This file re-exports them. Nothing
+//! of the runtime imports from here.
 
-/// What other libraries have beside their locks.
+/// The names that other libraries have beside their locks.
 pub mod sync {
     pub use crate::channel::{broadcast, mpsc, oneshot, watch};
 }
 
-/// What users look for beside timers.
+/// The names that users look for beside timers.
 pub mod time {
     pub use crate::api::cancel::{Elapsed, timeout, timeout_at};
     pub use crate::extras::after_func::{AfterFunc, after_func};
@@ -24,8 +25,16 @@ pub mod collections {
     pub use crate::extras::collections::{Element, ElementMut, Entry, EntryMut, Ref, RefMut};
 }
 
-/// What most programs use, for `use silken::prelude::*`. Not `use silken::*`, by which the name `test` becomes
-/// ambiguous: the attribute `#[silken::test]` has it too.
+/// The names that most programs use, for `use silken::prelude::*`. Do not write `use silken::*`: it makes the name
+/// `test` ambiguous, for the attribute `#[silken::test]` has it too.
+///
+/// # Examples
+/// ```
+/// use silken::prelude::*;
+/// let (sender, receiver) = unbounded();
+/// spawn(move || sender.send(7).unwrap());
+/// assert_eq!(receiver.recv(), Ok(7));
+/// ```
 pub mod prelude {
     pub use crate::channel::{Receiver, Sender, bounded, unbounded};
     pub use crate::{

@@ -1,8 +1,8 @@
-//! What a coroutine can say about its own cancellation and its own time: [`mask_cancel`], [`check_cancelled`],
-//! [`timeout`] and their like.
+//! What can a coroutine ask and set about its own cancellation and its own deadline? This file holds [`mask_cancel`],
+//! [`check_cancelled`], [`timeout`] and their relatives.
 //!
-//! How an interrupted wait unwinds, and who gets it, is in `coroutine/cancel.rs`; what each blocking point does is the
-//! table of `docs/guide/cancellation.md`.
+//! `coroutine/cancel.rs` says how an interrupted wait unwinds, and which frame catches the unwinding. The table of
+//! `docs/guide/cancellation.md` says what each blocking point does.
 
 use crate::coroutine::{self, current_core, effective_deadline_ns, raise_if_cancelled};
 #[cfg(feature = "interpose")]
@@ -15,7 +15,16 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-/// The error of [`timeout`]: the time was up first.
+/// The error of [`timeout`]: the time was up before the closure returned.
+///
+/// It converts into a [`std::io::Error`] of the kind [`TimedOut`](std::io::ErrorKind::TimedOut).
+///
+/// # Examples
+/// ```
+/// use silken::Elapsed;
+/// let error = std::io::Error::from(Elapsed);
+/// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elapsed;
 
@@ -33,29 +42,36 @@ impl From<Elapsed> for std::io::Error {
     }
 }
 
-/// Calls `f` and gives it `duration` for whatever it waits for. When the time is up, its present or next wait ends: a
-/// wait of silken's unwinds `f`, running its destructors, and the answer is [`Elapsed`].
+/// Calls `f`, whose waits must end within `duration`. When the time is up, the present or next wait in `f` ends: a wait
+/// of silken's unwinds `f`, which runs its destructors, and `timeout` returns [`Elapsed`].
 ///
-/// Timeouts nest: a wait ends at the earliest deadline outside it, and the one that set it gets [`Elapsed`]. Children
-/// of a [`scope`](crate::scope()) inherit the deadline that held where the scope was opened, and are cancelled by it.
+/// Timeouts nest: a wait ends at the earliest deadline around it, and the `timeout` that set this deadline returns
+/// [`Elapsed`]. Children of a [`scope`](crate::scope()) inherit the deadline that held where the scope was opened, and
+/// are cancelled by it.
 ///
 /// # Blocking
-/// As `f` does. Nothing interrupts a computation: call [`check_cancelled`] in it. Hooked I/O fails with
-/// [`TimedOut`](std::io::ErrorKind::TimedOut) once the time is up, so `timeout(d, || stream.read(buffer))` answers
-/// `Ok(Err(error))`; std's sleeps return early; std's locks and channels (all futex waits) are waited for to their end;
-/// so are silken's waits in a function that C has called, if `timeout` was called outside it. The next wait of silken's
-/// then unwinds. When `f` returns all the same, its value is the answer, however late.
+/// Blocks where `f` blocks. Nothing interrupts a computation: call [`check_cancelled`] in it. What happens to other
+/// waits once the time is up:
 ///
-/// On an OS thread silken's own waits keep to it; the hooks, which answer coroutines only, do not.
+/// - Hooked I/O fails with [`TimedOut`](std::io::ErrorKind::TimedOut). So `timeout(d, || stream.read(buffer))` returns
+///   `Ok(Err(error))`.
+/// - std's sleeps return early.
+/// - std's locks and channels (all futex waits) are waited for to their end. The next wait of silken's then unwinds.
+/// - silken's waits in a function that C has called are waited for to their end, if `timeout` was called outside that
+///   function. The next wait of silken's then unwinds.
+///
+/// If `f` returns all the same, `timeout` returns its value, however late.
+///
+/// On an OS thread silken's own waits keep to the deadline. The hooks serve coroutines only, so hooked calls do not.
 ///
 /// # Cancellation
-/// As `f`. Inside [`mask_cancel`] a timeout from outside does not count.
+/// That of `f`. Inside [`mask_cancel`] a timeout from outside does not count.
 ///
 /// # Errors
-/// [`Elapsed`] when the deadline unwound `f`.
+/// [`Elapsed`] if the deadline unwound `f`.
 ///
 /// # Panics
-/// With `f`'s panic.
+/// With the panic of `f`.
 ///
 /// # Examples
 /// ```
@@ -71,15 +87,32 @@ pub fn timeout<T>(duration: Duration, f: impl FnOnce() -> T) -> Result<T, Elapse
     coroutine::until(deadline_after(duration), f).ok_or(Elapsed)
 }
 
-/// As [`timeout`], with the moment at which the time is up.
+/// Does what [`timeout`] does, with the moment at which the time is up. If `deadline` is in the past, the first wait of
+/// `f` that can be interrupted ends at once.
+///
+/// # Blocking and cancellation
+/// Those of [`timeout`].
 ///
 /// # Errors
-/// As [`timeout`].
+/// [`Elapsed`] if the deadline unwound `f`.
+///
+/// # Panics
+/// With the panic of `f`.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+/// let deadline = Instant::now() + Duration::from_millis(2);
+/// let first = silken::timeout_at(deadline, || silken::sleep_ms(60_000));
+/// let second = silken::timeout_at(deadline, || silken::sleep_ms(60_000)); // no time is left
+/// assert_eq!((first, second), (Err(silken::Elapsed), Err(silken::Elapsed)));
+/// ```
 pub fn timeout_at<T>(deadline: Instant, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
     timeout(deadline.saturating_duration_since(Instant::now()), f)
 }
 
-/// What is left of the caller's time; zero when it is up, `None` when there is no deadline.
+/// Returns how much time is left until the caller's deadline: zero if the time is up, `None` if there is no deadline.
+/// Does not block.
 ///
 /// # Examples
 /// ```
@@ -93,8 +126,18 @@ pub fn time_left() -> Option<Duration> {
     effective_deadline_ns().map(|deadline_ns| Duration::from_nanos(deadline_ns.saturating_sub(clock::now_ns())))
 }
 
-/// When the caller's time is up: the earliest deadline of the [`timeout`]s around it, its scope's parent's included.
-/// `None`: never.
+/// Returns the moment at which the caller's time is up: the earliest deadline of the [`timeout`]s around the caller.
+/// The deadline that a scope's child inherits from its parent counts. Deadlines outside a [`mask_cancel`] do not count.
+/// `None`: there is no deadline.
+///
+/// # Examples
+/// ```
+/// use std::time::{Duration, Instant};
+/// assert_eq!(silken::deadline(), None);
+/// silken::timeout(Duration::from_secs(60), || {
+///     assert!(silken::deadline().unwrap() > Instant::now());
+/// }).unwrap();
+/// ```
 pub fn deadline() -> Option<Instant> {
     let deadline_ns = effective_deadline_ns()?;
     let (now, now_ns) = (Instant::now(), clock::now_ns());
@@ -104,13 +147,19 @@ pub fn deadline() -> Option<Instant> {
     }
 }
 
-/// Calls `f` undisturbed: no wait in it, of silken's or hooked, is cut short by the caller's cancellation or by a
-/// [`timeout`] outside. What was asked for meanwhile acts at the first blocking point afterwards. Masks nest. A timeout
-/// *inside* counts as ever.
+/// Calls `f`, and masks cancellation in it: the caller's cancellation, or a [`timeout`] outside, cuts no wait in `f`
+/// short, neither of silken's nor hooked. What was requested meanwhile takes effect at the first blocking point
+/// afterwards. Masks nest. A timeout *inside* `f` counts as usual.
 ///
 /// Children of a scope that is opened inside are not cancelled with the caller until the mask has ended.
 ///
-/// On an OS thread, which nobody cancels, it masks timeouts.
+/// No code cancels an OS thread, so there the mask concerns timeouts only.
+///
+/// # Blocking
+/// Blocks where `f` blocks.
+///
+/// # Panics
+/// With the panic of `f`.
 ///
 /// # Examples
 /// ```
@@ -126,28 +175,30 @@ pub fn mask_cancel<R>(f: impl FnOnce() -> R) -> R {
     coroutine::mask(f)
 }
 
-/// What a cancellation, or a [`timeout`] that is up, does to a hooked call that waits for a descriptor.
+/// What a cancellation, or a [`timeout`] that is up, does to a hooked call that waits for a descriptor: see
+/// [`set_on_cancel`].
 #[cfg(feature = "interpose")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnCancel {
-    /// As the [guide](https://docs.rs/silken) says of descriptors of its kind: connections, listeners and terminals
+    /// What the [guide](https://docs.rs/silken) says of descriptors of this kind: connections, listeners and terminals
     /// fail; standard output and standard error, eventfds and pipes complete.
     #[default]
     ByKind,
-    /// It fails, with `ECANCELED` or [`TimedOut`](std::io::ErrorKind::TimedOut).
+    /// The call fails, with `ECANCELED` for a cancellation or [`TimedOut`](std::io::ErrorKind::TimedOut) for a timeout.
     Fail,
-    /// It goes on to its end, as inside [`mask_cancel`]. A runtime that ends does not wait for a coroutine that waits
-    /// so; it reports it.
+    /// The call goes on to its end, as inside [`mask_cancel`]. A runtime that ends does not wait for a coroutine that
+    /// waits in this way, and reports it.
     Complete,
 }
 
-/// Sets what a cancellation does to reads, writes and accepts that wait for a descriptor, under this number and later
-/// copies of it, until it is closed. Connections that a listener accepts do not inherit it.
+/// Sets what a cancellation, or a [`timeout`] that is up, does to reads, writes and accepts that wait for a descriptor.
+/// This holds for the descriptor's number and for later copies of it, until it is closed. Connections that a listener
+/// accepts do not inherit it. Does not block.
 ///
 /// # Errors
-/// [`Unsupported`](std::io::ErrorKind::Unsupported) for a number so high (2^20 or more) that calls on it block their
-/// worker.
+/// [`Unsupported`](std::io::ErrorKind::Unsupported) if the number is so high (2^20 or more) that calls on it block
+/// their worker.
 ///
 /// # Examples
 /// ```
@@ -175,11 +226,11 @@ pub fn set_on_cancel(fd: &impl AsFd, what: OnCancel) -> io::Result<()> {
     Ok(())
 }
 
-/// A blocking point that does not block: unwinds the caller if it was cancelled, or if the time is up that a
-/// [`timeout`] gave it. For loops that compute.
+/// A blocking point that does not block, for loops that compute. It unwinds the caller if the caller was cancelled, or
+/// if the time of a [`timeout`] around it is up.
 ///
-/// Does nothing inside [`mask_cancel`], while the caller unwinds already, and where a C function or an `extern "C"` one
-/// lies between it and the frame that is to catch.
+/// Does nothing inside [`mask_cancel`], or while the caller already unwinds. Does nothing where a C function, or an
+/// `extern "C"` one, lies between the caller and the frame that would catch the unwinding.
 ///
 /// # Examples
 /// ```
@@ -195,14 +246,27 @@ pub fn check_cancelled() {
     raise_if_cancelled();
 }
 
-/// Whether the caller's cancellation was asked for, [masked](mask_cancel) or not. `false` on an OS thread.
+/// Whether the caller's cancellation was requested, [masked](mask_cancel) or not. `false` on an OS thread. A
+/// [`timeout`] that is up does not count: see [`time_left`].
+///
+/// # Examples
+/// ```
+/// let handle = silken::spawn(|| {
+///     silken::mask_cancel(|| {
+///         silken::current().cancel();
+///         silken::yield_now(); // masked
+///         silken::is_cancelled()
+///     })
+/// });
+/// assert!(handle.join().unwrap());
+/// ```
 #[inline]
 pub fn is_cancelled() -> bool {
     current_core().is_some_and(|core| core.lifecycle.is_cancelled())
 }
 
-/// Whether an error of std's I/O says that the caller was cancelled while the call waited (`ECANCELED`). When it was a
-/// [`timeout`] that is up, the error's kind is [`TimedOut`](std::io::ErrorKind::TimedOut).
+/// Whether an error of std's I/O says that the caller was cancelled while the call waited (`ECANCELED`). If a
+/// [`timeout`] was up instead, the kind of the error is [`TimedOut`](std::io::ErrorKind::TimedOut).
 ///
 /// # Examples
 /// ```
@@ -217,10 +281,11 @@ pub fn is_cancellation(error: &std::io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECANCELED)
 }
 
-/// Whether the caller unwinds because of a panic: [`std::thread::panicking`] for destructors that poison or roll back.
-/// The unwinding of a cancellation, or of a [`timeout`] that is up, is no panic: nothing went wrong.
+/// Whether the caller unwinds because of a panic. Destructors that poison or roll back ask this instead of
+/// [`std::thread::panicking`]: the unwinding of a cancellation, or of a [`timeout`] that is up, is no panic, since
+/// nothing went wrong.
 ///
-/// After somebody has caught such an unwinding and dropped what he caught, a panic counts again.
+/// After code has caught such an unwinding and dropped the payload, a panic counts again.
 ///
 /// # Examples
 /// ```

@@ -1,18 +1,33 @@
-//! `defer!`: what is to happen when a block is left, however it is left.
+//! How does code run when a block is left, however it is left? `defer!` makes a value whose drop calls a closure.
 
-/// Runs its closure when it goes: what [`defer!`](crate::defer) makes. [`Deferred::cancel`] takes that back.
+/// Calls its closure when it is dropped. [`defer!`](crate::defer) makes one; [`Deferred::cancel`] takes the call back.
+///
+/// # Examples
+/// ```
+/// use silken::Deferred;
+/// use std::cell::Cell;
+/// let undone = Cell::new(0);
+/// let undo = || Deferred::new(|| undone.set(undone.get() + 1));
+/// drop(undo()); // a step that failed
+/// undo().cancel(); // a step that succeeded
+/// assert_eq!(undone.get(), 1);
+/// ```
 #[must_use = "runs at once if it is not kept"]
 pub struct Deferred<F: FnOnce() -> R, R> {
     body: Option<F>,
 }
 
 impl<F: FnOnce() -> R, R> Deferred<F, R> {
-    /// Runs `body` when the returned value is dropped.
+    /// Makes a value that calls `body` when it is dropped, also while a panic or a cancellation unwinds.
+    ///
+    /// # Panics
+    /// Does not panic itself. A panic of `body` comes out of the drop; if that drop is part of an unwinding, the
+    /// process ends.
     pub fn new(body: F) -> Self {
         Self { body: Some(body) }
     }
 
-    /// Drops the closure without running it.
+    /// Drops the closure without calling it.
     pub fn cancel(mut self) {
         self.body = None;
     }
@@ -32,10 +47,10 @@ impl<F: FnOnce() -> R, R> std::fmt::Debug for Deferred<F, R> {
     }
 }
 
-/// Runs statements, or a closure, at the end of the enclosing block: after a return, after `?`, while a panic or a
+/// Runs statements, or a closure, at the end of the enclosing block: after a return, after `?`, and while a panic or a
 /// cancellation unwinds. The last deferred runs first.
 ///
-/// What the statements use is borrowed until then; `defer!(move || …)` takes it.
+/// What the statements use is borrowed until then; `defer!(move || …)` takes ownership of it.
 ///
 /// # Examples
 /// ```

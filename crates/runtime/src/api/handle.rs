@@ -1,5 +1,5 @@
-//! What the spawner keeps of a coroutine: [`JoinHandle`], and [`Coroutine`], the name by which anyone may wake or
-//! cancel it.
+//! How does other code refer to a coroutine? The spawner keeps a [`JoinHandle`], which waits for the result. Any code
+//! may hold a [`Coroutine`], which wakes or cancels it.
 
 use crate::coroutine::{
     CoreRef, JoinError, Joiner, Kind, Outcome, Pools, ResultOwner, WaitReason, current_core, lost, raise_if_cancelled,
@@ -8,16 +8,27 @@ use crate::wait::{self, deadline_after};
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// A coroutine, as others see it: [`std::thread::Thread`]'s counterpart.
+/// A reference to a coroutine, by which any code may inspect, wake or cancel it: the counterpart of
+/// [`std::thread::Thread`]. [`current`] and [`JoinHandle::coroutine`] return one. It does not keep the coroutine
+/// running, and may outlive it. A clone refers to the same coroutine.
+///
+/// # Examples
+/// ```
+/// let handle = silken::Builder::new().name("sleeper".to_string()).spawn(silken::park).unwrap();
+/// let sleeper: silken::Coroutine = handle.coroutine();
+/// assert_eq!(sleeper.name(), Some("sleeper"));
+/// sleeper.unpark();
+/// handle.join().unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Coroutine(CoreRef);
 
-/// A coroutine's number: unique in the process for its life time.
+/// The number of a coroutine: unique in the process for the life time of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CoroutineId(u64);
 
 impl CoroutineId {
-    /// The number.
+    /// Returns the number as an integer.
     pub fn as_u64(self) -> u64 {
         self.0
     }
@@ -34,23 +45,24 @@ impl Coroutine {
         Self(core)
     }
 
-    /// Its number.
+    /// Returns the number of the coroutine.
     pub fn id(&self) -> CoroutineId {
         CoroutineId(self.0.id())
     }
 
-    /// The name it was given at the spawn.
+    /// Returns the name that the coroutine was given at the spawn, if any.
     pub fn name(&self) -> Option<&str> {
         self.0.name().map(|name| &**name)
     }
 
-    /// Whether it has thread-locals of its own; else it is a light one, which shares its worker's.
+    /// Whether the coroutine is isolated, that is, has thread-locals of its own. If not, it is light and shares its
+    /// worker's.
     pub fn is_isolated(&self) -> bool {
         self.0.kind.get() == Kind::Isolated
     }
 
-    /// What it waits for at this moment; `WaitReason::None` if it runs, could run, or has ended. It may be over before
-    /// the caller looks at it: for reports.
+    /// Returns what the coroutine waits for at this moment: `WaitReason::None` if it runs, is ready to run, or has
+    /// ended. The wait may be over before the caller looks at the answer, so use it for reports only. Does not block.
     ///
     /// # Examples
     /// ```
@@ -65,37 +77,45 @@ impl Coroutine {
         self.0.reason()
     }
 
-    /// Address space of its stack, in bytes. An isolated coroutine's identity block takes about 4.5 KB of it.
+    /// Returns the address space of the stack, in bytes. An isolated coroutine's identity takes about 4.5 KB of it.
     pub fn stack_size(&self) -> usize {
         Pools::class_bytes(self.0.class.get())
     }
 
-    /// Where it was spawned.
+    /// Returns the place in the source where the coroutine was spawned, if it is known.
     pub fn location(&self) -> Option<&'static std::panic::Location<'static>> {
         self.0.site.get()
     }
 
-    /// The priority it was given at the spawn, 0 by default; see [`Builder::priority`](crate::Builder::priority).
+    /// Returns the priority that the coroutine was given at the spawn, 0 by default; see
+    /// [`Builder::priority`](crate::Builder::priority).
     pub fn priority(&self) -> i64 {
         self.0.priority.get().into()
     }
 
-    /// Makes its next [`park`](crate::park) return, or the present one. As [`std::thread::Thread::unpark`]: wakes
-    /// before the park are kept, one at most. From anywhere.
+    /// Makes the coroutine's present or next [`park`](crate::park) return. As with [`std::thread::Thread::unpark`], a
+    /// wake-up before the park is kept, and at most one is kept. May be called from anywhere; does not block.
+    ///
+    /// # Examples
+    /// ```
+    /// let sleeper = silken::spawn(silken::park);
+    /// sleeper.coroutine().unpark(); // before or after the park: it returns
+    /// sleeper.join().unwrap();
+    /// ```
     pub fn unpark(&self) {
         // Release: pairs with the Acquire in `park`.
         self.0.token.store(true, crate::loom::static_atomic::Ordering::Release);
         self.0.unpark();
     }
 
-    /// Asks it to end: its present or next cancellable wait unwinds it, running its destructors. See
-    /// [`JoinHandle::cancel`].
+    /// Asks the coroutine to end: its present or next cancellable wait unwinds it, which runs its destructors. See
+    /// [`JoinHandle::cancel`]. Does not block, and does not wait for the end.
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         self.0.cancel();
     }
 
-    /// Whether its cancellation was asked for.
+    /// Whether the coroutine's cancellation was requested. It may still run, or have ended with a value all the same.
     pub fn is_cancelled(&self) -> bool {
         self.0.lifecycle.is_cancelled()
     }
@@ -110,7 +130,8 @@ impl std::fmt::Debug for Coroutine {
     }
 }
 
-/// The right to wait for a coroutine's end and to take its result. Dropping it detaches the coroutine.
+/// The right to wait for the end of a coroutine and to take its result. A dropped handle detaches the coroutine: it
+/// goes on, and its result is dropped at its end.
 ///
 /// # Examples
 /// ```
@@ -129,7 +150,8 @@ unsafe impl<T: Send> Send for JoinHandle<T> {}
 // SAFETY: S2: as above: through a shared handle nobody gets at the T.
 unsafe impl<T: Send> Sync for JoinHandle<T> {}
 
-/// The error of [`JoinHandle::join_timeout`]: the time was up first. Gives the handle back.
+/// The error of [`JoinHandle::join_timeout`]: the time was up before the coroutine ended. It holds the handle, which
+/// may be joined again.
 pub struct JoinTimeout<T>(pub JoinHandle<T>);
 
 impl<T> std::fmt::Debug for JoinTimeout<T> {
@@ -146,9 +168,9 @@ impl<T> std::fmt::Display for JoinTimeout<T> {
 
 impl<T> std::error::Error for JoinTimeout<T> {}
 
-/// Why [`JoinHandle::timeout_join`] has no result.
+/// The error of [`JoinHandle::timeout_join`].
 pub enum TimeoutJoinError<T> {
-    /// The time was up first. The handle may be joined again.
+    /// The time was up before the coroutine ended. The handle may be joined again.
     TimedOut(JoinHandle<T>),
     /// The coroutine panicked, was cancelled, or ran out of stack.
     Failed(JoinError),
@@ -185,31 +207,57 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Waits for the coroutine's end and takes its result.
+    /// Waits for the coroutine to end, and returns its result. If the coroutine has ended already, it does not wait.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds the caller; the coroutine that was waited for goes on, detached. Where the caller cannot be unwound (in
-    /// a destructor that runs because it unwinds already, inside [`mask_cancel`](crate::mask_cancel), or in a function
-    /// that C has called) it waits to the coroutine's end. A caller whom the request is to end that has ended the
-    /// coroutine unwinds too, and does not see [`JoinError::Cancelled`].
+    /// Unwinds the caller; the coroutine that it waited for goes on, detached. If the caller cannot be unwound, it
+    /// waits until the coroutine has ended. That is so in a destructor that runs because the caller already unwinds,
+    /// inside [`mask_cancel`](crate::mask_cancel), and in a function that C has called.
+    ///
+    /// If one request ends both the coroutine and the caller (the end of a scope or of a runtime, or a common
+    /// deadline), the caller unwinds too, and does not see [`JoinError::Cancelled`].
     ///
     /// # Errors
-    /// [`JoinError`] when the coroutine panicked, was cancelled, or ran out of stack.
+    /// [`JoinError`] if the coroutine panicked, was cancelled, or ran out of stack.
     ///
     /// # Panics
-    /// In the coroutine itself, which would wait for its own end; as [`std::thread::JoinHandle::join`].
+    /// In the coroutine itself, which would wait for its own end, as [`std::thread::JoinHandle::join`] does.
+    ///
+    /// # Examples
+    /// ```
+    /// let handle = silken::spawn(|| -> u32 { panic!("no value") });
+    /// let error = handle.join().unwrap_err();
+    /// assert_eq!(error.message(), Some("no value"));
+    /// ```
     pub fn join(mut self) -> Result<T, JoinError> {
         self.wait_until(None);
         self.take()
     }
 
-    /// As [`join`](Self::join), for at most `timeout`.
+    /// Does what [`join`](Self::join) does, but waits for at most `timeout`.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread, for at most `timeout`.
+    ///
+    /// # Cancellation
+    /// That of [`join`](Self::join).
     ///
     /// # Errors
-    /// [`JoinTimeout`] gives the handle back when the time is up; the inner error is that of [`join`](Self::join).
+    /// [`JoinTimeout`], which holds the handle, if the time is up first. The inner error is that of
+    /// [`join`](Self::join).
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::JoinTimeout;
+    /// use std::time::Duration;
+    /// let handle = silken::spawn(silken::park);
+    /// let JoinTimeout(handle) = handle.join_timeout(Duration::from_millis(1)).unwrap_err();
+    /// handle.coroutine().unpark();
+    /// assert!(handle.join_timeout(Duration::from_secs(60)).is_ok_and(|result| result.is_ok()));
+    /// ```
     pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<T, JoinError>, JoinTimeout<T>> {
         if self.wait_until(Some(deadline_after(timeout))) {
             Ok(self.take())
@@ -218,31 +266,47 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Whether the coroutine has ended: a [`join`](Self::join) would not wait.
+    /// Whether the coroutine has ended: then a [`join`](Self::join) does not wait. Does not block.
     pub fn is_finished(&self) -> bool {
         self.core.lifecycle.is_done()
     }
 
-    /// Asks the coroutine to end. One that has not started drops its closure; one that waits in a silken wait is
-    /// unwound from there and runs its destructors; hooked I/O fails with `ECANCELED`; a hooked lock or channel of std
-    /// is waited for to its end, and the next cancellable wait unwinds. A coroutine that never waits again is not
-    /// stopped.
+    /// Asks the coroutine to end. What happens depends on where it is:
+    ///
+    /// - One that has not started drops its closure.
+    /// - One that waits in a silken wait is unwound from there, and runs its destructors.
+    /// - Hooked I/O that waits fails with `ECANCELED`.
+    /// - A hooked lock or channel of std is waited for to its end, and the next cancellable wait unwinds.
+    /// - One that never waits again is not stopped.
+    ///
+    /// Does not block, and does not wait for the end. A later [`join`](Self::join) returns [`JoinError::Cancelled`], or
+    /// the value if the coroutine ended with one. A request cannot be taken back.
+    ///
+    /// # Examples
+    /// ```
+    /// let handle = silken::spawn(silken::park);
+    /// handle.cancel();
+    /// assert!(handle.join().unwrap_err().is_cancelled());
+    /// ```
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         self.core.cancel();
     }
 
-    /// The coroutine, to wake or cancel it later.
+    /// Returns a reference to the coroutine, to wake or cancel it later.
     pub fn coroutine(&self) -> Coroutine {
         Coroutine(self.core.clone())
     }
 
-    /// As [`join_timeout`](Self::join_timeout), with one error for both: the form that suits `expect` and `?`.
-    /// open-coroutine's name.
+    /// Does what [`join_timeout`](Self::join_timeout) does, with one error type for both failures: this suits `expect`
+    /// and `?`. The name is open-coroutine's.
+    ///
+    /// # Blocking and cancellation
+    /// Those of [`join_timeout`](Self::join_timeout).
     ///
     /// # Errors
-    /// [`TimeoutJoinError::TimedOut`] gives the handle back when the time is up; [`TimeoutJoinError::Failed`] has the
-    /// error of [`join`](Self::join).
+    /// [`TimeoutJoinError::TimedOut`], which holds the handle, if the time is up first; [`TimeoutJoinError::Failed`]
+    /// with the error of [`join`](Self::join).
     ///
     /// # Examples
     /// ```
@@ -257,21 +321,37 @@ impl<T> JoinHandle<T> {
         }
     }
 
-    /// Waits for the coroutine's end and leaves its result where it is. Blocking, cancellation and panics as
-    /// [`join`](Self::join).
+    /// Waits for the coroutine to end, and leaves its result for a later [`join`](Self::join).
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds the caller, as [`join`](Self::join) does; the handle stays as it was.
+    ///
+    /// # Panics
+    /// In the coroutine itself, which would wait for its own end.
+    ///
+    /// # Examples
+    /// ```
+    /// let handle = silken::spawn(|| 7);
+    /// handle.wait();
+    /// assert!(handle.is_finished());
+    /// assert_eq!(handle.join().unwrap(), 7);
+    /// ```
     pub fn wait(&self) {
         self.wait_until(None);
         self.raise_if_lost();
     }
 
-    /// It has ended. Unwinds a caller that is to end by what has cancelled it.
+    /// The coroutine has ended. If the request that has cancelled it is to end the caller too, this unwinds the caller.
     pub(crate) fn raise_if_lost(&self) {
         if self.core.lifecycle.is_cancelled() {
             lost(());
         }
     }
 
-    /// may's name of [`is_finished`](Self::is_finished).
+    /// Whether the coroutine has ended: may's name for [`is_finished`](Self::is_finished).
     pub fn is_done(&self) -> bool {
         self.is_finished()
     }
@@ -280,26 +360,27 @@ impl<T> JoinHandle<T> {
         &self.core
     }
 
-    /// Waits for the end; `false` when the deadline came first.
+    /// Waits for the end; `false` if the deadline came first.
     pub(crate) fn wait_until(&self, deadline_ns: Option<u64>) -> bool {
         // While the caller unwinds its cancellation does not interrupt its destructors' waits.
         self.wait_with(deadline_ns, !std::thread::panicking())
     }
 
-    /// As [`wait_until`](Self::wait_until); the caller says whether its own interruption may unwind it from here.
+    /// Does what [`wait_until`](Self::wait_until) does; the caller says whether its own interruption may unwind it from
+    /// here.
     pub(crate) fn wait_with(&self, deadline_ns: Option<u64>, cancellable: bool) -> bool {
         let mut outcome = self.wait_for_end(deadline_ns, cancellable);
         if outcome == Outcome::Cancelled {
             raise_if_cancelled();
-            // It does not unwind everywhere. Whoever is told "not ended" here would take a result that is not there, so
-            // the caller stays.
+            // An interruption does not unwind everywhere. A caller that was told "not ended" here would take a result
+            // that is not there, so the caller stays.
             outcome = self.wait_for_end(deadline_ns, false);
         }
         outcome != Outcome::TimedOut
     }
 
-    /// One wait. `Cancelled` only if `cancellable`; `TimedOut` only at the caller's own deadline; else the coroutine
-    /// has ended.
+    /// Does one wait. Returns `Cancelled` only if `cancellable`, and `TimedOut` only at the caller's own deadline;
+    /// otherwise the coroutine has ended.
     fn wait_for_end(&self, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
         if self.is_finished() {
             return Outcome::Woken;
@@ -319,7 +400,8 @@ impl<T> JoinHandle<T> {
         outcome
     }
 
-    /// Takes the result of a coroutine that has ended. Unwinds a caller that is to end by what has cancelled it.
+    /// Takes the result of a coroutine that has ended. If the request that has cancelled the coroutine is to end the
+    /// caller too, this unwinds the caller.
     pub(crate) fn take(&mut self) -> Result<T, JoinError> {
         let result = self.take_as_it_is();
         if let Err(JoinError::Cancelled) = &result {
@@ -329,19 +411,20 @@ impl<T> JoinHandle<T> {
     }
 
     fn take_as_it_is(&mut self) -> Result<T, JoinError> {
-        // A load; the alternative to a panic is a value that somebody is about to write.
+        // The check costs a load. Without it the caller could read a value that the coroutine is still writing.
         assert!(self.is_finished(), "a result is taken before the coroutine's end");
         self.taken = true;
         // SAFETY: S1: by the contract of `new`; the coroutine has ended.
         unsafe { self.core.body.take::<T>() }.expect("a result is taken once")
     }
 
-    /// Joins one that has ended; whatever it ended by, the caller is told.
+    /// Joins a coroutine that has ended. Returns the reason in every case, also to a caller that the same request is to
+    /// end.
     pub(crate) fn join_ended(mut self) -> Result<T, JoinError> {
         self.take_as_it_is()
     }
 
-    /// Drops the handle; tells whether that dropped an untaken panic.
+    /// Drops the handle; returns whether that dropped a panic that was not taken.
     pub(crate) fn discard(&mut self) -> bool {
         if std::mem::replace(&mut self.taken, true) {
             return false;
@@ -367,21 +450,40 @@ impl<T> std::fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// The coroutine that calls, or `None` on an OS thread.
+/// Returns the calling coroutine, or `None` on an OS thread.
+///
+/// # Examples
+/// ```
+/// assert!(silken::try_current().is_none());
+/// assert!(silken::spawn(|| silken::try_current().is_some()).join().unwrap());
+/// ```
 pub fn try_current() -> Option<Coroutine> {
     current_core().map(|core| Coroutine(CoreRef::retain(core)))
 }
 
-/// The coroutine that calls.
+/// Returns the calling coroutine.
 ///
 /// # Panics
-/// On an OS thread, which has none: see [`try_current`].
+/// On an OS thread, where there is none: see [`try_current`].
+///
+/// # Examples
+/// ```
+/// let handle = silken::spawn(|| silken::current().id());
+/// let id = handle.coroutine().id();
+/// assert_eq!(handle.join().unwrap(), id);
+/// ```
 #[track_caller]
 pub fn current() -> Coroutine {
     try_current().expect("silken::current() was called outside a coroutine")
 }
 
-/// Whether the caller is a coroutine.
+/// Whether the caller runs on a coroutine; `false` on an OS thread.
+///
+/// # Examples
+/// ```
+/// assert!(!silken::is_coroutine());
+/// assert!(silken::spawn(silken::is_coroutine).join().unwrap());
+/// ```
 pub fn is_coroutine() -> bool {
     current_core().is_some()
 }

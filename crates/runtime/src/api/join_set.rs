@@ -1,10 +1,10 @@
-//! Coroutines that are joined in the order in which they end.
+//! How are coroutines joined in the order in which they end? Each coroutine has a [`Notice`], which tells the set that
+//! the coroutine ends: the drop of the notice puts the coroutine's key into a queue. So the set finds the next ended
+//! coroutine without looking at the others.
 //!
-//! Each coroutine has a [`Notice`], which tells the set that it ends: its drop puts the coroutine's key into a queue.
-//! So the next one that has ended is found without a look at all. A notice comes a moment before the end itself, which
-//! the set then waits for: longer if thread-locals have slow destructors. A coroutine that was cancelled before it
-//! began drops its closure, and the notice with it; one that runs out of stack is not unwound, and [`on_lost`] gives
-//! its notice.
+//! A notice comes a moment before the end itself, and the set then waits for the end. That takes longer if
+//! thread-locals have slow destructors. A coroutine that was cancelled before it began drops its closure, and the
+//! notice with it. A coroutine that runs out of stack is not unwound; [`on_lost`] gives its notice.
 
 use crate::api::handle::{Coroutine, CoroutineId, JoinHandle};
 use crate::api::spawn::{expect_spawned, spawn_on};
@@ -17,7 +17,7 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// The keys of those who end, in that order.
+/// The keys of the coroutines that end, in that order.
 type Ended = Monitor<VecDeque<u64>>;
 
 struct Notice {
@@ -34,8 +34,8 @@ impl Drop for Notice {
     }
 }
 
-/// A set of coroutines whose results are taken in the order in which they end. Dropping it cancels those that have not
-/// been joined; tokio's type of that name.
+/// A set of coroutines whose results are taken in the order in which they end: tokio's type of that name. A dropped set
+/// cancels the coroutines that have not been joined, and does not wait for them.
 ///
 /// # Examples
 /// ```
@@ -56,7 +56,7 @@ pub struct JoinSet<T> {
 }
 
 impl<T> JoinSet<T> {
-    /// A set without coroutines.
+    /// Makes a set without coroutines.
     pub fn new() -> Self {
         Self {
             handles: HashMap::new(),
@@ -65,28 +65,49 @@ impl<T> JoinSet<T> {
         }
     }
 
-    /// How many coroutines have not been joined.
+    /// Number of coroutines that have not been joined, ended or not.
     pub fn len(&self) -> usize {
         self.handles.len()
     }
 
-    /// Whether all have been joined.
+    /// Whether all coroutines have been joined.
     pub fn is_empty(&self) -> bool {
         self.handles.is_empty()
     }
 
-    /// Waits for the next coroutine to end, and takes its result; `None` when all have been joined.
+    /// Waits for the next coroutine to end, and returns its result; `None` if all have been joined.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds; the set is as it was.
+    /// Unwinds; the set is unchanged.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut set = silken::JoinSet::new();
+    /// set.spawn(|| "fast");
+    /// let slow = set.spawn(|| {
+    ///     silken::park();
+    ///     "slow"
+    /// });
+    /// assert_eq!(set.join_next().unwrap().unwrap(), "fast");
+    /// slow.unpark();
+    /// assert_eq!(set.join_next().unwrap().unwrap(), "slow");
+    /// assert!(set.join_next().is_none());
+    /// ```
     pub fn join_next(&mut self) -> Option<Result<T, JoinError>> {
         self.join_next_with_id().map(|(_, result)| result)
     }
 
-    /// As [`join_next`](Self::join_next), with the coroutine's number.
+    /// Does what [`join_next`](Self::join_next) does, and returns the coroutine's number too.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut set = silken::JoinSet::new();
+    /// let id = set.spawn(|| 7).id();
+    /// assert!(matches!(set.join_next_with_id(), Some((ended, Ok(7))) if ended == id));
+    /// ```
     pub fn join_next_with_id(&mut self) -> Option<(CoroutineId, Result<T, JoinError>)> {
         if self.handles.is_empty() {
             return None;
@@ -98,13 +119,26 @@ impl<T> JoinSet<T> {
         Some(self.join(key))
     }
 
-    /// The result of one that has ended, if there is one. Waits no longer than its end takes.
+    /// Returns the result of a coroutine that has ended; `None` if none has ended, or all have been joined. Does not
+    /// wait for a coroutine to end. It may wait for the destructors of a coroutine whose body has ended.
+    ///
+    /// # Cancellation
+    /// Unwinds if it has to wait; the set is unchanged.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut set = silken::JoinSet::new();
+    /// let sleeper = set.spawn(silken::park);
+    /// assert!(set.try_join_next().is_none());
+    /// sleeper.unpark();
+    /// set.join_next().unwrap().unwrap();
+    /// ```
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
         let key = self.ended.with(|ended| ended.front().copied())?;
         Some(self.join(key).1)
     }
 
-    /// The key stays in the queue until the wait, which may unwind, is over.
+    /// The key stays in the queue until the wait is over, since the wait may unwind.
     fn join(&mut self, key: u64) -> (CoroutineId, Result<T, JoinError>) {
         let handle = &self.handles[&key];
         handle.wait();
@@ -114,10 +148,24 @@ impl<T> JoinSet<T> {
         (id, handle.join_ended())
     }
 
-    /// Waits for all, and gives their values in the order in which they ended.
+    /// Waits for all coroutines, and returns their values in the order in which they ended.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds; the coroutines that have not been joined are cancelled.
     ///
     /// # Panics
-    /// With the first panic that is met; the rest are cancelled then. When one was cancelled.
+    /// With the first panic of a coroutine that it meets, or if a coroutine was cancelled or ran out of stack. The
+    /// coroutines that have not been joined are then cancelled.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut set = silken::JoinSet::new();
+    /// (1..=3).for_each(|n| drop(set.spawn(move || n * n)));
+    /// assert_eq!(set.join_all().into_iter().sum::<i32>(), 14);
+    /// ```
     pub fn join_all(mut self) -> Vec<T> {
         let mut values = Vec::with_capacity(self.len());
         while let Some(result) = self.join_next() {
@@ -130,18 +178,52 @@ impl<T> JoinSet<T> {
         values
     }
 
-    /// Asks all to end: see [`JoinHandle::cancel`]. They are still to be joined.
+    /// Asks all coroutines to end: see [`JoinHandle::cancel`]. Does not block. They stay in the set, to be joined.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut set = silken::JoinSet::new();
+    /// set.spawn(silken::park);
+    /// set.cancel_all();
+    /// assert!(set.join_next().unwrap().unwrap_err().is_cancelled());
+    /// ```
     pub fn cancel_all(&self) {
         self.handles.values().for_each(JoinHandle::cancel);
     }
 
-    /// [Cancels all](Self::cancel_all) and waits until they have ended.
+    /// [Cancels](Self::cancel_all) all coroutines and waits until they have ended. Their results are dropped, panics
+    /// included.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread. A coroutine that never waits
+    /// again is waited for as long as it runs.
+    ///
+    /// # Cancellation
+    /// Unwinds; the coroutines that have not been joined stay in the set, cancelled.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut set = silken::JoinSet::new();
+    /// set.spawn(silken::park);
+    /// set.shutdown();
+    /// assert!(set.is_empty());
+    /// ```
     pub fn shutdown(&mut self) {
         self.cancel_all();
         while self.join_next().is_some() {}
     }
 
-    /// Lets all run on, and forgets them.
+    /// Detaches all coroutines: they go on, and the set is empty afterwards.
+    ///
+    /// # Examples
+    /// ```
+    /// let (sender, receiver) = silken::channel::unbounded();
+    /// let mut set = silken::JoinSet::new();
+    /// set.spawn(move || sender.send("still here").unwrap());
+    /// set.detach_all();
+    /// drop(set);
+    /// assert_eq!(receiver.recv(), Ok("still here"));
+    /// ```
     pub fn detach_all(&mut self) {
         self.handles.clear();
         self.ended = Arc::new(Monitor::new(VecDeque::new()));
@@ -149,10 +231,18 @@ impl<T> JoinSet<T> {
 }
 
 impl<T: Send + 'static> JoinSet<T> {
-    /// Makes a coroutine, in the caller's runtime or the default one.
+    /// Spawns a coroutine of the set, in the caller's runtime; on an OS thread, in the default one. Returns a reference
+    /// to it.
     ///
     /// # Panics
-    /// When it cannot be made: see [`spawn`](crate::spawn).
+    /// If the coroutine cannot be made: see [`spawn`](crate::spawn). The set is unchanged then.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut set = silken::JoinSet::new();
+    /// let coroutine = set.spawn(|| silken::current().id());
+    /// assert_eq!(set.join_next().unwrap().unwrap(), coroutine.id());
+    /// ```
     #[track_caller]
     pub fn spawn(&mut self, body: impl FnOnce() -> T + Send + 'static) -> Coroutine {
         let key = self.next_key;
@@ -169,7 +259,7 @@ impl<T: Send + 'static> JoinSet<T> {
         };
         let site = Location::caller();
         let spawned = current_or_default().and_then(|scheduler| spawn_on(scheduler, SpawnRequest::at(site), run));
-        // One that is refused gives its notice all the same.
+        // A coroutine that was refused gives its notice all the same.
         if spawned.is_err() {
             self.ended.with(|ended| ended.retain(|ended| *ended != key));
         }

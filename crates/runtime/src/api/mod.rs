@@ -1,4 +1,5 @@
-//! What a user does with coroutines: makes them, waits for them, groups them, cancels them, selects among them.
+//! What can a user do with coroutines? The files of this folder make coroutines, wait for them, group them, cancel
+//! them, and select among them.
 
 pub mod cancel;
 pub mod defer;

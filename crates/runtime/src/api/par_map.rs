@@ -1,4 +1,5 @@
-//! A function applied to many things, by several coroutines that borrow.
+//! How is a function applied to many items by several coroutines that borrow? [`par_map`] spawns them in a scope, and
+//! they take the items from one shared iterator.
 
 use crate::api::scope::scope;
 use crate::coroutine::JoinError;
@@ -6,21 +7,22 @@ use crate::sched::SpawnRequest;
 use crate::sync::Mutex;
 use std::panic::Location;
 
-/// Calls `f` with each item, on up to `concurrency` coroutines at once, and gives the results in the order of the
-/// items. `f` may borrow. Items are taken from the iterator one by one, as they are needed.
+/// Calls `f` with each item, on up to `concurrency` coroutines at once, and returns the results in the order of the
+/// items. `f` may borrow. The items are taken from the iterator one by one, as they are needed. Without items there is
+/// no coroutine, and the result is empty.
 ///
-/// For work that waits: requests, queries, files. Work that computes is better served by `concurrency` equal to the
+/// This suits work that waits: requests, queries, files. For work that computes, choose a `concurrency` equal to the
 /// number of workers.
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread.
 ///
 /// # Cancellation
-/// Unwinds; the calls that go on are cancelled and waited for.
+/// Unwinds; the calls that are under way are cancelled and waited for.
 ///
 /// # Panics
-/// With a panic of `f` or of the iterator; then the other calls are cancelled. When a call cancels its own coroutine,
-/// so that its result is missing. When `concurrency` is 0, or a coroutine cannot be made.
+/// With a panic of `f` or of the iterator; the other calls are then cancelled. If a call cancels its own coroutine, so
+/// that its result is missing. If `concurrency` is 0, or if a coroutine cannot be made.
 ///
 /// # Examples
 /// ```
@@ -39,7 +41,7 @@ where
 {
     assert!(concurrency > 0, "somebody has to call it");
     let items = Mutex::new(items.into_iter().enumerate());
-    // Poisoned: somebody has panicked in the iterator, and the scope passes that on.
+    // Poisoned: the iterator has panicked on another coroutine, and the scope passes that panic on.
     let next = || items.lock().ok()?.next();
     let work = |first| {
         let mut results = Vec::new();
@@ -65,7 +67,8 @@ where
             match worker.join() {
                 Ok(some) => results.extend(some),
                 Err(JoinError::Panicked(payload)) => payload.resume(),
-                // By the panic of another, which comes out soon; else somebody has cancelled it alone.
+                // Cancelled because another call panicked, and that panic comes out soon; or cancelled alone, by its
+                // own code.
                 Err(_) => was_cancelled = true,
             }
         }

@@ -1,4 +1,5 @@
-//! The user's park and unpark, as `std::thread` has them.
+//! How do user programs park and unpark, as with `std::thread`? This file holds the public functions;
+//! `coroutine/park.rs` holds the runtime's own.
 
 use crate::coroutine::{
     Core, Outcome, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled, raise_if_core_cancelled,
@@ -9,8 +10,9 @@ use crate::sys::clock;
 use crate::wait::{self, deadline_after};
 use std::time::Duration;
 
-/// Waits until somebody [unparks](crate::Coroutine::unpark) this coroutine; returns at once if somebody has since the
-/// last time. May return for no reason, as [`std::thread::park`].
+/// Waits until other code [unparks](crate::Coroutine::unpark) this coroutine. Returns at once if that has happened
+/// since the last park. May return for no reason, as [`std::thread::park`] may, so use it in a loop that checks a
+/// condition.
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Park`). On an OS thread it is [`std::thread::park`].
@@ -32,13 +34,25 @@ pub fn park() {
         if core.is_in_cancel_scope() {
             return wait_for_token(core, None);
         }
-        // No mask and no deadline: the wait below without a cell, which nobody would settle.
+        // There is no mask and no deadline. So this is the wait of `wait_for_token` without a cell, which no timer
+        // would settle.
         raise_if_cancelled();
         crate::coroutine::park(WaitReason::Park);
     }
 }
 
-/// As [`park`], for at most `timeout`.
+/// Does what [`park`] does, but waits for at most `timeout`. It does not tell which of the two ended the wait.
+///
+/// # Blocking
+/// Parks the calling coroutine (wait reason `Park`). On an OS thread it is [`std::thread::park_timeout`].
+///
+/// # Cancellation
+/// Unwinds.
+///
+/// # Examples
+/// ```
+/// silken::spawn(|| silken::park_timeout(std::time::Duration::from_millis(1))).join().unwrap();
+/// ```
 pub fn park_timeout(timeout: Duration) {
     let Some(core) = current_core() else {
         return park_thread(Some(timeout));
@@ -59,7 +73,7 @@ fn wait_for_token(core: &'static Core, deadline_ns: Option<u64>) {
 /// The token of an OS thread is std's.
 fn park_thread(timeout: Option<Duration>) {
     raise_if_cancelled();
-    // One that has passed and has not unwound the caller, for C is in the way, does not count.
+    // A deadline that has passed and has not unwound the caller, because C frames are in the way, does not count.
     let left = effective_deadline_ns().and_then(|deadline_ns| deadline_ns.checked_sub(clock::now_ns()));
     let left = left.map(Duration::from_nanos);
     match timeout.into_iter().chain(left).min() {
@@ -75,11 +89,12 @@ fn take_token(core: &Core) -> bool {
     core.token.load(Ordering::Relaxed) && core.token.swap(false, Ordering::Acquire)
 }
 
-/// Lets other coroutines run. On an OS thread it is [`std::thread::yield_now`].
+/// Lets other coroutines run: the caller stays ready, and continues after those of its worker's run queue. On an OS
+/// thread it is [`std::thread::yield_now`].
 ///
-/// Inlined down to the switch, which makes each call of it some 600 bytes of code. Where that matters, call it in a
-/// function of your own that is not inlined; then several places share the code, and returns to them after a switch are
-/// mispredicted (6 ns).
+/// It is inlined down to the switch, so each call adds about 600 bytes of code. Where that matters, call it in a
+/// function of your own that is not inlined. Then several places share the code, and the processor mispredicts returns
+/// to them after a switch (6 ns).
 ///
 /// # Cancellation
 /// Unwinds: a loop that yields can be cancelled.
@@ -96,7 +111,8 @@ pub fn yield_now() {
     }
 }
 
-/// Not inlined: the compiler would compute ahead what only this way needs, and keep it over the switch of the other.
+/// Not inlined: otherwise the compiler computes in advance what only this path needs, and keeps it over the switch of
+/// the other path.
 #[cold]
 #[inline(never)]
 fn yield_thread() {

@@ -1,29 +1,43 @@
-//! Coroutines that may borrow from their parent: [`std::thread::scope`]'s counterpart, and the unit of structured
-//! cancellation.
+//! How can coroutines borrow from their parent's frames, and how are they cancelled together with it? This file holds
+//! the counterpart of [`std::thread::scope`], which is also the unit of structured cancellation.
 //!
-//! The scope cannot end before its children have: it waits for them in every case, also when its own closure panics or
-//! its coroutine is cancelled. In that case it first cancels them: see `coroutine/group.rs` for the tree.
+//! The scope cannot end before its children have ended. It waits for them in every case: also when its own closure
+//! panics, or when its coroutine is cancelled. When its coroutine is cancelled it first cancels the children:
+//! `coroutine/group.rs` describes the tree.
 //!
 //! # Order of the end
-//! The closure ends; the children are waited for; what was deferred runs, newest first; the scope returns, or goes on
-//! unwinding. So what is deferred may use, alone, what the children borrowed. While the scope waits it holds the
-//! closure's panic, if any, caught.
+//! 1. The closure ends.
+//! 2. The scope waits for the children.
+//! 3. The deferred functions run, newest first.
+//! 4. The scope returns, or continues to unwind.
+//!
+//! So a deferred function has exclusive use of what the children borrowed. While the scope waits, it holds the
+//! closure's panic, if there is one, caught.
 //!
 //! # Who may still spawn
-//! A function that is deferred has the scope in reach: it may spawn, and defer. So "all children have ended" is not the
-//! end of the scope. The end is the first moment after the closure at which *no child is alive and nothing is
-//! deferred*: then no code is left that could spawn. Children are waited for again after each deferred function, and
-//! the scope ends at that moment ([`finish`]). Then it is for good. A child that a deferred function leaves behind is
-//! cancelled first: what is deferred is the end of the scope, and nobody who is left would ask it to stop. Whoever
-//! spawns or defers does so from code that borrows the scope for `'scope`, and such code runs in the closure (ended),
-//! in a child (none is alive: it leaves the group after its captures, its result, and its locals are gone), or in a
-//! deferred function (none is left). A value that borrows the scope is in a frame of these, in a child's core (its
-//! result, dropped before it leaves, or taken by a handle, which again is such a value), or leaked: a leaked value's
-//! destructor does not run. What the scope itself holds at its end, the closure's value and caught panics, cannot name
-//! `'scope`.
+//! A deferred function can reach the scope: it may spawn, and it may defer. So "all children have ended" is not the end
+//! of the scope. The end is the first moment after the closure at which *no child is alive and nothing is deferred*:
+//! then no code is left that could spawn. The scope waits for children again after each deferred function, and ends at
+//! that moment ([`finish`]). After that moment the scope never has a child again.
 //!
-//! Nothing may unwind out of [`finish`] meanwhile: deferred functions run caught, and so does the destructor of a
-//! panic's payload that another panic displaces.
+//! A child that a deferred function leaves behind is cancelled first. What is deferred is the end of the scope, so no
+//! code is left that would ask this child to stop.
+//!
+//! Why no spawn can come later: code that spawns or defers borrows the scope for `'scope`. Such code runs in one of
+//! three places:
+//!
+//! - in the closure, which has ended;
+//! - in a child, of which none is alive: a child leaves the group after its captures, its result and its locals are
+//!   gone;
+//! - in a deferred function, of which none is left.
+//!
+//! A value that borrows the scope is in a frame of these, or in a child's core, or leaked. In a child's core it is the
+//! result: that is dropped before the child leaves, or it is taken by a handle, which again is such a value. The
+//! destructor of a leaked value does not run. At its end the scope itself holds the closure's value and caught panics,
+//! and neither can name `'scope`.
+//!
+//! Nothing may unwind out of [`finish`] before the end. So deferred functions run caught, and so does the destructor of
+//! a panic's payload that another panic displaces.
 
 use crate::api::handle::{Coroutine, JoinHandle};
 use crate::api::spawn::{Builder, SpawnWith};
@@ -41,10 +55,21 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::ptr::NonNull;
 use std::time::Duration;
 
-/// What is to run at the end of a scope, its lifetime erased.
+/// A function that runs at the end of a scope, with its lifetime erased.
 type Deferred = Box<dyn FnOnce() + Send + 'static>;
 
-/// A place to spawn children that borrow; see [`scope`].
+/// A place to spawn children that may borrow from their parent. [`scope`] makes one and lends it to its closure.
+///
+/// # Examples
+/// ```
+/// let numbers = [1, 2, 3];
+/// let sum = silken::scope(|s: &silken::Scope<'_, '_>| {
+///     let first = s.spawn(|| numbers[0]);
+///     let rest = s.spawn(|| numbers[1..].iter().sum::<i32>());
+///     first.join().unwrap() + rest.join().unwrap()
+/// });
+/// assert_eq!(sum, 6);
+/// ```
 pub struct Scope<'scope, 'env: 'scope> {
     group: Group,
     deferred: Lock<Vec<Deferred>>,
@@ -52,7 +77,19 @@ pub struct Scope<'scope, 'env: 'scope> {
     env: PhantomData<&'env mut &'env ()>,
 }
 
-/// The right to wait for a child of a scope and to take its result. Dropping it leaves the waiting to the scope.
+/// The right to wait for a child of a scope and to take its result. [`Scope::spawn`] returns one.
+///
+/// A dropped handle leaves the waiting to the scope: the child runs on, and the scope waits for it. A panic whose
+/// handle was dropped makes the scope panic.
+///
+/// # Examples
+/// ```
+/// let word = String::from("silken");
+/// silken::scope(|s| {
+///     let length: silken::ScopedJoinHandle<'_, usize> = s.spawn(|| word.len());
+///     assert_eq!(length.join().unwrap(), 6);
+/// });
+/// ```
 pub struct ScopedJoinHandle<'scope, T> {
     pub(super) handle: JoinHandle<T>,
     group: NonNull<Group>,
@@ -64,24 +101,25 @@ unsafe impl<T: Send> Send for ScopedJoinHandle<'_, T> {}
 // SAFETY: S2: as for JoinHandle.
 unsafe impl<T: Send> Sync for ScopedJoinHandle<'_, T> {}
 
-/// Runs `body` with a place to spawn children that may borrow what `body` may borrow. Returns when `body` and all
-/// children have ended.
+/// Runs `body` with a place to spawn children that may borrow what `body` may borrow. Returns the value of `body`,
+/// after `body` and all children have ended.
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the last child has ended.
 ///
 /// # Cancellation
-/// When the caller is cancelled, or its time is up ([`timeout`](crate::timeout)), while it waits in the scope or for
-/// anything else in `body`, the children are cancelled too, and theirs in turn. They are waited for all the same, since
-/// they may use what the parent owns; then the scope unwinds. Children keep to the deadline that held where the scope
-/// was opened.
+/// The caller may be cancelled, or its time may be up ([`timeout`](crate::timeout)), while it waits in the scope or for
+/// anything else in `body`. Then the children are cancelled too, and their scopes' children in turn. The scope still
+/// waits for them, since they may use what the parent owns; then it unwinds. Children keep to the deadline that held
+/// where the scope was opened.
 ///
 /// # Stack overflow
-/// A child that runs out of stack ends the process: it may have lent to others what it borrows, and the scope could not
+/// A child that runs out of stack ends the process. It may have lent to others what it borrows, and the scope could not
 /// return.
 ///
 /// # Panics
-/// With `body`'s panic if it panicked, else when a child panicked whose handle nobody joined.
+/// With the panic of `body`, if it panicked; else with the first panic of a [deferred](Scope::defer) function; else if
+/// a child panicked whose handle was not joined.
 ///
 /// # Examples
 /// ```
@@ -124,14 +162,14 @@ where
         }
     };
     assert!(!scope.group.has_panicked(), "a scoped coroutine panicked");
-    // A child may have noticed first that the time is up.
+    // A child may have noticed before the caller that the time is up.
     if ended.interrupted || scope.group.is_cancelled() {
         raise_if_cancelled();
     }
     value
 }
 
-/// How the scope's end went.
+/// The result of the scope's end.
 struct EndedChild {
     /// The caller was cancelled, or its time was up.
     interrupted: bool,
@@ -139,7 +177,8 @@ struct EndedChild {
     panic: Option<Payload>,
 }
 
-/// Waits for the children and runs what is deferred, until there is neither. See the head of the file. Does not unwind.
+/// Waits for the children and runs the deferred functions, until neither is left. See the head of the file. Does not
+/// unwind.
 fn finish(group: &Group, deferred: &Lock<Vec<Deferred>>) -> EndedChild {
     let mut ended = EndedChild {
         interrupted: wait_for_children(group),
@@ -152,7 +191,7 @@ fn finish(group: &Group, deferred: &Lock<Vec<Deferred>>) -> EndedChild {
         };
         let Some(f) = newest else { return ended };
         let was_cancelled = group.is_cancelled();
-        // Undisturbed; all of it runs, whatever comes of one.
+        // Cancellation is masked here. All deferred functions run, whatever the outcome of each.
         match contained(f) {
             Ok(()) => {}
             Err(payload) if ended.panic.is_none() => ended.panic = Some(payload),
@@ -163,18 +202,19 @@ fn finish(group: &Group, deferred: &Lock<Vec<Deferred>>) -> EndedChild {
             ended.interrupted |= wait_for_children(group);
         }
         if !was_cancelled {
-            // The next one may have children of its own.
+            // The next function may have children of its own.
             group.forget_cancel();
         }
     }
 }
 
-/// Waits until the group is empty. Interrupted, it cancels the children, and waits on; says so.
+/// Waits until the group is empty. An interruption cancels the children, and the wait continues. Returns whether there
+/// was one.
 fn wait_for_children(group: &Group) -> bool {
     let Some(core) = current_core() else {
         return wait_for_children_on_thread(group);
     };
-    // In a destructor that an unwinding runs, the children are let to their end.
+    // In a destructor that an unwinding runs, the children may run to their end.
     let cancellable = !std::thread::panicking();
     let is_empty = || group.is_empty();
     let interrupted = wait::wait_until(core, is_empty, WaitReason::Scope, None, cancellable) == Outcome::Cancelled;
@@ -209,10 +249,27 @@ impl std::fmt::Debug for Scope<'_, '_> {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// Makes a child.
+    /// Spawns a child of the scope. It is ready to run at once, and need not be joined: the scope waits for it.
+    ///
+    /// On a coroutine the child belongs to that coroutine's runtime. On an OS thread it belongs to the default runtime.
+    ///
+    /// A child of a [cancelled](Self::cancel) scope does not start: its closure is dropped, and a join returns
+    /// [`JoinError::Cancelled`].
     ///
     /// # Panics
-    /// When it cannot be made: see [`Builder::spawn_scoped`](crate::Builder::spawn_scoped), which returns the error.
+    /// If the coroutine cannot be made: see [`Builder::spawn_scoped`](crate::Builder::spawn_scoped), which returns the
+    /// error instead.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut left = [1, 2];
+    /// let mut right = [3, 4];
+    /// silken::scope(|s| {
+    ///     s.spawn(|| left.reverse());
+    ///     s.spawn(|| right.reverse());
+    /// });
+    /// assert_eq!((left, right), ([2, 1], [4, 3]));
+    /// ```
     #[track_caller]
     pub fn spawn<T, F>(&'scope self, body: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -223,16 +280,18 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             .unwrap_or_else(|error| panic!("failed to spawn a coroutine: {error}"))
     }
 
-    /// Has `f` run at the end of the scope, whether that is reached by returning, by a panic or by cancellation: after
-    /// the closure and all children have ended, the last deferred first. If `f` spawns children that have not ended
-    /// when it returns, they are cancelled and waited for; then the next deferred function runs. If `f` defers a
-    /// function, that is the next one.
+    /// Runs `f` at the end of the scope, whether the scope ends by a return, by a panic or by cancellation.
+    ///
+    /// The deferred functions run after the closure and all children have ended, the last deferred first. If `f` spawns
+    /// children that have not ended when it returns, they are cancelled and waited for; then the next deferred function
+    /// runs. A function that `f` defers is the next one.
     ///
     /// # Cancellation
     /// Masked in `f`, as by [`mask_cancel`](crate::mask_cancel).
     ///
     /// # Panics
-    /// A panic of `f` comes out of the scope, unless the closure's own does. The rest of what is deferred runs before.
+    /// Does not panic itself. A panic of `f` comes out of the scope, unless the closure panicked: then the closure's
+    /// panic comes out. The other deferred functions run first.
     ///
     /// # Examples
     /// ```
@@ -253,8 +312,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.deferred.lock().push(f);
     }
 
-    /// Cancels all children: those that live, and those that are spawned from now on, which do not start. Their scopes'
-    /// children are cancelled with them. The scope's own closure goes on.
+    /// Cancels all children: those that are alive, and those that are spawned from now on, which do not start. The
+    /// children of their scopes are cancelled with them. The scope's own closure goes on. Does not block.
     ///
     /// # Examples
     /// ```
@@ -268,9 +327,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         self.group.cancel_children();
     }
 
-    /// Sets what a panic does to the others: with `true`, one in a child or in the scope's closure cancels all children
-    /// as [`cancel`](Self::cancel) does; with `false`, the default, they run to their end, as in
-    /// [`std::thread::scope`]. What comes out of the scope is the same.
+    /// Sets whether a panic cancels the other children.
+    ///
+    /// With `true`, a panic in a child or in the scope's closure cancels all children, as [`cancel`](Self::cancel)
+    /// does. With `false`, the default, they run to their end, as in [`std::thread::scope`]. The panic that comes out
+    /// of the scope is the same in both cases.
     ///
     /// # Examples
     /// ```
@@ -317,19 +378,42 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// Waits for the child's end and takes its result. Blocking, cancellation and errors as [`JoinHandle::join`].
+    /// Waits for the child to end, and returns its result.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds the caller, as [`JoinHandle::join`] does. The child goes on, and the scope waits for it.
     ///
     /// # Errors
-    /// As [`JoinHandle::join`].
+    /// [`JoinError`] if the child panicked or was cancelled. Then the scope does not panic because of this child.
+    ///
+    /// # Panics
+    /// In the child itself, which would wait for its own end.
+    ///
+    /// # Examples
+    /// ```
+    /// silken::scope(|s| {
+    ///     let fails = s.spawn(|| panic!("no value"));
+    ///     assert!(fails.join().unwrap_err().is_panic());
+    /// }); // does not panic: the error was taken
+    /// ```
     pub fn join(mut self) -> Result<T, JoinError> {
         self.handle.wait_until(None);
         self.handle.take()
     }
 
-    /// As [`join`](Self::join), for at most `timeout`.
+    /// Does what [`join`](Self::join) does, but waits for at most `timeout`.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Join`), or blocks the calling OS thread.
+    ///
+    /// # Cancellation
+    /// Unwinds the caller; the child goes on, and the scope waits for it.
     ///
     /// # Errors
-    /// Gives the handle back when the time is up; the inner error is that of [`join`](Self::join).
+    /// The handle, if the time is up first. The inner error is that of [`join`](Self::join).
     ///
     /// # Examples
     /// ```
@@ -349,17 +433,26 @@ impl<T> ScopedJoinHandle<'_, T> {
         }
     }
 
-    /// Whether the child has ended.
+    /// Whether the child has ended: then a [`join`](Self::join) does not wait. Does not block.
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }
 
-    /// Asks the child to end: see [`JoinHandle::cancel`].
+    /// Asks the child to end: see [`JoinHandle::cancel`]. Does not block, and does not wait for the end.
+    ///
+    /// # Examples
+    /// ```
+    /// silken::scope(|s| {
+    ///     let child = s.spawn(silken::park);
+    ///     child.cancel();
+    ///     assert!(child.join().unwrap_err().is_cancelled());
+    /// });
+    /// ```
     pub fn cancel(&self) {
         self.handle.cancel();
     }
 
-    /// The child.
+    /// Returns the child, to wake or cancel it later.
     pub fn coroutine(&self) -> Coroutine {
         self.handle.coroutine()
     }
@@ -383,10 +476,20 @@ impl<T> std::fmt::Debug for ScopedJoinHandle<'_, T> {
 }
 
 impl Builder {
-    /// Makes the coroutine a child of a [`scope`](crate::scope()).
+    /// Spawns the coroutine as a child of a [`scope`](crate::scope()): what [`Scope::spawn`] does, with this builder's
+    /// settings. Does not block.
     ///
     /// # Errors
-    /// As [`spawn`](Self::spawn).
+    /// Those of [`spawn`](Self::spawn). The closure is dropped then.
+    ///
+    /// # Examples
+    /// ```
+    /// let text = String::from("borrowed");
+    /// silken::scope(|s| {
+    ///     let child = silken::Builder::new().name("reader".to_string()).spawn_scoped(s, || text.len()).unwrap();
+    ///     assert_eq!(child.join().unwrap(), 8);
+    /// });
+    /// ```
     #[track_caller]
     pub fn spawn_scoped<'scope, 'env, T, F>(
         self,

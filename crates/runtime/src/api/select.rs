@@ -1,11 +1,11 @@
-//! Arms of a [`select!`](crate::select) beside channels: the end of a coroutine, ticks, descriptors. And waiting for
-//! the first of several coroutines.
+//! How can a [`select!`](crate::select) wait for things that are not channels: the end of a coroutine, a tick, a
+//! descriptor? This file holds these arms, and the wait for the first of several coroutines.
 //!
 //! # Protocol
-//! These arms are not claimed by wakers (`channel/select`): what they wait for is a state that whoever wakes cannot
-//! take for the select. A waker settles the select's cell and the select looks at all arms again, so
-//! [`try_now`](Arm::try_now) alone decides. Each enlists its node under the lock of its list, and takes it out under
-//! that lock, whether it was woken or not: afterwards nobody refers to node or cell (S8).
+//! Wakers do not claim these arms (`channel/select`): what such an arm waits for is a state, which a waker cannot take
+//! on behalf of the select. A waker settles the select's cell, and the select looks at all arms again. So
+//! [`try_now`](Arm::try_now) alone decides. Each arm enlists its node under the lock of its list, and takes it out
+//! under that lock, whether it was woken or not. After that no other code refers to the node or the cell (S8).
 //!
 //! | arm | ready when | looks at it under |
 //! |---|---|---|
@@ -13,7 +13,8 @@
 //! | [`TickArm`] | a tick is due; the arm that is chosen takes it | the ticker's monitor; its time is the select's deadline |
 //! | [`ReadyArm`] | the kernel says so | the descriptor's word, looked at before the kernel is asked (`driver/readiness.rs`) |
 //!
-//! A descriptor on an OS thread has no driver to be registered in. There the select looks again every millisecond.
+//! On an OS thread there is no driver in which a descriptor could be registered. There the select looks again every
+//! millisecond.
 
 use crate::api::handle::JoinHandle;
 use crate::api::scope::ScopedJoinHandle;
@@ -35,15 +36,16 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-/// The end of a coroutine as an arm: see [`JoinHandle::join_arm`].
+/// An arm of a [`select!`](crate::select) that is ready when a coroutine has ended: see [`JoinHandle::join_arm`].
 pub struct JoinArm<'a, T> {
     handle: &'a JoinHandle<T>,
     joiner: Joiner,
 }
 
 impl<T> JoinHandle<T> {
-    /// The coroutine's end as an arm of a [`select!`](crate::select), by `on(…)`. The arm only says that the coroutine
-    /// has ended; then [`join`](Self::join) does not wait.
+    /// Returns an arm of a [`select!`](crate::select) that is ready when the coroutine has ended; the form `on(…)`
+    /// takes it. The arm does not take the result: after it was chosen, a [`join`](Self::join) does not wait. Several
+    /// arms may wait for one coroutine.
     ///
     /// # Examples
     /// ```
@@ -65,7 +67,18 @@ impl<T> JoinHandle<T> {
 }
 
 impl<T> ScopedJoinHandle<'_, T> {
-    /// The child's end as an arm of a [`select!`](crate::select): see [`JoinHandle::join_arm`].
+    /// Returns an arm of a [`select!`](crate::select) that is ready when the child has ended: see
+    /// [`JoinHandle::join_arm`].
+    ///
+    /// # Examples
+    /// ```
+    /// silken::scope(|s| {
+    ///     let child = s.spawn(|| 7);
+    ///     silken::select! {
+    ///         on(child.join_arm()) -> () => assert_eq!(child.join().unwrap(), 7),
+    ///     }
+    /// });
+    /// ```
     pub fn join_arm(&self) -> JoinArm<'_, T> {
         self.handle.join_arm()
     }
@@ -98,7 +111,7 @@ impl<T> Operation for JoinArm<'_, T> {
     }
 }
 
-/// A tick as an arm: see [`Ticker::tick_arm`].
+/// An arm of a [`select!`](crate::select) that is ready when a tick is due: see [`Ticker::tick_arm`].
 pub struct TickArm<'a> {
     ticker: &'a Ticker,
     waiter: MonitorWaiter,
@@ -106,7 +119,8 @@ pub struct TickArm<'a> {
 }
 
 impl Ticker {
-    /// The next tick as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of [`tick`](Self::tick).
+    /// Returns an arm of a [`select!`](crate::select) that takes the next tick; the form `on(…)` takes it. Its result
+    /// is that of [`tick`](Self::tick). A tick whose arm is not chosen stays due.
     ///
     /// # Examples
     /// ```
@@ -134,7 +148,7 @@ impl Ticker {
 unsafe impl Arm for TickArm<'_> {
     fn try_now(&self) -> bool {
         self.due.set(self.ticker.try_tick());
-        // A `Cell` of a `Copy` value: this reads it.
+        // `Cell::get` copies the value out.
         self.due.get().is_some()
     }
 
@@ -160,18 +174,21 @@ impl Operation for TickArm<'_> {
     }
 }
 
-/// A descriptor's readiness as an arm: see [`readable`] and [`writable`].
+/// An arm of a [`select!`](crate::select) that is ready when a descriptor is: see [`readable`] and [`writable`].
 #[cfg(feature = "interpose")]
 pub struct ReadyArm<'a> {
     fd: BorrowedFd<'a>,
     direction: Direction,
-    /// As it was before the kernel was asked; none if the descriptor cannot be waited for.
+    /// The state before the kernel was asked; `None` if the descriptor cannot be waited for.
     slot: Cell<Option<PollSlot>>,
     listed: Cell<bool>,
 }
 
-/// A descriptor from which a read, or an accept, would not wait, as an arm of a [`select!`](crate::select), by `on(…)`.
-/// It says no more than that: another may be faster. An end of file and an error count as readable.
+/// Returns an arm of a [`select!`](crate::select) that is ready when a read from the descriptor, or an accept, would
+/// not wait; the form `on(…)` takes it.
+///
+/// The arm does not read: another coroutine may read first, and then a read waits again. An end of file and an error
+/// count as readable. On an OS thread the select looks at the descriptor every millisecond.
 ///
 /// # Examples
 /// ```
@@ -193,7 +210,17 @@ pub fn readable(fd: &impl AsFd) -> ReadyArm<'_> {
     ReadyArm::new(fd.as_fd(), Direction::Read)
 }
 
-/// A descriptor to which a write would not wait, or whose connect has come to its end, as an arm; see [`readable`].
+/// Returns an arm of a [`select!`](crate::select) that is ready when a write to the descriptor would not wait, or when
+/// its connect has ended. See [`readable`].
+///
+/// # Examples
+/// ```
+/// let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+/// silken::select! {
+///     on(silken::writable(&one)) -> () => {},
+///     default => panic!("an empty socket takes bytes at once"),
+/// }
+/// ```
 #[cfg(feature = "interpose")]
 pub fn writable(fd: &impl AsFd) -> ReadyArm<'_> {
     ReadyArm::new(fd.as_fd(), Direction::Write)
@@ -210,7 +237,7 @@ impl<'a> ReadyArm<'a> {
         }
     }
 
-    /// The slot, which is in no list or stays in place.
+    /// The slot. It is in no list, or it stays in place.
     fn slot(&self) -> Option<&PollSlot> {
         // SAFETY: S1: replaced in `try_now` only, which is not called while this reference is in use.
         unsafe { &*self.slot.as_ptr() }.as_ref()
@@ -235,7 +262,7 @@ unsafe impl Arm for ReadyArm<'_> {
             // SAFETY: S5: one live entry, and no wait.
             match unsafe { libc::poll(&mut asked, 1, 0) } {
                 -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-                // What the kernel refuses to say, the caller's own call will.
+                // An error counts as ready: the caller's own call will meet it.
                 answer => return answer != 0,
             }
         }
@@ -250,7 +277,7 @@ unsafe impl Arm for ReadyArm<'_> {
                 true
             }
             Enlisted::Changed => false,
-            // There is a deadline instead.
+            // `deadline_ns` returns a deadline instead.
             Enlisted::Refused(_) => true,
         }
     }
@@ -279,18 +306,21 @@ impl Wrong for Ticker {}
 impl<T> Wrong for JoinHandle<T> {}
 impl<T> Wrong for ScopedJoinHandle<'_, T> {}
 
-/// A handle by which a coroutine's end can be waited for: [`JoinHandle`] and [`ScopedJoinHandle`].
+/// A handle that can wait for the end of a coroutine: [`JoinHandle`] or [`ScopedJoinHandle`]. [`join_any`] takes
+/// either. The trait is sealed: no other type can implement it.
 pub trait Joinable: sealed::Sealed {
     /// What the coroutine returns.
     type Output;
 
-    /// Its end as an arm of a [`select!`](crate::select): see [`JoinHandle::join_arm`].
+    /// Returns an arm of a [`select!`](crate::select) that is ready when the coroutine has ended: see
+    /// [`JoinHandle::join_arm`].
     fn join_arm(&self) -> JoinArm<'_, Self::Output>;
 
-    /// Waits for its end and takes its result: see [`JoinHandle::join`].
+    /// Waits for the coroutine to end, and returns its result: see [`JoinHandle::join`] for blocking, cancellation and
+    /// panics.
     ///
     /// # Errors
-    /// As there.
+    /// [`JoinError`] if the coroutine panicked, was cancelled, or ran out of stack.
     fn join(self) -> Result<Self::Output, JoinError>;
 }
 
@@ -318,17 +348,18 @@ macro_rules! joinable {
 
 joinable!(JoinHandle<T>, ScopedJoinHandle<'_, T>);
 
-/// Waits until one of the coroutines has ended, takes its handle out (as [`Vec::remove`]), and gives the place where it
-/// was and the result. The handles are those of [`spawn`](crate::spawn) or of a scope.
+/// Waits until one of the coroutines has ended. Removes its handle from `handles`, as [`Vec::remove`] does, and returns
+/// the index that the handle had and the coroutine's result. The other coroutines go on. If several have ended, one of
+/// them is chosen at random. The handles are those of [`spawn`](crate::spawn) or of a scope.
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread.
 ///
 /// # Cancellation
-/// Unwinds; the handles are where they were.
+/// Unwinds; `handles` is unchanged.
 ///
 /// # Panics
-/// When there are no handles.
+/// If there are no handles.
 ///
 /// # Examples
 /// ```
@@ -350,7 +381,24 @@ pub fn join_any<H: Joinable>(handles: &mut Vec<H>) -> (usize, Result<H::Output, 
     join_first(handles, Limit::Until(None)).expect("it waits for ever")
 }
 
-/// As [`join_any`], for at most `timeout`; `None` when the time is up, or there are no handles.
+/// Does what [`join_any`] does, but waits for at most `timeout`. Returns `None` when the time is up, or at once if
+/// there are no handles; then `handles` is unchanged.
+///
+/// # Blocking
+/// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread, for at most `timeout`.
+///
+/// # Cancellation
+/// Unwinds; `handles` is unchanged.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let mut handles = vec![silken::spawn(silken::park)];
+/// assert!(silken::join_any_timeout(&mut handles, Duration::from_millis(1)).is_none());
+/// handles[0].coroutine().unpark();
+/// assert!(silken::join_any_timeout(&mut handles, Duration::from_secs(60)).is_some());
+/// assert!(silken::join_any_timeout(&mut handles, Duration::from_secs(60)).is_none()); // none is left
+/// ```
 pub fn join_any_timeout<H: Joinable>(
     handles: &mut Vec<H>,
     timeout: Duration,
@@ -370,9 +418,10 @@ fn join_first<H: Joinable>(handles: &mut Vec<H>, limit: Limit) -> Option<(usize,
     Some((index, handles.remove(index).join()))
 }
 
-/// Waits for the first of several coroutines to end, and gives its result; the others go on, detached.
-/// `any_join!(a, b, c)` takes handles with one type of result; with `any_join!(timeout; a, b, c)` the wait ends after
-/// the `timeout`, and the result is in an `Option`. See [`join_any`](crate::join_any).
+/// Waits for the first of several coroutines to end, and returns its result. The others go on, detached. `any_join!(a,
+/// b, c)` takes handles whose results have one type. With `any_join!(timeout; a, b, c)` the wait ends after `timeout`,
+/// and the result is an `Option`. See [`join_any`](crate::join_any) for blocking and cancellation; an interrupted wait
+/// detaches all of them.
 ///
 /// # Examples
 /// ```
@@ -395,11 +444,15 @@ macro_rules! any_join {
     };
 }
 
-/// Runs each expression on a coroutine of its own, all at once, waits for all, and gives the tuple of their values.
-/// They may borrow, as the children of a [`scope`](crate::scope()) may.
+/// Runs each expression on a coroutine of its own, all at once. Waits for all, and returns the tuple of their values.
+/// The expressions may borrow, as the children of a [`scope`](crate::scope()) may.
+///
+/// # Blocking and cancellation
+/// Those of [`scope`](crate::scope()): a cancelled caller cancels the coroutines, waits for them, and unwinds.
 ///
 /// # Panics
-/// With the first one's panic, after all have ended.
+/// With the panic of an expression, after all coroutines have ended: if several panicked, that of the first in order.
+/// Also if one of the coroutines was cancelled alone, and if a coroutine cannot be made.
 ///
 /// # Examples
 /// ```
@@ -414,7 +467,8 @@ macro_rules! join {
     };
 }
 
-/// Gives each body of [`join!`](crate::join) a variable: the name is one, but each step's is another by hygiene.
+/// Gives each body of [`join!`](crate::join) a variable. All variables have one name, but each step's variable is a
+/// different one by hygiene.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __join {
@@ -429,7 +483,7 @@ macro_rules! __join {
     };
 }
 
-/// What [`join!`](crate::join) makes of a child's end.
+/// The value of a child of [`join!`](crate::join), or its panic.
 #[doc(hidden)]
 pub fn joined<T>(handle: ScopedJoinHandle<'_, T>) -> T {
     handle.join().unwrap_or_else(|error| match error {

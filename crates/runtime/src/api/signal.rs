@@ -1,8 +1,8 @@
 //! Signals of the process as channels (feature `signal`): Ctrl-C, the request to terminate, a hang-up, and others.
 //!
-//! The crate signal-hook installs the handlers and keeps them async-signal-safe. One OS thread, made by the first call,
-//! waits for all signals that were asked for, and sends a message to each receiver. A receiver that has one already
-//! gets no second: as in the kernel, a signal that is pending is pending once.
+//! The crate signal-hook installs the handlers and keeps them async-signal-safe. The first call starts one OS thread.
+//! It waits for all signals that were asked for, and sends a message to each receiver. A receiver that already has a
+//! message gets no second one: as in the kernel, a signal that is pending is pending once.
 
 use crate::channel::{Receiver, Sender, TrySendError, bounded};
 use crate::sync::Mutex;
@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::PoisonError;
 
-/// Who is to be told of what; the handle registers further signals.
+/// Which receivers get which signal; the handle registers further signals.
 struct Listener {
     handle: Handle,
     receivers: HashMap<c_int, Vec<Sender<c_int>>>,
@@ -21,7 +21,7 @@ struct Listener {
 /// `None` before the first call.
 static LISTENER: Mutex<Option<Listener>> = Mutex::new(None);
 
-/// Starts the thread that waits.
+/// Starts the thread that waits for signals.
 fn start() -> io::Result<Listener> {
     let mut signals = Signals::new([] as [c_int; 0])?;
     let handle = signals.handle();
@@ -42,13 +42,15 @@ fn tell(signal: c_int) {
     }
 }
 
-/// A channel with a message, the signal's number, for each time that the process gets the signal; several at a time may
-/// be one. The signal no longer does what it does by default, as long as the process lives, also when the receiver is
-/// gone.
+/// Returns a channel that receives the number of the signal each time that the process gets the signal. Several signals
+/// that come before a receive may be one message.
+///
+/// From the first call on, the signal no longer does what it does by default. This holds for the life of the process,
+/// also after the receiver was dropped. The first call starts the thread that waits; the call itself does not wait.
 ///
 /// # Errors
-/// When the handler cannot be installed: no such signal, or one that cannot be caught (`SIGKILL`, `SIGSTOP`, `SIGSEGV`,
-/// …); or the thread that waits cannot be made.
+/// If the handler cannot be installed: there is no such signal, or it cannot be caught (`SIGKILL`, `SIGSTOP`,
+/// `SIGSEGV`, …). Also if the thread that waits cannot be made.
 ///
 /// # Examples
 /// ```
@@ -80,10 +82,10 @@ pub fn on(signal: c_int) -> io::Result<Receiver<c_int>> {
     Ok(receiver)
 }
 
-/// [`on`](on()) `SIGINT`: what Ctrl-C in a terminal sends.
+/// Returns a channel that receives `SIGINT`, which Ctrl-C in a terminal sends: see [`on`](on()).
 ///
 /// # Errors
-/// As [`on`](on()).
+/// If the handler cannot be installed, or the thread that waits cannot be made.
 ///
 /// # Examples
 /// ```no_run
@@ -106,18 +108,37 @@ pub fn ctrl_c() -> io::Result<Receiver<c_int>> {
     on(libc::SIGINT)
 }
 
-/// [`on`](on()) `SIGTERM`: the polite request to end, of service managers and `kill`.
+/// Returns a channel that receives `SIGTERM`, by which service managers and `kill` ask a process to end: see
+/// [`on`](on()).
 ///
 /// # Errors
-/// As [`on`](on()).
+/// If the handler cannot be installed, or the thread that waits cannot be made.
+///
+/// # Examples
+/// ```
+/// let terminate = silken::signal::terminate()?;
+/// // SAFETY: raise takes a number.
+/// unsafe { libc::raise(libc::SIGTERM) };
+/// assert_eq!(terminate.recv(), Ok(libc::SIGTERM));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn terminate() -> io::Result<Receiver<c_int>> {
     on(libc::SIGTERM)
 }
 
-/// [`on`](on()) `SIGHUP`: by custom the request to read the configuration again.
+/// Returns a channel that receives `SIGHUP`, by custom the request to read the configuration again: see [`on`](on()).
 ///
 /// # Errors
-/// As [`on`](on()).
+/// If the handler cannot be installed, or the thread that waits cannot be made.
+///
+/// # Examples
+/// ```
+/// let reload = silken::signal::hangup()?;
+/// // SAFETY: raise takes a number.
+/// unsafe { libc::raise(libc::SIGHUP) };
+/// assert_eq!(reload.recv(), Ok(libc::SIGHUP));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn hangup() -> io::Result<Receiver<c_int>> {
     on(libc::SIGHUP)
 }

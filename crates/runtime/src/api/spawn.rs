@@ -1,4 +1,5 @@
-//! Making coroutines: [`spawn`], [`spawn_many`], [`Builder`], [`go!`](crate::go), [`task!`](crate::task).
+//! How are coroutines made? This file holds [`spawn`], [`spawn_many`], [`Builder`], [`go!`](crate::go) and
+//! [`task!`](crate::task).
 
 use crate::api::handle::JoinHandle;
 use crate::offload;
@@ -7,11 +8,14 @@ use crate::sched::{self, Scheduler, SpawnRequest};
 use std::io;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 
-/// Makes a coroutine that runs `body`: [`std::thread::spawn`]'s counterpart. On a coroutine, in its runtime; on an OS
-/// thread, in the default runtime, which the first such call starts.
+/// Spawns a coroutine that runs `body`, and returns a handle for its result: the counterpart of [`std::thread::spawn`].
+/// A dropped handle detaches the coroutine.
+///
+/// On a coroutine the new one belongs to the caller's runtime. On an OS thread it belongs to the default runtime, which
+/// the first such call starts. Does not wait for `body` to begin, and is no blocking point.
 ///
 /// # Panics
-/// When the coroutine cannot be made: see [`Builder::spawn`], which returns the error.
+/// If the coroutine cannot be made: see [`Builder::spawn`], which returns the error instead.
 ///
 /// # Examples
 /// ```
@@ -47,15 +51,19 @@ where
     Ok(unsafe { JoinHandle::new(core) })
 }
 
-/// Runs `f` on an OS thread of a pool, for calls that would block their worker (a library that waits in ways of its
-/// own, a long computation). The coroutine that is made waits for it; other threads of the pool are not waited for.
-/// What `f` sees are the thread's own thread-locals, and its waits block that thread.
+/// Runs `f` on an OS thread of a pool. For calls that would block their worker: a library that waits in ways of its
+/// own, or a long computation. The call makes a coroutine, which waits for `f` and has its value; it does not wait for
+/// the pool's other threads. `f` sees the thread-locals of the OS thread, and its waits block that thread.
+///
+/// # Blocking
+/// Does not block: the returned handle is joined as that of [`spawn`].
 ///
 /// # Cancellation
-/// `f` runs to its end once it has begun, and its value is the coroutine's. Cancelled before, `f` is dropped.
+/// Once `f` has begun it runs to its end, and its value is the coroutine's. If the coroutine is cancelled before, `f`
+/// is dropped.
 ///
 /// # Panics
-/// When the coroutine cannot be made; in it, with the panic of `f`.
+/// If the coroutine cannot be made. A panic of `f` is the panic of the coroutine: [`JoinHandle::join`] returns it.
 ///
 /// # Examples
 /// ```
@@ -76,15 +84,16 @@ where
     expect_spawned(current_or_default().and_then(|scheduler| spawn_on(scheduler, request, run)))
 }
 
-/// How many coroutines [`spawn_many`] makes in one critical section: enough to make the price of one wake-up nothing,
-/// few enough to take no more than some tens of microseconds.
+/// Number of coroutines that [`spawn_many`] makes in one critical section: enough for the cost of one wake-up to
+/// vanish, few enough for the critical section to take at most some tens of microseconds.
 const BATCH: usize = 256;
 
-/// Makes `count` coroutines that run `body(0)`, `body(1)`, … and queues them in batches with one wake-up each: cheaper
-/// than as many [`spawn`]s, most of all from an OS thread. The handles come in the order of the indices.
+/// Spawns `count` coroutines that run `body(0)`, `body(1)`, … It queues them in batches, with one wake-up for each
+/// batch. This is cheaper than as many calls of [`spawn`], above all from an OS thread. The handles are in the order of
+/// the indices. A `count` of 0 gives no handles.
 ///
 /// # Panics
-/// When a coroutine cannot be made; those that have been made then go on, detached.
+/// If a coroutine cannot be made. The coroutines that were made before go on, detached.
 ///
 /// # Examples
 /// ```
@@ -136,7 +145,8 @@ impl SpawnRequest {
     }
 }
 
-/// How to make a coroutine: [`std::thread::Builder`]'s counterpart.
+/// The settings with which a coroutine is made: the counterpart of [`std::thread::Builder`]. Finished by
+/// [`spawn`](Self::spawn) or [`spawn_scoped`](Self::spawn_scoped).
 ///
 /// # Examples
 /// ```
@@ -157,33 +167,34 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Nothing set: as [`spawn`] has it.
+    /// Makes a builder with the settings that [`spawn`] uses.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The name that reports show. Of an isolated coroutine it is what `std::thread::current().name()` answers there,
-    /// and std's spawn hooks run for it: std makes the `Thread`, which costs the spawn about a microsecond. Not without
-    /// the feature `interpose`.
+    /// Sets the name that reports show. In an isolated coroutine `std::thread::current().name()` returns it too, and
+    /// std's spawn hooks run for it. For that std makes a `Thread`, which costs the spawn about a microsecond. Without
+    /// the feature `interpose` neither happens.
     pub fn name(mut self, name: String) -> Self {
         self.name = Some(name);
         self
     }
 
-    /// Address space of the stack in bytes, rounded up to a power of two between 16 KiB and 1 GiB. Memory is used only
-    /// where touched. Where the program's thread-locals would take more than half of it, it is larger.
+    /// Sets the address space of the stack, in bytes. It is rounded up to a power of two between 16 KiB and 1 GiB.
+    /// Memory is used only where the stack is touched. If the program's thread-locals would take more than half of it,
+    /// the stack is larger.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self
     }
 
-    /// A light coroutine: it shares its worker's thread-locals, stays on that worker once it has started, and costs a
-    /// page less.
+    /// Makes the coroutine light: it shares its worker's thread-locals, stays on that worker once it has started, and
+    /// costs a page less.
     ///
     /// # Safety
-    /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for what is spawned by this builder or
-    /// a clone of it: that code neither relies on being alone on its thread while it waits, nor on thread-locals being
-    /// its own over a wait. What the coroutine spawns is of its runtime's kind.
+    /// The contract of [`RuntimeBuilder::light`](crate::RuntimeBuilder::light), for every coroutine that this builder
+    /// or a clone of it spawns: its code neither relies on being alone on its thread while it waits, nor on
+    /// thread-locals being its own over a wait. The coroutines that it spawns in turn are of its runtime's kind.
     ///
     /// # Examples
     /// ```
@@ -203,15 +214,15 @@ impl Builder {
         self
     }
 
-    /// How urgent it is: the smaller, the more. 0 by default. It is kept with the coroutine, for reports and for
-    /// [`Coroutine::priority`](crate::Coroutine::priority); **the scheduler does not order by it yet**. What is beyond
-    /// an `i16` counts as its end.
+    /// Sets the priority: a smaller number is more urgent; the default is 0. It is kept with the coroutine, for reports
+    /// and for [`Coroutine::priority`](crate::Coroutine::priority); **the scheduler does not order by it yet**. A
+    /// number beyond the range of an `i16` counts as the nearest end of that range.
     pub fn priority(mut self, priority: i64) -> Self {
         self.priority = priority;
         self
     }
 
-    /// What the operating system and std refuse in a thread's name.
+    /// Refuses the names that the operating system and std refuse for a thread.
     #[inline]
     pub(super) fn check(&self) -> io::Result<()> {
         match &self.name {
@@ -234,13 +245,20 @@ impl Builder {
         }
     }
 
-    /// Makes the coroutine.
+    /// Spawns a coroutine that runs `body`: [`spawn`](crate::spawn) with these settings. Does not wait for `body` to
+    /// begin.
     ///
     /// # Errors
-    /// When there is no address space or no guard for its stack, the stack size is out of range, the name has a NUL, or
-    /// the runtime is shut down. In the default runtime, besides, where a [`Runtime`](crate::Runtime) could not be
-    /// [built](crate::RuntimeBuilder::build): [`Unsupported`](io::ErrorKind::Unsupported) where coroutines can only be
-    /// light and nobody has vouched for that. The closure is dropped then.
+    /// If there is no address space or no guard for the stack, if the stack size is out of range, if the name has a
+    /// NUL, or if the runtime is shut down. In the default runtime also if a [`Runtime`](crate::Runtime) could not be
+    /// [built](crate::RuntimeBuilder::build): the error is [`Unsupported`](io::ErrorKind::Unsupported) where coroutines
+    /// can only be light and no code has vouched for that. The closure is dropped in each case.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = silken::Builder::new().name("a\0b".to_string()).spawn(|| ()).unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    /// ```
     #[track_caller]
     pub fn spawn<T, F>(self, body: F) -> io::Result<JoinHandle<T>>
     where
@@ -283,11 +301,8 @@ impl<N: Into<String>> From<(N, usize)> for Builder {
     }
 }
 
-/// Spawns a coroutine: `go!(f)`, `go!("name", f)`, `go!(stack_bytes, f)`, `go!(("name", stack_bytes), f)`,
-/// `go!(builder, f)`, `go!(scope, f)`.
-///
-/// Gives a [`JoinHandle`], in a [`scope`](crate::scope()) a [`ScopedJoinHandle`]; panics when the coroutine cannot be
-/// made, as [`spawn`] does.
+/// Evaluates to a [`JoinHandle`], or in a [`scope`](crate::scope()) to a [`ScopedJoinHandle`](crate::ScopedJoinHandle).
+/// Panics if the coroutine cannot be made, as [`spawn`] does.
 ///
 /// # Examples
 /// ```
@@ -314,7 +329,7 @@ macro_rules! go {
     };
 }
 
-/// mco's name of [`go!`](crate::go).
+/// Spawns a coroutine: mco's name for [`go!`](crate::go).
 ///
 /// # Examples
 /// ```
@@ -327,11 +342,9 @@ macro_rules! co {
     };
 }
 
-/// Spawns a coroutine that calls a closure with a parameter: `task!(f, parameter)`, `task!(f, parameter, priority)`.
-/// open-coroutine's form.
-///
-/// Gives a [`JoinHandle`], whose [`timeout_join`](JoinHandle::timeout_join) is the timed wait. For the priority see
-/// [`Builder::priority`]: it is kept, and not yet obeyed.
+/// Evaluates to a [`JoinHandle`], whose [`timeout_join`](JoinHandle::timeout_join) is the wait with a limit. For the
+/// priority see [`Builder::priority`]: it is kept, but the scheduler does not obey it yet. Panics if the coroutine
+/// cannot be made.
 ///
 /// # Examples
 /// ```
@@ -361,13 +374,13 @@ where
     expect_spawned(builder.spawn(move || body(parameter)))
 }
 
-/// What `go!` takes before the closure.
+/// The first argument of `go!`, if there are two.
 #[doc(hidden)]
 pub trait SpawnWith<F> {
-    /// What it gives.
+    /// The handle that `go!` evaluates to.
     type Handle;
 
-    /// Spawns.
+    /// Spawns the coroutine.
     #[track_caller]
     fn go(self, body: F) -> Self::Handle;
 }

@@ -1,8 +1,9 @@
-//! Types of `sync` as arms of a [`select!`](crate::select): a notification, permits, the end of a group, locks.
+//! How can a [`select!`](crate::select) wait for the types of `sync`? This file holds arms for a notification, permits,
+//! the end of a wait group, and locks.
 //!
-//! Their wakers cannot claim an arm. They settle the select's cell, and the select looks at all arms again
-//! (`api/select.rs`). What a waker has given to this very arm meanwhile, a notification, permits or a lock, is kept in
-//! the arm; the next look takes it, and if the select chooses another arm it goes to the next waiter
+//! The wakers of these types cannot claim an arm. They settle the select's cell, and the select looks at all arms again
+//! (`api/select.rs`). Meanwhile a waker may have given a notification, permits or a lock to one particular arm. The arm
+//! keeps it. The select's next look takes it, or, if the select chooses another arm, it goes to the next waiter
 //! (`wait/list.rs`, "A part of a select").
 
 use crate::channel::select::{Arm, Operation, Ticket};
@@ -13,12 +14,12 @@ use crate::sync::{
 use std::fmt;
 use std::sync::LockResult;
 
-/// A notification as an arm: see [`Notify::notified_arm`].
+/// An arm of a [`select!`](crate::select) that waits for a notification: see [`Notify::notified_arm`].
 pub struct NotifiedArm<'a>(Notification<'a>);
 
 impl Notify {
-    /// The next notification as an arm of a [`select!`](crate::select), by `on(…)`. One that comes to an arm that is
-    /// not chosen goes to another waiter, or is kept.
+    /// Returns an arm of a [`select!`](crate::select) that waits for the next notification; the form `on(…)` takes it.
+    /// A notification that reaches an arm which is not chosen goes to another waiter, or is kept.
     ///
     /// # Examples
     /// ```
@@ -36,12 +37,12 @@ impl Notify {
     }
 }
 
-/// Permits as an arm: see [`Semaphore::acquire_arm`].
+/// An arm of a [`select!`](crate::select) that takes permits: see [`Semaphore::acquire_arm`].
 pub struct AcquireArm<'a>(Acquisition<'a>);
 
 impl Semaphore {
-    /// The taking of a permit as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
-    /// [`acquire`](Self::acquire). Permits that come to an arm that is not chosen go back.
+    /// Returns an arm of a [`select!`](crate::select) that takes a permit; the form `on(…)` takes it. Its result is
+    /// that of [`acquire`](Self::acquire). Permits that reach an arm which is not chosen go back.
     ///
     /// # Examples
     /// ```
@@ -60,18 +61,32 @@ impl Semaphore {
         self.acquire_many_arm(1)
     }
 
-    /// As [`acquire_arm`](Self::acquire_arm), of several permits at once.
+    /// Returns an arm that takes several permits at once; otherwise as [`acquire_arm`](Self::acquire_arm).
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::sync::Semaphore;
+    /// let places = Semaphore::new(3);
+    /// silken::select! {
+    ///     on(places.acquire_many_arm(2)) -> permits => {
+    ///         assert_eq!(places.available_permits(), 1);
+    ///         drop(permits);
+    ///     },
+    /// }
+    /// assert_eq!(places.available_permits(), 3);
+    /// ```
     pub fn acquire_many_arm(&self, permits: usize) -> AcquireArm<'_> {
         AcquireArm(Acquisition::of(self, permits))
     }
 }
 
-/// The end of a group as an arm: see [`WaitGroup::wait_others_arm`].
+/// An arm of a [`select!`](crate::select) that waits for the other members of a group: see
+/// [`WaitGroup::wait_others_arm`].
 pub struct WaitGroupArm<'a>(Departure<'a>);
 
 impl WaitGroup {
-    /// That all other members have left, as an arm of a [`select!`](crate::select), by `on(…)`: see
-    /// [`wait_others`](Self::wait_others).
+    /// Returns an arm of a [`select!`](crate::select) that is ready when all other members have left; the form `on(…)`
+    /// takes it. See [`wait_others`](Self::wait_others).
     ///
     /// # Examples
     /// ```
@@ -90,12 +105,12 @@ impl WaitGroup {
     }
 }
 
-/// A mutex as an arm: see [`Mutex::lock_arm`].
+/// An arm of a [`select!`](crate::select) that locks a mutex: see [`Mutex::lock_arm`].
 pub struct LockArm<'a, T: ?Sized>(&'a Mutex<T>, Taking<&'a RawMutex>);
 
 impl<T: ?Sized> Mutex<T> {
-    /// The taking of the mutex as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
-    /// [`lock`](Self::lock). A mutex that comes to an arm that is not chosen is let go.
+    /// Returns an arm of a [`select!`](crate::select) that locks the mutex; the form `on(…)` takes it. Its result is
+    /// that of [`lock`](Self::lock). If the mutex reaches an arm which is not chosen, it is unlocked again.
     ///
     /// # Examples
     /// ```
@@ -113,15 +128,15 @@ impl<T: ?Sized> Mutex<T> {
     }
 }
 
-/// A lock to be read as an arm: see [`RwLock::read_arm`].
+/// An arm of a [`select!`](crate::select) that locks for reading: see [`RwLock::read_arm`].
 pub struct ReadArm<'a, T: ?Sized>(&'a RwLock<T>, Taking<Reads<'a>>);
 
-/// A lock to be written as an arm: see [`RwLock::write_arm`].
+/// An arm of a [`select!`](crate::select) that locks for writing: see [`RwLock::write_arm`].
 pub struct WriteArm<'a, T: ?Sized>(&'a RwLock<T>, Taking<Writes<'a>>);
 
 impl<T: ?Sized> RwLock<T> {
-    /// The taking of the lock to read as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
-    /// [`read`](Self::read).
+    /// Returns an arm of a [`select!`](crate::select) that locks for reading; the form `on(…)` takes it. Its result is
+    /// that of [`read`](Self::read). If the lock reaches an arm which is not chosen, it is unlocked again.
     ///
     /// # Examples
     /// ```
@@ -141,8 +156,8 @@ impl<T: ?Sized> RwLock<T> {
         ReadArm(self, self.taking_to_read())
     }
 
-    /// The taking of the lock to write as an arm of a [`select!`](crate::select), by `on(…)`. Its result is that of
-    /// [`write`](Self::write).
+    /// Returns an arm of a [`select!`](crate::select) that locks for writing; the form `on(…)` takes it. Its result is
+    /// that of [`write`](Self::write). If the lock reaches an arm which is not chosen, it is unlocked again.
     ///
     /// # Examples
     /// ```

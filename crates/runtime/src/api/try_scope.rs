@@ -1,8 +1,9 @@
-//! Scopes whose first error cancels the rest: [`try_join!`](crate::try_join) and [`try_scope`].
+//! How does the first error of a scope's children cancel the others, so that each caller sees that error and not its
+//! consequence? This file holds [`try_join!`](crate::try_join) and [`try_scope`].
 //!
-//! A child that returns an error keeps it, if it is the first, and cancels the scope *after* that: so whoever finds a
-//! sibling cancelled finds the error that did it. A caller that is to end itself does not come to see either
-//! (`coroutine/cancel.rs`, "A partner that is gone").
+//! A child that returns an error first stores it, if it is the first error, and cancels the scope *after* that. So code
+//! that finds a sibling cancelled also finds the error that caused it. A caller that the same request is to end sees
+//! neither: it unwinds (`coroutine/cancel.rs`, "A partner that is gone").
 
 use crate::api::scope::{Scope, ScopedJoinHandle, scope};
 use crate::coroutine::JoinError;
@@ -27,7 +28,7 @@ impl<E> FirstError<E> {
     }
 
     fn note(&self, error: E, scope: &Scope<'_, '_>) {
-        // A later one is dropped outside the lock.
+        // A later error is dropped outside the lock.
         let _later = self.0.with(|first| match first {
             None => first.replace(error),
             Some(_) => Some(error),
@@ -54,7 +55,7 @@ impl<E> FirstError<E> {
     }
 }
 
-/// What [`try_join!`](crate::try_join) makes of a child's end.
+/// The value of a child of [`try_join!`](crate::try_join), `None` if it failed, or its panic.
 #[doc(hidden)]
 pub fn joined_or_not<T>(handle: ScopedJoinHandle<'_, Option<T>>) -> Option<T> {
     match handle.join() {
@@ -64,15 +65,19 @@ pub fn joined_or_not<T>(handle: ScopedJoinHandle<'_, Option<T>>) -> Option<T> {
     }
 }
 
-/// Runs each expression, a `Result`, on a coroutine of its own, all at once. Gives `Ok` of the tuple of their values,
-/// or the first error: then the others are cancelled and waited for. They may borrow, as the children of a
-/// [`scope`](crate::scope()) may. The errors are of one type.
+/// Runs each expression, a `Result`, on a coroutine of its own, all at once. Evaluates to `Ok` with the tuple of their
+/// values, or to the first error. After the first error the other coroutines are cancelled and waited for. The
+/// expressions may borrow, as the children of a [`scope`](crate::scope()) may. All errors have one type.
 ///
 /// # Blocking and cancellation
-/// As [`join!`](crate::join).
+/// Those of [`scope`](crate::scope()): a cancelled caller cancels the coroutines, waits for them, and unwinds.
+///
+/// # Errors
+/// The first error in time that an expression returned. Later errors are dropped.
 ///
 /// # Panics
-/// With a panic of an expression: the others are cancelled and waited for first. When one of them has cancelled itself.
+/// With the panic of an expression, after the others have been cancelled and waited for. Also if one of the coroutines
+/// has cancelled itself, and if a coroutine cannot be made.
 ///
 /// # Examples
 /// ```
@@ -89,8 +94,8 @@ macro_rules! try_join {
     };
 }
 
-/// Gives each body of [`try_join!`](crate::try_join) a variable: the name is one, but each step's is another by
-/// hygiene.
+/// Gives each body of [`try_join!`](crate::try_join) a variable. All variables have one name, but each step's variable
+/// is a different one by hygiene.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __try_join {
@@ -113,8 +118,23 @@ macro_rules! __try_join {
     }};
 }
 
-/// A scope whose children return results: see [`try_scope`]. A clone is the same scope, so children may have one and
-/// spawn, too.
+/// A scope whose children return results: [`try_scope`] makes one and passes it to its closure. A clone refers to the
+/// same scope, so a child may own one and spawn, too.
+///
+/// # Examples
+/// ```
+/// let total: Result<u32, String> = silken::try_scope(|group: silken::TryScope<'_, '_, String>| {
+///     let child = {
+///         let group = group.clone();
+///         group.clone().spawn(move || {
+///             let grandchild = group.spawn(|| Ok(1));
+///             Ok(grandchild.join().unwrap().unwrap_or(0) + 1)
+///         })
+///     };
+///     Ok(child.join().unwrap().unwrap_or(0))
+/// });
+/// assert_eq!(total, Ok(2));
+/// ```
 pub struct TryScope<'scope, 'env: 'scope, E> {
     scope: &'scope Scope<'scope, 'env>,
     first: Arc<FirstError<E>>,
@@ -140,21 +160,39 @@ impl<E> fmt::Debug for TryScope<'_, '_, E> {
 }
 
 impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
-    /// Makes a child. In a scope with a [limit](try_scope_limited) it waits for a place first. When the scope has
-    /// failed, the child does not start. Joined by its handle, a child that returned `Ok(value)` gives `Some(value)`,
-    /// and one that returned an error gives `None`: the error is the scope's.
+    /// Spawns a child of the scope. In a scope with a [limit](try_scope_limited) it first waits for a place. If the
+    /// scope has failed already, the child does not start and its closure is dropped.
     ///
-    /// # Blocking and cancellation
-    /// As [`Semaphore::acquire`], in a scope with a limit.
+    /// The handle need not be joined. If it is, a child that returned `Ok(value)` gives `Some(value)`, and a child that
+    /// returned an error gives `None`: its error belongs to the scope.
+    ///
+    /// # Blocking
+    /// In a scope with a limit that has no free place, parks the calling coroutine (wait reason `Semaphore`), or blocks
+    /// the calling OS thread. Otherwise does not block.
+    ///
+    /// # Cancellation
+    /// Unwinds if it has to wait for a place; `body` is dropped.
     ///
     /// # Panics
-    /// When it cannot be made: see [`Builder::spawn_scoped`](crate::Builder::spawn_scoped).
+    /// If the coroutine cannot be made: see [`Builder::spawn_scoped`](crate::Builder::spawn_scoped).
+    ///
+    /// # Examples
+    /// ```
+    /// let outcome = silken::try_scope(|group| {
+    ///     let good = group.spawn(|| Ok(1));
+    ///     let bad = group.spawn(|| Err::<u32, _>("no number"));
+    ///     assert_eq!(bad.join().unwrap(), None); // the error is the scope's
+    ///     drop(good);
+    ///     Ok(())
+    /// });
+    /// assert_eq!(outcome, Err("no number"));
+    /// ```
     #[track_caller]
     pub fn spawn<T: Send + 'scope>(
         &self,
         body: impl FnOnce() -> Result<T, E> + Send + 'scope,
     ) -> ScopedJoinHandle<'scope, Option<T>> {
-        // Nobody closes it.
+        // The semaphore is never closed, so this is `None` only without a limit.
         let place = self.places.clone().map(Semaphore::acquire_owned).and_then(Result::ok);
         let (first, scope) = (self.first.clone(), self.scope);
         scope.spawn(move || {
@@ -163,28 +201,34 @@ impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
         })
     }
 
-    /// The scope, for what has no result: [`defer`](Scope::defer), [`cancel`](Scope::cancel).
+    /// Returns the plain scope, for [`defer`](Scope::defer), [`cancel`](Scope::cancel), and children that return no
+    /// result.
     pub fn scope(&self) -> &'scope Scope<'scope, 'env> {
         self.scope
     }
 }
 
-/// Runs `body` with a [`scope`](crate::scope()) whose children return results. Its first error, of a child or of
-/// `body`, cancels all children, and is what comes out once they have ended; else it is the value of `body`. Go's
-/// `errgroup`. A scope with an endless child, an accept loop say, ends by the first `?` in `body`.
+/// Runs `body` with a [`scope`](crate::scope()) whose children return results: Go's `errgroup`. The first error, of a
+/// child or of `body`, cancels all children. Once all have ended, `try_scope` returns that error. Without an error it
+/// returns the value of `body`. A scope with an endless child, an accept loop for example, ends by the first `?` that
+/// fails in `body`.
 ///
-/// A child that panics cancels the others, too ([`Scope::cancel_on_panic`] says otherwise). A child that has not
-/// started when the scope fails never begins: its closure is dropped. Where a child's error type is not plain from its
-/// body, say it: `|| -> Result<(), Error> { … }`.
+/// A child that panics cancels the others, too, unless [`Scope::cancel_on_panic`] is set to `false`. A child that has
+/// not started when the scope fails never begins: its closure is dropped. If the compiler cannot infer a child's error
+/// type, write it: `|| -> Result<(), Error> { … }`.
 ///
-/// # Blocking and cancellation
-/// As [`scope`](crate::scope()).
+/// # Blocking
+/// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the last child has ended.
+///
+/// # Cancellation
+/// A cancelled caller cancels the children, waits for them, and unwinds: see [`scope`](crate::scope()).
 ///
 /// # Errors
-/// The first one that a child, or `body`, returned.
+/// The first error that a child, or `body`, returned. Later errors are dropped.
 ///
 /// # Panics
-/// As [`scope`](crate::scope()).
+/// Those of [`scope`](crate::scope()): with the panic of `body`, if it panicked; else with that of a deferred function;
+/// else if a child panicked whose handle was not joined.
 ///
 /// # Examples
 /// ```
@@ -212,14 +256,35 @@ where
     run(None, body)
 }
 
-/// As [`try_scope`], with at most `limit` children at once: [`TryScope::spawn`] waits for a place. A child that spawns
-/// keeps its own place meanwhile.
+/// Does what [`try_scope`] does, with at most `limit` children at once: [`TryScope::spawn`] waits for a place. A child
+/// that spawns keeps its own place meanwhile, so children that spawn and wait may use up all places and wait for ever.
+///
+/// # Blocking and cancellation
+/// Those of [`try_scope`].
 ///
 /// # Errors
-/// As [`try_scope`].
+/// The first error that a child, or `body`, returned.
 ///
 /// # Panics
-/// As [`try_scope`]; when `limit` is 0.
+/// If `limit` is 0; otherwise as [`try_scope`].
+///
+/// # Examples
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+/// silken::try_scope_limited(2, |group| {
+///     for _ in 0..10 {
+///         group.spawn(|| {
+///             most.fetch_max(running.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+///             silken::yield_now();
+///             running.fetch_sub(1, Ordering::Relaxed);
+///             Ok::<_, String>(())
+///         });
+///     }
+///     Ok(())
+/// }).unwrap();
+/// assert!(most.into_inner() <= 2);
+/// ```
 #[track_caller]
 pub fn try_scope_limited<'env, T, E, F>(limit: usize, body: F) -> Result<T, E>
 where

@@ -1,4 +1,4 @@
-//! Collections that coroutines share: [`SyncHashMap`], [`SyncBtreeMap`], [`SyncVec`] (feature `extras`).
+//! Collections that coroutines share: `SyncHashMap`, `SyncBtreeMap`, `SyncVec` (feature `extras`).
 //!
 //! They have the names and methods of cogo's collections, but return guards that keep a lock, where cogo's returned
 //! plain references that nothing kept alive. They work on coroutines and on OS threads.

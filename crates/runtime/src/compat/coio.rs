@@ -1,12 +1,13 @@
-//! coio's face: a [`Scheduler`] that is described, runs one main function, and is gone.
+//! How does a program that was written for coio run on silken? It describes a [`Scheduler`], which runs one main
+//! function and is then gone.
 //!
-//! It is a [`Runtime`](crate::Runtime) under another name, except for one promise of coio's that programs lean on: a
+//! It is a [`Runtime`](crate::Runtime) under another name, except for one promise of coio's on which programs rely: a
 //! coroutine made by [`Scheduler::spawn`] *has begun* when the call returns. coio ran the child at once on the
-//! spawner's thread. Here the spawner waits until some worker has entered the child, so that with one worker and with
-//! many what the child does before it first waits is done, or under way, when the spawner goes on; in particular a main
+//! spawner's thread. Here the spawner waits until some worker has entered the child. So, with one worker and with many,
+//! what the child does before it first waits is done, or under way, when the spawner goes on. In particular, a main
 //! function that ends (or panics) right after the call cancels a coroutine that has its locals, and not one that never
-//! was. The wait is that of a scope for its children: the "child" is the time between the spawn and the first
-//! instruction.
+//! began. The wait is like that of a scope for its children, where the "child" is the time between the spawn and the
+//! first instruction.
 //!
 //! Rejected: to start every pending coroutine before a runtime cancels it. A program that ends does not want to begin
 //! anything.
@@ -17,7 +18,7 @@ use crate::channel::oneshot;
 use crate::coroutine::mask;
 use crate::runtime::{Runtime, RuntimeBuilder};
 
-/// A runtime for one main function, as coio-rs describes it.
+/// A runtime for one main function, in the manner of coio-rs.
 ///
 /// # Examples
 /// ```
@@ -42,38 +43,43 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// One worker, as coio has it, and stacks of the default size.
+    /// Makes a scheduler with one worker, as coio does, and stacks of the default size. Nothing runs before
+    /// [`run`](Self::run).
     pub fn new() -> Self {
         Self {
             builder: Runtime::builder().workers(1),
         }
     }
 
-    /// How many workers, at least one.
+    /// Sets the number of workers, at least one.
     pub fn with_workers(mut self, workers: usize) -> Self {
         self.builder = self.builder.workers(workers);
         self
     }
 
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two. Memory is used only where
-    /// touched.
+    /// Sets the address space of each coroutine's stack, in bytes, rounded up to a power of two. Memory is used only
+    /// where the stack is touched.
     pub fn default_stack_size(mut self, bytes: usize) -> Self {
         self.builder = self.builder.stack_size(bytes);
         self
     }
 
-    /// Runs `main` as the first coroutine. When it has ended, by returning or by a panic, all coroutines that are left
-    /// are cancelled and run their destructors; then this returns. What would not end within two seconds is reported on
-    /// standard error and left behind.
+    /// Runs `main` as the first coroutine, and returns its value. When `main` has ended, by a return or by a panic, all
+    /// coroutines that are left are cancelled and run their destructors; then this returns. Coroutines that do not end
+    /// within the [grace](RuntimeBuilder::grace), by default two seconds, are reported on standard error and left
+    /// behind.
     ///
     /// # Blocking
-    /// The calling OS thread, or the calling coroutine of another runtime.
+    /// Blocks the calling OS thread, or parks the calling coroutine of another runtime.
+    ///
+    /// # Cancellation
+    /// Does not interrupt it: `main` may borrow from the caller.
     ///
     /// # Errors
-    /// The payload when `main` panicked.
+    /// The panic payload if `main` panicked; a [`JoinError`](crate::JoinError) as payload if it was cancelled.
     ///
     /// # Panics
-    /// When the runtime cannot be started: see [`RuntimeBuilder::build`].
+    /// If the runtime cannot be started: see [`RuntimeBuilder::build`].
     #[track_caller]
     pub fn run<F, T>(self, main: F) -> std::thread::Result<T>
     where
@@ -86,18 +92,33 @@ impl Scheduler {
         }
     }
 
-    /// Makes a coroutine and lets it begin: when this returns, a worker runs it or has run it. For a spawn that does
-    /// not wait for that see [`spawn`](crate::spawn).
+    /// Spawns a coroutine, and waits until it has begun: when this returns, a worker runs it or has run it.
+    /// [`spawn`](crate::spawn) does not wait for that.
     ///
     /// # Blocking
-    /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the new coroutine has
-    /// begun.
+    /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread, until the new coroutine
+    /// has begun.
     ///
     /// # Cancellation
     /// Does not interrupt this short wait.
     ///
     /// # Panics
-    /// When the coroutine cannot be made.
+    /// If the coroutine cannot be made.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::Scheduler;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// static BEGUN: AtomicBool = AtomicBool::new(false);
+    /// let outcome = Scheduler::new().run(|| {
+    ///     Scheduler::spawn(|| {
+    ///         BEGUN.store(true, Ordering::Relaxed);
+    ///         silken::park();
+    ///     });
+    /// }); // the child has begun, and is cancelled
+    /// outcome.unwrap();
+    /// assert!(BEGUN.load(Ordering::Relaxed));
+    /// ```
     #[track_caller]
     pub fn spawn<F, T>(body: F) -> JoinHandle<T>
     where
@@ -107,10 +128,19 @@ impl Scheduler {
         begin(Builder::new(), body)
     }
 
-    /// As [`Scheduler::spawn`], with a name or a stack of another size.
+    /// Does what [`Scheduler::spawn`] does, with a name or a stack of another size. Blocking and cancellation are those
+    /// of [`Scheduler::spawn`].
     ///
     /// # Panics
-    /// When the coroutine cannot be made.
+    /// If the coroutine cannot be made.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::{Options, Scheduler};
+    /// let name = || silken::current().name().map(String::from);
+    /// let handle = Scheduler::spawn_opts(name, Options::new().name("reader"));
+    /// assert_eq!(handle.join().unwrap().as_deref(), Some("reader"));
+    /// ```
     #[track_caller]
     pub fn spawn_opts<F, T>(body: F, options: Options) -> JoinHandle<T>
     where
@@ -120,23 +150,23 @@ impl Scheduler {
         begin(options.into(), body)
     }
 
-    /// Lets other coroutines run: [`yield_now`](crate::yield_now).
+    /// Lets other coroutines run: coio's name for [`yield_now`](crate::yield_now).
     pub fn sched() {
         crate::yield_now();
     }
 }
 
-/// How coio's [`spawn_opts`] is told about a coroutine.
+/// The settings that coio's [`spawn_opts`] takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Address space of its stack in bytes; 0: as the runtime has it.
+    /// Address space of the stack, in bytes; 0: the runtime's default.
     pub stack_size: usize,
-    /// Its name, for reports and panic messages.
+    /// The name, for reports and panic messages.
     pub name: Option<String>,
 }
 
 impl Options {
-    /// Nothing set.
+    /// Makes options in which nothing is set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -178,7 +208,7 @@ where
 {
     let (not_begun, begun) = oneshot::channel::<()>();
     let handle = expect_spawned(builder.spawn(move || {
-        // Dropped with a body that never begins, too.
+        // A body that never begins drops it, too.
         drop(not_begun);
         body()
     }));
@@ -186,10 +216,11 @@ where
     handle
 }
 
-/// Makes a coroutine with a name or a stack of another size: [`spawn`](crate::spawn) with coio's [`Options`].
+/// Spawns a coroutine with a name or a stack of another size: [`spawn`](crate::spawn) with coio's [`Options`]. Does not
+/// wait for it to begin.
 ///
 /// # Panics
-/// When the coroutine cannot be made.
+/// If the coroutine cannot be made.
 ///
 /// # Examples
 /// ```
@@ -207,7 +238,7 @@ where
     expect_spawned(Builder::from(options).spawn(body))
 }
 
-/// Lets other coroutines run: coio's name of [`yield_now`](crate::yield_now).
+/// Lets other coroutines run: coio's name for [`yield_now`](crate::yield_now).
 pub fn sched() {
     crate::yield_now();
 }

@@ -1,7 +1,7 @@
 //! Queues without a lock, for many producers and many consumers, under the names that cogo and mco have for them.
 //!
-//! They are `crossbeam-queue`'s. Nothing in them waits, and nothing in them is kept per thread, so they are as good
-//! between coroutines as between threads. Who wants to wait for the next element wants a channel.
+//! They are those of `crossbeam-queue`. Nothing in them waits, and nothing in them is stored per thread. So they work
+//! between coroutines as they do between threads. To wait for the next element, use a [channel](crate::channel).
 //!
 //! # Examples
 //! ```
@@ -18,5 +18,5 @@
 
 pub use crossbeam_queue::{ArrayQueue, SegQueue};
 
-/// cogo's name of [`SegQueue`]: unbounded.
+/// cogo's name for [`SegQueue`], which is unbounded.
 pub type SyncQueue<T> = SegQueue<T>;

@@ -1,13 +1,13 @@
-//! Functions that run later, each on a coroutine of its own.
+//! How do very many functions run later, each on a coroutine of its own, without a parked coroutine for each?
 //!
 //! # Protocol
-//! Each runtime in use has a *keeper*: a timer wheel behind a short lock, and one coroutine that sleeps until the
-//! wheel's next deadline and spawns a coroutine for each function that is due. A pending function is a node in the
-//! wheel: some hundred bytes and its closure, no stack, no coroutine, so a million of them are a hundred megabytes; to
-//! arm and to stop one is O(1). The keeper is started by the first function, and ends with its runtime.
+//! Each runtime in use has a *keeper*: a timer wheel behind a short lock, and one coroutine. The coroutine sleeps until
+//! the wheel's next deadline, and spawns a coroutine for each function that is due. A pending function is a node in the
+//! wheel. It takes some hundred bytes and its closure, no stack and no coroutine, so a million of them take a hundred
+//! megabytes. To arm and to stop one is O(1). The first function starts the keeper, which ends with its runtime.
 //!
-//! Rejected: a parked coroutine per function (a page each, at the least), and functions that the driver runs when it
-//! polls (users' code on a worker's stack).
+//! Rejected: a parked coroutine per function (at least a page each), and functions that the driver runs when it polls
+//! (user code on a worker's stack).
 //!
 //! # What a timer is
 //! | phase | the wheel | `call` |
@@ -16,12 +16,12 @@
 //! | pending | yes, and owns one count of the timer | there |
 //! | running | maybe: it may be reset while it runs | taken by the coroutine that runs it |
 //!
-//! Phases change under the keeper's lock. A function that comes due while it runs is not run beside itself: it is
+//! Phases change under the keeper's lock. A function that comes due while it runs does not run twice at a time: it is
 //! marked, and runs again afterwards on the same coroutine. So `FnMut` is enough.
 //!
 //! # Node lifetime (S8)
-//! A node in the wheel is kept by the count that the wheel owns: taken by `Arc::into_raw` when it is armed, given back
-//! by who takes it out.
+//! The count that the wheel owns keeps a node in the wheel alive. `Arc::into_raw` takes that count when the node is
+//! armed; the code that takes the node out gives the count back.
 
 use crate::api::park::yield_now;
 use crate::api::spawn::spawn_on;
@@ -38,12 +38,12 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Functions started before others get a turn; a guess.
+/// Number of functions that the keeper starts before other coroutines get a turn; a guess.
 const BATCH: usize = 256;
 
 type Call = Box<dyn FnMut() + Send>;
 
-/// Those that run, by their schedulers, which live for ever.
+/// The keepers that run, by their schedulers, which live for ever.
 static KEEPERS: StaticLock<Vec<Arc<TimerService>>> = StaticLock::new(Vec::new());
 
 /// See the head of the file.
@@ -56,7 +56,7 @@ struct Pending {
     wheel: Box<Wheel>,
     /// When the keeper's coroutine wakes by itself.
     wakes_ns: u64,
-    /// The coroutine has ended: nothing will run any more.
+    /// The coroutine has ended: no function will run any more.
     ended: bool,
 }
 
@@ -72,7 +72,7 @@ struct Timer {
 struct TimerState {
     call: Option<Call>,
     running: bool,
-    /// Came due while it ran.
+    /// It came due while it ran.
     again: bool,
 }
 
@@ -83,17 +83,18 @@ unsafe impl Sync for Timer {}
 // SAFETY: S2: the timers in the wheel are counted and Send.
 unsafe impl Send for Pending {}
 
-/// A function that is to run later: see [`after_func`]. Dropping it changes nothing.
+/// A function that runs later: [`after_func`] returns one. Dropping it changes nothing: the function still runs.
 pub struct AfterFunc {
     timer: Arc<Timer>,
 }
 
-/// Runs `call` on a coroutine of its own, when `delay` is over: Go's `time.AfterFunc`. On a coroutine, in its runtime;
-/// on an OS thread, in the default one.
+/// Runs `call` on a coroutine of its own, when `delay` is over: Go's `time.AfterFunc`. On a coroutine it runs in the
+/// caller's runtime; on an OS thread, in the default one. It runs once, unless it is [reset](AfterFunc::reset). Does
+/// not block.
 ///
 /// # Panics
-/// When the runtime cannot start, or is shut down. A panic of `call` ends its coroutine and no more; it does not run
-/// again then.
+/// If the runtime cannot start, or is shut down. A panic of `call` ends its coroutine and nothing else; then `call`
+/// does not run again.
 ///
 /// # Examples
 /// ```
@@ -126,14 +127,31 @@ pub fn after_func(delay: Duration, call: impl FnMut() + Send + 'static) -> After
 }
 
 impl AfterFunc {
-    /// Keeps the function from running; says whether it did: `false` when the time was up already, or it was stopped.
-    /// Does not wait for one that runs.
+    /// Stops the function, if it is pending; returns whether it was. `false`: the time was up already, or the function
+    /// was stopped before. Does not block, and does not wait for a function that runs.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let timer = silken::time::after_func(Duration::from_secs(3600), || unreachable!());
+    /// assert!(timer.stop());
+    /// assert!(!timer.stop()); // stopped before
+    /// ```
     pub fn stop(&self) -> bool {
         self.timer.disarm()
     }
 
-    /// Makes the function run `delay` from now, be it pending, stopped or over; says whether it was pending. One that
-    /// still runs then runs again afterwards.
+    /// Makes the function run `delay` from now, whether it is pending, stopped or over. Returns whether it was pending.
+    /// A function that still runs at that time runs again afterwards. Does not block.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let (sender, receiver) = silken::channel::unbounded();
+    /// let timer = silken::time::after_func(Duration::from_secs(3600), move || sender.send("called").unwrap());
+    /// assert!(timer.reset(Duration::from_millis(1)));
+    /// assert_eq!(receiver.recv(), Ok("called"));
+    /// ```
     pub fn reset(&self, delay: Duration) -> bool {
         let was_pending = self.timer.disarm();
         self.timer.arm(deadline_after(delay));
@@ -150,8 +168,8 @@ impl fmt::Debug for AfterFunc {
 }
 
 impl Timer {
-    /// Puts the timer, which is in no wheel, into its keeper's. If the runtime is gone nothing happens: nothing could
-    /// run.
+    /// Puts the timer, which is in no wheel, into the wheel of its keeper. If the runtime is gone, nothing happens:
+    /// nothing could run.
     fn arm(self: &Arc<Self>, deadline_ns: u64) {
         let counted = Arc::into_raw(self.clone());
         // The entry is the first field; the pointer is that of the count, which the wheel gives back by it.
@@ -192,7 +210,7 @@ impl Timer {
         NonNull::from(self).cast()
     }
 
-    /// The time is up: runs the function on a coroutine, unless it runs.
+    /// The time is up: runs the function on a coroutine, unless it runs already.
     fn fire(self: Arc<Self>) {
         let call = self.state.with(|state| {
             state.again = state.running;
@@ -202,7 +220,7 @@ impl Timer {
         });
         let Some(call) = call else { return };
         let (scheduler, request) = (self.keeper.scheduler, SpawnRequest::at(self.site));
-        // Without memory for a stack, or in a runtime that ends, there is no one to tell: the function is dropped, and
+        // Without memory for a stack, or in a runtime that ends, no caller can be told: the function is dropped, and
         // the keeper lives on.
         quietly(|| drop(spawn_on(scheduler, request, move || self.run(call))));
     }
@@ -226,15 +244,15 @@ impl Timer {
     }
 }
 
-/// Calls what may run a function's destructor, in the keeper's name. A panic in it was reported by the hook and ends
-/// here; what its payload's destructor would panic with is leaked.
+/// Calls code that may run a function's destructor, on the keeper's coroutine. The hook has reported a panic in it, and
+/// the panic ends here. A panic of its payload's destructor is avoided by leaking the payload.
 fn quietly(f: impl FnOnce()) {
     if let Err(payload) = contained(f) {
         std::mem::forget(payload);
     }
 }
 
-/// The keeper of the caller's runtime.
+/// Returns the keeper of the caller's runtime.
 fn keeper() -> std::io::Result<Arc<TimerService>> {
     let scheduler = current_or_default()?;
     let made = Arc::new(TimerService {
@@ -270,7 +288,7 @@ fn with_keepers<R>(look: impl FnOnce(&mut Vec<Arc<TimerService>>) -> R) -> R {
     look(&mut KEEPERS.lock())
 }
 
-/// The end of a keeper, however it comes: returns what is pending, and forgets the keeper.
+/// The end of a keeper, in every case: drops the pending functions, and forgets the keeper.
 struct TimerEnd(Arc<TimerService>);
 
 impl Drop for TimerEnd {
@@ -281,8 +299,8 @@ impl Drop for TimerEnd {
         });
         drop(keeper);
         self.0.wheel.with(|pending| pending.ended = true);
-        // This may be an unwinding: what the functions' destructors do is contained, and the rest is returned all the
-        // same.
+        // The caller may be unwinding. Panics of the functions' destructors are contained, so all functions are
+        // dropped.
         while let Some(timer) = self.0.take_due(u64::MAX) {
             quietly(|| drop(timer));
         }

@@ -1,9 +1,9 @@
-//! A request to stop, as a value: for code that looks by itself when it stops, beside the cancellation of coroutines.
+//! How can code check for a request to stop by itself, beside the cancellation of coroutines? This file holds such a
+//! request as a value.
 //!
-//! A token is a channel that carries nothing and that the cancellation closes: so whoever waits for it, by itself or in
-//! a `select!`, does so by what channels have already. Tokens form a tree. A child keeps its parent, through which
-//! requests come from further up. A parent refers to its children weakly, and forgets those that are gone when it makes
-//! others.
+//! A token is a channel that carries nothing; the cancellation closes it. So a waiter, in a `select!` or not, uses what
+//! channels have already. Tokens form a tree. A child holds its parent, through which requests from further up reach
+//! it. A parent refers to its children weakly. When it makes further children it forgets those that are gone.
 
 use crate::channel::{self, Receiver, Sender};
 use crate::extras::after_func::after_func;
@@ -13,11 +13,12 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// A request to stop that many may look at and anybody may make. Clones are the same token.
+/// A request to stop, which many may check and any code may make; compare the cancellation of Go's `context`. A clone
+/// is the same token.
 ///
-/// It cancels nothing by itself: code that has it looks at it, waits for it, or has it as an arm of a
-/// [`select!`](crate::select). Cancellation of a coroutine ([`JoinHandle::cancel`](crate::JoinHandle::cancel)) works on
-/// code that knows nothing of it.
+/// A token cancels nothing by itself: code that holds it checks it, waits for it, or uses it as an arm of a
+/// [`select!`](crate::select). In contrast, the cancellation of a coroutine
+/// ([`JoinHandle::cancel`](crate::JoinHandle::cancel)) works on code that does not know of it.
 ///
 /// # Examples
 /// ```
@@ -49,22 +50,22 @@ use std::time::Duration;
 pub struct CancelToken(Arc<TokenNode>);
 
 struct TokenNode {
-    /// Kept, so that a request reaches this one through it.
+    /// Held so that a request reaches this token through it.
     parent: Option<CancelToken>,
     done: Receiver<Infallible>,
     state: Monitor<TokenState>,
 }
 
 struct TokenState {
-    /// Keeps the channel open; none: cancelled.
+    /// Keeps the channel open; `None`: cancelled.
     open: Option<Sender<Infallible>>,
     children: Vec<Weak<TokenNode>>,
-    /// How many children there may be before those that are gone are forgotten.
+    /// Number of children at which those that are gone are forgotten.
     room: usize,
 }
 
 impl Drop for TokenNode {
-    /// Not by recursion: a chain may be long.
+    /// Not recursive: a chain may be long.
     fn drop(&mut self) {
         let mut parent = self.parent.take();
         while let Some(mut node) = parent.and_then(|token| Arc::into_inner(token.0)) {
@@ -74,7 +75,7 @@ impl Drop for TokenNode {
 }
 
 impl CancelToken {
-    /// A token that nobody has cancelled.
+    /// Makes a token that is not cancelled.
     pub fn new() -> Self {
         Self::below(None)
     }
@@ -93,12 +94,23 @@ impl CancelToken {
         }))
     }
 
-    /// A token that is cancelled with this one, or alone.
+    /// Makes a child: it is cancelled with this token, or alone. A child of a cancelled token is cancelled from the
+    /// start.
+    ///
+    /// # Examples
+    /// ```
+    /// let stop = silken::CancelToken::new();
+    /// let (one, other) = (stop.child(), stop.child());
+    /// one.cancel();
+    /// assert!(!stop.is_cancelled() && !other.is_cancelled());
+    /// stop.cancel();
+    /// assert!(other.is_cancelled());
+    /// ```
     #[must_use]
     pub fn child(&self) -> Self {
         let child = Self::below(Some(self.clone()));
         let weak = Arc::downgrade(&child.0);
-        // Outside the lock: what is forgotten frees memory.
+        // Dropped outside the lock, since it frees memory.
         let mut gone = Vec::new();
         let is_cancelled = self.0.state.with(|state| {
             if state.open.is_none() {
@@ -121,7 +133,7 @@ impl CancelToken {
         child
     }
 
-    /// Asks to stop, for good: this token and its children, and theirs. Does not block.
+    /// Cancels this token, its children, and theirs in turn. This cannot be undone. Wakes all waiters. Does not block.
     pub fn cancel(&self) {
         let mut tokens = vec![self.0.clone()];
         while let Some(node) = tokens.pop() {
@@ -131,15 +143,27 @@ impl CancelToken {
                     MonitorWake::None,
                 )
             });
-            // Closes the channel, which wakes all who wait.
+            // Closes the channel, which wakes all waiters.
             drop(open);
             tokens.extend(children.iter().filter_map(Weak::upgrade));
         }
     }
 
-    /// [Cancels](Self::cancel) it when the time is over, if nobody does before.
+    /// [Cancels](Self::cancel) the token after `timeout`, unless it is cancelled before. Does not block. The timer does
+    /// not keep the token alive.
+    ///
+    /// # Panics
+    /// If the runtime of the caller cannot start, or is shut down.
+    ///
+    /// # Examples
+    /// ```
+    /// let stop = silken::CancelToken::new();
+    /// stop.cancel_after(std::time::Duration::from_millis(1));
+    /// stop.wait();
+    /// assert!(stop.is_cancelled());
+    /// ```
     pub fn cancel_after(&self, timeout: Duration) {
-        // A token that nobody has any more needs no cancelling.
+        // A token without owners needs no cancelling.
         let node = Arc::downgrade(&self.0);
         after_func(timeout, move || {
             if let Some(node) = node.upgrade() {
@@ -148,12 +172,12 @@ impl CancelToken {
         });
     }
 
-    /// Whether it was cancelled.
+    /// Whether the token was cancelled. Does not block.
     pub fn is_cancelled(&self) -> bool {
         self.0.state.with(|state| state.open.is_none())
     }
 
-    /// Waits until it is cancelled.
+    /// Waits until the token is cancelled; returns at once if it was.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Receive`), or blocks the calling OS thread.
@@ -161,18 +185,27 @@ impl CancelToken {
     /// # Cancellation
     /// Unwinds.
     pub fn wait(&self) {
-        // Nothing is ever sent, so it ends when the channel is closed.
+        // Nothing is ever sent, so the receive ends when the channel is closed.
         let _ = self.0.done.recv();
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`; whether it was cancelled.
+    /// Does what [`wait`](Self::wait) does, but for at most `timeout`; returns whether the token was cancelled.
+    ///
+    /// # Blocking and cancellation
+    /// Those of [`wait`](Self::wait).
+    ///
+    /// # Examples
+    /// ```
+    /// let stop = silken::CancelToken::new();
+    /// assert!(!stop.wait_timeout(std::time::Duration::from_millis(1)));
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         let _ = self.0.done.recv_timeout(timeout);
         self.is_cancelled()
     }
 
-    /// A channel that is closed by the cancellation (and when nobody has the token any more), for
-    /// `recv(token.done()) -> _` in a [`select!`](crate::select).
+    /// Returns a channel that the cancellation closes, for `recv(token.done()) -> _` in a [`select!`](crate::select).
+    /// It never carries a message. It is also closed when no owner of the token is left.
     pub fn done(&self) -> &Receiver<Infallible> {
         &self.0.done
     }

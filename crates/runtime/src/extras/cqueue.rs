@@ -1,24 +1,24 @@
-//! A queue of events that coroutines send to one who polls: a select whose arms are whole coroutines, added and removed
+//! A queue of events that coroutines send to one poller: a select whose arms are whole coroutines, added and removed
 //! while it runs.
 //!
 //! # Protocol
-//! [`scope`] gives a queue; [`Cqueue::add`] makes an *arm*, a child of that scope. An arm waits for whatever it likes
-//! (its top half), then [sends](EventSender::send) an event, which waits until the event was polled, and goes on (its
-//! bottom half). So an arm has at most one event in the queue, does nothing that nobody has asked for, and what it
-//! found is not lost: it goes with the event (`extra`), or waits in the arm. At the scope's end all arms are cancelled,
-//! and waited for.
+//! [`scope`] makes a queue; [`Cqueue::add`] makes an *arm*, a child of that scope. An arm waits for anything (its top
+//! half). Then it [sends](EventSender::send) an event, which waits until the event was polled. Then the arm goes on
+//! (its bottom half). So an arm has at most one event in the queue, and does nothing that the poller has not asked for.
+//! What it found is not lost: it goes with the event (`extra`), or waits in the arm. At the end of the scope all arms
+//! are cancelled and waited for.
 //!
-//! In may, from which the names are, a poll runs the bottom half before it returns, on the poller's time. Here the arm
-//! is woken and runs beside the poller: an arm that blocks in its bottom half does not block the poll. What the poller
-//! is to have, the event carries.
+//! The names are may's. In may a poll runs the bottom half before it returns, on the poller's time. Here the poll wakes
+//! the arm, which runs beside the poller: an arm that blocks in its bottom half does not block the poll. Data for the
+//! poller goes in the event.
 //!
 //! # Lifetimes
-//! Arms may borrow what outlives the scope, since [`scope`] returns when they have ended: it is built on
+//! Arms may borrow what outlives the scope, since [`scope`] returns after they have ended. It is built on
 //! [`crate::scope()`] and adds no unsafe code. (may's `add` accepts any lifetime, and frees what an arm still uses.)
 //!
 //! # Order
-//! Events are numbered and polled in that order, so "polled" is "the first number in the queue is greater than mine":
-//! one number serves all arms.
+//! Events are numbered and polled in that order. So "polled" means "the first number in the queue is greater than this
+//! event's": one number serves all arms.
 
 use crate::api::handle::Coroutine;
 use crate::api::scope::{Scope, ScopedJoinHandle};
@@ -31,16 +31,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an arm has sent.
+/// An event that an arm has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<E = usize> {
     /// The arm's token.
     pub token: usize,
-    /// What it sent with it.
+    /// The data that the arm sent.
     pub extra: E,
 }
 
-/// Why a poll has no event.
+/// The reason why a poll returned no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollError {
     /// The time is up.
@@ -65,13 +65,13 @@ struct CqueueState<E> {
     /// The number of the event that is polled next.
     first: u64,
     alive: usize,
-    /// Arms that have ended since the last look, and whether by a panic.
+    /// The arms that have ended since the last look, and whether by a panic.
     ended: Vec<(u64, bool)>,
 }
 
 type Shared<E> = Arc<Monitor<CqueueState<E>>>;
 
-/// A queue and its arms: see [`scope`].
+/// A queue and its arms: [`scope`] makes one and lends it to its closure. A dropped queue cancels its arms.
 pub struct Cqueue<'scope, 'env: 'scope, E = usize> {
     scope: &'scope Scope<'scope, 'env>,
     shared: Shared<E>,
@@ -83,14 +83,17 @@ struct Arms<'scope> {
     next: u64,
 }
 
-/// Runs `body` with a queue to which it adds arms, and which it polls. Returns when `body` has; arms that still run are
-/// cancelled, and waited for.
+/// Runs `body` with a queue, to which `body` adds arms and which it polls. Returns the value of `body`, after the arms
+/// that still run have been cancelled and have ended.
 ///
 /// # Blocking
-/// As [`crate::scope()`].
+/// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the last arm has ended.
+///
+/// # Cancellation
+/// A cancelled caller cancels the arms, waits for them, and unwinds: see [`crate::scope()`].
 ///
 /// # Panics
-/// With `body`'s panic, or when an arm panicked and no poll reported it.
+/// With the panic of `body`, or if an arm panicked and no poll reported it.
 ///
 /// # Examples
 /// ```
@@ -143,11 +146,20 @@ where
 }
 
 impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
-    /// Adds an arm: runs it on a coroutine, with the means to send events under the token. Several arms may have the
-    /// same token.
+    /// Adds an arm: runs it on a coroutine, with a sender for events that carry `token`. Several arms may have the same
+    /// token. Does not block.
     ///
     /// # Panics
-    /// When the coroutine cannot be made; with the panic of an arm that has ended by one.
+    /// If the coroutine cannot be made. With the panic of another arm that has panicked since the last call.
+    ///
+    /// # Examples
+    /// ```
+    /// silken::cqueue::scope(|queue| {
+    ///     let arm = queue.add(7, |events| events.send("ready"));
+    ///     assert_eq!(arm.token(), 7);
+    ///     assert_eq!(queue.poll(None).unwrap().extra, "ready");
+    /// });
+    /// ```
     #[track_caller]
     pub fn add(&self, token: usize, arm: impl FnOnce(EventSender<E>) + Send + 'scope) -> Selector {
         self.reap();
@@ -156,8 +168,8 @@ impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
         arms.next += 1;
         self.shared.with(|state| {
             state.alive += 1;
-            // Each arm has one event in the queue at most, and one end: so sending allocates nothing, and ending
-            // seldom.
+            // Each arm has at most one event in the queue, and one end. So sending allocates nothing, and ending seldom
+            // does.
             state.events.reserve(state.alive);
             state.ended.reserve(state.alive);
         });
@@ -178,19 +190,36 @@ impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
         Selector { token, coroutine }
     }
 
-    /// Waits for the next event, for at most `timeout`. The arm that sent it goes on.
+    /// Waits for the next event, for at most `timeout`, or without a limit if it is `None`. The arm that sent the event
+    /// goes on.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Select`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds; the event is left in the queue.
+    /// Unwinds; the event stays in the queue.
     ///
     /// # Errors
-    /// See [`PollError`].
+    /// [`PollError::Timeout`] if the time is up first; [`PollError::Finished`] if all arms have ended and all their
+    /// events were polled.
     ///
     /// # Panics
-    /// With the panic of an arm that has ended by one.
+    /// With the panic of an arm that has panicked.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::cqueue::{self, PollError};
+    /// use std::time::Duration;
+    /// cqueue::scope(|queue| {
+    ///     let arm = queue.add(0, |events| {
+    ///         silken::park();
+    ///         events.send(1);
+    ///     });
+    ///     assert_eq!(queue.poll(Some(Duration::from_millis(1))), Err(PollError::Timeout));
+    ///     arm.remove();
+    ///     assert_eq!(queue.poll(None), Err(PollError::Finished));
+    /// });
+    /// ```
     pub fn poll(&self, timeout: Option<Duration>) -> Result<Event<E>, PollError> {
         let deadline_ns = timeout.map(deadline_after);
         loop {
@@ -226,7 +255,7 @@ impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
         }
     }
 
-    /// How many arms have not ended.
+    /// Number of arms that have not ended.
     pub fn len(&self) -> usize {
         self.shared.with(|state| state.alive)
     }
@@ -236,7 +265,7 @@ impl<'scope, 'env, E: Send + 'env> Cqueue<'scope, 'env, E> {
         self.len() == 0
     }
 
-    /// Forgets the arms that have ended, and goes on with the panic of one that panicked.
+    /// Forgets the arms that have ended, and resumes the panic of one that panicked.
     fn reap(&self) {
         let ended = self.shared.with(|state| std::mem::take(&mut state.ended));
         let mut panicked = None;
@@ -267,7 +296,7 @@ impl<E> fmt::Debug for Cqueue<'_, '_, E> {
     }
 }
 
-/// An arm as its adder sees it.
+/// A reference to an arm, which [`Cqueue::add`] returns. Dropping it changes nothing.
 #[derive(Clone, Debug)]
 pub struct Selector {
     token: usize,
@@ -275,7 +304,8 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// Cancels the arm: its present or next wait unwinds it. An event that it has sent stays in the queue.
+    /// Cancels the arm: its present or next wait unwinds it. An event that it has sent stays in the queue. Does not
+    /// block.
     pub fn remove(self) {
         self.coroutine.cancel();
     }
@@ -286,7 +316,16 @@ impl Selector {
     }
 }
 
-/// An arm's means to send events.
+/// The sender of an arm's events: [`Cqueue::add`] passes it to the arm.
+///
+/// # Examples
+/// ```
+/// use silken::cqueue::{Event, EventSender};
+/// silken::cqueue::scope(|queue| {
+///     queue.add(3, |events: EventSender<&str>| events.send("ready"));
+///     assert_eq!(queue.poll(None), Ok(Event { token: 3, extra: "ready" }));
+/// });
+/// ```
 pub struct EventSender<E = usize> {
     shared: Shared<E>,
     token: usize,
@@ -299,7 +338,8 @@ impl<E> EventSender<E> {
     /// Parks the calling coroutine (wait reason `Send`).
     ///
     /// # Cancellation
-    /// Unwinds, as when the scope ends or the arm is [removed](Selector::remove); the event stays in the queue.
+    /// Unwinds when the scope ends or the arm is [removed](Selector::remove), among other reasons; the event stays in
+    /// the queue.
     pub fn send(&self, extra: E) {
         let token = self.token;
         let number = self.shared.update(|state| {
@@ -320,7 +360,7 @@ impl<E> EventSender<E> {
         self.token
     }
 
-    /// The arm's token, as may has it.
+    /// Returns the arm's token: may's name for [`token`](Self::token).
     pub fn get_token(&self) -> usize {
         self.token
     }
@@ -351,9 +391,9 @@ impl<E> Drop for CqueueEnd<E> {
     }
 }
 
-/// Adds an arm to a [`Cqueue`](crate::extras::cqueue::Cqueue) that does this again and again: it waits for the top
-/// expression, sends an event with its token, and runs the bottom:
-/// `cqueue_add!(queue, token, pattern = top => bottom)`.
+/// Adds an arm to a [`Cqueue`](crate::extras::cqueue::Cqueue) that repeats three steps for ever: it evaluates the top
+/// expression, which may wait; it sends an event with its token; it runs the bottom. The form is `cqueue_add!(queue,
+/// token, pattern = top => bottom)`.
 ///
 /// # Examples
 /// ```
@@ -381,7 +421,16 @@ macro_rules! cqueue_add {
     };
 }
 
-/// As [`cqueue_add!`](crate::cqueue_add), once.
+/// Does what [`cqueue_add!`](crate::cqueue_add) does, but the arm takes its steps once and ends.
+///
+/// # Examples
+/// ```
+/// silken::cqueue::scope(|queue| {
+///     silken::cqueue_add_oneshot!(queue, 7, _ = silken::sleep_ms(1) => {});
+///     assert_eq!(queue.poll(None).unwrap().token, 7);
+///     assert_eq!(queue.poll(None), Err(silken::cqueue::PollError::Finished));
+/// });
+/// ```
 #[macro_export]
 macro_rules! cqueue_add_oneshot {
     ($queue:expr, $token:expr, $pattern:pat = $top:expr => $bottom:expr) => {

@@ -1,7 +1,8 @@
-//! Dates: [`Time`], with the methods of Go's `time.Time`, over jiff's calendar and time zones.
+//! How does a program read, write and calculate dates? [`Time`] has the methods of Go's `time.Time`, and uses jiff's
+//! calendar and time zones.
 //!
-//! A `Time` is an instant and the zone in which its fields are read. Comparisons and differences are of instants;
-//! fields, formats and calendar arithmetic are of the zone. Calendar arithmetic overflows as Go's: a month after the
+//! A `Time` is an instant, and the zone in which its fields are read. Comparisons and differences use the instant;
+//! fields, formats and calendar arithmetic use the zone. Calendar arithmetic overflows as Go's does: a month after the
 //! 31st of October is the 1st of December, not the 30th of November.
 
 pub mod layout;
@@ -18,7 +19,7 @@ use std::time::{Duration, SystemTime};
 const ZERO_TO_UNIX_S: i128 = 62_135_596_800;
 const NS_PER_S: i128 = 1_000_000_000;
 
-/// An instant, and the zone in which it is read: Go's `time.Time`.
+/// An instant, and the zone in which it is read: Go's `time.Time`. The years range from -9999 to 9999.
 ///
 /// # Examples
 /// ```
@@ -38,7 +39,7 @@ const NS_PER_S: i128 = 1_000_000_000;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(Zoned);
 
-/// A text that is no time of its layout.
+/// The error for a text that does not fit its layout, and for an unknown zone.
 #[derive(Clone, Debug)]
 pub struct ParseTimeError(jiff::Error);
 
@@ -84,18 +85,30 @@ macro_rules! names {
 }
 
 names! {
-    /// A month; its number is `as i8`, and it is displayed by its English name.
+    /// A month. `as i8` converts it to its number; `Display` shows its English name.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::Month;
+    /// assert_eq!((Month::March as i8, Month::March.to_string()), (3, "March".to_string()));
+    /// ```
     Month: January = 1, February = 2, March = 3, April = 4, May = 5, June = 6, July = 7, August = 8, September = 9, October = 10,
     November = 11, December = 12
 }
 
 names! {
-    /// A day of the week; its number is `as i8`, Sunday is 0, and it is displayed by its English name.
+    /// A day of the week. `as i8` converts it to its number, 0 for Sunday; `Display` shows its English name.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::Weekday;
+    /// assert_eq!((Weekday::Monday as i8, Weekday::Monday.to_string()), (1, "Monday".to_string()));
+    /// ```
     Weekday: Sunday = 0, Monday = 1, Tuesday = 2, Wednesday = 3, Thursday = 4, Friday = 5, Saturday = 6
 }
 
 impl Time {
-    /// Now, in the local zone.
+    /// Returns the present time, in the local zone.
     ///
     /// # Blocking
     /// The first call, and one every few minutes, reads the system's zone from files.
@@ -103,16 +116,22 @@ impl Time {
         Self(Zoned::now())
     }
 
-    /// Now, in UTC.
+    /// Returns the present time, in UTC. Does not block.
     pub fn now_utc() -> Self {
         Self(Timestamp::now().to_zoned(TimeZone::UTC))
     }
 
-    /// A time in UTC of these fields; what is out of a field's range is carried, as in Go: the 32nd of January is the
-    /// 1st of February.
+    /// Makes a time in UTC from these fields. A value out of its field's range is carried, as in Go: the 32nd of
+    /// January is the 1st of February.
     ///
     /// # Panics
-    /// When the result is out of the years -9999 to 9999.
+    /// If the result is outside the years -9999 to 9999.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::{DATE, Time};
+    /// assert_eq!(Time::date(2024, 1, 32, 0, 0, 0, 0).format(DATE), "2024-02-01");
+    /// ```
     #[track_caller]
     pub fn date(year: i16, month: i32, day: i32, hour: i32, minute: i32, second: i32, nanosecond: i32) -> Self {
         let seconds = (i64::from(hour) * 60 + i64::from(minute)) * 60 + i64::from(second);
@@ -123,19 +142,20 @@ impl Time {
         Self(in_range(zoned))
     }
 
-    /// So many seconds and nanoseconds after the Unix epoch, in UTC: Go's `time.Unix`.
+    /// Makes the time in UTC that is this number of seconds and nanoseconds after the Unix epoch: Go's `time.Unix`.
+    /// Both may be negative.
     ///
     /// # Panics
-    /// When it is out of the years -9999 to 9999.
+    /// If the result is outside the years -9999 to 9999.
     #[track_caller]
     pub fn from_unix(seconds: i64, nanoseconds: i64) -> Self {
         Self::from_unix_nano(i128::from(seconds) * NS_PER_S + i128::from(nanoseconds), TimeZone::UTC)
     }
 
-    /// So many milliseconds after the Unix epoch, in UTC.
+    /// Makes the time in UTC that is this number of milliseconds after the Unix epoch.
     ///
     /// # Panics
-    /// As [`from_unix`](Self::from_unix).
+    /// If the result is outside the years -9999 to 9999.
     #[track_caller]
     pub fn from_unix_milli(milliseconds: i64) -> Self {
         Self::from_unix_nano(i128::from(milliseconds) * 1_000_000, TimeZone::UTC)
@@ -146,12 +166,21 @@ impl Time {
         Self(in_range(Timestamp::from_nanosecond(nanoseconds)).to_zoned(zone))
     }
 
-    /// Reads a time. The layout is Go's (an example: `2006-01-02 15:04:05 -0700`) or, if it contains a `%`, of
-    /// `strftime`. What the text does not tell is as in Go: no offset is UTC, no date is the 1st of January of the year
-    /// 1. The name of a zone (`MST`, `%Z`) is not understood.
+    /// Parses a time. The layout is Go's, that is, an example such as `2006-01-02 15:04:05 -0700`. A layout that
+    /// contains a `%` is one of `strftime`. What the text does not say is filled in as in Go: without an offset the
+    /// zone is UTC, without a date the date is the 1st of January of the year 1. The name of a zone (`MST`, `%Z`) is
+    /// not understood.
     ///
     /// # Errors
-    /// When the text does not fit the layout, or is no date.
+    /// If the text does not fit the layout, or is no date.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::Time;
+    /// let time = Time::parse("2006-01-02 15:04 -0700", "2024-02-29 12:30 +0200").unwrap();
+    /// assert_eq!(time.utc().format("15:04"), "10:30");
+    /// assert!(Time::parse("2006-01-02", "2023-02-29").is_err());
+    /// ```
     pub fn parse(layout: &str, text: &str) -> Result<Self, ParseTimeError> {
         let read = |is_utc| BrokenDownTime::parse(to_strftime(layout, is_utc), text);
         // `Z07:00` is a Z or an offset; a layout without it is the same both ways.
@@ -172,52 +201,52 @@ impl Time {
         Ok(Self(date.to_datetime(time).to_zoned(zone)?))
     }
 
-    /// Writes the time. The layout is Go's or `strftime`'s: see [`parse`](Self::parse). A `strftime` directive that
-    /// does not exist is written as it stands.
+    /// Formats the time. The layout is Go's or `strftime`'s: see [`parse`](Self::parse). A `strftime` format with an
+    /// unknown directive is written as it stands.
     pub fn format(&self, layout: &str) -> String {
         let format = to_strftime(layout, self.0.offset() == Offset::UTC);
         strtime::format(&format, &self.0).unwrap_or(format)
     }
 
-    /// The same instant, read in UTC.
+    /// Returns the same instant, read in UTC.
     pub fn utc(&self) -> Self {
         Self(self.0.with_time_zone(TimeZone::UTC))
     }
 
-    /// The same instant, read in the local zone.
+    /// Returns the same instant, read in the local zone.
     pub fn local(&self) -> Self {
         Self(self.0.with_time_zone(TimeZone::system()))
     }
 
-    /// The same instant, read in a zone by its name, as `Europe/Berlin`.
+    /// Returns the same instant, read in the zone with this name, such as `Europe/Berlin`.
     ///
     /// # Errors
-    /// When the system does not know the zone.
+    /// If the system does not know the zone.
     pub fn in_zone(&self, name: &str) -> Result<Self, ParseTimeError> {
         Ok(Self(self.0.in_tz(name)?))
     }
 
-    /// How far the zone is ahead of UTC at this instant, in seconds.
+    /// Returns how many seconds the zone is ahead of UTC at this instant.
     pub fn offset_seconds(&self) -> i32 {
         self.0.offset().seconds()
     }
 
-    /// Seconds since the Unix epoch, rounded down.
+    /// Returns the seconds since the Unix epoch, rounded down.
     pub fn unix(&self) -> i64 {
         self.since_epoch(NS_PER_S)
     }
 
-    /// Milliseconds since the Unix epoch, rounded down.
+    /// Returns the milliseconds since the Unix epoch, rounded down.
     pub fn unix_milli(&self) -> i64 {
         self.since_epoch(1_000_000)
     }
 
-    /// Microseconds since the Unix epoch, rounded down.
+    /// Returns the microseconds since the Unix epoch, rounded down.
     pub fn unix_micro(&self) -> i64 {
         self.since_epoch(1_000)
     }
 
-    /// Nanoseconds since the Unix epoch.
+    /// Returns the nanoseconds since the Unix epoch.
     pub fn unix_nano(&self) -> i128 {
         self.0.timestamp().as_nanosecond()
     }
@@ -227,36 +256,43 @@ impl Time {
         self.unix_nano().div_euclid(unit_ns) as i64
     }
 
-    /// The time that is `duration` later.
+    /// Returns the time that is `duration` later.
     ///
     /// # Panics
-    /// When it is beyond the year 9999.
+    /// If the result is after the year 9999.
     #[track_caller]
     #[must_use]
     pub fn add(&self, duration: Duration) -> Self {
         Self(in_range(self.0.checked_add(duration)))
     }
 
-    /// The time that is `duration` earlier.
+    /// Returns the time that is `duration` earlier.
     ///
     /// # Panics
-    /// When it is before the year -9999.
+    /// If the result is before the year -9999.
     #[track_caller]
     #[must_use]
     pub fn sub(&self, duration: Duration) -> Self {
         Self(in_range(self.0.checked_sub(duration)))
     }
 
-    /// How much later this is than `earlier`; zero if it is not. Go's `Sub` of two times.
+    /// Returns how much later this time is than `earlier`; zero if it is not later. Go's `Sub` of two times.
     pub fn since(&self, earlier: &Time) -> Duration {
         Duration::try_from(self.0.duration_since(&earlier.0)).unwrap_or(Duration::ZERO)
     }
 
-    /// The time that is so many years, months and days later (or earlier), on the calendar: Go's `AddDate`, with its
-    /// overflow.
+    /// Returns the time that is this many years, months and days later on the calendar, or earlier if they are
+    /// negative. This is Go's `AddDate`, with its overflow.
     ///
     /// # Panics
-    /// When it is out of the years -9999 to 9999.
+    /// If the result is outside the years -9999 to 9999.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::{DATE, Time};
+    /// let end = Time::parse(DATE, "2023-10-31").unwrap();
+    /// assert_eq!(end.add_date(0, 1, 0).format(DATE), "2023-12-01"); // the 31st of November
+    /// ```
     #[track_caller]
     #[must_use]
     pub fn add_date(&self, years: i32, months: i32, days: i32) -> Self {
@@ -269,22 +305,31 @@ impl Time {
         Self(in_range(zoned))
     }
 
-    /// Whether this is the earlier instant.
+    /// Whether this instant is earlier than `other`.
     pub fn before(&self, other: &Time) -> bool {
         self < other
     }
 
-    /// Whether this is the later instant.
+    /// Whether this instant is later than `other`.
     pub fn after(&self, other: &Time) -> bool {
         self > other
     }
 
-    /// Whether both are the same instant, in whatever zones: the same as `==`.
+    /// Whether both are the same instant, whatever their zones: the same as `==`.
     pub fn equal(&self, other: &Time) -> bool {
         self == other
     }
 
-    /// The last multiple of `duration` since the beginning of the year 1 (UTC) that is not after this; for zero, this.
+    /// Returns the last multiple of `duration`, counted from the beginning of the year 1 (UTC), that is not after this
+    /// time. If `duration` is zero, returns this time.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::{RFC3339, Time};
+    /// use std::time::Duration;
+    /// let time = Time::parse(RFC3339, "2024-02-29T12:34:56Z").unwrap();
+    /// assert_eq!(time.truncate(Duration::from_secs(3600)).to_string(), "2024-02-29T12:00:00Z");
+    /// ```
     #[must_use]
     pub fn truncate(&self, duration: Duration) -> Self {
         let step_ns = i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX);
@@ -293,64 +338,64 @@ impl Time {
         }
         let since_zero_ns = self.unix_nano() + ZERO_TO_UNIX_S * NS_PER_S;
         let truncated_ns = self.unix_nano() - since_zero_ns.rem_euclid(step_ns);
-        // A step longer than all of history leads before its beginning: there the earliest time is what there is.
+        // A step longer than all of history leads before its beginning: then the result is the earliest time.
         let timestamp = Timestamp::from_nanosecond(truncated_ns).unwrap_or(Timestamp::MIN);
         Self(timestamp.to_zoned(self.0.time_zone().clone()))
     }
 
-    /// The year.
+    /// Returns the year.
     pub fn year(&self) -> i16 {
         self.0.year()
     }
 
-    /// The month.
+    /// Returns the month.
     pub fn month(&self) -> Month {
         Month::from_number(self.0.month())
     }
 
-    /// The day of the month, from 1.
+    /// Returns the day of the month, from 1.
     pub fn day(&self) -> i8 {
         self.0.day()
     }
 
-    /// The hour, from 0 to 23.
+    /// Returns the hour, from 0 to 23.
     pub fn hour(&self) -> i8 {
         self.0.hour()
     }
 
-    /// The minute.
+    /// Returns the minute, from 0 to 59.
     pub fn minute(&self) -> i8 {
         self.0.minute()
     }
 
-    /// The second.
+    /// Returns the second, from 0 to 59.
     pub fn second(&self) -> i8 {
         self.0.second()
     }
 
-    /// The nanosecond within the second.
+    /// Returns the nanosecond within the second.
     pub fn nanosecond(&self) -> i32 {
         self.0.subsec_nanosecond()
     }
 
-    /// The day of the week.
+    /// Returns the day of the week.
     pub fn weekday(&self) -> Weekday {
         Weekday::from_number(self.0.weekday().to_sunday_zero_offset())
     }
 
-    /// The day of the year, from 1.
+    /// Returns the day of the year, from 1.
     pub fn year_day(&self) -> i16 {
         self.0.day_of_year()
     }
 
-    /// The year and the week that ISO 8601 counts this day to.
+    /// Returns the year and the week to which ISO 8601 assigns this day.
     pub fn iso_week(&self) -> (i16, i8) {
         let week = self.0.date().iso_week_date();
         (week.year(), week.week())
     }
 }
 
-/// The date of these numbers; months and days that are out of range are carried.
+/// Makes a date from these numbers; months and days that are out of range are carried.
 fn carried_date(year: i64, month: i64, day: i64) -> Result<civil::Date, jiff::Error> {
     let months = year * 12 + (month - 1);
     // A year that fits no i16 is refused by jiff as it would refuse this one.
@@ -380,7 +425,7 @@ impl std::ops::Sub<Duration> for Time {
     }
 }
 
-/// As RFC 3339 has it.
+/// Writes the time in the form of RFC 3339.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.format(layout::RFC3339_NANO))
@@ -394,10 +439,10 @@ impl fmt::Debug for Time {
 }
 
 impl From<SystemTime> for Time {
-    /// In UTC.
+    /// Converts into a time in UTC.
     ///
     /// # Panics
-    /// When it is out of the years -9999 to 9999.
+    /// If the result is outside the years -9999 to 9999.
     fn from(time: SystemTime) -> Self {
         Self(in_range(Timestamp::try_from(time)).to_zoned(TimeZone::UTC))
     }

@@ -1,22 +1,23 @@
-//! Errors as Go's `errors` package has them: a message, perhaps around another error, and questions about the whole
-//! chain.
+//! Errors in the manner of Go's `errors` package: a message, perhaps around another error, and questions about the
+//! whole chain.
 //!
-//! An [`Error`] is a counted node: a message, and what it wraps, which is another node or a foreign error. Cloning
-//! counts, so one made once, kept in a static and returned from many places is *the same* error everywhere, and
-//! [`Error::is`] finds it under any number of wrappings, as Go's sentinel errors.
+//! An [`Error`] is a counted node: a message, and the error that it wraps, which is another node or a foreign error. A
+//! clone counts the same node. So an error that is made once, kept in a static and returned from many places is *the
+//! same* error everywhere. [`Error::is`] finds it under any number of wrappings, like Go's sentinel errors.
 //!
-//! `Error` does not implement [`std::error::Error`]: then `?` could not turn every error into one (the conversion from
-//! itself would be defined twice). It converts into a `Box<dyn std::error::Error + Send + Sync>` instead.
+//! `Error` does not implement [`std::error::Error`]. If it did, `?` could not turn every error into one, for the
+//! conversion from itself would be defined twice. It converts into a `Box<dyn std::error::Error + Send + Sync>`
+//! instead.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// What [`Error`]-giving functions return.
+/// The return type of functions whose error is an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error with a message, which may wrap another. Made by [`new`], [`err!`](crate::err), or by `?` from any std
-/// error.
+/// An error with a message, which may wrap another error. [`new`], [`err!`](crate::err), or `?` on any std error makes
+/// one.
 ///
 /// # Examples
 /// ```
@@ -44,7 +45,7 @@ enum ErrorNode {
     Foreign(Box<dyn StdError + Send + Sync>),
 }
 
-/// An error with this message, equal to nothing but its clones: Go's `errors.New`.
+/// Makes an error with this message, equal to nothing but its clones: Go's `errors.New`.
 ///
 /// # Examples
 /// ```
@@ -61,23 +62,30 @@ pub fn new(message: impl Into<String>) -> Error {
 }
 
 impl Error {
-    /// An error with this message; see [`new`].
+    /// Makes an error with this message; see [`new`].
     pub fn new(message: impl Into<String>) -> Self {
         new(message)
     }
 
-    /// From an error that has been boxed already, which `?` does not convert.
+    /// Makes an error from a boxed error, which `?` does not convert.
+    ///
+    /// # Examples
+    /// ```
+    /// let boxed: Box<dyn std::error::Error + Send + Sync> = "not found".into();
+    /// assert_eq!(silken::Error::from_boxed(boxed).to_string(), "not found");
+    /// ```
     pub fn from_boxed(error: Box<dyn StdError + Send + Sync>) -> Self {
         Self(Arc::new(ErrorNode::Foreign(error)))
     }
 
-    /// This error with a message before it, as Go's `fmt.Errorf("message: %w", error)`.
+    /// Returns this error with a message before it, like Go's `fmt.Errorf("message: %w", error)`.
     #[must_use]
     pub fn wrap(self, message: impl Into<String>) -> Self {
         Self(Arc::new(ErrorNode::Wrapped(message.into(), self)))
     }
 
-    /// What this error directly wraps: Go's `errors.Unwrap`.
+    /// Returns the [`Error`] that this error directly wraps: Go's `errors.Unwrap`. `None` if it wraps none, or is a
+    /// foreign error.
     pub fn unwrap(&self) -> Option<&Error> {
         match &*self.0 {
             ErrorNode::Wrapped(_, cause) => Some(cause),
@@ -85,28 +93,28 @@ impl Error {
         }
     }
 
-    /// Whether this error, or one that it wraps however deeply, is the target: Go's `errors.Is`. An [`Error`] is itself
-    /// and its clones; a foreign error is what its `==` says.
+    /// Whether this error is the target, or wraps it at any depth: Go's `errors.Is`. An [`Error`] equals itself and its
+    /// clones; a foreign error equals what its `==` says.
     pub fn is<T: Target>(&self, target: &T) -> bool {
         target.is_in(self)
     }
 
-    /// The first foreign error of this type in the chain: Go's `errors.As`.
+    /// Returns the first foreign error of this type in the chain: Go's `errors.As`.
     pub fn as_<T: StdError + 'static>(&self) -> Option<&T> {
         self.foreign().find_map(|error| error.downcast_ref())
     }
 
-    /// The name that `dyn std::error::Error` has for [`as_`](Self::as_).
+    /// Does what [`as_`](Self::as_) does; the name is that of `dyn std::error::Error`.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         self.as_()
     }
 
-    /// Our nodes of the chain, outermost first.
+    /// The nodes of the chain that are [`Error`]s, outermost first.
     fn nodes(&self) -> impl Iterator<Item = &Error> {
         std::iter::successors(Some(self), |error| error.unwrap())
     }
 
-    /// The foreign end of the chain, outermost first.
+    /// The foreign errors at the end of the chain, outermost first.
     fn foreign(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
         let innermost = self.nodes().last().unwrap_or(self);
         let mut next = match &*innermost.0 {
@@ -121,9 +129,9 @@ impl Error {
     }
 }
 
-/// What [`Error::is`] can look for: an [`Error`], or a foreign error with `==`.
+/// A target of [`Error::is`]: an [`Error`], or a foreign error with `==`.
 pub trait Target {
-    /// Whether it is in the chain.
+    /// Whether the target is in the chain of `error`.
     fn is_in(&self, error: &Error) -> bool;
 }
 
@@ -155,14 +163,14 @@ impl fmt::Display for Error {
     }
 }
 
-/// As it is displayed, since that is what a `main` that returns it shows.
+/// Shows what `Display` shows, since a `main` that returns the error prints this.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// An [`Error`] where a std error is asked for.
+/// An [`Error`] in the form of a std error.
 struct AsStd(Error);
 
 impl fmt::Debug for AsStd {
@@ -179,7 +187,7 @@ impl fmt::Display for AsStd {
 
 impl StdError for AsStd {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        // The text has the whole chain already; the source is what a program may want to look at.
+        // The text has the whole chain already; the source is for a program that inspects it.
         self.0.foreign().next()
     }
 }
@@ -203,11 +211,19 @@ impl From<Error> for std::io::Error {
 }
 
 /// [`Error::wrap`] for a `Result` and an `Option`.
+///
+/// # Examples
+/// ```
+/// use silken::errors::Wrap;
+/// let error = None::<u32>.wrap("no such user").unwrap_err();
+/// assert_eq!(error.to_string(), "no such user");
+/// assert!("x".parse::<u32>().wrap("the port").is_err());
+/// ```
 pub trait Wrap<T> {
     /// Puts a message before the error, if there is one.
     ///
     /// # Errors
-    /// The error of `self`, wrapped; for `None` the message alone.
+    /// The error of `self`, wrapped; for `None` an error with the message alone.
     fn wrap(self, message: impl Into<String>) -> Result<T>;
 }
 
@@ -223,7 +239,7 @@ impl<T> Wrap<T> for Option<T> {
     }
 }
 
-/// An [`Error`] with a formatted message: `err!("no such user: {name}")`.
+/// Makes an [`Error`](crate::Error) with a formatted message: `err!("no such user: {name}")`.
 ///
 /// # Examples
 /// ```

@@ -1,5 +1,5 @@
-//! What is built on coroutines and could live in a crate of its own: pools, promises, queues of events, errors, dates,
-//! shared collections.
+//! Which parts of the crate are built on coroutines and could be crates of their own? Pools, promises, queues of
+//! events, errors, dates, and shared collections.
 
 pub mod after_func;
 pub mod cancel_token;

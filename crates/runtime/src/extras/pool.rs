@@ -1,31 +1,31 @@
-//! A pool: at most so many functions at once, each on a coroutine of its own.
+//! How does a pool run many functions, at most so many at once, each on a coroutine of its own?
 //!
 //! # Protocol
-//! Coroutines are cheap, so the pool keeps none: it keeps a queue, and counts who runs. Each function that starts holds
-//! a [`PoolSlot`], which its coroutine drops when it ends, be it by a panic or a cancellation. Whoever adds to the
-//! queue or gives a slot back dispatches: it starts what is queued as long as slots are free.
+//! Coroutines are cheap, so the pool keeps none: it keeps a queue, and counts the running functions. Each function that
+//! starts holds a [`PoolSlot`]. Its coroutine drops the slot when it ends, also by a panic or a cancellation. Code that
+//! adds to the queue or gives a slot back dispatches: it starts queued functions as long as slots are free.
 //!
-//! One dispatches at a time (`dispatching`); another who comes meanwhile leaves the work to it, which looks at the
-//! queue again before it stops. That bounds the depth too: in a runtime that ends, a function that cannot be started
-//! drops its slot within the dispatch.
+//! One caller dispatches at a time (`dispatching`). A caller that comes meanwhile leaves the work to the dispatcher,
+//! which looks at the queue again before it stops. That bounds the depth of the stack too: in a runtime that ends, a
+//! function that cannot be started drops its slot within the dispatch.
 //!
 //! # A function's stages
 //! | stage | set by | the handle |
 //! |---|---|---|
 //! | `Queued` | submit | waits |
 //! | `Started` | the dispatcher | takes the coroutine's handle, and waits for its end |
-//! | `Dropping` | whoever takes the function out unrun: `cancel`, `shutdown_now` | waits |
-//! | `Dropped` | the same, afterwards; the dispatcher, if the runtime refuses | is told `Cancelled`, or the panic of a destructor |
+//! | `Dropping` | the caller that takes the function out unrun: `cancel`, `shutdown_now` | waits |
+//! | `Dropped` | the same caller, afterwards; the dispatcher, if the runtime refuses | is told `Cancelled`, or the panic of a destructor |
 //! | `Detached` | the handle's drop | is gone; the function runs all the same |
 //!
 //! # Destructors
-//! The dispatcher is whoever happened to come by, in another's name: a submitter, or a function that has just ended.
-//! What others submitted must not unwind there, or nothing would be started any more. So the one who gives a function
-//! up (`cancel`, `shutdown_now`) takes it out of its [`Task`] and drops it; the dispatcher then finds the task empty.
-//! Destructors of functions run caught and masked, and a panic in one is the outcome of that very function: its handle
-//! is told `Panicked`, nobody else.
+//! The dispatcher is any code that happens to come by, and acts for others: a submitter, or a function that has just
+//! ended. What others submitted must not unwind there, or no function would be started any more. So the code that gives
+//! a function up (`cancel`, `shutdown_now`) takes it out of its [`Task`] and drops it; the dispatcher then finds the
+//! task empty. Destructors of functions run caught and masked. A panic in one is the outcome of that very function: its
+//! handle is told `Panicked`, and no other code is.
 //!
-//! A coroutine that runs out of stack is not unwound; its slot is given back by [`on_lost`].
+//! A coroutine that runs out of stack is not unwound; [`on_lost`] gives its slot back.
 
 use crate::api::handle::JoinHandle;
 use crate::api::spawn::spawn_on;
@@ -40,18 +40,18 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A function of any type, as the pool has it.
+/// A function of any type, as the pool sees it.
 trait Job: Send + Sync {
-    /// Starts it, unless it was given up. Runs no code of the user's that could unwind.
+    /// Starts the function, unless it was given up. Runs no user code that could unwind.
     fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: PoolSlot);
 
-    /// Drops it uncalled, if it has not started.
+    /// Drops the function uncalled, if it has not started.
     fn give_up(&self);
 }
 
 struct TaskQueue {
     jobs: VecDeque<Arc<dyn Job>>,
-    /// Places promised to those who are about to add a job.
+    /// Places that are promised to callers which are about to add a job.
     reserved: usize,
     running: usize,
     dispatching: bool,
@@ -65,8 +65,8 @@ struct PoolShared {
     queue: Monitor<TaskQueue>,
 }
 
-/// Runs functions on coroutines, at most so many at once. Clones are the same pool. Dropping it lets what was submitted
-/// run.
+/// Runs functions on coroutines, at most a given number at once. A clone is the same pool. Dropping the pool does not
+/// stop it: the submitted functions still run.
 ///
 /// # Examples
 /// ```
@@ -81,16 +81,23 @@ pub struct Pool {
     shared: Arc<PoolShared>,
 }
 
-/// Why a pool did not take a function; it comes back.
+/// The reason why a pool did not take a function; it holds the function.
 pub enum SubmitError<F> {
     /// The pool was closed.
     Closed(F),
-    /// As many functions wait as the pool lets wait.
+    /// The number of waiting functions is at its limit.
     Full(F),
 }
 
 impl<F> SubmitError<F> {
-    /// The function.
+    /// Returns the function.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::new(1);
+    /// pool.close();
+    /// assert_eq!(pool.submit(|| 7).unwrap_err().into_inner()(), 7);
+    /// ```
     pub fn into_inner(self) -> F {
         match self {
             Self::Closed(body) | Self::Full(body) => body,
@@ -129,7 +136,7 @@ impl Drop for PoolSlot {
 }
 
 impl PoolShared {
-    /// Starts what is queued, as far as there are slots.
+    /// Starts queued functions, as long as there are free slots.
     fn dispatch(self: &Arc<Self>) {
         let mut continues = false;
         loop {
@@ -141,7 +148,7 @@ impl PoolShared {
                 let job = if has_slot { queue.jobs.pop_front() } else { None };
                 queue.dispatching = job.is_some();
                 queue.running += usize::from(job.is_some());
-                // There is room in the queue, or all may be done.
+                // Now there is room in the queue, or all may be done.
                 (job, MonitorWake::All)
             });
             let Some(job) = job else { return };
@@ -178,27 +185,34 @@ impl PoolShared {
                 Look::Wait(deadline_ns)
             }
         });
-        // What was left may have been cancelled, with the caller.
+        // The rest may have been cancelled together with the caller.
         lost(all_done)
     }
 }
 
 impl Pool {
-    /// A pool that runs up to `concurrency` functions at once, and lets any number wait. It runs them in the caller's
+    /// Makes a pool that runs up to `concurrency` functions at once, and lets any number wait. They run in the caller's
     /// runtime; on an OS thread, in the default one.
     ///
     /// # Panics
-    /// When `concurrency` is 0, or the default runtime does not start.
+    /// If `concurrency` is 0, or if the default runtime does not start.
     #[track_caller]
     pub fn new(concurrency: usize) -> Self {
         Self::bounded(concurrency, usize::MAX)
     }
 
-    /// As [`new`](Self::new), and lets at most `waiting_max` functions wait: [`submit`](Self::submit) waits for room,
-    /// [`try_submit`](Self::try_submit) refuses.
+    /// Makes a pool as [`new`](Self::new) does, in which at most `waiting_max` functions wait. If the pool is full,
+    /// [`submit`](Self::submit) waits and [`try_submit`](Self::try_submit) fails.
     ///
     /// # Panics
-    /// As [`new`](Self::new).
+    /// If `concurrency` is 0, or if the default runtime does not start.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::bounded(2, 10); // at most 12 functions at a time
+    /// let handle = pool.submit(|| 6 * 7).unwrap();
+    /// assert_eq!(handle.join().unwrap(), 42);
+    /// ```
     #[track_caller]
     pub fn bounded(concurrency: usize, waiting_max: usize) -> Self {
         assert!(concurrency > 0, "a pool runs at least one function at once");
@@ -219,17 +233,17 @@ impl Pool {
         }
     }
 
-    /// Runs `body` when its turn comes: first come, first served.
+    /// Queues `body`, which runs when its turn comes: first come, first served.
     ///
     /// # Blocking
-    /// In a pool that is [bounded](Self::bounded) and full, parks the calling coroutine (wait reason `Send`), or blocks
-    /// the calling OS thread.
+    /// In a [bounded](Self::bounded) pool that is full, parks the calling coroutine (wait reason `Send`), or blocks the
+    /// calling OS thread. Otherwise does not block.
     ///
     /// # Cancellation
-    /// Unwinds when it has to wait; `body` is dropped.
+    /// Unwinds if it has to wait; `body` is dropped.
     ///
     /// # Errors
-    /// [`SubmitError::Closed`] gives `body` back.
+    /// [`SubmitError::Closed`], which holds `body`.
     #[track_caller]
     pub fn submit<T, F>(&self, body: F) -> Result<PoolHandle<T>, SubmitError<F>>
     where
@@ -239,10 +253,19 @@ impl Pool {
         self.add(body, true, Location::caller())
     }
 
-    /// As [`submit`](Self::submit), but never waits.
+    /// Does what [`submit`](Self::submit) does, but never waits.
     ///
     /// # Errors
-    /// [`SubmitError`] gives `body` back.
+    /// [`SubmitError`], which holds `body`: the pool is closed or full.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::bounded(1, 0);
+    /// let first = pool.submit(silken::park).unwrap();
+    /// assert!(pool.try_submit(|| 7).is_err()); // full
+    /// first.cancel();
+    /// pool.shutdown();
+    /// ```
     #[track_caller]
     pub fn try_submit<T, F>(&self, body: F) -> Result<PoolHandle<T>, SubmitError<F>>
     where
@@ -280,11 +303,11 @@ impl Pool {
         Ok(PoolHandle { task })
     }
 
-    /// Waits until nothing runs and nothing is queued.
+    /// Waits until no function runs and none is queued.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread. A function of the pool
-    /// must not call it: it would wait for itself, for ever.
+    /// must not call it: it would wait for itself for ever.
     ///
     /// # Cancellation
     /// Unwinds.
@@ -292,12 +315,13 @@ impl Pool {
         self.shared.wait(None);
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`; says whether all is done.
+    /// Does what [`wait`](Self::wait) does, but for at most `timeout`; returns whether all functions are done.
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.shared.wait(Some(deadline_after(timeout)))
     }
 
-    /// Takes no more functions; those that it has still run.
+    /// Closes the pool: it takes no more functions, and those that it has still run. Submitters that wait fail. Does
+    /// not block.
     pub fn close(&self) {
         self.shared.queue.update(|queue| {
             queue.closed = true;
@@ -305,20 +329,30 @@ impl Pool {
         });
     }
 
-    /// Whether it was closed.
+    /// Whether the pool was closed.
     pub fn is_closed(&self) -> bool {
         self.shared.queue.with(|queue| queue.closed)
     }
 
-    /// [Closes](Self::close) the pool and [waits](Self::wait) for what it has. Blocking and cancellation as
+    /// [Closes](Self::close) the pool and [waits](Self::wait) for its functions. Blocking and cancellation are those of
     /// [`wait`](Self::wait).
     pub fn shutdown(&self) {
         self.close();
         self.wait();
     }
 
-    /// [Closes](Self::close) the pool, drops what is queued (its handles are told [`JoinError::Cancelled`], or of a
-    /// panic in its own destructor), and [waits](Self::wait) for what runs.
+    /// [Closes](Self::close) the pool, drops the queued functions, and [waits](Self::wait) for the running ones. A
+    /// handle of a dropped function gets [`JoinError::Cancelled`], or the panic of the function's own destructor.
+    /// Blocking and cancellation are those of [`wait`](Self::wait).
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::new(1);
+    /// let running = pool.submit(silken::yield_now).unwrap();
+    /// pool.shutdown_now();
+    /// running.join().unwrap();
+    /// assert!(pool.submit(|| ()).is_err());
+    /// ```
     pub fn shutdown_now(&self) {
         let dropped = self.shared.queue.update(|queue| {
             queue.closed = true;
@@ -328,17 +362,17 @@ impl Pool {
         self.wait();
     }
 
-    /// How many functions run.
+    /// Number of functions that run.
     pub fn running(&self) -> usize {
         self.shared.queue.with(|queue| queue.running)
     }
 
-    /// How many functions wait for their turn.
+    /// Number of functions that wait for their turn.
     pub fn waiting(&self) -> usize {
         self.shared.queue.with(|queue| queue.jobs.len())
     }
 
-    /// How many run at once at most.
+    /// Number of functions that run at once at most.
     pub fn concurrency(&self) -> usize {
         self.shared.concurrency
     }
@@ -363,14 +397,14 @@ enum TaskStage<T> {
 }
 
 struct PoolState<T> {
-    /// The function, until somebody starts it or gives it up.
+    /// The function, until it is started or given up.
     body: Option<Body<T>>,
     stage: TaskStage<T>,
     /// It was cancelled while it was being started.
     is_cancelled: bool,
 }
 
-/// A function: what the queue and the handle share.
+/// A function: the part that the queue and the handle share.
 struct Task<T> {
     site: &'static Location<'static>,
     state: Monitor<PoolState<T>>,
@@ -387,7 +421,7 @@ impl<T: Send + 'static> Job for Task<T> {
             let _slot = slot;
             body()
         };
-        // In a runtime that ends nothing can be started, and the function is dropped.
+        // In a runtime that ends no coroutine can be made, and the function is dropped.
         match contained(|| spawn_on(scheduler, SpawnRequest::at(self.site), run)) {
             Ok(Ok(handle)) => self.started(handle),
             Ok(Err(_)) => self.dropped(None),
@@ -424,7 +458,7 @@ impl<T> Task<T> {
         if let Some(coroutine) = unwanted {
             coroutine.cancel();
         }
-        // It may have ended by now, and its result goes here.
+        // It may have ended by now; then its result is dropped here.
         if let Some(handle) = unclaimed
             && let Err(payload) = contained(|| drop(handle))
         {
@@ -447,17 +481,19 @@ impl<T> Task<T> {
     }
 }
 
-/// The right to wait for a function of a pool and to take its result. Dropping it lets the function run without.
+/// The right to wait for a function of a pool and to take its result. A dropped handle detaches the function, which
+/// still runs.
 pub struct PoolHandle<T> {
     task: Arc<Task<T>>,
 }
 
 impl<T> PoolHandle<T> {
-    /// Waits for the function's end and takes its result. Blocking and cancellation as [`JoinHandle::join`].
+    /// Waits for the function to end, and returns its result. Blocking and cancellation are those of
+    /// [`JoinHandle::join`].
     ///
     /// # Errors
-    /// [`JoinError`] when the function panicked, was cancelled or dropped before it ended, or ran out of stack. If it
-    /// was dropped without having run and a destructor in it panicked, that is its panic.
+    /// [`JoinError`] if the function panicked, was cancelled or dropped before it ended, or ran out of stack. If the
+    /// function was dropped without having run, and a destructor in it panicked, the error is that panic.
     pub fn join(self) -> Result<T, JoinError> {
         match self.take_started(None) {
             Some(Ok(handle)) => handle.join(),
@@ -466,10 +502,10 @@ impl<T> PoolHandle<T> {
         }
     }
 
-    /// As [`join`](Self::join), for at most `timeout`.
+    /// Does what [`join`](Self::join) does, but waits for at most `timeout`.
     ///
     /// # Errors
-    /// Gives the handle back when the time is up; the inner error is that of [`join`](Self::join).
+    /// The handle, if the time is up first. The inner error is that of [`join`](Self::join).
     pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, Self> {
         let deadline_ns = deadline_after(timeout);
         match self.take_started(Some(deadline_ns)) {
@@ -486,7 +522,7 @@ impl<T> PoolHandle<T> {
         }
     }
 
-    /// The coroutine's handle once it has one, or why it never will; `None` at the deadline.
+    /// The coroutine's handle once there is one, or the reason why there never will be; `None` at the deadline.
     fn take_started(&self, deadline_ns: Option<u64>) -> Option<Result<JoinHandle<T>, JoinError>> {
         self.task
             .state
@@ -503,7 +539,7 @@ impl<T> PoolHandle<T> {
             })
     }
 
-    /// Whether the function has ended, or never will run: a [`join`](Self::join) would not wait.
+    /// Whether the function has ended, or will never run: then a [`join`](Self::join) does not wait.
     pub fn is_finished(&self) -> bool {
         self.task.state.with(|state| match &state.stage {
             TaskStage::Started(handle) => handle.is_finished(),
@@ -512,11 +548,19 @@ impl<T> PoolHandle<T> {
         })
     }
 
-    /// Asks the function to end: one that waits for its turn is dropped, here and now; one that runs is cancelled as by
-    /// [`JoinHandle::cancel`].
+    /// Asks the function to end. One that waits for its turn is dropped at once, on the caller's stack. One that runs
+    /// is cancelled as by [`JoinHandle::cancel`].
     ///
-    /// A panic in a destructor of one that is dropped is [its outcome](Self::join), and does not come out of here; a
-    /// wait in one is not cut short.
+    /// If a destructor of the dropped function panics, that panic is the function's [outcome](Self::join), and does not
+    /// come out of this call. No wait in such a destructor is cut short.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::new(1);
+    /// let sleeper = pool.submit(silken::park).unwrap();
+    /// sleeper.cancel();
+    /// assert!(sleeper.join().unwrap_err().is_cancelled());
+    /// ```
     pub fn cancel(&self) {
         let (running, body) = self.task.state.with(|state| match &state.stage {
             TaskStage::Started(handle) => (Some(handle.coroutine()), None),
@@ -541,7 +585,7 @@ impl<T> PoolHandle<T> {
 
 impl<T> Drop for PoolHandle<T> {
     fn drop(&mut self) {
-        // A handle, or a payload, whose destructor runs outside the lock.
+        // A handle or a payload: its destructor runs outside the lock.
         let _stage = self
             .task
             .state

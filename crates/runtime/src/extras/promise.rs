@@ -1,31 +1,31 @@
-//! A value to come, and what is to be done with it.
+//! How does code that waits, and code that runs later, get a value that another thread or coroutine produces once?
 //!
 //! # Protocol
-//! A [`Promise`] is a place for an outcome, a wait list, and a list of steps that wait for it. A [`Resolver`] fills the
-//! place, from any thread, once: the first of several wins. If all resolvers are gone the promise is abandoned, which
-//! is an outcome as well: nobody waits for ever.
+//! A [`Promise`] is a place for an outcome, a wait list, and a list of steps that wait for the outcome. A [`Resolver`]
+//! fills the place once, from any thread: the first of several wins. If all resolvers are gone, the promise is
+//! abandoned. That is an outcome as well, so no wait lasts for ever.
 //!
-//! The winner is decided under the lock (`claimed`), the outcome is written without it (moving a value is no user code,
-//! but its drop may be), and announced under the lock again (`settled`): then those who wait are woken and the steps
-//! are taken out. The outcome never changes afterwards, so it is read without a lock. It is counted, so that several
-//! promises may have the same.
+//! The lock decides the winner (`claimed`). The outcome is written without the lock: moving a value runs no user code,
+//! but its drop may. It is announced under the lock again (`settled`): then the waiters are woken and the steps are
+//! taken out. The outcome never changes afterwards, so it is read without a lock. It is counted, so several promises
+//! may share one outcome.
 //!
-//! The steps hold the promise that holds them; being settled, which happens at the latest when the last resolver goes,
-//! breaks the circle.
+//! The steps hold the promise that holds them. The settling breaks this circle; it happens at the latest when the last
+//! resolver goes.
 //!
 //! # Steps
-//! A step ([`then`](Promise::then), [`fail`](Promise::fail), …) costs its closure as long as it waits; when the outcome
-//! is there it runs on a coroutine of its own, in the runtime of who added it. Not on the resolver's stack: that may be
-//! any thread, holding any lock, and no code of the user's runs there, not even a `Clone`. Steps take clones, for a
-//! promise has many readers.
+//! A step ([`then`](Promise::then), [`fail`](Promise::fail), …) costs its closure while it waits. When the outcome is
+//! there, the step runs on a coroutine of its own, in the runtime of the code that added it. It does not run on the
+//! resolver's stack: that may be any thread, holding any lock, so no user code runs there, not even a `Clone`. Steps
+//! take clones of the outcome, for a promise has many readers.
 //!
-//! What runs on the resolver's stack is the beginning of a step: it spawns the coroutine, or, in
-//! [`race`](Promise::race), settles the next promise with the same outcome. Then that one's steps are due. They go to
-//! the end of one list ([`Due`]) that the first settler works off, so promises that hang on one another in a chain of
-//! any length need no more stack than one.
+//! What runs on the resolver's stack is the beginning of a step: it spawns the coroutine or, in
+//! [`race`](Promise::race), settles the next promise with the same outcome. Then the steps of the next promise are due.
+//! They go to the end of one list ([`Due`]), which the first settler works off. So a chain of promises of any length
+//! needs no more stack than one promise.
 //!
-//! A step that panics, is cancelled, or cannot be started drops the resolver of the promise that it was to fill: that
-//! one is abandoned, and says so. One that runs out of stack drops nothing; it is abandoned by [`on_lost`].
+//! A step that panics, is cancelled, or cannot be started drops the resolver of the promise that it should fill: that
+//! promise is abandoned, and says so. A step that runs out of stack drops nothing; [`on_lost`] abandons its promise.
 
 use crate::api::spawn::spawn_on;
 use crate::coroutine::{WaitReason, contained, lost, on_lost};
@@ -39,18 +39,18 @@ use std::panic::{Location, resume_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Why a promise has no value.
+/// The reason why a promise has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PromiseError<E> {
-    /// It was rejected with this.
+    /// The promise was rejected with this error.
     Rejected(E),
-    /// Nobody can decide it any more: its resolvers were dropped, or the coroutine that was to fill it panicked, was
-    /// cancelled, could not be started, or ran out of stack.
+    /// No code can decide the outcome any more: the resolvers were dropped, or the coroutine that should fill the
+    /// promise panicked, was cancelled, could not be started, or ran out of stack.
     Abandoned,
 }
 
 impl<E> PromiseError<E> {
-    /// What it was rejected with.
+    /// Returns the error that the promise was rejected with, if any.
     pub fn rejected(self) -> Option<E> {
         match self {
             Self::Rejected(error) => Some(error),
@@ -79,7 +79,7 @@ impl<E: std::error::Error + 'static> std::error::Error for PromiseError<E> {
 
 type Outcome<T, E> = Result<T, PromiseError<E>>;
 
-/// Begins what is to be done with an outcome; what becomes due by that is added to the list.
+/// Begins a step; the steps that become due by that are added to the list.
 type Step = Box<dyn FnOnce(&mut Due) + Send>;
 
 /// The steps that are due: see the head of the file.
@@ -88,7 +88,7 @@ struct Due(VecDeque<Step>);
 
 struct PromiseState {
     resolvers: usize,
-    /// Somebody decides the outcome.
+    /// A resolver has won, and decides the outcome.
     claimed: bool,
     /// The outcome is there.
     settled: bool,
@@ -100,27 +100,31 @@ struct PromiseShared<T, E> {
     state: Monitor<PromiseState>,
 }
 
-/// A value to come, or an error. Clones are the same promise.
+/// A value that comes later, or an error. A clone is the same promise. Dropping it cancels nothing.
 ///
 /// # Examples
 /// ```
-/// use silken::Promise;
+/// use silken::{Promise, PromiseError};
 /// let (promise, resolver) = Promise::<u32, String>::new();
-/// let answer = promise.then(|number| number * 2).fail(|_| Ok::<_, String>(0));
+/// let answer = promise.then(|number| number * 2).fail(|_| Ok::<_, String>(0)).finally(|| println!("settled"));
+/// let large = promise.and_then(|number| if number > 99 { Ok(number) } else { Err("small".to_string()) });
 /// std::thread::spawn(move || resolver.resolve(21));
 /// assert_eq!(answer.wait(), Ok(42));
+/// assert_eq!(large.chain(|outcome| Ok::<_, ()>(outcome.is_err())).wait(), Ok(true));
+/// assert_eq!(Promise::race([large]).wait(), Err(PromiseError::Rejected("small".to_string())));
 /// ```
 pub struct Promise<T, E> {
     shared: Arc<PromiseShared<T, E>>,
 }
 
-/// The right to decide a promise's outcome. Clones have the same right; the first to use it wins.
+/// The right to decide a promise's outcome. Clones have the same right; the first to use it wins. Dropping the last one
+/// [abandons](PromiseError::Abandoned) an undecided promise.
 pub struct Resolver<T, E> {
     shared: Arc<PromiseShared<T, E>>,
 }
 
 impl<T, E> Promise<T, E> {
-    /// A promise, and the right to decide it.
+    /// Makes a promise, and the right to decide it.
     pub fn new() -> (Self, Resolver<T, E>) {
         let shared = Arc::new(PromiseShared {
             outcome: OnceLock::new(),
@@ -134,12 +138,12 @@ impl<T, E> Promise<T, E> {
         (Self { shared: shared.clone() }, Resolver { shared })
     }
 
-    /// A promise that is resolved already.
+    /// Makes a promise that is resolved already.
     pub fn resolved(value: T) -> Self {
         Self::with_outcome(Ok(value))
     }
 
-    /// A promise that is rejected already.
+    /// Makes a promise that is rejected already.
     pub fn rejected(error: E) -> Self {
         Self::with_outcome(Err(PromiseError::Rejected(error)))
     }
@@ -156,30 +160,31 @@ impl<T, E> Promise<T, E> {
         self.shared.outcome.get().is_some()
     }
 
-    /// The outcome, if it is there.
+    /// Returns the outcome, if it is there. Does not block.
     pub fn get(&self) -> Option<Result<&T, PromiseError<&E>>> {
         self.shared.outcome.get().map(|outcome| borrowed(outcome))
     }
 
-    /// Waits for the outcome, and lends it.
+    /// Waits for the outcome, and returns a reference to it.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Once`), or blocks the calling OS thread.
     ///
     /// # Cancellation
-    /// Unwinds; the promise is as it was.
+    /// Unwinds; the promise is unchanged.
     ///
     /// # Errors
-    /// See [`PromiseError`].
+    /// [`PromiseError`] if the promise was rejected or abandoned.
     pub fn wait_ref(&self) -> Result<&T, PromiseError<&E>> {
         self.shared.wait(None);
         self.get().unwrap_or(Err(PromiseError::Abandoned))
     }
 
-    /// Waits for the outcome, and clones it. Blocking and cancellation as [`wait_ref`](Self::wait_ref).
+    /// Waits for the outcome, and returns a clone of it. Blocking and cancellation are those of
+    /// [`wait_ref`](Self::wait_ref).
     ///
     /// # Errors
-    /// See [`PromiseError`].
+    /// [`PromiseError`] if the promise was rejected or abandoned.
     pub fn wait(&self) -> Result<T, PromiseError<E>>
     where
         T: Clone,
@@ -189,7 +194,7 @@ impl<T, E> Promise<T, E> {
         self.shared.outcome()
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`; `None` when the time is up.
+    /// Does what [`wait`](Self::wait) does, but for at most `timeout`. Returns `None` when the time is up.
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<T, PromiseError<E>>>
     where
         T: Clone,
@@ -212,11 +217,11 @@ where
     T: Clone + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
-    /// Runs `body` on a coroutine; what it returns is the outcome. If it panics, is cancelled or runs out of stack, the
-    /// promise is [abandoned](PromiseError::Abandoned).
+    /// Runs `body` on a coroutine; its return value is the outcome. If it panics, is cancelled or runs out of stack,
+    /// the promise is [abandoned](PromiseError::Abandoned). Does not block.
     ///
     /// # Panics
-    /// When the coroutine cannot be made: see [`spawn`](crate::spawn).
+    /// If the coroutine cannot be made: see [`spawn`](crate::spawn).
     #[track_caller]
     pub fn spawn(body: impl FnOnce() -> Result<T, E> + Send + 'static) -> Self {
         let (promise, resolver) = Self::new();
@@ -224,11 +229,12 @@ where
         promise
     }
 
-    /// Does something with the outcome, whatever it is: the step that all others are made of. It runs on a coroutine of
-    /// its own as soon as the outcome is there, and gives the outcome of the promise that is returned.
+    /// Adds a step that gets the outcome, whatever it is; all other steps are made of this one. The step runs on a
+    /// coroutine of its own as soon as the outcome is there. Its return value is the outcome of the returned promise.
+    /// If it panics, that promise is [abandoned](PromiseError::Abandoned). Does not block.
     ///
     /// # Panics
-    /// When the default runtime does not start.
+    /// If the default runtime does not start.
     #[track_caller]
     pub fn chain<U, F>(
         &self,
@@ -264,8 +270,8 @@ where
         promise
     }
 
-    /// Does something with the value; a rejection or an abandonment passes. Runs as [`chain`](Self::chain) says, and
-    /// panics as it does.
+    /// Adds a step that gets the value; a rejection or an abandonment passes by it. Runs and panics as
+    /// [`chain`](Self::chain) says.
     #[track_caller]
     pub fn then<U>(&self, step: impl FnOnce(T) -> U + Send + 'static) -> Promise<U, E>
     where
@@ -274,7 +280,8 @@ where
         self.step(Location::caller(), move |outcome| outcome.map(step))
     }
 
-    /// Does something with the value that may fail; an error passes.
+    /// Adds a step that gets the value and may fail; an error passes by it. Runs and panics as [`chain`](Self::chain)
+    /// says.
     #[track_caller]
     pub fn and_then<U>(&self, step: impl FnOnce(T) -> Result<U, E> + Send + 'static) -> Promise<U, E>
     where
@@ -285,7 +292,8 @@ where
         })
     }
 
-    /// Does something with the error, and may put a value in its stead; a value passes.
+    /// Adds a step that gets the error and may return a value instead; a value passes by it. Runs and panics as
+    /// [`chain`](Self::chain) says.
     #[track_caller]
     pub fn fail<F>(&self, step: impl FnOnce(PromiseError<E>) -> Result<T, F> + Send + 'static) -> Promise<T, F>
     where
@@ -296,7 +304,8 @@ where
         })
     }
 
-    /// Does something when the outcome is there, which passes once that is done.
+    /// Adds a step that runs when the outcome is there, whatever it is. The outcome passes on after it. Runs and panics
+    /// as [`chain`](Self::chain) says.
     #[track_caller]
     pub fn finally(&self, step: impl FnOnce() + Send + 'static) -> Self {
         self.step(Location::caller(), move |outcome| {
@@ -305,10 +314,23 @@ where
         })
     }
 
-    /// All values, in the order of the promises, or the first error that comes. The values are cloned on a coroutine.
+    /// Returns a promise of all values, in the order of `promises`, or of the first error or abandonment in time. The
+    /// first error decides at once. The rest is not cancelled: the other promises go on, and their outcomes are ignored
+    /// here. Without promises the value is an empty vector. Does not block; the values are cloned on a coroutine.
     ///
     /// # Panics
-    /// When the default runtime does not start.
+    /// If the default runtime does not start.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::{Promise, PromiseError::Rejected};
+    /// let both = Promise::all([Promise::spawn(|| Ok::<_, &str>(1)), Promise::resolved(2)]);
+    /// assert_eq!(both.wait(), Ok(vec![1, 2]));
+    /// let (slow, resolver) = Promise::<u32, &str>::new();
+    /// assert_eq!(Promise::all([slow.clone(), Promise::rejected("no")]).wait(), Err(Rejected("no")));
+    /// resolver.resolve(3).unwrap();
+    /// assert_eq!(slow.wait(), Ok(3)); // it went on
+    /// ```
     #[track_caller]
     pub fn all(promises: impl IntoIterator<Item = Self>) -> Promise<Vec<T>, E> {
         let (scheduler, site) = (expect_ambient(), Location::caller());
@@ -343,7 +365,8 @@ where
         all
     }
 
-    /// The outcome of the promise that is settled first; [abandoned](PromiseError::Abandoned) if there is none.
+    /// Returns a promise of the outcome that comes first. The rest is not cancelled: the other promises go on, and
+    /// their outcomes are ignored here. Without promises it is [abandoned](PromiseError::Abandoned). Does not block.
     #[track_caller]
     pub fn race(promises: impl IntoIterator<Item = Self>) -> Self {
         let (first, resolver) = Self::new();
@@ -392,7 +415,7 @@ impl<T, E> PromiseShared<T, E> {
         self.outcome.get().is_none_or(|outcome| outcome.is_err())
     }
 
-    /// Runs the step once the promise is settled: by who settles it, or now.
+    /// Runs the step once the promise is settled: on the settler's stack, or now.
     fn add_step(&self, step: Step) {
         let due = self.state.with(|state| {
             if state.settled {
@@ -405,15 +428,16 @@ impl<T, E> PromiseShared<T, E> {
     }
 }
 
-/// Begins the steps that are due, and those that become due by it. Each may drop what a user gave it, if it cannot be
-/// started: the others come all the same, and the first panic goes on afterwards, unless there is one already.
+/// Begins the steps that are due, and the steps that become due by that. A step that cannot be started may drop values
+/// of the user's, and that drop may panic. The other steps begin all the same. The first panic goes on afterwards,
+/// unless the caller unwinds already.
 fn work_off(mut due: Due) {
     let mut panic = None;
     while let Some(step) = due.0.pop_front() {
         if let Err(payload) = contained(|| step(&mut due)) {
             match panic {
                 None => panic = Some(payload),
-                // What its destructor would panic with is nobody's.
+                // No code could receive a panic of its destructor.
                 Some(_) => std::mem::forget(payload),
             }
         }
@@ -429,7 +453,7 @@ where
     T: Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
-    /// Gives the promise the outcome of `f`, on a coroutine. In a runtime that ends there is none to be had, and the
+    /// Gives the promise the outcome of `f`, on a coroutine. In a runtime that ends no coroutine can be made, and the
     /// promise is abandoned.
     fn fill_later(
         self,
@@ -438,7 +462,8 @@ where
         due: &mut Due,
         f: impl FnOnce() -> Outcome<T, E> + Send + 'static,
     ) {
-        // So that the one in the closure is not the last: its drop would begin what is due in a frame above this.
+        // This clone keeps the resolver in the closure from being the last one: the drop of the last one would begin
+        // the steps that are due in a frame above this one.
         let resolver = self.clone();
         let spawned = spawn_on(scheduler, SpawnRequest::at(site), move || resolver.fill(f));
         if spawned.is_err() {
@@ -446,7 +471,7 @@ where
         }
     }
 
-    /// Gives the promise, which no other resolver decides, the outcome of `f`. If the coroutine is lost in it, the
+    /// Gives the promise, which no other resolver decides, the outcome of `f`. If the coroutine is lost in `f`, the
     /// promise is abandoned.
     fn fill(self, f: impl FnOnce() -> Outcome<T, E>) {
         let other = self.clone();
@@ -458,10 +483,10 @@ where
 }
 
 impl<T, E> Resolver<T, E> {
-    /// Gives the promise its value.
+    /// Gives the promise its value: wakes its waiters and starts its steps. Does not block.
     ///
     /// # Errors
-    /// Gives the value back when the outcome is decided already.
+    /// The value, if the outcome is decided already.
     pub fn resolve(&self, value: T) -> Result<(), T> {
         match self.settle(Ok(value)) {
             Err(Ok(value)) => Err(value),
@@ -469,10 +494,10 @@ impl<T, E> Resolver<T, E> {
         }
     }
 
-    /// Gives the promise its error.
+    /// Gives the promise its error: wakes its waiters and starts its steps. Does not block.
     ///
     /// # Errors
-    /// Gives the error back when the outcome is decided already.
+    /// The error, if the outcome is decided already.
     pub fn reject(&self, error: E) -> Result<(), E> {
         match self.settle(Err(PromiseError::Rejected(error))) {
             Err(Err(PromiseError::Rejected(error))) => Err(error),
@@ -485,7 +510,7 @@ impl<T, E> Resolver<T, E> {
         self.shared.state.with(|state| state.claimed)
     }
 
-    /// The promise.
+    /// Returns the promise.
     pub fn promise(&self) -> Promise<T, E> {
         Promise {
             shared: self.shared.clone(),
@@ -503,8 +528,8 @@ impl<T, E> Resolver<T, E> {
         }
     }
 
-    /// As [`settle`](Self::settle), with the outcome of another promise perhaps, and unless it is decided already; the
-    /// steps are left to the caller.
+    /// Does what [`settle`](Self::settle) does, unless the outcome is decided already. The outcome may be another
+    /// promise's. The steps are left to the caller.
     fn settle_with(&self, outcome: Arc<Outcome<T, E>>, due: &mut Due) {
         if self.claim() {
             self.announce(outcome, due);
@@ -518,9 +543,9 @@ impl<T, E> Resolver<T, E> {
             .with(|state| std::mem::replace(&mut state.claimed, true))
     }
 
-    /// The outcome is this; the caller has claimed it.
+    /// Announces the outcome; the caller has claimed it.
     fn announce(&self, outcome: Arc<Outcome<T, E>>, due: &mut Due) {
-        // Only who has claimed it comes here, so it is not there yet.
+        // Only the claimer comes here, so the outcome is not there yet.
         let _ = self.shared.outcome.set(outcome);
         let steps = self.shared.state.update(|state| {
             state.settled = true;
@@ -554,7 +579,7 @@ impl<T, E> Drop for Resolver<T, E> {
             state.resolvers == 0
         });
         if is_last {
-            // Somebody may have decided it before.
+            // The outcome may have been decided before.
             let _ = self.settle(Err(PromiseError::Abandoned));
         }
     }

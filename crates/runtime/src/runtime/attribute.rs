@@ -1,4 +1,5 @@
-//! What `#[silken::main]` and `#[silken::test]` expand to: a runtime around a body.
+//! What do `#[silken::main]` and `#[silken::test]` expand to? A call of one of these functions, which runs the body in
+//! a runtime.
 
 use super::{Runtime, RuntimeBuilder};
 use crate::coroutine::JoinError;
@@ -12,14 +13,14 @@ fn run<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
     match runtime.run(body) {
         Ok(value) => value,
         Err(payload) => match payload.downcast::<JoinError>() {
-            // Nobody has said anything yet.
+            // No message has been printed yet.
             Ok(error) => panic!("the first coroutine has no value: {error}"),
             Err(payload) => std::panic::resume_unwind(payload),
         },
     }
 }
 
-/// What `#[silken::main]` expands to.
+/// The expansion of `#[silken::main]`.
 #[track_caller]
 pub fn run_main(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
     run(builder, body);
@@ -31,7 +32,7 @@ pub fn report_main<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() 
     run(builder, || body().report())
 }
 
-/// What `#[silken::test]` expands to. From the first on the coroutines of the process inherit the capture of
+/// The expansion of `#[silken::test]`. After the first call the coroutines of the process inherit the capture of
 /// output.
 #[track_caller]
 pub fn run_test(builder: RuntimeBuilder, body: impl FnOnce() + Send) {

@@ -1,4 +1,5 @@
-//! What a runtime is to be like: what the program says, else the environment, else the machine.
+//! Where do the settings of a runtime come from? Each setting comes from the program; if the program is silent, from
+//! the environment; if that is silent too, from the machine or from a default.
 
 use super::{Runtime, hooks};
 use crate::coroutine::GuardSize;
@@ -7,19 +8,22 @@ use crate::sys;
 use std::io;
 use std::time::Duration;
 
-/// Stack of a coroutine unless it is told otherwise: what code that was written for threads needs (a regular expression
-/// with 200 nested groups takes more than 256 KiB to parse), at 500 bytes of page tables more than with 256 KiB
-/// (`silken_context::stack`). Frames of a debug build are several times as large, and nobody runs a million of them.
+/// Default stack size of a coroutine: what code needs that was written for threads. A regular expression with 200
+/// nested groups takes more than 256 KiB to parse. The page tables cost 500 bytes more than with 256 KiB
+/// (`silken_context::stack`). Frames of a debug build are several times as large, and no program runs a million of
+/// them.
 pub(crate) const STACK_BYTES_DEFAULT: usize = if cfg!(debug_assertions) {
     1024 * 1024
 } else {
     512 * 1024
 };
 
-/// How long the end of `run`, and a runtime's drop, wait for cancelled coroutines unless told otherwise.
+/// Default of [`RuntimeBuilder::grace`]: how long the end of `run`, and a runtime's drop, wait for cancelled
+/// coroutines.
 const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 
-/// How to make a [`Runtime`]. What is not set comes from the environment, else from the machine.
+/// The settings with which a [`Runtime`] starts; [`Runtime::builder`] makes one. A setting that the program does not
+/// make comes from the environment; otherwise the default holds.
 ///
 /// | method | variable | default |
 /// |---|---|---|
@@ -29,13 +33,22 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 /// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`, `g`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 /// | [`grace`](Self::grace) | `SILKEN_GRACE` (`0`, or with `ms` or `s`) | 2 s |
+///
+/// # Examples
+/// ```
+/// let builder: silken::RuntimeBuilder = silken::Runtime::builder().workers(2).name("ingest");
+/// let runtime = builder.build().unwrap();
+/// let thread = runtime.run(|| silken::worker_id().is_some()).unwrap();
+/// assert!(thread);
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     workers: Option<usize>,
     stack_bytes: Option<usize>,
     guard_bytes: Option<usize>,
     light: bool,
-    /// Where coroutines can only be light and nobody has vouched for that: it starts all the same, and the spawns fail.
+    /// Where coroutines can only be light and no code has vouched for that, the runtime starts all the same, and the
+    /// spawns fail.
     refuses_each_spawn: bool,
     name: Option<String>,
     overflow: Option<OverflowPolicy>,
@@ -44,7 +57,7 @@ pub struct RuntimeBuilder {
     requires_hooks: bool,
 }
 
-/// What a variable of the environment says; `wanted` is what it may be, for the error.
+/// The value of a variable of the environment. `wanted` describes the accepted values, for the error.
 fn from_environment<T>(variable: &str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
     let Ok(text) = std::env::var(variable) else {
         return Ok(None);
@@ -59,7 +72,7 @@ fn from_environment<T>(variable: &str, wanted: &str, parse: impl FnOnce(&str) ->
 
 const A_SIZE: &str = "bytes, or with k, m or g, as in 256k";
 
-/// A number of bytes, perhaps with a suffix: `65536`, `64k`, `64KiB`, `1m`.
+/// Parses a number of bytes, perhaps with a suffix: `65536`, `64k`, `64KiB`, `1m`.
 fn parse_bytes(text: &str) -> Option<usize> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
@@ -76,7 +89,7 @@ fn parse_bytes(text: &str) -> Option<usize> {
         .filter(|bytes| *bytes > 0)
 }
 
-/// A time: `0`, `500ms`, `2s`.
+/// Parses a time: `0`, `500ms`, `2s`.
 fn parse_time(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let count: u64 = text[..digits].parse().ok()?;
@@ -88,10 +101,10 @@ fn parse_time(text: &str) -> Option<Duration> {
     }
 }
 
-/// Far more OS threads than any machine runs at one time; beyond it their number is a mistake of the caller's.
+/// Far more OS threads than any machine runs at one time; a larger number is a mistake of the caller's.
 const WORKERS_MAX: usize = 1 << 14;
 
-/// What threads cannot be made of.
+/// Refuses numbers and names of which no threads can be made.
 fn check_size(workers: Option<usize>, name: Option<&str>) -> io::Result<()> {
     let refuse = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     if workers.is_some_and(|workers| workers > WORKERS_MAX) {
@@ -104,35 +117,38 @@ fn check_size(workers: Option<usize>, name: Option<&str>) -> io::Result<()> {
 }
 
 impl RuntimeBuilder {
-    /// How many workers, at least one, and at most 16,384.
+    /// Sets the number of workers: at least one, at most 16,384. 0 counts as 1; more than 16,384 is an error of
+    /// [`build`](Self::build).
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// Address space of each coroutine's stack in bytes, rounded up to a power of two from 16 KiB to 1 GiB; more is an
-    /// error of [`build`](Self::build). Memory is used only where touched. The [guard](Self::guard_size) comes on top.
-    /// Where the program's thread-locals would take more than half of it, it is larger.
+    /// Sets the address space of each coroutine's stack, in bytes. It is rounded up to a power of two from 16 KiB to 1
+    /// GiB; more is an error of [`build`](Self::build). Memory is used only where the stack is touched. The
+    /// [guard](Self::guard_size) is added to it. If the program's thread-locals would take more than half of the stack,
+    /// the stack is larger.
     #[must_use]
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self
     }
 
-    /// Bytes without access below each stack, 16 KiB to 1 GiB, rounded up to pages: address space, two bytes of page
-    /// tables per KiB for each stack that was ever in use, and 5 ns per KiB when a stack is used for the first time.
+    /// Sets the size of the guard: the bytes without access below each stack, from 16 KiB to 1 GiB, rounded up to
+    /// pages. A guard costs address space, two bytes of page tables per KiB for each stack that was ever in use, and 5
+    /// ns per KiB when a stack is used for the first time.
     ///
-    /// A stack frame of up to this size cannot reach the memory of another coroutine without running into the guard.
-    /// Rust's frames never can, of whatever size; this is for C without stack probes (`char buffer[300 * 1024]`).
+    /// A stack frame of up to this size cannot reach the memory of another coroutine without touching the guard. Rust's
+    /// frames never can, whatever their size; the guard is for C without stack probes (`char buffer[300 * 1024]`).
     /// Programs that run no such code and have very many coroutines may ask for less.
     ///
-    /// Fewer than 16 KiB count as 16 KiB. All runtimes of a process share the stacks, so the first runtime decides, be
-    /// it by saying nothing.
+    /// Fewer than 16 KiB count as 16 KiB. All runtimes of a process share the stacks, so the first runtime decides,
+    /// also if it does not set the guard.
     ///
     /// # Errors
-    /// [`build`](Self::build) fails with [`InvalidInput`](io::ErrorKind::InvalidInput) when `bytes` is more than 1 GiB,
-    /// or the process's stacks have another guard (or the default) already.
+    /// [`build`](Self::build) fails with [`InvalidInput`](io::ErrorKind::InvalidInput) if `bytes` is more than 1 GiB,
+    /// or if the process's stacks already have another guard (or the default).
     ///
     /// # Examples
     /// ```
@@ -149,17 +165,17 @@ impl RuntimeBuilder {
     /// they have started.
     ///
     /// # Safety
-    /// To all code that runs on these coroutines, the worker is the thread; and it is shared. The caller vouches, for
-    /// each runtime that is built by this builder or by a clone of it, and for everything that is spawned there (by
-    /// whomever, in whatever crate), that no code
+    /// For all code that runs on these coroutines, the worker is the thread, and it is shared. The caller vouches for
+    /// each runtime that this builder or a clone of it builds. The caller also vouches for everything that is spawned
+    /// there, by any code in any crate. The caller vouches that no code
     ///
     /// - relies on being alone on its thread while it waits, or
     /// - relies on a thread-local, or on the thread's identity, being its own over a wait.
     ///
-    /// What it may rely on: the worker's thread, and what is in its thread-locals, outlives the coroutines that run
-    /// there.
+    /// The code may rely on this: the worker's thread, and the values in its thread-locals, outlive the coroutines that
+    /// run there.
     ///
-    /// Much safe code does, and some of it is unsound then, rather than wrong. Known to be:
+    /// Much safe code relies on one of the two points, and some of it is then unsound, not merely wrong. Known cases:
     ///
     /// | what | why |
     /// |---|---|
@@ -191,17 +207,17 @@ impl RuntimeBuilder {
         self
     }
 
-    /// What happens when a coroutine runs out of stack. The policy holds for the whole process, from
-    /// [`build`](Self::build) on; the last runtime that was built with a policy decides.
+    /// Sets what happens when a coroutine runs out of stack. The policy holds for the whole process, from
+    /// [`build`](Self::build) on. If several runtimes were built with a policy, the last one decides.
     #[must_use]
     pub fn overflow(mut self, policy: OverflowPolicy) -> Self {
         self.overflow = Some(policy);
         self
     }
 
-    /// How long the end of [`Runtime::run`] (and of `#[silken::main]`), and the drop of a runtime, wait for coroutines
-    /// that have been cancelled to end. Those that have not ended by then are reported on standard error and left
-    /// behind: see [`Runtime::shutdown`], which has a time of its own.
+    /// Sets how long the end of [`Runtime::run`] (and of `#[silken::main]`), and the drop of a runtime, wait for
+    /// cancelled coroutines to end. Coroutines that have not ended by then are reported on standard error and left
+    /// behind. [`Runtime::shutdown`] takes a duration of its own instead.
     ///
     /// # Examples
     /// ```
@@ -217,7 +233,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Has [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by
+    /// Makes [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by
     /// [`allow_light`](crate::allow_light).
     #[must_use]
     pub fn require_isolation(mut self) -> Self {
@@ -225,9 +241,9 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Has [`build`](Self::build) fail where the calls of std and of C are not answered: without the feature
-    /// `interpose`, or in a library that a foreign program has loaded. Without this a line on standard error says so,
-    /// once.
+    /// Makes [`build`](Self::build) fail where the hooks do not serve the calls of std and of C: without the feature
+    /// `interpose`, or in a library that a foreign program has loaded. Without this setting a line on standard error
+    /// says so, once.
     ///
     /// # Examples
     /// ```
@@ -240,23 +256,32 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The prefix of the workers' thread names; `silken` by default.
+    /// Sets the prefix of the workers' thread names; the default is `silken`.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Starts the workers.
+    /// Starts the workers, and returns the runtime.
     ///
     /// # Errors
-    /// When a thread, a descriptor or the stacks' address space cannot be had (the system's own error is then the
-    /// [source](std::error::Error::source)), or a variable of the environment is not understood.
-    /// [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the way out, when coroutines cannot have
-    /// thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and nobody has vouched for light ones by
-    /// [`light`](Self::light) or [`allow_light`](crate::allow_light). [`InvalidInput`](io::ErrorKind::InvalidInput)
-    /// when a size is more than 1 GiB, the workers are too many, the name has a NUL, a variable is not understood, or
-    /// [`guard_size`](Self::guard_size) asks for another guard than the process's stacks have.
+    /// If a thread, a descriptor or the stacks' address space is not available: then the system's own error is the
+    /// [source](std::error::Error::source). Otherwise:
+    ///
+    /// - [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the remedy, if coroutines cannot have
+    ///   thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and no code has vouched for light
+    ///   coroutines by [`light`](Self::light) or [`allow_light`](crate::allow_light). Also if a requirement of
+    ///   [`require_isolation`](Self::require_isolation) or [`require_hooks`](Self::require_hooks) is not met.
+    /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if a size is more than 1 GiB, there are too many workers, the
+    ///   name has a NUL, a variable of the environment is not understood, or [`guard_size`](Self::guard_size) asks for
+    ///   another guard than the process's stacks have.
+    ///
+    /// # Examples
+    /// ```
+    /// let error = silken::Runtime::builder().workers(1_000_000).build().unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+    /// ```
     pub fn build(self) -> io::Result<Runtime> {
         let grace = match self.grace {
             Some(grace) => Some(grace),
@@ -280,7 +305,7 @@ impl RuntimeBuilder {
         })
     }
 
-    /// Where coroutines can only be light, has it start all the same, and refuse the spawns.
+    /// Where coroutines can only be light, makes the runtime start all the same, and refuse the spawns.
     pub(super) fn refusing_each_spawn(mut self) -> Self {
         self.refuses_each_spawn = true;
         self
@@ -301,7 +326,7 @@ impl RuntimeBuilder {
         };
         let guard = match self.guard_bytes {
             Some(bytes) => Some(GuardSize { bytes, insists: true }),
-            // It is meant for the process, so it is no error when a builder has said otherwise.
+            // The variable concerns the whole process, so it is no error if a builder has set another guard.
             None => from_environment("SILKEN_GUARD_SIZE", A_SIZE, parse_bytes)?
                 .map(|bytes| GuardSize { bytes, insists: false }),
         };
@@ -342,8 +367,8 @@ impl RuntimeBuilder {
     }
 }
 
-/// Whether the environment wants light coroutines. An error if it does and nobody has vouched for them: who sets a
-/// variable must not be left to believe that it acts.
+/// Whether the environment asks for light coroutines. It is an error if it does and no code has vouched for them: a
+/// user who sets a variable must not be left to believe that it has an effect.
 fn light_from_environment() -> io::Result<bool> {
     const VARIABLE: &str = "SILKEN_LIGHT";
     let wanted = from_environment(VARIABLE, "1 or 0", |text| match text {

@@ -1,9 +1,10 @@
-//! The default runtime: the one that the first spawn on an OS thread starts, and the settings that it is started with.
+//! Which runtime serves a spawn on an OS thread, and with which settings does it start? The first such spawn starts the
+//! default runtime.
 //!
-//! Each setting is a word of its own; 0 says that the program has not set it. Nothing is ordered by them: a program
-//! that sets them on one thread while another starts the runtime has raced in any case.
+//! Each setting is a word of its own; 0 means that the program has not set it. The settings order nothing: a program
+//! that sets them on one thread while another thread starts the runtime has a race in any case.
 //! [`Runtime::builder`](crate::Runtime::builder) and `#[silken::main]` have parameters of their own and do not look
-//! here: two places that say the same thing would have to be told who wins.
+//! here. Otherwise two places would say the same thing, and a rule would have to say which one wins.
 
 use super::RuntimeBuilder;
 use super::hooks::install_hooks;
@@ -30,7 +31,7 @@ impl Setting {
     }
 }
 
-/// The default runtime as the program wants it.
+/// A builder with the program's settings of the default runtime.
 fn builder() -> RuntimeBuilder {
     let mut builder = RuntimeBuilder::default();
     if let Some(workers) = WORKERS.get() {
@@ -42,17 +43,17 @@ fn builder() -> RuntimeBuilder {
     builder
 }
 
-/// The scheduler of the caller's coroutine, else the default one, which is started now if need be.
+/// Returns the scheduler of the caller's coroutine; on an OS thread the default one, which it starts if necessary.
 ///
 /// # Errors
-/// As [`RuntimeBuilder::build`].
+/// Those of [`RuntimeBuilder::build`].
 pub(crate) fn current_or_default() -> io::Result<&'static Scheduler> {
     if let Some(scheduler) = Scheduler::current() {
         return Ok(scheduler);
     }
     static DEFAULT: OnceLock<Result<&'static Scheduler, (io::ErrorKind, String)>> = OnceLock::new();
     let start = || {
-        // Light coroutines that somebody vouches for can be had in any case, so it starts in any case.
+        // Light coroutines that a caller vouches for can be made in any case, so the runtime starts in any case.
         let config = builder().refusing_each_spawn().config()?;
         install_hooks();
         Scheduler::start(&config)

@@ -1,15 +1,15 @@
-//! What a runtime puts in place in the process: the answers to C symbols, and the line before a panic.
+//! What does a runtime install in the process? The hooks for C symbols, and the line that precedes a panic message.
 
 use super::panic_hook;
 
-/// Puts the runtime's answers into the table of interposed symbols, and the line before a panic in place.
+/// Puts the runtime's hooks into the table of interposed symbols, and installs the line that precedes a panic message.
 pub(super) fn install_hooks() {
     panic_hook::install();
     #[cfg(feature = "interpose")]
     crate::hook::install();
 }
 
-/// Why calls of std and of C are not answered, if they are not.
+/// The reason why the hooks do not serve calls of std and of C; `None` if they do.
 pub(super) fn why_unheard() -> Option<&'static str> {
     #[cfg(feature = "interpose")]
     return crate::hook::why_unheard();

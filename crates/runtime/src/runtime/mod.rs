@@ -1,4 +1,5 @@
-//! Starting and ending a runtime.
+//! How does a runtime start and end? This file holds [`Runtime`] and what its shutdown returns; `builder.rs` holds its
+//! settings, `default.rs` the default runtime.
 
 pub mod attribute;
 mod builder;
@@ -18,8 +19,11 @@ use std::io;
 use std::panic::Location;
 use std::time::Duration;
 
-/// Several OS threads that run coroutines. The first [`spawn`](crate::spawn) on an OS thread starts a default one that
-/// lives as long as the process; [`Runtime::builder`] makes others.
+/// A runtime: several workers, that is, OS threads that run coroutines. [`Runtime::builder`] makes one. The first
+/// [`spawn`](crate::spawn) on an OS thread starts the default runtime, which lives as long as the process.
+///
+/// A dropped runtime shuts down as by [`shutdown`](Self::shutdown), with the [grace](RuntimeBuilder::grace) as its
+/// duration, and reports on standard error which coroutines have not ended. So the drop blocks for at most the grace.
 ///
 /// # Examples
 /// ```
@@ -36,16 +40,32 @@ pub struct Runtime {
     stopped: bool,
 }
 
-/// What a shutdown could not end.
+/// The coroutines that a [`Runtime::shutdown`] could not end.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+/// let (begun, begins) = silken::channel::bounded(1);
+/// let stubborn = runtime.spawn(move || silken::mask_cancel(|| {
+///     begun.send(()).unwrap();
+///     silken::park();
+/// }));
+/// begins.recv().unwrap();
+/// let shutdown: silken::Shutdown = runtime.shutdown(Duration::from_millis(1));
+/// assert!(!shutdown.is_clean());
+/// assert_eq!(shutdown.left[0].id(), stubborn.coroutine().id());
+/// shutdown.left[0].unpark(); // it ends, and its worker after it
+/// ```
 #[derive(Debug)]
 pub struct Shutdown {
-    /// Coroutines that were still alive at the deadline.
+    /// Coroutines that had not ended when the shutdown returned.
     pub left: Vec<Coroutine>,
     reasons: Vec<WaitReason>,
 }
 
 impl Shutdown {
-    /// Whether everything has ended.
+    /// Whether all coroutines have ended.
     pub fn is_clean(&self) -> bool {
         self.left.is_empty()
     }
@@ -76,28 +96,49 @@ impl Shutdown {
 }
 
 impl Runtime {
-    /// Begins to make a runtime.
+    /// Returns a builder, with which a runtime is configured and started.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(2).stack_size(64 * 1024).build().unwrap();
+    /// assert_eq!(runtime.workers(), 2);
+    /// ```
     #[must_use]
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder::default()
     }
 
-    /// Runs `main` as the first coroutine and returns what comes of it. Then whatever is left is cancelled, runs its
-    /// destructors, and the workers end; what would not end within the [grace](RuntimeBuilder::grace) is reported on
-    /// standard error and left behind, as by [`shutdown`](Self::shutdown).
+    /// Runs `main` as the first coroutine of the runtime, shuts the runtime down, and returns the value of `main`.
+    /// `main` may borrow.
+    ///
+    /// After `main` has ended, the coroutines that are left are cancelled and run their destructors, and the workers
+    /// end. Coroutines that do not end within the [grace](RuntimeBuilder::grace) are reported on standard error and
+    /// left behind, as by [`shutdown`](Self::shutdown).
     ///
     /// # Blocking
-    /// The calling OS thread (or coroutine of another runtime) waits for `main`.
+    /// Blocks the calling OS thread, or parks the calling coroutine of another runtime, until `main` has ended and the
+    /// shutdown is over.
     ///
-    /// # Errors
-    /// The payload when `main` panicked, as [`std::thread::Result`] has it. Cancellation gives a [`JoinError`] as
-    /// payload.
+    /// # Cancellation
+    /// Does not interrupt it: `main` may borrow from the caller.
     ///
-    /// When `main` runs out of stack the process ends, as when a main thread does: `main` may borrow, so nobody could
+    /// # Stack overflow
+    /// If `main` runs out of stack, the process ends, as when the main thread does: `main` may borrow, so no code could
     /// go on safely.
     ///
+    /// # Errors
+    /// The panic payload if `main` panicked, as in [`std::thread::Result`]. If `main` was cancelled, the payload is a
+    /// [`JoinError`].
+    ///
     /// # Panics
-    /// When the first coroutine cannot be made.
+    /// If the first coroutine cannot be made.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    /// let payload = runtime.run(|| panic!("no value")).unwrap_err();
+    /// assert_eq!(payload.downcast_ref::<&str>(), Some(&"no value"));
+    /// ```
     #[track_caller]
     pub fn run<T: Send, F: FnOnce() -> T + Send>(self, main: F) -> std::thread::Result<T> {
         let handle = self.spawn_main(main);
@@ -108,17 +149,20 @@ impl Runtime {
         outcome.map_err(|error| error.into_panic().unwrap_or_else(|error| Box::new(error)))
     }
 
-    /// Runs `f` as a coroutine of this runtime, waits for it, and returns its value. The runtime goes on, with whatever
-    /// `f` has spawned; `f` may borrow.
+    /// Runs `f` as a coroutine of this runtime, waits for it, and returns its value. The runtime goes on, with the
+    /// coroutines that `f` has spawned. `f` may borrow.
     ///
     /// # Blocking
-    /// The calling OS thread, or coroutine of any runtime.
+    /// Blocks the calling OS thread, or parks the calling coroutine of any runtime, until `f` has ended.
     ///
     /// # Cancellation
     /// Does not interrupt it: `f` may borrow from the caller.
     ///
+    /// # Stack overflow
+    /// If `f` runs out of stack, the process ends: `f` may borrow.
+    ///
     /// # Panics
-    /// With the panic of `f`; when it was cancelled; when the coroutine cannot be made.
+    /// With the panic of `f`. Also if the coroutine was cancelled, or cannot be made.
     ///
     /// # Examples
     /// ```
@@ -145,7 +189,7 @@ impl Runtime {
     fn spawn_main<T: Send, F: FnOnce() -> T + Send>(&self, main: F) -> JoinHandle<T> {
         let thread = std::thread::current();
         let request = SpawnRequest {
-            // In a test it is the test's.
+            // In a test this is the test's name.
             name: Some(thread.name().unwrap_or("main").into()),
             stack_bytes: self.scheduler.main_stack_bytes(),
             borrows: true,
@@ -154,7 +198,7 @@ impl Runtime {
         self.spawn_borrowing(request, main)
     }
 
-    /// The caller waits for the end, whatever happens, and takes the result.
+    /// The caller must wait for the end, whatever happens, and take the result.
     #[track_caller]
     fn spawn_borrowing<T: Send, F: FnOnce() -> T + Send>(&self, request: SpawnRequest, f: F) -> JoinHandle<T> {
         // SAFETY: S1: the callers, `run` and `block_on`, wait for the coroutine's end and take its result before they
@@ -165,10 +209,17 @@ impl Runtime {
         unsafe { JoinHandle::new(core) }
     }
 
-    /// Makes a coroutine of this runtime, from anywhere.
+    /// Spawns a coroutine of this runtime. The caller may be any thread, or a coroutine of any runtime. Does not wait
+    /// for `body` to begin.
     ///
     /// # Panics
-    /// When it cannot be made: see [`Builder::spawn`](crate::Builder::spawn), which returns the error.
+    /// If the coroutine cannot be made: see [`Builder::spawn`](crate::Builder::spawn), which returns the error instead.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    /// assert_eq!(runtime.spawn(|| 6 * 7).join().unwrap(), 42);
+    /// ```
     #[track_caller]
     pub fn spawn<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, body: F) -> JoinHandle<T> {
         crate::api::spawn::expect_spawned(crate::api::spawn::spawn_on(
@@ -178,8 +229,8 @@ impl Runtime {
         ))
     }
 
-    /// What it is, in words, for logs: its size, what its coroutines are, whether the calls of std and of C are
-    /// answered.
+    /// Describes the runtime in words, for logs: its size, the kind of its coroutines, and whether the hooks serve the
+    /// calls of std and of C.
     ///
     /// # Examples
     /// ```
@@ -201,35 +252,37 @@ impl Runtime {
         )
     }
 
-    /// How many workers it has.
+    /// Number of workers.
     pub fn workers(&self) -> usize {
         self.scheduler.worker_count()
     }
 
-    /// Whether its coroutines are isolated by default: have thread-locals of their own and may continue on any worker.
+    /// Whether the runtime's coroutines are isolated by default, that is, have thread-locals of their own and may
+    /// continue on any worker.
     pub fn is_isolated(&self) -> bool {
         self.scheduler.isolates()
     }
 
-    /// How often a coroutine has continued on another worker than the one it had stopped on.
+    /// Number of times that a coroutine has continued on another worker than the one on which it had stopped.
     pub fn migrations(&self) -> u64 {
         self.scheduler.migrations()
     }
 
-    /// Cancels all coroutines and waits until they have ended, at most for `deadline`. From then on spawns are refused.
-    /// The workers stop when no coroutine is left.
+    /// Ends the runtime: cancels all coroutines, and waits until they have ended, for at most `timeout`. From then on
+    /// spawns fail. The workers stop when no coroutine is left.
     ///
-    /// It waits no longer when all who are left are in waits that no cancellation ends: for a signal, or for output
-    /// that nobody reads, or in the pauses of a loop that takes no notice of errors (`docs/guide/cancellation.md`).
+    /// It returns earlier if all coroutines that are left are in waits that no cancellation ends: for a signal, for
+    /// output that nobody reads, or in the pauses of a loop that ignores errors (`docs/guide/cancellation.md`).
     ///
-    /// What has not ended by then is *left behind*: it goes on as a detached thread does, cancelled, on workers that
-    /// end when it has ended. So it may still get the lock or the message that it waits for, and must give it on.
+    /// A coroutine that has not ended by then is *left behind*: it goes on as a detached thread does, cancelled, on
+    /// workers that end after it. So it may still get the lock or the message that it waits for, and must pass it on.
+    ///
+    /// In a child process that `fork` made there is nothing to stop: it returns at once.
     ///
     /// # Blocking
-    /// The calling OS thread, or the calling coroutine of another runtime. Not to be called on one of the runtime's own
-    /// coroutines: it would be cancelled, wait for itself until `deadline`, and be in the list.
-    ///
-    /// In a child that `fork` made there is nothing to stop: it returns at once.
+    /// Blocks the calling OS thread, or parks the calling coroutine of another runtime. Do not call it on one of the
+    /// runtime's own coroutines: that coroutine would be cancelled, wait for itself until `timeout` is over, and be in
+    /// the list.
     ///
     /// # Cancellation
     /// Does not interrupt it.
@@ -242,11 +295,11 @@ impl Runtime {
     /// assert!(runtime.shutdown(Duration::from_secs(2)).is_clean());
     /// assert!(sleeper.join().unwrap_err().is_cancelled());
     /// ```
-    pub fn shutdown(mut self, deadline: Duration) -> Shutdown {
-        self.stop(deadline)
+    pub fn shutdown(mut self, timeout: Duration) -> Shutdown {
+        self.stop(timeout)
     }
 
-    /// Where nothing unwinds nobody is cancelled, and there is nothing to wait for.
+    /// Where panics do not unwind, no coroutine can be cancelled, and there is nothing to wait for.
     fn grace(&self) -> Duration {
         if UNWINDS { self.grace } else { Duration::ZERO }
     }
@@ -270,8 +323,8 @@ impl Runtime {
 }
 
 impl Drop for Runtime {
-    /// As [`shutdown`](Self::shutdown) with the [grace](RuntimeBuilder::grace); reports on standard error what did not
-    /// end.
+    /// Does what [`shutdown`](Self::shutdown) does, with the [grace](RuntimeBuilder::grace) as the duration. Reports on
+    /// standard error which coroutines have not ended.
     fn drop(&mut self) {
         if !self.stopped {
             let grace = self.grace();
@@ -289,7 +342,7 @@ impl std::fmt::Debug for Runtime {
 }
 
 impl<T> JoinHandle<T> {
-    /// Waits for the end whatever happens to the caller: the coroutine may borrow from the caller's frames.
+    /// Waits for the end, whatever happens to the caller: the coroutine may borrow from the caller's frames.
     pub(crate) fn wait_uncancelled(mut self) -> Result<T, JoinError> {
         self.wait_with(None, false);
         self.take()

@@ -1,17 +1,20 @@
-//! The line before a panic's message that says on which coroutine it happened: std names the thread, and knows no
-//! coroutine.
+//! How does a panic message say on which coroutine the panic happened? std names the thread, and does not know about
+//! coroutines. So a line before the message names the coroutine.
 //!
-//! std has one hook per process. The first runtime puts one before the hook that it finds, which it calls afterwards. A
-//! program that sets a hook of its own later replaces both, and may ask [`try_current`](crate::try_current). The line
-//! is written past std's lock of standard error, for which the coroutine might wait: std's flag "a panic hook runs" is
-//! the OS thread's, and another light coroutine that panicked meanwhile would end the process.
+//! std has one panic hook per process. The first runtime installs its hook before the hook that it finds, and calls
+//! that one afterwards. A program that sets a hook of its own later replaces both; its hook may call
+//! [`try_current`](crate::try_current).
+//!
+//! The line is written without std's lock of standard error, since the coroutine might wait for that lock. std's flag
+//! "a panic hook runs" belongs to the OS thread. If another light coroutine of that thread panicked during the wait,
+//! the flag would end the process.
 
 use crate::api::handle::try_current;
 use crate::coroutine::inherits_always;
 use std::sync::Once;
 use std::{panic, thread};
 
-/// Puts the hook in place, once. Not while a panic is under way, which std forbids: the next runtime does it.
+/// Installs the hook, once. std forbids this while a panic is under way; then the next runtime installs it.
 pub(crate) fn install() {
     static ONCE: Once = Once::new();
     if thread::panicking() {
@@ -37,7 +40,7 @@ fn name_coroutine() {
         None => format!("\ncoroutine {name}:\n"),
     };
     if inherits_always() && coroutine.is_isolated() {
-        // In a test it belongs to the output that may be captured. Isolated, the coroutine may wait for the lock.
+        // In a test the line belongs to the output that may be captured. An isolated coroutine may wait for the lock.
         eprint!("{line}");
     } else {
         crate::sys::report(&[&line]);

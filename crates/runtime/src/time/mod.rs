@@ -1,4 +1,4 @@
-//! Waits for time to pass: sleeps and tickers. The feature `extras` adds dates, as [`Time`].
+//! Waits for time to pass: sleeps and tickers. The feature `extras` adds dates, as `Time`.
 
 mod ticker;
 

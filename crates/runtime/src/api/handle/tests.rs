@@ -1,4 +1,4 @@
-//! A join never ends before the coroutine has, whatever happens to the one who joins.
+//! Does a join ever end before the coroutine has ended? It must not, whatever happens to the joiner.
 
 use super::JoinHandle;
 use crate::Runtime;
@@ -19,8 +19,8 @@ fn slow() -> JoinHandle<u64> {
     })
 }
 
-/// Joins in a destructor, by a wait that lets itself be interrupted: the raise after it finds the caller unwinding and
-/// returns.
+/// Joins in a destructor, by a wait that may be interrupted. The raise after it finds that the caller already unwinds,
+/// and returns.
 struct JoinsInterruptibly(Option<JoinHandle<u64>>);
 
 impl Drop for JoinsInterruptibly {

@@ -1,18 +1,20 @@
-//! Guards and iterators over what a [`RwLock`] holds, which keep the lock while anybody can reach into it.
+//! How can a shared collection lend a single value, or an iterator, so that the lock is held as long as other code can
+//! reach into it?
 //!
-//! std's guards lend the whole container; a map hands out one value. So a guard here is a lock guard and the *address*
-//! of a part of what it locks. The address was found through the guard, it stays valid while the guard lives (nobody
-//! else may change the container), and it is turned back into a reference only for as long as the guard is borrowed.
-//! Iterators do the same with std's iterators: these borrow from the container for a lifetime that is stretched to the
-//! lock's, and each item keeps the lock guard through a shared count. Addresses and not references are kept, since a
+//! std's guards lend the whole container; a map returns one value. So a guard here is a lock guard and the *address* of
+//! a part of what it locks. The address was found through the guard. It stays valid while the guard lives, since no
+//! other code may change the container. It is turned back into a reference only for as long as the guard is borrowed.
+//!
+//! Iterators do the same with std's iterators. These borrow from the container for a lifetime that is stretched to the
+//! lock's, and each item holds the lock guard through a shared count. They store addresses and not references, since a
 //! guard that is passed by value to its end would hold a reference for longer than its lock.
 //!
-//! cogo's maps, whose method names ours have, gave out plain references without a lock: a reader walked a table that a
+//! cogo's maps have the same method names, but returned plain references without a lock: a reader walked a table that a
 //! writer was growing.
 //!
-//! Rejected: `dashmap`. Its lock is parking_lot's, which queues a record that lives in a thread-local; two light
-//! coroutines of one worker would queue the same record twice. std's futex lock has no record at all, and its waits are
-//! parked by the hooks.
+//! Rejected: `dashmap`. Its lock is parking_lot's, which queues a record that lives in a thread-local. Two light
+//! coroutines of one worker would queue the same record twice. std's futex lock has no record at all, and the hooks
+//! park its waits.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,8 +23,8 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Locks for reading. A panic under the lock came from a user's `Hash`, `Eq` or `Ord`, and leaves the container whole:
-/// no poison.
+/// Locks for reading. A panic under the lock came from a user's `Hash`, `Eq` or `Ord`, and leaves the container whole.
+/// So there is no poison.
 pub(crate) fn read<C>(lock: &RwLock<C>) -> RwLockReadGuard<'_, C> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -32,8 +34,17 @@ pub(crate) fn write<C>(lock: &RwLock<C>) -> RwLockWriteGuard<'_, C> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A value of a collection, to look at. The collection (or, in a [`SyncHashMap`](super::SyncHashMap), the value's shard
-/// of it) cannot be changed while this lives.
+/// A shared reference to a value of a collection. It holds the lock of the collection, or, in a
+/// [`SyncHashMap`](crate::collections::SyncHashMap), the lock of the value's shard. So nothing there can be changed
+/// while it lives.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{Ref, SyncVec};
+/// let words = SyncVec::from(vec!["a", "b"]);
+/// let word: Ref<'_, Vec<&str>, &str> = words.get(1).unwrap();
+/// assert_eq!(*word, "b");
+/// ```
 pub struct Ref<'a, C, V> {
     value: NonNull<V>,
     _lock: RwLockReadGuard<'a, C>,
@@ -60,7 +71,18 @@ impl<C, V> Deref for Ref<'_, C, V> {
     }
 }
 
-/// A value of a collection, to change. Nobody else sees the collection (or its shard) while this lives.
+/// A mutable reference to a value of a collection. It holds the lock of the collection (or shard) for writing, so no
+/// other code can reach the collection while it lives.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{RefMut, SyncVec};
+/// let numbers = SyncVec::from(vec![1, 2]);
+/// let mut number: RefMut<'_, Vec<i32>, i32> = numbers.get_mut(1).unwrap();
+/// *number += 1;
+/// drop(number); // unlocks the vector
+/// assert_eq!(numbers.pop(), Some(3));
+/// ```
 pub struct RefMut<'a, C, V> {
     value: NonNull<V>,
     _lock: RwLockWriteGuard<'a, C>,
@@ -106,33 +128,67 @@ impl<C, V: fmt::Debug> fmt::Debug for RefMut<'_, C, V> {
     }
 }
 
-/// Any lock guard, kept for its drop.
+/// Any lock guard, held for its drop.
 trait Held {}
 impl<C> Held for RwLockReadGuard<'_, C> {}
 impl<C> Held for RwLockWriteGuard<'_, C> {}
 
-/// An element that an iterator has come to; keeps the lock, so drop it before you change the collection.
+/// A shared reference to an element, from an iterator. It holds the lock, so drop it before you change the collection.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{Element, SyncVec};
+/// let words = SyncVec::from(vec!["one", "three"]);
+/// let is_long = |word: &Element<'_, &str>| word.len() > 3;
+/// assert_eq!(words.iter().filter(is_long).count(), 1);
+/// ```
 pub struct Element<'a, V> {
     value: NonNull<V>,
     _lock: Rc<dyn Held + 'a>,
     _lent: PhantomData<&'a V>,
 }
 
-/// As [`Element`], to change.
+/// A mutable reference to an element, from an iterator. It holds the lock, so drop it before you use the collection
+/// again.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{ElementMut, SyncVec};
+/// let numbers = SyncVec::from(vec![1, 2]);
+/// numbers.iter_mut().for_each(|mut number: ElementMut<'_, i32>| *number *= 10);
+/// assert_eq!(numbers.into_inner(), [10, 20]);
+/// ```
 pub struct ElementMut<'a, V> {
     value: NonNull<V>,
     _lock: Rc<dyn Held + 'a>,
     _lent: PhantomData<&'a mut V>,
 }
 
-/// A key and its value that an iterator has come to; dereferences to the value. Keeps the lock, so drop it before you
-/// change the collection.
+/// A key and its value, from an iterator; it dereferences to the value. It holds the lock, so drop it before you change
+/// the collection.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{Entry, SyncBtreeMap};
+/// let ages: SyncBtreeMap<_, _> = [("ada", 36), ("alan", 41)].into_iter().collect();
+/// let eldest = ages.iter().max_by_key(|age: &Entry<'_, &str, i32>| **age).unwrap();
+/// assert_eq!((*eldest.key(), *eldest.value()), ("alan", 41));
+/// ```
 pub struct Entry<'a, K, V> {
     key: NonNull<K>,
     value: Element<'a, V>,
 }
 
-/// As [`Entry`], to change the value.
+/// A key and its value, from an iterator, with access to change the value; it dereferences to the value. It holds the
+/// lock, so drop it before you use the collection again.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{EntryMut, SyncBtreeMap};
+/// let ages: SyncBtreeMap<_, _> = [("ada", 36)].into_iter().collect();
+/// ages.iter_mut().for_each(|mut age: EntryMut<'_, &str, i32>| *age.value_mut() += 1);
+/// assert_eq!(ages.remove("ada"), Some(37));
+/// ```
 pub struct EntryMut<'a, K, V> {
     key: NonNull<K>,
     value: ElementMut<'a, V>,
@@ -209,7 +265,7 @@ impl<K, V> EntryMut<'_, K, V> {
         &self.value
     }
 
-    /// The value, to change.
+    /// Returns the value, to change it.
     pub fn value_mut(&mut self) -> &mut V {
         &mut self.value
     }
@@ -261,15 +317,15 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for EntryMut<'_, K, V> {
     }
 }
 
-/// An iterator over a container together with the lock that it needs. The public iterators around it give
-/// away nothing but items that keep the lock.
+/// An iterator over a container, together with the lock that it needs. The public iterators around it return only items
+/// that hold the lock.
 pub(crate) struct Walk<'a, I> {
     rest: I,
     lock: Rc<dyn Held + 'a>,
 }
 
 impl<'a, I: Iterator> Walk<'a, I> {
-    /// Walks what `lock` protects, to read.
+    /// Walks the container that `lock` protects, to read it.
     pub(crate) fn read<C: 'a>(lock: RwLockReadGuard<'a, C>, walk: impl FnOnce(&'a C) -> I) -> Self {
         let container = NonNull::from(&*lock);
         // SAFETY: S2: the container outlives 'a, and stays unchanged while the guard lives, which this and every item
@@ -281,7 +337,7 @@ impl<'a, I: Iterator> Walk<'a, I> {
         }
     }
 
-    /// Walks what `lock` protects, to change it.
+    /// Walks the container that `lock` protects, to change it.
     pub(crate) fn write<C: 'a>(mut lock: RwLockWriteGuard<'a, C>, walk: impl FnOnce(&'a mut C) -> I) -> Self {
         let mut container = NonNull::from(&mut *lock);
         // SAFETY: S2: as above; the guard is not used again before it is dropped, and std's iterators yield each

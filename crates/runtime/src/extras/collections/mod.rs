@@ -1,4 +1,4 @@
-//! Collections that coroutines share: `SyncHashMap`, `SyncBtreeMap`, `SyncVec`. `guards` serves all three.
+//! Which collections may coroutines share? `SyncHashMap`, `SyncBtreeMap` and `SyncVec`. `guards` serves all three.
 
 mod guards;
 pub mod sync_btree_map;

@@ -1,8 +1,7 @@
-//! An ordered map that many may share: std's, behind one reader-writer lock.
+//! How can many coroutines share an ordered map? This is std's map, behind one reader-writer lock.
 //!
-//! Rejected: `crossbeam-skiplist`, which reads without a lock, but tells by a thread-local epoch when a node may be
-//! freed; a light coroutine that waits while it holds an entry would pin the epoch of its worker, and so everybody's
-//! garbage.
+//! Rejected: `crossbeam-skiplist`. It reads without a lock, but uses a thread-local epoch to know when a node may be
+//! freed. A light coroutine that waits while it holds an entry would pin the epoch of its worker, and so all garbage.
 
 use super::guards::{Entry, EntryMut, Ref, RefMut, Walk, read, write};
 use std::borrow::Borrow;
@@ -10,13 +9,13 @@ use std::collections::{BTreeMap, btree_map};
 use std::fmt;
 use std::sync::RwLock;
 
-/// An ordered map that may be used through a shared reference. Guards and iterators keep its lock: readers side by
-/// side, a writer alone.
+/// An ordered map that may be used through a shared reference. Guards and iterators hold its lock: any number of
+/// readers at a time, or one writer.
 ///
 /// # Blocking
-/// Every method but the consuming ones waits for its lock: parks the coroutine through the hooks (without the feature
-/// `interpose` it blocks the worker, and a guard must not be held across a wait). To hold a guard and to change the map
-/// in the same coroutine is a deadlock.
+/// Every method waits for the lock, except those that consume the map. Through the hooks the wait parks the coroutine.
+/// Without the feature `interpose` it blocks the worker, and a guard must not be held across a wait. A coroutine that
+/// holds a guard and changes the map waits for itself: a deadlock.
 ///
 /// # Cancellation
 /// Does not interrupt the wait.
@@ -34,54 +33,63 @@ use std::sync::RwLock;
 pub struct SyncBtreeMap<K, V>(RwLock<BTreeMap<K, V>>);
 
 impl<K, V> SyncBtreeMap<K, V> {
-    /// An empty map.
+    /// Makes an empty map.
     pub const fn new() -> Self {
         Self(RwLock::new(BTreeMap::new()))
     }
 
-    /// How many keys there are.
+    /// Number of keys.
     pub fn len(&self) -> usize {
         read(&self.0).len()
     }
 
-    /// Whether there is none.
+    /// Whether the map is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Drops all keys and values, after the lock is free again.
+    /// Removes all keys and values. They are dropped after the lock is free again.
     pub fn clear(&self) {
         let all = std::mem::take(&mut *write(&self.0));
         drop(all);
     }
 
-    /// Does nothing: a tree has no spare memory. cogo's maps have it.
+    /// Does nothing: a tree has no spare memory. cogo's maps have this method.
     pub fn shrink_to_fit(&self) {}
 
-    /// The entries in the order of their keys, under the reader's lock until the iterator and its items are gone.
+    /// Iterates over the entries in the order of their keys. The map is locked for reading until the iterator and its
+    /// items are gone.
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter(Walk::read(read(&self.0), |map| map.iter()))
     }
 
-    /// The entries in the order of their keys, to change the values, under the writer's lock until the iterator and its
-    /// items are gone.
+    /// Iterates over the entries in the order of their keys, to change the values. The map is locked for writing until
+    /// the iterator and its items are gone.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::collections::SyncBtreeMap;
+    /// let ages: SyncBtreeMap<_, _> = [("a", 1), ("b", 2)].into_iter().collect();
+    /// ages.iter_mut().for_each(|mut age| *age += 10);
+    /// assert_eq!(ages.remove("b"), Some(12));
+    /// ```
     pub fn iter_mut(&self) -> IterMut<'_, K, V> {
         IterMut(Walk::write(write(&self.0), |map| map.iter_mut()))
     }
 
-    /// The plain map.
+    /// Returns the plain map.
     pub fn into_inner(self) -> BTreeMap<K, V> {
         self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl<K: Ord, V> SyncBtreeMap<K, V> {
-    /// Sets the value of a key; returns the old one.
+    /// Sets the value of a key; returns the old value, if there was one. The key itself is not replaced then.
     pub fn insert(&self, key: K, value: V) -> Option<V> {
         write(&self.0).insert(key, value)
     }
 
-    /// Takes a key out; returns its value.
+    /// Removes a key; returns its value, if the key was there.
     pub fn remove<Q: Ord + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -89,7 +97,7 @@ impl<K: Ord, V> SyncBtreeMap<K, V> {
         write(&self.0).remove(key)
     }
 
-    /// Whether the key is there.
+    /// Whether the key is in the map.
     pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -97,7 +105,7 @@ impl<K: Ord, V> SyncBtreeMap<K, V> {
         read(&self.0).contains_key(key)
     }
 
-    /// The value of a key, to look at.
+    /// Returns the value of a key, locked for reading while the guard lives; `None` if the key is not there.
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<Ref<'_, BTreeMap<K, V>, V>>
     where
         K: Borrow<Q>,
@@ -105,7 +113,7 @@ impl<K: Ord, V> SyncBtreeMap<K, V> {
         Ref::find(read(&self.0), |map| map.get(key))
     }
 
-    /// The value of a key, to change.
+    /// Returns the value of a key, locked for writing while the guard lives; `None` if the key is not there.
     pub fn get_mut<Q: Ord + ?Sized>(&self, key: &Q) -> Option<RefMut<'_, BTreeMap<K, V>, V>>
     where
         K: Borrow<Q>,
@@ -114,10 +122,10 @@ impl<K: Ord, V> SyncBtreeMap<K, V> {
     }
 }
 
-/// The entries of a [`SyncBtreeMap`].
+/// An iterator over the entries of a [`SyncBtreeMap`].
 pub struct Iter<'a, K, V>(Walk<'a, btree_map::Iter<'a, K, V>>);
 
-/// The entries of a [`SyncBtreeMap`], to change.
+/// An iterator over the entries of a [`SyncBtreeMap`], to change the values.
 pub struct IterMut<'a, K, V>(Walk<'a, btree_map::IterMut<'a, K, V>>);
 
 impl<'a, K, V> Iterator for Iter<'a, K, V> {

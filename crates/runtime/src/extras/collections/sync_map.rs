@@ -1,9 +1,10 @@
-//! A hash map that many may share: `hashbrown` tables, each behind a reader-writer lock of its own.
+//! How can many coroutines share a hash map without one lock for all keys? The map consists of `hashbrown` tables, each
+//! behind a reader-writer lock of its own.
 //!
-//! A key's hash chooses the shard by bits that hashbrown uses for nothing (it takes the low ones for the place, the top
-//! seven for the tag), so one hash serves both. Two keys in different shards never wait for each other. What has to see
-//! all shards (`len`, `iter`, …) takes their locks one after the other, never two at once: it sees each shard at a
-//! moment of its own.
+//! A key's hash chooses the shard by bits that hashbrown does not use: it takes the low ones for the place, and the top
+//! seven for the tag. So one hash serves both. Operations on keys in different shards never wait for each other.
+//! Operations that must see all shards (`len`, `iter`, …) take the locks one after the other, never two at once. So
+//! they see each shard at a different moment.
 
 use super::guards::{Entry, EntryMut, Ref, RefMut, Walk, read, write};
 use hashbrown::hash_table::{self, HashTable};
@@ -13,38 +14,59 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{PoisonError, RwLock};
 
-/// Several times the cores of a large machine's busy part; a power of two. A guess: an empty map costs 2 KiB with it.
+/// Several times the number of busy cores of a large machine; a power of two. A guess: it makes an empty map cost 2
+/// KiB.
 const SHARDS: usize = 1 << SHARD_BITS;
 const SHARD_BITS: u32 = 5;
 /// Below hashbrown's tag.
 const SHARD_SHIFT: u32 = u64::BITS - 7 - SHARD_BITS;
 
-/// A key and its value as they lie in a table.
+/// A key and its value as a table stores them.
 type Slot<K, V> = (K, V);
-/// What a guard of a [`SyncHashMap`] locks: a shard.
+/// The part that a guard of a [`SyncHashMap`] locks: a shard.
 pub(crate) type Shard<K, V> = HashTable<Slot<K, V>>;
 
-/// So that neighbours do not share a cache line.
+/// Aligned so that neighbours do not share a cache line.
 #[repr(align(64))]
 struct Padded<T>(T);
 
 type LockedShard<K, V> = Padded<RwLock<Shard<K, V>>>;
 
-/// A value of a [`SyncHashMap`], to look at; its shard of the map cannot be changed while this lives.
+/// A shared reference to a value of a [`SyncHashMap`]; its shard of the map cannot be changed while this lives. It
+/// dereferences to the value.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{MapRef, SyncHashMap};
+/// let ages: SyncHashMap<_, _> = [("ada", 36)].into_iter().collect();
+/// let age: MapRef<'_, &str, i32> = ages.get("ada").unwrap();
+/// assert_eq!((*age.key(), *age), ("ada", 36));
+/// ```
 pub struct MapRef<'a, K, V>(Ref<'a, Shard<K, V>, Slot<K, V>>);
 
-/// A value of a [`SyncHashMap`], to change; nobody else sees its shard of the map while this lives.
+/// A mutable reference to a value of a [`SyncHashMap`]; no other code can reach its shard of the map while this lives.
+/// It dereferences to the value.
+///
+/// # Examples
+/// ```
+/// use silken::collections::{MapRefMut, SyncHashMap};
+/// let ages: SyncHashMap<_, _> = [("ada", 36)].into_iter().collect();
+/// let mut age: MapRefMut<'_, &str, i32> = ages.get_mut("ada").unwrap();
+/// *age += 1;
+/// drop(age); // unlocks the shard
+/// assert_eq!(*ages.get("ada").unwrap(), 37);
+/// ```
 pub struct MapRefMut<'a, K, V>(RefMut<'a, Shard<K, V>, Slot<K, V>>);
 
 /// A hash map that may be used through a shared reference.
 ///
-/// It consists of shards, each with a lock of its own. Guards and iterators keep the lock of their shard.
+/// It consists of shards, each with a lock of its own. Guards and iterators hold the lock of their shard.
 ///
 /// # Blocking
-/// Every method but the consuming ones waits for the lock of a shard: parks the coroutine through the hooks (without
-/// the feature `interpose` it blocks the worker, and a guard must not be held across a wait). To hold a guard and to
-/// change the map in the same coroutine may be a deadlock, for the keys may share a shard; even to read it may be one
-/// while a third waits to write.
+/// Every method waits for the lock of a shard, except those that consume the map. Through the hooks the wait parks the
+/// coroutine. Without the feature `interpose` it blocks the worker, and a guard must not be held across a wait. A
+/// coroutine that holds a guard and changes the map may wait for itself, for the keys may share a shard: a deadlock.
+/// Even a read may deadlock then, if a third coroutine waits to write.
 ///
 /// # Cancellation
 /// Does not interrupt the wait.
@@ -69,24 +91,24 @@ pub struct SyncHashMap<K, V, S = RandomState> {
 }
 
 impl<K, V> SyncHashMap<K, V> {
-    /// An empty map.
+    /// Makes an empty map.
     pub fn new() -> Self {
         Self::with_capacity(0)
     }
 
-    /// An empty map with room for so many keys, if they spread evenly.
+    /// Makes an empty map with room for `capacity` keys, if they spread evenly.
     pub fn with_capacity(capacity: usize) -> Self {
         Self::with_capacity_and_hasher(capacity, RandomState::new())
     }
 }
 
 impl<K, V, S> SyncHashMap<K, V, S> {
-    /// An empty map that hashes in this way.
+    /// Makes an empty map that uses this hasher.
     pub fn with_hasher(hasher: S) -> Self {
         Self::with_capacity_and_hasher(0, hasher)
     }
 
-    /// Both.
+    /// Makes an empty map that uses this hasher, with room for `capacity` keys, if they spread evenly.
     pub fn with_capacity_and_hasher(capacity: usize, hasher: S) -> Self {
         let shard = |_| Padded(RwLock::new(HashTable::with_capacity(capacity.div_ceil(SHARDS))));
         Self {
@@ -99,17 +121,17 @@ impl<K, V, S> SyncHashMap<K, V, S> {
         &self.shards[(hash >> SHARD_SHIFT) as usize % SHARDS].0
     }
 
-    /// How many keys there are; others may change that at the same time.
+    /// Number of keys; other coroutines may change it at the same time.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| read(&shard.0).len()).sum()
     }
 
-    /// Whether there is none.
+    /// Whether the map is empty.
     pub fn is_empty(&self) -> bool {
         self.shards.iter().all(|shard| read(&shard.0).is_empty())
     }
 
-    /// Drops all keys and values, each shard's after its lock is free again.
+    /// Removes all keys and values. Those of a shard are dropped after its lock is free again.
     pub fn clear(&self) {
         for shard in &self.shards {
             let all = std::mem::take(&mut *write(&shard.0));
@@ -117,7 +139,8 @@ impl<K, V, S> SyncHashMap<K, V, S> {
         }
     }
 
-    /// The entries in no order, each shard under its reader's lock while the iterator is in it or an item of it lives.
+    /// Iterates over the entries in no particular order. A shard is locked for reading while the iterator is in it or
+    /// an item of it lives.
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter {
             shards: self.shards.iter(),
@@ -125,8 +148,8 @@ impl<K, V, S> SyncHashMap<K, V, S> {
         }
     }
 
-    /// The entries in no order, to change the values, each shard under its writer's lock while the iterator is in it or
-    /// an item of it lives.
+    /// Iterates over the entries in no particular order, to change the values. A shard is locked for writing while the
+    /// iterator is in it or an item of it lives.
     pub fn iter_mut(&self) -> IterMut<'_, K, V> {
         IterMut {
             shards: self.shards.iter(),
@@ -134,7 +157,16 @@ impl<K, V, S> SyncHashMap<K, V, S> {
         }
     }
 
-    /// Keeps only the entries for which `keep` says so.
+    /// Keeps only the entries for which `keep` returns `true`. A shard is locked for writing while `keep` is called for
+    /// its entries, so `keep` must not use this map.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::collections::SyncHashMap;
+    /// let squares: SyncHashMap<_, _> = (0..10).map(|n| (n, n * n)).collect();
+    /// squares.retain(|_, square| *square > 50);
+    /// assert_eq!(squares.len(), 2);
+    /// ```
     pub fn retain(&self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         for shard in &self.shards {
             write(&shard.0).retain(|(key, value)| keep(key, value));
@@ -143,7 +175,7 @@ impl<K, V, S> SyncHashMap<K, V, S> {
 }
 
 impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
-    /// Sets the value of a key; returns the old one.
+    /// Sets the value of a key; returns the old value, if there was one. The key itself is not replaced then.
     pub fn insert(&self, key: K, value: V) -> Option<V> {
         let hash = self.hasher.hash_one(&key);
         let mut shard = write(self.shard(hash));
@@ -156,7 +188,7 @@ impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
         }
     }
 
-    /// Takes a key out; returns its value.
+    /// Removes a key; returns its value, if the key was there.
     pub fn remove<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -170,7 +202,7 @@ impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
         Some(value)
     }
 
-    /// Whether the key is there.
+    /// Whether the key is in the map.
     pub fn contains_key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -178,7 +210,8 @@ impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
         self.get(key).is_some()
     }
 
-    /// The value of a key, to look at.
+    /// Returns the value of a key; its shard is locked for reading while the guard lives. `None` if the key is not
+    /// there.
     pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<MapRef<'_, K, V>>
     where
         K: Borrow<Q>,
@@ -188,7 +221,8 @@ impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
         Ref::find(shard, |shard| shard.find(hash, |(other, _)| other.borrow() == key)).map(MapRef)
     }
 
-    /// The value of a key, to change.
+    /// Returns the value of a key; its shard is locked for writing while the guard lives. `None` if the key is not
+    /// there.
     pub fn get_mut<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<MapRefMut<'_, K, V>>
     where
         K: Borrow<Q>,
@@ -198,8 +232,21 @@ impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
         RefMut::find(shard, |shard| shard.find_mut(hash, |(other, _)| other.borrow() == key)).map(MapRefMut)
     }
 
-    /// The value of a key, to change; `make` gives it a first one if it has none. In one step: nobody sees it in
-    /// between, and `make` must not use this map.
+    /// Returns the value of a key, to change it. If there is none, `make` makes it. This is one step: no other code
+    /// sees the map in between. `make` runs under the lock of the shard, so it must not use this map.
+    ///
+    /// # Panics
+    /// With the panic of `make`; then the key is not in the map.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::collections::SyncHashMap;
+    /// let counts = SyncHashMap::new();
+    /// for word in ["a", "b", "a"] {
+    ///     *counts.get_or_insert_with(word, || 0) += 1;
+    /// }
+    /// assert_eq!(*counts.get("a").unwrap(), 2);
+    /// ```
     pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> V) -> MapRefMut<'_, K, V> {
         let hash = self.hasher.hash_one(&key);
         let shard = write(self.shard(hash));
@@ -214,7 +261,7 @@ impl<K: Eq + Hash, V, S: BuildHasher> SyncHashMap<K, V, S> {
         MapRefMut(slot.expect("found or made"))
     }
 
-    /// Gives back what memory it can.
+    /// Frees as much unused memory as possible.
     pub fn shrink_to_fit(&self) {
         for shard in &self.shards {
             write(&shard.0).shrink_to_fit(|(key, _)| self.hasher.hash_one(key));
@@ -285,18 +332,18 @@ impl<K, V: fmt::Debug> fmt::Debug for MapRefMut<'_, K, V> {
     }
 }
 
-/// A table's iterator whose slots have become pairs of references.
+/// A table's iterator that turns slots into pairs of references.
 type Split<I, P> = std::iter::Map<I, fn(<I as Iterator>::Item) -> P>;
 type ShardIter<'a, K, V> = Split<hash_table::Iter<'a, Slot<K, V>>, (&'a K, &'a V)>;
 type ShardIterMut<'a, K, V> = Split<hash_table::IterMut<'a, Slot<K, V>>, (&'a K, &'a mut V)>;
 
-/// The entries of a [`SyncHashMap`].
+/// An iterator over the entries of a [`SyncHashMap`].
 pub struct Iter<'a, K, V> {
     shards: std::slice::Iter<'a, LockedShard<K, V>>,
     walk: Option<Walk<'a, ShardIter<'a, K, V>>>,
 }
 
-/// The entries of a [`SyncHashMap`], to change.
+/// An iterator over the entries of a [`SyncHashMap`], to change the values.
 pub struct IterMut<'a, K, V> {
     shards: std::slice::Iter<'a, LockedShard<K, V>>,
     walk: Option<Walk<'a, ShardIterMut<'a, K, V>>>,
@@ -357,7 +404,7 @@ impl<K, V, S> IntoIterator for SyncHashMap<K, V, S> {
     }
 }
 
-/// The entries of a [`SyncHashMap`] that is no more.
+/// An iterator over the entries of a [`SyncHashMap`] that it has consumed.
 pub struct IntoIter<K, V> {
     shards: std::vec::IntoIter<LockedShard<K, V>>,
     shard: hash_table::IntoIter<Slot<K, V>>,

@@ -1,28 +1,28 @@
-//! Go's layouts, translated to `strftime` directives, which is what jiff knows.
+//! How are Go's layouts translated to `strftime` directives, which are what jiff knows?
 //!
 //! A layout is an example: Monday, the 2nd of January 2006, 15:04:05, seven hours behind UTC. Each known piece of that
-//! example is a directive, all else stands for itself. Pieces are tried longest first where one begins another
-//! (`January` before `Jan`, `002` before `02`), and, as in Go, a fraction is a piece only behind the dot or comma that
-//! follows the seconds.
+//! example becomes a directive; everything else stands for itself. Where one piece begins another, the longer one is
+//! tried first (`January` before `Jan`, `002` before `02`). As in Go, a fraction is a piece only behind the dot or
+//! comma that follows the seconds.
 
-/// As in `Mon Jan  2 15:04:05 2006`.
+/// The layout of `Mon Jan 2 15:04:05 2006`.
 pub const ANSIC: &str = "Mon Jan _2 15:04:05 2006";
-/// As in `02 Jan 06 15:04 -0700`.
+/// The layout of `02 Jan 06 15:04 -0700`.
 pub const RFC822Z: &str = "02 Jan 06 15:04 -0700";
-/// As in `Mon, 02 Jan 2006 15:04:05 -0700`.
+/// The layout of `Mon, 02 Jan 2006 15:04:05 -0700`.
 pub const RFC1123Z: &str = "Mon, 02 Jan 2006 15:04:05 -0700";
-/// As in `2006-01-02T15:04:05Z` and `2006-01-02T15:04:05-07:00`.
+/// The layout of `2006-01-02T15:04:05Z` and `2006-01-02T15:04:05-07:00`.
 pub const RFC3339: &str = "2006-01-02T15:04:05Z07:00";
-/// As [`RFC3339`], with as much of a fraction as there is.
+/// The layout [`RFC3339`] with a fraction of a second, as long as it is.
 pub const RFC3339_NANO: &str = "2006-01-02T15:04:05.999999999Z07:00";
-/// As in `3:04PM`.
+/// The layout of `3:04PM`.
 pub const KITCHEN: &str = "3:04PM";
-/// As in `2006-01-02`.
+/// The layout of `2006-01-02`.
 pub const DATE: &str = "2006-01-02";
-/// As in `2006-01-02 15:04:05`.
+/// The layout of `2006-01-02 15:04:05`.
 pub const DATE_TIME: &str = "2006-01-02 15:04:05";
 
-/// The pieces of a layout and the directives that they are, longest first among those with a common beginning.
+/// The pieces of a layout and their directives, longest first among those with a common beginning.
 const PIECES: &[(&str, &str)] = &[
     ("January", "%B"),
     ("Jan", "%b"),
@@ -51,11 +51,11 @@ const PIECES: &[(&str, &str)] = &[
     ("%", "%%"),
 ];
 
-/// Go's offset that is `Z` for UTC.
+/// Go's offset, which is `Z` for UTC.
 const ZULU: &[(&str, &str)] = &[("Z07:00", "%:z"), ("Z0700", "%z")];
 
-/// The `strftime` format of a layout; one with a `%` in it is such a format already. `is_utc` chooses what `Z07:00`
-/// writes.
+/// Returns the `strftime` format of a layout; a layout with a `%` in it is such a format already. `is_utc` decides what
+/// `Z07:00` writes.
 pub(super) fn to_strftime(layout: &str, is_utc: bool) -> String {
     if layout.contains('%') {
         return layout.to_string();
@@ -79,7 +79,8 @@ pub(super) fn to_strftime(layout: &str, is_utc: bool) -> String {
     format
 }
 
-/// `.000` (so many digits) or `.999` (as many as there are), directly behind the seconds. A comma is written as it is.
+/// `.000` (this number of digits) or `.999` (as many digits as there are), directly behind the seconds. A comma is
+/// kept.
 fn fraction(rest: &str, before: &str) -> Option<(usize, String)> {
     if !(before.ends_with("%S") || before.ends_with("%-S")) {
         return None;
@@ -87,7 +88,7 @@ fn fraction(rest: &str, before: &str) -> Option<(usize, String)> {
     let separator = rest.chars().next().filter(|c| matches!(c, '.' | ','))?;
     let kind = rest[1..].chars().next().filter(|c| matches!(c, '0' | '9'))?;
     let digits = rest[1..].chars().take_while(|c| *c == kind).count();
-    // As many as a nanosecond has; Go refuses more by taking them for text.
+    // The number of digits of a nanosecond. Go takes more for plain text.
     if digits > 9 {
         return None;
     }
