@@ -364,6 +364,7 @@ macro_rules! for_each_case {
                     any reset_under_poll;
                     any unread_bytes_reset_a_unix_reader;
                     any reset_for_many_writers;
+                    any one_side_is_shut_under_a_unix_write;
                 }
                 connects {
                     any again_on_one_socket;
@@ -375,6 +376,7 @@ macro_rules! for_each_case {
                     any accept_without_a_listener;
                     any shutdown_of_a_listener;
                     any receive_timeout_of_a_listener;
+                    any shutdown_under_a_connect;
                 }
                 receive_flags {
                     any peek_waitall_on_unix;
@@ -427,6 +429,7 @@ macro_rules! for_each_case {
                     any silent_files_alone;
                     any many_silent_files;
                     any epoll_refuses_files;
+                    any select_beyond_the_table;
                 }
                 signals {
                     any sigwait_lets_others_run;

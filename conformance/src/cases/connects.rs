@@ -257,3 +257,19 @@ pub fn receive_timeout_of_a_listener(ex: &dyn Executor) {
     unit.join();
     assert_eq!(client.write(b"x").unwrap(), 1);
 }
+
+/// A blocking connect to a listener whose queue is full; another unit shuts the socket down: the connect ends, and the
+/// next unit is served meanwhile.
+pub fn shutdown_under_a_connect(ex: &dyn Executor) {
+    for how in [libc::SHUT_RD, libc::SHUT_WR, libc::SHUT_RDWR] {
+        let (listener, address) = listen();
+        raw::net::listen_again(listener.as_raw_fd(), 0).unwrap();
+        let _fills_the_queue = TcpStream::connect(address).unwrap();
+        let socket = Arc::new(tcp());
+        let connecting = socket.clone();
+        let units = vec![ex.start(move || code(connect(connecting.as_raw_fd(), address)))];
+        still_wait(&units);
+        shutdown(socket.as_raw_fd(), how).unwrap();
+        assert_eq!(join_all(units), [libc::ECONNRESET]);
+    }
+}

@@ -129,3 +129,12 @@ pub fn epoll_refuses_files(ex: &dyn Executor) {
     })
     .join();
 }
+
+/// A number that the kernel does not look at, since its table of descriptors ends before: the call waits its time.
+pub fn select_beyond_the_table(ex: &dyn Executor) {
+    join_all(ex.start_each(UNITS, |_| {
+        let begun = Instant::now();
+        assert_eq!(raw::select_readable(900, SHORT).unwrap(), 0);
+        assert!(begun.elapsed() >= SHORT);
+    }));
+}

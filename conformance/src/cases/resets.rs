@@ -212,3 +212,34 @@ pub fn reset_for_many_writers(ex: &dyn Executor) {
         "{errors:?}"
     );
 }
+
+/// One side is shut down under a sender that waits for room: it sends no more, and says how much it has sent.
+pub fn one_side_is_shut_under_a_unix_write(ex: &dyn Executor) {
+    type Pair = (OwnedFd, OwnedFd);
+    let ends: [fn(&Pair); 2] = [
+        |(own, _)| raw::net::shutdown(own.as_raw_fd(), libc::SHUT_WR).unwrap(),
+        |(_, peer)| raw::net::shutdown(peer.as_raw_fd(), libc::SHUT_RD).unwrap(),
+    ];
+    for end in ends {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET] {
+            let pair = Arc::new(raw::net::socketpair(kind).unwrap());
+            let sender = pair.clone();
+            let unit = ex.start(move || {
+                let bytes = vec![1; if kind == libc::SOCK_STREAM { BYTES } else { 10_000 }];
+                loop {
+                    let sent = raw::send(sender.0.as_raw_fd(), &bytes, libc::MSG_NOSIGNAL);
+                    match sent {
+                        Ok(count) if count < bytes.len() => return 0,
+                        Ok(_) => {}
+                        Err(error) => return error.raw_os_error().unwrap(),
+                    }
+                }
+            });
+            let units = vec![unit];
+            still_wait(&units);
+            end(&pair);
+            let ended = join_all(units);
+            assert_eq!(ended, [if kind == libc::SOCK_STREAM { 0 } else { EPIPE }]);
+        }
+    }
+}

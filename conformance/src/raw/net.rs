@@ -22,6 +22,12 @@ pub fn socketpair(kind: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((owned(pair[0] as usize), owned(pair[1] as usize)))
 }
 
+/// listen(2) on a socket that listens: changes how many connections may wait.
+pub fn listen_again(fd: RawFd, backlog: c_int) -> io::Result<()> {
+    // SAFETY: S7: integer arguments.
+    check_int(unsafe { libc::listen(fd, backlog) }).map(drop)
+}
+
 /// shutdown(2)
 pub fn shutdown(fd: RawFd, how: c_int) -> io::Result<()> {
     // SAFETY: S7: integer arguments.

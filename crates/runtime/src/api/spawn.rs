@@ -304,6 +304,8 @@ impl<N: Into<String>> From<(N, usize)> for Builder {
 /// Evaluates to a [`JoinHandle`], or in a [`scope`](crate::scope()) to a [`ScopedJoinHandle`](crate::ScopedJoinHandle).
 /// Panics if the coroutine cannot be made, as [`spawn`] does.
 ///
+/// A closure that spawns by `go!(scope, …)` in turn has to be `move`, since the macro takes the scope's reference.
+///
 /// # Examples
 /// ```
 /// use silken::go;

@@ -292,6 +292,16 @@ impl<D: Copy> Readiness<D> {
         settle_all(&mut inner.waiters[direction as usize], Outcome::Woken, wake);
     }
 
+    /// Has the waiters of a direction try again: something has happened that the kernel reports by no event.
+    #[cold]
+    pub(crate) fn stir(&self, direction: Direction) {
+        let mut unparkers = Vec::new();
+        self.tick(&mut self.inner.lock(), direction, false, &mut |unparker| {
+            unparkers.push(unparker)
+        });
+        unparkers.into_iter().for_each(Unparker::unpark);
+    }
+
     /// Clears the sticky bits because the socket is about to be connected. What was seen so far (an unconnected socket
     /// reports a hang-up) is no end of the connection to come. To be called before the call: after the call the peer
     /// may already have come and gone, and the event that was seen may have been that end.

@@ -150,18 +150,7 @@ fn connect_and_wait(
     let mut full_backlog = FullBacklog::new(fd, entry);
     loop {
         let mut seen = entry.readiness.look(Direction::Write);
-        let started = {
-            let _critical = Critical::enter();
-            set_nonblocking(fd, true);
-            let started = connect();
-            // O_NONBLOCK is cleared again, unless the user has set it meanwhile.
-            if !entry.is_nonblocking() {
-                set_nonblocking(fd, false);
-            }
-            // A caller that asked for the mode of a shared description in between has to ask again.
-            entry.mode_was_touched();
-            started
-        };
+        let started = try_connect(fd, entry, &connect);
         match started {
             Ok(_) => return Ok(0),
             Err(Errno::INTR) => {}
@@ -169,7 +158,13 @@ fn connect_and_wait(
             Err(pending @ (Errno::INPROGRESS | Errno::ALREADY)) => loop {
                 // Asked before the first wait too: a peer on this machine has answered before the call returns.
                 if socket::events_now(fd, libc::POLLOUT) != 0 {
-                    return match connect() {
+                    return match try_connect(fd, entry, &connect) {
+                        // The end of the first attempt is gone: a shutdown has taken it, and this call has begun
+                        // another attempt.
+                        Err(Errno::INPROGRESS | Errno::ALREADY) => {
+                            socket::disconnect(fd);
+                            Err(Errno(libc::ECONNRESET))
+                        }
                         // Another call has already reported the success.
                         Err(Errno(libc::EISCONN)) => Ok(0),
                         // The socket was connected (a refusal has another number), and the peer has gone since. The
@@ -193,6 +188,19 @@ fn connect_and_wait(
             Err(errno) => return Err(errno),
         }
     }
+}
+
+/// One connect that does not wait. O_NONBLOCK is cleared again, unless the user has set it meanwhile.
+fn try_connect(fd: c_int, entry: &FdEntry, connect: &impl Fn() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let _critical = Critical::enter();
+    set_nonblocking(fd, true);
+    let result = connect();
+    if !entry.is_nonblocking() {
+        set_nonblocking(fd, false);
+    }
+    // A caller that asked for the mode of a shared description in between has to ask again.
+    entry.mode_was_touched();
+    result
 }
 
 /// FIONBIO changes one flag with one call; F_SETFL would write all flags back.

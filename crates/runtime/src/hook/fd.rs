@@ -22,8 +22,9 @@
 
 use super::call::{answer, caller, is_runtime, replacing, resetting};
 use super::file_lock;
-use crate::coroutine::Core;
+use crate::coroutine::{Core, Critical};
 use crate::driver::fd_table::{self, FdEntry, FdKind, Trait};
+use crate::driver::readiness::Direction;
 use crate::offload;
 use crate::sys::{file, process, socket};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
@@ -309,4 +310,25 @@ pub(crate) unsafe extern "C" fn eventfd(initial: c_uint, flags: c_int) -> c_int 
         begin(fd, FdKind::Pollable, flags);
     }
     fd
+}
+
+/// `shutdown(2)`. A sender that waits for room in a Unix socket hears of it from here: the kernel reports no event for
+/// one side alone. The peer's senders hear of it if the peer is the other end of a pair that this process has made.
+///
+/// # Safety
+/// S7: the contract of the C function.
+pub(crate) unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
+    // SAFETY: S7: the caller's arguments, under the contract of the C function.
+    let result = unsafe { next::shutdown(fd, how) };
+    if result == 0 && !is_runtime() {
+        let ends_writes = (how != libc::SHUT_RD).then_some(fd);
+        let ends_peers_writes = (how != libc::SHUT_WR).then(|| fd_table::other_end(fd)).flatten();
+        for writer in [ends_writes, ends_peers_writes].into_iter().flatten() {
+            if let Some(entry) = fd_table::known(writer) {
+                let _critical = Critical::enter();
+                entry.readiness.stir(Direction::Write);
+            }
+        }
+    }
+    result
 }

@@ -107,6 +107,7 @@ static HOOKS: Hooks = Hooks {
     accept: accept_connect::accept,
     accept4: accept_connect::accept4,
     connect: accept_connect::connect,
+    shutdown: fd::shutdown,
     poll: poll::poll,
     ppoll: poll::ppoll,
     close: fd::close,

@@ -186,10 +186,14 @@ unsafe fn select_in(
     deadline_ns: Option<u64>,
 ) -> Result<usize, Errno> {
     let mut is_over = false;
+    let mut has_closed = false;
     loop {
         let complete = wanted.fill(sets.fd_count, slots);
         // SAFETY: S5: the caller lends the sets.
         match unsafe { sets.ask(Some(0)) } {
+            // The kernel does not look at numbers beyond its table of descriptors, so it does not miss one there.
+            // SAFETY: S7: the caller's arguments, under the contract of the C function.
+            Ok(0) if has_closed => return unsafe { ask_elsewhere_again(sets, wanted, deadline_ns) },
             Ok(0) if !is_over => {}
             Err(Errno::INTR) => continue,
             result => return result,
@@ -203,13 +207,26 @@ unsafe fn select_in(
         };
         match outcome {
             // A number was closed: the next answer tells so.
-            Ok(Outcome::Woken | Outcome::Closed) | Err(Errno::BADF) => {}
+            Ok(Outcome::Woken | Outcome::Closed) => {}
+            Err(Errno::BADF) => has_closed = true,
             Ok(Outcome::TimedOut) => is_over = true,
             Ok(Outcome::Cancelled) => return Err(refused()),
             // SAFETY: S7: the caller's arguments, under the contract of the C function.
             Err(_) => return unsafe { ask_elsewhere(sets, deadline_ns) },
         }
     }
+}
+
+/// As [`ask_elsewhere`], after an answer that has changed the sets.
+///
+/// # Safety
+/// S5, S7: the contract of select; `wanted` is what the sets said.
+#[cold]
+unsafe fn ask_elsewhere_again(sets: Sets, wanted: &Wanted, deadline_ns: Option<u64>) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the sets.
+    unsafe { sets.write(wanted) };
+    // SAFETY: S7: the caller's arguments, under the contract of the C function.
+    unsafe { ask_elsewhere(sets, deadline_ns) }
 }
 
 /// # Safety

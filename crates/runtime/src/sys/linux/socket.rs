@@ -116,6 +116,14 @@ pub(crate) unsafe fn connect(fd: RawFd, address: *const sockaddr, address_bytes:
     unsafe { raw::syscall3(libc::SYS_connect, fd as usize, address as usize, address_bytes as usize) }
 }
 
+/// Ends an attempt to connect, or a connection: `connect(2)` to no address.
+pub(crate) fn disconnect(fd: RawFd) {
+    // SAFETY: S5: all zeros is an address of no family.
+    let nowhere: sockaddr = unsafe { std::mem::zeroed() };
+    // SAFETY: S5: a live local. An error leaves the socket as it is.
+    let _ = unsafe { connect(fd, &nowhere, size_of::<sockaddr>() as socklen_t) };
+}
+
 /// The socket's type: `SOCK_STREAM`, `SOCK_DGRAM`, …; ENOTSOCK if `fd` is no socket.
 pub(crate) fn so_type(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_TYPE)
