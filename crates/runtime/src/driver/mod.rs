@@ -1,10 +1,12 @@
-//! How events outside of the runtime make coroutines ready: events of descriptors, deadlines, wake-ups by other
-//! threads.
+//! How does an event outside of the runtime make a coroutine ready: an event of a descriptor, a deadline, a wake-up by
+//! another thread?
 //!
 //! Each processor has a driver. The worker that holds the processor polls the driver, between coroutines and while it
-//! sleeps. A driver *returns* what has become ready and never calls the scheduler, so events travel in batches and the
-//! scheduler runs at its own pace. Any thread may poll any driver without waiting: a worker that searches for work
-//! looks there too.
+//! sleeps. A poll *returns* the coroutines that have become ready and queues none of them, so events travel in batches
+//! and the scheduler runs at its own pace. Any thread may poll any driver without waiting. A watcher does so for a
+//! processor that stands still (`sched/watch.rs`), and a worker that has made many connects for the others
+//! (`sched/worker.rs`). A searching worker polls its own driver only. Outside of a poll, a change of a descriptor that
+//! raises no event (a close, a shutdown) unparks the waiters itself ([`readiness`]).
 //!
 //! # Whose driver
 //! A driver belongs to one runtime at a time, its *owner*. Only the owner's coroutines register descriptors and arm
@@ -14,8 +16,14 @@
 //! coroutines that have ended), and lies idle until the next runtime takes it. So a process has as many drivers as it
 //! ever had workers at one time.
 //!
-//! * [`readiness`]: descriptors, and which waiters wait for which; [`fd_table`]: what is known of each descriptor;
-//! * [`timers`]: deadlines, and the wait that every blocker ends in; [`monitor`]: a state with a wait list.
+//! # The files
+//! | file | what |
+//! |---|---|
+//! | [`readiness`] | which waiters wait for which descriptor |
+//! | [`fd_table`] | what is known of each descriptor |
+//! | [`timers`] | the deadlines |
+//!
+//! How a caller waits for any of these is the next floor's question (`wait/mod.rs`).
 
 pub(crate) mod fd_table;
 pub(crate) mod readiness;

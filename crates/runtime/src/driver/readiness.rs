@@ -1,4 +1,4 @@
-//! Which waiters wait for which descriptor, and what the runtime knows of each descriptor's readiness.
+//! Which waiters wait for which descriptor, and what does the runtime know of each descriptor's readiness?
 //!
 //! # Protocol
 //! A descriptor is registered once in each runtime that waits for it: edge-triggered, for both directions. The
@@ -9,9 +9,9 @@
 //!
 //! | field | bits | meaning | changed by |
 //! |---|---|---|---|
-//! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event, cleared by `reset` and `forget_ends` |
+//! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event and by `remember_ends`, cleared by `reset`, `forget_ends` and an event without such bits |
 //! | | 1 `REGISTERED` | events will come, from one driver at least | set by the first wait, cleared by `reset` and the last `retire` |
-//! | | 2.. tick | number of events | bumped by an event and by `reset` (never reused) |
+//! | | 2.. tick | the version of the word (never reused) | bumped by an event, `stir`, `reset`, `forget_ends`, `remember_ends` and the last `retire` |
 //! | `drained` | as a word | the word that a short read looked at before it emptied the socket | readers, no lock |
 //! | `inner` | | generation, drivers, waiters | the holder of the lock |
 //!
@@ -30,8 +30,9 @@
 //! next reader skips its try while `drained` equals the word. Proof: data that arrives after the call raises an event
 //! that is dispatched after the look (it could not be fetched earlier). That event bumps the word, before or after the
 //! store. No later store can bring the old word back into effect, since words do not repeat. No read-modify-write is
-//! needed: two readers can only replace one old word by another, which costs a useless try. `STICKY` words are never
-//! stored, because the state behind them raises no second event. The rule holds only for TCP: a record of SCTP, a Unix
+//! needed: two readers can only replace one old word by another, which costs a useless try. A word
+//! with `STICKY` is never stored, because the state behind it raises no second event. A word without `REGISTERED` is
+//! not stored either, because no event would come. The rule holds only for TCP: a record of SCTP, a Unix
 //! socket's ancillary boundary and a TLS record in the kernel end a read early with more to come. Rejected: the mirror
 //! image for short *writes*. A send that met a bad address is short as well and raises no event; the saved try would be
 //! one per filled send buffer.

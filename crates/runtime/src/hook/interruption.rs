@@ -12,10 +12,12 @@
 //! | a read or write of a pipe; a `poll` of pipes and eventfds alone | stays | it wakes a loop too, or is a child's: `Command::output` and `spawn` panic |
 //! | a read or write of one of a pair of sockets whose other end this process has | fails; stays when the runtime ends | it may be a connection, or a self-pipe |
 //! | a read or write of one of a pair of message sockets | stays | over one std's `Command::spawn` hears of its child, and panics |
-//! | `waitpid` | fails if it lasts 100 ms longer | `Command::spawn` waits for a child that could not execute, which takes no time, and panics |
-//! | `epoll_wait` | returns EINTR once, then stays | event loops take every other error for a bug |
-//! | a futex | returns as if woken once, then stays | behind it is a lock, or a loop that looks again |
+//! | `waitpid` (a wait on a pidfd) | fails if it lasts 100 ms longer | `Command::spawn` waits for a child that could not execute, which takes no time, and panics |
+//! | `epoll_wait` | returns EINTR if it is the first, else stays | event loops take every other error for a bug |
+//! | a futex | returns as if woken if it is the first, else stays | behind it is a lock, or a loop that looks again |
 //! | any other | fails | |
+//!
+//! *The first* is the first hooked call of any kind that was interrupted within one cancellation or one `timeout`.
 //!
 //! A program may choose otherwise for a descriptor ([`OnCancel`](crate::OnCancel)). The choice is looked up when a wait
 //! has been interrupted, so a wait that is not interrupted pays nothing. A call that stays begins another wait, which

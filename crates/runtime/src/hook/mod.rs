@@ -223,7 +223,6 @@ static HOOKS: Hooks = Hooks {
     pthread_clockjoin_np: pthread::pthread_clockjoin_np,
     thrd_join: pthread::thrd_join,
     thrd_detach: pthread::thrd_detach,
-    ..Hooks::PASS
 };
 
 /// The actions around the symbols for which no frame of ours may be on the stack.

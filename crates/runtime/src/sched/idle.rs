@@ -1,9 +1,11 @@
 //! Which workers sleep, which one searches, and which must be woken when work appears?
 //!
 //! # Protocol
-//! A worker without work becomes *searching* (one at a time) and looks everywhere. If it finds nothing it goes to sleep
-//! in its driver. Code that makes work visible calls [`Idle::should_wake`] afterwards. If a worker sleeps and none
-//! searches, one sleeper is woken, and is counted as searching. A searching worker that finds work stops searching. If
+//! A worker without work becomes *searching* and looks everywhere, unless another worker searches already. If it finds
+//! nothing it goes to sleep in its driver. Code that queues a coroutine where others may take it, and lets them know
+//! (`sched/mod.rs` has the table), calls [`Idle::should_wake`] afterwards. If a worker sleeps and none searches, one
+//! sleeper is woken, and is counted as searching. A worker that is woken for a coroutine that only it may run is
+//! counted so too, so there may be several. A searching worker that finds work stops searching. If
 //! there may be more work it wakes the next sleeper. So wake-ups form a chain that lasts as long as there is work for
 //! it. A process whose workers are all busy makes no wake-ups, and an idle process makes none at all.
 //!
@@ -29,9 +31,9 @@
 //!
 //! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and another is asleep, then there
 //! is a watcher, or a worker that is going to sleep has not asked for its role yet. Workers become busy in `awake` and
-//! `stop_searching` only, and both appoint a watcher. A watcher stops being one in three places. `awake` appoints the
-//! next watcher. `wake_one`, `wake_this` and `wake_all` wake a worker that then calls `awake`. `role` ends the duty if
-//! no worker is busy. All of them hold the lock.
+//! `stop_searching` only, and both appoint a watcher. A watcher stops being one in two places. `awake`
+//! appoints the next watcher; `wake_one`, `wake_this` and `wake_all` lead there. `role` ends the duty if no worker is
+//! busy. Both hold the lock.
 //!
 //! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments
 //! must be rare. An appointed watcher remains the watcher until it has slept a turn of 10 ms, even if no worker is busy

@@ -4,11 +4,11 @@
 //! | word | meaning |
 //! |---|---|
 //! | worker | an OS thread that runs coroutines while it holds a processor (`worker.rs`) |
-//! | processor | the right to run: run queue (ring), LIFO slot, driver, timers (`processor.rs`) |
+//! | processor | the right to run: run queue (ring), LIFO slot, driver, timers; each worker has one today (`processor.rs`) |
 //! | injector | the queue for coroutines that have no worker yet (`injector.rs`) |
 //! | pinned queue | a worker's own queue of started light coroutines; of all coroutines, if it is the only worker (`pinned.rs`) |
 //! | inbox | where other threads put light coroutines for their worker |
-//! | searching | looking for work elsewhere before sleeping; one worker at a time (`idle.rs`) |
+//! | searching | looking for work elsewhere before sleeping; one worker at a time, as a rule (`idle.rs`) |
 //!
 //! # Kinds
 //! A scheduler makes isolated coroutines. It makes a light one only where the program has vouched for it by an unsafe
@@ -17,21 +17,27 @@
 //!
 //! # Policy
 //! A worker takes work in this order:
-//! - the LIFO slot, which holds the coroutine woken last; at most three times in a row while others are queued;
+//! - the LIFO slot, which holds the coroutine woken last; at most three picks in a row while others are queued;
 //! - its pinned queue and its ring, alternately.
 //!
 //! Every 64 picks (the event interval) it polls its driver and looks at its inbox and the injector first. When its own
 //! queues are empty it looks into the injector and polls its driver. If no other worker searches it then searches for a
-//! moment: it looks at all of these again and steals half of a random victim's ring. If it finds nothing it sleeps in
-//! its driver until an event, a deadline or a wake-up. A sleeper that watches also serves the drivers of other
-//! processors (`watch.rs`).
+//! moment: it looks at all of these again, and steals half of the first ring with work, from a random one on. If it
+//! finds nothing it sleeps in its driver until an event, a deadline or a wake-up. A sleeper that watches also serves
+//! the drivers of other processors (`watch.rs`).
 //!
-//! A woken coroutine goes into the waker's LIFO slot, and no other worker is notified. So two coroutines that talk to
-//! each other stay on one worker. A coroutine that is displaced from the slot, and a spawned one, goes to the ring.
-//! Then one sleeper is woken if no worker searches.
+//! | a ready coroutine | is queued in | and a sleeper is woken |
+//! |---|---|---|
+//! | woken by a coroutine | the waker's LIFO slot | no: two coroutines that talk to each other stay on one worker |
+//! | displaced from the slot; spawned | the ring | one, if no worker searches |
+//! | returned by a poll | the ring | one, if the poll returned several and no worker searches |
+//! | started and light | the pinned queue of its worker, through the inbox from elsewhere | its worker |
+//! | woken or spawned by a thread that is no worker of the scheduler | the injector | one, if no worker searches |
+//!
+//! An only worker uses its pinned queue in place of the ring.
 //!
 //! The pick runs on the stack of the outgoing coroutine, in a critical section. The worker's own context is entered
-//! only when there is nothing to pick; it then does what takes time (`switch.rs`, `run.rs`).
+//! when there is nothing to pick (or a stack has overflowed); it then does what takes time (`switch.rs`, `run.rs`).
 //!
 //! # Only its own scheduler queues a coroutine
 //! Descriptors, futex words, channels and joins belong to the process. Workers, counts and malloc's words belong to one
@@ -43,7 +49,7 @@
 //! # Rejected
 //! *A queue per worker that only its owner may empty* (may): work waits while other workers sleep. *The LIFO slot out
 //! of thieves' reach* (tokio): work behind a long computation is lost to the other workers; here a watcher takes it
-//! after a moment. *A global queue first* (Go before 1.1): it needs one lock for all workers.
+//! after a moment. *One global queue only* (Go before 1.1): it needs one lock for all workers.
 
 mod idle;
 mod injector;

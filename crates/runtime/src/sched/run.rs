@@ -1,7 +1,8 @@
 //! What does a worker's thread do when its own queues are empty? It runs what it finds, searches for more, and sleeps.
 //!
 //! All of this runs in the worker's own context: on the OS thread's stack and identity, where hooks pass straight
-//! through. A switch enters that context only when the worker's own queues have no coroutine to pick.
+//! through. A switch enters that context when the worker's own queues have no coroutine to pick, and from a stack that
+//! has overflowed.
 
 use super::Scheduler;
 use super::idle::Idle;

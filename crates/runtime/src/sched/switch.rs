@@ -7,7 +7,8 @@
 //! [`Resumed`] that the switch returns, and acts on it once the outgoing registers are saved.
 //!
 //! # Protocol
-//! The outgoing coroutine picks its successor on its own stack and switches. The handoff says which coroutine leaves,
+//! The outgoing coroutine picks its successor on its own stack and switches. If there is none to pick, the successor is
+//! the base. The handoff says which coroutine leaves,
 //! why it leaves ([`Outgoing`], a core and a [`SwitchReason`]), and which worker carries out the switch. The first act
 //! of the successor is to [`arrive`]. It moves malloc's words to its own identity. It takes itself out of the pinned
 //! queue, if it was picked from there. It then settles the outgoing coroutine: it queues it, publishes it as parked, or

@@ -7,7 +7,9 @@
 //! * The *watcher* is an idle worker that sleeps by turns (`idle.rs` says which worker that is, and when). If a
 //!   processor stood still in the last turn, its next deadline ends the watcher's turn, so that the deadline is served
 //!   in time. An event of the kernel waits for the end of the turn.
-//! * Where no worker is idle, each worker that picks makes a *round* every ten milliseconds.
+//! * Every worker of a scheduler with several makes a *round* at an event interval, at most once in ten milliseconds.
+//!   Where no worker is idle, these rounds are all there is. A watcher may have served the processor already; then the
+//!   round finds nothing.
 //!
 //! Started light coroutines wait for the worker that stands still, since no other worker may continue them.
 
@@ -18,8 +20,8 @@ use crate::driver::Wait;
 use crate::sys::clock;
 
 /// A watcher's first turn takes `WATCH_FIRST_NS`. Each further one takes twice as long, up to `WATCH_LAST_NS`. So a
-/// coroutine that computes for long delays what waits behind it by about as much as it has already run. The limits are
-/// those of Go's monitor.
+/// coroutine that computes for long delays what waits behind it by about as much as it has already run. The longest
+/// turn is that of Go's monitor; its first is 20 µs.
 const WATCH_FIRST_NS: u64 = 50_000;
 const WATCH_LAST_NS: u64 = 10_000_000;
 

@@ -1,10 +1,10 @@
-//! What is a worker, and in which order does it take work? A worker is an OS thread that runs coroutines while it holds
-//! a processor.
+//! In which order does a worker take work from its own queues, and where does it queue what becomes ready? A worker is
+//! an OS thread that runs coroutines while it holds a processor.
 //!
 //! The worker's own context does what takes time: searching, stealing, sleeping (`run.rs`). It runs on the OS thread's
-//! stack and identity, where hooks pass straight through. Only two things run on a coroutine's stack: the pick from the
-//! worker's own queues, and the regular look at events, the inbox and the injector at each event interval
-//! (`run_events`).
+//! stack and identity, where hooks pass straight through. Three things run on a coroutine's stack as well. Wakes and
+//! spawns queue there. The pick from the worker's own queues runs there. So does the regular look at events, the inbox
+//! and the injector at each event interval (`run_events`), with the round of watching that may be due.
 
 use super::pinned::Pinned;
 use super::processor::Processor;

@@ -1,5 +1,6 @@
-//! How a waiter waits for a primitive of `sync` without losing a wake: the wait queue that all of them share. The queue
-//! lists the waiters in order of arrival, beside the state that they wait on.
+//! How does a waiter wait for a primitive of `sync` without losing a wake? By the wait queue that all of them share.
+//! The queue lists the waiters beside the state that they wait on: in order of arrival, or in front if the waiter was
+//! woken and found the state taken again ([`Place`]).
 //!
 //! # Protocol
 //! A primitive keeps its state under the queue's lock (`S`), or in an atomic word of its own. Such a word says "a
@@ -7,12 +8,12 @@
 //! the waiter in one hold of the lock. A context that changes the state so that a waiter may go takes the lock as well.
 //! So no wake can fall between the look and the sleep, and none is lost.
 //!
-//! Under the lock a waker unlinks a node, writes what it grants, copies the unparker, and settles the wait cell.
-//! Settling is its last touch of the node. It unparks once the lock is free. A waiter that finds its cell `Woken` or
-//! `Closed` is therefore in no list, and returns without the lock. A waiter that timed out or was cancelled takes the
-//! lock once more. It unlinks itself, unless a waker has done so, and only then gives up its frame (S8). A waker that
-//! loses the settling is told so ([`PopResult::Gone`]) and turns to the next waiter: no wake is spent on a waiter that
-//! has left.
+//! For a wait on one primitive (a select is told below): under the lock a waker unlinks a node, writes what it grants,
+//! copies the unparker, and settles the wait cell. Settling is its last touch of the node. It unparks once the lock is
+//! free. A waiter that finds its cell `Woken` or `Closed` is therefore in no list, and returns without the lock. A
+//! waiter that timed out or was cancelled takes the lock once more. It unlinks itself, unless a waker has done so, and
+//! only then gives up its frame (S8). A waker that loses the settling is told so ([`PopResult::Gone`]) and turns to the
+//! next waiter: no wake is spent on a waiter that has left.
 //!
 //! # The race: wake-all against waiters that return
 //! A wake-all settles waiters in batches, because the lock blocks threads and must not be held while a thousand

@@ -1,4 +1,5 @@
 //! How does a caller wait? Every blocker's wait ends here: in [`wait`], on a wait cell, with a reason and a deadline.
+//! (Only the plain parking that programs ask for, `api/park.rs`, has no cell.)
 //!
 //! # The files
 //! | file | what |
@@ -12,10 +13,10 @@
 //! (`driver/timers.rs`).
 //!
 //! # Interruption
-//! Two more things end a wait: the caller's cancellation, and a deadline that the caller inherited. Both belong to the
-//! caller's cancel scopes (`coroutine/cancel.rs`). Neither settles the wait: it wakes the waiter, and the waiter finds
-//! out whether it may be interrupted at this point. Only then does the waiter settle its own cell as `Cancelled`. So a
-//! wait that must not be interrupted, since C is below it on the stack, remains the wait that its wakers know, and
+//! Two things may interrupt a wait: the caller's cancellation, and a deadline that the caller inherited. Both belong to
+//! the caller's cancel scopes (`coroutine/cancel.rs`). Neither settles the wait: it wakes the waiter, and the waiter
+//! finds out whether it may be interrupted at this point. Only then does the waiter settle its own cell as `Cancelled`.
+//! So a wait that must not be interrupted, since C is below it on the stack, remains the wait that its wakers know, and
 //! continues.
 //!
 //! A wait has one timer at a time, for the earlier deadline. If that is its own deadline, the timer settles the wait's

@@ -1,11 +1,11 @@
-//! How a waiter waits for a state to change: a state with a wait list, for blockers whose steps are short but need more
-//! than one word.
+//! How does a waiter wait for a state to change that is more than one word? By a state with a wait list, for blockers
+//! whose steps are short.
 //!
 //! # Protocol
 //! The state and the list of its waiters are under one short lock. A waiter looks at the state. If it does not find
 //! what it wants, it lists a node that lies on its own stack, in the same hold of the lock, and parks. A changer of the
-//! state says in the same hold how many waiters to wake. Those nodes are unlinked and settled, and their waiters are
-//! unparked once the lock is free. A woken waiter looks again.
+//! state says in the same hold whether to wake them, all or none. The nodes are unlinked and settled, and their waiters
+//! are unparked once the lock is free. A woken waiter looks again.
 //!
 //! # The races
 //! * *Change against wait*: both sides hold the lock, so either the look sees the change or the change sees the node.

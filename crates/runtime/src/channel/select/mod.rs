@@ -1,4 +1,5 @@
-//! How does a select wait for several operations so that exactly one of them happens?
+//! How does a select wait for several operations so that at most one of them happens, and exactly one if it returns an
+//! arm?
 //!
 //! # Vocabulary
 //! An *arm* is one of the operations; it is a value on the stack frame of the select ([`Arm`]). To *commit* an arm is
@@ -16,16 +17,20 @@
 //! 4. *Withdraw*: every enlisted arm removes its node, each under the lock of its list. If the winner settled the wait
 //!    cell, its arm is left out, for the winner's node is out of its list already. The select knows who settled the
 //!    cell only if all wakers claim (see "The race: claim against a waker that does not claim").
-//! 5. *Finish*: if the ticket names a winner, the operation of that arm is complete. Otherwise the select starts again
-//!    with step 1.
+//! 5. *Finish*: if the ticket names a winner, the operation of that arm is complete. Otherwise the select unwinds if it
+//!    is cancelled, and else starts again with step 1. If that finds no arm and the select's own deadline has passed,
+//!    the select returns none.
+//!
+//! Once an arm is chosen, or none will be, the other arms let go of what they hold (a lock that was granted too late),
+//! before any code of the user runs ([`Arm::let_go`]).
 //!
 //! # Commit
-//! A waker that finds the node of a select claims the ticket for that node, by one compare-and-swap under the lock of
-//! the list. If it is the first to claim, it moves the message at once into the node or out of it. The message of a
-//! sending arm lies in the arm; it is evaluated before the select begins, as in Go. So a commit is complete when the
-//! lock is released. There is no second step in which a partner could die or be cancelled, and no message is ever
-//! between two places. Rejected: the dynamic form of crossbeam, where the value to send is given *after* the operation
-//! was selected. There the partner has to wait for a packet.
+//! A waker of a channel that finds the node of a select claims the ticket for that node, by one compare-and-swap under
+//! the lock of the list. If it is the first to claim, it moves the message at once into the node or out of it. The
+//! message of a sending arm lies in the arm; it is evaluated before the select begins, as in Go. So a commit is
+//! complete when the lock is released. There is no second step in which a partner could die or be cancelled, and no
+//! message is ever between two places. Rejected: the dynamic form of crossbeam, where the value to send is given
+//! *after* the operation was selected. There the partner has to wait for a packet.
 //!
 //! # The race: two selects, two channels, crosswise
 //! Each select could claim the other while it is claimed itself; to commit both would take two words at once. Here a
@@ -48,8 +53,8 @@
 //! select returns the message; the next blocking point unwinds.
 //!
 //! # Fairness
-//! The random start makes a select fair: of several arms that are always ready, each one is chosen. But an arm that
-//! follows arms which are not ready is chosen more often.
+//! The random start starves no arm: of several arms that are always ready, each one is chosen. The shares are not even:
+//! an arm that follows arms which are not ready is chosen more often.
 
 mod arms;
 mod dynamic;

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | woken | the call is tried again, its result decides |
 //! | SO_RCVTIMEO, SO_SNDTIMEO is over | EAGAIN (`connect`: see `accept_connect`) |
-//! | cancelled | ECANCELED |
+//! | cancelled, or a `timeout` around it is over | ECANCELED or ETIMEDOUT; some calls wait on (`hook/interruption.rs`) |
 //! | the descriptor is closed | EBADF |
 //! | the number becomes another file (`dup2`) | the call is tried again, on that file |
 //! | it cannot be registered | the blocking call: the worker blocks |
