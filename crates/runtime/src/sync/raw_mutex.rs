@@ -163,11 +163,7 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
                     spin_loop();
                     continue;
                 }
-                // Relaxed: the queue's lock orders what follows from the bit.
-                let announced =
-                    self.state
-                        .compare_exchange(state, state | PARKED, Ordering::Relaxed, Ordering::Relaxed);
-                if announced.is_err() {
+                if !self.announce(state) {
                     continue;
                 }
             }
@@ -192,6 +188,15 @@ impl<const PATIENCE_NS: u64> RawMutex<PATIENCE_NS> {
                 outcome => unwind_if_cancelled(outcome),
             }
         }
+    }
+
+    /// Sets `PARKED` for a waiter about to join the queue; `false` if the word has changed.
+    #[inline(always)]
+    fn announce(&self, state: u32) -> bool {
+        // Relaxed: the queue's lock orders what follows from the bit.
+        self.state
+            .compare_exchange(state, state | PARKED, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Under the queue's lock: whether the caller may join the queue. If it may, `WOKEN` is no longer its duty.
@@ -277,13 +282,7 @@ unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
             if state & LOCKED == 0 {
                 return false;
             }
-            // Relaxed: the queue's lock orders what follows from the bit.
-            if state & PARKED == 0
-                && self
-                    .state
-                    .compare_exchange(state, state | PARKED, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_err()
-            {
+            if state & PARKED == 0 && !self.announce(state) {
                 continue;
             }
             let refuse = |_: &mut WaitList<u64>| (!self.may_wait(false)).then_some(());
@@ -303,8 +302,9 @@ unsafe impl<const PATIENCE_NS: u64> Take for &RawMutex<PATIENCE_NS> {
         unsafe { self.unlock() };
     }
 
-    /// When the arm began to wait. An arm is granted the lock however short its wait was.
+    /// In place of the time from which it waits, which no clock need tell: an arm is granted the lock however short its
+    /// wait was.
     fn tag(&self) -> u64 {
-        clock::now_ns()
+        0
     }
 }

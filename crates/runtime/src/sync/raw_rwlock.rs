@@ -218,59 +218,54 @@ impl RawRwLock {
 
     /// Under the queue's lock: a waiter has left the queue, and waiters behind it may go.
     fn admit_after_leave(&self, queue: &mut WaitList<()>) -> WakeList {
-        let mut wakes = WakeList::none();
-        self.admit(queue, false, queue.end_ticket(), &mut wakes);
-        wakes
+        self.admit(queue, false, queue.end_ticket())
     }
 
     /// The caller has unlocked, and there are waiters in the queue.
     #[cold]
     fn hand_on(&self, after_writer: bool) {
         let mut end_ticket = None;
-        loop {
-            let mut wakes = WakeList::none();
+        let mut settle = || {
             self.queue.with(|queue| {
                 let end_ticket = *end_ticket.get_or_insert(queue.end_ticket());
-                self.admit(queue, after_writer, end_ticket, &mut wakes);
-            });
-            let more = wakes.is_full();
-            wakes.unpark();
-            if !more {
-                return;
-            }
-        }
+                self.admit(queue, after_writer, end_ticket)
+            })
+        };
+        settle().unpark_batches(settle);
     }
 
     /// Under the queue's lock: grants the lock to the waiters whose turn it is. In the readers' turn these are all
     /// readers with a ticket before `end_ticket`, also those behind writers. Otherwise these are the readers that have
     /// no writer before them. Each round of the loop takes a waiter out of the queue, or ends the readers' turn.
-    fn admit(&self, queue: &mut WaitList<()>, mut readers_turn: bool, end_ticket: u64, wakes: &mut WakeList) {
+    fn admit(&self, queue: &mut WaitList<()>, mut readers_turn: bool, end_ticket: u64) -> WakeList {
+        let mut wakes = WakeList::none();
         while !queue.is_empty() {
             // Acquire: pairs with the Release of the holders that have unlocked; the grant hands on what they did.
             let state = self.state.load(Ordering::Acquire);
             if state & WRITER != 0 || wakes.is_full() {
-                return;
+                return wakes;
             }
             if std::mem::take(&mut readers_turn) {
-                self.admit_readers(queue, end_ticket, wakes);
+                self.admit_readers(queue, end_ticket, &mut wakes);
                 continue;
             }
             if queue.front_tag() == Some(READS) {
                 // No writer is before them. Readers that hold the lock already do not keep them out, however late they
                 // came.
-                self.admit_readers(queue, queue.end_ticket(), wakes);
+                self.admit_readers(queue, queue.end_ticket(), &mut wakes);
                 continue;
             }
             // Acquire: pairs as above.
             if self.state.load(Ordering::Acquire) >= READER {
                 // The last of these readers serves the queue.
-                return;
+                return wakes;
             }
-            self.admit_writer(queue, wakes);
+            self.admit_writer(queue, &mut wakes);
         }
         // Relaxed: the queue's lock orders those that set it; a caller that finds it clear takes the lock by an
         // exchange.
         self.state.fetch_and(!PARKED, Ordering::Relaxed);
+        wakes
     }
 
     /// Grants the lock to readers with a ticket before `end_ticket`, as far as `wakes` has room.

@@ -405,11 +405,7 @@ impl Semaphore {
         loop {
             let terms = WaitOptions::until(WaitReason::Semaphore, deadline_ns);
             let take = |_: &mut WaitList<()>| self.take_or_announce(permits);
-            let leave = |queue: &mut WaitList<()>, _| {
-                let mut wakes = WakeList::none();
-                self.serve(queue, &mut wakes);
-                wakes
-            };
+            let leave = |queue: &mut WaitList<()>, _| self.serve(queue);
             match self.queue.wait(terms, (permits as u64, Place::Back), take, leave) {
                 Err(taken) => return taken,
                 Ok(ended) => match ended.outcome {
@@ -452,20 +448,13 @@ impl Semaphore {
     #[track_caller]
     fn add_to_queue(&self, permits: usize) {
         let mut added = false;
-        loop {
-            let mut wakes = WakeList::none();
-            self.queue.with(|queue| {
-                added = added || self.add(permits);
-                self.serve(queue, &mut wakes);
-            });
-            // Outside the lock: a panic runs the program's panic hook, which may wait.
-            assert!(added, "{TOO_MANY}");
-            let more = wakes.is_full();
-            wakes.unpark();
-            if !more {
-                return;
-            }
-        }
+        let wakes = self.queue.with(|queue| {
+            added = self.add(permits);
+            self.serve(queue)
+        });
+        // Outside the lock: a panic runs the program's panic hook, which may wait.
+        assert!(added, "{TOO_MANY}");
+        wakes.unpark_batches(|| self.queue.with(|queue| self.serve(queue)));
     }
 
     /// Adds permits under the queue's lock. If the queue is empty by now, others may add at the same time. `false`:
@@ -489,13 +478,14 @@ impl Semaphore {
     }
 
     /// Under the queue's lock: gives permits to the first in the queue as long as there are enough.
-    fn serve(&self, queue: &mut WaitList<()>, wakes: &mut WakeList) {
+    fn serve(&self, queue: &mut WaitList<()>) -> WakeList {
+        let mut wakes = WakeList::none();
         while let Some(permits) = queue.front_tag() {
             let permits = permits as usize;
             // Acquire: pairs with the Release of the caller that gave back; the settled cell hands it on.
             let state = self.state.load(Ordering::Acquire);
             if state / PERMIT < permits || wakes.is_full() {
-                return;
+                return wakes;
             }
             if let PopResult::Settled(unparker) = queue.settle_front(Outcome::Woken, true) {
                 wakes.push(unparker);
@@ -505,6 +495,7 @@ impl Semaphore {
         }
         // Relaxed: the queue's lock orders those that set it.
         self.state.fetch_and(!WAITERS, Ordering::Relaxed);
+        wakes
     }
 }
 

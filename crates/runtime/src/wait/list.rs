@@ -185,6 +185,20 @@ impl WakeList {
             .flatten()
             .for_each(|unparker| unparker.unpark());
     }
+
+    /// Unparks the waiters, then those of the batches that `next` settles in further holds of the lock: as long as a
+    /// batch is full there may be more waiters to settle.
+    pub(crate) fn unpark_batches(self, mut next: impl FnMut() -> WakeList) {
+        let mut wakes = self;
+        loop {
+            let may_be_more = wakes.is_full();
+            wakes.unpark();
+            if !may_be_more {
+                return;
+            }
+            wakes = next();
+        }
+    }
 }
 
 /// What the lock guards: the waiters, and the primitive's own state.
@@ -395,20 +409,26 @@ impl<S> WaitQueue<S> {
     pub(crate) fn unlist(
         &self,
         waiter: &QueuedWaiter,
-        mut leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList,
+        leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList,
     ) -> Granted {
-        let (granted, wakes) = self.with(|queue| {
+        self.withdraw(waiter, leave);
+        // No other context refers to the waiter any more.
+        match waiter.notes() {
+            Notes { granted: false, .. } => Granted::Nothing,
+            Notes { with_all: true, .. } => Granted::WithAll,
+            Notes { .. } => Granted::Alone,
+        }
+    }
+
+    /// Removes a waiter that does not wait any more. `leave` runs under the lock; its second argument says whether the
+    /// waiter was still listed. As long as `leave` fills a batch of wakes, it runs again.
+    fn withdraw(&self, waiter: &QueuedWaiter, mut leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList) {
+        let wakes = self.with(|queue| {
             // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
             let was_listed = unsafe { queue.waiters.remove(NonNull::from(waiter)) };
-            let granted = match waiter.notes() {
-                Notes { granted: false, .. } => Granted::Nothing,
-                Notes { with_all: true, .. } => Granted::WithAll,
-                Notes { .. } => Granted::Alone,
-            };
-            (granted, leave(queue, was_listed))
+            leave(queue, was_listed)
         });
-        self.wake_on(wakes, leave);
-        granted
+        wakes.unpark_batches(|| self.with(|queue| leave(queue, false)));
     }
 
     /// Waits without a decision under the lock. `then` runs once the waiter is in the queue, where wakes reach it;
@@ -428,33 +448,16 @@ impl<S> WaitQueue<S> {
         &self,
         waiter: &QueuedWaiter,
         terms: WaitOptions,
-        mut leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList,
+        leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList,
     ) -> WaitResult {
         let cancellable = terms.cancellable && !std::thread::panicking();
         let outcome = wait::wait(&waiter.cell, terms.reason, terms.deadline_ns, cancellable);
         if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
-            let wakes = self.with(|queue| {
-                // SAFETY: S8: alive, for it is borrowed, and in this list or in none.
-                let was_listed = unsafe { queue.waiters.remove(NonNull::from(waiter)) };
-                leave(queue, was_listed)
-            });
-            self.wake_on(wakes, leave);
+            self.withdraw(waiter, leave);
         }
         // No other context refers to the waiter any more.
         let granted = waiter.notes().granted && matches!(outcome, Outcome::Woken | Outcome::Closed);
         WaitResult { outcome, granted }
-    }
-
-    /// Unparks a batch that a leaver has let in. As long as a batch is full there may be more to let in.
-    fn wake_on(&self, mut wakes: WakeList, mut leave: impl FnMut(&mut WaitList<S>, bool) -> WakeList) {
-        loop {
-            let may_be_more = wakes.is_full();
-            wakes.unpark();
-            if !may_be_more {
-                return;
-            }
-            wakes = self.with(|queue| leave(queue, false));
-        }
     }
 
     /// As [`wait`](Self::wait), for a caller that joins at the back, has nothing to do when it leaves, and unwinds if
@@ -476,15 +479,12 @@ impl<S> WaitQueue<S> {
 
     /// Settles all waiters with a ticket before `end_ticket`.
     pub(crate) fn wake_before(&self, end_ticket: u64, outcome: Outcome) {
-        loop {
+        let settle = || {
             let mut wakes = WakeList::none();
             self.with(|queue| queue.settle_those(outcome, end_ticket, &mut wakes, |_| true));
-            let more = wakes.is_full();
-            wakes.unpark();
-            if !more {
-                return;
-            }
-        }
+            wakes
+        };
+        settle().unpark_batches(settle);
     }
 }
 

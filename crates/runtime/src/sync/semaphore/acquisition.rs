@@ -2,7 +2,7 @@
 
 use super::{AcquireError, Semaphore, SemaphorePermit};
 use crate::coroutine::WaitCell;
-use crate::wait::list::{Granted, QueuedWaiter, WaitList, WakeList};
+use crate::wait::list::{Granted, QueuedWaiter, WaitList};
 use std::cell::Cell;
 
 /// Permits as a part of a select.
@@ -52,11 +52,7 @@ impl<'a> Acquisition<'a> {
 
     pub(crate) fn unlist(&self) {
         if self.listed.replace(false) {
-            let leave = |queue: &mut WaitList<()>, _| {
-                let mut wakes = WakeList::none();
-                self.semaphore.serve(queue, &mut wakes);
-                wakes
-            };
+            let leave = |queue: &mut WaitList<()>, _| self.semaphore.serve(queue);
             // A close settles all waiters together (`WithAll`); the next look then finds the semaphore closed.
             if self.semaphore.queue.unlist(&self.waiter, leave) == Granted::Alone {
                 self.granted.set(Some(Ok(())));
