@@ -500,9 +500,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let site = Location::caller();
-        self.check()?;
-        scope.spawn_request(self.request(site), body)
+        scope.spawn_request(self.request(Location::caller())?, body)
     }
 }
 

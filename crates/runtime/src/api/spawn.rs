@@ -222,27 +222,21 @@ impl Builder {
         self
     }
 
-    /// Refuses the names that the operating system and std refuse for a thread.
+    /// The request for a spawn. Refuses the names that the operating system and std refuse for a thread.
     #[inline]
-    pub(super) fn check(&self) -> io::Result<()> {
-        match &self.name {
-            Some(name) if name.contains('\0') => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a NUL in the name of a coroutine",
-            )),
-            _ => Ok(()),
+    pub(super) fn request(self, site: &'static Location<'static>) -> io::Result<SpawnRequest> {
+        if self.name.as_ref().is_some_and(|name| name.contains('\0')) {
+            let text = "a NUL in the name of a coroutine";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-    }
-
-    pub(super) fn request(self, site: &'static Location<'static>) -> SpawnRequest {
-        SpawnRequest {
+        Ok(SpawnRequest {
             name: self.name.map(Into::into),
             stack_bytes: self.stack_bytes,
             light: self.light,
             priority: self.priority.clamp(i16::MIN.into(), i16::MAX.into()) as i16,
             site: Some(site),
             ..SpawnRequest::default()
-        }
+        })
     }
 
     /// Spawns a coroutine that runs `body`: [`spawn`](crate::spawn) with these settings. Does not wait for `body` to
@@ -265,9 +259,8 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let site = Location::caller();
-        self.check()?;
-        current_or_default().and_then(|scheduler| spawn_on(scheduler, self.request(site), body))
+        let request = self.request(Location::caller())?;
+        current_or_default().and_then(|scheduler| spawn_on(scheduler, request, body))
     }
 }
 

@@ -92,7 +92,8 @@ impl Drop for Restore {
 }
 
 impl StdThread {
-    /// Makes a thread of this name for a coroutine that is being made. `None` where std's calls do not reach the hooks.
+    /// Makes a thread of this name, which has no NUL (`Builder::request` refuses that), for a coroutine that is being
+    /// made. `None` where std's calls do not reach the hooks.
     #[cold]
     pub(crate) fn make(name: Option<&str>) -> Option<Self> {
         // Relaxed: as in `hear`.
@@ -102,7 +103,7 @@ impl StdThread {
         let made = Cell::new(None);
         let restore = Restore(STAGE.replace(Stage::Making(&raw const made)));
         let mut builder = std::thread::Builder::new().stack_size(STACK_BYTES_MARK);
-        if let Some(name) = name.filter(|name| !name.contains('\0')) {
+        if let Some(name) = name {
             builder = builder.name(name.to_string());
         }
         // Its handle belongs to a thread that does not exist. It is dropped here, while the hook of `pthread_detach`

@@ -227,14 +227,14 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
         };
         // No destructor of the user's may run while an arm that is not chosen holds a lock.
         let let_go_but = |chosen: Option<usize>| {
-            if waited {
-                let others = arms().filter(|(index, _)| Some(*index) != chosen);
-                others.for_each(|(_, arm)| arm.let_go());
-            }
+            let others = arms().filter(|(index, _)| Some(*index) != chosen);
+            others.for_each(|(_, arm)| arm.let_go());
         };
         for (index, arm) in arms() {
             if arm.try_now() {
-                let_go_but(Some(index));
+                if waited {
+                    let_go_but(Some(index));
+                }
                 return Some(index);
             }
         }
@@ -248,14 +248,11 @@ fn run_with<'a>(count: usize, arm: impl Fn(usize) -> Option<&'a dyn Arm>, order:
         let (outcome, winner) = wait(arms, limit);
         waited = true;
         if let Some(winner) = winner {
-            let winner = winner as usize;
-            arms()
-                .filter(|(index, _)| *index != winner)
-                .for_each(|(_, arm)| arm.let_go());
-            return Some(winner);
+            let_go_but(Some(winner as usize));
+            return Some(winner as usize);
         }
         if outcome == Some(Outcome::Cancelled) {
-            arms().for_each(|(_, arm)| arm.let_go());
+            let_go_but(None);
             raise_if_cancelled();
         }
     }
