@@ -5,7 +5,7 @@
 //! module hands on by `pub use` counts as an edge to the module that defines it, so a folder's `mod.rs` hides nothing.
 //! Methods are found without an import and make no edge. Test modules do not count.
 
-use super::source::{Line, Source, is_test_path};
+use super::source::{Source, find_words, group_members, is_test_path};
 use super::{CIRCLES, Finding};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,12 +68,12 @@ struct Import {
 }
 
 fn imports(source: &Source) -> Vec<Import> {
-    let code: Vec<&str> = source.lines.iter().filter(|line| !line.test).map(code_of).collect();
-    let code = code.join("\n");
+    let lines = source.lines.iter().filter(|line| !line.test);
+    let code = lines.map(|line| line.code.as_str()).collect::<Vec<_>>().join("\n");
     let mut imports = Vec::new();
     let mut rest = code.as_str();
     let mut elsewhere = String::new();
-    while let Some(at) = super::source::find_words(rest, "use").first().copied() {
+    while let Some(at) = find_words(rest, "use").first().copied() {
         let before = rest[..at].trim_end();
         let line = before.rsplit(['\n', ';', '}']).next().unwrap_or(before).trim_start();
         let end = rest[at..].find(';').map_or(rest.len(), |end| at + end);
@@ -89,7 +89,7 @@ fn imports(source: &Source) -> Vec<Import> {
     }
     elsewhere.push_str(rest);
     for word in ["crate", "super"] {
-        for at in super::source::find_words(&elsewhere, word) {
+        for at in find_words(&elsewhere, word) {
             let is_head = !elsewhere[..at].trim_end().ends_with("::") && !elsewhere[..at].ends_with('$');
             let path = names(&elsewhere[at..]);
             if is_head && path.len() > 1 {
@@ -98,10 +98,6 @@ fn imports(source: &Source) -> Vec<Import> {
         }
     }
     imports
-}
-
-fn code_of(line: &Line) -> &str {
-    &line.code
 }
 
 /// The leading `a::b::c` of a text.
@@ -126,13 +122,7 @@ fn tree(text: &str, prefix: &[String]) -> Vec<Vec<String>> {
     };
     let mut prefix = prefix.to_vec();
     prefix.extend(names(head.trim()));
-    let group = group.trim_end().strip_suffix('}').unwrap_or(group);
-    let mut depth = 0;
-    let members = group.split(|c| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        c == ',' && depth == 0
-    });
-    members
+    group_members(group)
         .filter(|member| !member.trim().is_empty())
         .flat_map(|member| tree(member, &prefix))
         .collect()

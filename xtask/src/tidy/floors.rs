@@ -6,7 +6,7 @@
 //! re-exports of `lib.rs` and so stand on its floor. `crate::x!` is a macro, whose body was checked where it is
 //! written; `$crate::x` is expanded in the user's crate and names the public surface.
 
-use super::source::{Source, find_words};
+use super::source::{Source, find_words, group_members};
 use super::{FLOORLESS, FLOORS, Finding, RUNTIME};
 
 const RULE: &str = "floors";
@@ -134,24 +134,4 @@ fn head(path: &str) -> Option<String> {
         .collect();
     let is_macro = path.trim_start()[name.len()..].starts_with('!');
     (!name.is_empty() && name != "self" && !is_macro).then_some(name)
-}
-
-/// The members of `a, b::{c, d}, e}`: what commas outside inner braces separate, up to the closing brace.
-fn group_members(group: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0;
-    let mut cuts = vec![0];
-    for (at, character) in group.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' if depth == 0 => {
-                cuts.push(at + 1);
-                break;
-            }
-            '}' => depth -= 1,
-            ',' if depth == 0 => cuts.push(at + 1),
-            _ => {}
-        }
-    }
-    let pairs: Vec<(usize, usize)> = cuts.windows(2).map(|pair| (pair[0], pair[1] - 1)).collect();
-    pairs.into_iter().map(|(from, to)| &group[from..to])
 }

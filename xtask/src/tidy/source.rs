@@ -70,6 +70,26 @@ pub fn is_test_path(path: &str) -> bool {
     matches!(name, "tests.rs" | "loom_tests.rs") || path.split('/').any(|folder| folder == "tests")
 }
 
+/// The members of `a, b::{c, d}, e}`: what commas outside inner braces separate, up to the closing brace.
+pub fn group_members(group: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0;
+    let mut cuts = vec![0];
+    for (at, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                cuts.push(at + 1);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => cuts.push(at + 1),
+            _ => {}
+        }
+    }
+    let pairs: Vec<(usize, usize)> = cuts.windows(2).map(|pair| (pair[0], pair[1] - 1)).collect();
+    pairs.into_iter().map(|(from, to)| &group[from..to])
+}
+
 /// The byte offsets at which `word` stands alone in `code`.
 pub fn find_words(code: &str, word: &str) -> Vec<usize> {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
