@@ -51,6 +51,7 @@
 //! of thieves' reach* (tokio): work behind a long computation is lost to the other workers; here a watcher takes it
 //! after a moment. *One global queue only* (Go before 1.1): it needs one lock for all workers.
 
+mod handoff;
 mod idle;
 mod injector;
 mod life;
@@ -62,6 +63,7 @@ mod overflow;
 mod panics;
 mod pinned;
 mod processor;
+mod queues;
 mod run;
 mod shutdown;
 mod spawn;
@@ -266,29 +268,6 @@ impl Scheduler {
     fn wake_worker(&self, worker: usize) {
         self.processors[worker].driver.wake();
     }
-
-    /// Queues a coroutine from an OS thread, or from another runtime's worker.
-    fn schedule_from_outside(&self, ready: Ready) {
-        debug_assert!(ready.core().belongs_to(self), "queued by another's scheduler");
-        if is_bound(ready.core()) {
-            self.send_to_its_worker(ready);
-        } else {
-            self.injector.push(ready);
-            self.notify();
-        }
-    }
-
-    /// Puts a started light coroutine into the inbox of its worker, the only one that may run it.
-    fn send_to_its_worker(&self, ready: Ready) {
-        // SAFETY: S2: a started coroutine's worker lives for ever.
-        let id = unsafe { &*ready.core().link.get() }.id;
-        let public = &self.workers[id];
-        // SAFETY: S8: a ready core is in no other queue, and the inbox owns it from here.
-        unsafe { public.inbox.push(ready.into_core()) };
-        if self.idle.wake_this(id) {
-            self.wake_worker(id);
-        }
-    }
 }
 
 /// Makes the processors of the runtime of this number, and the rings for their owners.
@@ -335,12 +314,6 @@ impl std::error::Error for Advice {
 
 fn with_advice(source: io::Error, text: String) -> io::Error {
     io::Error::new(source.kind(), Advice { text, source })
-}
-
-/// Whether the coroutine may continue on one worker only.
-#[inline(always)]
-fn is_bound(core: &Core) -> bool {
-    core.kind.get() == Kind::Light && core.started.get()
 }
 
 impl Schedule for Scheduler {

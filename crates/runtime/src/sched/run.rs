@@ -7,8 +7,9 @@
 use super::Scheduler;
 use super::idle::Idle;
 use super::processor::SharedProcessor;
+use super::queues::Pick;
 use super::switch::run_from_base;
-use super::worker::{Pick, SEARCH_ROUNDS_MAX, Worker};
+use super::worker::{SEARCH_ROUNDS_MAX, Worker};
 use crate::collections::ring::Owner;
 use crate::coroutine::{Ready, bind_worker_thread};
 use crate::driver::Wait;
