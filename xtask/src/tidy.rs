@@ -238,6 +238,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "puts started light coroutines into the inboxes of their workers",
     ),
     (
+        "crates/runtime/src/sched/preempt.rs",
+        "a signal handler: the kernel's records, and a call in the name of the interrupted code",
+    ),
+    (
         "crates/runtime/src/sched/life.rs",
         "the running coroutine's group, and a function kept as an address",
     ),
@@ -298,6 +302,10 @@ const UNSAFE_ROOMS: &[Excused] = &[
     ("conformance/src/raw/**", "calls libc as foreign code does"),
     ("conformance/src/probe.rs", "vouches for light coroutines"),
     ("stress/src/light.rs", "vouches for light coroutines"),
+    (
+        "stress/src/preempt/vectors.rs",
+        "calls functions that need features of the processor",
+    ),
     ("benches/src/silken_side/mod.rs", "vouches for light coroutines"),
     ("benches/benches/micro.rs", "vouches for light coroutines"),
     ("benches/src/epoll.rs", "the floor is a loop over bare system calls"),

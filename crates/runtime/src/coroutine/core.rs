@@ -236,6 +236,16 @@ impl Core {
             .is_some_and(|pooled| pooled.stack.contains((&raw const local).addr()))
     }
 
+    /// Whether the stack pointer is on the coroutine's stack, with so many bytes of room below it. Called by a signal
+    /// handler that has interrupted the coroutine.
+    pub(crate) fn has_room_below(&self, stack_pointer: usize, bytes: usize) -> bool {
+        // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
+        let stack = unsafe { &*self.stack.get() };
+        stack.as_ref().is_some_and(|pooled| {
+            pooled.stack.contains(stack_pointer) && pooled.stack.contains(stack_pointer.saturating_sub(bytes))
+        })
+    }
+
     /// The guard of the stack that the coroutine has now. Called by a signal handler that has interrupted it.
     pub(crate) fn guard(&self) -> Option<Range<usize>> {
         // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.

@@ -22,6 +22,7 @@ thread_local! {
             core: Cell::new(ptr::null()),
             link: Cell::new(ptr::null()),
             critical: Cell::new(0),
+            unpreempted: Cell::new(0),
             spent: Cell::new(0),
         }
     };
@@ -154,6 +155,33 @@ impl Critical {
     #[inline(always)]
     pub(crate) fn depth() -> u32 {
         SLOTS.with(|slots| slots.critical.get())
+    }
+}
+
+/// Whether the code that runs under this identity may be preempted: it is in no critical section, and has not asked to
+/// be left alone. For the signal handler that has interrupted it.
+pub(crate) fn is_preemptible() -> bool {
+    SLOTS.with(|slots| slots.critical.get() == 0 && slots.unpreempted.get() == 0)
+}
+
+/// A region in which the caller is not preempted, although it is not in the runtime. Hooks answer as ever.
+pub(crate) struct Unpreempted(PhantomData<*const ()>);
+
+impl Unpreempted {
+    pub(crate) fn enter() -> Self {
+        SLOTS.with(|slots| slots.unpreempted.set(slots.unpreempted.get() + 1));
+        // SeqCst: pairs with the signal handler on this very thread, which must see the count before what the region
+        // does.
+        compiler_fence(Ordering::SeqCst);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Unpreempted {
+    fn drop(&mut self) {
+        // SeqCst: pairs as in `enter`.
+        compiler_fence(Ordering::SeqCst);
+        SLOTS.with(|slots| slots.unpreempted.set(slots.unpreempted.get() - 1));
     }
 }
 

@@ -12,6 +12,7 @@
 pub(super) mod error;
 
 use super::core::{Core, FirstJoiner};
+use super::current::Critical;
 use super::park::{Outcome, WaitCell};
 use std::cell::Cell;
 use std::ptr;
@@ -85,6 +86,7 @@ impl Core {
     /// The node stays where it is until its cell is settled as woken, or [`delist`](Self::delist) has returned (S8).
     #[must_use]
     pub(crate) unsafe fn enlist(&self, joiner: &Joiner) -> bool {
+        let _critical = Critical::enter();
         let mut list = self.joiners.lock();
         joiner.next.set(list.get());
         list.set(joiner);
@@ -97,6 +99,7 @@ impl Core {
 
     /// Removes a joiner that gave up. After this no other code touches the node.
     pub(crate) fn delist(&self, joiner: &Joiner) {
+        let _critical = Critical::enter();
         self.joiners.lock().remove(joiner);
     }
 

@@ -49,7 +49,9 @@ pub(crate) use cancel::{
     is_out_of_time, is_panicking, lost, mask, raise_if_cancelled, raise_if_core_cancelled, resume, until,
 };
 pub(crate) use core::{Core, Kind, Ready, Schedule, ThreadLocals, Tie, WorkerLink};
-pub(crate) use current::{Critical, bind_worker_thread, current_core, current_link, own_slots, slots_offset};
+pub(crate) use current::{
+    Critical, Unpreempted, bind_worker_thread, current_core, current_link, is_preemptible, own_slots, slots_offset,
+};
 pub(crate) use group::{Group, OpenScope};
 pub use inherited::ScopedKey;
 pub(crate) use inherited::pass_values_on;

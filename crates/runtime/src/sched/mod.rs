@@ -59,9 +59,11 @@ mod light;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod loss;
+mod monitor;
 mod overflow;
 mod panics;
 mod pinned;
+mod preempt;
 mod processor;
 mod queues;
 mod run;
@@ -74,6 +76,7 @@ mod worker;
 pub(crate) use life::set_key_destructors;
 pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
+pub(crate) use monitor::{SLICE_DEFAULT, SLICE_MIN};
 pub use overflow::OverflowPolicy;
 use spawn::SpawnError;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
@@ -87,6 +90,7 @@ use crate::sys::{Lock, barrier, memory};
 use idle::Idle;
 use injector::Injector;
 use std::io;
+use std::time::Duration;
 use worker::Worker;
 
 /// The parameters of a scheduler.
@@ -101,6 +105,8 @@ pub(crate) struct SchedulerConfig {
     pub(crate) guard: Option<GuardSize>,
     /// `None`: what another runtime asked for, else to contain.
     pub(crate) overflow: Option<OverflowPolicy>,
+    /// How long a coroutine may run while others wait. `None`: it is not preempted.
+    pub(crate) slice: Option<Duration>,
 }
 
 /// One runtime's scheduler. It is never freed, since a late waker may call it at any time. The shutdown gives back what
@@ -115,6 +121,8 @@ pub(crate) struct Scheduler {
     /// The size class of default stacks.
     class: u8,
     kinds: Kinds,
+    /// How long a coroutine may run while others wait. `None`: it is not preempted.
+    slice: Option<Duration>,
     /// The shutdown cancels all of its coroutines.
     ending: AtomicBool,
     stopping: AtomicBool,
@@ -148,6 +156,8 @@ impl Scheduler {
     /// Makes a scheduler and starts its workers. An error of the system comes with advice on how to avoid it.
     pub(crate) fn start(config: &SchedulerConfig) -> io::Result<&'static Scheduler> {
         barrier::init();
+        #[cfg(all(debug_assertions, not(loom)))]
+        crate::sys::lock::set_witness(|| Critical::is_entered() || crate::coroutine::current_core().is_none());
         overflow::install(config.overflow);
         shutdown::prepare_for_forks();
         let class = Pools::class_for(config.stack_bytes)?;
@@ -167,6 +177,9 @@ impl Scheduler {
             idle: Idle::new(config.workers),
             class,
             kinds: config.kinds,
+            slice: config
+                .slice
+                .filter(|_| config.kinds == Kinds::Isolated && preempt::is_possible()),
             ending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
@@ -174,6 +187,17 @@ impl Scheduler {
             threads: Lock::new(Vec::new()),
         }));
         run::start_all(scheduler, rings, &config.name)?;
+        if scheduler.slice.is_some()
+            && let Err(error) = monitor::watch(scheduler)
+        {
+            scheduler.stop();
+            scheduler.join_workers();
+            let text = format!(
+                "the monitor's thread cannot be made (pthread_create): {error}; the limit is that of threads (`ulimit -u`, a cgroup's \
+                 pids.max); SILKEN_PREEMPT=off starts without it"
+            );
+            return Err(with_advice(error, text));
+        }
         Ok(scheduler)
     }
 

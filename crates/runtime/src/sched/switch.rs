@@ -130,7 +130,7 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
             arrival.predecessor_identity,
         );
     };
-    worker.processor().count_pick_alone();
+    worker.processor().count_pick();
     // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
     worker.pinned.replace_first(core, unsafe { Ready::from_core(yielder) });
     // Last, since stores that follow it would wait for it. The outgoing coroutine is in the queue already, but no
@@ -153,6 +153,17 @@ fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
     };
     // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
     leave_critical(unsafe { switch_to(worker, core, next, SwitchReason::Yield) })
+}
+
+/// Queues the running coroutine, which was preempted, behind all others, and what events have made ready before them.
+/// It is in a critical section, which this ends.
+pub(super) fn yield_to_events(worker: &'static Worker, core: &'static Core) {
+    worker.run_overdue_events();
+    match worker.pick_own() {
+        None => leave_critical(core),
+        // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
+        Some(next) => leave_critical(unsafe { switch_to(worker, core, next, SwitchReason::Yield) }),
+    };
 }
 
 /// The end of a yield, when the outgoing coroutine did not take the fast way of [`yield_core`].

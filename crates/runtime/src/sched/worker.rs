@@ -14,7 +14,8 @@ use crate::collections::ring::Owner;
 use crate::coroutine::{Caches, Core, Ready, WorkerLink, current_link, own_slots};
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
-use crate::loom::static_atomic::{AtomicUsize, Ordering};
+use crate::loom::static_atomic::{AtomicI32, AtomicUsize, Ordering};
+use libc::pid_t;
 use silken_context::identity::{self, AllocatorPair, TlsLayout};
 use silken_context::switch::{self, Context};
 use std::cell::{Cell, RefCell};
@@ -47,11 +48,27 @@ unsafe impl Linked for Core {
 pub(super) struct Public {
     /// Ready light coroutines of this worker. Other threads put them here.
     pub(super) inbox: Inbox<Core>,
+    /// The number of the worker's thread in the kernel; 0 while there is none.
+    thread: AtomicI32,
 }
 
 impl Public {
     pub(super) fn new() -> Self {
-        Self { inbox: Inbox::new() }
+        Self {
+            inbox: Inbox::new(),
+            thread: AtomicI32::new(0),
+        }
+    }
+
+    /// The number of the worker's thread in the kernel, while there is one.
+    pub(super) fn thread(&self) -> Option<pid_t> {
+        // Relaxed: a thread that has just ended takes no signal, or another thread of this process ignores it.
+        Some(self.thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
+    }
+
+    pub(super) fn set_thread(&self, thread: pid_t) {
+        // Relaxed: as in `thread`.
+        self.thread.store(thread, Ordering::Relaxed);
     }
 }
 
@@ -71,6 +88,8 @@ pub(crate) struct Worker {
     pub(super) pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
     pub(super) search_rounds: Cell<u32>,
+    /// The signals that the thread has blocked since its start: bit n - 1 is signal n.
+    pub(super) blocked_signals: Cell<u64>,
     pub(super) round: RefCell<Round>,
 }
 
@@ -124,6 +143,7 @@ impl Worker {
             pinned_last: Cell::new(false),
             ids: Cell::new((0, 0)),
             search_rounds: Cell::new(SEARCH_ROUNDS_MAX),
+            blocked_signals: Cell::new(0),
             round: RefCell::new(Round::new(scheduler.workers.len())),
         }
     }
@@ -188,6 +208,16 @@ impl Worker {
         }
     }
 
+    /// Looks at the same things when one coroutine has run for long: what has waited for it meanwhile goes before what
+    /// is queued here.
+    #[cold]
+    pub(super) fn run_overdue_events(&'static self) {
+        self.poll_for_those_first();
+        if !self.processor.alone {
+            self.watch_in_turn();
+        }
+    }
+
     pub(super) fn take_inbox(&self) {
         let inbox = &self.scheduler.workers[self.link.id].inbox;
         if !inbox.is_empty() {
@@ -223,9 +253,9 @@ impl Worker {
         found
     }
 
-    /// Polls the drivers, here and on other processors, and queues what they return before all coroutines that are
-    /// queued here. After a burst of connects, the acceptor must not wait until all connects have been made, nor for a
-    /// worker that the kernel does not run.
+    /// Polls the drivers, here and on other processors, and queues what they return, and what was made ready elsewhere,
+    /// before all coroutines that are queued here. After a burst of connects, the acceptor must not wait until all
+    /// connects have been made, nor for a worker that the kernel does not run.
     #[cold]
     fn poll_for_those_first(&self) {
         /// Each driver costs a system call.
@@ -241,6 +271,8 @@ impl Worker {
         }
         self.queue_batch(&mut batch);
         self.processor.batch.replace(batch);
+        self.take_inbox();
+        self.take_injected();
         self.pinned.put_back(pinned);
         let hid_work = !rest.is_empty();
         rest.into_iter().for_each(|ready| self.queue(ready));

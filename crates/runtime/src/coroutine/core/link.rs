@@ -35,6 +35,8 @@ pub(crate) struct ThreadLocals {
     /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code
     /// there.
     pub(crate) critical: Cell<u32>,
+    /// Depth of the regions in which the program asks not to be preempted.
+    pub(in crate::coroutine) unpreempted: Cell<u32>,
     /// Calls since the owner of the slots last yielded for its budget (`budget.rs`).
     pub(in crate::coroutine) spent: Cell<u32>,
 }
