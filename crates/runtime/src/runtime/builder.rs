@@ -34,6 +34,8 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 /// | [`grace`](Self::grace) | `SILKEN_GRACE` (`0`, or with `ms` or `s`) | 2 s |
 /// | [`preempt`](Self::preempt) | `SILKEN_PREEMPT=off`, or a time with `us`, `ms` or `s` | 10 ms |
+/// | [`hand_off`](Self::hand_off) | `SILKEN_HANDOFF=off`, or a time with `us`, `ms` or `s` | 1 ms |
+/// | [`spare_threads`](Self::spare_threads) | `SILKEN_SPARE_THREADS` | 256 |
 ///
 /// # Examples
 /// ```
@@ -55,6 +57,8 @@ pub struct RuntimeBuilder {
     overflow: Option<OverflowPolicy>,
     grace: Option<Duration>,
     preemption: Option<Option<Duration>>,
+    hand_off: Option<Option<Duration>>,
+    spare_threads: Option<usize>,
     requires_isolation: bool,
     requires_hooks: bool,
 }
@@ -274,6 +278,47 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets how long a call may block a worker before another thread takes the worker over. `None`: as long as the call
+    /// lasts. The time is looked at once per millisecond or so.
+    ///
+    /// Most calls that wait park the coroutine and block nobody. Some reach the kernel unseen: a lock of a C library, a
+    /// slow disk, a library with system calls of its own. They block the OS thread. After this time a spare thread
+    /// continues as the worker. When the call returns, its coroutine goes on, on the old thread, until it waits or
+    /// yields, and then continues on some worker. At most [`spare_threads`](Self::spare_threads) threads are made; one
+    /// that was idle for ten seconds ends.
+    ///
+    /// A worker that has started a [light](Self::light) coroutine keeps its thread, since light coroutines cannot
+    /// follow it to another one: then a call that blocks it blocks them too.
+    ///
+    /// # Examples
+    /// One worker, and a call that silken does not see:
+    /// ```
+    /// use std::time::Duration;
+    /// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    /// runtime.run(|| {
+    ///     let time = libc::timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+    ///     // SAFETY: a live place for the time, and none for what is left of it.
+    ///     let blocks = silken::spawn(move || unsafe { libc::syscall(libc::SYS_nanosleep, &time, 0) });
+    ///     let begun = std::time::Instant::now();
+    ///     silken::yield_now(); // the worker is blocked now
+    ///     assert!(begun.elapsed() < Duration::from_millis(250));
+    ///     blocks.join().unwrap();
+    /// }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn hand_off(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.hand_off = Some(after.into());
+        self
+    }
+
+    /// Sets how many threads the runtime may have beyond one per worker: for workers whose threads a call blocks, see
+    /// [`hand_off`](Self::hand_off). With 0, or at the limit, such a call blocks its worker.
+    #[must_use]
+    pub fn spare_threads(mut self, threads: usize) -> Self {
+        self.spare_threads = Some(threads);
+        self
+    }
+
     /// Makes [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by
     /// [`allow_light`](crate::allow_light).
     #[must_use]
@@ -384,7 +429,18 @@ impl RuntimeBuilder {
             None => from_environment("SILKEN_PREEMPT", "off, or a time, as in 10ms or 500us", parse_slice)?
                 .unwrap_or(Some(sched::SLICE_DEFAULT)),
         };
+        let hand_off_after = match self.hand_off {
+            Some(after) => after,
+            None => from_environment("SILKEN_HANDOFF", "off, or a time, as in 1ms", parse_slice)?
+                .unwrap_or(Some(sched::HAND_OFF_AFTER_DEFAULT)),
+        };
+        let spare_threads = match self.spare_threads {
+            Some(threads) => Some(threads),
+            None => from_environment("SILKEN_SPARE_THREADS", "a number", |text| text.parse().ok())?,
+        };
         Ok(SchedulerConfig {
+            hand_off_after,
+            spare_threads: spare_threads.unwrap_or(sched::SPARE_THREADS_DEFAULT),
             slice: slice.map(|slice| slice.max(sched::SLICE_MIN)),
             overflow,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),

@@ -62,7 +62,7 @@
 
 use super::switch::leak;
 use super::worker::Worker;
-use crate::coroutine::{Core, Critical, Pools, current_core};
+use crate::coroutine::{Core, Critical, Pools, current_core, current_link};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use libc::{c_int, c_void, siginfo_t};
 use silken_context::frames::{self, Frames};
@@ -266,6 +266,9 @@ fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
     }
     if Critical::is_entered() {
         return Some("it was inside the runtime");
+    }
+    if current_link().is_none() {
+        return Some("a call had blocked it for so long that another thread has its worker");
     }
     if std::thread::panicking() {
         return Some("it was panicking");
