@@ -8,8 +8,9 @@
 //! The whole has a time budget. A leg may use what is left of it, and is killed at its end.
 
 use crate::run::Cargo;
-use cargo_metadata::{Message, Metadata, MetadataCommand, PackageId};
-use std::path::{Path, PathBuf};
+use crate::workspace;
+use cargo_metadata::{Message, PackageId};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Optimised, without the minutes that link-time optimisation takes.
@@ -229,7 +230,7 @@ fn doc(context: &Context) -> Outcome {
 }
 
 fn features(context: &Context) -> Outcome {
-    let workspace = workspace(context.root)?;
+    let workspace = workspace::of(context.root)?;
     let mut packages = workspace.packages.iter();
     let silken = packages
         .find(|package| package.name == "silken")
@@ -267,7 +268,7 @@ fn release_tests(context: &Context) -> Outcome {
 
 fn loom(context: &Context) -> Outcome {
     // A target folder of its own, else each switch of RUSTFLAGS would build the world again.
-    let target = target_folder(context.root).join("loom");
+    let target = workspace::target_folder(context.root)?.join("loom");
     let cargo = Cargo::new(context.root, LOOM)
         .env("RUSTFLAGS", "--cfg loom")
         .env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS_MAX)
@@ -303,7 +304,12 @@ fn lto(context: &Context) -> Outcome {
 }
 
 fn asan(context: &Context) -> Outcome {
-    let output = crate::asan::leg(context.root, &target_folder(context.root), PROFILE, context.deadline)?;
+    let output = crate::asan::leg(
+        context.root,
+        &workspace::target_folder(context.root)?,
+        PROFILE,
+        context.deadline,
+    )?;
     at_least_one(passed(&output), "tests passed under AddressSanitizer")
 }
 
@@ -320,7 +326,7 @@ const ARTIFACTS: &str = "--message-format=json-render-diagnostics";
 
 /// Evidence that something was compiled in each member of the workspace.
 fn every_member(root: &Path, output: &str, what: &str) -> Outcome {
-    let workspace = workspace(root)?;
+    let workspace = workspace::of(root)?;
     let mut targets = 0;
     for member in workspace.workspace_packages() {
         match artifacts_of(output, &member.id) {
@@ -329,13 +335,6 @@ fn every_member(root: &Path, output: &str, what: &str) -> Outcome {
         }
     }
     at_least_one(targets, what)
-}
-
-/// The workspace as cargo sees it, without its dependencies.
-fn workspace(root: &Path) -> Result<Metadata, String> {
-    let mut command = MetadataCommand::new();
-    command.manifest_path(root.join("Cargo.toml")).no_deps();
-    command.exec().map_err(|error| error.to_string())
 }
 
 /// How many targets of the package cargo reported as done.
@@ -371,10 +370,6 @@ fn passed(output: &str) -> usize {
     output.lines().filter_map(count).sum()
 }
 
-fn target_folder(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,18 +380,6 @@ mod tests {
                       test result: ok. 4 passed; 0 failed; 1 ignored\n";
         assert_eq!(passed(output), 7);
         assert!(at_least_one(passed("running 0 tests\ntest result: ok. 0 passed;"), "tests").is_err());
-    }
-
-    #[test]
-    fn the_workspace_has_members_and_silken_has_features() {
-        let workspace = workspace(&crate::root()).expect("cargo reads its own manifest");
-        assert!(workspace.workspace_packages().len() > 5);
-        let silken = workspace
-            .packages
-            .iter()
-            .find(|package| package.name == "silken")
-            .unwrap();
-        assert!(silken.features.contains_key("interpose"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod ci;
 mod run;
 mod samples;
 mod tidy;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
