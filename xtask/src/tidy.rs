@@ -1,10 +1,10 @@
-//! `cargo xtask tidy`: the house rules that a compiler does not check.
+//! Which house rules does a compiler not check? `cargo xtask tidy` checks them.
 //!
 //! What is allowed where is data, here, at the top: each exception stands beside its reason, and a change of the rules
 //! is a change of a table. How a rule looks at a file is in the modules below: `source` splits a file into code and
-//! comments, `floors` knows the layers of the runtime, `tables` looks at all files at once, `rules` has the rest. Every
-//! rule is a pure function from a [`Source`] to findings, so each is tested on a good and a bad snippet; only [`run`]
-//! touches the disk.
+//! comments, `syntax` reads it as Rust, `floors` knows the layers of the runtime, `circles` the imports of every crate,
+//! `tables` looks at all files at once, `rules` has the rest. Every rule is a pure function from a [`Source`] to
+//! findings, so each is tested on a good and a bad snippet; only [`run`] touches the disk.
 //!
 //! The tables are ratchets: they may name what exists today and shrink; an entry that excuses nothing is itself a
 //! finding.
@@ -13,6 +13,7 @@ mod circles;
 mod floors;
 mod rules;
 mod source;
+mod syntax;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -564,6 +565,7 @@ fn check_file(source: &Source) -> Vec<Finding> {
         rules::comment_width,
         rules::vague_notes,
         rules::dead_modules,
+        rules::parses,
     ];
     rules.iter().flat_map(|rule| rule(source)).collect()
 }
