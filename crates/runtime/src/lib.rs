@@ -57,6 +57,7 @@ mod compat;
 mod extras;
 
 pub use crate::sched::{OverflowPolicy, allow_light};
+pub use api::blocking::{blocking, spawn_blocking};
 pub use api::cancel::{
     Elapsed, check_cancelled, deadline, is_cancellation, is_cancelled, mask_cancel, panicking, time_left, timeout,
     timeout_at,
@@ -76,7 +77,7 @@ pub use api::select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
 pub use api::select::{ReadyArm, readable, writable};
 #[cfg(all(feature = "signal", not(loom)))]
 pub use api::signal;
-pub use api::spawn::{Builder, spawn, spawn_blocking, spawn_many};
+pub use api::spawn::{Builder, spawn, spawn_many};
 pub use api::sync_arms::{AcquireArm, LockArm, NotifiedArm, ReadArm, WaitGroupArm, WriteArm};
 pub use api::try_scope::{TryScope, try_scope, try_scope_limited};
 pub use channel::{mpmc, mpsc, spsc};

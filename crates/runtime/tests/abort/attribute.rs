@@ -52,6 +52,23 @@ mod never {
     }
 }
 
+/// The process does not wait for it for ever.
+mod work {
+    use std::time::Duration;
+
+    #[silken::main(workers = 1, grace = "50ms")]
+    pub(super) fn main() {
+        let (begins, begun) = std::sync::mpsc::channel();
+        silken::spawn(|| {
+            silken::blocking(move || {
+                begins.send(()).unwrap();
+                std::thread::sleep(Duration::from_secs(3600));
+            })
+        });
+        begun.recv().unwrap();
+    }
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let exits = |name, run, code| Case::new(name, run, End::Exits(code));
     vec![
@@ -59,6 +76,11 @@ pub(super) fn cases() -> Vec<Case> {
         exits("attribute::no_error", || end_with(fine::main()), 0),
         exits("attribute::a_code", || end_with(code::main()), 7),
         exits("attribute::an_inferred_type", || end_with(inferred::main()), 0),
+        Case::new("attribute::work_that_goes_on", work::main, End::Returns).says(&[
+            "work that was begun at ",
+            "abort/attribute.rs:",
+            "did not end: its caller was cancelled, it goes on",
+        ]),
         exits("attribute::never", || end_with(never::main()), 9),
     ]
 }

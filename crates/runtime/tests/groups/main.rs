@@ -5,6 +5,7 @@
 extern crate silken;
 
 mod arms;
+mod blocking;
 #[path = "../common/mod.rs"]
 mod common;
 mod join_set;
