@@ -114,7 +114,9 @@ pub mod __macros {
     pub use crate::api::select::joined;
     pub use crate::api::spawn::{SpawnWith, task};
     pub use crate::api::try_scope::{FirstError, joined_or_not};
-    pub use crate::runtime::attribute::{report_main, report_test, run_main, run_test};
+    pub use crate::runtime::attribute::{
+        TestLimit, report_main, report_test, report_test_within, run_main, run_test, run_test_within,
+    };
 }
 
 /// Declares keys whose values each coroutine has for itself, in the forms of [`thread_local!`]; see [`LocalKey`].

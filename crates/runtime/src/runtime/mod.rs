@@ -5,6 +5,7 @@ pub mod attribute;
 mod builder;
 pub(crate) mod default;
 mod hooks;
+mod limit;
 pub(crate) mod panic_hook;
 
 pub use builder::RuntimeBuilder;
