@@ -1,7 +1,7 @@
 //! How does an attribute run a function body as the first coroutine of a runtime? This crate holds `#[silken::main]`
-//! and `#[silken::test]`.
+//! and `#[silken::test]`. It also has two macros that place the errors of `select!` (`select.rs`).
 //!
-//! Both do little. They expand to a `RuntimeBuilder` call that a user could write by hand. So a program that
+//! Both attributes do little. They expand to a `RuntimeBuilder` call that a user could write by hand. So a program that
 //! needs more than the options here replaces one line and loses nothing:
 //!
 //! ```text
@@ -26,6 +26,7 @@
 
 mod expand;
 mod options;
+mod select;
 #[cfg(test)]
 mod tests;
 
@@ -165,4 +166,18 @@ fn is_bare() -> bool {
     let text = proc_macro::Span::call_site().source_text().unwrap_or_default();
     let words: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     matches!(words.as_str(), "#[test]" | "test")
+}
+
+/// Not public: the error about an arm of `select!`, at the arm.
+#[doc(hidden)]
+#[proc_macro]
+pub fn select_error(input: TokenStream) -> TokenStream {
+    select::error(input.into()).into()
+}
+
+/// Not public: `(operand) code` is `code`, whose errors are reported at the operand.
+#[doc(hidden)]
+#[proc_macro]
+pub fn at(input: TokenStream) -> TokenStream {
+    select::at(input.into()).into()
 }

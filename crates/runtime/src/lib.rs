@@ -117,6 +117,7 @@ pub mod __macros {
     pub use crate::runtime::attribute::{
         TestLimit, report_main, report_test, report_test_within, run_main, run_test, run_test_within,
     };
+    pub use silken_macros::{at, select_error};
 }
 
 /// Declares keys whose values each coroutine has for itself, in the forms of [`thread_local!`]; see [`LocalKey`].
