@@ -4,7 +4,7 @@
 //! once, in a folder of its own. The compiler's lines `file:line:column: error: message` are compared with the place of
 //! the words that the case expects to be marked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
@@ -166,44 +166,51 @@ fn place(case: &Case) -> (usize, usize) {
     (line, column)
 }
 
-/// Writes the package, and checks it. Returns what the compiler says.
-fn check(folder: &Path) -> String {
+/// A folder for a package of its own, without programs.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(folder.join("src"));
+    fs::create_dir_all(folder.join("src/bin")).unwrap();
+    folder
+}
+
+/// Writes the manifest of a package that depends on silken.
+fn write_manifest(folder: &Path, options: &str, more: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let programs = folder.join("src/bin");
-    let _ = fs::remove_dir_all(&programs);
-    fs::create_dir_all(&programs).unwrap();
     let manifest = format!(
-        "[package]\nname = \"messages\"\nedition = \"2024\"\n\n[dependencies]\nsilken = {{ path = {root:?} }}\n\n[workspace]\n"
+        "[package]\nname = \"messages\"\nedition = \"2024\"\n\n[dependencies]\nsilken = {{ path = {root:?}{options} }}\n{more}\n[workspace]\n"
     );
     fs::write(folder.join("Cargo.toml"), manifest).unwrap();
     // The versions that the workspace has, and so no network.
     fs::copy(root.join("../../Cargo.lock"), folder.join("Cargo.lock")).unwrap();
-    for case in CASES {
-        let program = format!("{HEAD}{}\n}}\n", case.body);
-        fs::write(programs.join(format!("{}.rs", case.name)), program).unwrap();
-    }
+}
+
+/// Checks the package. Returns whether it is right, and what the compiler says.
+fn check(folder: &Path, arguments: &[&str], flags: &str) -> (bool, String) {
     let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args([
-            "check",
-            "--offline",
-            "--bins",
-            "--keep-going",
-            "--message-format=short",
-            "--color=never",
-        ])
+        .args(["check", "--offline", "--color=never"])
+        .args(arguments)
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", folder.join("target"))
-        .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env("RUSTFLAGS", flags)
         .output()
         .unwrap();
-    assert!(!output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[test]
 fn errors_are_where_the_mistake_is() {
-    let said = check(&Path::new(env!("CARGO_TARGET_TMPDIR")).join("messages"));
+    let folder = folder("messages");
+    write_manifest(&folder, "", "");
+    for case in CASES {
+        let program = format!("{HEAD}{}\n}}\n", case.body);
+        fs::write(folder.join(format!("src/bin/{}.rs", case.name)), program).unwrap();
+    }
+    let (_, said) = check(&folder, &["--bins", "--keep-going", "--message-format=short"], "");
     let mut wrong = Vec::new();
     for case in CASES {
         let (line, column) = place(case);
@@ -219,4 +226,38 @@ fn errors_are_where_the_mistake_is() {
         }
     }
     assert!(wrong.is_empty(), "{}\n\nThe compiler says:\n{said}", wrong.join("\n\n"));
+}
+
+/// The hooks need a C library that is loaded. Without them the rest can be linked statically.
+#[test]
+fn static_linking_is_refused_in_words() {
+    let folder = folder("static");
+    fs::write(folder.join("src/bin/program.rs"), "fn main() { silken::spawn(|| ()); }").unwrap();
+    // With a target the flags do not concern procedural macros, which cannot be static.
+    let arguments = ["--target", "x86_64-unknown-linux-gnu"];
+    let flags = "-Ctarget-feature=+crt-static";
+    write_manifest(&folder, "", "");
+    let (right, said) = check(&folder, &arguments, flags);
+    assert!(!right && said.contains("cannot be linked statically"), "{said}");
+    assert!(said.contains("`default-features = false`"), "{said}");
+    write_manifest(&folder, ", default-features = false", "");
+    let (right, said) = check(&folder, &arguments, flags);
+    assert!(right, "{said}");
+}
+
+/// Both would define the C library's functions.
+#[test]
+fn two_versions_are_refused_in_words() {
+    let folder = folder("versions");
+    fs::write(folder.join("src/bin/program.rs"), "fn main() {}").unwrap();
+    let other = folder.join("other");
+    fs::create_dir_all(other.join("src")).unwrap();
+    fs::write(other.join("src/lib.rs"), "").unwrap();
+    fs::write(other.join("build.rs"), "fn main() {}").unwrap();
+    let manifest = "[package]\nname = \"silken-interpose\"\nversion = \"9.0.0\"\nedition = \"2024\"\nlinks = \"silken_interposes_libc\"\n";
+    fs::write(other.join("Cargo.toml"), manifest).unwrap();
+    let second = "second = { path = \"other\", package = \"silken-interpose\" }\n";
+    write_manifest(&folder, "", second);
+    let (right, said) = check(&folder, &[], "");
+    assert!(!right && said.contains("silken_interposes_libc"), "{said}");
 }
