@@ -93,6 +93,7 @@ use crate::coroutine::{
     Core, Critical, GuardSize, Kind, Pools, Ready, Schedule, WorkerLink, current_link, last_link, pools,
 };
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::offload::work;
 use crate::sys::{Lock, barrier, memory};
 use idle::Idle;
 use injector::Injector;
@@ -118,6 +119,8 @@ pub(crate) struct SchedulerConfig {
     pub(crate) hand_off_after: Option<Duration>,
     /// The most threads beyond one per worker.
     pub(crate) spare_threads: usize,
+    /// `None`: what another runtime asked for, else the default.
+    pub(crate) blocking_threads: Option<usize>,
 }
 
 /// One runtime's scheduler. It is never freed, since a late waker may call it at any time. The shutdown gives back what
@@ -175,6 +178,9 @@ impl Scheduler {
         #[cfg(all(debug_assertions, not(loom)))]
         crate::sys::lock::set_witness(|| Critical::is_entered() || crate::coroutine::current_core().is_none());
         overflow::install(config.overflow);
+        if let Some(threads) = config.blocking_threads {
+            work::set_threads_max(threads);
+        }
         shutdown::prepare_for_forks();
         let class = Pools::class_for(config.stack_bytes)?;
         if let Some(guard) = config.guard {
@@ -220,6 +226,11 @@ impl Scheduler {
             return Err(with_advice(error, text));
         }
         Ok(scheduler)
+    }
+
+    /// The number of the runtime.
+    pub(crate) fn number(&self) -> usize {
+        self.number
     }
 
     /// The scheduler under which the caller's coroutine runs.
