@@ -130,6 +130,14 @@ const UNSAFE_ROOMS: &[Excused] = &[
         "the result cell, written by one side and read by the other",
     ),
     (
+        "crates/runtime/src/coroutine/segment.rs",
+        "runs a call on another stack, and links records that lie in frames",
+    ),
+    (
+        "crates/runtime/src/coroutine/stack_report.rs",
+        "reads and trims stacks that nobody runs on",
+    ),
+    (
         "crates/runtime/src/coroutine/body.rs",
         "the closure and its result, erased and placed in the core or on the stack",
     ),

@@ -3,6 +3,7 @@
 
 pub mod cancel;
 pub mod defer;
+pub mod grow;
 pub mod handle;
 pub mod join_set;
 pub mod par_map;

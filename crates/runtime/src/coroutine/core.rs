@@ -9,6 +9,7 @@ use super::join::JoinList;
 use super::local::LocalMap;
 use super::park::{STAYS, WaitReason};
 use super::pool::{self, Caches, PooledStack};
+use super::segment::Segment;
 use super::state::{Lifecycle, Wake};
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -17,7 +18,6 @@ use silken_context::identity::AllocatorPair;
 use silken_context::switch::Context;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::offset_of;
-use std::ops::Range;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -206,6 +206,8 @@ pub(crate) struct Core {
     id: AtomicU64,
     pub(crate) body: Body,
     pub(crate) stack: UnsafeCell<Option<PooledStack>>,
+    /// The newest segment on which the coroutine runs; null: it runs on `stack` (`segment.rs`).
+    pub(super) segment: Cell<*const Segment>,
     pub(crate) scheduler: Cell<Option<&'static dyn Schedule>>,
     pub(crate) name: UnsafeCell<Option<Arc<str>>>,
     pub(crate) site: Cell<Option<&'static Location<'static>>>,
@@ -255,6 +257,7 @@ impl Core {
             id: AtomicU64::new(0),
             body: Body::empty(),
             stack: UnsafeCell::new(None),
+            segment: Cell::new(ptr::null()),
             class: Cell::new(0),
             scheduler: Cell::new(None),
             name: UnsafeCell::new(None),
@@ -366,23 +369,6 @@ impl Core {
     pub(crate) fn belongs_to<S: Schedule>(&self, scheduler: &S) -> bool {
         let own = self.scheduler.get().map(|own| ptr::from_ref(own).cast::<()>());
         own == Some(ptr::from_ref(scheduler).cast())
-    }
-
-    /// Whether the caller runs on the coroutine's stack. A signal handler may run on another stack.
-    pub(crate) fn is_on_own_stack(&self) -> bool {
-        let local = 0_u8;
-        // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
-        let stack = unsafe { &*self.stack.get() };
-        stack
-            .as_ref()
-            .is_some_and(|pooled| pooled.stack.contains((&raw const local).addr()))
-    }
-
-    /// The guard of the stack that the coroutine has now. Called by a signal handler that has interrupted it.
-    pub(crate) fn guard(&self) -> Option<Range<usize>> {
-        // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
-        let stack = unsafe { &*self.stack.get() };
-        stack.as_ref().map(|pooled| pooled.stack.guard_range())
     }
 }
 

@@ -37,6 +37,8 @@ mod join;
 mod local;
 mod park;
 mod pool;
+mod segment;
+mod stack_report;
 mod state;
 mod std_thread;
 
@@ -61,5 +63,8 @@ pub(crate) use local::{OnLost, count_refusal, on_lost, refusals};
 pub use park::WaitReason;
 pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, park_to_stay};
 pub(crate) use pool::{Caches, GuardSize, PooledStack, Pools, pools};
+pub(crate) use segment::{StackBounds, grow, room, segments_of_thread};
+pub use stack_report::{StackReport, StackSite, stack_high_water, stack_report};
+pub(crate) use stack_report::{measure_stacks, stacks_are_measured};
 pub(crate) use state::{Finished, Published, ResultOwner};
 pub(crate) use std_thread::{StdThread, hear, inherit_always, inherits_always, is_beginning, is_kept, keep};

@@ -2,7 +2,7 @@
 //! the environment; if that is silent too, from the machine or from a default.
 
 use super::{Runtime, hooks};
-use crate::coroutine::GuardSize;
+use crate::coroutine::{GuardSize, measure_stacks};
 use crate::sched::{self, Kinds, OverflowPolicy, Scheduler, SchedulerConfig};
 use crate::sys;
 use std::io;
@@ -33,6 +33,7 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 /// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`, `g`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 /// | [`grace`](Self::grace) | `SILKEN_GRACE` (`0`, or with `ms` or `s`) | 2 s |
+/// | [`stack_report`](Self::stack_report) | `SILKEN_STACK_REPORT=1` | off |
 ///
 /// # Examples
 /// ```
@@ -53,6 +54,7 @@ pub struct RuntimeBuilder {
     name: Option<String>,
     overflow: Option<OverflowPolicy>,
     grace: Option<Duration>,
+    reports_stacks: Option<bool>,
     requires_isolation: bool,
     requires_hooks: bool,
 }
@@ -233,6 +235,24 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Measures how deep each coroutine goes on its stack, for [`stack_report`](crate::stack_report()). It holds for
+    /// the process, from [`build`](Self::build) on, and cannot be switched off again; `false` only hides the
+    /// environment's `SILKEN_STACK_REPORT`. Each coroutine then costs two system calls and some page faults more.
+    ///
+    /// With `SILKEN_STACK_REPORT=1` the report is printed to standard error when the runtime ends.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).stack_report(true).build().unwrap();
+    /// runtime.run(|| silken::spawn(|| ()).join().unwrap()).unwrap();
+    /// assert!(!silken::stack_report().sites.is_empty());
+    /// ```
+    #[must_use]
+    pub fn stack_report(mut self, is_on: bool) -> Self {
+        self.reports_stacks = Some(is_on);
+        self
+    }
+
     /// Makes [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by
     /// [`allow_light`](crate::allow_light).
     #[must_use]
@@ -287,6 +307,7 @@ impl RuntimeBuilder {
             Some(grace) => Some(grace),
             None => from_environment("SILKEN_GRACE", "a time, as in 500ms, 2s or 0", parse_time)?,
         };
+        let prints_stacks = self.reports_stacks.is_none() && stack_report_from_environment()?;
         let (requires_isolation, requires_hooks) = (self.requires_isolation, self.requires_hooks);
         let config = self.config()?;
         let refuse = |text: String| Err(io::Error::new(io::ErrorKind::Unsupported, text));
@@ -301,6 +322,7 @@ impl RuntimeBuilder {
         Ok(Runtime {
             scheduler: Scheduler::start(&config)?,
             grace: grace.unwrap_or(GRACE_DEFAULT),
+            prints_stacks,
             stopped: false,
         })
     }
@@ -313,6 +335,9 @@ impl RuntimeBuilder {
 
     pub(super) fn config(self) -> io::Result<SchedulerConfig> {
         let kinds = self.kinds()?;
+        if self.reports_stacks.map_or_else(stack_report_from_environment, Ok)? {
+            measure_stacks();
+        }
         let workers = match self.workers {
             Some(workers) => Some(workers),
             None => from_environment("SILKEN_WORKERS", "a number from 1 to 16384", |text| {
@@ -367,15 +392,24 @@ impl RuntimeBuilder {
     }
 }
 
+fn flag_from_environment(variable: &str) -> io::Result<Option<bool>> {
+    from_environment(variable, "1 or 0", |text| match text {
+        "1" | "true" | "yes" => Some(true),
+        "0" | "false" | "no" | "" => Some(false),
+        _ => None,
+    })
+}
+
+/// Whether the environment asks for a report on the use of stacks.
+fn stack_report_from_environment() -> io::Result<bool> {
+    Ok(flag_from_environment("SILKEN_STACK_REPORT")?.unwrap_or(false))
+}
+
 /// Whether the environment asks for light coroutines. It is an error if it does and no code has vouched for them: a
 /// user who sets a variable must not be left to believe that it has an effect.
 fn light_from_environment() -> io::Result<bool> {
     const VARIABLE: &str = "SILKEN_LIGHT";
-    let wanted = from_environment(VARIABLE, "1 or 0", |text| match text {
-        "1" | "true" | "yes" => Some(true),
-        "0" | "false" | "no" | "" => Some(false),
-        _ => None,
-    })?;
+    let wanted = flag_from_environment(VARIABLE)?;
     if wanted == Some(true) && !sched::is_light_allowed() {
         let value = std::env::var(VARIABLE).unwrap_or_default();
         return Err(sched::not_allowed(&format!("{VARIABLE}={value}")));

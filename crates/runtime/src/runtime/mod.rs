@@ -11,7 +11,7 @@ pub use builder::RuntimeBuilder;
 pub(crate) use builder::STACK_BYTES_DEFAULT;
 
 use crate::api::handle::{Coroutine, JoinHandle};
-use crate::coroutine::{JoinError, UNWINDS, WaitReason};
+use crate::coroutine::{JoinError, UNWINDS, WaitReason, stack_report};
 use crate::sched::{self, Scheduler, SpawnRequest};
 use crate::sys;
 use crate::wait::deadline_after;
@@ -37,6 +37,8 @@ use std::time::Duration;
 pub struct Runtime {
     scheduler: &'static Scheduler,
     grace: Duration,
+    /// Whether the environment asks for a report on the use of stacks.
+    prints_stacks: bool,
     stopped: bool,
 }
 
@@ -314,6 +316,9 @@ impl Runtime {
             };
         }
         let left = self.scheduler.end(deadline_after(patience));
+        if self.prints_stacks {
+            eprint!("silken: the use of stacks (SILKEN_STACK_REPORT):\n{}", stack_report());
+        }
         let reasons = left.iter().map(|core| core.reason()).collect();
         Shutdown {
             left: left.into_iter().map(Coroutine::new).collect(),

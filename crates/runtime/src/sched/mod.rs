@@ -73,6 +73,7 @@ pub(crate) use life::set_key_destructors;
 pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
 pub use overflow::OverflowPolicy;
+pub(crate) use overflow::expect_on_threads as expect_overflows_on_threads;
 use spawn::SpawnError;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{yield_core, yield_now};

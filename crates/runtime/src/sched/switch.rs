@@ -81,7 +81,7 @@ use super::worker::{Pick, Worker};
 use super::{cold_path, fatal, is_bound};
 use crate::coroutine::{
     Core, Critical, Kind, Outgoing, PooledStack, Published, Ready, SwitchReason, ThreadLocals, WaitReason,
-    current_core, slots_offset,
+    current_core, slots_offset, stacks_are_measured,
 };
 use crate::sys::process;
 use silken_context::identity::Identity;
@@ -304,6 +304,9 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReas
 fn finish(worker: &'static Worker, core: &Core) {
     // SAFETY: S1: the coroutine has ended: its stack is the worker's.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
+    if stacks_are_measured() {
+        pooled.note_use(core);
+    }
     if renew(worker, &pooled, true) {
         worker.link.caches.give_stack(core.class.get(), pooled);
     } else {
@@ -412,7 +415,10 @@ unsafe fn leave_for_ever(worker: &'static Worker, core: &Core, next: Pick) -> ! 
 }
 
 fn may_inherit(core: &Core, next: &Core) -> bool {
-    !next.started.get() && next.kind.get() == core.kind.get() && next.class.get() == core.class.get()
+    !next.started.get()
+        && next.kind.get() == core.kind.get()
+        && next.class.get() == core.class.get()
+        && !stacks_are_measured()
 }
 
 /// `next` starts on the stack of `core`, which has ended, in the same frame.
@@ -516,6 +522,9 @@ impl Worker {
             Ok(pooled) => pooled,
             Err(error) => self.no_stack(core, &error),
         };
+        if stacks_are_measured() {
+            pooled.forget_use();
+        }
         // SAFETY: S1: fresh from the pool.
         unsafe { prepare(core, &pooled) };
         self.start(core, pooled);
