@@ -107,7 +107,7 @@ pub fn grow<R, F: FnOnce() -> R>(stack_size: usize, f: F) -> io::Result<R> {
 /// of its thread's.
 ///
 /// `None` where that is not known: on a signal handler's alternate stack, or on a stack that another library has made.
-/// It takes one or two nanoseconds. The first call on an OS thread asks the C library, which for the main thread reads
+/// It takes a few nanoseconds. The first call on an OS thread asks the C library, which for the main thread reads
 /// a file.
 ///
 /// # Examples

@@ -183,8 +183,10 @@ fn lowest_and_size_of_thread() -> (usize, usize) {
 #[cold]
 fn ask_for_stack() -> Option<(usize, usize)> {
     let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
-    // SAFETY: S7: asks for the own thread; a place for the answer.
-    let error = unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) };
+    // SAFETY: S3: reads the identity's own address.
+    let own = unsafe { libc::pthread_self() };
+    // SAFETY: S7: a thread that runs; a place for the answer.
+    let error = unsafe { libc::pthread_getattr_np(own, attributes.as_mut_ptr()) };
     if error != 0 {
         return None;
     }
