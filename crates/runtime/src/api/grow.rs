@@ -1,5 +1,5 @@
-//! How does code with a deep recursion get more stack? This file holds [`maybe_grow`] with its macro, [`grow`] and
-//! [`remaining_stack`].
+//! How does code with a deep recursion get more stack? This file holds [`maybe_grow`](maybe_grow()) with its macro,
+//! [`grow`] and [`remaining_stack`].
 //!
 //! `coroutine/segment.rs` says where the stack comes from and what becomes of it.
 
@@ -7,8 +7,8 @@ use crate::coroutine::{self, current_core};
 use crate::sched;
 use std::io;
 
-/// The red zone of [`maybe_grow!`](crate::maybe_grow) without one: room for the frames between two calls of it, and for
-/// a panic with its backtrace.
+/// The red zone of [`maybe_grow!`](crate::maybe_grow!) without one: room for the frames between two calls of it, and
+/// for a panic with its backtrace.
 pub const RED_ZONE_BYTES: usize = if cfg!(debug_assertions) { 64 * 1024 } else { 32 * 1024 };
 
 /// Calls `f`, on this stack if it has at least `red_zone` bytes left, otherwise on a fresh stack of at least
@@ -16,7 +16,7 @@ pub const RED_ZONE_BYTES: usize = if cfg!(debug_assertions) { 64 * 1024 } else {
 ///
 /// For recursion whose depth depends on the input: call it where the recursion goes one level deeper. `red_zone` is
 /// what the code needs from one such call to the next one. It has the order of arguments of `stacker::maybe_grow`. The
-/// macro [`maybe_grow!`](crate::maybe_grow) has defaults for both sizes.
+/// macro [`maybe_grow!`](crate::maybe_grow!) has defaults for both sizes.
 ///
 /// It works on coroutines of both kinds and on OS threads. Inside `f` everything is as outside: thread-locals, `errno`,
 /// [`current`](crate::current), cancellation. `f` may wait, and an isolated coroutine may continue on another worker.
@@ -83,10 +83,10 @@ pub fn maybe_grow<R, F: FnOnce() -> R>(red_zone: usize, stack_size: usize, f: F)
 const OVERHEAD_BYTES: usize = 4096;
 
 /// Calls `f` on a fresh stack of at least `stack_size` bytes, however much is left of this one. Otherwise as
-/// [`maybe_grow`].
+/// [`maybe_grow`](maybe_grow()).
 ///
 /// # Errors
-/// As for [`maybe_grow`].
+/// As for [`maybe_grow`](maybe_grow()).
 ///
 /// # Panics
 /// With the panic of `f`.
@@ -120,7 +120,7 @@ pub fn remaining_stack() -> Option<usize> {
     coroutine::room()
 }
 
-/// Calls a closure, on a fresh stack if little is left of this one: [`maybe_grow`] with defaults.
+/// Calls a closure, on a fresh stack if little is left of this one: [`maybe_grow`](maybe_grow()) with defaults.
 ///
 /// - `maybe_grow!(f)`
 /// - `maybe_grow!(stack_size, f)`

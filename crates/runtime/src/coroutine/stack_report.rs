@@ -56,7 +56,7 @@ pub struct StackSite {
     pub deepest_name: Option<Arc<str>>,
     /// The sum of all marks; divided by `ended` it gives the mean.
     pub sum_bytes: u64,
-    /// How many times they continued on a [segment](crate::maybe_grow).
+    /// How many times they continued on a [segment](crate::maybe_grow()).
     pub growths: u64,
     /// The most segments that one of them had at one time.
     pub segments_max: usize,
@@ -84,7 +84,7 @@ pub struct StackReport {
 /// # Examples
 /// ```
 /// let runtime = silken::Runtime::builder().workers(1).stack_report(true).build().unwrap();
-/// runtime.block_on(|| silken::spawn(|| [7u8; 50_000].iter().filter(|byte| **byte == 7).count()).join().unwrap());
+/// runtime.block_on(|| silken::spawn(|| std::hint::black_box([7u8; 50_000]).len()).join().unwrap());
 /// let report = silken::stack_report();
 /// println!("{report}");
 /// assert!(report.sites.iter().any(|site| site.ended == 1 && site.deepest_bytes > 50_000));
