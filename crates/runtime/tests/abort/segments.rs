@@ -37,6 +37,13 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("segments::a_thread_with_an_alternate_stack", thread, ABORTS)
             .says(&["silken: thread 'digger' has overflowed a stack segment of 2097152 bytes; the process ends"]),
         Case::new("segments::no_address_space", no_address_space, End::Returns),
+        Case::new("segments::the_report_is_printed", report, End::Returns)
+            .environment(&[("SILKEN_STACK_REPORT", "1")])
+            .says(&["the use of stacks (SILKEN_STACK_REPORT)", "deepest KiB", "abort/segments.rs:"]),
+        Case::new("segments::no_report_is_printed", report, End::Returns).says_not(&["deepest KiB"]),
+        Case::new("segments::a_report_that_is_not_understood", report, End::Exits(101))
+            .environment(&[("SILKEN_STACK_REPORT", "deep")])
+            .says(&["SILKEN_STACK_REPORT=deep is not understood: 1 or 0"]),
     ]
 }
 
@@ -161,4 +168,10 @@ fn no_address_space() {
     };
     refused();
     runtime(1).block_on(refused);
+}
+
+fn report() {
+    runtime(1)
+        .run(|| assert_eq!(spawn(false, || 7).join().unwrap(), 7))
+        .unwrap();
 }
