@@ -10,12 +10,14 @@
 //! * [`segment`]: a call that continues on another stack, one file per processor architecture;
 //! * [`stack`]: arenas of guarded stacks;
 //! * [`trap`]: what a fault handler may do about a stack that ran into its guard;
+//! * [`inject`]: how a signal handler makes interrupted code call a function;
 //! * [`frames`]: whose frames lie on an interrupted stack, by the unwind tables and the executable's symbols.
 //! * [`unwind`]: whether an unwinding would reach the frame that is to catch it.
 
 mod backtrace;
 pub mod frames;
 pub mod identity;
+pub mod inject;
 pub mod segment;
 pub mod stack;
 pub mod switch;

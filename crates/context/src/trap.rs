@@ -115,6 +115,26 @@ impl Interrupted {
         self.registers()[STACK_POINTER] as usize
     }
 
+    /// The signals that were blocked at the interruption: bit n - 1 is signal n.
+    pub fn blocked_signals(&self) -> u64 {
+        // SAFETY: S6: valid for as long as the handler runs, by the contract of `new`.
+        let context = unsafe { &*self.0 };
+        // SAFETY: S6: the kernel writes its own set of 64 bits there, with which the C library's begins.
+        unsafe { (&raw const context.uc_sigmask).cast::<u64>().read() }
+    }
+
+    /// Where the kernel's record of the interruption lies: on the stack on which the handler runs.
+    pub(crate) fn record(&self) -> usize {
+        self.0.addr()
+    }
+
+    /// Makes the interrupted code continue elsewhere on its own stack.
+    pub(crate) fn redirect(&mut self, stack_pointer: usize, program_counter: usize) {
+        let registers = self.registers();
+        registers[STACK_POINTER] = stack_pointer as libc::greg_t;
+        registers[PROGRAM_COUNTER] = program_counter as libc::greg_t;
+    }
+
     /// Makes the return from the handler enter `function(argument)` with this stack pointer.
     ///
     /// # Safety

@@ -70,7 +70,7 @@ pub use api::handle::{
 };
 pub use api::join_set::JoinSet;
 pub use api::par_map::par_map;
-pub use api::park::{park, park_timeout, yield_now};
+pub use api::park::{no_preempt, park, park_timeout, yield_now};
 pub use api::scope::{Scope, ScopedJoinHandle, scope};
 pub use api::select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
 #[cfg(feature = "interpose")]

@@ -50,8 +50,8 @@ impl From<Elapsed> for std::io::Error {
 /// are cancelled by it.
 ///
 /// # Blocking
-/// Blocks where `f` blocks. Nothing interrupts a computation: call [`check_cancelled`] in it. What happens to other
-/// waits once the time is up:
+/// Blocks where `f` blocks. A computation is not ended by the deadline: call [`check_cancelled`] in it. What happens to
+/// other waits once the time is up:
 ///
 /// - Hooked I/O fails with [`TimedOut`](std::io::ErrorKind::TimedOut). So `timeout(d, || stream.read(buffer))` returns
 ///   `Ok(Err(error))`.

@@ -2,7 +2,8 @@
 //! `coroutine/park.rs` holds the runtime's own.
 
 use crate::coroutine::{
-    Core, Outcome, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled, raise_if_core_cancelled,
+    Core, Outcome, Unpreempted, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled,
+    raise_if_core_cancelled,
 };
 use crate::loom::static_atomic::Ordering;
 use crate::sched::yield_core;
@@ -109,6 +110,32 @@ pub fn yield_now() {
         Some(core) => raise_if_core_cancelled(yield_core(core)),
         None => yield_thread(),
     }
+}
+
+/// Calls `f`. Meanwhile the caller is not preempted: it gives way only where it waits or yields. (Coroutines that
+/// compute for long are otherwise interrupted; see [`RuntimeBuilder::preempt`](crate::RuntimeBuilder::preempt).)
+///
+/// Use it around code that must not stop half-way for the sake of others: a spin lock that other coroutines also take,
+/// a short exchange with a device. Keep it short, since nothing else runs on this worker meanwhile. Regions may be
+/// nested. A wait inside parks as ever. On an OS thread the function only calls `f`.
+///
+/// # Examples
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering::*};
+/// static SPIN: AtomicBool = AtomicBool::new(false);
+/// let sum = silken::no_preempt(|| {
+///     while SPIN.swap(true, Acquire) {
+///         std::hint::spin_loop();
+///     }
+///     let sum = (1..=10).sum::<u32>(); // a holder is not interrupted
+///     SPIN.store(false, Release);
+///     sum
+/// });
+/// assert_eq!(sum, 55);
+/// ```
+pub fn no_preempt<R>(f: impl FnOnce() -> R) -> R {
+    let _unpreempted = Unpreempted::enter();
+    f()
 }
 
 /// Not inlined: otherwise the compiler computes in advance what only this path needs, and keeps it over the switch of

@@ -62,11 +62,14 @@
 //! a closure that was not called. No frame above them could catch an unwinding, and the runtime must wake the joiners
 //! afterwards. So a coroutine ends in a cancel scope of its own that masks everything ([`Core::mask_end`]).
 
+pub(super) mod scope;
+
 use super::core::Core;
 use super::current::{self, Critical};
 use super::local;
 use crate::loom::static_atomic::{AtomicU32, Ordering};
 use crate::sys::clock;
+use scope::{CancelScope, END, ITSELF, NEVER};
 #[cfg(not(loom))]
 use silken_context::unwind::{self, Target};
 use std::any::Any;
@@ -80,27 +83,6 @@ use std::thread::panicking;
 /// Whether panics unwind. A program with `panic = "abort"` in its profile compiles this crate with it too. Then no wait
 /// is interrupted by an unwinding, as if C were in the way everywhere, and the end of a runtime cancels no coroutine.
 pub(crate) const UNWINDS: bool = cfg!(panic = "unwind");
-
-/// No deadline.
-const NEVER: u64 = u64::MAX;
-
-/// The owner of a cancellation, and of a deadline that no [`until`] on this stack has set.
-const ITSELF: usize = 0;
-
-/// The cancel scope in which a coroutine ends; see the head of the file.
-static END: CancelScope = CancelScope {
-    deadline_ns: NEVER,
-    owner: ITSELF,
-    masked: true,
-};
-
-/// What is in force inside a closure of [`mask`] or [`until`]; see the head of the file.
-#[derive(Debug)]
-pub(crate) struct CancelScope {
-    deadline_ns: u64,
-    owner: usize,
-    masked: bool,
-}
 
 /// The payload of the unwinding of an interrupted wait. It does not go through the panic hook.
 #[derive(Debug)]
@@ -253,10 +235,6 @@ impl CancelScope {
             owner: ITSELF,
             masked: false,
         }
-    }
-
-    pub(super) fn has_deadline(&self) -> bool {
-        self.deadline_ns != NEVER
     }
 }
 

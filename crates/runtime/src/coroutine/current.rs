@@ -9,26 +9,12 @@
 //! the switch returns (`sched/switch.rs`), and do not read the thread-local. The worker has a slot of its own beside
 //! the coroutine's. That shortens the way to the run queue by one load, on which everything else in a yield waits.
 
-use super::core::{Core, WorkerLink};
+use super::core::{Core, ThreadLocals, WorkerLink};
 use crate::loom::static_atomic::{AtomicIsize, Ordering, compiler_fence};
 use silken_context::switch;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
-
-/// What the runtime keeps in each identity.
-pub(crate) struct ThreadLocals {
-    /// The running coroutine; null on OS threads and in a worker's own context.
-    pub(crate) core: Cell<*const Core>,
-    /// The worker on which the caller runs; null on other threads. In an isolated coroutine's block, each worker that
-    /// continues the coroutine rewrites it. In a worker's own block it never changes.
-    pub(crate) link: Cell<*const WorkerLink>,
-    /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code
-    /// there.
-    pub(crate) critical: Cell<u32>,
-    /// Calls since the owner of the slots last yielded for its budget (`budget.rs`).
-    pub(super) spent: Cell<u32>,
-}
 
 thread_local! {
     static SLOTS: ThreadLocals = const {
@@ -36,6 +22,7 @@ thread_local! {
             core: Cell::new(ptr::null()),
             link: Cell::new(ptr::null()),
             critical: Cell::new(0),
+            unpreempted: Cell::new(0),
             spent: Cell::new(0),
         }
     };
@@ -168,6 +155,33 @@ impl Critical {
     #[inline(always)]
     pub(crate) fn depth() -> u32 {
         SLOTS.with(|slots| slots.critical.get())
+    }
+}
+
+/// Whether the code that runs under this identity may be preempted: it is in no critical section, and has not asked to
+/// be left alone. For the signal handler that has interrupted it.
+pub(crate) fn is_preemptible() -> bool {
+    SLOTS.with(|slots| slots.critical.get() == 0 && slots.unpreempted.get() == 0)
+}
+
+/// A region in which the caller is not preempted, although it is not in the runtime. Hooks answer as ever.
+pub(crate) struct Unpreempted(PhantomData<*const ()>);
+
+impl Unpreempted {
+    pub(crate) fn enter() -> Self {
+        SLOTS.with(|slots| slots.unpreempted.set(slots.unpreempted.get() + 1));
+        // SeqCst: pairs with the signal handler on this very thread, which must see the count before what the region
+        // does.
+        compiler_fence(Ordering::SeqCst);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for Unpreempted {
+    fn drop(&mut self) {
+        // SeqCst: pairs as in `enter`.
+        compiler_fence(Ordering::SeqCst);
+        SLOTS.with(|slots| slots.unpreempted.set(slots.unpreempted.get() - 1));
     }
 }
 

@@ -20,7 +20,8 @@
 //! it on afterwards. A parent's deadline need not be passed on: children wait in a cancel scope of their own
 //! (`cancel.rs`).
 
-use super::cancel::{CancelScope, is_masked};
+use super::cancel::is_masked;
+use super::cancel::scope::CancelScope;
 use super::core::Core;
 use super::current::{self, Critical};
 use super::park::Unparker;
@@ -214,7 +215,7 @@ impl OpenScope {
 
         impl Drop for Close {
             fn drop(&mut self) {
-                self.0.scopes.set(self.1);
+                self.0.scopes.set(self.1.cast());
             }
         }
 
@@ -224,17 +225,30 @@ impl OpenScope {
         };
         let open = OpenScope {
             group: NonNull::from(group),
-            outer: core.scopes.get(),
+            outer: core.scopes.get().cast(),
         };
-        let _close = Close(core, core.scopes.replace(&open));
+        core.scopes.set((&raw const open).cast());
+        let _close = Close(core, open.outer);
         f()
     }
 }
 
 impl Core {
+    /// The group of the scope that waits for this coroutine; null: none.
+    #[inline(always)]
+    pub(crate) fn group(&self) -> *const Group {
+        self.group.get().cast()
+    }
+
+    /// Sets the group. The caller makes the coroutine, or ends it.
+    #[inline(always)]
+    pub(crate) fn set_group(&self, group: *const Group) {
+        self.group.set(group.cast());
+    }
+
     /// Cancels the children of all scopes that the running coroutine has open.
     pub(super) fn cancel_children(&self) {
-        let mut at = self.scopes.get();
+        let mut at: *const OpenScope = self.scopes.get().cast();
         // SAFETY: S8: open scopes lie in frames of the running coroutine, which is the caller.
         while let Some(open) = unsafe { at.as_ref() } {
             // SAFETY: S8: the group outlives the frame of `OpenScope::during`.
@@ -252,7 +266,7 @@ impl Core {
         // It runs, so it need not be queued.
         let _ = self.lifecycle.cancel();
         // SAFETY: S8: the group outlives the child, which is the caller.
-        if let Some(group) = unsafe { self.group.get().as_ref() } {
+        if let Some(group) = unsafe { self.group().as_ref() } {
             group.cancel_children();
         }
     }
@@ -262,7 +276,7 @@ impl Core {
     pub(super) fn is_ending_with_others(&self) -> bool {
         let mut core = self;
         // SAFETY: S8: the group outlives the child, which is the caller, or an owner that waits for it.
-        while let Some(group) = unsafe { core.group.get().as_ref() } {
+        while let Some(group) = unsafe { core.group().as_ref() } {
             if group.is_cancelled() {
                 return true;
             }

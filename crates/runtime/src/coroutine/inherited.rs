@@ -10,25 +10,11 @@
 //! freed in a loop and not by recursion.
 
 use super::core::Core;
-use super::local::{self, LocalMap};
+use super::local;
+use super::local::map::{Binding, LocalMap};
 use std::any::Any;
 use std::marker::PhantomData;
 use std::sync::Arc;
-
-pub(super) struct Binding {
-    key: usize,
-    value: Arc<dyn Any + Send + Sync>,
-    outer: Option<Arc<Binding>>,
-}
-
-impl Drop for Binding {
-    fn drop(&mut self) {
-        let mut next = self.outer.take();
-        while let Some(mut binding) = next.and_then(Arc::into_inner) {
-            next = binding.outer.take();
-        }
-    }
-}
 
 /// Gives the caller's values to a coroutine that is being made.
 #[inline(always)]

@@ -9,145 +9,13 @@
 //! the joiner removes its node and takes the result at once. If `announce_joiner` comes first, `finish` sees `JOINING`,
 //! and the coroutine walks the list and wakes the joiner.
 
-use super::core::Core;
+pub(super) mod error;
+
+use super::core::{Core, FirstJoiner};
+use super::current::Critical;
 use super::park::{Outcome, WaitCell};
-use std::any::Any;
 use std::cell::Cell;
 use std::ptr;
-
-/// Why a coroutine has no result.
-#[non_exhaustive]
-pub enum JoinError {
-    /// It panicked, with this payload.
-    Panicked(PanicPayload),
-    /// It was cancelled, before or after it began.
-    Cancelled,
-    /// It overflowed its stack. Its frames were not unwound and its stack is never used again.
-    StackOverflow,
-}
-
-impl JoinError {
-    /// Returns the panic payload, if a panic ended the coroutine.
-    ///
-    /// # Errors
-    /// The error itself, if it is not a panic.
-    pub fn into_panic(self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
-        match self {
-            JoinError::Panicked(payload) => Ok(payload.into_inner()),
-            other => Err(other),
-        }
-    }
-
-    /// Whether the coroutine panicked.
-    pub fn is_panic(&self) -> bool {
-        matches!(self, JoinError::Panicked(_))
-    }
-
-    /// Whether the coroutine was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        matches!(self, JoinError::Cancelled)
-    }
-
-    /// The message of the panic, if the coroutine panicked and the message is a string.
-    pub fn message(&self) -> Option<&str> {
-        match self {
-            JoinError::Panicked(payload) => payload.message(),
-            _ => None,
-        }
-    }
-
-    /// The panic payload, if there is one and it is a `T`: the value that was passed to
-    /// [`panic_any`](std::panic::panic_any).
-    pub fn downcast_ref<T: Any + Sync>(&self) -> Option<&T> {
-        match self {
-            JoinError::Panicked(payload) => payload.downcast_ref(),
-            _ => None,
-        }
-    }
-}
-
-/// The payload of a panic. It is the payload that [`std::thread::Result`] has, in a form that may be shared. So a
-/// [`JoinError`] can be put into error types that require [`Sync`] (`anyhow`, `eyre`, `Box<dyn Error + Send + Sync>`).
-///
-/// # Examples
-/// ```
-/// use silken::JoinError;
-/// let error = silken::spawn(|| std::panic::panic_any(7_u32)).join().unwrap_err();
-/// assert_eq!(error.downcast_ref::<u32>(), Some(&7));
-/// if let JoinError::Panicked(payload) = error {
-///     let again = std::panic::catch_unwind(|| payload.resume()).unwrap_err();
-///     assert_eq!(*again.downcast::<u32>().unwrap(), 7);
-/// }
-/// ```
-pub struct PanicPayload(Box<dyn Any + Send + 'static>);
-
-// SAFETY: S2: a shared reference gives access to nothing but values that are themselves `Sync`.
-unsafe impl Sync for PanicPayload {}
-
-// It has gone through a panic already.
-impl std::panic::UnwindSafe for PanicPayload {}
-impl std::panic::RefUnwindSafe for PanicPayload {}
-
-impl PanicPayload {
-    pub(crate) fn new(payload: Box<dyn Any + Send + 'static>) -> Self {
-        Self(payload)
-    }
-
-    /// The payload.
-    pub fn into_inner(self) -> Box<dyn Any + Send + 'static> {
-        self.0
-    }
-
-    /// Continues the panic, as [`std::panic::resume_unwind`] does.
-    pub fn resume(self) -> ! {
-        std::panic::resume_unwind(self.0)
-    }
-
-    /// The message, if it is a string, as it is after `panic!`.
-    pub fn message(&self) -> Option<&str> {
-        let text = self.downcast_ref::<&str>().copied();
-        text.or_else(|| self.downcast_ref::<String>().map(String::as_str))
-    }
-
-    /// The payload, if it is a `T`.
-    pub fn downcast_ref<T: Any + Sync>(&self) -> Option<&T> {
-        self.0.downcast_ref()
-    }
-}
-
-impl std::fmt::Debug for PanicPayload {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.message().unwrap_or(".."))
-    }
-}
-
-impl std::fmt::Debug for JoinError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            JoinError::Panicked(_) => f
-                .debug_tuple("Panicked")
-                .field(&self.message().unwrap_or(".."))
-                .finish(),
-            JoinError::Cancelled => f.write_str("Cancelled"),
-            JoinError::StackOverflow => f.write_str("StackOverflow"),
-        }
-    }
-}
-
-impl std::fmt::Display for JoinError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            JoinError::Panicked(_) => match self.message() {
-                Some(message) => write!(f, "the coroutine panicked: {message}"),
-                None => f.write_str("the coroutine panicked"),
-            },
-            JoinError::Cancelled => f.write_str("the coroutine was cancelled"),
-            JoinError::StackOverflow => f.write_str("the coroutine ran out of stack"),
-        }
-    }
-}
-
-impl std::error::Error for JoinError {}
 
 /// A joiner, which waits for a coroutine's end: a node on the waiter's stack.
 pub(crate) struct Joiner {
@@ -178,26 +46,22 @@ impl Joiner {
     }
 }
 
-/// The nodes of the joiners. The lock around it guards it.
-pub(crate) struct JoinList {
-    head: *const Joiner,
-}
+impl FirstJoiner {
+    fn get(&self) -> *const Joiner {
+        self.0.cast()
+    }
 
-// SAFETY: S8: the nodes are touched under the lock only, and stay until delisted or settled.
-unsafe impl Send for JoinList {}
-
-impl JoinList {
-    pub(crate) const fn new() -> Self {
-        Self { head: ptr::null() }
+    fn set(&mut self, joiner: *const Joiner) {
+        self.0 = joiner.cast();
     }
 
     fn take(&mut self) -> *const Joiner {
-        std::mem::replace(&mut self.head, ptr::null())
+        std::mem::replace(&mut self.0, ptr::null()).cast()
     }
 
     fn remove(&mut self, joiner: &Joiner) {
         let mut link: *const Joiner = ptr::null();
-        let mut at = self.head;
+        let mut at = self.get();
         // SAFETY: S8: listed nodes are alive.
         while let Some(node) = unsafe { at.as_ref() } {
             let next = node.next.get();
@@ -205,7 +69,7 @@ impl JoinList {
                 // SAFETY: S8: listed nodes are alive.
                 match unsafe { link.as_ref() } {
                     Some(previous) => previous.next.set(next),
-                    None => self.head = next,
+                    None => self.set(next),
                 }
                 return;
             }
@@ -222,9 +86,10 @@ impl Core {
     /// The node stays where it is until its cell is settled as woken, or [`delist`](Self::delist) has returned (S8).
     #[must_use]
     pub(crate) unsafe fn enlist(&self, joiner: &Joiner) -> bool {
+        let _critical = Critical::enter();
         let mut list = self.joiners.lock();
-        joiner.next.set(list.head);
-        list.head = joiner;
+        joiner.next.set(list.get());
+        list.set(joiner);
         if self.lifecycle.announce_joiner() {
             return true;
         }
@@ -234,6 +99,7 @@ impl Core {
 
     /// Removes a joiner that gave up. After this no other code touches the node.
     pub(crate) fn delist(&self, joiner: &Joiner) {
+        let _critical = Critical::enter();
         self.joiners.lock().remove(joiner);
     }
 

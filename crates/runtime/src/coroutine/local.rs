@@ -17,67 +17,16 @@
 //! promise in a destructor. It leaves a function here by [`on_lost`], and the runtime calls it on a new coroutine
 //! (`sched/loss.rs`). If the coroutine ends in any other way, the function is dropped without a call, after the values.
 
+pub(super) mod map;
+
 use super::Core;
 use super::current;
-use super::inherited::Binding;
 use super::std_thread::StdThread;
+use map::{Binding, Found, LocalMap, OnLost};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
-
-/// The values of one coroutine or thread.
-#[derive(Default)]
-pub(crate) struct LocalMap {
-    /// The values in the order in which they were made; `None`: destroyed.
-    values: Vec<(usize, Option<Box<dyn Any>>)>,
-    /// The innermost scoped value (`inherited.rs`). It is here, since one pointer in the core is enough for both.
-    pub(super) bindings: Option<Arc<Binding>>,
-    on_lost: Option<OnLost>,
-    /// The thread that std has made for the coroutine, until it starts.
-    std_thread: Option<StdThread>,
-    /// How many hooked calls were refused (`hook/interruption.rs`) since the coroutine was cancelled, or in its present
-    /// `timeout`.
-    refusals: Cell<u32>,
-}
-
-/// The function to call when a coroutine is lost.
-pub(crate) type OnLost = Box<dyn FnOnce() + Send>;
-
-/// What is to be destroyed next. It is dropped where no map is borrowed.
-#[expect(dead_code, reason = "it is there to be dropped")]
-enum Taken {
-    Value(Box<dyn Any>),
-    Bindings(Arc<Binding>),
-    OnLost(OnLost),
-}
-
-/// What a map knows of a key.
-enum Found {
-    Value(*const dyn Any),
-    Destroyed,
-    Nothing,
-}
-
-impl LocalMap {
-    fn find(&self, key: usize) -> Found {
-        match self.values.iter().find(|(known, _)| *known == key) {
-            Some((_, Some(value))) => Found::Value(&raw const **value),
-            Some((_, None)) => Found::Destroyed,
-            None => Found::Nothing,
-        }
-    }
-
-    /// Takes the newest value out and leaves a mark that it existed. After all values, takes the scoped ones; last, the
-    /// function for a loss.
-    fn take_newest(&mut self) -> Option<Taken> {
-        let newest = self.values.iter_mut().rev().find_map(|(_, value)| value.take());
-        newest
-            .map(Taken::Value)
-            .or_else(|| self.bindings.take().map(Taken::Bindings))
-            .or_else(|| self.on_lost.take().map(Taken::OnLost))
-    }
-}
 
 /// The error of [`LocalKey::try_with`]: the owner of the values is being destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +91,7 @@ impl<T: 'static> LocalKey<T> {
                     Found::Value(value) => value,
                     // A value that is not needed after all is dropped outside.
                     _ => {
-                        map.values.push((key, made.take()));
+                        map.push(key, made.take());
                         value
                     }
                 })
@@ -350,10 +299,7 @@ impl Core {
 
     /// Makes the map of a coroutine that is being made, with the values that it inherits.
     pub(super) fn start_with(&self, bindings: Arc<Binding>) {
-        let map = LocalMap {
-            bindings: Some(bindings),
-            ..LocalMap::default()
-        };
+        let map = LocalMap::with_bindings(bindings);
         // SAFETY: S1: the caller owns the core, and the last life left none.
         *unsafe { &mut *self.locals.get() } = Some(Box::new(map));
     }

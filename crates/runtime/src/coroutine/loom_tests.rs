@@ -3,7 +3,8 @@
 
 use super::core::Core;
 use super::group::Group;
-use super::park::{Outcome, ThreadParker, Unparker, WaitCell, WaitReason, park};
+use super::park::reason::WaitReason;
+use super::park::{Outcome, ThreadParker, Unparker, WaitCell, park};
 use super::state::{Lifecycle, Published, ResultOwner, Wake};
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -360,7 +361,7 @@ fn loom_a_sibling_that_ends_first_tells_who_joins_it() {
             core
         });
         let group = Arc::new(Group::new());
-        joins.group.set(&raw const *group);
+        joins.set_group(&raw const *group);
         let sibling = thread::spawn({
             let group = group.clone();
             move || {

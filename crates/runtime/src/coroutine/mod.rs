@@ -37,6 +37,7 @@ mod join;
 mod local;
 mod park;
 mod pool;
+mod refs;
 mod segment;
 mod stack_report;
 mod state;
@@ -49,21 +50,25 @@ pub(crate) use cancel::{
     Interrupted, Limits, Payload, UNWINDS, caught, contained, discard, effective_deadline_ns, is_interrupted,
     is_out_of_time, is_panicking, lost, mask, raise_if_cancelled, raise_if_core_cancelled, resume, until,
 };
-pub(crate) use core::{Core, CoreRef, Kind, Outgoing, Ready, Schedule, SwitchReason, Tie, WorkerLink, release};
+pub(crate) use core::{Core, Kind, Ready, Schedule, ThreadLocals, Tie, WorkerLink};
 pub(crate) use current::{
-    Critical, ThreadLocals, bind_worker_thread, current_core, current_link, own_slots, slots_offset,
+    Critical, Unpreempted, bind_worker_thread, current_core, current_link, is_preemptible, own_slots, slots_offset,
 };
 pub(crate) use group::{Group, OpenScope};
 pub use inherited::ScopedKey;
 pub(crate) use inherited::pass_values_on;
 pub(crate) use join::Joiner;
-pub use join::{JoinError, PanicPayload};
+pub use join::error::{JoinError, PanicPayload};
+pub(crate) use local::map::OnLost;
 pub use local::{AccessError, LocalKey};
-pub(crate) use local::{OnLost, count_refusal, on_lost, refusals};
-pub use park::WaitReason;
+pub(crate) use local::{count_refusal, on_lost, refusals};
+pub use park::reason::WaitReason;
 pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, park_to_stay};
-pub(crate) use pool::{Caches, GuardSize, PooledStack, Pools, pools};
-pub(crate) use segment::{StackBounds, grow, room, segments_of_thread};
+pub(crate) use pool::stack::PooledStack;
+pub(crate) use pool::{Caches, GuardSize, Pools, pools};
+pub(crate) use refs::{CoreRef, for_each_core, release};
+pub(crate) use segment::record::StackBounds;
+pub(crate) use segment::{grow, room, segments_of_thread};
 pub use stack_report::{StackReport, StackSite, stack_high_water, stack_report};
 pub(crate) use stack_report::{measure_stacks, stacks_are_measured};
 pub(crate) use state::{Finished, Published, ResultOwner};

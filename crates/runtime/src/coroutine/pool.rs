@@ -16,11 +16,14 @@
 //! Lock order: pool locks are leaves. Nothing is locked, allocated or mapped under them, except that a vector of
 //! pointers may grow.
 
-use super::core::{Core, CoreRef, Kind};
+pub(super) mod stack;
+
+use super::core::{Core, Kind};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use crate::sys::StaticLock;
 use silken_context::identity::{Identity, TlsLayout, known_facts};
 use silken_context::stack::{Arena, ArenaConfig, Stack};
+use stack::PooledStack;
 use std::cell::{Cell, UnsafeCell};
 use std::io;
 use std::ptr::{self, NonNull};
@@ -73,34 +76,6 @@ const CACHE_LINE_BYTES: usize = 64;
 /// How many bytes below its slot's end the `slot`th stack begins.
 fn colour_bytes(slot: usize) -> usize {
     slot % COLOURS * CACHE_LINE_BYTES
-}
-
-/// A stack, the identity at its top, and where the first frame goes.
-pub(crate) struct PooledStack {
-    pub(crate) stack: Stack,
-    pub(crate) identity: Option<Identity>,
-    pub(crate) frame_top: *mut u8,
-}
-
-// SAFETY: S1: the value is the right to the stack's memory, which may move between threads.
-unsafe impl Send for PooledStack {}
-
-#[cfg(all(test, not(loom)))]
-impl PooledStack {
-    /// The one stack of an arena of its own, without an identity.
-    pub(crate) fn of_own_arena() -> Self {
-        let config = ArenaConfig {
-            slots_max: 1,
-            ..ArenaConfig::default()
-        };
-        let arena = Box::leak(Box::new(Arena::new(config).expect("an arena of one stack")));
-        let stack = arena.take().expect("its one stack");
-        Self {
-            frame_top: stack.top(),
-            stack,
-            identity: None,
-        }
-    }
 }
 
 type Shelf = [Vec<PooledStack>; 2];
@@ -360,20 +335,15 @@ impl Pools {
         self.cores.lock().push(core);
     }
 
-    /// Calls `look` with every core that is not free, for shutdown and reports. Cores may become free, and be taken,
-    /// during the walk. A reference holds each core during the call, so that its memory cannot pass to another life
-    /// meanwhile.
-    pub(crate) fn for_each_core(&self, mut look: impl FnMut(CoreRef)) {
+    /// Calls `look` with every core that was ever made, free or not (`refs.rs` keeps those that are not).
+    pub(super) fn for_each_place(&self, mut look: impl FnMut(&Core)) {
         let chunks = self.chunks.lock().clone();
         for first in chunks {
             for index in 0..CHUNK_CORES {
                 // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
                 let core = unsafe { first.add(index) };
                 // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
-                if unsafe { core.as_ref() }.lifecycle.try_retain() {
-                    // SAFETY: S2: the reference that was just taken.
-                    look(unsafe { CoreRef::adopt(core) });
-                }
+                look(unsafe { core.as_ref() });
             }
         }
     }

@@ -52,15 +52,18 @@
 //! loop: the worker's cache does the same for all its coroutines. *Telling the kernel of the stack's end by
 //! `MAP_GROWSDOWN`*: one memory map per stack, and a growth that ends where the neighbour begins.
 
-use super::Core;
+pub(super) mod record;
+
+use super::core::Core;
 use super::current::{Critical, current_core, current_link};
-use super::pool::{Caches, PooledStack, Pools, pools};
+use super::pool::stack::PooledStack;
+use super::pool::{Caches, Pools, pools};
 use super::stack_report::{self, stacks_are_measured};
 use crate::sys::StaticLock;
+use record::{Segment, StackBounds};
 use silken_context::segment::{call_on, stack_pointer};
 use std::cell::Cell;
 use std::io;
-use std::ops::Range;
 use std::ptr;
 
 /// The least size of a segment, and the usual one. It is that of a coroutine's default stack.
@@ -78,54 +81,6 @@ fn is_usual(class: u8) -> bool {
 /// How many segments of the usual size a worker keeps with their pages. A guess: a program whose recursion crosses
 /// more boundaries than that in one go does enough work on each to pay for its page faults.
 const WARM_MAX: usize = 4;
-
-/// What lies between a segment's first frame and the end of its slot. It keeps the address of the first frame's end in
-/// the slot, so that it is found to be on this stack.
-const TOP_BYTES: usize = 64;
-
-/// A part of the address space that is a stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StackBounds {
-    /// The lowest usable byte.
-    pub(crate) bottom: usize,
-    /// The usable bytes.
-    pub(crate) bytes: usize,
-    /// The bytes below that fault.
-    pub(crate) guard_bytes: usize,
-    /// Whether it is a segment, and not a first stack.
-    pub(crate) is_segment: bool,
-}
-
-impl StackBounds {
-    fn of(pooled: &PooledStack, is_segment: bool) -> Self {
-        Self {
-            bottom: pooled.stack.bottom() as usize,
-            bytes: pooled.stack.size(),
-            guard_bytes: pooled.stack.guard_range().len(),
-            is_segment,
-        }
-    }
-
-    /// The addresses that fault.
-    pub(crate) fn guard(&self) -> Range<usize> {
-        self.bottom - self.guard_bytes..self.bottom
-    }
-
-    /// All of it, with the guard.
-    pub(crate) fn whole(&self) -> Range<usize> {
-        self.bottom - self.guard_bytes..self.bottom + self.bytes
-    }
-}
-
-/// The record of a segment in use. It lies in the frame of the call that grew.
-pub(super) struct Segment {
-    bottom: usize,
-    bytes: usize,
-    older: *const Segment,
-    /// Taken out when the call is over.
-    pooled: Cell<Option<PooledStack>>,
-    class: u8,
-}
 
 /// What the runtime keeps of an OS thread's stack.
 struct OfThread {
@@ -205,7 +160,7 @@ fn ask_for_stack() -> Option<(usize, usize)> {
 #[cold]
 #[inline(never)]
 pub(crate) fn grow<R>(bytes: usize, f: impl FnOnce() -> R) -> io::Result<R> {
-    let segment = Segment::take(bytes)?;
+    let segment = make(bytes)?;
     let top = segment.top();
     let _on_segment = OnSegment::new(&segment);
     if stacks_are_measured() {
@@ -249,31 +204,10 @@ impl Drop for OnSegment<'_> {
     }
 }
 
-impl Segment {
-    fn take(bytes: usize) -> io::Result<Self> {
-        let class = Pools::class_with_block(bytes.max(SEGMENT_BYTES), 0)?;
-        let pooled = take(class)?;
-        Ok(Self {
-            bottom: pooled.stack.bottom() as usize,
-            bytes: pooled.stack.size(),
-            older: newest(Cell::get),
-            pooled: Cell::new(Some(pooled)),
-            class,
-        })
-    }
-
-    fn top(&self) -> *mut u8 {
-        // SAFETY: S1: nobody else looks at the cell.
-        let pooled = unsafe { &*self.pooled.as_ptr() };
-        let top = pooled.as_ref().map_or(ptr::null_mut(), |pooled| pooled.frame_top);
-        top.wrapping_sub(TOP_BYTES)
-    }
-
-    fn bounds(&self) -> Option<StackBounds> {
-        // SAFETY: S1: the record is linked, so nobody changes the cell.
-        let pooled = unsafe { &*self.pooled.as_ptr() };
-        pooled.as_ref().map(|pooled| StackBounds::of(pooled, true))
-    }
+/// Takes a stack for a segment of at least so many bytes, and makes the record of it.
+fn make(bytes: usize) -> io::Result<Segment> {
+    let class = Pools::class_with_block(bytes.max(SEGMENT_BYTES), 0)?;
+    Ok(Segment::new(take(class)?, class, newest(Cell::get)))
 }
 
 /// Calls `f` with the cache that the caller may use.
@@ -395,6 +329,14 @@ impl Core {
     pub(crate) fn is_on_own_stack(&self) -> bool {
         let (bottom, bytes) = self.lowest_and_size();
         bottom != 0 && stack_pointer().wrapping_sub(bottom) <= bytes
+    }
+
+    /// Whether the stack pointer is on the stack in use, with so many bytes of room below it. Called by a signal
+    /// handler that has interrupted the coroutine.
+    pub(crate) fn has_room_below(&self, stack_pointer: usize, bytes: usize) -> bool {
+        let (bottom, size) = self.lowest_and_size();
+        let room = stack_pointer.wrapping_sub(bottom);
+        bottom != 0 && (bytes..=size).contains(&room)
     }
 
     /// Gives up the segments of a coroutine that is lost.

@@ -14,9 +14,10 @@
 //!
 //! The notes are a list, which is searched from its begin: programs spawn at a few dozen places.
 
-use super::Core;
+use super::core::Core;
 use super::current::{Critical, current_core};
-use super::pool::{PooledStack, Pools};
+use super::pool::Pools;
+use super::pool::stack::PooledStack;
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use crate::sys::StaticLock;
 use std::fmt;

@@ -5,7 +5,7 @@
 //! sleeps. A poll *returns* the coroutines that have become ready and queues none of them, so events travel in batches
 //! and the scheduler runs at its own pace. Any thread may poll any driver without waiting. A watcher does so for a
 //! processor that stands still (`sched/watch.rs`), and a worker that has made many connects for the others
-//! (`sched/worker.rs`). A searching worker polls its own driver only. Outside of a poll, a change of a descriptor that
+//! (`sched/queues.rs`). A searching worker polls its own driver only. Outside of a poll, a change of a descriptor that
 //! raises no event (a close, a shutdown) unparks the waiters itself ([`readiness`]).
 //!
 //! # Whose driver

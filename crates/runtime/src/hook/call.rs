@@ -7,7 +7,7 @@
 use crate::coroutine::{Core, Critical, current_core};
 use crate::driver::fd_table;
 use crate::sys::raw::Errno;
-use libc::c_int;
+pub(super) use crate::sys::{errno, set_errno};
 use std::os::fd::RawFd;
 
 /// The running coroutine, if the hooks are to answer it. `None` in a critical section, where the caller is the runtime.
@@ -56,22 +56,6 @@ pub(super) fn answer(result: Result<usize, Errno>) -> isize {
 fn fail(errno: Errno) -> isize {
     set_errno(errno.0);
     -1
-}
-
-/// Sets the errno of the identity that runs.
-pub(super) fn set_errno(number: c_int) {
-    // SAFETY: S3: asked for at each use: no address is kept over a park.
-    let location = unsafe { libc::__errno_location() };
-    // SAFETY: S3: errno of the caller, which lives as long as the caller.
-    unsafe { location.write(number) };
-}
-
-/// errno of the identity that runs.
-pub(super) fn errno() -> c_int {
-    // SAFETY: S3: as in `set_errno`.
-    let location = unsafe { libc::__errno_location() };
-    // SAFETY: S3: as in `set_errno`.
-    unsafe { *location }
 }
 
 /// Defines hooks that pass if the caller is no coroutine, and answer a coroutine with a result.

@@ -33,6 +33,7 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 /// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`, `g`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 /// | [`grace`](Self::grace) | `SILKEN_GRACE` (`0`, or with `ms` or `s`) | 2 s |
+/// | [`preempt`](Self::preempt) | `SILKEN_PREEMPT=off`, or a time with `us`, `ms` or `s` | 10 ms |
 /// | [`stack_report`](Self::stack_report) | `SILKEN_STACK_REPORT=1` | off |
 ///
 /// # Examples
@@ -54,6 +55,7 @@ pub struct RuntimeBuilder {
     name: Option<String>,
     overflow: Option<OverflowPolicy>,
     grace: Option<Duration>,
+    preemption: Option<Option<Duration>>,
     reports_stacks: Option<bool>,
     requires_isolation: bool,
     requires_hooks: bool,
@@ -91,11 +93,20 @@ fn parse_bytes(text: &str) -> Option<usize> {
         .filter(|bytes| *bytes > 0)
 }
 
+/// Parses how long a coroutine may run: a time, or `off`.
+fn parse_slice(text: &str) -> Option<Option<Duration>> {
+    match text {
+        "off" | "0" => Some(None),
+        _ => parse_time(text).map(Some),
+    }
+}
+
 /// Parses a time: `0`, `500ms`, `2s`.
 fn parse_time(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let count: u64 = text[..digits].parse().ok()?;
     match text[digits..].trim() {
+        "us" => Some(Duration::from_micros(count)),
         "ms" => Some(Duration::from_millis(count)),
         "s" => Some(Duration::from_secs(count)),
         "" if count == 0 => Some(Duration::ZERO),
@@ -253,6 +264,36 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets how long a coroutine may run before it gives way to others that wait. `None`: it is not interrupted. Less
+    /// than 20 µs counts as 20 µs.
+    ///
+    /// A coroutine that computes and calls nothing is interrupted by a signal (SIGURG) after that time, and goes behind
+    /// all others; it continues where it was. It need not be written for that: its thread-locals, registers and errno
+    /// are its own. This holds for isolated coroutines, in code of the executable itself. Code inside a shared library,
+    /// inside [`no_preempt`](crate::no_preempt), and light coroutines are not interrupted. Preemption never cancels:
+    /// see [`check_cancelled`](crate::check_cancelled).
+    ///
+    /// # Examples
+    /// One worker, and a loop that never yields:
+    /// ```
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use std::time::Duration;
+    /// static DONE: AtomicBool = AtomicBool::new(false);
+    ///
+    /// let runtime = silken::Runtime::builder().workers(1).preempt(Duration::from_millis(2)).build().unwrap();
+    /// runtime.run(|| {
+    ///     let computes = silken::spawn(|| while !DONE.load(Ordering::Relaxed) {});
+    ///     silken::sleep(Duration::from_millis(1));
+    ///     DONE.store(true, Ordering::Relaxed); // the loop was interrupted for this
+    ///     computes.join().unwrap();
+    /// }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn preempt(mut self, slice: impl Into<Option<Duration>>) -> Self {
+        self.preemption = Some(slice.into());
+        self
+    }
+
     /// Makes [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by
     /// [`allow_light`](crate::allow_light).
     #[must_use]
@@ -363,7 +404,13 @@ impl RuntimeBuilder {
                 _ => None,
             })?,
         };
+        let slice = match self.preemption {
+            Some(slice) => slice,
+            None => from_environment("SILKEN_PREEMPT", "off, or a time, as in 10ms or 500us", parse_slice)?
+                .unwrap_or(Some(sched::SLICE_DEFAULT)),
+        };
         Ok(SchedulerConfig {
+            slice: slice.map(|slice| slice.max(sched::SLICE_MIN)),
             overflow,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
@@ -437,6 +484,9 @@ mod tests {
         assert_eq!(parse_time("0"), Some(Duration::ZERO));
         assert_eq!(parse_time("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(parse_time("3 s"), Some(Duration::from_secs(3)));
+        assert_eq!(parse_slice("off"), Some(None));
+        assert_eq!(parse_slice("100us"), Some(Some(Duration::from_micros(100))));
+        assert_eq!(parse_slice("yes"), None);
         assert_eq!(parse_time("3"), None);
         assert_eq!(parse_time("3m"), None);
         assert_eq!(parse_time(""), None);

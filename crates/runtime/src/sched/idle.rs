@@ -199,6 +199,13 @@ impl Idle {
         (sleepers.searching == 0, sleepers.appoint())
     }
 
+    /// How many workers run coroutines, and how many sleep.
+    pub(super) fn busy_and_sleeping(&self) -> (usize, usize) {
+        let sleepers = self.sleepers.lock();
+        let sleeping = sleepers.stack.len();
+        (self.workers.saturating_sub(sleeping + sleepers.searching), sleeping)
+    }
+
     /// Whether the worker is among the sleepers: a snapshot.
     pub(super) fn is_asleep(&self, worker: usize) -> bool {
         self.sleepers.lock().stack.contains(&worker)

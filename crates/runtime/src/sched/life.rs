@@ -36,7 +36,8 @@ fn run_key_destructors(round: usize) -> bool {
 /// The coroutine's last act as itself: its joiners and its scope may continue.
 #[inline(always)]
 pub(super) fn complete(core: &Core) {
-    let group = core.group.replace(ptr::null());
+    let group = core.group();
+    core.set_group(ptr::null());
     let Finished { joining } = core.lifecycle.finish();
     if joining {
         core.wake_joiners();
@@ -56,7 +57,7 @@ pub(super) fn run_body(core: &'static Core) {
         thread.become_current();
     }
     // SAFETY: S8: as in `complete`.
-    let Some(group) = (unsafe { core.group.get().as_ref() }) else {
+    let Some(group) = (unsafe { core.group().as_ref() }) else {
         core.body.run(core.lifecycle.is_cancelled());
         return;
     };
@@ -70,7 +71,7 @@ pub(super) fn run_body(core: &'static Core) {
 pub(super) fn discard_result(core: &Core) {
     let dropped = catch_unwind(AssertUnwindSafe(|| core.body.clear()));
     // SAFETY: S8: as in `complete`.
-    if let Some(group) = unsafe { core.group.get().as_ref() }
+    if let Some(group) = unsafe { core.group().as_ref() }
         && *dropped.as_ref().unwrap_or(&true)
     {
         group.note_panic();

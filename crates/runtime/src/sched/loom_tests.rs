@@ -8,6 +8,7 @@
 
 use super::idle::{Idle, SleeperRole};
 use super::injector::Injector;
+use super::monitor::SleepWord;
 use crate::coroutine::{Core, Ready};
 use crate::sys::{FutexWord, Word, barrier};
 use loom::sync::Arc;
@@ -448,5 +449,29 @@ fn the_injector_keeps_all_and_their_order() {
         assert!(place(&cores[0]) < place(&cores[1]));
         place(&cores[2]);
         assert_eq!(taken.len(), 3);
+    });
+}
+
+/// A worker becomes busy while the monitor goes to sleep (`monitor.rs`).
+#[test]
+fn the_monitor_does_not_sleep_while_a_worker_is_busy() {
+    check(|| {
+        let parts = Arc::new((Idle::new(1), SleepWord::new(), AtomicBool::new(false)));
+        parts.0.sleep(0, false);
+        let worker = thread::spawn({
+            let parts = parts.clone();
+            move || {
+                let (idle, word, woken) = &*parts;
+                let _ = idle.awake(0);
+                if word.must_wake() {
+                    woken.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let (idle, word, woken) = &*parts;
+        word.announce();
+        let sleeps = idle.busy_and_sleeping().0 == 0;
+        worker.join().unwrap();
+        assert!(!sleeps || woken.load(Ordering::Relaxed));
     });
 }

@@ -51,6 +51,7 @@
 //! of thieves' reach* (tokio): work behind a long computation is lost to the other workers; here a watcher takes it
 //! after a moment. *One global queue only* (Go before 1.1): it needs one lock for all workers.
 
+mod handoff;
 mod idle;
 mod injector;
 mod life;
@@ -58,10 +59,13 @@ mod light;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod loss;
+mod monitor;
 mod overflow;
 mod panics;
 mod pinned;
+mod preempt;
 mod processor;
+mod queues;
 mod run;
 mod shutdown;
 mod spawn;
@@ -72,6 +76,7 @@ mod worker;
 pub(crate) use life::set_key_destructors;
 pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
+pub(crate) use monitor::{SLICE_DEFAULT, SLICE_MIN};
 pub use overflow::OverflowPolicy;
 pub(crate) use overflow::expect_on_threads as expect_overflows_on_threads;
 use spawn::SpawnError;
@@ -86,6 +91,7 @@ use crate::sys::{Lock, barrier, memory};
 use idle::Idle;
 use injector::Injector;
 use std::io;
+use std::time::Duration;
 use worker::Worker;
 
 /// The parameters of a scheduler.
@@ -100,6 +106,8 @@ pub(crate) struct SchedulerConfig {
     pub(crate) guard: Option<GuardSize>,
     /// `None`: what another runtime asked for, else to contain.
     pub(crate) overflow: Option<OverflowPolicy>,
+    /// How long a coroutine may run while others wait. `None`: it is not preempted.
+    pub(crate) slice: Option<Duration>,
 }
 
 /// One runtime's scheduler. It is never freed, since a late waker may call it at any time. The shutdown gives back what
@@ -114,6 +122,8 @@ pub(crate) struct Scheduler {
     /// The size class of default stacks.
     class: u8,
     kinds: Kinds,
+    /// How long a coroutine may run while others wait. `None`: it is not preempted.
+    slice: Option<Duration>,
     /// The shutdown cancels all of its coroutines.
     ending: AtomicBool,
     stopping: AtomicBool,
@@ -147,6 +157,8 @@ impl Scheduler {
     /// Makes a scheduler and starts its workers. An error of the system comes with advice on how to avoid it.
     pub(crate) fn start(config: &SchedulerConfig) -> io::Result<&'static Scheduler> {
         barrier::init();
+        #[cfg(all(debug_assertions, not(loom)))]
+        crate::sys::lock::set_witness(|| Critical::is_entered() || crate::coroutine::current_core().is_none());
         overflow::install(config.overflow);
         shutdown::prepare_for_forks();
         let class = Pools::class_for(config.stack_bytes)?;
@@ -166,6 +178,9 @@ impl Scheduler {
             idle: Idle::new(config.workers),
             class,
             kinds: config.kinds,
+            slice: config
+                .slice
+                .filter(|_| config.kinds == Kinds::Isolated && preempt::is_possible()),
             ending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
@@ -173,6 +188,17 @@ impl Scheduler {
             threads: Lock::new(Vec::new()),
         }));
         run::start_all(scheduler, rings, &config.name)?;
+        if scheduler.slice.is_some()
+            && let Err(error) = monitor::watch(scheduler)
+        {
+            scheduler.stop();
+            scheduler.join_workers();
+            let text = format!(
+                "the monitor's thread cannot be made (pthread_create): {error}; the limit is that of threads (`ulimit -u`, a cgroup's \
+                 pids.max); SILKEN_PREEMPT=off starts without it"
+            );
+            return Err(with_advice(error, text));
+        }
         Ok(scheduler)
     }
 
@@ -267,29 +293,6 @@ impl Scheduler {
     fn wake_worker(&self, worker: usize) {
         self.processors[worker].driver.wake();
     }
-
-    /// Queues a coroutine from an OS thread, or from another runtime's worker.
-    fn schedule_from_outside(&self, ready: Ready) {
-        debug_assert!(ready.core().belongs_to(self), "queued by another's scheduler");
-        if is_bound(ready.core()) {
-            self.send_to_its_worker(ready);
-        } else {
-            self.injector.push(ready);
-            self.notify();
-        }
-    }
-
-    /// Puts a started light coroutine into the inbox of its worker, the only one that may run it.
-    fn send_to_its_worker(&self, ready: Ready) {
-        // SAFETY: S2: a started coroutine's worker lives for ever.
-        let id = unsafe { &*ready.core().link.get() }.id;
-        let public = &self.workers[id];
-        // SAFETY: S8: a ready core is in no other queue, and the inbox owns it from here.
-        unsafe { public.inbox.push(ready.into_core()) };
-        if self.idle.wake_this(id) {
-            self.wake_worker(id);
-        }
-    }
 }
 
 /// Makes the processors of the runtime of this number, and the rings for their owners.
@@ -336,12 +339,6 @@ impl std::error::Error for Advice {
 
 fn with_advice(source: io::Error, text: String) -> io::Error {
     io::Error::new(source.kind(), Advice { text, source })
-}
-
-/// Whether the coroutine may continue on one worker only.
-#[inline(always)]
-fn is_bound(core: &Core) -> bool {
-    core.kind.get() == Kind::Light && core.started.get()
 }
 
 impl Schedule for Scheduler {

@@ -5,7 +5,7 @@
 //! no atomic operation. One load of a link finds the coroutine to continue. A ring would need two loads, of a position
 //! and of a slot, one waiting for the other, and when identities are switched nothing hides that.
 //!
-//! A picked coroutine stays the first until it runs, and then removes itself: see [`Pick`](super::worker::Pick).
+//! A picked coroutine stays the first until it runs, and then removes itself: see [`Pick`](super::queues::Pick).
 
 use super::processor::prefetch_next;
 use crate::coroutine::{Core, Ready};

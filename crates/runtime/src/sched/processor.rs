@@ -34,6 +34,9 @@ const CONNECTS_PER_LOOK_MIN: u32 = 2;
 /// caller of a hooked read. Measured by the echo benchmark with 5,000 connections.
 const WARM_FRAME_LINES: usize = 8;
 
+/// Marks a request for preemption, so that the count 0 is one, too.
+const REQUESTED: u64 = 1 << 32;
+
 #[inline(always)]
 fn prefetch(address: usize) {
     silken_context::switch::prefetch(address);
@@ -86,8 +89,10 @@ pub(super) struct SharedProcessor {
     /// The LIFO slot: the coroutine that the running one woke last, which runs next.
     lifo: AtomicPtr<Core>,
     pub(super) driver: &'static Driver,
-    /// The owner's count of picks. A watcher sees by it that one coroutine runs for long.
+    /// The owner's count of picks. A watcher and the monitor see by it that one coroutine runs for long.
     tick: AtomicU32,
+    /// The pick that the monitor wants to end: its count, above [`REQUESTED`]. 0: none.
+    preemption: AtomicU64,
     pub(super) spawned: AtomicU64,
     pub(super) finished: AtomicU64,
     pub(super) migrations: AtomicU64,
@@ -125,6 +130,7 @@ impl SharedProcessor {
             lifo: AtomicPtr::new(ptr::null_mut()),
             driver: Driver::take(runtime)?,
             tick: AtomicU32::new(index as u32),
+            preemption: AtomicU64::new(0),
             spawned: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             migrations: AtomicU64::new(0),
@@ -155,6 +161,24 @@ impl SharedProcessor {
     pub(super) fn tick(&self) -> u32 {
         // Relaxed: a hint.
         self.tick.load(Ordering::Relaxed)
+    }
+
+    /// Asks the coroutine that was picked at this count to give way.
+    pub(super) fn request_preemption(&self, tick: u32) {
+        // Relaxed: the signal that follows orders it.
+        self.preemption.store(REQUESTED | u64::from(tick), Ordering::Relaxed);
+    }
+
+    /// Whether a request is open, for whichever pick.
+    pub(super) fn is_preemption_requested(&self) -> bool {
+        // Relaxed: as in `request_preemption`.
+        self.preemption.load(Ordering::Relaxed) != 0
+    }
+
+    /// The request is obeyed.
+    pub(super) fn forget_preemption(&self) {
+        // Relaxed: a request that the monitor makes meanwhile is for the same pick.
+        self.preemption.store(0, Ordering::Relaxed);
     }
 
     /// Takes the coroutine in the LIFO slot.
@@ -208,10 +232,14 @@ impl Processor {
     pub(super) fn count_pick(&self) {
         let ticks = self.ticks.get().wrapping_add(1);
         self.ticks.set(ticks);
-        if !self.alone {
-            // Relaxed: a hint for watchers.
-            self.shared.tick.store(ticks, Ordering::Relaxed);
-        }
+        // Relaxed: a hint for watchers and the monitor.
+        self.shared.tick.store(ticks, Ordering::Relaxed);
+    }
+
+    /// Whether the monitor wants the present pick to end. A request for an earlier one is stale.
+    pub(super) fn is_preemption_due(&self) -> bool {
+        // Relaxed: the signal orders it.
+        self.shared.preemption.load(Ordering::Relaxed) == REQUESTED | u64::from(self.ticks.get())
     }
 
     /// Counts a yield that found no ready coroutine. Returns whether the OS thread is to yield too: a loop that yields
@@ -238,12 +266,6 @@ impl Processor {
     /// Empties the ring into `rest`, oldest first.
     pub(super) fn take_all(&self, rest: &mut Vec<Ready>) {
         rest.extend(std::iter::from_fn(|| self.ring.pop()));
-    }
-
-    /// Counts a pick as [`count_pick`](Self::count_pick) does, for an only processor: no worker watches it.
-    #[inline(always)]
-    pub(super) fn count_pick_alone(&self) {
-        self.ticks.set(self.ticks.get().wrapping_add(1));
     }
 
     /// Whether there may be a coroutine in the LIFO slot.

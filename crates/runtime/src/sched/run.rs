@@ -4,11 +4,12 @@
 //! through. A switch enters that context when the worker's own queues have no coroutine to pick, and from a stack that
 //! has overflowed.
 
-use super::Scheduler;
 use super::idle::Idle;
 use super::processor::SharedProcessor;
+use super::queues::Pick;
 use super::switch::run_from_base;
-use super::worker::{Pick, SEARCH_ROUNDS_MAX, Worker};
+use super::worker::{SEARCH_ROUNDS_MAX, Worker};
+use super::{Scheduler, monitor, preempt};
 use crate::collections::ring::Owner;
 use crate::coroutine::{Ready, bind_worker_thread};
 use crate::driver::Wait;
@@ -50,7 +51,10 @@ fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
     let worker: &'static Worker = Box::leak(Box::new(Worker::new(scheduler, id, ring)));
     bind_worker_thread(&raw const worker.link);
     let registration = sys::set_id::register_worker_thread();
+    worker.blocked_signals.set(preempt::admit_signal());
+    scheduler.workers[id].set_thread(sys::signal::gettid());
     worker.work();
+    scheduler.workers[id].set_thread(0);
     worker.link.caches.flush();
     // The worker itself is not freed, since other threads may have its address. Its memory for batches is.
     drop(worker.processor.batch.take());
@@ -116,6 +120,7 @@ impl Worker {
     fn stop_searching(&self) -> bool {
         let (was_last, watcher) = self.scheduler.idle.stop_searching();
         self.scheduler.wake_watcher(watcher);
+        monitor::note_busy();
         was_last
     }
 
@@ -171,6 +176,7 @@ impl Worker {
         }
         let (searching, watcher) = idle.awake(self.link.id);
         self.scheduler.wake_watcher(watcher);
+        monitor::note_busy();
         searching
     }
 

@@ -51,7 +51,7 @@
 //! after the walk: A ends, B is made behind the walk, and the numbers agree without B.
 
 use super::{Scheduler, processor};
-use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, pools};
+use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, for_each_core};
 use crate::loom::static_atomic::{AtomicU64, Ordering};
 use crate::sys::{barrier, clock, process};
 use crate::wait;
@@ -200,7 +200,7 @@ impl Scheduler {
 
     /// Calls `look` with every live coroutine of this scheduler.
     pub(crate) fn for_each(&self, mut look: impl FnMut(CoreRef)) {
-        pools().for_each_core(|core| {
+        for_each_core(|core| {
             if core.belongs_to(self) && !core.lifecycle.is_done() {
                 look(core);
             }

@@ -261,7 +261,7 @@ fn begin(
     core.class.set(class);
     core.scheduler.set(Some(scheduler));
     core.site.set(request.site);
-    core.group.set(
+    core.set_group(
         request
             .group
             .map_or(std::ptr::null(), |group| group.as_ptr().cast_const()),

@@ -75,13 +75,15 @@
 //! before the switch and making wakers wait for it*: wakers would spin on a word that the outgoing coroutine writes at
 //! every switch.
 
+use super::handoff::{Outgoing, SwitchReason};
 use super::life::{complete, end, recycle, run_body};
 use super::processor::SharedProcessor;
-use super::worker::{Pick, Worker};
-use super::{cold_path, fatal, is_bound};
+use super::queues::{Pick, is_bound};
+use super::worker::Worker;
+use super::{cold_path, fatal};
 use crate::coroutine::{
-    Core, Critical, Kind, Outgoing, PooledStack, Published, Ready, SwitchReason, ThreadLocals, WaitReason,
-    current_core, slots_offset, stacks_are_measured,
+    Core, Critical, Kind, PooledStack, Published, Ready, ThreadLocals, WaitReason, current_core, slots_offset,
+    stacks_are_measured,
 };
 use crate::sys::process;
 use silken_context::identity::Identity;
@@ -129,7 +131,7 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
             arrival.predecessor_identity,
         );
     };
-    worker.processor().count_pick_alone();
+    worker.processor().count_pick();
     // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
     worker.pinned.replace_first(core, unsafe { Ready::from_core(yielder) });
     // Last, since stores that follow it would wait for it. The outgoing coroutine is in the queue already, but no
@@ -152,6 +154,17 @@ fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
     };
     // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
     leave_critical(unsafe { switch_to(worker, core, next, SwitchReason::Yield) })
+}
+
+/// Queues the running coroutine, which was preempted, behind all others, and what events have made ready before them.
+/// It is in a critical section, which this ends.
+pub(super) fn yield_to_events(worker: &'static Worker, core: &'static Core) {
+    worker.run_overdue_events();
+    match worker.pick_own() {
+        None => leave_critical(core),
+        // SAFETY: S1: `core` runs, in a critical section; `next` came from the queue.
+        Some(next) => leave_critical(unsafe { switch_to(worker, core, next, SwitchReason::Yield) }),
+    };
 }
 
 /// The end of a yield, when the outgoing coroutine did not take the fast way of [`yield_core`].
@@ -276,7 +289,7 @@ fn settle(worker: &'static Worker, left: Outgoing) {
     if let Some((left, leaving)) = left.who() {
         if leaving == SwitchReason::Yield {
             // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
-            worker.queue_yielded(unsafe { Ready::from_core(left) });
+            worker.queue(unsafe { Ready::from_core(left) });
         } else {
             settle_slow(worker, left, leaving);
         }
@@ -293,7 +306,7 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReas
         SwitchReason::Park => match core.lifecycle.publish_parked() {
             Published::Parked => {}
             // SAFETY: S1: the wake came before the publication, so the duty to queue it is ours.
-            Published::Notified => worker.queue_yielded(unsafe { Ready::from_core(left) }),
+            Published::Notified => worker.queue(unsafe { Ready::from_core(left) }),
         },
         SwitchReason::Finished => finish(worker, core),
         SwitchReason::Yield | SwitchReason::Overflowed => super::loss::finish_overflowed(worker, core),
@@ -445,22 +458,6 @@ fn inherit(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static
 }
 
 impl Worker {
-    /// The handoff of a switch that this worker carries out.
-    #[inline(always)]
-    fn message(&'static self, left: Outgoing) -> Handoff {
-        Handoff {
-            left: left.into_word(),
-            by: ptr::from_ref(self).expose_provenance(),
-        }
-    }
-
-    /// The worker that carried out the switch.
-    #[inline(always)]
-    fn of_handoff(message: Handoff) -> &'static Worker {
-        // SAFETY: S2: `message` put it there; workers live for ever.
-        unsafe { &*ptr::with_exposed_provenance::<Worker>(message.by) }
-    }
-
     /// The worker on which the coroutine runs.
     #[inline(always)]
     pub(super) fn of(core: &Core) -> &'static Worker {

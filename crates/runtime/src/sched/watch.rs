@@ -113,7 +113,7 @@ impl Worker {
             self.watch_busy(&round.ticks);
             for victim in self.stuck(&round.ticks) {
                 if let Some(ready) = self.processor.steal(victim) {
-                    self.queue_tail(ready);
+                    self.queue(ready);
                 }
             }
             self.read_ticks(&mut round.ticks);

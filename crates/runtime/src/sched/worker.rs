@@ -1,20 +1,21 @@
-//! In which order does a worker take work from its own queues, and where does it queue what becomes ready? A worker is
-//! an OS thread that runs coroutines while it holds a processor.
+//! What is a worker, and how does work from elsewhere reach its queues? A worker is an OS thread that runs coroutines
+//! while it holds a processor.
 //!
 //! The worker's own context does what takes time: searching, stealing, sleeping (`run.rs`). It runs on the OS thread's
-//! stack and identity, where hooks pass straight through. Three things run on a coroutine's stack as well. Wakes and
-//! spawns queue there. The pick from the worker's own queues runs there. So does the regular look at events, the inbox
-//! and the injector at each event interval (`run_events`), with the round of watching that may be due.
+//! stack and identity, where hooks pass straight through. Some things run on a coroutine's stack as well: the pick from
+//! the worker's own queues, wakes and spawns (`queues.rs`), and the regular look at events, the inbox and the injector
+//! at each event interval (`run_events`), with the round of watching that may be due.
 
 use super::pinned::Pinned;
 use super::processor::Processor;
-use super::{ID_BLOCK, NEXT_ID, Scheduler, is_bound};
+use super::{ID_BLOCK, NEXT_ID, Scheduler};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
 use crate::coroutine::{Caches, Core, Ready, WorkerLink, current_link, own_slots};
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
-use crate::loom::static_atomic::{AtomicUsize, Ordering};
+use crate::loom::static_atomic::{AtomicI32, AtomicUsize, Ordering};
+use libc::pid_t;
 use silken_context::identity::{self, AllocatorPair, TlsLayout};
 use silken_context::switch::{self, Context};
 use std::cell::{Cell, RefCell};
@@ -23,7 +24,7 @@ use std::ptr::{self, NonNull};
 
 /// The most coroutines that a worker takes from the injector at once. It takes a fair share, so that one worker does
 /// not move the whole injector into its own ring.
-const INJECTOR_BATCH_MAX: usize = 64;
+pub(super) const INJECTOR_BATCH_MAX: usize = 64;
 
 /// Even a worker with a full ring takes this many. Otherwise the coroutines that keep the ring full would starve those
 /// in the injector.
@@ -47,11 +48,27 @@ unsafe impl Linked for Core {
 pub(super) struct Public {
     /// Ready light coroutines of this worker. Other threads put them here.
     pub(super) inbox: Inbox<Core>,
+    /// The number of the worker's thread in the kernel; 0 while there is none.
+    thread: AtomicI32,
 }
 
 impl Public {
     pub(super) fn new() -> Self {
-        Self { inbox: Inbox::new() }
+        Self {
+            inbox: Inbox::new(),
+            thread: AtomicI32::new(0),
+        }
+    }
+
+    /// The number of the worker's thread in the kernel, while there is one.
+    pub(super) fn thread(&self) -> Option<pid_t> {
+        // Relaxed: a thread that has just ended takes no signal, or another thread of this process ignores it.
+        Some(self.thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
+    }
+
+    pub(super) fn set_thread(&self, thread: pid_t) {
+        // Relaxed: as in `thread`.
+        self.thread.store(thread, Ordering::Relaxed);
     }
 }
 
@@ -68,9 +85,11 @@ pub(crate) struct Worker {
     pub(super) link: WorkerLink,
     pub(super) scheduler: &'static Scheduler,
     /// Whether the last pick was from the pinned queue, so that the next one is from the ring.
-    pinned_last: Cell<bool>,
+    pub(super) pinned_last: Cell<bool>,
     ids: Cell<(u64, u64)>,
     pub(super) search_rounds: Cell<u32>,
+    /// The signals that the thread has blocked since its start: bit n - 1 is signal n.
+    pub(super) blocked_signals: Cell<u64>,
     pub(super) round: RefCell<Round>,
 }
 
@@ -87,32 +106,6 @@ impl Round {
         Self {
             next_ns: 0,
             ticks: Vec::with_capacity(workers),
-        }
-    }
-}
-
-/// The coroutine that runs next.
-pub(super) struct Pick {
-    pub(super) ready: Ready,
-    /// The coroutine is still the first of the pinned queue, and removes itself when it continues. That saves a store
-    /// before the write of the identity, which waits for all stores.
-    pub(super) from_pinned: bool,
-}
-
-impl Pick {
-    #[inline(always)]
-    pub(super) fn taken(ready: Ready) -> Self {
-        Self {
-            ready,
-            from_pinned: false,
-        }
-    }
-
-    #[inline(always)]
-    fn first_pinned(ready: Ready) -> Self {
-        Self {
-            ready,
-            from_pinned: true,
         }
     }
 }
@@ -150,6 +143,7 @@ impl Worker {
             pinned_last: Cell::new(false),
             ids: Cell::new((0, 0)),
             search_rounds: Cell::new(SEARCH_ROUNDS_MAX),
+            blocked_signals: Cell::new(0),
             round: RefCell::new(Round::new(scheduler.workers.len())),
         }
     }
@@ -197,73 +191,11 @@ impl Worker {
         Self::from_link(unsafe { link.unwrap_unchecked() })
     }
 
-    /// Picks the next coroutine from the worker's own queues. Runs on the stack of the outgoing coroutine. At each
-    /// event interval, looks at events, the inbox and the injector first.
-    #[inline(always)]
-    pub(super) fn pick(&'static self) -> Option<Pick> {
-        if self.processor.is_event_tick() {
-            // Counted here, so that the events are looked at once, even if this pick finds no coroutine.
-            self.processor.count_pick();
-            self.run_events();
-        }
-        self.pick_own()
-    }
-
-    #[inline(always)]
-    pub(super) fn pick_own(&self) -> Option<Pick> {
-        if self.processor.has_lifo() {
-            return self.pick_lifo();
-        }
-        self.pick_queued()
-    }
-
-    /// The first coroutine of the pinned queue, for the fast way of a yield. `None` unless this worker is the only one
-    /// of its scheduler, nothing else comes first (the event interval, the LIFO slot), and the coroutine has run on
-    /// this worker before. The coroutine stays in the queue. This function calls nothing and stores nothing.
-    #[inline(always)]
-    pub(super) fn next_local(&self) -> Option<Ready> {
-        if !self.processor.alone || self.processor.is_event_tick() || self.processor.has_own_lifo() {
-            return None;
-        }
-        self.pinned.first().filter(|first| self.has_run(first.core()))
-    }
-
-    /// Picks from the pinned queue and from the ring alternately, so that neither starves the other.
-    #[inline(always)]
-    fn pick_queued(&self) -> Option<Pick> {
-        let pinned_last = self.pinned_last.replace(false);
-        if !pinned_last && let Some(first) = self.pinned.first() {
-            // The ring of an only worker is always empty.
-            self.pinned_last.set(!self.processor.alone);
-            return Some(Pick::first_pinned(first));
-        }
-        match self.processor.pop_ring() {
-            Some(ready) => Some(Pick::taken(ready)),
-            None => self.pinned.first().map(Pick::first_pinned),
-        }
-    }
-
-    /// Take the LIFO slot, unless it was used `LIFO_BUDGET` times in a row and the queue is not empty.
-    #[inline]
-    fn pick_lifo(&self) -> Option<Pick> {
-        let Some(ready) = self.processor.take_lifo() else {
-            return self.pick_queued();
-        };
-        if self.processor.spend_lifo_budget() {
-            return Some(Pick::taken(ready));
-        }
-        let Some(next) = self.pick_queued() else {
-            return Some(Pick::taken(ready));
-        };
-        self.queue_tail(ready);
-        Some(next)
-    }
-
     /// Looks at what must not wait until the worker's own queues are empty: events, deadlines, the injector, the inbox.
     /// Also makes a round of watching, if one is due.
     #[cold]
     #[inline(never)]
-    fn run_events(&'static self) {
+    pub(super) fn run_events(&'static self) {
         if self.processor.take_connects() {
             self.poll_for_those_first();
         } else if self.processor.shared.driver.is_worth_a_look() {
@@ -271,6 +203,16 @@ impl Worker {
         }
         self.take_inbox();
         self.take_injected();
+        if !self.processor.alone {
+            self.watch_in_turn();
+        }
+    }
+
+    /// Looks at the same things when one coroutine has run for long: what has waited for it meanwhile goes before what
+    /// is queued here.
+    #[cold]
+    pub(super) fn run_overdue_events(&'static self) {
+        self.poll_for_those_first();
         if !self.processor.alone {
             self.watch_in_turn();
         }
@@ -296,7 +238,7 @@ impl Worker {
         }
         let share = (waiting / self.scheduler.workers.len() + 1).min(INJECTOR_BATCH_MAX);
         let share = share.saturating_sub(self.queued()).max(INJECTOR_BATCH_MIN);
-        self.scheduler.injector.pop_batch(share, |ready| self.queue_tail(ready)) > 0
+        self.scheduler.injector.pop_batch(share, |ready| self.queue(ready)) > 0
     }
 
     pub(super) fn poll(&self, wait: Wait) -> bool {
@@ -311,9 +253,9 @@ impl Worker {
         found
     }
 
-    /// Polls the drivers, here and on other processors, and queues what they return before all coroutines that are
-    /// queued here. After a burst of connects, the acceptor must not wait until all connects have been made, nor for a
-    /// worker that the kernel does not run.
+    /// Polls the drivers, here and on other processors, and queues what they return, and what was made ready elsewhere,
+    /// before all coroutines that are queued here. After a burst of connects, the acceptor must not wait until all
+    /// connects have been made, nor for a worker that the kernel does not run.
     #[cold]
     fn poll_for_those_first(&self) {
         /// Each driver costs a system call.
@@ -329,109 +271,15 @@ impl Worker {
         }
         self.queue_batch(&mut batch);
         self.processor.batch.replace(batch);
+        self.take_inbox();
+        self.take_injected();
         self.pinned.put_back(pinned);
         let hid_work = !rest.is_empty();
-        rest.into_iter().for_each(|ready| self.queue_tail(ready));
+        rest.into_iter().for_each(|ready| self.queue(ready));
         if hid_work {
             // A thief may have found the ring empty meanwhile.
             self.scheduler.notify();
         }
-    }
-
-    pub(super) fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
-        let count = batch.len();
-        for ready in batch.drain(..) {
-            // A descriptor may be registered in the drivers of several runtimes. Its event wakes the waiters of all of
-            // them.
-            if ready.core().belongs_to(self.scheduler) {
-                self.queue_from_driver(ready);
-            } else {
-                ready.send_home();
-            }
-        }
-        if count > 1 {
-            self.scheduler.notify();
-        }
-        count > 0
-    }
-
-    fn queue_from_driver(&self, ready: Ready) {
-        if is_bound(ready.core()) {
-            self.queue_bound(ready)
-        } else {
-            self.queue_tail(ready)
-        }
-    }
-
-    /// How many coroutines are queued here. The count is bounded: it only decides how many more to take from the
-    /// injector.
-    fn queued(&self) -> usize {
-        if self.processor.alone {
-            self.pinned.count_up_to(INJECTOR_BATCH_MAX)
-        } else {
-            self.processor.queued()
-        }
-    }
-
-    /// Queues behind all others. If the ring is full, half of it goes to the injector.
-    #[inline(always)]
-    pub(super) fn queue_tail(&self, ready: Ready) {
-        if self.processor.alone {
-            return self.pinned.push(ready);
-        }
-        let injector = &self.scheduler.injector;
-        self.processor.push(ready, |half| injector.push_all(half.into_iter()));
-    }
-
-    fn queue_bound(&self, ready: Ready) {
-        if ptr::eq(ready.core().link.get(), &raw const self.link) {
-            self.pinned.push(ready);
-        } else {
-            self.scheduler.send_to_its_worker(ready);
-        }
-    }
-
-    /// Whether the coroutine that just left this worker may be queued only here.
-    #[inline(always)]
-    pub(super) fn is_pinned(&self, ready: &Ready) -> bool {
-        self.processor.alone || is_bound(ready.core())
-    }
-
-    /// Queues a coroutine that yielded behind all others.
-    #[inline(always)]
-    pub(super) fn queue_yielded(&self, ready: Ready) {
-        if self.is_pinned(&ready) {
-            self.pinned.push(ready);
-        } else {
-            self.queue_tail(ready);
-        }
-    }
-
-    /// Queues a coroutine that code on this worker woke, so that it runs next.
-    pub(super) fn queue_woken(&self, ready: Ready) {
-        // An only worker has no thieves, from whom a bound coroutine would have to be kept.
-        if !self.processor.alone && is_bound(ready.core()) {
-            return self.queue_bound(ready);
-        }
-        if let Some(displaced) = self.processor.push_next(ready) {
-            self.queue_tail(displaced);
-            self.scheduler.notify();
-        }
-    }
-
-    /// Queues a new coroutine behind all others. Wakes an idle worker, which may take it.
-    #[inline(always)]
-    pub(super) fn queue_spawned(&self, ready: Ready) {
-        self.queue_tail(ready);
-        self.scheduler.notify();
-    }
-
-    /// Queues several new coroutines, with one wake-up for all.
-    pub(super) fn queue_spawned_batch(&self, batch: Vec<Ready>) {
-        for ready in batch {
-            self.queue_tail(ready);
-        }
-        self.scheduler.notify();
     }
 }
 

@@ -22,7 +22,11 @@
 //! barging locker keeps the cache line), and spinning alone (if the kernel deschedules a holder, each other core would
 //! burn a time slice).
 
+mod witness;
 mod word;
+
+#[cfg(all(debug_assertions, not(loom)))]
+pub(crate) use witness::set as set_witness;
 
 pub(crate) use word::{FutexWord, StaticWord, Word};
 
@@ -86,7 +90,9 @@ impl<T> Lock<T> {
 impl<T, W: FutexWord> LockOn<T, W> {
     /// Takes the lock, blocking the thread while another holds it. Locking it twice on one thread deadlocks.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(&self) -> Guard<'_, T, W> {
+        witness::check();
         if !self.try_acquire() {
             self.lock_slow();
         }

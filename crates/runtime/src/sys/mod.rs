@@ -55,6 +55,22 @@ pub(crate) fn report(pieces: &[&str]) {
     }
 }
 
+/// Sets the errno of the identity that runs.
+pub(crate) fn set_errno(number: libc::c_int) {
+    // SAFETY: S3: asked for at each use: no address is kept over a park.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: S3: errno of the caller, which lives as long as the caller.
+    unsafe { location.write(number) };
+}
+
+/// errno of the identity that runs.
+pub(crate) fn errno() -> libc::c_int {
+    // SAFETY: S3: as in `set_errno`.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: S3: as in `set_errno`.
+    unsafe { *location }
+}
+
 /// Lets other threads of this processor core run.
 pub(crate) fn yield_thread() {
     // SAFETY: S7: sched_yield takes nothing and cannot fail.

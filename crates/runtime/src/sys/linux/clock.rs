@@ -25,6 +25,15 @@ pub(crate) fn clock_now_ns(clock: clockid_t) -> u64 {
     timespec_to_ns(&now).unwrap_or(0)
 }
 
+/// The CPU time in ns that a thread of this process has used. 0 if there is no such thread.
+#[inline]
+pub(crate) fn thread_cpu_ns(thread: libc::pid_t) -> u64 {
+    // The kernel's clocks of threads (include/linux/posix-timers.h): the thread's number, complemented, then "per
+    // thread" and "scheduler's time". The C library's own function takes a `pthread_t`.
+    const PER_THREAD_SCHEDULED: clockid_t = 4 | 2;
+    clock_now_ns((!thread << 3) | PER_THREAD_SCHEDULED)
+}
+
 /// The length of `time` in ns, saturating. `None` where the kernel would answer EINVAL (negative, or a nanosecond field
 /// outside one second).
 #[inline]
@@ -61,6 +70,27 @@ mod tests {
         let unix = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
         assert!(clock_now_ns(libc::CLOCK_REALTIME).abs_diff(unix) < 1_000_000_000);
         assert_eq!(clock_now_ns(12345), 0);
+    }
+
+    #[test]
+    fn a_thread_that_computes_uses_time_and_one_that_sleeps_does_not() {
+        let own = crate::sys::signal::gettid();
+        let before = thread_cpu_ns(own);
+        while thread_cpu_ns(own) < before + 2_000_000 {
+            std::hint::spin_loop();
+        }
+        let (told, asked) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let sleeper = std::thread::spawn(move || {
+            told.send(crate::sys::signal::gettid()).unwrap();
+            let _ = ended.recv();
+        });
+        let other = asked.recv().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(thread_cpu_ns(other) < 10_000_000);
+        drop(end);
+        sleeper.join().unwrap();
+        assert_eq!(thread_cpu_ns(-1), 0);
     }
 
     #[test]

@@ -17,11 +17,9 @@ use libc::{c_int, c_void, pid_t, siginfo_t, sigset_t, stack_t};
 
 use super::raw::{self, Errno};
 
-#[cfg(any(test, not(feature = "interpose")))]
 /// A handler in the three-argument form.
 pub(crate) type Handler = extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 
-#[cfg(any(test, not(feature = "interpose")))]
 /// Sets the process's handler of `signal`, with an empty mask, and returns the action that was there, for chaining or
 /// for [`restore`]. `SA_SIGINFO` is added to `flags`.
 ///
@@ -46,7 +44,6 @@ pub(crate) unsafe fn restore(signal: c_int, action: &libc::sigaction) -> io::Res
     unsafe { replace(signal, action) }.map(drop)
 }
 
-#[cfg(any(test, not(feature = "interpose")))]
 /// # Safety
 /// S6: as [`install`].
 unsafe fn replace(signal: c_int, new: &libc::sigaction) -> io::Result<libc::sigaction> {
@@ -57,6 +54,33 @@ unsafe fn replace(signal: c_int, new: &libc::sigaction) -> io::Result<libc::siga
         0 => Ok(old),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The process's action for `signal`. `None`: there is no such signal.
+pub(crate) fn action_of(signal: c_int) -> Option<libc::sigaction> {
+    // SAFETY: S6: all zeros is a valid action, about to be overwritten.
+    let mut present: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: S6: asks only; the place is live for the call.
+    let result = unsafe { libc::sigaction(signal, ptr::null(), &mut present) };
+    (result == 0).then_some(present)
+}
+
+/// Opens `signal` for the calling thread. Returns the set of signals that are blocked afterwards: bit n - 1 is signal
+/// n.
+pub(crate) fn unblock(signal: c_int) -> u64 {
+    let open: u64 = 1 << (signal - 1);
+    let mut before: u64 = 0;
+    // SAFETY: S5: two live words of the kernel's size. It cannot fail.
+    let _ = unsafe {
+        raw::syscall4(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_UNBLOCK as usize,
+            (&raw const open) as usize,
+            (&raw mut before) as usize,
+            KERNEL_SET_BYTES,
+        )
+    };
+    before & !open
 }
 
 /// This thread's number in the kernel.

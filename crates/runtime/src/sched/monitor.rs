@@ -1,0 +1,93 @@
+//! Who notices that a coroutine has run for too long? One thread for the process, the monitor.
+//!
+//! # Protocol
+//! The monitor looks at each processor of each runtime by *turns*. A processor *stands still* when its worker is awake
+//! but its count of picks has not changed since the turn before. The monitor then reads the CPU clock of the worker's
+//! thread. A processor that has stood still for a whole *slice* while its thread computed is asked to give way
+//! (`preempt.rs`). A request that was not obeyed, since the code was where it may not be preempted, is repeated at the
+//! next turn.
+//!
+//! | what the last turn saw | length of the next turn |
+//! |---|---|
+//! | a request that is open | a tenth of the slice |
+//! | no worker of some runtime is idle | a fifth of the slice |
+//! | some worker runs, and each runtime has an idle one | the slice: the idle worker looks after the other (`watch.rs`) |
+//! | no worker runs, twice | until a worker becomes busy |
+//!
+//! # The race: sleep and work The monitor sleeps when all workers do, so that an idle process makes no wake-ups. It
+//! announces its sleep, and then looks once more whether a worker is busy. A worker that becomes busy looks whether the
+//! monitor sleeps. Both looks are made under, or after, the lock of the scheduler's idle workers (`idle.rs`). Example:
+//! worker W is woken while the monitor goes to sleep. If W's entry comes first, the monitor's second look sees W busy.
+//! If the monitor's look comes first, its announcement lies before its use of the lock, W's use of the lock comes after
+//! that, and so W sees the announcement and wakes the monitor. There is no third order.
+//!
+//! # The cost
+//! A turn reads one word per processor, and one clock for each that stands still. With slices of 10 ms and all workers
+//! busy there are 500 turns a second, each some microseconds.
+//!
+//! # Rejected *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed
+//! length* (Go before 1.14 looked every 20 µs to 10 ms, too): most processes have an idle worker, which looks already.
+//! *Workers that look after each other only* (`watch.rs`): they do not, when all of them compute.
+
+#[cfg(not(loom))]
+mod turns;
+
+use crate::loom::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How long a coroutine may run while others wait, unless the program says otherwise: Go's value.
+pub(crate) const SLICE_DEFAULT: Duration = Duration::from_millis(10);
+
+/// The shortest slice. A shorter one would spend most of the time in signals.
+pub(crate) const SLICE_MIN: Duration = Duration::from_micros(20);
+
+const AWAKE: u32 = 0;
+const ASLEEP: u32 = 1;
+
+/// Whether the monitor sleeps: see "The race".
+#[derive(Debug)]
+pub(super) struct SleepWord(AtomicU32);
+
+impl SleepWord {
+    #[cfg(not(loom))]
+    pub(super) const fn new() -> Self {
+        Self(AtomicU32::new(AWAKE))
+    }
+
+    #[cfg(loom)]
+    pub(super) fn new() -> Self {
+        Self(AtomicU32::new(AWAKE))
+    }
+
+    /// The monitor is about to sleep, and looks at the workers once more afterwards.
+    pub(super) fn announce(&self) {
+        // Relaxed: the lock of the idle workers orders it, as the head of the file says.
+        self.0.store(ASLEEP, Ordering::Relaxed);
+    }
+
+    /// The monitor does not sleep after all, or has slept.
+    pub(super) fn end(&self) {
+        // Relaxed: a worker that still sees the announcement makes one wake-up too many.
+        self.0.store(AWAKE, Ordering::Relaxed);
+    }
+
+    /// A worker has become busy. Returns whether the caller must wake the monitor.
+    #[inline]
+    pub(super) fn must_wake(&self) -> bool {
+        // Relaxed, both: the lock of the idle workers has ordered the announcement before this; the swap decides among
+        // several workers.
+        self.0.load(Ordering::Relaxed) == ASLEEP && self.0.swap(AWAKE, Ordering::Relaxed) == ASLEEP
+    }
+}
+
+#[cfg(not(loom))]
+pub(super) use turns::{note_busy, watch};
+
+/// Loom's models have no monitor; its sleep is a model of its own.
+#[cfg(loom)]
+pub(super) fn note_busy() {}
+
+#[cfg(loom)]
+pub(super) fn watch(_: &'static super::Scheduler) -> std::io::Result<()> {
+    Ok(())
+}

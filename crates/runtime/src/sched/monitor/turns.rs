@@ -1,0 +1,204 @@
+//! What does the monitor do in a turn? It looks at each processor, asks for preemption, and decides when to look again.
+//! The head of `monitor.rs` explains it.
+
+use super::{ASLEEP, AtomicU32, SLICE_DEFAULT, SleepWord};
+use crate::coroutine::Critical;
+use crate::sched::{Scheduler, preempt};
+use crate::sys::{self, StaticLock, clock, futex};
+use std::io;
+
+/// The monitor sleeps after so many turns in which no worker ran. A process that works in short bursts would otherwise
+/// wake the monitor at each burst.
+const IDLE_TURNS: u32 = 2;
+
+/// A processor computes if its thread has used at least one part in so many of the time.
+const COMPUTING_PART: u64 = 8;
+
+/// What the monitor knows of one processor.
+#[derive(Clone, Copy, Default)]
+struct Record {
+    tick: u32,
+    /// Since when the count of picks has had that value.
+    since_ns: u64,
+    /// What the CPU clock of the thread showed in the first turn that saw the processor stand still.
+    cpu_ns: Option<u64>,
+}
+
+/// What a turn has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Seen {
+    NobodyRuns,
+    SomebodyIsIdle,
+    EverybodyRuns,
+    OpenRequest,
+}
+
+/// One runtime, as the monitor sees it.
+struct Watched {
+    scheduler: &'static Scheduler,
+    records: Vec<Record>,
+}
+
+impl Watched {
+    fn new(scheduler: &'static Scheduler) -> Self {
+        Self {
+            scheduler,
+            records: vec![Record::default(); scheduler.processors.len()],
+        }
+    }
+
+    fn slice_ns(&self) -> u64 {
+        self.scheduler.slice.map_or(u64::MAX, |slice| slice.as_nanos() as u64)
+    }
+
+    /// Looks at each processor once.
+    fn look(&mut self, now_ns: u64) -> Seen {
+        let slice_ns = self.slice_ns();
+        let mut seen = match self.scheduler.idle.busy_and_sleeping() {
+            (0, _) => return Seen::NobodyRuns,
+            (_, 0) => Seen::EverybodyRuns,
+            _ => Seen::SomebodyIsIdle,
+        };
+        for (index, record) in self.records.iter_mut().enumerate() {
+            let tick = self.scheduler.processors[index].tick();
+            if tick != record.tick || self.scheduler.idle.is_asleep(index) {
+                *record = Record {
+                    tick,
+                    since_ns: now_ns,
+                    cpu_ns: None,
+                };
+            } else if Self::look_at_standing(self.scheduler, index, record, now_ns, slice_ns) {
+                seen = Seen::OpenRequest;
+            }
+        }
+        seen
+    }
+
+    /// Looks at a processor that stands still. Returns whether it was asked to give way.
+    fn look_at_standing(scheduler: &Scheduler, index: usize, record: &mut Record, now_ns: u64, slice_ns: u64) -> bool {
+        let stood_ns = now_ns.saturating_sub(record.since_ns);
+        let Some(thread) = scheduler.workers[index].thread() else {
+            return false;
+        };
+        let cpu_ns = clock::thread_cpu_ns(thread);
+        let Some(before_ns) = record.cpu_ns else {
+            record.cpu_ns = Some(cpu_ns);
+            return false;
+        };
+        let is_due = stood_ns >= slice_ns;
+        if is_due && cpu_ns.saturating_sub(before_ns) >= stood_ns / COMPUTING_PART && preempt::own_signal() {
+            scheduler.processors[index].request_preemption(record.tick);
+            preempt::interrupt(thread);
+            return true;
+        }
+        false
+    }
+}
+
+static SLEEP: SleepWord = SleepWord::new();
+
+struct AllWatched {
+    is_running: bool,
+    watched: Vec<Watched>,
+}
+
+static MONITOR: StaticLock<AllWatched> = StaticLock::new(AllWatched {
+    is_running: false,
+    watched: Vec::new(),
+});
+
+/// A worker has become busy, and has said so under the lock of the idle workers.
+#[inline]
+pub(in crate::sched) fn note_busy() {
+    if SLEEP.must_wake() {
+        futex::wake(&SLEEP.0, 1);
+    }
+}
+
+/// Watches a scheduler from now on, until it is over. Starts the monitor's thread if there is none.
+pub(in crate::sched) fn watch(scheduler: &'static Scheduler) -> io::Result<()> {
+    let watched = Watched::new(scheduler);
+    let starts = with_monitor(|state| {
+        state.watched.push(watched);
+        !std::mem::replace(&mut state.is_running, true)
+    });
+    if starts {
+        let started = std::thread::Builder::new()
+            .name("silken-monitor".into())
+            .stack_size(STACK_BYTES)
+            .spawn(run);
+        if let Err(error) = started {
+            with_monitor(|state| state.is_running = false);
+            return Err(error);
+        }
+    }
+    note_busy();
+    Ok(())
+}
+
+/// Calls `f` under the lock. A runtime may be started by a coroutine.
+fn with_monitor<R>(f: impl FnOnce(&mut AllWatched) -> R) -> R {
+    let _critical = Critical::enter();
+    f(&mut MONITOR.lock())
+}
+
+/// The stack of the thread: it calls nothing foreign.
+const STACK_BYTES: usize = 128 * 1024;
+
+fn run() {
+    sys::exact_timers();
+    let mut idle_turns = 0;
+    loop {
+        let (seen, slice_ns) = look_at_all();
+        idle_turns = if seen == Seen::NobodyRuns { idle_turns + 1 } else { 0 };
+        if idle_turns >= IDLE_TURNS {
+            sleep();
+            idle_turns = 0;
+            continue;
+        }
+        let turn_ns = match seen {
+            Seen::OpenRequest => slice_ns / 10,
+            Seen::EverybodyRuns => slice_ns / 5,
+            Seen::SomebodyIsIdle | Seen::NobodyRuns => slice_ns,
+        };
+        pause(turn_ns);
+    }
+}
+
+/// Looks at all runtimes. Returns the most urgent that was seen, and the shortest slice.
+fn look_at_all() -> (Seen, u64) {
+    with_monitor(|state| {
+        state.watched.retain(|watched| !watched.scheduler.is_over());
+        look_at_each(&mut state.watched)
+    })
+}
+
+fn look_at_each(all: &mut [Watched]) -> (Seen, u64) {
+    let now_ns = clock::now_ns();
+    let mut seen = Seen::NobodyRuns;
+    let mut slice_ns = SLICE_DEFAULT.as_nanos() as u64;
+    for watched in all {
+        let here = watched.look(now_ns);
+        seen = seen.max(here);
+        if here != Seen::NobodyRuns {
+            slice_ns = slice_ns.min(watched.slice_ns());
+        }
+    }
+    (seen, slice_ns)
+}
+
+/// Sleeps until a worker becomes busy.
+fn sleep() {
+    SLEEP.announce();
+    let is_busy = |watched: &Watched| watched.scheduler.idle.busy_and_sleeping().0 > 0;
+    if !with_monitor(|state| state.watched.iter().any(is_busy)) {
+        let _ = futex::wait(&SLEEP.0, ASLEEP, None);
+    }
+    SLEEP.end();
+}
+
+/// Pauses between two turns. A word that nobody changes makes the futex a sleep.
+fn pause(turn_ns: u64) {
+    static NEVER: AtomicU32 = AtomicU32::new(0);
+    let _ = futex::wait(&NEVER, 0, Some(clock::now_ns().saturating_add(turn_ns)));
+}

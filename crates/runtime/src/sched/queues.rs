@@ -1,0 +1,221 @@
+//! Which coroutine does a worker pick next from its own queues, and where is a ready coroutine queued?
+//!
+//! # One route
+//! A ready coroutine goes where it may run. [`Worker::queue`] decides that for code on a worker, and
+//! `Scheduler::schedule_from_outside` for all other code:
+//!
+//! | coroutine | queued by a worker | queued from outside |
+//! |---|---|---|
+//! | bound to a worker (light and started), and this is that worker | its pinned queue | – |
+//! | bound to another worker | the inbox of that worker | the inbox of its worker |
+//! | any other | the ring; if it is full, half of the ring goes to the injector | the injector |
+//!
+//! A coroutine that code on the worker wakes goes into the LIFO slot instead, unless it is bound.
+//!
+//! # The policy of an only worker
+//! The only worker of a scheduler (`Processor::alone`) has no thieves. Its pinned queue is then the one queue, for all
+//! kinds of coroutines, and its LIFO slot is a plain cell: neither needs an atomic operation, and the ring stays empty.
+//! So [`Worker::queue`], [`Worker::pick_own`] and what they call ask for the policy first. It is fixed when the
+//! scheduler starts, so the branch is always predicted.
+
+use super::Scheduler;
+use super::worker::{INJECTOR_BATCH_MAX, Worker};
+use crate::coroutine::{Core, Kind, Ready};
+use std::ptr;
+
+/// Whether the coroutine may continue on one worker only.
+#[inline(always)]
+pub(super) fn is_bound(core: &Core) -> bool {
+    core.kind.get() == Kind::Light && core.started.get()
+}
+
+/// The coroutine that runs next.
+pub(super) struct Pick {
+    pub(super) ready: Ready,
+    /// The coroutine is still the first of the pinned queue, and removes itself when it continues. That saves a store
+    /// before the write of the identity, which waits for all stores.
+    pub(super) from_pinned: bool,
+}
+
+impl Pick {
+    #[inline(always)]
+    pub(super) fn taken(ready: Ready) -> Self {
+        Self {
+            ready,
+            from_pinned: false,
+        }
+    }
+
+    #[inline(always)]
+    fn first_pinned(ready: Ready) -> Self {
+        Self {
+            ready,
+            from_pinned: true,
+        }
+    }
+}
+
+impl Worker {
+    /// Picks the next coroutine from the worker's own queues. Runs on the stack of the outgoing coroutine. At each
+    /// event interval, looks at events, the inbox and the injector first.
+    #[inline(always)]
+    pub(super) fn pick(&'static self) -> Option<Pick> {
+        if self.processor.is_event_tick() {
+            // Counted here, so that the events are looked at once, even if this pick finds no coroutine.
+            self.processor.count_pick();
+            self.run_events();
+        }
+        self.pick_own()
+    }
+
+    #[inline(always)]
+    pub(super) fn pick_own(&self) -> Option<Pick> {
+        if self.processor.has_lifo() {
+            return self.pick_lifo();
+        }
+        self.pick_queued()
+    }
+
+    /// The first coroutine of the pinned queue, for the fast way of a yield. `None` unless this worker is the only one
+    /// of its scheduler, nothing else comes first (the event interval, the LIFO slot), and the coroutine has run on
+    /// this worker before. The coroutine stays in the queue. This function calls nothing and stores nothing.
+    #[inline(always)]
+    pub(super) fn next_local(&self) -> Option<Ready> {
+        if !self.processor.alone || self.processor.is_event_tick() || self.processor.has_own_lifo() {
+            return None;
+        }
+        self.pinned.first().filter(|first| self.has_run(first.core()))
+    }
+
+    /// Picks from the pinned queue and from the ring alternately, so that neither starves the other.
+    #[inline(always)]
+    fn pick_queued(&self) -> Option<Pick> {
+        let pinned_last = self.pinned_last.replace(false);
+        if !pinned_last && let Some(first) = self.pinned.first() {
+            // The ring of an only worker is always empty.
+            self.pinned_last.set(!self.processor.alone);
+            return Some(Pick::first_pinned(first));
+        }
+        match self.processor.pop_ring() {
+            Some(ready) => Some(Pick::taken(ready)),
+            None => self.pinned.first().map(Pick::first_pinned),
+        }
+    }
+
+    /// Take the LIFO slot, unless it was used `LIFO_BUDGET` times in a row and the queue is not empty.
+    #[inline]
+    fn pick_lifo(&self) -> Option<Pick> {
+        let Some(ready) = self.processor.take_lifo() else {
+            return self.pick_queued();
+        };
+        if self.processor.spend_lifo_budget() {
+            return Some(Pick::taken(ready));
+        }
+        let Some(next) = self.pick_queued() else {
+            return Some(Pick::taken(ready));
+        };
+        self.queue(ready);
+        Some(next)
+    }
+
+    /// Queues behind all others, where the coroutine may run.
+    #[inline(always)]
+    pub(super) fn queue(&self, ready: Ready) {
+        if self.processor.alone {
+            return self.pinned.push(ready);
+        }
+        if is_bound(ready.core()) {
+            return self.queue_bound(ready);
+        }
+        let injector = &self.scheduler.injector;
+        self.processor.push(ready, |half| injector.push_all(half.into_iter()));
+    }
+
+    #[inline(always)]
+    fn queue_bound(&self, ready: Ready) {
+        if ptr::eq(ready.core().link.get(), &raw const self.link) {
+            self.pinned.push(ready);
+        } else {
+            self.scheduler.send_to_its_worker(ready);
+        }
+    }
+
+    pub(super) fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
+        let count = batch.len();
+        for ready in batch.drain(..) {
+            // A descriptor may be registered in the drivers of several runtimes. Its event wakes the waiters of all of
+            // them.
+            if ready.core().belongs_to(self.scheduler) {
+                self.queue(ready);
+            } else {
+                ready.send_home();
+            }
+        }
+        if count > 1 {
+            self.scheduler.notify();
+        }
+        count > 0
+    }
+
+    /// Queues a coroutine that code on this worker woke, so that it runs next.
+    pub(super) fn queue_woken(&self, ready: Ready) {
+        // An only worker has no thieves, from whom a bound coroutine would have to be kept.
+        if !self.processor.alone && is_bound(ready.core()) {
+            return self.queue(ready);
+        }
+        if let Some(displaced) = self.processor.push_next(ready) {
+            self.queue(displaced);
+            self.scheduler.notify();
+        }
+    }
+
+    /// Queues a new coroutine behind all others. Wakes an idle worker, which may take it.
+    #[inline(always)]
+    pub(super) fn queue_spawned(&self, ready: Ready) {
+        self.queue(ready);
+        self.scheduler.notify();
+    }
+
+    /// Queues several new coroutines, with one wake-up for all.
+    pub(super) fn queue_spawned_batch(&self, batch: Vec<Ready>) {
+        for ready in batch {
+            self.queue(ready);
+        }
+        self.scheduler.notify();
+    }
+
+    /// How many coroutines are queued here. The count is bounded: it only decides how many more to take from the
+    /// injector.
+    pub(super) fn queued(&self) -> usize {
+        if self.processor.alone {
+            self.pinned.count_up_to(INJECTOR_BATCH_MAX)
+        } else {
+            self.processor.queued()
+        }
+    }
+}
+
+impl Scheduler {
+    /// Queues a coroutine from an OS thread, or from another runtime's worker.
+    pub(super) fn schedule_from_outside(&self, ready: Ready) {
+        debug_assert!(ready.core().belongs_to(self), "queued by another's scheduler");
+        if is_bound(ready.core()) {
+            self.send_to_its_worker(ready);
+        } else {
+            self.injector.push(ready);
+            self.notify();
+        }
+    }
+
+    /// Puts a started light coroutine into the inbox of its worker, the only one that may run it.
+    fn send_to_its_worker(&self, ready: Ready) {
+        // SAFETY: S2: a started coroutine's worker lives for ever.
+        let id = unsafe { &*ready.core().link.get() }.id;
+        let public = &self.workers[id];
+        // SAFETY: S8: a ready core is in no other queue, and the inbox owns it from here.
+        unsafe { public.inbox.push(ready.into_core()) };
+        if self.idle.wake_this(id) {
+            self.wake_worker(id);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Does a program's own handler of SIGURG get its signals, whether it was there before or came later?
+
+use super::signals::{handle, own_thread, signal_thread};
+use super::{SLICE, Stop, runtime};
+use libc::c_int;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+static EARLY: AtomicUsize = AtomicUsize::new(0);
+static LATE: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn early(_: c_int) {
+    EARLY.fetch_add(1, SeqCst);
+}
+
+extern "C" fn late(_: c_int) {
+    LATE.fetch_add(1, SeqCst);
+}
+
+/// Computes on the only worker until another coroutine has had a turn.
+fn is_preempted() {
+    let stop = Stop::new();
+    runtime(1, SLICE)
+        .run(|| {
+            let (count, ends) = (AtomicU64::new(0), stop.clone());
+            let computes = silken::spawn(move || super::spin(&ends, &count));
+            (0..5).for_each(|_| silken::sleep(Duration::from_millis(1)));
+            stop.end();
+            computes.join().unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_handler_that_came_first_or_last_gets_what_the_monitor_has_not_sent() {
+    handle(libc::SIGURG, early, 0);
+    is_preempted();
+    signal_thread(own_thread(), libc::SIGURG);
+    let by_us = EARLY.load(SeqCst);
+    assert!(by_us >= 1);
+    handle(libc::SIGURG, late, 0);
+    // The monitor notices that its handler was replaced.
+    is_preempted();
+    signal_thread(own_thread(), libc::SIGURG);
+    assert!(LATE.load(SeqCst) >= 1);
+}
