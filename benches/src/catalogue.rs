@@ -7,7 +7,7 @@
 use crate::figure::{Contestant, Figure, Goal, figure, process, server};
 use crate::floors::{self, identity, switch, threads};
 use crate::messages;
-use crate::peers::{may, tokio};
+use crate::peers::{may, stacker, tokio};
 use crate::silken_side;
 
 /// The figures in the order of printing.
@@ -16,6 +16,7 @@ pub fn figures() -> Vec<Figure> {
     figures.extend(yields());
     figures.extend(spawns_and_parks());
     figures.extend(memory_and_time());
+    figures.extend(growths());
     figures.extend(mutexes());
     figures.extend(messages::figures());
     figures.extend([echo("echo/100", 100, 1.06), echo("echo/5000", 5_000, 1.08)]);
@@ -110,6 +111,14 @@ fn memory_and_time() -> Vec<Figure> {
         ),
         figure("sleep_lateness", "µs p50", false, Goal::Open, lateness),
         figure("idle", "wake-ups in 2 s", false, Goal::AtMost(0.0), idle),
+    ]
+}
+
+fn growths() -> Vec<Figure> {
+    let peer = |measure| vec![process("peer stacker", measure)];
+    vec![
+        figure("grow/has-room", "ns", true, Goal::Open, peer(stacker::has_room)),
+        figure("grow/on-a-segment", "ns", true, Goal::Open, peer(stacker::grows)),
     ]
 }
 

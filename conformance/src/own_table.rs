@@ -106,6 +106,13 @@ macro_rules! for_each_own_case {
                     any multiplexer;
                     any storm;
                 }
+                grow {
+                    any deep_recursions;
+                    identity waits_of_std;
+                    identity ping_pong;
+                    any panics_pass;
+                    coroutine cancelled_on_a_segment;
+                }
                 oneshot {
                     any value_arrives;
                     any sender_leaves;

@@ -1,6 +1,7 @@
 //! Peers: other runtimes doing what silken does, each in the way its own documentation recommends.
 
 pub mod may;
+pub mod stacker;
 pub mod tokio;
 
 use crate::figure::Sample;

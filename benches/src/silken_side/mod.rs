@@ -5,6 +5,7 @@
 mod echo;
 mod messages;
 mod spawns;
+mod stacks;
 mod time;
 mod waits;
 mod yields;
@@ -28,6 +29,8 @@ pub fn subject(figure: &str) -> Option<Subject> {
         "timers/two" => Subject::Process(time::timers_two),
         "sleep_lateness" => Subject::Process(time::sleep_lateness),
         "idle" => Subject::Process(time::idle),
+        "grow/has-room" => Subject::Process(stacks::has_room),
+        "grow/on-a-segment" => Subject::Process(stacks::grows),
         "mutex/one" => Subject::Process(waits::mutex_one),
         "mutex/two" => Subject::Process(waits::mutex_two),
         "echo/100" | "echo/5000" => Subject::Server(echo::serve),

@@ -20,6 +20,7 @@ pub mod fifos;
 pub mod foreign;
 pub mod full_queue;
 pub mod futex;
+pub mod grow;
 pub mod held_locks;
 pub mod io_copies;
 pub mod joins;

@@ -13,6 +13,10 @@
 //! stack or not above the frame before it. The last two conditions bound the walk by the stack's size, whatever the
 //! tables say. The walk takes about a microsecond a frame, so some milliseconds for a default stack.
 //!
+//! A coroutine's stack may continue on segments (`segment/`). The walk begins on the newest one. Each frame of the
+//! crossing ends a segment: the frames behind it must lie on the next older stack. So the walk is bounded by the sizes
+//! of all stacks together. The crossing itself is ours and holds nothing.
+//!
 //! # May that be done in a handler?
 //! To find the unwind table of an address, libgcc asks the loader. `_dl_find_object` (glibc 2.35, used by GCC 12 and
 //! newer) takes no lock. Older versions use `dl_iterate_phdr`, which takes the loader's lock, and the interrupted
@@ -26,7 +30,7 @@
 
 use crate::backtrace::{_Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, Frame, GO_ON, STOP};
 use crate::symbols::{self, BATCH, Owner};
-use crate::{switch, trap};
+use crate::{segment, switch, trap};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -67,18 +71,23 @@ fn is_lock_free() -> bool {
     })
 }
 
-/// Finds out what is on a stack that was interrupted at `program_counter`. `stack` is the whole stack with its guard.
-/// To be called in the handler of the signal that interrupted the stack; async-signal-safe after [`prepare`].
-pub fn look(program_counter: usize, stack: Range<usize>) -> Frames {
+/// Finds out what is on a stack that was interrupted at `program_counter`. `stacks` are the stack in use and then the
+/// older ones that it continues, each as a whole with its guard. To be called in the handler of the signal that
+/// interrupted the stack; async-signal-safe after [`prepare`], if the iterator is.
+pub fn look(program_counter: usize, stacks: &mut dyn Iterator<Item = Range<usize>>) -> Frames {
     if !trap::in_executable(program_counter) {
         return Frames::Library;
     }
     if !is_lock_free() {
         return Frames::Unknown;
     }
+    let Some(stack) = stacks.next() else {
+        return Frames::Unknown;
+    };
     let mut walk = Walk {
         begins_at: Some(program_counter),
         stack,
+        older: stacks,
         last_address: 0,
         addresses: [0; BATCH],
         count: 0,
@@ -91,7 +100,7 @@ pub fn look(program_counter: usize, stack: Range<usize>) -> Frames {
 
 unsafe extern "C" fn visit(context: *mut Frame, walk: *mut c_void) -> c_int {
     // SAFETY: S7: the walk that `look` passed, of which this is the only reference meanwhile.
-    let walk = unsafe { &mut *walk.cast::<Walk>() };
+    let walk = unsafe { &mut *walk.cast::<Walk<'_>>() };
     let mut is_exact = 0;
     // SAFETY: S7: libgcc's own context, during its callback.
     let program_counter = unsafe { _Unwind_GetIPInfo(context, &raw mut is_exact) };
@@ -101,11 +110,13 @@ unsafe extern "C" fn visit(context: *mut Frame, walk: *mut c_void) -> c_int {
     if walk.found.is_some() { STOP } else { GO_ON }
 }
 
-struct Walk {
+struct Walk<'a> {
     /// Frames before this program counter are the handler's.
     begins_at: Option<usize>,
     /// The range in which the next stack pointer must lie.
     stack: Range<usize>,
+    /// The older stacks on which the chain goes on.
+    older: &'a mut dyn Iterator<Item = Range<usize>>,
     last_address: usize,
     /// Addresses that have not been looked up in the symbols yet, each once.
     addresses: [usize; BATCH],
@@ -113,7 +124,7 @@ struct Walk {
     found: Option<Frames>,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Looks at a frame; returns the answer once it is known.
     fn frame(&mut self, program_counter: usize, is_exact: bool, stack_pointer: usize) -> Option<Frames> {
         if self.begins_at.is_some_and(|begin| begin != program_counter) {
@@ -128,6 +139,16 @@ impl Walk {
         let address = program_counter.wrapping_sub(usize::from(!is_exact));
         if switch::entry_code().contains(&address) {
             return Some(self.judge().unwrap_or(Frames::Rust));
+        }
+        if segment::crossing_code().contains(&address) {
+            // The frames behind it lie on the next older stack.
+            return match self.older.next() {
+                Some(stack) => {
+                    self.stack = stack;
+                    None
+                }
+                None => Some(Frames::Unknown),
+            };
         }
         if !trap::in_executable(address) {
             return Some(Frames::Library);
@@ -238,11 +259,12 @@ mod tests {
         assert_eq!(is_lock_free(), has_symbol);
     }
 
-    fn walk() -> Walk {
+    fn walk(older: &mut dyn Iterator<Item = Range<usize>>) -> Walk<'_> {
         trap::in_executable(0);
         Walk {
             begins_at: Some(10),
             stack: 1000..2000,
+            older,
             last_address: 0,
             addresses: [0; BATCH],
             count: 0,
@@ -253,7 +275,8 @@ mod tests {
     #[test]
     fn frames_must_ascend_and_lie_on_the_stack() {
         let rust = walk as *const () as usize;
-        let mut walk = walk();
+        let mut none = std::iter::empty();
+        let mut walk = walk(&mut none);
         assert_eq!(walk.frame(7, false, 5), None, "a frame of the handler");
         walk.begins_at = Some(rust);
         assert_eq!(walk.frame(rust, true, 1000), None);
@@ -271,16 +294,38 @@ mod tests {
     fn the_chain_ends_at_the_entry() {
         let rust = walk as *const () as usize;
         let entry = switch::entry_code().start + 1;
-        let mut all_rust = walk();
+        let (mut none, mut none_either) = (std::iter::empty(), std::iter::empty());
+        let mut all_rust = walk(&mut none);
         all_rust.begins_at = Some(rust);
         assert_eq!(all_rust.frame(rust, true, 1000), None);
         assert_eq!(all_rust.frame(entry, false, 1100), Some(Frames::Rust));
-        let mut library = walk();
+        let mut library = walk(&mut none_either);
         library.begins_at = Some(rust);
         assert_eq!(library.frame(rust, true, 1000), None);
         assert_eq!(
             library.frame(libc::qsort as *const () as usize, false, 1100),
             Some(Frames::Library)
+        );
+    }
+
+    #[test]
+    fn a_crossing_leads_to_the_next_older_stack() {
+        let rust = walk as *const () as usize;
+        let crossing = segment::crossing_code().start + 1;
+        let entry = switch::entry_code().start + 1;
+        let mut older = std::iter::once(100..200);
+        let mut walk = walk(&mut older);
+        walk.begins_at = Some(rust);
+        assert_eq!(walk.frame(rust, true, 1000), None);
+        assert_eq!(walk.frame(crossing, false, 1999), None);
+        assert_eq!(walk.count, 1, "the crossing is not looked up");
+        assert_eq!(walk.frame(rust + 1, false, 150), None);
+        assert_eq!(walk.frame(entry, false, 160), Some(Frames::Rust));
+        walk.stack = 1000..2000;
+        assert_eq!(
+            walk.frame(crossing, false, 1001),
+            Some(Frames::Unknown),
+            "no older stack is left"
         );
     }
 }

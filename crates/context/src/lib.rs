@@ -7,6 +7,7 @@
 //! * [`switch`]: leave one stack and continue on another, one file per processor architecture;
 //! * [`identity`]: a thread's identity (its thread-local block and control block) without a thread, one folder per C
 //!   library;
+//! * [`segment`]: a call that continues on another stack, one file per processor architecture;
 //! * [`stack`]: arenas of guarded stacks;
 //! * [`trap`]: what a fault handler may do about a stack that ran into its guard;
 //! * [`inject`]: how a signal handler makes interrupted code call a function;
@@ -17,6 +18,7 @@ mod backtrace;
 pub mod frames;
 pub mod identity;
 pub mod inject;
+pub mod segment;
 pub mod stack;
 pub mod switch;
 mod symbols;

@@ -76,37 +76,52 @@ fn status_kib(line: &str) -> usize {
 #[test]
 #[ignore = "a measurement"]
 fn guard_sizes() {
-    const BATCH: usize = 200;
-    const BATCHES: usize = 40;
-    let ns_each = |start: Instant| start.elapsed().as_nanos() as f64 / BATCH as f64;
     for (stack_kib, guard_kib) in [16, 64, 256]
         .into_iter()
         .flat_map(|stack| [4, 16, 64, 128, 256, 384, 512, 768, 1024, 2048, 4096].map(|guard| (stack, guard)))
     {
-        let arena = arena(ArenaConfig {
-            stack_bytes: stack_kib * 1024,
-            guard_bytes: guard_kib * 1024,
-            ..ArenaConfig::default()
-        });
-        let tables_before = status_kib("VmPTE");
-        let (mut fresh_ns, mut touch_ns) = (f64::MAX, f64::MAX);
-        for _ in 0..BATCHES {
-            let start = Instant::now();
-            let stacks = take_all(arena, BATCH);
-            fresh_ns = fresh_ns.min(ns_each(start));
-            let start = Instant::now();
-            stacks.iter().for_each(|s| write_byte(s.top() as usize - 1));
-            touch_ns = touch_ns.min(ns_each(start));
-            stacks.into_iter().for_each(Stack::leak);
-        }
-        let tables = (status_kib("VmPTE") - tables_before) * 1024 / (BATCH * BATCHES);
-        println!(
-            "stack {stack_kib:>4} KiB, guard {:>4} KiB, spacing {:>4} KiB: fresh {fresh_ns:>7.0} ns, first touch {touch_ns:>6.0} ns, \
-             page tables {tables:>5} bytes",
-            arena.guard_bytes() / 1024,
-            arena.stride_bytes() / 1024,
-        );
+        measure_geometry(stack_kib, guard_kib);
     }
+}
+
+/// What the address space of a stack costs of which one page is used.
+#[test]
+#[ignore = "a measurement"]
+fn stack_sizes() {
+    for stack_kib in [16, 32, 64, 128, 256, 512, 1024, 2048, 8192] {
+        measure_geometry(stack_kib, 768);
+    }
+}
+
+fn measure_geometry(stack_kib: usize, guard_kib: usize) {
+    const BATCH: usize = 200;
+    const BATCHES: usize = 40;
+    let ns_each = |start: Instant| start.elapsed().as_nanos() as f64 / BATCH as f64;
+    let arena = arena(ArenaConfig {
+        stack_bytes: stack_kib * 1024,
+        guard_bytes: guard_kib * 1024,
+        ..ArenaConfig::default()
+    });
+    let (tables_before, resident_before) = (status_kib("VmPTE"), status_kib("VmRSS"));
+    let (mut fresh_ns, mut touch_ns) = (f64::MAX, f64::MAX);
+    for _ in 0..BATCHES {
+        let start = Instant::now();
+        let stacks = take_all(arena, BATCH);
+        fresh_ns = fresh_ns.min(ns_each(start));
+        let start = Instant::now();
+        stacks.iter().for_each(|s| write_byte(s.top() as usize - 1));
+        touch_ns = touch_ns.min(ns_each(start));
+        stacks.into_iter().for_each(Stack::leak);
+    }
+    let each = |line: &str, before: usize| (status_kib(line) - before) * 1024 / (BATCH * BATCHES);
+    println!(
+        "stack {stack_kib:>4} KiB, guard {:>4} KiB, spacing {:>4} KiB: fresh {fresh_ns:>7.0} ns, first touch {touch_ns:>6.0} ns, \
+         page tables {:>5} bytes, resident {:>5} bytes",
+        arena.guard_bytes() / 1024,
+        arena.stride_bytes() / 1024,
+        each("VmPTE", tables_before),
+        each("VmRSS", resident_before),
+    );
 }
 
 #[test]

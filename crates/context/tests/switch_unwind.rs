@@ -1,4 +1,4 @@
-//! A signal handler may unwind at every instruction of a switch, as sampling profilers do.
+//! A signal handler may unwind at every instruction of a switch, and of a call on a segment, as sampling profilers do.
 //!
 //! The processor's trap flag raises SIGTRAP after each instruction; the handler walks the stack that it has interrupted
 //! with libgcc's unwinder. Each walk must end, and where the registers of the function around the switch can be known,
@@ -6,10 +6,12 @@
 
 #![cfg(target_arch = "x86_64")]
 
-use silken_context::stack::{Arena, ArenaConfig};
+use silken_context::segment::call_on;
+use silken_context::stack::{Arena, ArenaConfig, Stack};
 use silken_context::switch::{self, Context, Handoff, prepare, switch, switch_final, switch_saving_all};
 use std::arch::asm;
 use std::ffi::{c_int, c_void};
+use std::hint::black_box;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -133,6 +135,29 @@ fn outer(pair: &Pair) {
     trap_flag(false);
 }
 
+/// Steps through `work`, which sets the trap flag in a function that begins at `outermost`. Returns how many
+/// instructions there were, and at how many the walk was complete.
+fn step_through(flags: c_int, outermost: usize, work: impl FnOnce()) -> (u64, u64) {
+    // libgcc prepares itself at its first call.
+    assert!(!std::backtrace::Backtrace::force_capture().to_string().is_empty());
+    // SAFETY: S6: all zeros is an action with an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = step as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | flags;
+    // SAFETY: S6: the handler does what it may.
+    let error = unsafe { libc::sigaction(libc::SIGTRAP, &action, std::ptr::null_mut()) };
+    assert_eq!(error, 0);
+    for counter in [&STEPS, &LOST, &COMPLETE] {
+        counter.store(0, Relaxed);
+    }
+    OUTER.store(outermost, Relaxed);
+    work();
+    let (steps, lost, complete) = (STEPS.load(Relaxed), LOST.load(Relaxed), COMPLETE.load(Relaxed));
+    println!("{steps} instructions, {complete} complete walks");
+    assert_eq!(lost, 0);
+    (steps, complete)
+}
+
 fn every_instruction(flags: c_int, saves_all: bool) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let arena: &'static Arena = Box::leak(Box::new(Arena::new(ArenaConfig::default()).expect("an arena")));
@@ -146,25 +171,35 @@ fn every_instruction(flags: c_int, saves_all: bool) {
     pair.other.set_identity(switch::identity_base());
     // SAFETY: S1: the stack is ours, and `entry` never returns.
     unsafe { prepare(&pair.other, stack.top(), entry) };
-    // libgcc prepares itself at its first call.
-    assert!(!std::backtrace::Backtrace::force_capture().to_string().is_empty());
-    // SAFETY: S6: all zeros is an action with an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = step as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | flags;
-    // SAFETY: S6: the handler does what it may.
-    let error = unsafe { libc::sigaction(libc::SIGTRAP, &action, std::ptr::null_mut()) };
-    assert_eq!(error, 0);
-    for counter in [&STEPS, &LOST, &COMPLETE] {
-        counter.store(0, Relaxed);
-    }
-    OUTER.store(outer as *const () as usize, Relaxed);
-    outer(&pair);
-    let (steps, lost, complete) = (STEPS.load(Relaxed), LOST.load(Relaxed), COMPLETE.load(Relaxed));
-    println!("{steps} instructions, {complete} complete walks");
+    let (steps, complete) = step_through(flags, outer as *const () as usize, || outer(&pair));
     assert!(steps > 100, "{steps} steps");
-    assert_eq!(lost, 0);
     assert!(complete * 10 > steps, "{complete} of {steps} walks reached `outer`");
+    arena.give(stack);
+}
+
+#[inline(never)]
+fn outer_of_calls(stack: &Stack) {
+    trap_flag(true);
+    for round in 0..3 {
+        // SAFETY: S1: the stack is ours, and has a guard.
+        unsafe { call_on(stack.top().wrapping_sub(64), || black_box(round)) };
+    }
+    trap_flag(false);
+}
+
+/// A call on a segment is described at each instruction, so each walk gets to the caller.
+#[test]
+fn every_instruction_of_a_call_on_a_segment() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let arena: &'static Arena = Box::leak(Box::new(Arena::new(ArenaConfig::default()).expect("an arena")));
+    let stack = arena.take().expect("a stack");
+    for flags in [0, libc::SA_ONSTACK] {
+        let outermost = outer_of_calls as *const () as usize;
+        let (steps, complete) = step_through(flags, outermost, || outer_of_calls(&stack));
+        assert!(steps > 30, "{steps} steps");
+        // But for the two in which the test itself changes the flag.
+        assert!(complete + 8 > steps, "{complete} of {steps} walks reached the caller");
+    }
     arena.give(stack);
 }
 

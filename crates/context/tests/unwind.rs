@@ -1,6 +1,8 @@
 //! Which frames an unwinding passes, asked in real frames: of Rust, of Rust functions with C's convention, of the C
 //! library.
 
+use silken_context::segment::call_on;
+use silken_context::stack::{Arena, ArenaConfig, Stack};
 use silken_context::unwind::{Target, reaches};
 use std::cell::Cell;
 use std::hint::black_box;
@@ -142,4 +144,37 @@ fn the_c_library_is_not_passed() {
 fn a_thread_has_no_entry() {
     assert!(!reaches(Target::Entry));
     assert!(!std::thread::spawn(|| reaches(Target::Entry)).join().unwrap());
+}
+
+fn sort() {
+    let mut numbers = [3, 1, 2];
+    // SAFETY: S7: an array of that many elements of that size.
+    unsafe { qsort(numbers.as_mut_ptr().cast(), 3, 4, compare as Compare as *const ()) };
+}
+
+/// A segment lies above or below the stack of the target, or of the C function; the answer is the same.
+#[test]
+fn segments_are_passed_and_hide_nothing() {
+    let arena: &'static Arena = Box::leak(Box::new(Arena::new(ArenaConfig::default()).expect("an arena")));
+    let (first, second) = (arena.take().expect("a stack"), arena.take().expect("a stack"));
+    for (upper, lower) in [(&first, &second), (&second, &first)] {
+        // SAFETY: S1: nobody else uses these stacks, which have guards.
+        let on = |stack: &Stack, call: &dyn Fn() -> bool| unsafe { call_on(stack.top().wrapping_sub(64), call) };
+        let inner = |call: &dyn Fn()| {
+            on(lower, &|| {
+                call();
+                true
+            });
+        };
+        assert!(answer(|| inner(&ask)));
+        assert!(answer(|| with_cleanup(|| inner(&|| with_cleanup(ask)))));
+        assert!(!answer(|| inner(&sort)));
+        assert!(on(upper, &|| !answer(|| inner(&sort))));
+        assert!(!answer(|| ends_the_process(&mut Call::of(|| inner(&ask)))));
+        assert!(!answer(|| inner(&|| ends_the_process(&mut Call::of(ask)))));
+        assert!(on(upper, &|| answer(|| inner(&ask))), "the target is on a segment");
+        assert!(on(upper, &|| !answer(|| ends_the_process(&mut Call::of(|| inner(
+            &ask
+        ))))));
+    }
 }

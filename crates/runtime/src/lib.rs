@@ -65,6 +65,7 @@ pub use api::cancel::{
 #[cfg(feature = "interpose")]
 pub use api::cancel::{OnCancel, set_on_cancel};
 pub use api::defer::Deferred;
+pub use api::grow::{grow, maybe_grow, remaining_stack};
 pub use api::handle::{
     Coroutine, CoroutineId, JoinHandle, JoinTimeout, TimeoutJoinError, current, is_coroutine, try_current,
 };
@@ -85,7 +86,10 @@ pub use compat::coio::{Options, Scheduler, sched, spawn_opts};
 pub use compat::may::{Config, config};
 #[cfg(feature = "extras")]
 pub use compat::queue;
-pub use coroutine::{AccessError, JoinError, LocalKey, PanicPayload, ScopedKey, WaitReason};
+pub use coroutine::{
+    AccessError, JoinError, LocalKey, PanicPayload, ScopedKey, StackReport, StackSite, WaitReason, stack_high_water,
+    stack_report,
+};
 pub use extras::cancel_token::CancelToken;
 pub use extras::errors::Error;
 pub use extras::pool::{Pool, PoolHandle, SubmitError};
@@ -111,6 +115,7 @@ pub fn worker_id() -> Option<usize> {
 /// Not public: the names that the macros expand to.
 #[doc(hidden)]
 pub mod __macros {
+    pub use crate::api::grow::RED_ZONE_BYTES;
     pub use crate::api::select::joined;
     pub use crate::api::spawn::{SpawnWith, task};
     pub use crate::api::try_scope::{FirstError, joined_or_not};

@@ -69,6 +69,26 @@ pub(super) fn advise(start: usize, bytes: usize, advice: i32) -> io::Result<()> 
     }
 }
 
+/// The address of the lowest page of a range that is in memory. Swapped pages count as not there.
+pub(super) fn lowest_resident(start: usize, bytes: usize) -> io::Result<Option<usize>> {
+    const PAGES_PER_CALL: usize = 512;
+    let page_bytes = page_bytes();
+    let mut present = [0u8; PAGES_PER_CALL];
+    for offset in (0..bytes).step_by(PAGES_PER_CALL * page_bytes) {
+        let length = (bytes - offset).min(PAGES_PER_CALL * page_bytes);
+        let address = (start + offset) as *mut libc::c_void;
+        // SAFETY: S5: the kernel writes one byte for each page.
+        if unsafe { libc::mincore(address, length, present.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let pages = &present[..length.div_ceil(page_bytes)];
+        if let Some(page) = pages.iter().position(|page| page & 1 != 0) {
+            return Ok(Some(start + offset + page * page_bytes));
+        }
+    }
+    Ok(None)
+}
+
 /// Takes all access away from a range.
 pub(super) fn forbid_access(start: usize, bytes: usize) -> io::Result<()> {
     // SAFETY: S9: the range is the guard of a slot that has just been carved: no stack frame lies there.

@@ -35,6 +35,11 @@
 //! is `extern "C"`, but it catches the unwinding inside. The walk costs about as much as the search phase of an
 //! unwinding; it is made when a raise is due.
 //!
+//! # Segments
+//! A stack may continue on a segment (`segment/`), which lies anywhere in memory. Addresses are compared to find the
+//! target's frame, so only frames on the target's own stack count: those in the same slot of an arena, or, for a target
+//! on a thread's own stack, those in no slot. The crossing has a table and no data area, so a raise passes it.
+//!
 //! # Rejected
 //! *A mark that the callback sets*: the author of a comparator for `qsort` knows nothing of silken. *Raising in any
 //! case, as a panic does*: a panic is the callback's own mistake, and the process ends for it; a cancellation comes
@@ -47,6 +52,7 @@ use crate::backtrace::{
     _Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, _Unwind_GetLanguageSpecificData, _Unwind_GetRegionStart,
     Frame, GO_ON, STOP,
 };
+use crate::stack::locate;
 use crate::switch::is_entry;
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -91,7 +97,7 @@ unsafe extern "C" fn step(frame: *mut Frame, walk: *mut c_void) -> c_int {
             // In a backtrace the CFA is the frame's lower end: the address behind its callee's frame.
             // SAFETY: S4: the unwinder's own frame, for the time of this call.
             let lower_end = unsafe { _Unwind_GetCFA(frame) };
-            lower_end > address
+            lower_end > address && is_same_stack(lower_end, address)
         }
     };
     if walk.reached || walk.is_obstacle {
@@ -114,6 +120,12 @@ unsafe extern "C" fn step(frame: *mut Frame, walk: *mut c_void) -> c_int {
             lsda::Action::End => true,
         };
     GO_ON
+}
+
+/// Whether two addresses lie on one stack: see "Segments".
+fn is_same_stack(one: usize, other: usize) -> bool {
+    let bottom = |address| locate(address).map(|located| located.slot_bottom);
+    bottom(one) == bottom(other)
 }
 
 /// Whether the code belongs to neither the executable, nor the object that contains this code, nor Rust's own library.

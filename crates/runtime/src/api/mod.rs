@@ -4,6 +4,7 @@
 pub mod blocking;
 pub mod cancel;
 pub mod defer;
+pub mod grow;
 pub mod handle;
 pub mod join_set;
 pub mod par_map;

@@ -18,6 +18,7 @@ use super::cancel::scope::CancelScope;
 use super::local::map::LocalMap;
 use super::park::reason::{STAYS, WaitReason};
 use super::pool::stack::PooledStack;
+use super::segment::record::Segment;
 use super::state::Lifecycle;
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -25,7 +26,6 @@ use crate::sys::Lock;
 use silken_context::switch::Context;
 use std::cell::{Cell, UnsafeCell};
 use std::mem::offset_of;
-use std::ops::Range;
 use std::panic::Location;
 use std::ptr;
 use std::sync::Arc;
@@ -87,6 +87,8 @@ pub(crate) struct Core {
     id: AtomicU64,
     pub(crate) body: Body,
     pub(crate) stack: UnsafeCell<Option<PooledStack>>,
+    /// The newest segment on which the coroutine runs; null: it runs on `stack` (`segment.rs`).
+    pub(super) segment: Cell<*const Segment>,
     pub(crate) scheduler: Cell<Option<&'static dyn Schedule>>,
     pub(crate) name: UnsafeCell<Option<Arc<str>>>,
     pub(crate) site: Cell<Option<&'static Location<'static>>>,
@@ -137,6 +139,7 @@ impl Core {
             id: AtomicU64::new(0),
             body: Body::empty(),
             stack: UnsafeCell::new(None),
+            segment: Cell::new(ptr::null()),
             class: Cell::new(0),
             scheduler: Cell::new(None),
             name: UnsafeCell::new(None),
@@ -224,33 +227,6 @@ impl Core {
     pub(crate) fn reason(&self) -> WaitReason {
         // Relaxed: for reports only.
         WaitReason::from_u8(self.reason.load(Ordering::Relaxed))
-    }
-
-    /// Whether the caller runs on the coroutine's stack. A signal handler may run on another stack.
-    pub(crate) fn is_on_own_stack(&self) -> bool {
-        let local = 0_u8;
-        // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
-        let stack = unsafe { &*self.stack.get() };
-        stack
-            .as_ref()
-            .is_some_and(|pooled| pooled.stack.contains((&raw const local).addr()))
-    }
-
-    /// Whether the stack pointer is on the coroutine's stack, with so many bytes of room below it. Called by a signal
-    /// handler that has interrupted the coroutine.
-    pub(crate) fn has_room_below(&self, stack_pointer: usize, bytes: usize) -> bool {
-        // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
-        let stack = unsafe { &*self.stack.get() };
-        stack.as_ref().is_some_and(|pooled| {
-            pooled.stack.contains(stack_pointer) && pooled.stack.contains(stack_pointer.saturating_sub(bytes))
-        })
-    }
-
-    /// The guard of the stack that the coroutine has now. Called by a signal handler that has interrupted it.
-    pub(crate) fn guard(&self) -> Option<Range<usize>> {
-        // SAFETY: S1, S6: asked in the name of the coroutine itself, which owns the field while it runs.
-        let stack = unsafe { &*self.stack.get() };
-        stack.as_ref().map(|pooled| pooled.stack.guard_range())
     }
 }
 

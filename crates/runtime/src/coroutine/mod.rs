@@ -38,6 +38,8 @@ mod local;
 mod park;
 mod pool;
 mod refs;
+mod segment;
+mod stack_report;
 mod state;
 mod std_thread;
 
@@ -66,5 +68,9 @@ pub(crate) use park::{Outcome, Unparker, WaitCell, park, park_thread_until, park
 pub(crate) use pool::stack::PooledStack;
 pub(crate) use pool::{Caches, GuardSize, Pools, pools};
 pub(crate) use refs::{CoreRef, for_each_core, release};
+pub(crate) use segment::record::StackBounds;
+pub(crate) use segment::{grow, room, segments_of_thread};
+pub use stack_report::{StackReport, StackSite, stack_high_water, stack_report};
+pub(crate) use stack_report::{measure_stacks, stacks_are_measured};
 pub(crate) use state::{Finished, Published, ResultOwner};
 pub(crate) use std_thread::{StdThread, hear, inherit_always, inherits_always, is_beginning, is_kept, keep};

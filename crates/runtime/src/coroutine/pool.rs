@@ -139,7 +139,11 @@ const CHUNK_CORES: usize = 256;
 impl Pools {
     /// The smallest class whose stacks have at least `bytes`, and of which thread-locals take at most half.
     pub(crate) fn class_for(bytes: usize) -> io::Result<u8> {
-        let block_bytes = known_facts().map_or(0, TlsLayout::block_bytes);
+        Self::class_with_block(bytes, known_facts().map_or(0, TlsLayout::block_bytes))
+    }
+
+    /// The smallest class whose stacks have at least `bytes`, and twice what a block of thread-locals takes.
+    pub(super) fn class_with_block(bytes: usize, block_bytes: usize) -> io::Result<u8> {
         let bits = bytes
             .max(2 * block_bytes)
             .max(1)
@@ -293,6 +297,19 @@ impl Pools {
         }
     }
 
+    /// Takes one stack without an identity, for a caller with a reservation.
+    pub(super) fn take_light(&self, class: u8) -> io::Result<PooledStack> {
+        let shelved = self.classes[usize::from(class)].shelf.lock()[Kind::Light as usize].pop();
+        shelved.map_or_else(|| self.fresh_stack(class, Kind::Light, None), Ok)
+    }
+
+    /// Takes back a stack without an identity, and returns its deep pages to the system.
+    pub(super) fn give_light(&self, class: u8, pooled: PooledStack) {
+        // SAFETY: S1: nobody runs on it. An error leaves the pages where they are.
+        let _ = unsafe { pooled.stack.trim(KEEP_BYTES) };
+        self.classes[usize::from(class)].shelf.lock()[Kind::Light as usize].push(pooled);
+    }
+
     fn take_cores(&self, out: &mut Vec<NonNull<Core>>, count: usize) {
         {
             let mut cores = self.cores.lock();
@@ -357,6 +374,8 @@ pub(crate) struct Caches {
     cores: UnsafeCell<Vec<NonNull<Core>>>,
     reservations: Cell<usize>,
     releases: Cell<u32>,
+    /// Stacks on which calls continue: see `segment.rs`.
+    pub(super) segments: UnsafeCell<Vec<PooledStack>>,
     facts: Option<&'static TlsLayout>,
 }
 
@@ -368,6 +387,7 @@ impl Caches {
             cores: UnsafeCell::new(Vec::new()),
             reservations: Cell::new(0),
             releases: Cell::new(0),
+            segments: UnsafeCell::new(Vec::new()),
             facts,
         }
     }
@@ -502,6 +522,7 @@ impl Caches {
         let cores = unsafe { &mut *self.cores.get() };
         POOLS.cores.lock().append(cores);
         POOLS.unreserve(self.class, self.reservations.take());
+        self.flush_segments();
     }
 }
 

@@ -12,7 +12,7 @@ pub use builder::RuntimeBuilder;
 pub(crate) use builder::STACK_BYTES_DEFAULT;
 
 use crate::api::handle::{Coroutine, JoinHandle};
-use crate::coroutine::{JoinError, UNWINDS, WaitCell, WaitReason};
+use crate::coroutine::{JoinError, UNWINDS, WaitCell, WaitReason, stack_report};
 use crate::offload::work;
 use crate::sched::{self, Scheduler, SpawnRequest};
 use crate::sys::{self, clock};
@@ -39,6 +39,8 @@ use std::time::Duration;
 pub struct Runtime {
     scheduler: &'static Scheduler,
     grace: Duration,
+    /// Whether the environment asks for a report on the use of stacks.
+    prints_stacks: bool,
     stopped: bool,
 }
 
@@ -353,6 +355,9 @@ impl Runtime {
         }
         let deadline_ns = deadline_after(patience);
         let left = self.scheduler.end(deadline_ns);
+        if self.prints_stacks {
+            eprint!("silken: the use of stacks (SILKEN_STACK_REPORT):\n{}", stack_report());
+        }
         let reasons = left.iter().map(|core| core.reason()).collect();
         Shutdown {
             left: left.into_iter().map(Coroutine::new).collect(),

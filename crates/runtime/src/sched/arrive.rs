@@ -4,7 +4,7 @@
 use super::handoff::{Outgoing, SwitchReason};
 use super::life::recycle;
 use super::worker::Worker;
-use crate::coroutine::{Core, PooledStack, Published, Ready};
+use crate::coroutine::{Core, PooledStack, Published, Ready, stacks_are_measured};
 use silken_context::switch::{Handoff, Resumed};
 use std::ptr::{self, NonNull};
 
@@ -81,6 +81,9 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReas
 fn finish(worker: &'static Worker, core: &Core) {
     // SAFETY: S1: the coroutine has ended: its stack is the worker's.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
+    if stacks_are_measured() {
+        pooled.note_use(core);
+    }
     if renew(worker, &pooled, true) {
         worker.link.caches.give_stack(core.class.get(), pooled);
     } else {

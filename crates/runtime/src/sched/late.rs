@@ -54,7 +54,9 @@ use super::arrive::{arrive, carry, renew};
 use super::handoff::{Outgoing, SwitchReason};
 use super::lost::LostThread;
 use super::worker::Worker;
-use crate::coroutine::{Core, Published, Ready, ThreadLocals, forget_worker, pools, release, set_worker, slots_offset};
+use crate::coroutine::{
+    Core, Published, Ready, ThreadLocals, forget_worker, pools, release, set_worker, slots_offset, stacks_are_measured,
+};
 use crate::sys::barrier;
 use silken_context::switch::{self, Handoff, Resumed};
 use std::ptr;
@@ -190,6 +192,9 @@ pub(super) fn settle_late(worker: &'static Worker, arrival: Resumed) {
 fn finish_late(worker: &'static Worker, core: &Core) {
     // SAFETY: S1: the coroutine has ended: its stack is ours.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
+    if stacks_are_measured() {
+        pooled.note_use(core);
+    }
     if renew(worker, &pooled, true) {
         pools().give_stack(core.class.get(), pooled);
     } else {

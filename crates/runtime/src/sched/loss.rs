@@ -10,7 +10,7 @@
 use super::SpawnRequest;
 use super::life::{complete, discard_result, recycle};
 use super::worker::Worker;
-use crate::coroutine::{Core, Critical, JoinError, OnLost, ResultOwner};
+use crate::coroutine::{Core, Critical, JoinError, OnLost, ResultOwner, stacks_are_measured};
 
 /// Finishes a coroutine that ran into its guard: its stack is lost, and its joiners learn why.
 #[cold]
@@ -20,8 +20,13 @@ pub(super) fn finish_overflowed(worker: &'static Worker, core: &Core) {
     if core.lifecycle.store_result() == ResultOwner::Caller {
         discard_result(core);
     }
+    // SAFETY: S1: nobody runs as it, and nobody will.
+    unsafe { core.leak_segments() };
     // SAFETY: S1: nobody runs on the stack, and nobody will.
     if let Some(pooled) = unsafe { &mut *core.stack.get() }.take() {
+        if stacks_are_measured() {
+            pooled.note_use(core);
+        }
         pooled.stack.leak();
     }
     // SAFETY: S1: it is never continued. Its values lie on in the heap, unreachable, as its frames do.

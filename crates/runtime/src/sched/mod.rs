@@ -83,6 +83,7 @@ pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
 pub(crate) use monitor::{HAND_OFF_AFTER_DEFAULT, SLICE_DEFAULT, SLICE_MIN, SPARE_THREADS_DEFAULT};
 pub use overflow::OverflowPolicy;
+pub(crate) use overflow::expect_on_threads as expect_overflows_on_threads;
 use spawn::SpawnError;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{yield_core, yield_now};

@@ -38,6 +38,14 @@
 //! stack there, the identity names another coroutine than the one that overflowed. Then the process ends, as with any
 //! overflow inside the runtime, and the report contains no name.
 //!
+//! # Segments
+//! A coroutine may run on a segment (`coroutine/segment.rs`). Then the stack that overflows is the segment, and
+//! everything here holds of it: its guard, its size in the report. The chain of frames is followed over all stacks of
+//! the coroutine. If the coroutine is lost, all its segments are lost with its stack. A segment's record is linked a
+//! few instructions before the stack pointer moves there. So the older stacks are looked at too, if the stack pointer
+//! is there. An OS thread that overflows a segment ends the process, as one that overflows its stack does; the report
+//! names the thread.
+//!
 //! # What is an overflow
 //! Three kinds of fault are an overflow.
 //! - An access to the guard while the stack pointer is in the guard, below it, or at most a page above it. Rust probes
@@ -62,14 +70,15 @@
 
 use super::switch::leak;
 use super::worker::Worker;
-use crate::coroutine::{Core, Critical, Pools, current_core, current_link};
+use crate::coroutine::{Core, Critical, StackBounds, current_core, current_link, segments_of_thread};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
+use crate::sys::signal;
 use libc::{c_int, c_void, siginfo_t};
 use silken_context::frames::{self, Frames};
 use silken_context::stack::locate;
 use silken_context::trap::Interrupted;
-use std::ops::Range;
 use std::ptr;
+use std::sync::OnceLock;
 
 /// What happens when a coroutine overflows its stack. There is one policy for the process: the runtime that was built
 /// last with a policy decides.
@@ -113,6 +122,13 @@ pub(super) fn install(policy: Option<OverflowPolicy>) {
     // Learns now where the executable lies and how stacks are walked, since the handler must not do that.
     frames::prepare();
     signals::take();
+}
+
+/// Installs the handler in a process without a scheduler, before an OS thread runs on a segment. What it needs to look
+/// at the frames of a coroutine is not learnt: there is none.
+pub(crate) fn expect_on_threads() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(signals::take);
 }
 
 #[cfg(feature = "interpose")]
@@ -195,7 +211,11 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     if info.si_code > 0 && interrupted.recover_read() {
         return true;
     }
-    let Some(core) = current_core() else { return false };
+    let Some(core) = current_core() else {
+        // SAFETY: S6: as below.
+        let address = unsafe { info.si_addr() } as usize;
+        return info.si_code > 0 && on_thread_fault(address, interrupted.stack_pointer());
+    };
     // SAFETY: S6: a fault's record has an address; one that was sent is refused by the code.
     let address = unsafe { info.si_addr() } as usize;
     if info.si_code > 0 && is_in_switch(core, address) {
@@ -204,18 +224,23 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
         ]);
         std::process::abort();
     }
-    if info.si_code == SI_KERNEL && is_frame_refused(core, &mut interrupted) {
-        report(core);
-        end_process("a signal's frame did not fit");
+    if info.si_code == SI_KERNEL
+        && let Some(stack) = whose_frame_was_refused(core, &mut interrupted)
+    {
+        report(core, &stack);
+        end_process("a signal's frame did not fit", &stack);
     }
-    if info.si_code <= 0 || !is_overflow(core, address, interrupted.stack_pointer()) {
+    let Some(stack) = overflowed(core.stacks(), address, interrupted.stack_pointer()) else {
+        return false;
+    };
+    if info.si_code <= 0 {
         return false;
     }
-    report(core);
-    if let Some(reason) = why_not(core, interrupted.program_counter()) {
-        end_process(reason);
+    report(core, &stack);
+    if let Some(reason) = why_not(core, &stack, interrupted.program_counter()) {
+        end_process(reason, &stack);
     }
-    crate::sys::report(&[MORE, REMEDY, "\n"]);
+    crate::sys::report(&[more(&stack), REMEDY, "\n"]);
     // From here on the coroutine is in a critical section: hooks pass straight through.
     Critical::enter_to_leave();
     let landing_pointer = Worker::of(core).link.base.stack_pointer() - LANDING_DISTANCE_BYTES;
@@ -227,39 +252,71 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
 /// Tells the reader of the report how to get a larger stack.
 const MORE: &str = "; more: Builder::stack_size, #[silken::main(stack_size = \"4m\")] or SILKEN_STACK_SIZE=4m";
 
+/// The same for a segment.
+const MORE_OF_SEGMENT: &str = "; more: a larger red zone or stack size in maybe_grow";
+
+fn more(stack: &StackBounds) -> &'static str {
+    if stack.is_segment { MORE_OF_SEGMENT } else { MORE }
+}
+
 /// Tells the reader of the report which effect remains.
 const REMEDY: &str = "; locks that it held stay held";
 
 /// Ends the line that [`report`] has begun, and then the process.
-fn end_process(reason: &str) -> ! {
-    crate::sys::report(&["; the process ends with it: ", reason, MORE, "\n"]);
+fn end_process(reason: &str, stack: &StackBounds) -> ! {
+    crate::sys::report(&["; the process ends with it: ", reason, more(stack), "\n"]);
     std::process::abort();
 }
 
-fn is_overflow(core: &Core, address: usize, stack_pointer: usize) -> bool {
-    core.guard().is_some_and(|guard| {
-        guard.contains(&stack_pointer) || guard.contains(&address) && stack_pointer < guard.end + NEAR_BYTES
-    })
+/// Handles a fault of an OS thread: if it has overflowed a segment, the process ends.
+fn on_thread_fault(address: usize, stack_pointer: usize) -> bool {
+    let Some(stack) = overflowed(segments_of_thread(), address, stack_pointer) else {
+        return false;
+    };
+    let mut line = Line::new();
+    line.text("silken: thread '");
+    line.text(signal::thread_name(&mut [0; signal::THREAD_NAME_BYTES]));
+    line.text("'");
+    line.size(&stack);
+    line.write();
+    end_process("it is an OS thread", &stack);
 }
 
-/// Whether the kernel forced the signal because the frame of another signal's handler did not fit on the stack.
-fn is_frame_refused(core: &Core, interrupted: &mut Interrupted) -> bool {
+/// The stack that has overflowed, if one has: see "What is an overflow". The first one is the stack in use.
+fn overflowed(stacks: impl Iterator<Item = StackBounds>, address: usize, stack_pointer: usize) -> Option<StackBounds> {
+    let is_overflow = |stack: &StackBounds| {
+        let guard = stack.guard();
+        guard.contains(&stack_pointer) || guard.contains(&address) && stack_pointer < guard.end + NEAR_BYTES
+    };
+    let mut stacks = stacks.enumerate();
+    let found = stacks.find(|(age, stack)| is_overflow(stack) && (*age == 0 || stack.whole().contains(&stack_pointer)));
+    found.map(|(_, stack)| stack)
+}
+
+/// The stack on which the frame of another signal's handler did not fit, so that the kernel forced this signal.
+fn whose_frame_was_refused(core: &Core, interrupted: &mut Interrupted) -> Option<StackBounds> {
     // SAFETY: S6: reads the auxiliary vector, which is constant.
     let frame_bytes = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize + NEAR_BYTES;
     let stack_pointer = interrupted.stack_pointer();
-    let is_at_end = |guard: Range<usize>| (guard.start..guard.end + frame_bytes).contains(&stack_pointer);
-    !interrupted.is_protection_fault() && core.guard().is_some_and(is_at_end)
+    let is_at_end = |stack: &StackBounds| {
+        let guard = stack.guard();
+        (guard.start..guard.end + frame_bytes).contains(&stack_pointer)
+    };
+    if interrupted.is_protection_fault() {
+        return None;
+    }
+    core.stacks().find(is_at_end)
 }
 
 /// Whether a push of the switch hit the guard of the outgoing stack. At that moment the identity is the successor's.
-/// The successor is in a critical section, as every suspended coroutine is, and has another stack.
+/// The successor is in a critical section, as every suspended coroutine is, and has other stacks.
 fn is_in_switch(core: &Core, address: usize) -> bool {
     let guarded = locate(address).is_some_and(|located| located.in_guard);
-    guarded && Critical::is_entered() && core.guard().is_none_or(|guard| !guard.contains(&address))
+    guarded && Critical::is_entered() && core.stacks().all(|stack| !stack.guard().contains(&address))
 }
 
 /// Why the overflow cannot be contained, if so: the table in the head of the file.
-fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
+fn why_not(core: &Core, stack: &StackBounds, program_counter: usize) -> Option<&'static str> {
     // Relaxed: a flag of its own.
     if ABORTS.load(Ordering::Relaxed) {
         return Some("the overflow policy is to abort");
@@ -279,7 +336,9 @@ fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
     if core.borrows() {
         return Some("it may have lent to others what its parent owns");
     }
-    match frames::look(program_counter, stack_with_guard(core)) {
+    // From the one that has overflowed on.
+    let mut stacks = core.stacks().skip_while(|other| other != stack);
+    match frames::look(program_counter, &mut stacks.by_ref().map(|stack| stack.whole())) {
         Frames::Rust => None,
         Frames::Library => Some("it was inside a shared library, which may hold a lock"),
         Frames::Foreign => Some("it was inside a function that is not known to be Rust, which may hold a lock"),
@@ -288,11 +347,6 @@ fn why_not(core: &Core, program_counter: usize) -> Option<&'static str> {
         }
         Frames::Unknown => Some("its stack cannot be walked to tell whether it was inside C, which may hold a lock"),
     }
-}
-
-fn stack_with_guard(core: &Core) -> Range<usize> {
-    let guard = core.guard().unwrap_or_default();
-    guard.start..guard.end + Pools::class_bytes(core.class.get())
 }
 
 /// Entered by the return from the signal. Runs on the worker's own stack, still under the coroutine's identity.
@@ -305,7 +359,7 @@ unsafe extern "C" fn landing(core: usize) -> ! {
 
 /// Begins a line on standard error, before any work that could fail. Whether the coroutine is contained is known only
 /// after a walk over the stack.
-fn report(core: &Core) {
+fn report(core: &Core, stack: &StackBounds) {
     let mut line = Line::new();
     line.text("silken: coroutine '");
     line.text(core.name().map_or("unnamed", |name| name));
@@ -317,9 +371,8 @@ fn report(core: &Core) {
         line.text(":");
         line.number(site.line().into());
     }
-    line.text(") has overflowed its stack of ");
-    line.number(Pools::class_bytes(core.class.get()) as u64);
-    line.text(" bytes");
+    line.text(")");
+    line.size(stack);
     line.write();
 }
 
@@ -362,6 +415,17 @@ impl Line {
         self.text(std::str::from_utf8(&digits[start..]).unwrap_or("?"));
     }
 
+    /// Says which stack has overflowed.
+    fn size(&mut self, stack: &StackBounds) {
+        self.text(if stack.is_segment {
+            " has overflowed a stack segment of "
+        } else {
+            " has overflowed its stack of "
+        });
+        self.number(stack.bytes as u64);
+        self.text(" bytes");
+    }
+
     fn write(&self) {
         let line =
             std::str::from_utf8(&self.bytes[..self.length]).unwrap_or("silken: a coroutine has overflowed its stack");
@@ -384,6 +448,33 @@ mod tests {
         (core, in_guard)
     }
 
+    fn overflows(core: &Core, address: usize, stack_pointer: usize) -> bool {
+        overflowed(core.stacks(), address, stack_pointer).is_some()
+    }
+
+    #[test]
+    fn an_older_stack_overflows_only_where_the_stack_pointer_is() {
+        let (newest, older) = (bounds(100), bounds(900));
+        let find = |address, stack_pointer| overflowed([newest, older].into_iter(), address, stack_pointer);
+        assert_eq!(find(newest.bottom - 8, newest.bottom + 8), Some(newest));
+        assert_eq!(find(older.bottom - 8, older.bottom + 8), Some(older));
+        assert_eq!(find(older.bottom - 8, newest.bottom + 8), None, "a wild write");
+        assert_eq!(
+            find(newest.bottom - 8, newest.guard().start - 8),
+            Some(newest),
+            "one huge frame"
+        );
+    }
+
+    fn bounds(megabytes: usize) -> StackBounds {
+        StackBounds {
+            bottom: megabytes << 20,
+            bytes: 1 << 20,
+            guard_bytes: 64 << 10,
+            is_segment: true,
+        }
+    }
+
     #[test]
     fn a_push_of_the_switch_is_told_from_an_overflow_of_the_one_who_goes_on() {
         let (goes_on, own_guard) = with_a_stack();
@@ -395,7 +486,7 @@ mod tests {
         let _critical = Critical::enter();
         assert!(is_in_switch(&goes_on, other_guard));
         assert!(!is_in_switch(&goes_on, own_guard));
-        assert!(is_overflow(&goes_on, own_guard, own_guard + 8));
+        assert!(overflows(&goes_on, own_guard, own_guard + 8));
         assert!(!is_in_switch(&goes_on, &raw const goes_on as usize), "no guard at all");
     }
 
@@ -403,15 +494,12 @@ mod tests {
     #[test]
     fn a_stack_pointer_in_the_guard_is_an_overflow_whatever_was_touched() {
         let (core, own_guard) = with_a_stack();
-        let guard = core.guard().expect("it has a stack");
-        assert!(is_overflow(&core, own_guard, guard.start + 8));
-        assert!(is_overflow(&core, 8, guard.start + 8));
-        assert!(is_overflow(&core, own_guard, guard.end + 8));
-        assert!(!is_overflow(&core, 8, guard.end + 8), "a null pointer near the end");
-        assert!(
-            !is_overflow(&core, own_guard, guard.end + 2 * NEAR_BYTES),
-            "a wild write"
-        );
+        let guard = core.stacks().next().expect("it has a stack").guard();
+        assert!(overflows(&core, own_guard, guard.start + 8));
+        assert!(overflows(&core, 8, guard.start + 8));
+        assert!(overflows(&core, own_guard, guard.end + 8));
+        assert!(!overflows(&core, 8, guard.end + 8), "a null pointer near the end");
+        assert!(!overflows(&core, own_guard, guard.end + 2 * NEAR_BYTES), "a wild write");
     }
 
     fn text(line: &Line) -> &str {

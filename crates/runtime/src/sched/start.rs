@@ -6,7 +6,7 @@ use super::processor::SharedProcessor;
 use super::queues::is_bound;
 use super::switch::prepare;
 use super::worker::Worker;
-use crate::coroutine::{Core, Kind, PooledStack, Ready, ThreadLocals, WaitReason, slots_offset};
+use crate::coroutine::{Core, Kind, PooledStack, Ready, ThreadLocals, WaitReason, slots_offset, stacks_are_measured};
 use silken_context::identity::Identity;
 use std::ptr::{self, NonNull};
 
@@ -83,6 +83,9 @@ impl Worker {
             Ok(pooled) => pooled,
             Err(error) => self.no_stack(core, &error),
         };
+        if stacks_are_measured() {
+            pooled.forget_use();
+        }
         // SAFETY: S1: fresh from the pool.
         unsafe { prepare(core, &pooled) };
         self.start(core, pooled);

@@ -82,7 +82,7 @@ use super::late::{self, Back};
 use super::life::{complete, end, recycle, run_body};
 use super::queues::Pick;
 use super::worker::Worker;
-use crate::coroutine::{Core, Critical, PooledStack, Ready, current_core};
+use crate::coroutine::{Core, Critical, PooledStack, Ready, current_core, stacks_are_measured};
 use crate::sys::process;
 use silken_context::switch::{self, Context, Handoff, Resumed};
 
@@ -345,7 +345,10 @@ unsafe fn leave_for_ever(worker: &'static Worker, core: &Core, next: Pick) -> ! 
 }
 
 fn may_inherit(core: &Core, next: &Core) -> bool {
-    !next.started.get() && next.kind.get() == core.kind.get() && next.class.get() == core.class.get()
+    !next.started.get()
+        && next.kind.get() == core.kind.get()
+        && next.class.get() == core.class.get()
+        && !stacks_are_measured()
 }
 
 /// `next` starts on the stack of `core`, which has ended, in the same frame.

@@ -11,6 +11,7 @@ mod foreign;
 mod limits;
 mod output;
 mod overflow;
+mod segments;
 #[path = "../common/signals.rs"]
 mod signals;
 
@@ -152,6 +153,7 @@ fn run_in_child(name: &str) -> ExitCode {
 
 fn cases() -> Vec<Case> {
     let mut cases = overflow::cases();
+    cases.extend(segments::cases());
     cases.extend(crash::cases());
     cases.extend(alone::cases());
     cases.extend(foreign::cases());

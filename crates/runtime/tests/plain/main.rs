@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod fork;
+mod grow;
 mod join;
 mod memory;
 mod park;

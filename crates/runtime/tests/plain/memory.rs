@@ -138,3 +138,51 @@ fn deep_use_is_returned_in_the_end() {
             .unwrap();
     });
 }
+
+/// Enough for a leak of a page, or of a word per cycle, to show.
+const CYCLES: usize = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+
+fn grow_and_shrink(cycles: usize) {
+    for cycle in 0..cycles {
+        assert_eq!(silken::grow(0, || black_box([cycle; 64])[7]).unwrap(), cycle);
+    }
+}
+
+/// Goes a hundred stacks deep and comes back.
+fn go_deep(segments: usize) -> usize {
+    let frame = black_box([segments as u8; 200 << 10]);
+    match segments {
+        0 => 0,
+        _ => silken::grow(0, || go_deep(segments - 1)).unwrap() + usize::from(frame[99] == segments as u8),
+    }
+}
+
+#[test]
+fn growing_and_shrinking_leaves_nothing_behind() {
+    alone("memory::growing_and_shrinking_leaves_nothing_behind", || {
+        const ALLOWED_BYTES: usize = 2 << 20;
+        let work = || {
+            let before_deep = resident_bytes();
+            assert_eq!(go_deep(100), 100);
+            // Some warm ones are kept, and 16 KiB of each other one.
+            let kept = resident_bytes().saturating_sub(before_deep);
+            assert!(kept < 8 << 20, "{kept} bytes of a depth of 20 MB are kept");
+            grow_and_shrink(1_000);
+            let before = resident_bytes();
+            grow_and_shrink(CYCLES);
+            for _ in 0..20 {
+                assert_eq!(go_deep(100), 100);
+            }
+            let growth = resident_bytes().saturating_sub(before);
+            assert!(growth < ALLOWED_BYTES, "{growth} bytes more after {CYCLES} cycles");
+        };
+        // On the calling OS thread, then on coroutines.
+        work();
+        for light in [false, true] {
+            let builder = Builder::new();
+            // SAFETY: S12: it does not wait, and uses no thread-local.
+            let builder = if light { unsafe { builder.light() } } else { builder };
+            builder.spawn(work).unwrap().join().unwrap();
+        }
+    });
+}

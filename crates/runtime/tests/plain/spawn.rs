@@ -194,7 +194,7 @@ fn from_os_threads_the_default_runtime_serves() {
         .map(|i| std::thread::spawn(move || (0..100).map(|j| spawn(move || i + j).join().unwrap()).sum::<i32>()))
         .collect();
     let sum: i32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
-    assert_eq!(sum, (0..4).map(|i| (0..100).map(|j| i + j).sum::<i32>()).sum());
+    assert_eq!(sum, (0..4).map(|i| (0..100).map(|j| i + j).sum::<i32>()).sum::<i32>());
 }
 
 /// What a spawn that is refused drops may wait: here for a lock that another coroutine of the only worker holds.

@@ -81,7 +81,11 @@ fn each_of_more_loops_than_workers_makes_progress() {
                 let loops: Vec<_> = (0..counts.len())
                     .map(|index| {
                         let (stop, counts) = (stop.clone(), counts.clone());
-                        silken::spawn(move || spin(&stop, &counts[index]))
+                        // Half of them on a segment: room is what is left of the stack in use.
+                        silken::spawn(move || match index % 2 {
+                            0 => spin(&stop, &counts[index]),
+                            _ => silken::grow(0, || spin(&stop, &counts[index])).unwrap(),
+                        })
                     })
                     .collect();
                 while counts.iter().any(|count| count.load(SeqCst) < 1000) {

@@ -51,6 +51,25 @@ fn registers() {
     repeat(|| assert_eq!(mix(black_box(7), 200_000), expected));
 }
 
+/// Computes on each of several segments, and crosses to and fro.
+#[test]
+fn segments() {
+    fn nest(depth: u64) -> u64 {
+        let (word, _) = mix(depth, 3_000);
+        match depth {
+            0 => word,
+            _ => word ^ silken::grow(0, || nest(depth - 1)).unwrap(),
+        }
+    }
+    let expected = nest(6);
+    repeat(|| {
+        assert_eq!(nest(6), expected);
+        for number in 0..200 {
+            assert_eq!(silken::grow(0, || black_box(number)).unwrap(), number);
+        }
+    });
+}
+
 #[test]
 fn thread_locals_and_the_thread_itself() {
     thread_local! {

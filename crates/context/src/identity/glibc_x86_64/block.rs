@@ -23,6 +23,7 @@ use super::registry::{self, Number};
 use super::{RESOLVER_BYTES, Resolver, TlsLayout, VoidFunction, known_facts, read_word, robust, word_at, write_word};
 use crate::switch;
 use std::ffi::{c_int, c_void};
+use std::num::NonZeroUsize;
 
 /// Offsets in the head of the control block (`tcbhead_t`), fixed by the x86_64 ABI between glibc and compilers.
 const TCB_SELF: isize = 0x00;
@@ -42,7 +43,7 @@ const RESOLVER_OPTIONS: isize = 8;
 
 /// One built identity block. A plain value: the memory belongs to the stack at whose top it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity(usize);
+pub struct Identity(NonZeroUsize);
 
 /// The stack of a block, as it is reported to the C library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +215,7 @@ impl Identity {
     /// identity.
     pub unsafe fn build(facts: &TlsLayout, bottom: *mut u8, top: *mut u8) -> Option<(Identity, *mut u8)> {
         let base = (top as usize - facts.tcb_bytes) & !(facts.alignment - 1);
-        let identity = Identity(base);
+        let identity = Identity(NonZeroUsize::new(base)?);
         let number = registry::enter(base)?;
         // SAFETY: S3: the caller gives the memory.
         if unsafe { identity.fill(facts, number.tid(), bottom as usize) }.is_none() {
@@ -235,18 +236,18 @@ impl Identity {
     unsafe fn fill(self, facts: &TlsLayout, tid: u32, bottom: usize) -> Option<()> {
         // SAFETY: S7: an address with the static size below and the control block's above, zeroed, as pthread_create
         // passes.
-        if unsafe { (facts.allocate)(self.0 as *mut c_void) }.is_null() {
+        if unsafe { (facts.allocate)(self.base() as *mut c_void) }.is_null() {
             return None;
         }
         // SAFETY: S3: the caller promises: the block is zeroed and the caller's.
-        unsafe { facts.complete(self.0, tid, bottom) };
+        unsafe { facts.complete(self.base(), tid, bottom) };
         Some(())
     }
 
     /// The thread pointer (FS base) of the block.
     #[inline(always)]
     pub fn base(self) -> usize {
-        self.0
+        self.0.get()
     }
 
     /// Makes the block as new for the next coroutine: all segments get their initial images, and the C library's words
@@ -258,7 +259,7 @@ impl Identity {
     /// one (S3).
     #[inline]
     pub unsafe fn reset(self, facts: &TlsLayout) -> bool {
-        let base = self.0;
+        let base = self.base();
         // SAFETY: S3: a built block, and the caller's.
         let dtv = unsafe { Dtv::of(base) };
         let generation = dtv.generation();
@@ -311,14 +312,14 @@ impl Identity {
     #[must_use]
     pub unsafe fn rebuild(self, facts: &TlsLayout) -> Option<()> {
         // SAFETY: S3: the block's tid, which it keeps.
-        let tid = unsafe { word_at(self.0, facts.tid_offset).cast::<u32>().read() };
+        let tid = unsafe { word_at(self.base(), facts.tid_offset).cast::<u32>().read() };
         // SAFETY: S3: the stack that it noted, if it did.
         let bottom = facts
             .stack_words
-            .map_or(0, |(low, _)| unsafe { read_word(self.0, low) });
+            .map_or(0, |(low, _)| unsafe { read_word(self.base(), low) });
         // SAFETY: S7: the inverse of the allocate in `fill`; the block itself is not freed.
-        unsafe { (facts.deallocate)(self.0 as *mut c_void, false) };
-        let start = self.0 + facts.tcb_bytes - facts.static_bytes;
+        unsafe { (facts.deallocate)(self.base() as *mut c_void, false) };
+        let start = self.base() + facts.tcb_bytes - facts.static_bytes;
         // SAFETY: S3: the block is the caller's.
         unsafe { std::ptr::write_bytes(start as *mut u8, 0, facts.static_bytes) };
         // SAFETY: S3: zeroed above.

@@ -1,7 +1,7 @@
 //! How the runtime handles signals: handlers, the stacks that they run on, and signals to one thread.
 //!
 //! `sigaction` is libc's: nobody interposes it, and it supplies the restorer through which a handler returns. Signal
-//! handlers may not install handlers; they may call [`gettid`] and [`tgkill`] (S6).
+//! handlers may not install handlers; they may call [`gettid`], [`thread_name`] and [`tgkill`] (S6).
 //!
 //! A handler for an overflow cannot run on the stack that overflowed, so each worker has an [`AltStack`]. The alternate
 //! stack has a guard page of its own (S9): a handler that overflows it faults instead of writing over adjacent memory.
@@ -87,6 +87,20 @@ pub(crate) fn unblock(signal: c_int) -> u64 {
 pub(crate) fn gettid() -> pid_t {
     // SAFETY: S5: names no memory. It cannot fail, so 0 is never seen.
     unsafe { raw::syscall0(libc::SYS_gettid) }.unwrap_or(0) as pid_t
+}
+
+/// The size of a thread's name in the kernel, with its NUL.
+pub(crate) const THREAD_NAME_BYTES: usize = 16;
+
+/// This thread's name in the kernel. For signal handlers too (S6).
+pub(crate) fn thread_name(place: &mut [u8; THREAD_NAME_BYTES]) -> &str {
+    // SAFETY: S5: the kernel writes at most 16 bytes.
+    let asked = unsafe { raw::syscall2(libc::SYS_prctl, libc::PR_GET_NAME as usize, place.as_mut_ptr() as usize) };
+    let length = place.iter().position(|byte| *byte == 0).unwrap_or(place.len());
+    match asked {
+        Ok(_) => std::str::from_utf8(&place[..length]).unwrap_or("?"),
+        Err(_) => "?",
+    }
 }
 
 /// Sends `signal` to the thread `tid` of this process. If a thread of another process has taken over the number, it
