@@ -115,6 +115,10 @@ const LEGS: &[Leg] = &[
         run: demo,
     },
     Leg {
+        name: "preempt",
+        run: preempt,
+    },
+    Leg {
         name: "bench",
         run: bench,
     },
@@ -315,6 +319,28 @@ fn asan(context: &Context) -> Outcome {
 
 fn demo(context: &Context) -> Outcome {
     said_something(&Cargo::new(context.root, DEMO).run(context.deadline)?)
+}
+
+/// Half a minute each of an optimised build and of one that checks its own locks.
+fn preempt(context: &Context) -> Outcome {
+    let mut evidence = Vec::new();
+    for profile in [PROFILE, "dev"] {
+        let words = [
+            "run",
+            "--profile",
+            profile,
+            "-p",
+            "silken-stress",
+            "--bin",
+            "preempt",
+            "--",
+            "--seconds",
+            "30",
+        ];
+        let output = Cargo::new(context.root, &words).run(context.deadline)?;
+        evidence.extend(output.lines().last().map(String::from));
+    }
+    said_something(&evidence.join("; "))
 }
 
 fn bench(context: &Context) -> Outcome {

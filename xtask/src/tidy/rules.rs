@@ -49,7 +49,7 @@ pub fn unsafe_rooms(source: &Source) -> Vec<Finding> {
     if may_be_unsafe(&source.path) {
         return Vec::new();
     }
-    let message = "`unsafe` is not allowed in this file: UNSAFE_ROOMS in xtask/src/tidy.rs";
+    let message = "`unsafe` is not allowed in this file: UNSAFE_ROOMS in xtask/src/tidy/rooms.rs";
     source
         .syntax
         .unsafes

@@ -1,7 +1,8 @@
 //! What becomes of a thread whose worker was given to another thread while a call blocked it, and of the coroutine that
 //! made the call?
 //!
-//! # Vocabulary A *worker* is the record of what runs coroutines: its processor, caches and link (`worker.rs`). A
+//! # Vocabulary
+//! A *worker* is the record of what runs coroutines: its processor, caches and link (`worker.rs`). A
 //! *thread* runs as that worker. The monitor *seizes* a worker from a thread that the kernel has blocked, and a spare
 //! thread takes it over (`spare.rs`). The blocked thread is *lost* to the worker. When its call returns, the coroutine
 //! that made it runs *late*: it has no worker.

@@ -3,12 +3,20 @@
 //! # Vocabulary
 //! | word | meaning |
 //! |---|---|
-//! | worker | an OS thread that runs coroutines while it holds a processor (`worker.rs`) |
-//! | processor | the right to run: run queue (ring), LIFO slot, driver, timers; each worker has one today (`processor.rs`) |
+//! | worker | what runs coroutines: a processor, caches, and the thread that runs as it, which may change (`worker.rs`, `late.rs`) |
+//! | processor | the right to run: run queue (ring), LIFO slot, driver, timers; each worker has one (`processor.rs`) |
 //! | injector | the queue for coroutines that have no worker yet (`injector.rs`) |
 //! | pinned queue | a worker's own queue of started light coroutines; of all coroutines, if it is the only worker (`pinned.rs`) |
 //! | inbox | where other threads put light coroutines for their worker |
 //! | searching | looking for work elsewhere before sleeping; one worker at a time, as a rule (`idle.rs`) |
+//!
+//! # Nobody is blocked, nobody starves
+//! | what holds the others up | who sees it | what happens |
+//! |---|---|---|
+//! | a coroutine computes, a worker is idle | the watcher (`watch.rs`) | it takes over events, deadlines, and what waits in the ring |
+//! | a coroutine computes for a slice | the monitor (`monitor.rs`) | it is preempted (`preempt.rs`) |
+//! | a call blocks a worker's thread | the monitor | a spare thread continues as the worker (`late.rs`, `spare.rs`) |
+//! | a coroutine never has to wait | itself (`coroutine/budget.rs`) | it yields after so many calls |
 //!
 //! # Kinds
 //! A scheduler makes isolated coroutines. It makes a light one only where the program has vouched for it by an unsafe

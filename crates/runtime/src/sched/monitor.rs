@@ -16,7 +16,8 @@
 //! | some worker runs, and each runtime has an idle one | the slice: the idle worker looks after the other (`watch.rs`) |
 //! | no worker runs, twice | until a worker becomes busy |
 //!
-//! # The race: sleep and work The monitor sleeps when all workers do, so that an idle process makes no wake-ups. It
+//! # The race: sleep and work
+//! The monitor sleeps when all workers do, so that an idle process makes no wake-ups. It
 //! announces its sleep, and then looks once more whether a worker is busy. A worker that becomes busy looks whether the
 //! monitor sleeps. Both looks are made under, or after, the lock of the scheduler's idle workers (`idle.rs`). Example:
 //! worker W is woken while the monitor goes to sleep. If W's entry comes first, the monitor's second look sees W busy.
@@ -27,7 +28,8 @@
 //! A turn reads one word per processor, and one clock for each that stands still. With slices of 10 ms and all workers
 //! busy there are 1,000 turns a second, each some microseconds.
 //!
-//! # Rejected *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed
+//! # Rejected
+//! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed
 //! length* (Go before 1.14 looked every 20 µs to 10 ms, too): most processes have an idle worker, which looks already.
 //! *Workers that look after each other only* (`watch.rs`): they do not, when all of them compute.
 

@@ -1,10 +1,11 @@
 //! What does a worker need in order to run coroutines, and which part of it may other threads touch? It needs a
 //! processor: the right to run.
 //!
-//! A processor is a run queue (a ring and a LIFO slot), a driver with its timers, and counters. A *worker* is an OS
-//! thread; it runs coroutines while it holds a processor. The two are separate types, so that a worker which the kernel
-//! blocks could lose its processor to another. No code does that today: a worker keeps its [`Processor`], the owner's
-//! part, for its whole life. [`SharedProcessor`] is the part that thieves, watchers and reports may touch.
+//! A processor is a run queue (a ring and a LIFO slot), a driver with its timers, and counters. A *worker* is what runs
+//! coroutines with it: the processor, caches, and the link in which coroutines find them (`worker.rs`). An OS thread
+//! runs as the worker; when a call blocks that thread, another thread does (`late.rs`). So a processor never moves: its
+//! worker does, from thread to thread. [`SharedProcessor`] is the part that thieves, watchers, the monitor and reports
+//! may touch.
 
 use crate::collections::ring::{self, Owner, Stealer, Word};
 use crate::coroutine::{Core, Ready};
@@ -106,8 +107,7 @@ pub(super) struct Processor {
     /// The count of picks.
     ticks: Cell<u32>,
     /// Whether this is the only processor of its scheduler. Then there are no thieves, and the ring stays empty; see
-    /// `pinned.rs`. If a worker could lose its processor to another, it would have to hand over the coroutines that may
-    /// move.
+    /// `queues.rs`.
     pub(super) alone: bool,
     pub(super) shared: &'static SharedProcessor,
     ring: Owner<Ready>,

@@ -1,6 +1,7 @@
 //! Which threads stand by to take over the worker of a thread that the kernel has blocked, and when do they end?
 //!
-//! # Protocol A spare thread has a *seat*, which is in the list of idle seats while the thread sleeps. The monitor
+//! # Protocol
+//! A spare thread has a *seat*, which is in the list of idle seats while the thread sleeps. The monitor
 //! takes a seat out of the list before it seizes a worker (`late.rs`): a worker without a thread would run nothing. If
 //! the worker could not be seized the seat goes back. If it could, its address is written into the seat, and the thread
 //! is woken. If no seat is idle a thread is made, up to the limit, and serves from the monitor's next turn on. A thread

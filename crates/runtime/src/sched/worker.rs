@@ -1,5 +1,5 @@
-//! What is a worker, and how does work from elsewhere reach its queues? A worker is an OS thread that runs coroutines
-//! while it holds a processor.
+//! What is a worker, and how does work from elsewhere reach its queues? A worker is what runs coroutines: a processor,
+//! caches, and the OS thread that runs as it. The thread may change (`late.rs`).
 //!
 //! The worker's own context does what takes time: searching, stealing, sleeping (`run.rs`). It runs on the OS thread's
 //! stack and identity, where hooks pass straight through. Some things run on a coroutine's stack as well: the pick from

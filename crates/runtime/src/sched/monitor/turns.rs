@@ -15,7 +15,8 @@ const IDLE_TURNS: u32 = 2;
 /// The longest turn while a worker runs.
 const TURN_MAX_NS: u64 = 10_000_000;
 
-/// A processor computes if its thread has used at least one part in so many of the time.
+/// A thread that has used at least one part in so many of the time computes; whether another one sleeps, the kernel
+/// tells.
 const COMPUTING_PART: u64 = 8;
 
 /// What the monitor knows of one processor.
@@ -94,16 +95,23 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     let is_due = |limit: Option<Duration>| limit.is_some_and(|limit| u128::from(stood_ns) >= limit.as_nanos());
     let cpu_ns = clock::thread_cpu_ns(thread);
     let before_ns = record.cpu_ns.replace(record.cpu_ns.unwrap_or(cpu_ns));
-    let computes = before_ns.map(|before_ns| cpu_ns.saturating_sub(before_ns) >= stood_ns / COMPUTING_PART);
-    if computes == Some(true) && is_due(scheduler.slice) && preempt::own_signal() {
-        scheduler.processors[index].request_preemption(record.tick);
-        preempt::interrupt(thread);
-        return true;
+    let used_ns = before_ns.map(|before_ns| cpu_ns.saturating_sub(before_ns));
+    // On a busy machine a thread may compute and have little of a processor's time, so the state decides.
+    let computes = used_ns.is_some_and(|used_ns| used_ns >= stood_ns / COMPUTING_PART);
+    let is_any_due = is_due(scheduler.slice) || is_due(scheduler.hand_off_after);
+    if !computes && is_any_due && process::is_blocked(thread) {
+        if is_due(scheduler.hand_off_after) {
+            hand_off(scheduler, index, record.tick);
+        }
+        return false;
     }
-    if computes != Some(true) && is_due(scheduler.hand_off_after) && process::is_blocked(thread) {
-        hand_off(scheduler, index, record.tick);
+    let has_run = used_ns.is_some_and(|used_ns| used_ns > 0);
+    if !has_run || !is_due(scheduler.slice) || !preempt::own_signal() {
+        return false;
     }
-    false
+    scheduler.processors[index].request_preemption(record.tick);
+    preempt::interrupt(thread);
+    true
 }
 
 /// Gives the worker to a spare thread, if there is one.
