@@ -16,6 +16,7 @@ pub fn figures() -> Vec<Figure> {
     figures.extend(yields());
     figures.extend(spawns_and_parks());
     figures.extend(memory_and_time());
+    figures.extend(fairness());
     figures.extend(growths());
     figures.extend(mutexes());
     figures.extend(messages::figures());
@@ -111,6 +112,28 @@ fn memory_and_time() -> Vec<Figure> {
         ),
         figure("sleep_lateness", "µs p50", false, Goal::Open, lateness),
         figure("idle", "wake-ups in 2 s", false, Goal::AtMost(0.0), idle),
+    ]
+}
+
+/// Beside six loops that never wait, and beside fifty calls that block their threads.
+fn fairness() -> Vec<Figure> {
+    let threads = |measure| vec![process("threads", measure)];
+    vec![
+        figure(
+            "fairness/ticker",
+            "ms p99",
+            false,
+            Goal::AtMost(15.0),
+            threads(threads::ticker_beside_loops),
+        ),
+        figure(
+            "fairness/echo",
+            "ms p99",
+            false,
+            Goal::AtMost(25.0),
+            threads(threads::echo_beside_loops),
+        ),
+        figure("fairness/blocked", "% lost", false, Goal::AtMost(20.0), vec![]),
     ]
 }
 

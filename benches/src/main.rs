@@ -22,6 +22,7 @@ mod epoll;
 mod figure;
 mod floors;
 mod load;
+mod loops;
 mod machine;
 mod messages;
 mod peers;

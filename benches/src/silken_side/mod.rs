@@ -3,6 +3,7 @@
 //! What is spelled with `std` here (mutexes, sockets) is meant so: that code is what a user has, unmodified.
 
 mod echo;
+mod fairness;
 mod messages;
 mod spawns;
 mod stacks;
@@ -29,6 +30,9 @@ pub fn subject(figure: &str) -> Option<Subject> {
         "timers/two" => Subject::Process(time::timers_two),
         "sleep_lateness" => Subject::Process(time::sleep_lateness),
         "idle" => Subject::Process(time::idle),
+        "fairness/ticker" => Subject::Process(fairness::ticker),
+        "fairness/echo" => Subject::Process(fairness::echo),
+        "fairness/blocked" => Subject::Process(fairness::blocked),
         "grow/has-room" => Subject::Process(stacks::has_room),
         "grow/on-a-segment" => Subject::Process(stacks::grows),
         "mutex/one" => Subject::Process(waits::mutex_one),

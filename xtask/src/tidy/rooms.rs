@@ -267,6 +267,7 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
     ),
     ("benches/src/silken_side/mod.rs", "vouches for light coroutines"),
     ("benches/benches/micro.rs", "vouches for light coroutines"),
+    ("benches/src/loops.rs", "a system call that no hook sees"),
     ("benches/src/epoll.rs", "the floor is a loop over bare system calls"),
     (
         "benches/src/floors/**",
