@@ -61,15 +61,17 @@ pub fn receiver_closes(ex: &dyn Executor) {
 /// A receive with a limit gives up, not before its time, and may be tried again.
 pub fn timeout_then_value(ex: &dyn Executor) {
     let (tx, mut rx) = channel();
+    let (gave_up, hears) = channel();
     let receiver = ex.start(move || {
         let started = Instant::now();
         assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
         assert_eq!(rx.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
         assert!(started.elapsed() >= SHORT);
+        gave_up.send(()).unwrap();
         let first = rx.recv_timeout(FAR);
         (first, rx.recv_timeout(FAR))
     });
-    sleep(2 * SHORT);
+    hears.recv().unwrap();
     tx.send(3).unwrap();
     assert_eq!(receiver.join(), (Ok(3), Err(RecvTimeoutError::Disconnected)));
 }

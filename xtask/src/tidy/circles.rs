@@ -18,8 +18,9 @@ type Module = Vec<String>;
 pub fn circles(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut excused = BTreeSet::new();
-    for root in roots(sources) {
-        for circle in of_crate(sources, root) {
+    let roots = roots(sources);
+    for root in &roots {
+        for circle in of_crate(sources, root, &roots) {
             let names: Vec<String> = circle.iter().map(|module| module.join("/")).collect();
             let entry = CIRCLES
                 .iter()
@@ -40,19 +41,26 @@ pub fn circles(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// The folders of the crates' sources.
+/// The folders that crates begin in: `src`, and whatever has a `main.rs` or a `lib.rs` of its own.
 fn roots(sources: &[Source]) -> BTreeSet<&str> {
     const FOLDER: &str = "/src/";
     let paths = sources.iter().map(|source| source.path.as_str());
-    paths
-        .filter_map(|path| path.find(FOLDER).map(|at| &path[..at + FOLDER.len()]))
-        .collect()
+    let of_path = |path| {
+        let file = ["main.rs", "lib.rs"]
+            .into_iter()
+            .find_map(|name| str::strip_suffix(path, name));
+        file.filter(|folder| folder.contains(FOLDER))
+            .or_else(|| path.find(FOLDER).map(|at| &path[..at + FOLDER.len()]))
+    };
+    paths.filter_map(of_path).collect()
 }
 
-fn of_crate(sources: &[Source], root: &str) -> Vec<Vec<Module>> {
+fn of_crate(sources: &[Source], root: &str, roots: &BTreeSet<&str>) -> Vec<Vec<Module>> {
     let mut modules: BTreeMap<Module, Vec<Import>> = BTreeMap::new();
     for source in sources {
-        let Some(inside) = source.path.strip_prefix(root).filter(|_| !is_test_path(&source.path)) else {
+        let inner = |other: &&str| other.len() > root.len() && source.path.starts_with(other);
+        let is_its = !is_test_path(&source.path) && !roots.iter().any(inner);
+        let Some(inside) = source.path.strip_prefix(root).filter(|_| is_its) else {
             continue;
         };
         let mut module: Module = inside.trim_end_matches(".rs").split('/').map(String::from).collect();

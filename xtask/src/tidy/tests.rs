@@ -536,6 +536,20 @@ fn circles_are_found_in_every_crate_and_through_new_names() {
     for root in ["crates/runtime/src/", "benches/src/", "xtask/src/", "stress/src/"] {
         assert_eq!(circle(root), 1, "{root}");
     }
+    let second_program = [
+        Source::new("stress/src/lib.rs", "mod a;\n"),
+        Source::new("stress/src/a.rs", "use crate::b::B;\n"),
+        Source::new("stress/src/second/main.rs", "mod a;\nmod b;\n"),
+        Source::new("stress/src/second/a.rs", "use crate::b::B;\n"),
+        Source::new("stress/src/second/b.rs", "use crate::a::A;\n"),
+    ];
+    let findings = super::circles::circles(&second_program);
+    let found: Vec<&str> = findings
+        .iter()
+        .filter(|finding| finding.rule == "circle")
+        .map(|finding| &*finding.path)
+        .collect();
+    assert_eq!(found, ["stress/src/second/"]);
     let inline = [
         Source::new("stress/src/a.rs", "mod inner {\n    use super::super::b::B;\n}\n"),
         Source::new("stress/src/b.rs", "use crate::a::A;\n"),
