@@ -47,8 +47,8 @@ use std::panic::{Location, resume_unwind};
 ///
 /// # Examples
 /// ```
-/// let lines = silken::spawn(|| silken::blocking(|| std::fs::read_to_string("Cargo.toml").map(|text|
-/// text.lines().count()))); assert!(lines.join().unwrap().unwrap() > 10);
+/// let reads = silken::spawn(|| silken::blocking(|| std::fs::read_to_string("Cargo.toml")));
+/// assert!(reads.join().unwrap().is_ok());
 /// ```
 ///
 /// A limit for the wait, not for the work:

@@ -76,6 +76,9 @@ pub(super) fn cases() -> Vec<Case> {
         panics("limits::too_many_workers")
             .environment(&[("SILKEN_WORKERS", "100000")])
             .says(&["SILKEN_WORKERS=100000 is not understood: a number from 1 to 16384"]),
+        panics("limits::no_blocking_threads")
+            .environment(&[("SILKEN_BLOCKING_THREADS", "0")])
+            .says(&["SILKEN_BLOCKING_THREADS=0 is not understood: a number from 1 to 16384"]),
         panics("limits::a_size_without_sense")
             .environment(&[("SILKEN_STACK_SIZE", "64kg")])
             .says(&["SILKEN_STACK_SIZE=64kg is not understood: bytes, or with k, m or g"]),

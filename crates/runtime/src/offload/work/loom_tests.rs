@@ -1,6 +1,6 @@
 //! A loom model of work whose caller may give up while the job runs.
 
-use super::{Call, Origin, UNDER_WAY, Work};
+use super::{Call, Origin, UNDER_WAY, Work, abandoned};
 use loom::thread;
 use std::panic::Location;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ impl Drop for Owned {
     }
 }
 
-/// A caller that gives up against the job: what the closure owns is dropped once, whoever comes first; the work is not
-/// listed any more; and a caller that finds it ended has the result.
+/// A caller that gives up against the job: what the closure owns is dropped once, whoever comes first; work that goes
+/// on is listed, and in the end it is not; and a caller that finds it ended has the result.
 #[test]
 fn giving_up_against_the_end() {
     loom::model(|| {
@@ -36,6 +36,10 @@ fn giving_up_against_the_end() {
             assert!(work.take().is_ok());
         } else {
             drop(work);
+            let is_listed = abandoned(1).len() == 1;
+            // Relaxed: what is not listed has been dropped before, by this thread or by the job, which then unlists it
+            // under a lock.
+            assert!(is_listed || drops.load(Ordering::Relaxed) == 1);
         }
         job.join().unwrap();
         // Relaxed: the join orders it.
