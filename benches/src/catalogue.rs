@@ -1,10 +1,10 @@
-//! All figures: what is measured, by whom, and what silken aims for.
+//! What is measured, by whom, and what does silken aim for?
 //!
 //! The first contestant that is not silken is the base of the ratios: the floor where there is one, else the peer that
 //! is closest in kind. A child finds its measurement here by the two names on its command line, so this table is the
 //! only list.
 
-use crate::figure::{Contestant, Figure, Goal, Subject};
+use crate::figure::{Contestant, Figure, Goal, figure, process, server};
 use crate::floors::{self, identity, switch, threads};
 use crate::messages;
 use crate::peers::{may, stacker, tokio};
@@ -20,38 +20,16 @@ pub fn figures() -> Vec<Figure> {
     figures.extend(mutexes());
     figures.extend(messages::figures());
     figures.extend([echo("echo/100", 100, 1.06), echo("echo/5000", 5_000, 1.08)]);
-    figures
+    figures.into_iter().map(with_silken).collect()
 }
 
-/// A contestant that is measured in a process of its own.
-pub fn process(label: &'static str, measure: fn(&crate::figure::Options) -> crate::figure::Sample) -> Contestant {
-    Contestant {
-        label,
-        subject: Subject::Process(measure),
+/// The figure with silken as its first contestant, where it takes part.
+fn with_silken(mut figure: Figure) -> Figure {
+    if let Some(subject) = silken_side::subject(figure.name) {
+        let label = "silken";
+        figure.contestants.insert(0, Contestant { label, subject });
     }
-}
-
-fn server(label: &'static str, serve: fn()) -> Contestant {
-    Contestant {
-        label,
-        subject: Subject::Server(serve),
-    }
-}
-
-/// A figure with silken as its first contestant, where it takes part.
-pub fn figure(name: &'static str, unit: &'static str, one_cpu: bool, goal: Goal, others: Vec<Contestant>) -> Figure {
-    let silken = silken_side::subject(name).map(|subject| Contestant {
-        label: "silken",
-        subject,
-    });
-    Figure {
-        name,
-        unit,
-        one_cpu,
-        connections: 0,
-        goal,
-        contestants: silken.into_iter().chain(others).collect(),
-    }
+    figure
 }
 
 fn yields() -> Vec<Figure> {

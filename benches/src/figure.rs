@@ -1,22 +1,12 @@
-//! A figure, the child processes that measure it, and the line that reports it.
+//! What is a figure? A number about one behaviour, the contestants that produce it, and the samples that they give.
+//!
+//! Types only: everything else in this program imports this file, and it imports nothing of theirs. `rounds` runs a
+//! figure, `catalogue` lists them all.
 //!
 //! The protocol between parent and child is text on the child's standard output: one `key value` pair a line, the first
-//! being the figure itself, the others its companions (percentiles, throughput). A child that fails, or that its alarm
-//! ends, gives no sample; the figure then says `failed` for that contestant instead of hiding it.
+//! being the figure itself, the others its companions (percentiles, throughput).
 
-use crate::{catalogue, echo, machine};
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::process::{Command, ExitCode, Stdio};
-
-/// Seconds after which a child is ended by its alarm: every loop in this program is bounded by it.
-pub const CHILD_SECONDS_MAX: u32 = 120;
-
-/// Share of the machine used by others from which a line says so: a figure taken on a busy machine is no result.
-const DISTURBED_PERCENT_MIN: f64 = 5.0;
-
-/// Spread over the rounds from which a line shows it.
-const SPREAD_PERCENT_MIN: f64 = 2.0;
+use std::process::{Command, Stdio};
 
 /// What one child measured: pairs in the order of printing, the figure first. Companions whose key ends in `_max` are
 /// reduced over the rounds to their maximum, all else to the median.
@@ -43,7 +33,8 @@ pub struct Options {
 
 impl Options {
     /// Reads the command line.
-    pub fn parse(arguments: &[String]) -> Result<Options, String> {
+    pub fn parse(mut words: lexopt::Parser) -> Result<Options, lexopt::Error> {
+        use lexopt::prelude::*;
         let mut options = Options {
             quick: false,
             list: false,
@@ -51,21 +42,34 @@ impl Options {
             coroutines: 1_000_000,
             names: Vec::new(),
         };
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            match argument.as_str() {
-                "--quick" => options.quick = true,
-                "--list" => options.list = true,
-                "--samples" => options.samples = true,
-                "--coroutines" => {
-                    let number = rest.next().ok_or("--coroutines needs a number")?;
-                    options.coroutines = number.parse().map_err(|_| format!("not a number: {number}"))?;
-                }
-                flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
-                name => options.names.push(name.to_owned()),
+        while let Some(word) = words.next()? {
+            match word {
+                Long("quick") => options.quick = true,
+                Long("list") => options.list = true,
+                Long("samples") => options.samples = true,
+                Long("coroutines") => options.coroutines = words.value()?.parse()?,
+                Value(name) => options.names.push(name.string()?),
+                _ => return Err(word.unexpected()),
             }
         }
         Ok(options)
+    }
+
+    /// What a child is told of them.
+    pub fn for_child(&self) -> [String; 2] {
+        [self.quick.to_string(), self.coroutines.to_string()]
+    }
+
+    /// Reads what [`for_child`](Self::for_child) wrote.
+    pub fn of_parent(words: &[String]) -> Option<Options> {
+        let [quick, coroutines] = words else { return None };
+        Some(Options {
+            quick: quick.parse().ok()?,
+            list: false,
+            samples: false,
+            coroutines: coroutines.parse().ok()?,
+            names: Vec::new(),
+        })
     }
 
     /// Whether the figure of this name was asked for.
@@ -73,7 +77,8 @@ impl Options {
         self.names.is_empty() || self.names.iter().any(|wanted| name.contains(wanted.as_str()))
     }
 
-    fn rounds(&self) -> usize {
+    /// How often every contestant runs.
+    pub fn rounds(&self) -> usize {
         if self.quick { 3 } else { 5 }
     }
 }
@@ -122,145 +127,43 @@ pub struct Figure {
     pub contestants: Vec<Contestant>,
 }
 
-impl Figure {
-    /// Runs all rounds and gives the line that reports them.
-    pub fn run(&self, options: &Options) -> String {
-        let mut samples: Vec<Vec<Sample>> = self.contestants.iter().map(|_| Vec::new()).collect();
-        let bystanders = machine::Bystanders::now();
-        for _ in 0..options.rounds() {
-            for (contestant, kept) in self.contestants.iter().zip(&mut samples) {
-                let measured = match contestant.subject {
-                    Subject::Process(_) => self.measure(contestant, options),
-                    Subject::Server(_) => echo::measure(self, contestant, options),
-                };
-                if options.samples {
-                    eprintln!("{} {} {measured:?}", self.name, contestant.label);
-                }
-                kept.extend(measured);
-            }
-        }
-        let reduced: Vec<Option<Sample>> = samples.iter().map(|rounds| reduce(rounds)).collect();
-        let disturbed = bystanders.percent_since();
-        let spreads: Vec<f64> = samples.iter().map(|rounds| spread_percent(rounds)).collect();
-        let mut line = self.report(&reduced, &spreads);
-        if disturbed > DISTURBED_PERCENT_MIN {
-            let _ = write!(line, "  DISTURBED: others used {disturbed:.0} % of the machine");
-        }
-        line
+/// A figure without silken, which the catalogue adds.
+pub fn figure(name: &'static str, unit: &'static str, one_cpu: bool, goal: Goal, others: Vec<Contestant>) -> Figure {
+    Figure {
+        name,
+        unit,
+        one_cpu,
+        connections: 0,
+        goal,
+        contestants: others,
     }
+}
 
+/// A contestant that is measured in a process of its own.
+pub fn process(label: &'static str, measure: fn(&Options) -> Sample) -> Contestant {
+    Contestant {
+        label,
+        subject: Subject::Process(measure),
+    }
+}
+
+/// A contestant that serves while the load generator measures it.
+pub fn server(label: &'static str, serve: fn()) -> Contestant {
+    Contestant {
+        label,
+        subject: Subject::Server(serve),
+    }
+}
+
+impl Figure {
     /// The command that runs one contestant of this figure in a child.
     pub fn child_command(&self, contestant: &Contestant, options: &Options) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command.args(["--child", self.name, contestant.label]);
-        command.args([
-            if options.quick { "quick" } else { "full" },
-            &options.coroutines.to_string(),
-        ]);
+        command.args(options.for_child());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command
     }
-
-    fn measure(&self, contestant: &Contestant, options: &Options) -> Option<Sample> {
-        let output = self.child_command(contestant, options).output().ok()?;
-        if output.status.success() {
-            parse_sample(&String::from_utf8_lossy(&output.stdout))
-        } else {
-            eprint!("{}", String::from_utf8_lossy(&output.stderr));
-            eprintln!("bench: {} of {}: {}", contestant.label, self.name, output.status);
-            None
-        }
-    }
-
-    /// The base of all ratios: the first contestant that is not silken.
-    fn base(&self, reduced: &[Option<Sample>]) -> Option<(usize, f64)> {
-        let index = self
-            .contestants
-            .iter()
-            .position(|contestant| contestant.label != "silken")?;
-        Some((index, reduced[index].as_ref()?.first()?.1))
-    }
-
-    fn report(&self, reduced: &[Option<Sample>], spreads: &[f64]) -> String {
-        let base = self.base(reduced);
-        let mut line = format!("{:<28}", self.name);
-        for (index, (contestant, sample)) in self.contestants.iter().zip(reduced).enumerate() {
-            let Some([(_, value), companions @ ..]) = sample.as_deref() else {
-                let _ = write!(line, "  {} failed", contestant.label);
-                continue;
-            };
-            let _ = write!(line, "  {} {} {}", contestant.label, rounded(*value), self.unit);
-            if spreads[index] > SPREAD_PERCENT_MIN {
-                let _ = write!(line, " ±{:.0} %", spreads[index]);
-            }
-            if let Some((at, floor)) = base
-                && at != index
-                && floor > 0.0
-            {
-                let _ = write!(line, " (ratio {:.2})", value / floor);
-            }
-            if !companions.is_empty() {
-                let pairs: Vec<String> = companions
-                    .iter()
-                    .map(|(key, value)| format!("{key} {}", rounded(*value)))
-                    .collect();
-                let _ = write!(line, " [{}]", pairs.join(", "));
-            }
-        }
-        line + &self.verdict(reduced, base.map(|(_, floor)| floor))
-    }
-
-    fn verdict(&self, reduced: &[Option<Sample>], floor: Option<f64>) -> String {
-        let (text, ceiling) = match self.goal {
-            Goal::Open => return String::new(),
-            Goal::AtMost(ceiling) => (format!("  goal ≤ {} {}", rounded(ceiling), self.unit), Some(ceiling)),
-            Goal::TimesFloor(factor) => (format!("  goal ratio ≤ {factor}"), floor.map(|floor| floor * factor)),
-        };
-        let takes_part = self
-            .contestants
-            .first()
-            .is_some_and(|contestant| contestant.label == "silken");
-        let value = reduced.first().and_then(|sample| Some(sample.as_ref()?.first()?.1));
-        match (takes_part, value, ceiling) {
-            (true, Some(value), Some(ceiling)) if value <= ceiling => text + ", met",
-            (true, Some(_), Some(_)) => text + ", missed",
-            _ => text,
-        }
-    }
-}
-
-/// Entry of a child: finds its contestant by name, measures, prints the sample.
-pub fn child(arguments: &[String]) -> ExitCode {
-    machine::bound_child(CHILD_SECONDS_MAX);
-    let [name, label, pace, coroutines] = arguments else {
-        return ExitCode::from(2);
-    };
-    let options = Options {
-        quick: pace == "quick",
-        list: false,
-        samples: false,
-        coroutines: coroutines.parse().unwrap_or(0),
-        names: Vec::new(),
-    };
-    let figures = catalogue::figures();
-    let found = figures.iter().find(|figure| figure.name == name).and_then(|figure| {
-        let contestant = figure.contestants.iter().find(|contestant| contestant.label == label)?;
-        Some((figure, contestant))
-    });
-    let Some((figure, contestant)) = found else {
-        return ExitCode::from(2);
-    };
-    if figure.one_cpu {
-        machine::pin_to_cpu(0);
-    }
-    match contestant.subject {
-        Subject::Process(measure) => print_sample(&measure(&options)),
-        Subject::Server(serve) => {
-            machine::raise_file_limit();
-            serve();
-        }
-    }
-    ExitCode::SUCCESS
 }
 
 /// Prints a sample as the parent expects it.
@@ -282,80 +185,9 @@ pub fn parse_sample(text: &str) -> Option<Sample> {
     (!sample.is_empty()).then_some(sample)
 }
 
-fn reduce(rounds: &[Sample]) -> Option<Sample> {
-    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for (key, value) in rounds.iter().flatten() {
-        values.entry(key).or_default().push(*value);
-    }
-    let reduced = rounds.first()?.iter().map(|(key, _)| {
-        let column = values.get_mut(key.as_str()).map(std::mem::take).unwrap_or_default();
-        let value = if key.ends_with("_max") {
-            column.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-        } else {
-            median(column)
-        };
-        (key.clone(), value)
-    });
-    Some(reduced.collect())
-}
-
-/// Half the distance between the extreme rounds, in percent of the median: differences below it mean nothing.
-fn spread_percent(rounds: &[Sample]) -> f64 {
-    let values: Vec<f64> = rounds.iter().filter_map(|sample| Some(sample.first()?.1)).collect();
-    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if least < most {
-        50.0 * (most - least) / median(values)
-    } else {
-        0.0
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        (values[middle - 1] + values[middle]) / 2.0
-    }
-}
-
-/// Three significant digits are what such measurements carry.
-fn rounded(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn median_is_the_middle_or_the_mean_of_two() {
-        assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), 3.0);
-    }
-
-    #[test]
-    fn spread_is_half_the_range_over_the_median() {
-        let rounds: Vec<Sample> = [8.0, 10.0, 14.0].map(sample).to_vec();
-        assert_eq!(spread_percent(&rounds), 30.0);
-        assert_eq!(spread_percent(&rounds[..1]), 0.0);
-    }
-
-    #[test]
-    fn maxima_are_not_hidden_by_the_median() {
-        let rounds: Vec<Sample> = [0.0, 0.0, 7.0]
-            .iter()
-            .map(|early| vec![("value".to_owned(), 1.0 + early), ("early_max".to_owned(), *early)])
-            .collect();
-        let reduced = reduce(&rounds).expect("three rounds");
-        assert_eq!(reduced, vec![("value".to_owned(), 1.0), ("early_max".to_owned(), 7.0)]);
-    }
 
     #[test]
     fn a_sample_survives_the_pipe() {
@@ -367,9 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn options_select_by_part_of_the_name() {
-        let options = Options::parse(&["--quick".to_owned(), "yield".to_owned()]).expect("valid");
+    fn options_select_by_part_of_the_name_and_reach_the_child() {
+        let parse = |words: &'static [&'static str]| Options::parse(lexopt::Parser::from_args(words));
+        let options = parse(&["--quick", "--coroutines=7", "yield"]).expect("valid");
         assert!(options.quick && options.selects("yield/light/one-site") && !options.selects("echo/100"));
-        assert!(Options::parse(&["--no-such".to_owned()]).is_err());
+        let child = Options::of_parent(&options.for_child()).expect("two words");
+        assert!(child.quick && child.coroutines == 7);
+        assert!(parse(&["--no-such"]).is_err() && parse(&["--coroutines", "x"]).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! The load generator: N connections, each with one request outstanding (a closed loop), every reply compared with its
-//! request.
+//! What loads the echo servers? N connections, each with one request outstanding (a closed loop), every reply compared
+//! with its request.
 //!
 //! A request is 64 bytes that name the connection and count up, so a reply that belongs to another connection or comes
 //! twice is an error and not a sample. The window opens after a warm-up and is bounded by the clock; at both of its
@@ -11,9 +11,9 @@
 
 use crate::echo::{BUFFER_BYTES, MESSAGE_BYTES};
 use crate::epoll::{self, Epoll};
-use crate::figure::{CHILD_SECONDS_MAX, Sample, print_sample};
-use crate::histogram::Histogram;
+use crate::figure::{Sample, print_sample};
 use crate::machine;
+use hdrhistogram::Histogram;
 use std::io;
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::AsRawFd;
@@ -27,7 +27,7 @@ const CONNECT_BATCH: usize = 64;
 
 /// Entry of the child: port, server process, connections, window in milliseconds.
 pub fn child(arguments: &[String]) -> ExitCode {
-    machine::bound_child(CHILD_SECONDS_MAX);
+    machine::bound_child();
     machine::raise_file_limit();
     machine::pin_to_cpu(1);
     let numbers: Vec<u64> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
@@ -46,6 +46,12 @@ pub fn child(arguments: &[String]) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Nanoseconds, to within one percent. Its memory is fixed, so that counting allocates nothing.
+fn latency_histogram() -> Histogram<u64> {
+    const LONGEST_NS: u64 = 120_000_000_000;
+    Histogram::new_with_max(LONGEST_NS, 2).expect("these bounds are valid")
 }
 
 struct Connection {
@@ -139,16 +145,16 @@ impl Load {
         for (index, connection) in self.connections.iter_mut().enumerate() {
             connection.send(index, now)?;
         }
-        let mut warm_up = Histogram::new();
+        let mut warm_up = latency_histogram();
         self.drive(Instant::now() + WARM_UP, &mut warm_up)?;
         self.connections
             .iter_mut()
             .for_each(|connection| connection.replies_in_window = 0);
-        let mut latencies = Histogram::new();
+        let mut latencies = latency_histogram();
         let (cpu_before, begin) = (machine::process_cpu_ns(server)?, Instant::now());
         self.drive(begin + window, &mut latencies)?;
         let (cpu_after, elapsed) = (machine::process_cpu_ns(server)?, begin.elapsed());
-        let requests = latencies.total() as f64;
+        let requests = latencies.len() as f64;
         if requests == 0.0 {
             return Err(io::Error::other("no reply in the whole window"));
         }
@@ -162,16 +168,16 @@ impl Load {
         let pair = |key: &str, value: f64| (key.to_owned(), value);
         Ok(vec![
             pair("value", cpu_ns / 1e3 / requests),
-            pair("p50_us", latencies.quantile(0.5) as f64 / 1e3),
-            pair("p99_us", latencies.quantile(0.99) as f64 / 1e3),
-            pair("longest_ms_max", latencies.largest() as f64 / 1e6),
+            pair("p50_us", latencies.value_at_quantile(0.5) as f64 / 1e3),
+            pair("p99_us", latencies.value_at_quantile(0.99) as f64 / 1e3),
+            pair("longest_ms_max", latencies.max() as f64 / 1e6),
             pair("krequests_per_s", requests / 1e3 / elapsed.as_secs_f64()),
             pair("busy_percent", 100.0 * cpu_ns / elapsed.as_nanos() as f64),
             pair("unserved_max", unserved as f64),
         ])
     }
 
-    fn drive(&mut self, until: Instant, latencies: &mut Histogram) -> io::Result<()> {
+    fn drive(&mut self, until: Instant, latencies: &mut Histogram<u64>) -> io::Result<()> {
         loop {
             let count = self.epoll.wait(&mut self.events, 100)?;
             for event in &self.events[..count] {
@@ -179,7 +185,7 @@ impl Load {
                 let connection = &mut self.connections[index];
                 if connection.receive(index)? {
                     let now = Instant::now();
-                    latencies.record((now - connection.sent_at).as_nanos() as u64);
+                    latencies.saturating_record((now - connection.sent_at).as_nanos() as u64);
                     connection.replies_in_window += 1;
                     connection.send(index, now)?;
                 }
@@ -190,12 +196,12 @@ impl Load {
         }
     }
 
-    fn record_outstanding(&self, latencies: &mut Histogram) {
-        let (now, usual_ns) = (Instant::now(), latencies.quantile(0.5));
+    fn record_outstanding(&self, latencies: &mut Histogram<u64>) {
+        let (now, usual_ns) = (Instant::now(), latencies.value_at_quantile(0.5));
         for connection in &self.connections {
             let age_ns = (now - connection.sent_at).as_nanos() as u64;
             if age_ns > usual_ns {
-                latencies.record(age_ns);
+                latencies.saturating_record(age_ns);
             }
         }
     }

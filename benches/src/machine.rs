@@ -1,4 +1,4 @@
-//! What the measurements ask of the machine: pinning, limits, counters of the process, a repeatable source of numbers.
+//! What do the measurements ask of the machine? Pinning, limits, counters of the process, repeatable lengths of sleeps.
 //!
 //! CPU seconds of the echo server are read by the load generator, through the server's process CPU clock
 //! (clock_getcpuclockid(3)): the same quantity as user plus system time of getrusage, in nanoseconds, and the two ends
@@ -20,10 +20,13 @@ pub fn pin_to_cpu(cpu: usize) {
     assert_eq!(status, 0, "pinning to CPU {cpu}: {}", io::Error::last_os_error());
 }
 
-/// Ends the calling child by signal after `seconds_max`, and with its parent.
-pub fn bound_child(seconds_max: u32) {
+/// Seconds after which a child is ended by its alarm: every loop in this program is bounded by it.
+const CHILD_SECONDS_MAX: u32 = 120;
+
+/// Ends the calling child by signal when its time is up, and with its parent.
+pub fn bound_child() {
     // SAFETY: S6: sets the alarm only; its signal keeps the default action, so no handler runs.
-    unsafe { libc::alarm(seconds_max) };
+    unsafe { libc::alarm(CHILD_SECONDS_MAX) };
     // SAFETY: S6: asks for SIGKILL at the parent's death; no memory is passed.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
@@ -174,18 +177,9 @@ pub fn ns_per_operation(operations: usize, mut work: impl FnMut(usize)) -> f64 {
     begin.elapsed().as_nanos() as f64 / operations as f64
 }
 
-/// The `index`-th number of a fixed sequence (Steele, Lea and Flood: SplitMix, OOPSLA 2014), the same for each
-/// contestant.
-pub fn scattered(index: usize) -> u64 {
-    let mut bits = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
-}
-
-/// Duration of the `index`-th sleep, in whole milliseconds from 1 to `ms_max`.
+/// Duration of the `index`-th sleep, in whole milliseconds from 1 to `ms_max`: the same for each contestant.
 pub fn scattered_sleep(index: usize, ms_max: u64) -> std::time::Duration {
-    std::time::Duration::from_millis(1 + scattered(index) % ms_max)
+    std::time::Duration::from_millis(fastrand::Rng::with_seed(index as u64).u64(1..=ms_max))
 }
 
 #[cfg(test)]
@@ -210,8 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn sleeps_stay_in_their_range() {
-        assert!((0..10_000).all(|index| (1..=50).contains(&scattered_sleep(index, 50).as_millis())));
+    fn sleeps_are_spread_over_their_range() {
+        let mut counts = [0; 50];
+        (0..10_000).for_each(|index| counts[scattered_sleep(index, 50).as_millis() as usize - 1] += 1);
+        assert!(counts.iter().all(|count| (100..400).contains(count)), "{counts:?}");
     }
 
     #[test]

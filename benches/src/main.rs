@@ -1,4 +1,4 @@
-//! `bench`: one line per figure, with the floor or the peers measured in the same run.
+//! What does silken cost beside the machine's floors and its peers? `bench` prints one line per figure.
 //!
 //! A *figure* is one number about one behaviour (a yield, a spawn and join, an echoed request). A *contestant* is a
 //! program that produces it: silken, a *floor* (what the machine itself costs, below which nobody can go) or a *peer*
@@ -21,11 +21,11 @@ mod echo;
 mod epoll;
 mod figure;
 mod floors;
-mod histogram;
 mod load;
 mod machine;
 mod messages;
 mod peers;
+mod rounds;
 #[cfg(not(feature = "silken-side"))]
 #[path = "silken_absent.rs"]
 mod silken_side;
@@ -38,11 +38,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("--child") => return figure::child(&arguments[1..]),
+        Some("--child") => return rounds::child(&catalogue::figures(), &arguments[1..]),
         Some("--load") => return load::child(&arguments[1..]),
         _ => {}
     }
-    let options = match Options::parse(&arguments) {
+    let options = match Options::parse(lexopt::Parser::from_args(arguments)) {
         Ok(options) => options,
         Err(complaint) => {
             eprintln!("bench: {complaint}");

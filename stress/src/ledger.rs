@@ -9,7 +9,7 @@
 //! both sides must be equal, with what is still in the channel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number of things, and the sum of their numbers.
 #[derive(Debug, Default)]
@@ -20,13 +20,13 @@ struct Tally {
 
 impl Tally {
     fn enter(&self, id: u64) {
-        // Relaxed, here and below: read when all who write have been joined.
-        self.count.fetch_add(1, Relaxed);
-        self.sum.fetch_add(id, Relaxed);
+        // Ordering::Relaxed, here and below: read when all who write have been joined.
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(id, Ordering::Relaxed);
     }
 
     fn totals(&self) -> (u64, u64) {
-        (self.count.load(Relaxed), self.sum.load(Relaxed))
+        (self.count.load(Ordering::Relaxed), self.sum.load(Ordering::Relaxed))
     }
 }
 
@@ -41,7 +41,7 @@ pub struct Ledger {
 impl Ledger {
     /// A new token.
     pub fn token(self: &Arc<Self>) -> Token {
-        let id = self.next.fetch_add(1, Relaxed) + 1;
+        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         self.made.enter(id);
         Token {
             id,

@@ -3,13 +3,12 @@
 
 use silken_stress::{Options, run};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const USAGE: &str = "usage: stress [--seconds S] [--seed N] [--coroutines N] [--workers N] [--light] [kind of wait…]";
 
 fn main() -> ExitCode {
-    let options = match parse(std::env::args().skip(1)) {
+    let options = match parse(lexopt::Parser::from_env()) {
         Ok(options) => options,
         Err(error) => {
             eprintln!("{error}\n{USAGE}");
@@ -29,7 +28,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+fn parse(mut words: lexopt::Parser) -> Result<Options, lexopt::Error> {
+    use lexopt::prelude::*;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut options = Options {
         time: Duration::from_secs(60),
@@ -40,21 +40,16 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         kinds: Vec::new(),
         prints: true,
     };
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or_else(|| format!("{argument} wants a number"));
-        match argument.as_str() {
-            "--seconds" => options.time = Duration::from_secs(number(&value()?)?),
-            "--seed" => options.seed = number(&value()?)?,
-            "--coroutines" => options.coroutines = number(&value()?)?,
-            "--workers" => options.workers = Some(number(&value()?)?),
-            "--light" => options.light = true,
-            flag if flag.starts_with('-') => return Err(format!("{flag} is not known")),
-            kind => options.kinds.push(kind.to_string()),
+    while let Some(word) = words.next()? {
+        match word {
+            Long("seconds") => options.time = Duration::from_secs(words.value()?.parse()?),
+            Long("seed") => options.seed = words.value()?.parse()?,
+            Long("coroutines") => options.coroutines = words.value()?.parse()?,
+            Long("workers") => options.workers = Some(words.value()?.parse()?),
+            Long("light") => options.light = true,
+            Value(kind) => options.kinds.push(kind.string()?),
+            _ => return Err(word.unexpected()),
         }
     }
     Ok(options)
-}
-
-fn number<N: FromStr>(text: &str) -> Result<N, String> {
-    text.parse().map_err(|_| format!("{text} is not a number"))
 }

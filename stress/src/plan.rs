@@ -6,32 +6,24 @@
 
 use std::time::Duration;
 
-/// SplitMix64: each state gives a good number, and a fork is one more number.
+/// The numbers of a round, of a station or of a coroutine. A fork is a sequence of its own.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng(fastrand::Rng);
 
 impl Rng {
     /// A sequence of its own for each seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next number.
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     /// A sequence for somebody else.
     pub fn fork(&mut self) -> Self {
-        Self(self.number())
+        Self(self.0.fork())
     }
 
     /// A number below `end`, which is at least 1.
     pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.number() % end as u64).expect("fits where `end` does")
+        self.0.usize(..end)
     }
 
     /// True so many times of a hundred.
@@ -52,9 +44,7 @@ impl Rng {
 
     /// Puts the items into some order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
+        self.0.shuffle(items);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::watch::Board;
 use silken::channel::{self, Receiver, Sender};
 use silken::{Coroutine, JoinHandle};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What a round has done.
@@ -59,7 +59,7 @@ struct Ticket {
 impl Ticket {
     fn begin(&mut self) {
         self.used = true;
-        self.begun.fetch_add(1, Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -190,7 +190,7 @@ impl Round<'_> {
         const PASSES: usize = 4;
         for _ in 0..PASSES {
             let spawned: usize = self.stations.iter().map(|station| station.members.len()).sum();
-            while self.begun.load(Relaxed) < spawned {
+            while self.begun.load(Ordering::Relaxed) < spawned {
                 silken::sleep(Duration::from_millis(1));
             }
             let missing = coroutines.saturating_sub(self.board.alive());
@@ -282,7 +282,7 @@ impl Round<'_> {
                 }
             }
         }
-        while self.board.children.load(Relaxed) > 0 {
+        while self.board.children.load(Ordering::Relaxed) > 0 {
             silken::sleep(Duration::from_micros(200));
         }
         match self.board.alive() {

@@ -5,7 +5,7 @@
 //! keeps. Descriptors must be as many after each round.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -100,7 +100,7 @@ impl Board {
 
     /// How many are alive.
     pub fn alive(&self) -> usize {
-        self.alive.iter().map(|alive| alive.load(Relaxed)).sum()
+        self.alive.iter().map(|alive| alive.load(Ordering::Relaxed)).sum()
     }
 
     /// A round begins.
@@ -119,20 +119,20 @@ impl Board {
 
     /// Ends the watchdog.
     pub fn finish(&self) {
-        self.done.store(true, Relaxed);
+        self.done.store(true, Ordering::Relaxed);
     }
 
     fn report(&self, phase: &str, names: &[&str]) {
         eprintln!("watchdog: no end after {} s: {phase}", ROUND_LIMIT.as_secs());
         for (name, alive) in names.iter().zip(&self.alive) {
-            let alive = alive.load(Relaxed);
+            let alive = alive.load(Ordering::Relaxed);
             if alive > 0 {
                 eprintln!("watchdog: {alive} of {name} have not ended");
             }
         }
         eprintln!(
             "watchdog: {} of their children have not ended",
-            self.children.load(Relaxed)
+            self.children.load(Ordering::Relaxed)
         );
     }
 }
@@ -140,7 +140,7 @@ impl Board {
 /// Ends the process when a round takes too long, and says where it was.
 pub fn start_watchdog(board: Arc<Board>, names: Vec<&'static str>, seed: u64) -> thread::JoinHandle<()> {
     thread::spawn(move || {
-        while !board.done.load(Relaxed) {
+        while !board.done.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(100));
             let (phase, since) = board.phase.lock().unwrap().clone();
             if since.elapsed() > ROUND_LIMIT {

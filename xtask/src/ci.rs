@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the legs, each with proof that it ran.
+//! Which legs does `cargo xtask ci` have, and what proves that each of them ran?
 //!
 //! A leg is a function that returns its *evidence* (how many tests passed, how many crates were linted) or the reason
 //! why it failed. A leg without evidence fails: a filter that matches nothing, a crate that dropped out of the
@@ -8,7 +8,9 @@
 //! The whole has a time budget. A leg may use what is left of it, and is killed at its end.
 
 use crate::run::Cargo;
-use std::path::{Path, PathBuf};
+use crate::workspace;
+use cargo_metadata::{Message, PackageId};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Optimised, without the minutes that link-time optimisation takes.
@@ -228,11 +230,19 @@ fn doc(context: &Context) -> Outcome {
 }
 
 fn features(context: &Context) -> Outcome {
-    let manifest_path = context.root.join("crates/runtime/Cargo.toml");
-    let manifest = std::fs::read_to_string(&manifest_path).map_err(|error| error.to_string())?;
-    let names = feature_names(&manifest);
+    let workspace = workspace::of(context.root)?;
+    let mut packages = workspace.packages.iter();
+    let silken = packages
+        .find(|package| package.name == "silken")
+        .ok_or("no package silken")?;
+    let names: Vec<&str> = silken
+        .features
+        .keys()
+        .map(String::as_str)
+        .filter(|name| *name != "default")
+        .collect();
     if names.is_empty() {
-        return Err("crates/runtime/Cargo.toml has no features: the leg looks in the wrong place".to_string());
+        return Err("silken has no features: the leg looks in the wrong place".to_string());
     }
     let base = ["check", "-p", "silken", ARTIFACTS];
     let mut combinations: Vec<Vec<&str>> = vec![vec!["--no-default-features"], vec!["--all-features"]];
@@ -244,7 +254,7 @@ fn features(context: &Context) -> Outcome {
     for combination in &combinations {
         let words: Vec<&str> = base.iter().chain(combination).copied().collect();
         let output = Cargo::new(context.root, &words).quiet().run(context.deadline)?;
-        if artifacts_of(&output, &manifest_path) == 0 {
+        if artifacts_of(&output, &silken.id) == 0 {
             return Err(format!("silken was not checked with {}", combination.join(" ")));
         }
     }
@@ -258,7 +268,7 @@ fn release_tests(context: &Context) -> Outcome {
 
 fn loom(context: &Context) -> Outcome {
     // A target folder of its own, else each switch of RUSTFLAGS would build the world again.
-    let target = target_folder(context.root).join("loom");
+    let target = workspace::target_folder(context.root)?.join("loom");
     let cargo = Cargo::new(context.root, LOOM)
         .env("RUSTFLAGS", "--cfg loom")
         .env("LOOM_MAX_PREEMPTIONS", LOOM_PREEMPTIONS_MAX)
@@ -294,7 +304,12 @@ fn lto(context: &Context) -> Outcome {
 }
 
 fn asan(context: &Context) -> Outcome {
-    let output = crate::asan::leg(context.root, &target_folder(context.root), PROFILE, context.deadline)?;
+    let output = crate::asan::leg(
+        context.root,
+        &workspace::target_folder(context.root)?,
+        PROFILE,
+        context.deadline,
+    )?;
     at_least_one(passed(&output), "tests passed under AddressSanitizer")
 }
 
@@ -311,24 +326,23 @@ const ARTIFACTS: &str = "--message-format=json-render-diagnostics";
 
 /// Evidence that something was compiled in each member of the workspace.
 fn every_member(root: &Path, output: &str, what: &str) -> Outcome {
-    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).map_err(|error| error.to_string())?;
-    let members = member_names(&manifest);
+    let workspace = workspace::of(root)?;
     let mut targets = 0;
-    for member in &members {
-        match artifacts_of(output, &root.join(member).join("Cargo.toml")) {
-            0 => return Err(format!("nothing of {member} among the {what}")),
+    for member in workspace.workspace_packages() {
+        match artifacts_of(output, &member.id) {
+            0 => return Err(format!("nothing of {} among the {what}", member.name)),
             count => targets += count,
         }
     }
     at_least_one(targets, what)
 }
 
-/// How many targets of the package with this manifest cargo reported as done.
-fn artifacts_of(output: &str, manifest_path: &Path) -> usize {
-    let key = format!("\"manifest_path\":\"{}\"", manifest_path.display());
-    output
-        .lines()
-        .filter(|line| line.contains("\"reason\":\"compiler-artifact\"") && line.contains(&key))
+/// How many targets of the package cargo reported as done.
+fn artifacts_of(output: &str, package: &PackageId) -> usize {
+    let is_its = |message: &Message| matches!(message, Message::CompilerArtifact(done) if done.package_id == *package);
+    Message::parse_stream(output.as_bytes())
+        .filter_map(Result::ok)
+        .filter(is_its)
         .count()
 }
 
@@ -356,31 +370,6 @@ fn passed(output: &str) -> usize {
     output.lines().filter_map(count).sum()
 }
 
-/// The quoted strings of `members = […]`.
-fn member_names(manifest: &str) -> Vec<&str> {
-    let list = manifest
-        .split_once("\nmembers")
-        .and_then(|(_, rest)| rest.split_once(']'))
-        .map_or("", |(list, _)| list);
-    list.split('"').skip(1).step_by(2).collect()
-}
-
-/// The keys of `[features]`, `default` apart.
-fn feature_names(manifest: &str) -> Vec<&str> {
-    let table = manifest.split_once("\n[features]").map_or("", |(_, rest)| rest);
-    let lines = table.lines().take_while(|line| !line.starts_with('['));
-    let keys = lines
-        .filter(|line| !line.starts_with([' ', '#', ']']))
-        .filter_map(|line| line.split_once('='));
-    keys.map(|(key, _)| key.trim())
-        .filter(|key| *key != "default")
-        .collect()
-}
-
-fn target_folder(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -394,20 +383,17 @@ mod tests {
     }
 
     #[test]
-    fn manifest_lists_are_read() {
-        assert_eq!(
-            member_names("[workspace]\nmembers = [\n    \"a/b\",\n    \"c\",\n]\nx = [\"d\"]"),
-            ["a/b", "c"]
-        );
-        let features = "[package]\n[features]\ndefault = [\"a\"]\n# why\na = []\nlong = [\n    \"x=y\",\n]\nb-c = [\"a\"]\n\n[dependencies]\nd = 1";
-        assert_eq!(feature_names(&format!("\n{features}")), ["a", "long", "b-c"]);
-    }
-
-    #[test]
     fn a_member_without_artifacts_is_noticed() {
-        let line = "{\"reason\":\"compiler-artifact\",\"manifest_path\":\"/r/a/Cargo.toml\",\"fresh\":true}\n";
-        assert_eq!(artifacts_of(line, Path::new("/r/a/Cargo.toml")), 1);
-        assert_eq!(artifacts_of(line, Path::new("/r/b/Cargo.toml")), 0);
+        let line = r#"{"reason":"compiler-artifact","package_id":"path+file:///r/a#0.1.0","manifest_path":"/r/a/Cargo.toml",
+            "target":{"kind":["lib"],"crate_types":["lib"],"name":"a","src_path":"/r/a/src/lib.rs","edition":"2024",
+            "doc":true,"doctest":true,"test":true},"profile":{"opt_level":"0","debuginfo":2,"debug_assertions":true,
+            "overflow_checks":true,"test":false},"features":[],"filenames":[],"executable":null,"fresh":true}"#;
+        let output = format!("noise\n{}\n", line.replace('\n', ""));
+        let package = |name: &str| PackageId {
+            repr: format!("path+file:///r/{name}#0.1.0"),
+        };
+        assert_eq!(artifacts_of(&output, &package("a")), 1);
+        assert_eq!(artifacts_of(&output, &package("b")), 0);
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! The repository's own tools: `cargo xtask ci`, `cargo xtask tidy` and `cargo xtask samples`.
+//! What are the repository's own tools? `cargo xtask ci`, `cargo xtask tidy` and `cargo xtask samples`.
 //!
 //! CI logic is Rust, here: what runs on the machine that decides is what runs on a developer's, and a leg that ran
-//! nothing is a failure rather than a green line. No dependencies: these tools build in a second, and they judge the
-//! dependencies of everything else.
+//! nothing is a failure rather than a green line. What Rust code says is asked of syn, and what the workspace holds of
+//! cargo_metadata; docs/DESIGN.md ("Dependencies of tests and tools") says why.
 
 mod asan;
 mod ci;
 mod run;
 mod samples;
 mod tidy;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

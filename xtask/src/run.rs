@@ -2,8 +2,8 @@
 //!
 //! A runtime that has lost a wake-up does not fail, it hangs: so every command has a deadline. The command leads a
 //! process group of its own, and the whole group is killed at the deadline, since a `cargo test` that is killed alone
-//! leaves behind the test that hangs, with our pipe in its hands. The signal is sent by the `kill` program: this crate
-//! has no dependencies, and std cannot signal a group.
+//! leaves behind the test that hangs, with our pipe in its hands. The signal is sent by the `kill` program, since std
+//! cannot signal a group and this crate has no `unsafe`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;

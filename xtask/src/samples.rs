@@ -12,6 +12,7 @@
 //! A text that no version of rustc accepts, with any crate, is mended as the compiler says, and the table says so.
 
 use crate::run::Cargo;
+use crate::workspace::target_folder;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -84,7 +85,7 @@ pub fn run(root: &Path, folder: &Path) -> Result<String, String> {
     if samples.is_empty() {
         return Err(format!("no ```rust block in the .md files of {}", folder.display()));
     }
-    let workspace = target_folder(root).join("samples");
+    let workspace = target_folder(root)?.join("samples");
     write_workspace(root, &workspace, &samples)?;
     let words = ["build", "--quiet", "--workspace", "--keep-going"];
     let built = Cargo::new(&workspace, &words)
@@ -225,10 +226,6 @@ fn write_workspace(root: &Path, workspace: &Path, samples: &[Sample]) -> Result<
 
 fn program(workspace: &Path, sample: &Sample) -> PathBuf {
     workspace.join("target/debug").join(sample.package())
-}
-
-fn target_folder(root: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder))
 }
 
 fn try_out(workspace: &Path, sample: &Sample) -> Verdict {

@@ -1,6 +1,7 @@
-//! Figures of what coroutines wait for among themselves: channels, locks, select, cancellation.
+//! Which figures are about what coroutines wait for among themselves? Channels, locks, select, cancellation.
 //!
-//! One file per contestant, all with the same shapes of program, so that a difference is the library's:
+//! One file per contestant (silken's is `silken_side/messages.rs`), all with the same shapes of program, so that a
+//! difference is the library's:
 //!
 //! * *round trip*: two units send one message to and fro over two channels; a figure is one message there and one back;
 //! * *mpmc*: four senders, four receivers, one channel; per message, each counted once;
@@ -12,13 +13,10 @@
 //! not imitated.
 
 mod may;
-#[cfg(feature = "silken-side")]
-pub mod silken;
 mod threads;
 mod tokio;
 
-use crate::catalogue::{figure, process};
-use crate::figure::{Contestant, Figure, Goal};
+use crate::figure::{Contestant, Figure, Goal, figure, process};
 
 /// Units on each side of a many-to-many channel.
 pub const SIDES: usize = 4;
@@ -30,17 +28,6 @@ pub const CONTENDERS: usize = 8;
 pub const WRITE_EVERY: usize = 64;
 /// Units that are parked when the cancelling begins.
 pub const CANCELLED: usize = 100_000;
-
-/// Capacity of a round trip's channels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capacity {
-    /// A send meets a receive.
-    Rendezvous,
-    /// Room for one.
-    One,
-    /// Room for all.
-    Unbounded,
-}
 
 /// The figures in the order of printing.
 pub fn figures() -> Vec<Figure> {

@@ -3,6 +3,7 @@
 //! What is spelled with `std` here (mutexes, sockets) is meant so: that code is what a user has, unmodified.
 
 mod echo;
+mod messages;
 mod spawns;
 mod stacks;
 mod time;
@@ -33,7 +34,7 @@ pub fn subject(figure: &str) -> Option<Subject> {
         "mutex/one" => Subject::Process(waits::mutex_one),
         "mutex/two" => Subject::Process(waits::mutex_two),
         "echo/100" | "echo/5000" => Subject::Server(echo::serve),
-        _ => return crate::messages::silken::subject(figure),
+        _ => return messages::subject(figure),
     })
 }
 

@@ -2,8 +2,9 @@
 
 use super::chan::flavours;
 use crate::probe::{Tally, coroutine};
-use crate::rng::Rng;
+use crate::rng;
 use crate::{Executor, join_all};
+use fastrand::Rng;
 use silken::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TryRecvError, bounded, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -267,9 +268,9 @@ pub fn send_timeout_races(ex: &dyn Executor) {
 
 fn random_send(tx: &Sender<crate::probe::Counted>, rng: &mut Rng, value: crate::probe::Counted) -> Option<usize> {
     let number = value.number;
-    let sent = match rng.below(4) {
+    let sent = match rng.u64(..4) {
         0 => tx.try_send(value).is_ok(),
-        1 => tx.send_timeout(value, Duration::from_micros(rng.below(100))).is_ok(),
+        1 => tx.send_timeout(value, Duration::from_micros(rng.u64(..100))).is_ok(),
         2 => silken::select! {
             send(tx, value) -> sent => sent.is_ok(),
             default(Duration::from_micros(50)) => false,
@@ -280,10 +281,10 @@ fn random_send(tx: &Sender<crate::probe::Counted>, rng: &mut Rng, value: crate::
 }
 
 fn random_recv(rx: &Receiver<crate::probe::Counted>, rng: &mut Rng) -> Result<Option<usize>, ()> {
-    let gone = match rng.below(4) {
+    let gone = match rng.u64(..4) {
         0 => rx.try_recv().map_err(|error| error.is_disconnected()),
         1 => rx
-            .recv_timeout(Duration::from_micros(rng.below(100)))
+            .recv_timeout(Duration::from_micros(rng.u64(..100)))
             .map_err(|error| error.is_disconnected()),
         2 => silken::select! {
             recv(rx) -> value => value.map_err(|_| true),
@@ -300,19 +301,18 @@ fn random_recv(rx: &Receiver<crate::probe::Counted>, rng: &mut Rng) -> Result<Op
 
 /// Every form of every operation at once: what was accepted is what was received, each once, and all is dropped once.
 pub fn storm(ex: &dyn Executor) {
-    let rng = Rng::from_environment("chan_storm");
+    let seed = rng::seed_of("chan_storm");
     for (tx, rx) in flavours() {
         let tally = Tally::default();
-        let (values, seed) = (tally.clone(), rng.clone());
+        let values = tally.clone();
         let senders = ex.start_each(6, move |unit| {
-            let mut rng = seed.of_unit(unit);
+            let mut rng = rng::of_unit(seed, unit);
             (0..60)
                 .filter_map(|_| random_send(&tx, &mut rng, values.value()))
                 .collect::<Vec<_>>()
         });
-        let seed = rng.clone();
         let receivers = ex.start_each(5, move |unit| {
-            let mut rng = seed.of_unit(unit + 10);
+            let mut rng = rng::of_unit(seed, unit + 10);
             let mut seen = Vec::new();
             while let Ok(number) = random_recv(&rx, &mut rng) {
                 seen.extend(number);

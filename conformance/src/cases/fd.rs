@@ -3,8 +3,8 @@
 //! A runtime keeps state by number, and the kernel gives the lowest free number: state that outlives a close shows up
 //! as a wake-up lost or as bytes of another socket. The storms are seeded.
 
-use crate::rng::Rng;
-use crate::{Executor, harness, join_all, raw};
+use crate::{Executor, harness, join_all, raw, rng};
+use fastrand::Rng;
 use std::fs::File;
 use std::io::{Read, Write, pipe};
 use std::net::{TcpListener, TcpStream};
@@ -35,8 +35,8 @@ fn answer(stream: &mut UnixStream) {
 }
 
 fn churn_once(rng: &mut Rng) {
-    let tag = [rng.bits() as u8; 4];
-    match rng.below(4) {
+    let tag = [rng.u8(..); 4];
+    match rng.u64(..4) {
         0 => drop(File::open("/dev/null").unwrap()),
         1 => {
             let (mut reader, mut writer) = pipe().unwrap();
@@ -70,7 +70,7 @@ fn churn_once(rng: &mut Rng) {
 
 /// Descriptors are opened, closed and dup2'ed by some units while others talk over sockets: no cross-talk, no hang.
 pub fn churn(ex: &dyn Executor) {
-    let mut rng = Rng::from_environment("fd churn");
+    let seed = rng::seed_of("fd churn");
     let stop = Arc::new(AtomicBool::new(false));
     let mut units = Vec::new();
     for tag in 0..8 {
@@ -79,8 +79,8 @@ pub fn churn(ex: &dyn Executor) {
         units.push(ex.start(move || talk(&mut one, tag, &stop)));
         units.push(ex.start(move || answer(&mut two)));
     }
-    for _ in 0..4 {
-        let (mut rng, stop) = (rng.fork(), Arc::clone(&stop));
+    for unit in 0..4 {
+        let (mut rng, stop) = (rng::of_unit(seed, unit), Arc::clone(&stop));
         units.push(ex.start(move || {
             while !stop.load(SeqCst) {
                 churn_once(&mut rng);

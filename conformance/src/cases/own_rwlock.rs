@@ -2,7 +2,7 @@
 
 use crate::harness::deliberate_panic;
 use crate::probe::{FAR, SHORT};
-use crate::rng::Rng;
+use crate::rng;
 use crate::{Executor, join_all};
 use silken::sync::{Barrier, PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::sync::Arc;
@@ -209,14 +209,14 @@ pub fn poisoned_lock_excludes(ex: &dyn Executor) {
 
 /// Every form at once: writers are alone, and every write is kept.
 pub fn storm(ex: &dyn Executor) {
-    let rng = Rng::from_environment("rwlock_storm");
+    let seed = rng::seed_of("rwlock_storm");
     let lock = Arc::new(RwLock::new((0, 0)));
     let shared = lock.clone();
     let wrote = join_all(ex.start_each(8, move |unit| {
-        let (mut rng, mut wrote) = (rng.of_unit(unit), 0);
+        let (mut rng, mut wrote) = (rng::of_unit(seed, unit), 0);
         for _ in 0..60 {
-            let limit = Duration::from_micros(rng.below(200));
-            let (reader, writer) = match rng.below(6) {
+            let limit = Duration::from_micros(rng.u64(..200));
+            let (reader, writer) = match rng.u64(..6) {
                 0 => (shared.read().ok(), None),
                 1 => (shared.try_read().ok(), None),
                 2 => (shared.read_timeout(limit).ok(), None),
@@ -230,7 +230,7 @@ pub fn storm(ex: &dyn Executor) {
                     silken::yield_now();
                     guard.1 += 1;
                     wrote += 1;
-                    (rng.below(2) == 0).then(|| RwLockWriteGuard::downgrade(guard))
+                    rng.bool().then(|| RwLockWriteGuard::downgrade(guard))
                 }
                 None => reader,
             };

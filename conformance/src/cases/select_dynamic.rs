@@ -1,7 +1,7 @@
 //! Select, whose arms are known when it runs: many of them, taken away, used again, and in storms.
 
 use crate::probe::{SHORT, Tally};
-use crate::rng::Rng;
+use crate::rng;
 use crate::{Executor, join_all};
 use silken::channel::{
     Receiver, RecvError, Select, SelectTimeoutError, Sender, TrySelectError, after, bounded, never, unbounded,
@@ -236,16 +236,16 @@ pub fn multiplexer(ex: &dyn Executor) {
 
 /// Units that each send and receive on random channels of four, by select: every message sent is received once.
 pub fn storm(ex: &dyn Executor) {
-    let rng = Rng::from_environment("select_storm");
+    let seed = rng::seed_of("select_storm");
     for capacity in [0, 2] {
         let channels: Arc<Vec<(Sender<u64>, Receiver<u64>)>> = Arc::new((0..4).map(|_| bounded(capacity)).collect());
-        let (shared, seed) = (channels.clone(), rng.clone());
+        let shared = channels.clone();
         let units = ex.start_each(6, move |unit| {
-            let mut rng = seed.of_unit(unit);
+            let mut rng = rng::of_unit(seed, unit);
             let (mut sent, mut received) = ((0, 0), (0, 0));
             for _ in 0..80 {
-                let value = rng.below(1_000);
-                let to = &shared[rng.below(4) as usize].0;
+                let value = rng.u64(..1_000);
+                let to = &shared[rng.usize(..4)].0;
                 let mut select = Select::new();
                 let sends = select.send(to, value);
                 shared.iter().for_each(|(_, rx)| _ = select.recv(rx));

@@ -1,6 +1,6 @@
 //! thread::sleep and thread::yield_now: never early, never in the way of others.
 
-use crate::rng::Rng;
+use crate::rng;
 use crate::{Executor, join_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -56,10 +56,10 @@ pub fn shorter_sleep_overtakes(ex: &dyn Executor) {
 
 /// Ten thousand units (a thousand where they are threads) sleep 1 to 50 ms; none wakes early.
 pub fn ten_thousand_sleepers(ex: &dyn Executor) {
-    let mut rng = Rng::from_environment("ten_thousand_sleepers");
+    let mut rng = rng::of_unit(rng::seed_of("ten_thousand_sleepers"), 0);
     let units: Vec<_> = (0..ex.many(10_000, 1_000))
         .map(|_| {
-            let duration = Duration::from_micros(1_000 + rng.below(49_000));
+            let duration = Duration::from_micros(rng.u64(1_000..50_000));
             ex.start(move || sleep_checked(duration))
         })
         .collect();

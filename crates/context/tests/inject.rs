@@ -67,10 +67,8 @@ fn interrupted<R>(computes: impl FnOnce() -> R) -> R {
     action.sa_sigaction = on_signal as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
     // SAFETY: S6: the handler reads atomics and rewrites saved registers.
-    assert_eq!(
-        unsafe { libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()) },
-        0
-    );
+    let installed = unsafe { libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()) };
+    assert_eq!(installed, 0);
     // SAFETY: S7: asks for a number.
     let (process, thread) = (std::process::id(), unsafe { libc::syscall(libc::SYS_gettid) });
     ACTIVE.store(true, SeqCst);
@@ -183,10 +181,10 @@ fn unwinders_pass_through() {
         }
         INJECTED.fetch_add(1, SeqCst);
         let text = std::backtrace::Backtrace::force_capture().to_string();
-        if let Ok(mut seen) = SEEN.try_lock() {
-            if !seen.contains("the_interrupted_function") {
-                *seen = text;
-            }
+        if let Ok(mut seen) = SEEN.try_lock()
+            && !seen.contains("the_interrupted_function")
+        {
+            *seen = text;
         }
         RUNS.store(false, SeqCst);
     }
@@ -209,10 +207,8 @@ fn unwinders_pass_through() {
     action.sa_sigaction = on_signal as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
     // SAFETY: S6: the handler rewrites saved registers only.
-    assert_eq!(
-        unsafe { libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()) },
-        0
-    );
+    let installed = unsafe { libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()) };
+    assert_eq!(installed, 0);
     // SAFETY: S7: asks for a number.
     let (process, thread) = (std::process::id(), unsafe { libc::syscall(libc::SYS_gettid) });
     let over = AtomicBool::new(false);

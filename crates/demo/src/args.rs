@@ -1,5 +1,6 @@
-//! The command line: what is asked of a run, and, hidden, what a parent asks of its child.
+//! What is asked of a run on the command line, and, hidden, what a parent asks of its child?
 
+use lexopt::prelude::*;
 use std::time::Duration;
 
 /// What `--help` prints.
@@ -18,9 +19,6 @@ Usage: demo [options]
 Both ends of every connection live in one process. Ends with 1 if a reply was wrong or a case failed, with 2 if the
 arguments were; what this machine's limits do not allow is made smaller, or left out, and said.
 ";
-
-const REQUESTS: u64 = 400_000;
-const BUDGET: Duration = Duration::from_secs(8);
 
 /// One of the two engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,36 +69,29 @@ impl EngineName {
     }
 }
 
-/// Reads the arguments after the program's name.
-pub fn parse(words: impl Iterator<Item = String>) -> Result<Args, String> {
+/// Reads the command line.
+pub fn parse(mut words: lexopt::Parser) -> Result<Args, lexopt::Error> {
     let mut args = Args {
         connections: vec![100, 1_000, 10_000],
-        requests: REQUESTS,
-        budget: Some(BUDGET),
+        requests: 400_000,
+        budget: Some(Duration::from_secs(8)),
         parked: 1_000_000,
         engines: vec![EngineName::Threads, EngineName::Coroutines],
         help: false,
         child: None,
         corrupt_request: None,
     };
-    let mut words = words.flat_map(|word| match word.split_once('=') {
-        Some((name, value)) if name.starts_with("--") => vec![name.to_owned(), value.to_owned()],
-        _ => vec![word],
-    });
-    while let Some(name) = words.next() {
-        if name == "--help" || name == "-h" {
-            args.help = true;
-            continue;
-        }
-        let mut value = || words.next().ok_or_else(|| format!("{name} needs a value"));
-        match name.as_str() {
-            "--connections" => args.connections = value()?.split(',').map(number).collect::<Result<_, _>>()?,
-            "--requests" => (args.requests, args.budget) = (number(&value()?)? as u64, None),
-            "--parked" => args.parked = number_or_zero(&value()?)?,
-            "--engine" => args.engines = engines(&value()?)?,
-            "--child" => args.child = Some(task(&value()?)?),
-            "--corrupt-request" => args.corrupt_request = Some(number(&value()?)? as u64),
-            _ => return Err(format!("unknown argument {name}")),
+    let list = |word: &str| word.split(',').map(number).collect::<Result<Vec<_>, _>>();
+    while let Some(word) = words.next()? {
+        match word {
+            Long("connections") => args.connections = words.value()?.parse_with(list)?,
+            Long("requests") => (args.requests, args.budget) = (words.value()?.parse_with(number)? as u64, None),
+            Long("parked") => args.parked = words.value()?.parse_with(number_or_zero)?,
+            Long("engine") => args.engines = words.value()?.parse_with(engines)?,
+            Long("child") => args.child = Some(words.value()?.parse_with(task)?),
+            Long("corrupt-request") => args.corrupt_request = Some(words.value()?.parse()?),
+            Short('h') | Long("help") => args.help = true,
+            _ => return Err(word.unexpected()),
         }
     }
     Ok(args)
@@ -130,7 +121,7 @@ fn engines(word: &str) -> Result<Vec<EngineName>, String> {
         "threads" => Ok(vec![EngineName::Threads]),
         "coroutines" => Ok(vec![EngineName::Coroutines]),
         "both" => Ok(vec![EngineName::Threads, EngineName::Coroutines]),
-        _ => Err(format!("{word} is not an engine: threads, coroutines or both")),
+        _ => Err("there are threads, coroutines and both".to_owned()),
     }
 }
 
@@ -138,42 +129,33 @@ fn task(word: &str) -> Result<Task, String> {
     match word.split_once(':') {
         Some(("serve", count)) => number(count).map(Task::Serve),
         Some(("park", count)) => number(count).map(Task::Park),
-        _ => Err(format!("{word} is not a task")),
+        _ => Err("not a task".to_owned()),
     }
 }
 
 fn number(word: &str) -> Result<usize, String> {
-    number_or_zero(word).and_then(|number| {
-        if number == 0 {
-            Err("0 is too small".to_owned())
-        } else {
-            Ok(number)
-        }
-    })
+    match number_or_zero(word)? {
+        0 => Err("0 is too small".to_owned()),
+        number => Ok(number),
+    }
 }
 
 /// Thousands may be set apart by `_`, as in Rust.
 fn number_or_zero(word: &str) -> Result<usize, String> {
-    word.replace('_', "")
-        .parse()
-        .map_err(|_| format!("{word} is not a number"))
+    word.replace('_', "").parse().map_err(|_| "not a number".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Args, String> {
-        parse(line.split_whitespace().map(str::to_owned))
+    fn parsed(line: &str) -> Result<Args, lexopt::Error> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        parse(lexopt::Parser::from_args(words))
     }
 
     #[test]
-    fn defaults_and_values() {
-        let args = parsed("").unwrap();
-        assert_eq!(
-            (args.connections, args.parked, args.budget),
-            (vec![100, 1_000, 10_000], 1_000_000, Some(BUDGET))
-        );
+    fn values_are_read_and_mistakes_are_told() {
         let args = parsed("--connections 5,7 --requests=1_000 --parked 0 --engine coroutines").unwrap();
         assert_eq!(
             (args.connections, args.requests, args.budget),
@@ -181,10 +163,6 @@ mod tests {
         );
         assert_eq!((args.parked, args.engines), (0, vec![EngineName::Coroutines]));
         assert!(parsed("--parked 3 --help").unwrap().help);
-    }
-
-    #[test]
-    fn mistakes_are_named() {
         for line in [
             "--connections",
             "--connections 1,x",
@@ -201,7 +179,7 @@ mod tests {
     #[test]
     fn a_child_understands_its_parent() {
         let args = parsed("--requests 80 --corrupt-request 3").unwrap();
-        let child = parse(args.for_child(EngineName::Threads, Task::Serve(9)).into_iter()).unwrap();
+        let child = parsed(&args.for_child(EngineName::Threads, Task::Serve(9)).join(" ")).unwrap();
         assert_eq!(
             (child.child, child.engines),
             (Some(Task::Serve(9)), vec![EngineName::Threads])
@@ -210,13 +188,8 @@ mod tests {
             (child.requests, child.budget, child.corrupt_request),
             (80, None, Some(3))
         );
-        let child = parse(
-            parsed("")
-                .unwrap()
-                .for_child(EngineName::Coroutines, Task::Park(4))
-                .into_iter(),
-        )
-        .unwrap();
-        assert_eq!((child.child, child.budget), (Some(Task::Park(4)), Some(BUDGET)));
+        let args = parsed("").unwrap();
+        let child = parsed(&args.for_child(EngineName::Coroutines, Task::Park(4)).join(" ")).unwrap();
+        assert_eq!((child.child, child.budget), (Some(Task::Park(4)), args.budget));
     }
 }

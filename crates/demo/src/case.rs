@@ -1,246 +1,322 @@
-//! One case, in a process of its own: so its memory, threads and processor time are its own.
+//! How is one case measured? In a process of its own, so that its memory, threads and processor time are its own.
 //!
-//! The case itself runs on the engine under test, from its first job on. The main thread only samples the process and
-//! writes progress; it is there in both engines, so the thread column counts it in both.
+//! *The parent* ([`run`]) starts this program again through `/bin/sh`, which does the two things that std has no safe
+//! call for. It raises RLIMIT_NOFILE to what the case needs. Before a thread case it ignores SIGSEGV and SIGBUS: then
+//! std gives its threads no alternate signal stacks, which halves the memory mappings of a thread, and 10,000
+//! connections (20,000 threads) fit into the kernel's 65,530 mappings. A real fault still kills. *Rejected*: setrlimit
+//! and sigaction through libc, which would be the only `unsafe` of this crate.
+//!
+//! *The child* ([`child`]) runs the case on the engine under test, from its first job on. Its main thread only samples
+//! the process, and ends it if nothing happens any more; it is there in both engines, so the thread column counts it in
+//! both. The child tells its parent in lines: `note`, then `row`, `unavailable` or `failed`, each with its text after a
+//! tab.
 
 use crate::args::{Args, EngineName, Task};
-use crate::clients::{Crowd, Plan, ROUND_REQUESTS};
+use crate::clients::{Crowd, Plan, ROUND_REQUESTS, Visits};
 use crate::engine::{Coroutines, Engine, Threads, spawner};
-use crate::limits;
-use crate::measure::{Peak, cpu_ns};
-use crate::park::{self, Stage};
-use crate::report::{Line, Numbers};
-use crate::store_server::{Report, Server};
-use crate::table::grouped;
-use std::io::{self, Write};
+use crate::measure::{Peak, cpu_ns, descriptors_max, memory_available_bytes};
+use crate::park;
+use crate::store::Server;
+use crate::table::{duration, grouped, mebibytes};
+use std::io;
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+/// Columns of a serving case.
+pub const SERVED: [&str; 9] = [
+    "engine",
+    "connections",
+    "requests/s",
+    "p50",
+    "p99",
+    "OS threads",
+    "RSS",
+    "CPU s/M req",
+    "wrong",
+];
+/// Columns of a parking case.
+pub const PARKED: [&str; 9] = [
+    "engine",
+    "parked",
+    "bytes each",
+    "+ page tables",
+    "mappings",
+    "OS threads",
+    "spawn+park",
+    "wake+join",
+    "wrong",
+];
+
 const SAMPLE: Duration = Duration::from_millis(20);
-const PROGRESS: Duration = Duration::from_millis(250);
+/// A case in which nothing happens for so long is ended. A total time would have to be a guess at the machine's speed.
+const STALL: Duration = Duration::from_secs(20);
+/// Descriptors beside the connections: standard streams, listener, drivers, the checking connection.
+const DESCRIPTORS_SPARE: u64 = 32;
+/// Both ends of a connection: stacks, buffers and the kernel's part, rounded up.
+const CONNECTION_BYTES: u64 = 128 * 1024;
 /// A parked coroutine, its page tables and what the kernel keeps, rounded up.
 const COROUTINE_BYTES: u64 = 10 * 1024;
 /// A thread, with its kernel stack.
 const THREAD_BYTES: u64 = 40 * 1024;
 /// Threads are parked for comparison only: a number that any machine can make in a second.
-const PARKED_THREADS_MAX: u64 = 10_000;
+const PARKED_THREADS_MAX: usize = 10_000;
 
-/// Runs the case that the arguments name and reports it on standard output.
-pub fn run(args: &Args, engine: EngineName, task: Task) {
-    let line = match (engine, task) {
-        (EngineName::Threads, Task::Serve(connections)) => serve::<Threads>(args, true, connections),
-        (EngineName::Coroutines, Task::Serve(connections)) => serve::<Coroutines>(args, false, connections),
-        (EngineName::Threads, Task::Park(count)) => park_many::<Threads>(true, count),
-        (EngineName::Coroutines, Task::Park(count)) => park_many::<Coroutines>(false, count),
-    };
-    say(&line);
+/// How a case ended.
+pub enum Outcome {
+    /// It ran: the cells of its row. The last one counts what was wrong.
+    Measured(Vec<String>),
+    /// This machine cannot run it.
+    Unavailable(String),
+    /// It went wrong.
+    Failed(String),
 }
 
-fn serve<E: Engine>(args: &Args, threads: bool, asked: usize) -> Line {
-    let fits = limits::connections_max(threads);
-    let connections = asked.min(usize::try_from(fits.count).unwrap_or(usize::MAX));
+/// A case that has ended.
+pub struct Finished {
+    /// How.
+    pub outcome: Outcome,
+    /// What is to be said under the table.
+    pub notes: Vec<String>,
+}
+
+/// `$0` is the program, `$1` the open files wanted, `$2` the engine, the rest are its arguments. The probe in
+/// parentheses keeps a shell that ends at a failed `ulimit` alive.
+const LAUNCH: &str = r#"
+if [ "$(ulimit -n)" != unlimited ] && [ "$1" -gt "$(ulimit -n)" ]; then
+    if (ulimit -n "$1") 2>/dev/null; then ulimit -n "$1"; else ulimit -S -n "$(ulimit -H -n)" 2>/dev/null; fi
+fi
+if [ "$2" = threads ]; then trap "" SEGV BUS; fi
+shift 2
+exec "$0" "$@"
+"#;
+
+/// Runs a case in a child.
+pub fn run(args: &Args, engine: EngineName, task: Task) -> Finished {
+    let descriptors = match task {
+        Task::Serve(connections) => 2 * connections as u64 + DESCRIPTORS_SPARE,
+        Task::Park(_) => 0,
+    };
+    let program = std::env::current_exe();
+    let output = program.and_then(|program| {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", LAUNCH]).arg(program);
+        command.args([&descriptors.to_string(), engine.name()]);
+        command
+            .args(args.for_child(engine, task))
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit());
+        command.output()
+    });
+    match output {
+        Ok(output) => told(&String::from_utf8_lossy(&output.stdout), &output.status.to_string()),
+        Err(error) => told("", &error.to_string()),
+    }
+}
+
+/// What the lines of a child say; `status` if they say nothing.
+fn told(lines: &str, status: &str) -> Finished {
+    let mut finished = Finished {
+        outcome: Outcome::Failed(format!("no result; {status}")),
+        notes: Vec::new(),
+    };
+    for line in lines.lines() {
+        match line.split_once('\t') {
+            Some(("note", text)) => finished.notes.push(text.to_owned()),
+            Some(("row", cells)) => {
+                finished.outcome = Outcome::Measured(cells.split('\t').map(str::to_owned).collect())
+            }
+            Some(("unavailable", why)) => finished.outcome = Outcome::Unavailable(why.to_owned()),
+            Some(("failed", why)) => finished.outcome = Outcome::Failed(why.to_owned()),
+            _ => finished.notes.push(format!("unexpected output: {line}")),
+        }
+    }
+    finished
+}
+
+/// Runs the case that the arguments name, and tells the parent.
+pub fn child(args: &Args, task: Task) -> ExitCode {
+    let engine = args.engines[0];
+    let row = match (engine, task) {
+        (EngineName::Threads, Task::Serve(connections)) => serve::<Threads>(args, connections),
+        (EngineName::Coroutines, Task::Serve(connections)) => serve::<Coroutines>(args, connections),
+        (EngineName::Threads, Task::Park(count)) => {
+            park_many::<Threads>(count, count.min(PARKED_THREADS_MAX), THREAD_BYTES)
+        }
+        (EngineName::Coroutines, Task::Park(count)) => park_many::<Coroutines>(count, count, COROUTINE_BYTES),
+    };
+    match row {
+        Ok(cells) => println!("row\t{}", cells.join("\t")),
+        Err(error) if is_limit(&error) => println!("unavailable\t{error}"),
+        Err(error) => println!("failed\t{error}"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Whether the kernel says that a limit is reached: EAGAIN, ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL. The rest is a
+/// failure.
+fn is_limit(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(11 | 12 | 23 | 24 | 99)) || error.kind() == io::ErrorKind::Unsupported
+}
+
+fn nothing_fits(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("none fits into {why}"))
+}
+
+fn serve<E: Engine>(args: &Args, asked: usize) -> io::Result<Vec<String>> {
+    let descriptors = descriptors_max().saturating_sub(DESCRIPTORS_SPARE) / 2;
+    let memory = memory_available_bytes() / CONNECTION_BYTES;
+    let (fits, why) = if descriptors <= memory {
+        (descriptors, "the limit of open files (two per connection; ulimit -n)")
+    } else {
+        (memory, "available memory")
+    };
+    let connections = asked.min(usize::try_from(fits).unwrap_or(usize::MAX));
     if connections == 0 {
-        return Line::Unavailable(format!("none fits into {}", fits.why));
+        return Err(nothing_fits(why));
     }
     if connections < asked {
-        let run = grouped(connections as u64);
-        say(&Line::Note(format!("only {run} run: {} allows no more", fits.why)));
+        println!("note\tonly {} run: {why} allows no more", grouped(connections as u64));
     }
-    let rounds = (args.requests / (connections as u64 * ROUND_REQUESTS)).max(1);
-    let crowd = Arc::new(Crowd::new(Plan {
+    let plan = Plan {
         connections,
-        rounds,
+        rounds: (args.requests / (connections as u64 * ROUND_REQUESTS)).max(1),
         budget: args.budget,
-    }));
-    let (watched, corrupt) = (Arc::clone(&crowd), args.corrupt_request);
-    watch::<E>(
-        move || watched.progress(),
-        move || serve_crowd::<E>(&crowd, connections, rounds, corrupt),
-    )
+    };
+    let corrupt = args.corrupt_request;
+    let (served, peak) = watched::<E, _>(move |beats| serve_crowd::<E>(plan, corrupt, beats))?;
+    if served.visits.rounds < plan.rounds * connections as u64 {
+        println!("note\tcut short by the time limit of a case");
+    }
+    if let Some(first) = served.first_wrong {
+        println!("note\tfirst wrong reply: {}", first.escape_debug());
+    }
+    let (requests, seconds) = (
+        served.visits.rounds * ROUND_REQUESTS,
+        served.visits.elapsed.as_secs_f64(),
+    );
+    Ok(vec![
+        grouped(connections as u64),
+        grouped((requests as f64 / seconds) as u64),
+        duration(served.visits.p50_ns),
+        duration(served.visits.p99_ns),
+        grouped(peak.threads.max(served.full_house.threads)),
+        mebibytes(peak.rss_bytes.max(served.full_house.rss_bytes)),
+        format!("{:.2}", served.cpu_ns as f64 / 1e3 / requests as f64),
+        grouped(served.wrong),
+    ])
+}
+
+struct Served {
+    visits: Visits,
+    /// With all connected; the watcher samples too, but may miss the peak of a short case.
+    full_house: Peak,
+    cpu_ns: u64,
+    wrong: u64,
+    first_wrong: Option<String>,
 }
 
 /// The case, on the engine under test.
-fn serve_crowd<E: Engine>(
-    crowd: &Arc<Crowd>,
-    connections: usize,
-    rounds: u64,
-    corrupt: Option<u64>,
-) -> io::Result<Numbers> {
+fn serve_crowd<E: Engine>(plan: Plan, corrupt: Option<u64>, beats: &Arc<AtomicU64>) -> io::Result<Served> {
     let spawn = spawner::<E>();
     let server = Server::start(&spawn, corrupt)?;
-    let address = server.address();
-    let mut full_house = Peak::default();
-    let ran = crowd.gather(address, &spawn).and_then(|()| {
-        // The watcher samples, too, but may miss the peak of a short case.
-        full_house.sample();
-        let before_ns = cpu_ns();
-        crowd.run().map(|elapsed| (elapsed, cpu_ns() - before_ns))
-    });
-    let (elapsed, cpu) = match ran {
-        Ok(measured) => measured,
-        Err(error) => {
-            // Stopping first: it ends the waits of clients whose partner is lost.
-            let refusal = server.stop().refusal;
-            crowd.disperse();
-            return Err(refusal.unwrap_or(error));
+    let crowd = Crowd::new(plan, Arc::clone(beats));
+    let gathered = crowd.gather(server.address(), &spawn);
+    // A client that is cut off does not know why.
+    let gathered = gathered.map_err(|error| {
+        if is_limit(&error) {
+            error
+        } else {
+            server.refusal().unwrap_or(error)
         }
-    };
-    crowd.disperse();
-    crowd.check_total(address)?;
-    check_report(crowd, &server.stop(), connections as u64);
-    let made = crowd.rounds();
-    if made < rounds * connections as u64 {
-        say(&Line::Note("cut short by the time limit of a case".to_owned()));
+    })?;
+    let mut full_house = Peak::default();
+    full_house.sample();
+    let before_ns = cpu_ns();
+    let visits = gathered.run()?;
+    let cpu_ns = cpu_ns() - before_ns;
+    // Opened and closed, the connection that checks the total included; one SET a round, and one at a client's end.
+    let connections = plan.connections as u64;
+    let (lines, expected) = (server.stop()?, 2 * (connections + 1) + visits.rounds + connections);
+    if lines != expected {
+        crowd.found_wrong(format!("{lines} lines in the log instead of {expected}"));
     }
     let (wrong, first_wrong) = crowd.wrong();
-    if let Some(first) = first_wrong {
-        say(&Line::Note(format!("first wrong reply: {}", first.escape_debug())));
-    }
-    Ok(Numbers::default()
-        .with("connections", connections as u64)
-        .with("requests", made * ROUND_REQUESTS)
-        .with("wrong", wrong)
-        .with("threads", full_house.threads)
-        .with("rss_bytes", full_house.rss_bytes)
-        .with("elapsed_ns", u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX))
-        .with("cpu_ns", cpu)
-        .with("p50_ns", crowd.latency.quantile_ns(0.50))
-        .with("p99_ns", crowd.latency.quantile_ns(0.99)))
+    Ok(Served {
+        visits,
+        full_house,
+        cpu_ns,
+        wrong,
+        first_wrong,
+    })
 }
 
-/// The log must hold a line for each opening, each closing (the checking connection's too) and each SET: one for a
-/// round and one at the end of each client.
-fn check_report(crowd: &Crowd, report: &Report, connections: u64) {
-    let expected = 2 * (connections + 1) + crowd.rounds() + connections;
-    if report.log_lines != expected {
-        crowd.found_wrong(format!("{} lines in the log instead of {expected}", report.log_lines));
-    }
-}
-
-fn park_many<E: Engine>(threads: bool, asked: usize) -> Line {
-    let (bytes_each, bound) = if threads {
-        let bound = limits::threads_max();
-        (
-            THREAD_BYTES,
-            limits::Bound {
-                count: bound.count.min(PARKED_THREADS_MAX),
-                ..bound
-            },
-        )
-    } else {
-        (
-            COROUTINE_BYTES,
-            limits::Bound {
-                count: u64::MAX,
-                why: "",
-            },
-        )
-    };
-    let memory = limits::memory_available_bytes() / bytes_each;
-    let count = asked.min(usize::try_from(bound.count.min(memory)).unwrap_or(usize::MAX));
+fn park_many<E: Engine>(asked: usize, wanted: usize, bytes_each: u64) -> io::Result<Vec<String>> {
+    let memory = usize::try_from(memory_available_bytes() / bytes_each).unwrap_or(usize::MAX);
+    let count = wanted.min(memory);
     if count == 0 {
-        let why = if memory == 0 { "available memory" } else { bound.why };
-        return Line::Unavailable(format!("none fits into {why}"));
+        return Err(nothing_fits("available memory"));
     }
-    let (will, wanted) = (grouped(count as u64), grouped(asked as u64));
-    if count < asked && memory < bound.count {
-        say(&Line::Note(format!(
-            "{will} parked instead of {wanted}: memory is short"
-        )));
-    } else if count < asked && bound.count < PARKED_THREADS_MAX {
-        say(&Line::Note(format!(
-            "{will} parked threads: {} allows no more",
-            bound.why
-        )));
+    let (will, asked) = (grouped(count as u64), grouped(asked as u64));
+    if count < wanted {
+        println!("note\t{will} parked instead of {asked}: memory is short");
     }
-    let stage = Arc::new(Stage::default());
-    let watched = Arc::clone(&stage);
-    watch::<E>(
-        move || watched.progress(),
-        move || {
-            let weighed = park::run::<E>(count, &stage)?;
-            if let Some(error) = weighed.refusal.filter(|_| weighed.count < count) {
-                if weighed.count == 0 {
-                    return Err(error);
-                }
-                say(&Line::Note(format!(
-                    "{} parked instead of {will}: {error}",
-                    grouped(weighed.count as u64)
-                )));
-            }
-            let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            Ok(Numbers::default()
-                .with("parked", weighed.count as u64)
-                .with("wrong", weighed.wrong)
-                .with("parked_rss_bytes", weighed.rss_bytes)
-                .with("page_table_bytes", weighed.page_table_bytes)
-                .with("mappings", weighed.mappings)
-                .with("threads", weighed.threads)
-                .with("spawn_ns", nanoseconds(weighed.spawn))
-                .with("wake_ns", nanoseconds(weighed.wake)))
-        },
-    )
+    let (weighed, _) = watched::<E, _>(move |beats| park::run::<E>(count, beats))?;
+    if let Some(error) = weighed.refusal {
+        if weighed.count == 0 {
+            return Err(error);
+        }
+        println!("note\t{} parked instead of {will}: {error}", grouped(weighed.count));
+    }
+    let nanoseconds = |time: Duration| duration(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    Ok(vec![
+        grouped(weighed.count),
+        grouped(weighed.rss_bytes / weighed.count),
+        grouped(weighed.page_table_bytes / weighed.count),
+        grouped(weighed.mappings),
+        grouped(weighed.threads),
+        nanoseconds(weighed.spawn),
+        nanoseconds(weighed.wake),
+        grouped(weighed.wrong),
+    ])
 }
 
-/// Runs `body` on the engine while this thread samples the process; adds the peaks to the numbers.
-fn watch<E: Engine>(
-    progress: impl Fn() -> String,
-    body: impl FnOnce() -> io::Result<Numbers> + Send + 'static,
-) -> Line {
+/// Runs `body` on the engine while this thread samples the process. `body` counts what it does.
+fn watched<E: Engine, T: Send + 'static>(
+    body: impl FnOnce(&Arc<AtomicU64>) -> io::Result<T> + Send + 'static,
+) -> io::Result<(T, Peak)> {
+    let beats = Arc::new(AtomicU64::new(0));
     let (send, outcome) = mpsc::channel();
-    let spawned = E::spawn(move || {
+    let counted = Arc::clone(&beats);
+    let handle = E::spawn(move || {
         // The watcher waits until this end of the channel is gone, so it is still there.
-        let _ = send.send(body());
+        let _ = send.send(body(&counted));
         0
-    });
-    let handle = match spawned {
-        Ok(handle) => handle,
-        Err(error) => return verdict(&error),
-    };
-    let (mut peak, mut spoke) = (Peak::default(), Instant::now());
-    peak.sample();
-    let line = loop {
+    })?;
+    let (mut peak, mut seen, mut since) = (Peak::default(), 0, Instant::now());
+    loop {
+        peak.sample();
         match outcome.recv_timeout(SAMPLE) {
-            Ok(Ok(numbers)) => {
-                break Line::Result(
-                    numbers
-                        .at_least("threads", peak.threads)
-                        .at_least("rss_bytes", peak.rss_bytes),
-                );
+            Ok(result) => {
+                let result = result?;
+                return E::join(handle).map(|_| (result, peak)).map_err(io::Error::other);
             }
-            Ok(Err(error)) => break verdict(&error),
-            Err(RecvTimeoutError::Disconnected) => {
-                break Line::Failed("the case panicked".to_owned());
-            }
-            Err(RecvTimeoutError::Timeout) => peak.sample(),
+            Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the case panicked")),
+            Err(RecvTimeoutError::Timeout) => {}
         }
-        if spoke.elapsed() >= PROGRESS {
-            spoke = Instant::now();
-            say(&Line::Progress(progress()));
+        // Relaxed: a sign of life.
+        let now = beats.load(Ordering::Relaxed);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        } else if since.elapsed() > STALL {
+            return Err(io::Error::other(format!(
+                "nothing has happened for {} s",
+                STALL.as_secs()
+            )));
         }
-    };
-    match E::join(handle) {
-        Ok(_) => line,
-        Err(how) => Line::Failed(format!("the case {how}")),
     }
-}
-
-/// EAGAIN, ENOMEM, ENFILE and EMFILE are how the kernel says that a limit is reached; the rest is a failure.
-fn verdict(error: &io::Error) -> Line {
-    let limit = matches!(error.raw_os_error(), Some(11 | 12 | 23 | 24)) || error.kind() == io::ErrorKind::Unsupported;
-    if limit {
-        Line::Unavailable(error.to_string())
-    } else {
-        Line::Failed(error.to_string())
-    }
-}
-
-/// Writes a whole line under the lock of stdout: the case and its watcher both speak.
-fn say(line: &Line) {
-    let mut out = io::stdout().lock();
-    // If the parent is gone there is nobody to tell.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 #[cfg(test)]
@@ -249,47 +325,22 @@ mod tests {
 
     #[test]
     fn limits_are_told_from_failures() {
-        assert!(matches!(
-            verdict(&io::Error::from_raw_os_error(11)),
-            Line::Unavailable(_)
-        ));
-        assert!(matches!(verdict(&io::Error::from_raw_os_error(104)), Line::Failed(_)));
-        assert!(matches!(
-            verdict(&io::Error::other("connection 3: closed")),
-            Line::Failed(_)
-        ));
+        assert!(is_limit(&io::Error::from_raw_os_error(11)) && is_limit(&nothing_fits("a thimble")));
+        assert!(!is_limit(&io::Error::from_raw_os_error(104)) && !is_limit(&io::Error::other("connection 3: closed")));
     }
 
     #[test]
-    fn a_missing_log_line_counts_as_wrong() {
-        let crowd = Crowd::new(Plan {
-            connections: 2,
-            rounds: 1,
-            budget: None,
-        });
-        check_report(
-            &crowd,
-            &Report {
-                log_lines: 8,
-                refusal: None,
-            },
-            2,
-        );
-        assert_eq!(crowd.wrong().0, 0);
-        check_report(
-            &crowd,
-            &Report {
-                log_lines: 7,
-                refusal: None,
-            },
-            2,
-        );
-        assert_eq!(crowd.wrong().0, 1);
+    fn what_a_child_says_is_understood_and_silence_is_a_failure() {
+        let finished = told("note\ta b\nrow\t1\t2,000\nnonsense\n", "exit status: 0");
+        assert!(matches!(finished.outcome, Outcome::Measured(cells) if cells == ["1", "2,000"]));
+        assert_eq!(finished.notes, ["a b", "unexpected output: nonsense"]);
+        assert!(matches!(told("unavailable\twhy\n", "").outcome, Outcome::Unavailable(why) if why == "why"));
+        assert!(matches!(told("", "exit status: 7").outcome, Outcome::Failed(why) if why.ends_with("exit status: 7")));
     }
 
     #[test]
     fn a_panic_of_the_case_is_a_failure() {
-        let line = watch::<Threads>(String::new, || panic!("on purpose"));
-        assert_eq!(line, Line::Failed("the case panicked".to_owned()));
+        let ended = watched::<Threads, ()>(|_| panic!("on purpose"));
+        assert_eq!(ended.err().unwrap().to_string(), "the case panicked");
     }
 }

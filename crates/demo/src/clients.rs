@@ -1,4 +1,4 @@
-//! The clients of the store: closed-loop, every reply checked to the last byte. `std` only, like the server.
+//! Who asks the store? Closed-loop clients, every reply checked to the last byte. `std` only, like the server.
 //!
 //! A connection works in *rounds* of eight requests and asks again only when it has the answer. Every expected reply
 //! is known beforehand, concurrency notwithstanding: a client writes keys of its own, and `p{partner}`, which nobody
@@ -10,27 +10,30 @@
 //! other. Who leaves first, for its time is up, lifts the partner's number out of the way.
 //!
 //! *Latency* is that of the requests that are answered at once. A `WAIT` takes as long as the partner lets it take; it
-//! counts as a request but not in the histogram.
+//! counts as a request but not in the histogram. A round's latencies go there together, since all clients share it: one
+//! histogram each would be the largest thing that a connection owns.
 //!
-//! *The gate.* All connections are made first, at most [`CONNECTING_MAX`] at a time so that the listen queue never
-//! overflows (a SYN that is dropped comes again a second later), then all start at once. The measured window reaches
-//! from the opening of the gate to the last reply.
+//! *The gate.* All connections are made first, one after the other, so that the listen queue never overflows (a SYN
+//! that is dropped comes again a second later). Then all start at once. The measured window reaches from the opening of
+//! the gate to the last reply.
 
-use crate::measure::Histogram;
-use crate::store_server::Spawn;
-use std::fmt::Write as _;
+use crate::store::Spawn;
+use hdrhistogram::Histogram;
+use std::fmt::{Arguments, Write as _};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Requests of one round.
 pub const ROUND_REQUESTS: u64 = 8;
-const CONNECTING_MAX: usize = 64;
 const BUFFER_BYTES: usize = 512;
 /// More rounds than anybody makes.
 const OUT_OF_THE_WAY: i64 = i64::MAX / 2;
+/// Latencies are counted up to here, to within one percent.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
 
 /// What the clients are to do.
 #[derive(Clone, Copy)]
@@ -43,244 +46,165 @@ pub struct Plan {
     pub budget: Option<Duration>,
 }
 
-/// All clients of one case.
+/// What all clients share.
 pub struct Crowd {
     plan: Plan,
-    state: Mutex<State>,
-    may_connect: Condvar,
-    gate: Condvar,
-    milestone: Condvar,
-    answered: AtomicU64,
-    /// Latency of what was answered at once.
-    pub latency: Histogram,
+    gate: Barrier,
+    opened: OnceLock<Instant>,
+    latency: Mutex<Histogram<u64>>,
+    /// How many replies were wrong, and the first of them.
+    wrong: Mutex<(u64, Option<String>)>,
+    /// Counts what was done.
+    beats: Arc<AtomicU64>,
 }
 
-#[derive(Default)]
-struct State {
-    spawned: usize,
-    connecting: usize,
-    ready: usize,
-    finished: usize,
-    gone: usize,
+/// Clients that are connected and stand at the gate.
+pub struct Gathered {
+    crowd: Arc<Crowd>,
+    address: SocketAddr,
+    results: Receiver<io::Result<Visit>>,
+}
+
+/// What one client did.
+struct Visit {
     rounds: u64,
-    opened: Option<Instant>,
-    /// Nobody starts any more: some connection failed, or could not be had.
-    abandoned: bool,
-    trouble: Option<String>,
-    wrong: u64,
-    first_wrong: Option<String>,
+    ended: Instant,
+}
+
+/// What all clients did.
+pub struct Visits {
+    /// Rounds, all together.
+    pub rounds: u64,
+    /// From the opening of the gate to the last reply.
+    pub elapsed: Duration,
+    /// Latency of what was answered at once, in nanoseconds: the median, and what one in a hundred exceeds.
+    pub p50_ns: u64,
+    /// See there.
+    pub p99_ns: u64,
 }
 
 impl Crowd {
     /// Nobody is there yet.
-    pub fn new(plan: Plan) -> Crowd {
-        Crowd {
+    pub fn new(plan: Plan, beats: Arc<AtomicU64>) -> Arc<Crowd> {
+        Arc::new(Crowd {
             plan,
-            state: Mutex::default(),
-            may_connect: Condvar::new(),
-            gate: Condvar::new(),
-            milestone: Condvar::new(),
-            answered: AtomicU64::new(0),
-            latency: Histogram::new(),
-        }
+            gate: Barrier::new(plan.connections + 1),
+            opened: OnceLock::new(),
+            latency: Mutex::new(Histogram::new_with_max(LATENCY_NS_MAX, 2).expect("these bounds are valid")),
+            wrong: Mutex::default(),
+            beats,
+        })
     }
 
-    /// Starts all clients and waits until they are connected. The error kind of a refused spawn is kept.
-    pub fn gather(self: &Arc<Self>, address: SocketAddr, spawn: &Spawn) -> io::Result<()> {
+    /// Connects all clients, and starts each.
+    pub fn gather(self: &Arc<Self>, address: SocketAddr, spawn: &Spawn) -> io::Result<Gathered> {
+        let (result, results) = mpsc::channel();
         for number in 0..self.plan.connections {
-            let crowd = Arc::clone(self);
-            self.lock().spawned += 1;
-            if let Err(error) = spawn(Box::new(move || crowd.client(number, address))) {
-                self.lock().spawned -= 1;
-                self.abandon(None);
-                return Err(error);
-            }
+            let conversation = Conversation::enter(address)?;
+            let (crowd, result) = (Arc::clone(self), result.clone());
+            spawn(Box::new(move || crowd.visit(number, conversation, &result)))?;
+            self.beat();
         }
-        self.wait_until(|state| state.ready == self.plan.connections || state.abandoned);
-        self.trouble()
-    }
-
-    /// Opens the gate and waits for the last reply. Returns early when a connection breaks.
-    pub fn run(&self) -> io::Result<Duration> {
-        let opened = Instant::now();
-        self.lock().opened = Some(opened);
-        self.gate.notify_all();
-        self.wait_until(|state| state.finished == self.plan.connections || state.abandoned);
-        let elapsed = opened.elapsed();
-        self.trouble().map(|()| elapsed)
-    }
-
-    /// Waits until the last client has closed its connection.
-    pub fn disperse(&self) {
-        self.wait_until(|state| state.gone == state.spawned);
-    }
-
-    /// Has the shared count been raised once for each round? Asks by a connection of its own.
-    pub fn check_total(&self, address: SocketAddr) -> io::Result<()> {
-        let mut conversation = Conversation::enter(address)?;
-        let rounds = self.rounds();
-        if rounds > 0 {
-            write!(conversation.request, "GET total").expect("writing into a String does not fail");
-            conversation.expect(self, format_args!("VALUE {rounds}"))?;
-        }
-        conversation.leave(self)
-    }
-
-    /// Rounds made by all clients together.
-    pub fn rounds(&self) -> u64 {
-        self.lock().rounds
+        Ok(Gathered {
+            crowd: Arc::clone(self),
+            address,
+            results,
+        })
     }
 
     /// How many replies were wrong, and the first of them.
     pub fn wrong(&self) -> (u64, Option<String>) {
-        let state = self.lock();
-        (state.wrong, state.first_wrong.clone())
+        lock(&self.wrong).clone()
     }
 
     /// Counts something that was not as it must be.
     pub fn found_wrong(&self, what: String) {
-        let mut state = self.lock();
-        state.wrong += 1;
-        state.first_wrong.get_or_insert(what);
+        let mut wrong = lock(&self.wrong);
+        wrong.0 += 1;
+        wrong.1.get_or_insert(what);
     }
 
-    /// One phrase for the progress line.
-    pub fn progress(&self) -> String {
-        let state = self.lock();
-        let total = self.plan.connections;
-        match state.opened {
-            None => format!("{} of {total} connected", state.ready),
-            // Relaxed: a count for the eye.
-            Some(_) => format!(
-                "{} requests answered, {} clients done",
-                self.answered.load(Ordering::Relaxed),
-                state.finished
-            ),
-        }
+    fn beat(&self) {
+        // Relaxed: a sign of life.
+        self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn client(&self, number: usize, address: SocketAddr) {
-        if let Err(error) = self.visit(number, address) {
-            self.abandon(Some(format!("connection {number}: {error}")));
-        }
-        self.lock().gone += 1;
-        self.milestone.notify_one();
-    }
-
-    fn visit(&self, number: usize, address: SocketAddr) -> io::Result<()> {
-        let Some(mut conversation) = self.connect(address)? else {
-            return Ok(());
-        };
-        let mut state = self.lock();
-        state.ready += 1;
-        if state.ready == self.plan.connections {
-            self.milestone.notify_one();
-        }
-        let opened = loop {
-            if state.abandoned {
-                return Ok(());
-            }
-            match state.opened {
-                Some(opened) => break opened,
-                None => state = self.gate.wait(state).unwrap_or_else(PoisonError::into_inner),
-            }
-        };
-        drop(state);
-        let rounds = self.converse(&mut conversation, number, opened)?;
-        let mut state = self.lock();
-        state.rounds += rounds;
-        state.finished += 1;
-        let last = state.finished == self.plan.connections;
-        drop(state);
-        if last {
-            self.milestone.notify_one();
-        }
-        conversation.leave(self)
-    }
-
-    fn connect(&self, address: SocketAddr) -> io::Result<Option<Conversation>> {
-        let mut state = self.lock();
-        while state.connecting == CONNECTING_MAX && !state.abandoned {
-            state = self.may_connect.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.abandoned {
-            return Ok(None);
-        }
-        state.connecting += 1;
-        drop(state);
-        let conversation = Conversation::enter(address);
-        self.lock().connecting -= 1;
-        self.may_connect.notify_one();
-        conversation.map(Some)
+    fn visit(&self, number: usize, mut conversation: Conversation, result: &Sender<io::Result<Visit>>) {
+        self.gate.wait();
+        let opened = *self.opened.get_or_init(Instant::now);
+        let visit = self.converse(&mut conversation, number, opened).and_then(|rounds| {
+            let ended = Instant::now();
+            conversation.leave(self)?;
+            Ok(Visit { rounds, ended })
+        });
+        let visit = visit.map_err(|error| io::Error::new(error.kind(), format!("connection {number}: {error}")));
+        // Nobody hears it if another client has failed before.
+        let _ = result.send(visit);
     }
 
     /// All rounds of one client; the head of the file says why each reply is known.
     fn converse(&self, talk: &mut Conversation, number: usize, opened: Instant) -> io::Result<u64> {
-        let partner = Some(number ^ 1)
-            .filter(|partner| *partner < self.plan.connections)
-            .unwrap_or(number);
+        let has_partner = number ^ 1 < self.plan.connections;
+        let partner = if has_partner { number ^ 1 } else { number };
         let (mut made, mut total) = (0, 0);
         while made < self.plan.rounds && self.plan.budget.is_none_or(|budget| opened.elapsed() < budget) {
             let round = made + 1;
             let value = round * 31 + number as u64;
-            talk.ask(self, format_args!("SET v{number} {value}"), format_args!("OK"))?;
-            talk.ask(self, format_args!("GET v{number}"), format_args!("VALUE {value}"))?;
-            talk.ask(self, format_args!("INCR n{number}"), format_args!("VALUE {round}"))?;
-            talk.ask(self, format_args!("GET n{number}"), format_args!("VALUE {round}"))?;
-            total = talk.count(self, total)?;
-            talk.ask(self, format_args!("GET none{number}"), format_args!("NONE"))?;
-            talk.ask(self, format_args!("INCR p{partner}"), format_args!("VALUE {round}"))?;
-            talk.wait(
+            let latencies = [
+                talk.ask(self, format_args!("SET v{number} {value}"), format_args!("OK"))?,
+                talk.ask(self, format_args!("GET v{number}"), format_args!("VALUE {value}"))?,
+                talk.ask(self, format_args!("INCR n{number}"), format_args!("VALUE {round}"))?,
+                talk.ask(self, format_args!("GET n{number}"), format_args!("VALUE {round}"))?,
+                talk.count(self, &mut total)?,
+                talk.ask(self, format_args!("GET none{number}"), format_args!("NONE"))?,
+                talk.ask(self, format_args!("INCR p{partner}"), format_args!("VALUE {round}"))?,
+            ];
+            talk.ask(
                 self,
                 format_args!("WAIT p{number} {round}"),
                 format_args!("READY {round}"),
             )?;
+            let mut histogram = lock(&self.latency);
+            latencies
+                .iter()
+                .for_each(|latency| histogram.saturating_record(*latency));
             made = round;
         }
-        talk.request.clear();
-        write!(talk.request, "SET p{partner} {OUT_OF_THE_WAY}").expect("writing into a String does not fail");
-        talk.expect(self, format_args!("OK"))?;
+        talk.ask(
+            self,
+            format_args!("SET p{partner} {OUT_OF_THE_WAY}"),
+            format_args!("OK"),
+        )?;
         Ok(made)
     }
+}
 
-    fn answered(&self, sent: Option<Instant>) {
-        // Relaxed: a count for the progress line.
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        if let Some(sent) = sent {
-            self.latency
-                .record(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
+impl Gathered {
+    /// Opens the gate and waits for the last client. Then asks, by a connection of its own, whether the shared count
+    /// has been raised once for each round. Ends early when a connection breaks.
+    pub fn run(self) -> io::Result<Visits> {
+        let crowd = &self.crowd;
+        crowd.gate.wait();
+        let opened = *crowd.opened.get_or_init(Instant::now);
+        let (mut rounds, mut last) = (0, opened);
+        for _ in 0..crowd.plan.connections {
+            let panicked = || io::Error::other("a client panicked");
+            let visit = self.results.recv().map_err(|_| panicked())??;
+            rounds += visit.rounds;
+            last = last.max(visit.ended);
         }
-    }
-
-    fn abandon(&self, trouble: Option<String>) {
-        let mut state = self.lock();
-        state.abandoned = true;
-        if state.trouble.is_none() {
-            state.trouble = trouble;
+        let mut conversation = Conversation::enter(self.address)?;
+        if rounds > 0 {
+            conversation.ask(crowd, format_args!("GET total"), format_args!("VALUE {rounds}"))?;
         }
-        drop(state);
-        self.gate.notify_all();
-        self.may_connect.notify_all();
-        self.milestone.notify_one();
-    }
-
-    fn trouble(&self) -> io::Result<()> {
-        self.lock()
-            .trouble
-            .clone()
-            .map_or(Ok(()), |trouble| Err(io::Error::other(trouble)))
-    }
-
-    /// Only the one that started the clients waits for milestones.
-    fn wait_until(&self, reached: impl Fn(&State) -> bool) {
-        let mut state = self.lock();
-        while !reached(&state) {
-            state = self.milestone.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        conversation.leave(crowd)?;
+        let latency = lock(&crowd.latency);
+        Ok(Visits {
+            rounds,
+            elapsed: last - opened,
+            p50_ns: latency.value_at_quantile(0.5),
+            p99_ns: latency.value_at_quantile(0.99),
+        })
     }
 }
 
@@ -296,9 +220,8 @@ impl Conversation {
     fn enter(address: SocketAddr) -> io::Result<Conversation> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        let reader = BufReader::with_capacity(BUFFER_BYTES, stream);
         let mut conversation = Conversation {
-            reader,
+            reader: BufReader::with_capacity(BUFFER_BYTES, stream),
             request: String::new(),
             reply: String::new(),
             expected: String::new(),
@@ -311,76 +234,38 @@ impl Conversation {
         }
     }
 
-    /// One request that is answered at once.
-    fn ask(
-        &mut self,
-        crowd: &Crowd,
-        request: std::fmt::Arguments<'_>,
-        expected: std::fmt::Arguments<'_>,
-    ) -> io::Result<()> {
-        self.compose(request);
-        let sent = Instant::now();
-        self.expect(crowd, expected)?;
-        crowd.answered(Some(sent));
-        Ok(())
-    }
-
-    /// One request that is answered when the partner lets it.
-    fn wait(
-        &mut self,
-        crowd: &Crowd,
-        request: std::fmt::Arguments<'_>,
-        expected: std::fmt::Arguments<'_>,
-    ) -> io::Result<()> {
-        self.compose(request);
-        self.expect(crowd, expected)?;
-        crowd.answered(None);
-        Ok(())
-    }
-
-    /// Raises the shared count, which must have grown since this client last saw it.
-    fn count(&mut self, crowd: &Crowd, last: u64) -> io::Result<u64> {
-        self.compose(format_args!("INCR total"));
-        let sent = Instant::now();
-        self.exchange()?;
-        crowd.answered(Some(sent));
-        match number_in(&self.reply) {
-            Some(total) if total > last => Ok(total),
-            _ => {
-                crowd.found_wrong(format!("INCR total after {last}: {:?}", self.reply));
-                Ok(last)
-            }
-        }
-    }
-
-    /// Sends what was composed and compares the reply.
-    fn expect(&mut self, crowd: &Crowd, expected: std::fmt::Arguments<'_>) -> io::Result<()> {
-        self.exchange()?;
+    /// Sends a request and compares the reply; how long that took, in nanoseconds.
+    fn ask(&mut self, crowd: &Crowd, request: Arguments<'_>, expected: Arguments<'_>) -> io::Result<u64> {
+        let latency_ns = self.exchange(crowd, request)?;
         self.expected.clear();
         writeln!(self.expected, "{expected}").expect("writing into a String does not fail");
         if self.reply != self.expected {
-            crowd.found_wrong(format!(
-                "{}: {:?} instead of {:?}",
-                self.request.trim_end(),
-                self.reply,
-                self.expected
-            ));
+            let (request, reply, expected) = (self.request.trim_end(), &self.reply, &self.expected);
+            crowd.found_wrong(format!("{request}: {reply:?} instead of {expected:?}"));
         }
-        Ok(())
+        Ok(latency_ns)
     }
 
-    fn compose(&mut self, request: std::fmt::Arguments<'_>) {
+    /// Raises the shared count, which must have grown since this client last saw it.
+    fn count(&mut self, crowd: &Crowd, last: &mut u64) -> io::Result<u64> {
+        let latency_ns = self.exchange(crowd, format_args!("INCR total"))?;
+        match number_in(&self.reply) {
+            Some(total) if total > *last => *last = total,
+            _ => crowd.found_wrong(format!("INCR total after {last}: {:?}", self.reply)),
+        }
+        Ok(latency_ns)
+    }
+
+    fn exchange(&mut self, crowd: &Crowd, request: Arguments<'_>) -> io::Result<u64> {
         self.request.clear();
-        self.request
-            .write_fmt(request)
-            .expect("writing into a String does not fail");
-    }
-
-    fn exchange(&mut self) -> io::Result<()> {
-        self.request.push('\n');
-        let mut writer = self.reader.get_ref();
-        writer.write_all(self.request.as_bytes())?;
-        if self.receive()? == 0 { Err(closed()) } else { Ok(()) }
+        writeln!(self.request, "{request}").expect("writing into a String does not fail");
+        let sent = Instant::now();
+        self.reader.get_ref().write_all(self.request.as_bytes())?;
+        if self.receive()? == 0 {
+            return Err(closed());
+        }
+        crowd.beat();
+        Ok(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn receive(&mut self) -> io::Result<usize> {
@@ -390,8 +275,7 @@ impl Conversation {
 
     /// Says goodbye; the server must close, and say nothing more.
     fn leave(mut self, crowd: &Crowd) -> io::Result<()> {
-        self.compose(format_args!("QUIT"));
-        self.expect(crowd, format_args!("BYE"))?;
+        self.ask(crowd, format_args!("QUIT"), format_args!("BYE"))?;
         if self.receive()? != 0 {
             crowd.found_wrong(format!("after BYE: {:?}", self.reply));
         }
@@ -403,109 +287,82 @@ fn closed() -> io::Error {
     io::Error::other("the server closed the connection")
 }
 
+/// A client that panicked reports nothing, which ends the case.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The number of a `VALUE n` reply, if it is written as the server writes it.
 fn number_in(reply: &str) -> Option<u64> {
     let digits = reply.strip_prefix("VALUE ")?.strip_suffix('\n')?;
-    let canonical = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    if canonical { digits.parse().ok() } else { None }
+    let number: u64 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::{Threads, spawner};
-    use crate::store_server::Server;
+    use crate::store::Server;
 
-    fn meet(plan: Plan, corrupt_request: Option<u64>) -> (Arc<Crowd>, u64) {
+    fn meet(
+        connections: usize,
+        rounds: u64,
+        budget: Option<Duration>,
+        corrupt: Option<u64>,
+    ) -> (Arc<Crowd>, Visits, u64) {
         let spawn = spawner::<Threads>();
-        let server = Server::start(&spawn, corrupt_request).unwrap();
-        let crowd = Arc::new(Crowd::new(plan));
-        crowd.gather(server.address(), &spawn).unwrap();
-        crowd.run().unwrap();
-        crowd.disperse();
-        crowd.check_total(server.address()).unwrap();
-        (crowd, server.stop().log_lines)
+        let server = Server::start(&spawn, corrupt).unwrap();
+        let plan = Plan {
+            connections,
+            rounds,
+            budget,
+        };
+        let crowd = Crowd::new(plan, Arc::default());
+        let visits = crowd.gather(server.address(), &spawn).unwrap().run().unwrap();
+        (crowd, visits, server.stop().unwrap())
     }
 
     #[test]
     fn an_honest_server_is_found_right() {
         // Five: the last connection is its own partner.
-        let (crowd, log_lines) = meet(
-            Plan {
-                connections: 5,
-                rounds: 20,
-                budget: None,
-            },
-            None,
-        );
+        let (crowd, visits, log_lines) = meet(5, 20, None, None);
         assert_eq!(crowd.wrong(), (0, None));
-        assert_eq!(crowd.rounds(), 100);
-        assert_eq!(log_lines, 2 * 6 + 100 + 5);
-        assert!(crowd.latency.quantile_ns(0.5) > 0);
+        assert_eq!((visits.rounds, log_lines), (100, 2 * 6 + 100 + 5));
+        assert!(visits.p50_ns > 0 && visits.p50_ns <= visits.p99_ns);
     }
 
     #[test]
     fn one_corrupted_reply_is_found_wherever_it_falls() {
         for request in 1..=ROUND_REQUESTS {
-            let (crowd, _) = meet(
-                Plan {
-                    connections: 1,
-                    rounds: 1,
-                    budget: None,
-                },
-                Some(request),
-            );
-            assert_eq!(crowd.wrong().0, 1, "request {request}");
+            assert_eq!(meet(1, 1, None, Some(request)).0.wrong().0, 1, "request {request}");
         }
     }
 
     #[test]
     fn clients_whose_time_is_up_leave_no_partner_waiting() {
-        let plan = Plan {
-            connections: 8,
-            rounds: u64::MAX,
-            budget: Some(Duration::from_millis(50)),
-        };
-        let (crowd, _) = meet(plan, None);
+        let (crowd, visits, _) = meet(8, u64::MAX, Some(Duration::from_millis(50)), None);
         assert_eq!(crowd.wrong(), (0, None));
-        assert!(crowd.rounds() >= 8);
-    }
-
-    /// Refuses every job after the first `allowed` ones, as the kernel does.
-    fn spawn_at_most(allowed: u64) -> Spawn {
-        let (spawn, started) = (spawner::<Threads>(), AtomicU64::new(0));
-        Arc::new(move |job| match started.fetch_add(1, Ordering::Relaxed) {
-            number if number < allowed => spawn(job),
-            _ => Err(io::Error::from(io::ErrorKind::WouldBlock)),
-        })
-    }
-
-    #[test]
-    fn a_refused_client_sends_the_others_home() {
-        let server = Server::start(&spawner::<Threads>(), None).unwrap();
-        let crowd = Arc::new(Crowd::new(Plan {
-            connections: 9,
-            rounds: 1,
-            budget: None,
-        }));
-        let refused = crowd.gather(server.address(), &spawn_at_most(5)).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
-        assert!(server.stop().refusal.is_none());
-        crowd.disperse();
+        assert!(visits.rounds >= 8);
     }
 
     #[test]
     fn a_connection_that_nobody_can_serve_ends_the_case() {
         // Two jobs of the server's own, then two connections.
-        let server = Server::start(&spawn_at_most(4), None).unwrap();
-        let crowd = Arc::new(Crowd::new(Plan {
+        let (on_threads, started) = (spawner::<Threads>(), AtomicU64::new(0));
+        let at_most: Spawn = Arc::new(move |job| match started.fetch_add(1, Ordering::Relaxed) {
+            0..4 => on_threads(job),
+            _ => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+        });
+        let server = Server::start(&at_most, None).unwrap();
+        let plan = Plan {
             connections: 9,
             rounds: 1,
             budget: None,
-        }));
+        };
+        let crowd = Crowd::new(plan, Arc::default());
         assert!(crowd.gather(server.address(), &spawner::<Threads>()).is_err());
-        assert_eq!(server.stop().refusal.unwrap().kind(), io::ErrorKind::WouldBlock);
-        crowd.disperse();
+        assert_eq!(server.refusal().unwrap().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -1,22 +1,15 @@
-//! The two ways to run a job, behind one small surface.
+//! Who runs the jobs? Threads or coroutines, behind one small surface.
 //!
 //! [`Engine`] is what the demonstration needs of either: spawn, join, park, unpark. [`Threads`] is `std::thread`,
-//! `Coroutines` is silken; the program under comparison sees neither, only [`Spawn`].
+//! [`Coroutines`] is silken, one call for one call; the program under comparison sees neither, only [`Spawn`].
 //!
 //! *Threads get small stacks*, 64 KiB, because it is the number of threads that is compared, not std's default of
 //! 2 MiB of address space; with the default the thread rows would only look worse.
-//!
-//! *A refused spawn is not a wrong answer.* The kernel refuses threads with EAGAIN or ENOMEM; such a case is reported
-//! as one that could not be run here.
 
-mod coroutines;
-
-use crate::store_server::Spawn;
+use crate::store::Spawn;
 use std::io;
 use std::sync::Arc;
 use std::thread;
-
-pub use coroutines::Coroutines;
 
 /// Stack of a thread of the comparison.
 const THREAD_STACK_BYTES: usize = 64 * 1024;
@@ -43,11 +36,11 @@ pub trait Engine: 'static {
 /// The engine as the argument that `std`-only code takes.
 pub fn spawner<E: Engine>() -> Spawn {
     Arc::new(|job| {
-        E::spawn(move || {
+        let body = || {
             job();
             0
-        })
-        .map(drop)
+        };
+        E::spawn(body).map(drop)
     })
 }
 
@@ -79,16 +72,30 @@ impl Engine for Threads {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One silken coroutine per closure.
+pub struct Coroutines;
 
-    #[test]
-    fn threads_return_results_and_report_panics() {
-        assert_eq!(Threads::join(Threads::spawn(|| 7).unwrap()), Ok(7));
-        assert_eq!(
-            Threads::join(Threads::spawn(|| panic!("on purpose")).unwrap()),
-            Err("panicked".to_owned())
-        );
+impl Engine for Coroutines {
+    type Handle = silken::JoinHandle<u64>;
+    type Unparker = silken::Coroutine;
+
+    fn spawn(body: impl FnOnce() -> u64 + Send + 'static) -> io::Result<Self::Handle> {
+        Ok(silken::spawn(body))
+    }
+
+    fn join(handle: Self::Handle) -> Result<u64, String> {
+        handle.join().map_err(|error| error.to_string())
+    }
+
+    fn current() -> Self::Unparker {
+        silken::current()
+    }
+
+    fn park() {
+        silken::park();
+    }
+
+    fn unpark(unparker: &Self::Unparker) {
+        unparker.unpark();
     }
 }

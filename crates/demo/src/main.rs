@@ -1,34 +1,35 @@
-//! One std-only program on threads and on coroutines, side by side.
+//! What do threads and coroutines cost, when they run the same std-only program?
 //!
-//! The program is `store_server.rs` with its clients, `clients.rs`; neither knows who runs it. For each engine and each
-//! number of connections a child process (`child.rs`, `case.rs`) serves, asks, checks every reply and measures itself;
-//! last, `park.rs` weighs parked coroutines. The tables go to standard output, progress to standard error.
+//! | file | answers |
+//! |---|---|
+//! | `store.rs`, `clients.rs` | the program: a TCP store and those who ask it; they know neither engine |
+//! | `engine.rs` | the two engines |
+//! | `park.rs` | what a parked thread or coroutine weighs |
+//! | `case.rs` | one measurement, in a process of its own |
+//! | `measure.rs` | what `/proc` says of a process and of the machine |
+//! | `args.rs`, `table.rs` | the command line, the printed table |
+//!
+//! For each number of connections and each engine this program starts itself as a child, which serves, asks, checks
+//! every reply and prints the row. The tables go to standard output; what is being done goes to standard error.
 
 #![forbid(unsafe_code)]
 
 mod args;
 mod case;
-mod child;
 mod clients;
 mod engine;
-mod limits;
 mod measure;
 mod park;
-mod progress;
-mod report;
-mod store_server;
-mod summary;
+mod store;
 mod table;
 
 use args::{Args, EngineName, Task};
-use child::Finished;
-use progress::Progress;
+use case::Outcome;
 use std::process::ExitCode;
-use summary::{Summary, parked_cells, served_cells};
 use table::{Table, grouped};
 
 fn main() -> ExitCode {
-    let args = match args::parse(std::env::args().skip(1)) {
+    let args = match args::parse(lexopt::Parser::from_env()) {
         Ok(args) => args,
         Err(mistake) => {
             eprintln!("demo: {mistake}; try --help");
@@ -40,8 +41,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(task) = args.child {
-        args.engines.iter().for_each(|engine| case::run(&args, *engine, task));
-        return ExitCode::SUCCESS;
+        return case::child(&args, task);
     }
     if compare(&args) {
         ExitCode::SUCCESS
@@ -52,59 +52,82 @@ fn main() -> ExitCode {
 
 /// Runs all cases and prints the tables. True if nothing was wrong.
 fn compare(args: &Args) -> bool {
-    let mut progress = Progress::new();
-    let mut summary = Summary::default();
-    let mut served = Table::new(&[
-        "engine",
-        "connections",
-        "requests/s",
-        "p50",
-        "p99",
-        "OS threads",
-        "RSS",
-        "CPU s/M req",
-        "wrong",
-    ]);
+    let mut verdict = Verdict::default();
+    let mut served = Table::new(&case::SERVED);
     for &connections in &args.connections {
         for &engine in &args.engines {
-            let case = format!("{}, {} connections", engine.name(), grouped(connections as u64));
-            let finished = run_case(args, engine, Task::Serve(connections), &case, &mut progress);
-            let first = [engine.name().to_owned(), grouped(connections as u64)];
-            served.row(summary.add(&case, first, finished, served_cells));
+            served.row(verdict.case(args, engine, Task::Serve(connections)));
         }
     }
-    let mut parked = Table::new(&[
-        "engine",
-        "parked",
-        "bytes each",
-        "+ page tables",
-        "mappings",
-        "OS threads",
-        "spawn+park",
-        "wake+join",
-        "wrong",
-    ]);
-    for &engine in args.engines.iter().filter(|_| args.parked > 0) {
-        let case = format!("{}, parked", engine.name());
-        let finished = run_case(args, engine, Task::Park(args.parked), &case, &mut progress);
-        let first = [engine.name().to_owned(), grouped(args.parked as u64)];
-        parked.row(summary.add(&case, first, finished, parked_cells));
-    }
-    progress.clear();
     println!(
         "One std-only TCP store and its clients, both ends in one process:\n\n{}",
         served.render()
     );
     if args.parked > 0 {
+        let mut parked = Table::new(&case::PARKED);
+        for &engine in &args.engines {
+            parked.row(verdict.case(args, engine, Task::Park(args.parked)));
+        }
         println!("Parked at once:\n\n{}", parked.render());
     }
-    summary.print()
+    verdict.print()
 }
 
-fn run_case(args: &Args, engine: EngineName, task: Task, label: &str, progress: &mut Progress) -> Finished {
-    let descriptors = match task {
-        Task::Serve(connections) => limits::descriptors_for(connections),
-        Task::Park(_) => 0,
-    };
-    child::run(engine, descriptors, &args.for_child(engine, task), label, progress)
+/// What is to be said beside the numbers, and whether all was well. A case that a limit of this machine forbids is no
+/// failure; a wrong reply or a case without a result is.
+#[derive(Default)]
+struct Verdict {
+    notes: Vec<String>,
+    cases: usize,
+    unavailable: usize,
+    failures: usize,
+    wrong: u64,
+}
+
+impl Verdict {
+    /// Runs a case; its row.
+    fn case(&mut self, args: &Args, engine: EngineName, task: Task) -> Vec<String> {
+        let (size, label) = match task {
+            Task::Serve(connections) => (grouped(connections as u64), "connections"),
+            Task::Park(count) => (grouped(count as u64), "parked"),
+        };
+        let label = format!("{}, {size} {label}", engine.name());
+        eprintln!("{label} …");
+        let case = case::run(args, engine, task);
+        self.cases += 1;
+        self.notes
+            .extend(case.notes.iter().map(|note| format!("{label}: {note}")));
+        let mut row = vec![engine.name().to_owned()];
+        match case.outcome {
+            Outcome::Measured(cells) => {
+                let wrong = cells.last().and_then(|cell| cell.replace(',', "").parse::<u64>().ok());
+                self.wrong += wrong.unwrap_or(0);
+                row.extend(cells);
+            }
+            Outcome::Unavailable(why) => {
+                self.unavailable += 1;
+                row.extend([size, format!("n/a: {why}")]);
+            }
+            Outcome::Failed(why) => {
+                self.failures += 1;
+                row.extend([size, format!("FAILED: {why}")]);
+            }
+        }
+        row
+    }
+
+    fn print(&self) -> bool {
+        for note in &self.notes {
+            println!("note: {note}");
+        }
+        if self.unavailable > 0 {
+            println!("{} of {} cases could not be run here.", self.unavailable, self.cases);
+        }
+        match (self.failures, self.wrong) {
+            (0, 0) if self.unavailable == self.cases => println!("Nothing was run."),
+            (0, 0) => println!("Every reply was checked; none was wrong."),
+            (failures, wrong) => println!("{failures} of {} cases failed, {wrong} replies were wrong.", self.cases),
+        }
+        self.failures == 0 && self.wrong == 0
+    }
 }

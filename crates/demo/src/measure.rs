@@ -1,70 +1,12 @@
-//! What a case costs: latency, memory, threads, processor time.
+//! What does a case cost, and what may it take? Both are read from `/proc`, so this crate holds no `unsafe`.
 //!
-//! Everything about the process is read from `/proc`, so this crate holds no `unsafe`. The clock of `/proc/self/stat`
-//! ticks at 100 Hz (`USER_HZ`, fixed in the kernel's ABI on x86_64 and aarch64); a case burns several seconds on each
-//! core, so the error is below one percent.
-//!
-//! *Histogram.* Log-linear, after the HdrHistogram design: 32 buckets for each power of two, so a quantile is off by at
-//! most 1/32. One histogram is shared by all clients: 15 KiB in all, where one each would be the largest thing a
-//! connection owns. Recording is one relaxed addition; the sums are read after all clients have been waited for, and
-//! that wait orders them.
+//! The clock of `/proc/self/stat` ticks at 100 Hz (`USER_HZ`, fixed in the kernel's ABI on x86_64 and aarch64); a case
+//! burns several seconds on each core, so the error is below one percent.
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
-const SUB_BITS: u32 = 5;
-const SUB_BUCKETS: usize = 1 << SUB_BITS;
-const BUCKETS: usize = (u64::BITS - SUB_BITS + 1) as usize * SUB_BUCKETS;
 const TICK_NS: u64 = 10_000_000;
-
-/// Counts of latencies, in nanoseconds.
-pub struct Histogram {
-    buckets: Box<[AtomicU64]>,
-}
-
-impl Histogram {
-    /// An empty one.
-    pub fn new() -> Histogram {
-        Histogram {
-            buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
-        }
-    }
-
-    /// Counts one latency.
-    pub fn record(&self, value_ns: u64) {
-        // Relaxed: see the head of the file.
-        self.buckets[bucket_of(value_ns)].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The value that `fraction` of the recorded ones do not exceed, or 0 if there are none.
-    pub fn quantile_ns(&self, fraction: f64) -> u64 {
-        // Relaxed: see the head of the file.
-        let counts: Vec<u64> = self.buckets.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        let total: u64 = counts.iter().sum();
-        let rank = ((total as f64 * fraction).ceil() as u64).max(1);
-        let mut seen = 0;
-        for (bucket, count) in counts.iter().enumerate() {
-            seen += count;
-            if seen >= rank {
-                return bucket_top(bucket);
-            }
-        }
-        0
-    }
-}
-
-/// Values below 32 have a bucket each; above, the five bits after the leading one choose within the power of two.
-fn bucket_of(value: u64) -> usize {
-    let shift = (u64::BITS - SUB_BITS - 1).saturating_sub(value.leading_zeros());
-    shift as usize * SUB_BUCKETS + (value >> shift) as usize
-}
-
-/// The largest value that falls into the bucket.
-fn bucket_top(bucket: usize) -> u64 {
-    let shift = (bucket / SUB_BUCKETS).saturating_sub(1);
-    let first = ((bucket - shift * SUB_BUCKETS) as u64) << shift;
-    first + ((1 << shift) - 1)
-}
 
 /// The largest memory and thread count seen so far.
 #[derive(Clone, Copy, Default)]
@@ -78,7 +20,7 @@ pub struct Peak {
 impl Peak {
     /// Looks at the process once.
     pub fn sample(&mut self) {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = read("/proc/self/status");
         self.rss_bytes = self.rss_bytes.max(field(&status, "VmRSS:") * 1024);
         self.threads = self.threads.max(field(&status, "Threads:"));
     }
@@ -86,18 +28,58 @@ impl Peak {
 
 /// Page tables of the process.
 pub fn page_table_bytes() -> u64 {
-    field(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "VmPTE:") * 1024
+    field(&read("/proc/self/status"), "VmPTE:") * 1024
 }
 
 /// Processor time of the whole process since it started, user and system.
 pub fn cpu_ns() -> u64 {
-    cpu_ticks(&fs::read_to_string("/proc/self/stat").unwrap_or_default()).unwrap_or(0) * TICK_NS
+    cpu_ticks(&read("/proc/self/stat")).unwrap_or(0) * TICK_NS
 }
 
 /// Number of memory mappings of the process.
 pub fn mappings() -> u64 {
-    let maps = fs::read("/proc/self/maps").unwrap_or_default();
-    maps.iter().filter(|byte| **byte == b'\n').count() as u64
+    read("/proc/self/maps").lines().count() as u64
+}
+
+/// Open files that this process may have.
+pub fn descriptors_max() -> u64 {
+    let limits = read("/proc/self/limits");
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    soft.and_then(|soft| soft.split_whitespace().next()?.parse().ok())
+        .unwrap_or(u64::MAX)
+}
+
+/// Memory that can be taken without harm: half of what is free, of the machine or of the tightest cgroup around us.
+pub fn memory_available_bytes() -> u64 {
+    let machine = field(&read("/proc/meminfo"), "MemAvailable:") * 1024;
+    let cgroups = cgroups(&read("/proc/self/cgroup")).into_iter();
+    let free = cgroups.filter_map(|[limit, used]| Some(number_in(&limit)?.saturating_sub(number_in(&used)?)));
+    free.fold(machine, u64::min) / 2
+}
+
+/// The files with the limit and the use of each cgroup that contains us, in version 2 and in version 1. In a container
+/// the path may be one of the host's; then only the root of the mount exists, which is the container's own.
+fn cgroups(membership: &str) -> Vec<[String; 2]> {
+    let mut files = Vec::new();
+    for line in membership.lines() {
+        let (mount, path, names) = match line.splitn(3, ':').skip(1).collect::<Vec<_>>()[..] {
+            ["", path] => ("", path, ["memory.max", "memory.current"]),
+            ["memory", path] => ("memory/", path, ["memory.limit_in_bytes", "memory.usage_in_bytes"]),
+            _ => continue,
+        };
+        for folder in Path::new(path.trim_start_matches('/')).ancestors() {
+            files.push(names.map(|name| format!("/sys/fs/cgroup/{mount}{}", folder.join(name).display())));
+        }
+    }
+    files
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn number_in(path: &str) -> Option<u64> {
+    read(path).trim().parse().ok()
 }
 
 /// First number after `name` in a file of `name value` lines, or 0.
@@ -122,32 +104,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_tile_the_range() {
-        let mut next = 0;
-        for bucket in 0..BUCKETS {
-            assert_eq!(bucket_of(next), bucket);
-            let top = bucket_top(bucket);
-            assert_eq!(bucket_of(top), bucket);
-            assert!(top - next <= next / SUB_BUCKETS as u64, "bucket {bucket} is too wide");
-            next = top.wrapping_add(1);
-        }
-        assert_eq!(next, 0, "the last bucket ends at u64::MAX");
-    }
-
-    #[test]
-    fn quantiles_are_close_to_the_sorted_values() {
-        let histogram = Histogram::new();
-        assert_eq!(histogram.quantile_ns(0.5), 0);
-        for value in 1..=100_000 {
-            histogram.record(value);
-        }
-        for (fraction, exact) in [(0.5, 50_000.0), (0.99, 99_000.0), (1.0, 100_000.0)] {
-            let error = histogram.quantile_ns(fraction) as f64 / exact - 1.0;
-            assert!((0.0..1.0 / 32.0).contains(&error), "{fraction}: off by {error}");
-        }
-    }
-
-    #[test]
     fn proc_files_parse() {
         assert_eq!(field("Name:\tx\nVmRSS:\t  12 kB\nThreads:\t3\n", "VmRSS:"), 12);
         assert_eq!(field("", "Threads:"), 0);
@@ -160,5 +116,22 @@ mod tests {
         let mut peak = Peak::default();
         peak.sample();
         assert!(peak.rss_bytes > 100_000 && peak.threads >= 1 && mappings() > 5);
+        assert!(descriptors_max() > 0 && memory_available_bytes() > 0);
+    }
+
+    #[test]
+    fn cgroups_are_searched_up_to_the_mount() {
+        let limits: Vec<String> = cgroups("8:pids:/\n4:memory:/a/b\n0::/c\n")
+            .into_iter()
+            .map(|[limit, _]| limit)
+            .collect();
+        let expected = [
+            "memory/a/b/memory.limit_in_bytes",
+            "memory/a/memory.limit_in_bytes",
+            "memory/memory.limit_in_bytes",
+            "c/memory.max",
+            "memory.max",
+        ];
+        assert_eq!(limits, expected.map(|file| format!("/sys/fs/cgroup/{file}")));
     }
 }

@@ -1,4 +1,4 @@
-//! Parks many at once and weighs them.
+//! What does a parked thread or coroutine weigh?
 //!
 //! Each body announces its unparker, parks until the flag is up, and returns its number; the numbers are summed, so a
 //! body that was lost or ran twice is noticed. What is weighed is the growth of the process between "none" and "all
@@ -11,24 +11,15 @@
 use crate::engine::Engine;
 use crate::measure::{Peak, mappings, page_table_bytes};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is shared with the progress line.
-#[derive(Default)]
-pub struct Stage {
-    spawned: AtomicUsize,
-    parked: AtomicUsize,
-    joined: AtomicUsize,
-}
-
 /// What was weighed.
-#[derive(Debug)]
 pub struct Weighed {
     /// How many were parked at once.
-    pub count: usize,
+    pub count: u64,
     /// Growth of resident memory.
     pub rss_bytes: u64,
     /// Growth of page tables.
@@ -47,36 +38,23 @@ pub struct Weighed {
     pub refusal: Option<io::Error>,
 }
 
-impl Stage {
-    /// One phrase for the progress line.
-    pub fn progress(&self) -> String {
-        // Relaxed: counts for the eye.
-        let [spawned, parked, joined] =
-            [&self.spawned, &self.parked, &self.joined].map(|count| count.load(Ordering::Relaxed));
-        if joined > 0 {
-            format!("{joined} of {parked} joined")
-        } else {
-            format!("{spawned} spawned, {parked} parked")
-        }
-    }
-}
-
-/// Parks `count` closures, weighs them, wakes and joins them. Fewer than asked if the engine refuses.
-pub fn run<E: Engine>(count: usize, stage: &Arc<Stage>) -> io::Result<Weighed> {
+/// Parks `count` closures, weighs them, wakes and joins them. Fewer than asked if the engine refuses. `beats` counts
+/// what was done.
+pub fn run<E: Engine>(count: usize, beats: &Arc<AtomicU64>) -> io::Result<Weighed> {
     let slots: Arc<[OnceLock<E::Unparker>]> = (0..count).map(|_| OnceLock::new()).collect();
-    let go = Arc::new(AtomicBool::new(false));
+    let (go, parked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut handles = Vec::with_capacity(count);
     // The first one starts the engine, which is not to be weighed.
     E::join(E::spawn(|| 0)?).map_err(io::Error::other)?;
-    let before = weigh();
+    let (before, page_tables_before) = weigh();
     let started = Instant::now();
     let mut refusal = None;
     for number in 0..count {
-        let (slots, go, stage_of_body) = (Arc::clone(&slots), Arc::clone(&go), Arc::clone(stage));
+        let (slots, go, parked) = (Arc::clone(&slots), Arc::clone(&go), Arc::clone(&parked));
         let spawned = E::spawn(move || {
             let _ = slots[number].set(E::current());
-            // Release: pairs with the Acquire in `wait_for_all`, so that the slot is seen filled.
-            stage_of_body.parked.fetch_add(1, Ordering::Release);
+            // Release: pairs with the Acquire in `wait_for`, so that the slot is seen filled.
+            parked.fetch_add(1, Ordering::Release);
             // Acquire: pairs with the Release that raises the flag.
             while !go.load(Ordering::Acquire) {
                 E::park();
@@ -90,23 +68,27 @@ pub fn run<E: Engine>(count: usize, stage: &Arc<Stage>) -> io::Result<Weighed> {
                 break;
             }
         }
-        // Relaxed: a count for the eye.
-        stage.spawned.store(number + 1, Ordering::Relaxed);
+        // Relaxed: a sign of life.
+        beats.fetch_add(1, Ordering::Relaxed);
     }
-    let parked = handles.len();
-    wait_for_all(stage, parked);
+    wait_for(&parked, handles.len() as u64, beats);
     let spawn = started.elapsed();
-    let after = weigh();
-    let mappings = mappings();
+    let (after, page_tables_after) = weigh();
+    let (count, mappings) = (handles.len() as u64, mappings());
     let started = Instant::now();
     // Release: pairs with the Acquire in the body.
     go.store(true, Ordering::Release);
     slots.iter().filter_map(OnceLock::get).for_each(E::unpark);
-    let wrong = join_all::<E>(handles, stage);
+    let mut wrong = 0;
+    for (number, handle) in handles.into_iter().enumerate() {
+        wrong += u64::from(E::join(handle) != Ok(number as u64));
+        // Relaxed: a sign of life.
+        beats.fetch_add(1, Ordering::Relaxed);
+    }
     Ok(Weighed {
-        count: parked,
+        count,
         rss_bytes: after.rss_bytes.saturating_sub(before.rss_bytes),
-        page_table_bytes: after.page_table_bytes.saturating_sub(before.page_table_bytes),
+        page_table_bytes: page_tables_after.saturating_sub(page_tables_before),
         mappings,
         threads: after.threads,
         spawn,
@@ -116,38 +98,23 @@ pub fn run<E: Engine>(count: usize, stage: &Arc<Stage>) -> io::Result<Weighed> {
     })
 }
 
-struct Weight {
-    rss_bytes: u64,
-    page_table_bytes: u64,
-    threads: u64,
-}
-
-fn weigh() -> Weight {
-    let mut now = Peak::default();
-    now.sample();
-    Weight {
-        rss_bytes: now.rss_bytes,
-        page_table_bytes: page_table_bytes(),
-        threads: now.threads,
-    }
-}
-
-/// Polled, so that the bodies wake nobody while they go to sleep.
-fn wait_for_all(stage: &Stage, count: usize) {
-    // Acquire: pairs with the Release in the body.
-    while stage.parked.load(Ordering::Acquire) < count {
+/// Waits until `count` are parked. Polled, so that the bodies wake nobody while they go to sleep.
+fn wait_for(parked: &AtomicU64, count: u64, beats: &AtomicU64) {
+    let mut seen = 0;
+    while seen < count {
+        // Acquire: pairs with the Release in the body.
+        let now = parked.load(Ordering::Acquire);
+        // Relaxed: a sign of life.
+        beats.fetch_add(now - seen, Ordering::Relaxed);
+        seen = now;
         thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn join_all<E: Engine>(handles: Vec<E::Handle>, stage: &Stage) -> u64 {
-    let mut wrong = 0;
-    for (number, handle) in handles.into_iter().enumerate() {
-        wrong += u64::from(E::join(handle) != Ok(number as u64));
-        // Relaxed: a count for the eye.
-        stage.joined.store(number + 1, Ordering::Relaxed);
-    }
-    wrong
+fn weigh() -> (Peak, u64) {
+    let mut now = Peak::default();
+    now.sample();
+    (now, page_table_bytes())
 }
 
 #[cfg(test)]
@@ -157,10 +124,10 @@ mod tests {
 
     #[test]
     fn all_are_parked_weighed_and_joined() {
-        let stage = Arc::new(Stage::default());
-        let weighed = run::<Threads>(50, &stage).unwrap();
+        let beats = Arc::default();
+        let weighed = run::<Threads>(50, &beats).unwrap();
         assert_eq!((weighed.count, weighed.wrong), (50, 0));
         assert!(weighed.refusal.is_none() && weighed.threads > 50);
-        assert_eq!(stage.progress(), "50 of 50 joined");
+        assert_eq!(beats.load(Ordering::Relaxed), 150);
     }
 }

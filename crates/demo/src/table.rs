@@ -1,4 +1,4 @@
-//! Numbers for people: columns, units, thousands apart.
+//! How are numbers shown to people? In columns, with units, thousands apart.
 
 use std::fmt::Write as _;
 

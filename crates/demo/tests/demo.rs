@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 fn demo(arguments: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_demo"))
         .args(arguments.split_whitespace())
+        .env("SILKEN_WORKERS", "2")
         .output()
         .unwrap()
 }
@@ -50,6 +51,11 @@ fn serve_and_park(engine: &str, threads: std::ops::RangeInclusive<u64>) {
 #[test]
 fn threads_serve_and_park() {
     serve_and_park("threads", 20..=100);
+}
+
+#[test]
+fn coroutines_serve_and_park() {
+    serve_and_park("coroutines", 2..=6);
 }
 
 #[test]

@@ -17,6 +17,7 @@
 use crate::options::Options;
 use proc_macro2::{Delimiter, Group, TokenStream};
 use quote::{format_ident, quote};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{AttrStyle, Attribute, ItemFn, ReturnType, Signature, Type};
 
@@ -62,7 +63,12 @@ fn expand_or_error(kind: Kind, options: TokenStream, item: TokenStream) -> syn::
     if kind == Kind::Test {
         check_no_second_test(&function.attrs)?;
     }
-    Ok(wrap(kind, &syn::parse2(options)?, &function))
+    let options: Options = syn::parse2(options)?;
+    if let (Kind::Main, Some(timeout)) = (kind, &options.timeout) {
+        let message = "`timeout` is an option of `#[silken::test]`; in a program, call `silken::timeout`";
+        return Err(syn::Error::new(timeout.key.span(), message));
+    }
+    Ok(wrap(kind, &options, &function))
 }
 
 fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
@@ -74,25 +80,8 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
         .krate
         .as_ref()
         .map_or_else(|| quote!(::silken), |path| quote!(#path));
-    let workers = options.workers.map(|count| quote!(.workers(#count)));
-    let stack_size = options.stack_size_bytes.map(|bytes| quote!(.stack_size(#bytes)));
-    let name = options.name.as_ref().map(|name| quote!(.name(#name)));
-    let grace = options
-        .grace_ms
-        .map(|ms| quote!(.grace(::core::time::Duration::from_millis(#ms))));
-    let mut builder = quote!(#krate::Runtime::builder() #workers #stack_size #name #grace);
-    if let Some(word) = &options.light {
-        let mut block = Group::new(Delimiter::Brace, quote!(#builder.light()));
-        // A lint does not check code that comes from another crate's macro. So the whole block counts as the user's,
-        // from the word to the brace.
-        block.set_span(word.span);
-        // The user's note stands above the attribute, where clippy does not look.
-        builder = quote!({
-            #[allow(clippy::undocumented_unsafe_blocks)]
-            let light = #word #block;
-            light
-        });
-    }
+    let builder = builder(&krate, options);
+    let limit = limit(&krate, options, function);
     let test = (kind == Kind::Test).then(|| quote!(#[::core::prelude::v1::test]));
     let does = match sig.output {
         ReturnType::Default => "run",
@@ -100,6 +89,7 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
     };
     let run = match kind {
         Kind::Main => format_ident!("{does}_main"),
+        Kind::Test if limit.is_some() => format_ident!("{does}_test_within"),
         Kind::Test => format_ident!("{does}_test"),
     };
     let returns = closure_return(&sig.output);
@@ -114,11 +104,51 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
         #vis #sig {
             #(#inner)*
             #krate::__macros::#run(
+                #limit
                 #builder,
                 move || #returns #block,
             )
         }
     }
+}
+
+/// The call that makes the `RuntimeBuilder` of these options.
+fn builder(krate: &TokenStream, options: &Options) -> TokenStream {
+    let workers = options.workers.map(|count| quote!(.workers(#count)));
+    let stack_size = options.stack_size_bytes.map(|bytes| quote!(.stack_size(#bytes)));
+    let name = options.name.as_ref().map(|name| quote!(.name(#name)));
+    let grace = options
+        .grace_ms
+        .map(|ms| quote!(.grace(::core::time::Duration::from_millis(#ms))));
+    let builder = quote!(#krate::Runtime::builder() #workers #stack_size #name #grace);
+    let Some(word) = &options.light else { return builder };
+    let mut block = Group::new(Delimiter::Brace, quote!(#builder.light()));
+    // A lint does not check code that comes from another crate's macro. So the whole block counts as the user's, from
+    // the word to the brace.
+    block.set_span(word.span);
+    // The user's note stands above the attribute, where clippy does not look.
+    quote!({
+        #[allow(clippy::undocumented_unsafe_blocks)]
+        let light = #word #block;
+        light
+    })
+}
+
+/// The argument that says how long a test may take, what to call it, and whether it is one that has to panic.
+fn limit(krate: &TokenStream, options: &Options, function: &ItemFn) -> Option<TokenStream> {
+    let duration = &options.timeout.as_ref()?.duration;
+    let name = function.sig.ident.unraw().to_string();
+    let is_to_panic = function
+        .attrs
+        .iter()
+        .any(|attribute| attribute.path().is_ident("should_panic"));
+    Some(quote! {
+        #krate::__macros::TestLimit {
+            name: ::core::concat!(::core::module_path!(), "::", #name),
+            duration: #duration,
+            is_to_panic: #is_to_panic,
+        },
+    })
 }
 
 /// The closure's return type: the function's own, except `impl Trait`, which a closure cannot spell and therefore

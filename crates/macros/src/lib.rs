@@ -1,16 +1,13 @@
 //! How does an attribute run a function body as the first coroutine of a runtime? This crate holds `#[silken::main]`
-//! and `#[silken::test]`.
+//! and `#[silken::test]`. It also has two macros that place the errors of `select!` (`select.rs`).
 //!
-//! Both do little. They expand to a `RuntimeBuilder` call that a user could write by hand. So a program that needs more
-//! than the options here replaces one line and loses nothing:
+//! Both attributes do little. They expand to a `RuntimeBuilder` call that a user could write by hand. So a program that
+//! needs more than the options here replaces one line and loses nothing:
 //!
 //! ```text
 //! #[silken::main(workers = 4, stack_size = "256KiB")]        fn main() -> ::std::process::ExitCode {
 //! fn main() -> Report { body }                          =>       ::silken::__macros::report_main(
-//!                                                                    ::silken::Runtime::builder().workers(4usize).stack_size(262144usize),
-//!                                                                    move || -> Report { body },
-//!                                                                )
-//!                                                            }
+//! ::silken::Runtime::builder().workers(4usize).stack_size(262144usize), move || -> Report { body }, ) }
 //! ```
 //!
 //! Mistakes that the text alone shows are reported here, at the token that is wrong: an unknown option, a size that is
@@ -29,6 +26,7 @@
 
 mod expand;
 mod options;
+mod select;
 #[cfg(test)]
 mod tests;
 
@@ -66,7 +64,7 @@ use proc_macro::TokenStream;
 /// | `stack_size` | bytes as an integer, or with a unit: `"256KiB"`, `"256k"`, `"1MiB"`, `"1m"` (units are powers of two) | the stack reserved for each coroutine |
 /// | `light` | the word `unsafe` | light coroutines, which share their worker's thread-locals; you vouch for the contract of `RuntimeBuilder::light` |
 /// | `name` | a string | the prefix of the workers' thread names |
-/// | `grace` | a time: `"500ms"`, `"2s"` | how long the end waits for the cancelled coroutines; 2 s by default |
+/// | `grace` | a time: `"500ms"`, `"2s"`, `"1m"` | how long the end waits for the cancelled coroutines; 2 s by default |
 /// | `crate` | a path, plain or as a string | where the `silken` crate is found, for crates that re-export it |
 ///
 /// ```text
@@ -116,7 +114,35 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Options
 ///
-/// Those of [`main`](macro@main): `workers`, `stack_size`, `light`, `name`, `grace`, `crate`.
+/// Those of [`main`](macro@main): `workers`, `stack_size`, `light`, `name`, `grace`, `crate`. And:
+///
+/// | option | value | meaning |
+/// |---|---|---|
+/// | `timeout` | a time: `"500ms"`, `"10s"`, `"2m"`; or an expression of type `std::time::Duration` | the body fails if it takes longer; by default there is no limit |
+///
+/// # A test that takes too long
+///
+/// When the `timeout` is over the test fails, whatever its body does: also if it waits for a `Mutex` of std that nobody
+/// unlocks, or computes and never waits. The message names the test and the limit, and lists the coroutines of the
+/// test's runtime: the name of each, where it was spawned, what it waits for, and for how long it has been seen there.
+///
+/// Then all of them are cancelled. Those that have not ended within the `grace` are left behind, and the message says
+/// which: nothing can end code that waits for a lock of std, or that computes. They go on, as detached threads do,
+/// until the process ends, which does not wait for them. The other tests of the program run meanwhile, and after it.
+///
+/// With `#[should_panic]` too the test fails: the message is printed, and the expanded test returns without a panic.
+///
+/// The limit counts real time, so choose it much longer than the test takes on a busy machine. It concerns the body
+/// only; the end of the runtime takes at most the `grace` in addition.
+///
+/// ```text
+/// #[silken::test(timeout = "10s")]
+/// fn does_not_hang() {
+///     let (tx, rx) = std::sync::mpsc::channel::<()>();
+///     rx.recv().unwrap(); // `tx` is alive, so this would never return
+///     drop(tx);
+/// }
+/// ```
 ///
 /// # Errors
 ///
@@ -124,7 +150,8 @@ pub fn main(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Panics
 ///
-/// The expanded test panics if the runtime cannot be built, and with the body's own panic if the body panics.
+/// The expanded test panics if the runtime cannot be built, with the body's own panic if the body panics, and if the
+/// body has not ended within the `timeout`.
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, item: TokenStream) -> TokenStream {
     if options.is_empty() && is_bare() {
@@ -139,4 +166,18 @@ fn is_bare() -> bool {
     let text = proc_macro::Span::call_site().source_text().unwrap_or_default();
     let words: String = text.chars().filter(|c| !c.is_whitespace()).collect();
     matches!(words.as_str(), "#[test]" | "test")
+}
+
+/// Not public: the error about an arm of `select!`, at the arm.
+#[doc(hidden)]
+#[proc_macro]
+pub fn select_error(input: TokenStream) -> TokenStream {
+    select::error(input.into()).into()
+}
+
+/// Not public: `(operand) code` is `code`, whose errors are reported at the operand.
+#[doc(hidden)]
+#[proc_macro]
+pub fn at(input: TokenStream) -> TokenStream {
+    select::at(input.into()).into()
 }

@@ -5,13 +5,14 @@
 //! gets. Units are powers of two, whether spelled `KiB` or `k`. `KB`, which means 1,000 to some users and 1,024 to
 //! others, is an error instead of a guess.
 
-use proc_macro2::{Ident, Span};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::quote;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
-use syn::{Lit, LitInt, LitStr, Path, Token};
+use syn::{Expr, Lit, LitInt, LitStr, Path, Token};
 
-/// Every option that exists, in the form in which the error about an unknown one lists them.
-const KNOWN: &str = "`workers`, `stack_size`, `light`, `name`, `grace`, `crate`";
+/// Every option of both attributes, in the form in which the error about an unknown one lists them.
+const KNOWN: &str = "`workers`, `stack_size`, `light`, `name`, `grace`, `crate`, and for tests `timeout`";
 
 /// The user's options; `None` leaves the choice to `Builder`.
 #[derive(Default)]
@@ -22,7 +23,15 @@ pub(crate) struct Options {
     pub(crate) light: Option<Token![unsafe]>,
     pub(crate) name: Option<LitStr>,
     pub(crate) grace_ms: Option<u64>,
+    pub(crate) timeout: Option<Timeout>,
     pub(crate) krate: Option<Path>,
+}
+
+/// The limit of a test, and where it is set.
+pub(crate) struct Timeout {
+    pub(crate) key: Ident,
+    /// An expression of type `Duration`.
+    pub(crate) duration: TokenStream,
 }
 
 impl Parse for Options {
@@ -49,6 +58,14 @@ impl Options {
             "light" => set(&mut self.light, key, parse_light(key, input)?),
             "name" => set(&mut self.name, key, value(input, parse_name)?),
             "grace" => set(&mut self.grace_ms, key, value(input, parse_grace)?),
+            "timeout" => {
+                let duration = value(input, parse_timeout)?;
+                let timeout = Timeout {
+                    key: key.clone(),
+                    duration,
+                };
+                set(&mut self.timeout, key, timeout)
+            }
             "crate" => set(&mut self.krate, key, value(input, parse_crate)?),
             unknown => Err(syn::Error::new(
                 key.span(),
@@ -127,12 +144,36 @@ fn parse_grace(input: ParseStream) -> syn::Result<u64> {
     ms.ok_or_else(|| syn::Error::new(literal.span(), message))
 }
 
+/// A time in a string, or an expression. An expression is not checked here: the compiler reports its type at its place.
+fn parse_timeout(input: ParseStream) -> syn::Result<TokenStream> {
+    let message = "`timeout` takes a time with its unit, as in `\"500ms\"`, `\"10s\"` or `\"2m\"`, or an expression of type `Duration`";
+    if input.is_empty() || input.peek(Token![,]) {
+        let span = if input.is_empty() {
+            Span::call_site()
+        } else {
+            input.span()
+        };
+        return Err(syn::Error::new(span, message));
+    }
+    let expression: Expr = input.parse()?;
+    let Expr::Lit(literal) = &expression else {
+        return Ok(quote!(#expression));
+    };
+    let ms = match &literal.lit {
+        Lit::Str(text) => ms_of_text(text.value().trim()).filter(|ms| *ms > 0),
+        _ => None,
+    };
+    let ms = ms.ok_or_else(|| syn::Error::new(literal.lit.span(), message))?;
+    Ok(quote!(::core::time::Duration::from_millis(#ms)))
+}
+
 fn ms_of_text(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (count, unit) = text.split_at(digits);
     let ms = match unit.trim_start() {
         "ms" => 1,
         "s" => 1_000,
+        "m" | "min" => 60_000,
         _ => return None,
     };
     count.parse::<u64>().ok()?.checked_mul(ms)

@@ -75,7 +75,7 @@ fn main_with_every_option_in_the_order_of_the_builder() {
 
 #[test]
 fn a_grace_without_its_unit_is_refused() {
-    for option in ["grace = 2", "grace = \"2\"", "grace = \"2 min\"", "grace = \"\""] {
+    for option in ["grace = 2", "grace = \"2\"", "grace = \"2h\"", "grace = \"\""] {
         assert_option_error(option, &["grace"]);
     }
 }
@@ -213,6 +213,98 @@ fn test_becomes_a_test_and_keeps_its_attributes() {
     );
 }
 
+/// Asserts that a test with this limit passes this expression, and this word about `should_panic`.
+#[track_caller]
+fn assert_limit(timeout: &str, attributes: TokenStream, duration: TokenStream, panics: bool) {
+    assert_expands(
+        Kind::Test,
+        format!("workers = 1, timeout = {timeout}").parse().unwrap(),
+        quote! {
+            #attributes
+            fn hangs() {}
+        },
+        quote! {
+            #[::core::prelude::v1::test]
+            #attributes
+            fn hangs() {
+                ::silken::__macros::run_test_within(
+                    ::silken::__macros::TestLimit {
+                        name: ::core::concat!(::core::module_path!(), "::", "hangs"),
+                        duration: #duration,
+                        is_to_panic: #panics,
+                    },
+                    ::silken::Runtime::builder().workers(1usize),
+                    move || -> () {},
+                )
+            }
+        },
+    );
+}
+
+#[test]
+fn limits_of_tests() {
+    let ms = |count: u64| quote!(::core::time::Duration::from_millis(#count));
+    for (text, count) in [
+        ("\"500ms\"", 500),
+        ("\"10s\"", 10_000),
+        ("\"10 s\"", 10_000),
+        ("\"2m\"", 120_000),
+        ("\"2min\"", 120_000),
+    ] {
+        assert_limit(text, quote!(), ms(count), false);
+    }
+    assert_limit(
+        "Duration::from_secs(3)",
+        quote!(),
+        quote!(Duration::from_secs(3)),
+        false,
+    );
+    assert_limit("LIMIT", quote!(), quote!(LIMIT), false);
+    assert_limit("2 * LIMIT", quote!(), quote!(2 * LIMIT), false);
+    assert_limit("\"1s\"", quote!(#[should_panic]), ms(1_000), true);
+    assert_limit("\"1s\"", quote!(#[should_panic(expected = "x")]), ms(1_000), true);
+}
+
+#[test]
+fn a_test_with_a_limit_may_return_something() {
+    assert_expands(
+        Kind::Test,
+        quote!(timeout = "1s"),
+        quote!(
+            fn tries() -> Result<(), Fault> {
+                Ok(())
+            }
+        ),
+        quote! {
+            #[::core::prelude::v1::test]
+            fn tries() -> ::std::process::ExitCode {
+                ::silken::__macros::report_test_within(
+                    ::silken::__macros::TestLimit {
+                        name: ::core::concat!(::core::module_path!(), "::", "tries"),
+                        duration: ::core::time::Duration::from_millis(1000u64),
+                        is_to_panic: false,
+                    },
+                    ::silken::Runtime::builder(),
+                    move || -> Result<(), Fault> { Ok(()) },
+                )
+            }
+        },
+    );
+}
+
+#[test]
+fn limits_refused() {
+    for text in ["10", "\"10\"", "\"0s\"", "\"\"", "\"10h\"", "1.5", "\"1.5s\"", ""] {
+        assert_error(
+            Kind::Test,
+            &format!("timeout = {text}"),
+            "fn hangs() {}",
+            &["`timeout` takes a time with its unit"],
+        );
+    }
+    assert_option_error("timeout = \"10s\"", &["`timeout` is an option of `#[silken::test]`"]);
+}
+
 #[test]
 fn crate_path_plain_and_quoted() {
     let expected = quote! {
@@ -310,7 +402,7 @@ fn unknown_and_repeated_options_are_named() {
         "worker = 4",
         &[
             "unknown option `worker`",
-            "`workers`, `stack_size`, `light`, `name`, `grace`, `crate`",
+            "`workers`, `stack_size`, `light`, `name`, `grace`, `crate`, and for tests `timeout`",
         ],
     );
     assert_option_error("multi_thread", &["unknown option `multi_thread`"]);

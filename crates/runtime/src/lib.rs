@@ -57,6 +57,7 @@ mod compat;
 mod extras;
 
 pub use crate::sched::{OverflowPolicy, allow_light};
+pub use api::blocking::{blocking, spawn_blocking};
 pub use api::cancel::{
     Elapsed, check_cancelled, deadline, is_cancellation, is_cancelled, mask_cancel, panicking, time_left, timeout,
     timeout_at,
@@ -77,7 +78,7 @@ pub use api::select::{JoinArm, Joinable, TickArm, join_any, join_any_timeout};
 pub use api::select::{ReadyArm, readable, writable};
 #[cfg(all(feature = "signal", not(loom)))]
 pub use api::signal;
-pub use api::spawn::{Builder, spawn, spawn_blocking, spawn_many};
+pub use api::spawn::{Builder, spawn, spawn_many};
 pub use api::sync_arms::{AcquireArm, LockArm, NotifiedArm, ReadArm, WaitGroupArm, WriteArm};
 pub use api::try_scope::{TryScope, try_scope, try_scope_limited};
 pub use channel::{mpmc, mpsc, spsc};
@@ -118,7 +119,10 @@ pub mod __macros {
     pub use crate::api::select::joined;
     pub use crate::api::spawn::{SpawnWith, task};
     pub use crate::api::try_scope::{FirstError, joined_or_not};
-    pub use crate::runtime::attribute::{report_main, report_test, run_main, run_test};
+    pub use crate::runtime::attribute::{
+        TestLimit, report_main, report_test, report_test_within, run_main, run_test, run_test_within,
+    };
+    pub use silken_macros::{at, select_error};
 }
 
 /// Declares keys whose values each coroutine has for itself, in the forms of [`thread_local!`]; see [`LocalKey`].

@@ -10,8 +10,7 @@ mod vectors;
 mod work;
 
 use std::process::ExitCode;
-// SeqCst: pairs with itself, as user programs take it.
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use work::{WORK, Work};
 
@@ -31,7 +30,8 @@ struct Options {
     slice: Duration,
 }
 
-fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
+fn parse(mut words: lexopt::Parser) -> Result<Options, lexopt::Error> {
+    use lexopt::prelude::*;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut options = Options {
         time: Duration::from_secs(60),
@@ -39,23 +39,32 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
         workers: vec![1, 2, 8],
         slice: Duration::from_micros(100),
     };
-    while let Some(argument) = arguments.next() {
-        let value = arguments.next()?;
-        match argument.as_str() {
-            "--seconds" => options.time = Duration::from_secs(value.parse().ok()?),
-            "--seed" => options.seed = value.parse().ok()?,
-            "--slice-us" => options.slice = Duration::from_micros(value.parse().ok()?),
-            "--workers" => options.workers = value.split(',').map(|each| each.parse().ok()).collect::<Option<_>>()?,
-            _ => return None,
+    while let Some(word) = words.next()? {
+        match word {
+            Long("seconds") => options.time = Duration::from_secs(words.value()?.parse()?),
+            Long("seed") => options.seed = words.value()?.parse()?,
+            Long("slice-us") => options.slice = Duration::from_micros(words.value()?.parse()?),
+            Long("workers") => {
+                let all = words.value()?.string()?;
+                options.workers = all
+                    .split(',')
+                    .map(str::parse)
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| lexopt::Error::from(format!("numbers with commas between them, and not {all}")))?;
+            }
+            _ => return Err(word.unexpected()),
         }
     }
-    Some(options)
+    Ok(options)
 }
 
 fn main() -> ExitCode {
-    let Some(options) = parse(std::env::args().skip(1)) else {
-        eprintln!("usage: preempt [--seconds S] [--seed N] [--workers 1,2,8] [--slice-us 100]");
-        return ExitCode::from(2);
+    let options = match parse(lexopt::Parser::from_env()) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}\nusage: preempt [--seconds S] [--seed N] [--workers 1,2,8] [--slice-us 100]");
+            return ExitCode::from(2);
+        }
     };
     println!("seed {}", options.seed);
     // The first runtime sets a panic hook, which is replaced.
@@ -93,6 +102,7 @@ fn round(options: &Options, workers: usize, expected: &[Vec<u64>], end: Instant)
         .build()
         .map_err(|error| error.to_string())?;
     let round_end = end.min(Instant::now() + ROUND);
+    // Relaxed, all of them: counts, read after the joins, and a flag that ends loops sooner.
     let (failed, computed) = (AtomicBool::new(false), AtomicU64::new(0));
     let differs = std::sync::Mutex::new(None);
     let ticks = AtomicU64::new(0);
@@ -103,14 +113,14 @@ fn round(options: &Options, workers: usize, expected: &[Vec<u64>], end: Instant)
                     let (failed, computed, differs) = (&failed, &computed, &differs);
                     scope.spawn(move || {
                         let mut k = copy as u64;
-                        while Instant::now() < round_end && !failed.load(SeqCst) {
+                        while Instant::now() < round_end && !failed.load(Ordering::Relaxed) {
                             let place = k % SEEDS;
                             let sum = (work.run)(options.seed.wrapping_add(place));
                             if sum != expected[place as usize] {
-                                failed.store(true, SeqCst);
+                                failed.store(true, Ordering::Relaxed);
                                 *differs.lock().unwrap() = Some(format!("{} gives other bits", work.name));
                             }
-                            computed.fetch_add(1, SeqCst);
+                            computed.fetch_add(1, Ordering::Relaxed);
                             k += 1;
                         }
                     });
@@ -120,7 +130,7 @@ fn round(options: &Options, workers: usize, expected: &[Vec<u64>], end: Instant)
             // Without preemption this one would hardly ever run.
             while Instant::now() < round_end {
                 silken::sleep(Duration::from_millis(1));
-                ticks.fetch_add(1, SeqCst);
+                ticks.fetch_add(1, Ordering::Relaxed);
             }
         });
     };

@@ -1,8 +1,7 @@
 //! Locks and channels of std between coroutines that are interrupted at any instruction: nothing is lost.
 
 use std::collections::BTreeMap;
-// SeqCst: pairs with itself, as user programs take it.
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock, mpsc};
 use std::time::Instant;
 
@@ -18,6 +17,7 @@ pub fn use_locks_and_channels(end: Instant) {
 }
 
 fn locks(end: Instant) {
+    // Relaxed: read after the joins.
     let (under_lock, beside_it) = (Mutex::new((0_u64, BTreeMap::new())), AtomicU64::new(0));
     let shared = RwLock::new((0_u64, 0_u64));
     silken::scope(|scope| {
@@ -30,7 +30,7 @@ fn locks(end: Instant) {
                         held.0 += 1;
                         *held.1.entry(k % 7 + user as u64).or_insert(0_u64) += 1;
                         drop(held);
-                        beside_it.fetch_add(1, SeqCst);
+                        beside_it.fetch_add(1, Ordering::Relaxed);
                         let seen = *shared.read().unwrap();
                         assert_eq!(seen.0, seen.1);
                         if k % 10 == 0 {
@@ -50,6 +50,7 @@ fn locks(end: Instant) {
 
 fn messages(end: Instant) {
     let (sender, receiver) = mpsc::sync_channel::<u64>(8);
+    // Relaxed: read after the last sender is gone.
     let sent = AtomicU64::new(0);
     silken::scope(|scope| {
         for _ in 0..USERS {
@@ -59,13 +60,13 @@ fn messages(end: Instant) {
                 while Instant::now() < end {
                     k += 1;
                     sender.send(k).unwrap();
-                    sent.fetch_add(k, SeqCst);
+                    sent.fetch_add(k, Ordering::Relaxed);
                 }
             });
         }
         drop(sender);
         let received: u64 = receiver.iter().sum();
-        assert_eq!(received, sent.load(SeqCst));
+        assert_eq!(received, sent.load(Ordering::Relaxed));
     });
 }
 

@@ -1,6 +1,7 @@
 //! What is computed: from a seed to a checksum, the same bits each time.
 
 use crate::vectors;
+use fastrand::Rng;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -75,19 +76,6 @@ pub fn be_quiet() {
     }));
 }
 
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-}
-
 /// FNV-1a.
 fn sum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |sum, byte| {
@@ -96,11 +84,11 @@ fn sum(bytes: &[u8]) -> u64 {
 }
 
 fn allocator(seed: u64) -> u64 {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let mut kept: Vec<Vec<u8>> = Vec::new();
     let mut total = 0_u64;
     for _ in 0..3000 {
-        let word = random.next();
+        let word = random.u64(..);
         if kept.len() > 100 || word & 3 == 0 && !kept.is_empty() {
             let gone = kept.swap_remove(word as usize % kept.len());
             total = total.wrapping_mul(31).wrapping_add(sum(&gone));
@@ -113,10 +101,10 @@ fn allocator(seed: u64) -> u64 {
 }
 
 fn hash_map(seed: u64) -> u64 {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let mut map = HashMap::new();
     for _ in 0..5000 {
-        let word = random.next();
+        let word = random.u64(..);
         *map.entry(word % 700).or_insert(0_u64) ^= word;
         map.remove(&(word >> 40));
     }
@@ -128,9 +116,9 @@ fn hash_map(seed: u64) -> u64 {
 
 fn regular_expression(seed: u64) -> u64 {
     let mut text = String::new();
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     for _ in 0..200 {
-        let word = random.next();
+        let word = random.u64(..);
         let _ = write!(text, "{}-{:x}@host{}.example, ", word % 1000, word >> 50, word % 7);
     }
     let expression = regex::Regex::new(r"(\d{2,3})-([0-9a-f]+)@(host[1-5])\.example").expect("it is one");
@@ -142,10 +130,10 @@ fn regular_expression(seed: u64) -> u64 {
 }
 
 fn json(seed: u64) -> u64 {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let rows: Vec<serde_json::Value> = (0..150)
         .map(|k| {
-            let word = random.next();
+            let word = random.u64(..);
             let part = (word >> 11) as f64 / 1e6;
             serde_json::json!({"id": k, "word": word, "part": part, "name": format!("row {k}"), "flags": [word & 1 == 1, null]})
         })
@@ -157,9 +145,9 @@ fn json(seed: u64) -> u64 {
 }
 
 fn deflate(seed: u64) -> u64 {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let plain: Vec<u8> = (0..20_000)
-        .map(|k| (random.next() % 17) as u8 + (k / 1000) as u8)
+        .map(|k| (random.u64(..) % 17) as u8 + (k / 1000) as u8)
         .collect();
     let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(4));
     packer.write_all(&plain).expect("memory takes it");
@@ -173,11 +161,11 @@ fn deflate(seed: u64) -> u64 {
 }
 
 fn floats(seed: u64) -> u64 {
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     let mut grid = [[0.0_f64; 24]; 24];
     grid.iter_mut()
         .flatten()
-        .for_each(|cell| *cell = (random.next() >> 11) as f64 / 9e15);
+        .for_each(|cell| *cell = (random.u64(..) >> 11) as f64 / 9e15);
     for _ in 0..60 {
         let before = black_box(grid);
         for (i, row) in grid.iter_mut().enumerate() {
@@ -246,9 +234,9 @@ fn thread_locals(seed: u64) -> u64 {
         static LAST: Last = const { Last(Cell::new(0)) };
     }
     COUNT.set(seed);
-    let mut random = Random(seed);
+    let mut random = Rng::with_seed(seed);
     for _ in 0..2000 {
-        let word = random.next();
+        let word = random.u64(..);
         COUNT.set(COUNT.get().rotate_left(3) ^ word);
         LAST.with(|last| last.0.set(word | 1));
         TEXT.with_borrow_mut(|text| {

@@ -10,7 +10,7 @@ use crate::ledger::{Flow, Ledger, Token};
 use crate::plan::Rng;
 use silken::JoinHandle;
 use silken::channel::{self, Receiver, Sender, TryRecvError};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, Ordering::Relaxed, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
@@ -63,7 +63,7 @@ impl Channel {
         let _receiving = Counted::new(&self.receiving);
         // SeqCst: pairs with the release. Either it sees this receiver counted, or this receiver sees it.
         fence(Ordering::SeqCst);
-        if self.released.load(Relaxed) {
+        if self.released.load(Ordering::Relaxed) {
             return;
         }
         let token = match part.rng.below(5) {
@@ -103,7 +103,7 @@ impl Wait for Channel {
     }
 
     fn release(&self) {
-        self.released.store(true, Relaxed);
+        self.released.store(true, Ordering::Relaxed);
         // SeqCst: pairs with the fence in `receive`.
         fence(Ordering::SeqCst);
         if self.closes {
@@ -119,7 +119,7 @@ impl Wait for Channel {
         });
         let this = self.this.upgrade().expect("the caller has it");
         let sender = silken::spawn(move || {
-            while this.receiving.load(Relaxed) > 0 {
+            while this.receiving.load(Ordering::Relaxed) > 0 {
                 this.flow.send(this.ledger.token(), |token| this.tx.send(token));
                 silken::yield_now();
             }

@@ -3,7 +3,7 @@
 use super::{Part, Wait};
 use crate::plan::Rng;
 use silken::sync::{Barrier, Condvar, Mutex, Notify, WaitGroup};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Units that are made one by one, each with one notification, and taken by those who wait.
@@ -25,7 +25,7 @@ impl Condvars {
     fn take(&self, stock: &mut Stock) {
         if stock.units > 0 {
             stock.units -= 1;
-            self.taken.fetch_add(1, Relaxed);
+            self.taken.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -52,7 +52,7 @@ impl Wait for Condvars {
         // It may be called on a coroutine that must not wait.
         if let Ok(mut stock) = self.stock.try_lock() {
             stock.units += 1;
-            self.made.fetch_add(1, Relaxed);
+            self.made.fetch_add(1, Ordering::Relaxed);
             if rng.chance(50) {
                 drop(stock);
             }
@@ -67,7 +67,7 @@ impl Wait for Condvars {
 
     fn check(&self) -> Result<(), String> {
         let mut stock = self.stock.try_lock().map_err(|error| format!("left locked: {error}"))?;
-        let (made, taken) = (self.made.load(Relaxed), self.taken.load(Relaxed));
+        let (made, taken) = (self.made.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
         if made != taken + stock.units {
             return Err(format!("made {made}, taken {taken}, {stock:?}"));
         }
@@ -104,24 +104,24 @@ impl Wait for Notifies {
                     true
                 }
             };
-            if self.released.load(Relaxed) {
+            if self.released.load(Ordering::Relaxed) {
                 // One that was given for the release goes from hand to hand.
                 self.notify.notify_one();
                 break;
             }
             if heard {
-                self.heard.fetch_add(1, Relaxed);
+                self.heard.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     fn stir(&self, _rng: &mut Rng) {
-        self.given.fetch_add(1, Relaxed);
+        self.given.fetch_add(1, Ordering::Relaxed);
         self.notify.notify_one();
     }
 
     fn release(&self) {
-        self.released.store(true, Relaxed);
+        self.released.store(true, Ordering::Relaxed);
         // Those who wait, and the first of those who come, who tells the next.
         self.notify.notify_waiters();
         self.notify.notify_one();
@@ -133,7 +133,7 @@ impl Wait for Notifies {
     }
 
     fn check(&self) -> Result<(), String> {
-        let (given, heard) = (self.given.load(Relaxed), self.heard.load(Relaxed));
+        let (given, heard) = (self.given.load(Ordering::Relaxed), self.heard.load(Ordering::Relaxed));
         if heard > given {
             return Err(format!("{given} notifications, {heard} were heard"));
         }
@@ -170,9 +170,9 @@ impl Barriers {
     }
 
     fn note(&self, leads: bool) {
-        self.came.fetch_add(1, Relaxed);
+        self.came.fetch_add(1, Ordering::Relaxed);
         if leads {
-            self.led.fetch_add(1, Relaxed);
+            self.led.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -198,7 +198,7 @@ impl Wait for Barriers {
     }
 
     fn check(&self) -> Result<(), String> {
-        let (came, led) = (self.came.load(Relaxed), self.led.load(Relaxed));
+        let (came, led) = (self.came.load(Ordering::Relaxed), self.led.load(Ordering::Relaxed));
         if came != led * self.size {
             return Err(format!("{came} came through, {led} led, for {} each", self.size));
         }

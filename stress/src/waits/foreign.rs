@@ -6,7 +6,7 @@ use crate::ledger::{Flow, Ledger, Token};
 use crate::plan::Rng;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -105,7 +105,7 @@ impl Wait for StdCondvar {
             };
             if stock.0 > 0 {
                 stock.0 -= 1;
-                self.taken.fetch_add(1, Relaxed);
+                self.taken.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -113,7 +113,7 @@ impl Wait for StdCondvar {
     fn stir(&self, rng: &mut Rng) {
         let mut stock = self.stock.lock().unwrap();
         stock.0 += 1;
-        self.made.fetch_add(1, Relaxed);
+        self.made.fetch_add(1, Ordering::Relaxed);
         if rng.chance(50) {
             drop(stock);
         }
@@ -127,7 +127,7 @@ impl Wait for StdCondvar {
 
     fn check(&self) -> Result<(), String> {
         let (left, _) = *self.stock.lock().unwrap();
-        let (made, taken) = (self.made.load(Relaxed), self.taken.load(Relaxed));
+        let (made, taken) = (self.made.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
         if made == taken + left {
             return Ok(());
         }
@@ -190,13 +190,13 @@ impl Sockets {
 
     fn write(&self, bytes: &[u8]) {
         if let Ok(count) = (&self.writer).write(bytes) {
-            self.written.fetch_add(count, Relaxed);
+            self.written.fetch_add(count, Ordering::Relaxed);
         }
     }
 
     fn read(&self, bytes: &mut [u8]) -> usize {
         let count = (&self.reader).read(bytes).unwrap_or(0);
-        self.read.fetch_add(count, Relaxed);
+        self.read.fetch_add(count, Ordering::Relaxed);
         count
     }
 }
@@ -224,7 +224,7 @@ impl Wait for Sockets {
 
     fn check(&self) -> Result<(), String> {
         while self.read(&mut [0; 64]) > 0 {}
-        let (written, read) = (self.written.load(Relaxed), self.read.load(Relaxed));
+        let (written, read) = (self.written.load(Ordering::Relaxed), self.read.load(Ordering::Relaxed));
         if written == read {
             return Ok(());
         }

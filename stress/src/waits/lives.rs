@@ -4,7 +4,7 @@ use super::{Part, Wait};
 use crate::plan::Rng;
 use silken::Coroutine;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A time that does not come in a round.
@@ -69,7 +69,7 @@ impl Wait for Scopes {
         impl Drop for Checked<'_> {
             fn drop(&mut self) {
                 // In a destructor, since the scope may have unwound: then a panic would abort, so it reports itself.
-                if self.0.load(Relaxed) != self.1 {
+                if self.0.load(Ordering::Relaxed) != self.1 {
                     eprintln!("a scope has ended before its children: {self:?}");
                     std::process::abort();
                 }
@@ -83,7 +83,7 @@ impl Wait for Scopes {
         struct Ends<'a>(&'a AtomicUsize);
         impl Drop for Ends<'_> {
             fn drop(&mut self) {
-                self.0.fetch_add(1, Relaxed);
+                self.0.fetch_add(1, Ordering::Relaxed);
             }
         }
         let _checked = Checked(&ended, children);
@@ -130,7 +130,7 @@ impl Wait for Parks {
         for _ in 0..1 + part.rng.below(3) {
             // Relaxed: the lock orders it for those who came before the release took them out, and the others see it
             // here.
-            if self.released.load(Relaxed) {
+            if self.released.load(Ordering::Relaxed) {
                 break;
             }
             match part.rng.below(4) {
@@ -149,7 +149,7 @@ impl Wait for Parks {
 
     fn release(&self) {
         let mut parked = self.parked.lock().unwrap();
-        self.released.store(true, Relaxed);
+        self.released.store(true, Ordering::Relaxed);
         parked.iter().for_each(Coroutine::unpark);
         parked.clear();
     }

@@ -4,7 +4,7 @@
 use super::{Part, Wait};
 use crate::plan::Rng;
 use silken::sync::{Mutex, RwLock, RwLockWriteGuard, Semaphore, TryLockError};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Two numbers that are equal whenever nobody holds the lock for writing.
@@ -91,7 +91,7 @@ impl RwLocks {
         };
         match guard {
             Ok(mut guard) => {
-                assert_eq!(self.readers.load(Relaxed), 0, "a reader and a writer");
+                assert_eq!(self.readers.load(Ordering::Relaxed), 0, "a reader and a writer");
                 {
                     let _change = Change::begin(&mut guard);
                     part.pause();
@@ -109,11 +109,11 @@ impl RwLocks {
         struct Leave<'a>(&'a AtomicUsize);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
-                self.0.fetch_sub(1, Relaxed);
+                self.0.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        // Relaxed, as above: the lock orders them.
-        self.readers.fetch_add(1, Relaxed);
+        // Ordering::Relaxed, as above: the lock orders them.
+        self.readers.fetch_add(1, Ordering::Relaxed);
         let _leave = Leave(&self.readers);
         assert_eq!(pair.left, pair.right, "a reader and a writer");
         part.pause();
@@ -180,7 +180,7 @@ struct Held<'a>(&'a AtomicUsize, usize);
 
 impl<'a> Held<'a> {
     fn new(semaphores: &'a Semaphores, permits: usize) -> Self {
-        let before = semaphores.held.fetch_add(permits, Relaxed);
+        let before = semaphores.held.fetch_add(permits, Ordering::Relaxed);
         let held = Self(&semaphores.held, permits);
         assert!(before + permits <= semaphores.permits, "{before} and {permits} permits");
         held
@@ -189,7 +189,7 @@ impl<'a> Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(self.1, Relaxed);
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 

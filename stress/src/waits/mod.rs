@@ -25,7 +25,7 @@ use crate::ledger::{Ledger, Token};
 use crate::plan::{Bounds, Rng};
 use silken::channel::Receiver;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A station. Everything that waits there must end by itself after [`release`](Wait::release), or by cancellation if it
@@ -106,14 +106,14 @@ pub struct Counted(Arc<AtomicUsize>);
 impl Counted {
     /// One more.
     pub fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
         Self(count.clone())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

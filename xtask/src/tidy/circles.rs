@@ -1,29 +1,24 @@
-//! Circles of imports between files of a crate. A file and its own folder may import each other; nothing else may.
+//! Which files of a crate import each other in a circle? A file and its own folder may; nothing else may.
 //!
 //! A *module* is the path of a file below the crate's `src`, without `mod`, `lib` and `main`. An *edge* leads from a
-//! module to another that its code names: in a `use`, or by a path that begins with `crate` or `super`. A name that a
-//! module hands on by `pub use` counts as an edge to the module that defines it, so a folder's `mod.rs` hides nothing.
-//! Methods are found without an import and make no edge. Test modules do not count.
+//! module to another that its code names: in a `use`, or by a path that begins with `crate` or `super`. A name that is
+//! reached through another module's import counts as an edge to the module that defines it, so a folder's `mod.rs`
+//! hides nothing. (Its private imports are open to the files of the folder.)
+//! Methods are found without an import and make no edge. Test modules do not count. Every crate is held to it, the
+//! tools too.
 
-use super::source::{Source, find_words, group_members, is_test_path};
+use super::source::{Source, is_test_path};
+use super::syntax::{Named, Role};
 use super::{CIRCLES, Finding};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Module = Vec<String>;
 
-/// The crates in whose files circles are looked for.
-const SOURCES: [&str; 4] = [
-    "crates/runtime/src/",
-    "crates/context/src/",
-    "crates/interpose/src/",
-    "crates/macros/src/",
-];
-
 /// Every circle, once; and entries of the table that name none.
 pub fn circles(sources: &[Source]) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut excused = BTreeSet::new();
-    for root in SOURCES {
+    for root in roots(sources) {
         for circle in of_crate(sources, root) {
             let names: Vec<String> = circle.iter().map(|module| module.join("/")).collect();
             let entry = CIRCLES
@@ -45,6 +40,15 @@ pub fn circles(sources: &[Source]) -> Vec<Finding> {
     findings
 }
 
+/// The folders of the crates' sources.
+fn roots(sources: &[Source]) -> BTreeSet<&str> {
+    const FOLDER: &str = "/src/";
+    let paths = sources.iter().map(|source| source.path.as_str());
+    paths
+        .filter_map(|path| path.find(FOLDER).map(|at| &path[..at + FOLDER.len()]))
+        .collect()
+}
+
 fn of_crate(sources: &[Source], root: &str) -> Vec<Vec<Module>> {
     let mut modules: BTreeMap<Module, Vec<Import>> = BTreeMap::new();
     for source in sources {
@@ -63,69 +67,27 @@ fn of_crate(sources: &[Source], root: &str) -> Vec<Vec<Module>> {
 /// A path that a file names.
 struct Import {
     path: Vec<String>,
-    /// It is handed on.
-    public: bool,
+    /// The modules of the file that it stands in.
+    inside: Vec<String>,
+    /// The name that it has here, if it is imported: folders below reach it by that.
+    name: Option<String>,
 }
 
 fn imports(source: &Source) -> Vec<Import> {
-    let lines = source.lines.iter().filter(|line| !line.test);
-    let code = lines.map(|line| line.code.as_str()).collect::<Vec<_>>().join("\n");
-    let mut imports = Vec::new();
-    let mut rest = code.as_str();
-    let mut elsewhere = String::new();
-    while let Some(at) = find_words(rest, "use").first().copied() {
-        let before = rest[..at].trim_end();
-        let line = before.rsplit(['\n', ';', '}']).next().unwrap_or(before).trim_start();
-        let end = rest[at..].find(';').map_or(rest.len(), |end| at + end);
-        for path in tree(&rest[at + 3..end], &[]) {
-            imports.push(Import {
-                path,
-                public: line.starts_with("pub"),
-            });
-        }
-        elsewhere.push_str(before);
-        elsewhere.push('\n');
-        rest = &rest[end..];
-    }
-    elsewhere.push_str(rest);
-    for word in ["crate", "super"] {
-        for at in find_words(&elsewhere, word) {
-            let is_head = !elsewhere[..at].trim_end().ends_with("::") && !elsewhere[..at].ends_with('$');
-            let path = names(&elsewhere[at..]);
-            if is_head && path.len() > 1 {
-                imports.push(Import { path, public: false });
-            }
-        }
-    }
-    imports
-}
-
-/// The leading `a::b::c` of a text.
-fn names(text: &str) -> Vec<String> {
-    let end = text
-        .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
-        .unwrap_or(text.len());
-    text[..end]
-        .split("::")
-        .filter(|name| !name.is_empty())
-        .map(String::from)
-        .collect()
-}
-
-/// The paths of a use tree.
-fn tree(text: &str, prefix: &[String]) -> Vec<Vec<String>> {
-    let text = text.trim();
-    let Some((head, group)) = text.split_once('{') else {
-        let mut path = prefix.to_vec();
-        path.extend(names(text.split(" as ").next().unwrap_or(text)));
-        return vec![path];
+    let counts = |named: &&Named| {
+        let leads_home = matches!(named.path[0].as_str(), "crate" | "super");
+        let is_import = matches!(named.role, Role::Imported { .. });
+        named.is_head && !source.is_test(named.line) && (is_import || leads_home)
     };
-    let mut prefix = prefix.to_vec();
-    prefix.extend(names(head.trim()));
-    group_members(group)
-        .filter(|member| !member.trim().is_empty())
-        .flat_map(|member| tree(member, &prefix))
-        .collect()
+    let import = |named: &Named| Import {
+        path: named.path.clone(),
+        inside: named.inside.clone(),
+        name: match &named.role {
+            Role::Imported { name } => Some(name.clone()),
+            _ => None,
+        },
+    };
+    source.syntax.paths.iter().filter(counts).map(import).collect()
 }
 
 type Graph = BTreeMap<Module, BTreeSet<Module>>;
@@ -133,11 +95,10 @@ type Graph = BTreeMap<Module, BTreeSet<Module>>;
 fn edges(modules: &BTreeMap<Module, Vec<Import>>) -> Graph {
     let mut handed_on: BTreeMap<Module, Module> = BTreeMap::new();
     for (module, imports) in modules {
-        for import in imports.iter().filter(|import| import.public) {
-            if let Some(target) = absolute(module, &import.path, modules) {
-                let mut name = module.clone();
-                name.extend(target.last().cloned());
-                handed_on.insert(name, target);
+        for import in imports {
+            if let (Some(name), Some(target)) = (&import.name, absolute(module, import, modules)) {
+                let path = [&module[..], &import.inside, std::slice::from_ref(name)].concat();
+                handed_on.insert(path, target);
             }
         }
     }
@@ -145,7 +106,7 @@ fn edges(modules: &BTreeMap<Module, Vec<Import>>) -> Graph {
     for (module, imports) in modules {
         let targets = imports
             .iter()
-            .filter_map(|import| absolute(module, &import.path, modules))
+            .filter_map(|import| absolute(module, import, modules))
             .filter_map(|target| defining(target, modules, &handed_on))
             .filter(|target| !target.starts_with(module) && !module.starts_with(target))
             .filter(|target| !super::FLOORLESS.iter().any(|(room, _)| target[0] == *room));
@@ -155,16 +116,18 @@ fn edges(modules: &BTreeMap<Module, Vec<Import>>) -> Graph {
 }
 
 /// A path from the crate's root; none for other crates' names.
-fn absolute(module: &Module, path: &[String], modules: &BTreeMap<Module, Vec<Import>>) -> Option<Module> {
+fn absolute(module: &Module, import: &Import, modules: &BTreeMap<Module, Vec<Import>>) -> Option<Module> {
+    let here = [&module[..], &import.inside].concat();
+    let path = &import.path;
     let climbs = path.iter().take_while(|name| *name == "super").count();
     let (base, rest) = match path.first()?.as_str() {
         "crate" => (&[][..], &path[1..]),
-        "self" => (&module[..], &path[1..]),
-        "super" => (&module[..module.len().checked_sub(climbs)?], &path[climbs..]),
+        "self" => (&here[..], &path[1..]),
+        "super" => (&here[..here.len().checked_sub(climbs)?], &path[climbs..]),
         first => {
-            let mut child = module.clone();
+            let mut child = here.clone();
             child.push(first.to_string());
-            modules.contains_key(&child).then_some((&module[..], path))?
+            modules.contains_key(&child).then_some((&here[..], &path[..]))?
         }
     };
     Some([base, rest].concat())

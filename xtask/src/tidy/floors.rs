@@ -1,4 +1,4 @@
-//! The floors of the runtime: who may import whom.
+//! Who may import whom in the runtime? Only files of higher floors, and neighbours in one folder.
 //!
 //! A file belongs to its first folder below `src/`, a file in `src/` itself to its own name; all files of floor 6 count
 //! as one folder, the assembly. An import is any `crate::x`, in a `use` or in the middle of an expression, alone or in
@@ -6,7 +6,8 @@
 //! re-exports of `lib.rs` and so stand on its floor. `crate::x!` is a macro, whose body was checked where it is
 //! written; `$crate::x` is expanded in the user's crate and names the public surface.
 
-use super::source::{Source, find_words, group_members};
+use super::source::Source;
+use super::syntax::{Named, Role};
 use super::{FLOORLESS, FLOORS, Finding, RUNTIME};
 
 const RULE: &str = "floors";
@@ -25,16 +26,15 @@ pub fn imports(source: &Source) -> Vec<Finding> {
             message: format!("`{home}` stands on no floor: give it one in FLOORS, in xtask/src/tidy.rs"),
         }];
     };
-    let code = source.code();
     let mut findings = Vec::new();
-    for (offset, target) in root_names(&code, source, inside) {
-        if may_import(home, floor, &target) {
+    for named in &source.syntax.paths {
+        let Some(target) = root_name(named, inside).filter(|target| !may_import(home, floor, target)) else {
             continue;
-        }
-        let target_floor = floor_of(&target).unwrap_or(ASSEMBLY);
+        };
+        let target_floor = floor_of(target).unwrap_or(ASSEMBLY);
         findings.push(Finding {
             path: source.path.clone(),
-            line: Source::line_of(&code, offset) + 1,
+            line: named.line + 1,
             rule: RULE,
             message: format!("`{home}` (floor {floor}) imports `{target}` (floor {target_floor}): only lower floors"),
         });
@@ -63,32 +63,23 @@ fn floor_of(name: &str) -> Option<i32> {
         .map(|(_, floor)| *floor)
 }
 
-/// Every name reached from the crate's root, with the offset of the path that reaches it.
-fn root_names(code: &str, source: &Source, inside: &str) -> Vec<(usize, String)> {
-    let mut names = Vec::new();
-    for at in find_words(code, "crate") {
-        let path = &code[at + "crate".len()..];
-        if !code[..at].ends_with('$') {
-            names.extend(heads(path).into_iter().map(|name| (at, name)));
-        }
+/// The name that a path reaches in the crate's root, if it begins there.
+fn root_name<'n>(named: &'n Named, inside: &str) -> Option<&'n str> {
+    if !named.is_head {
+        return None;
     }
-    let depth = module_depth(inside);
-    for at in find_words(code, "super") {
-        if code[..at].trim_end().ends_with("::") {
-            continue;
+    let climbs = match named.path.first()?.as_str() {
+        "crate" => 1,
+        "super" => {
+            let climbs = named.path.iter().take_while(|name| *name == "super").count();
+            let depth = module_depth(inside) + named.inside.len();
+            (climbs == depth).then_some(climbs)?
         }
-        let (climbs, rest) = climb(&code[at..]);
-        // A `mod tests` inside the file is one more step from the root.
-        let nested = usize::from(source.lines[Source::line_of(code, at)].test && depth > 0 && !is_test_file(inside));
-        if climbs == depth + nested {
-            names.extend(heads(rest).into_iter().map(|name| (at, name)));
-        }
-    }
-    names
-}
-
-fn is_test_file(inside: &str) -> bool {
-    super::source::is_test_path(inside)
+        _ => return None,
+    };
+    let name = named.path.get(climbs)?;
+    let is_macro = named.role == Role::Called && named.path.len() == climbs + 1;
+    (name != "*" && !is_macro).then_some(name)
 }
 
 /// How many `super` lead from the file's module to the crate's root.
@@ -99,39 +90,4 @@ fn module_depth(inside: &str) -> usize {
         Some(&"lib") if names.len() == 1 => 0,
         _ => names.len(),
     }
-}
-
-/// How often `path` says `super::`, and what follows.
-fn climb(mut path: &str) -> (usize, &str) {
-    let mut climbs = 0;
-    while let Some(rest) = path.strip_prefix("super") {
-        climbs += 1;
-        match rest.strip_prefix("::") {
-            Some(next) if next.starts_with("super") => path = next,
-            _ => return (climbs, rest),
-        }
-    }
-    (climbs, path)
-}
-
-/// The first names of `::a::b` (one) or `::{a::b, c}` (several); none for a bare `crate` and for `::name!`.
-fn heads(path: &str) -> Vec<String> {
-    let Some(path) = path.trim_start().strip_prefix("::") else {
-        return Vec::new();
-    };
-    let path = path.trim_start();
-    match path.strip_prefix('{') {
-        Some(group) => group_members(group).filter_map(head).collect(),
-        None => head(path).into_iter().collect(),
-    }
-}
-
-fn head(path: &str) -> Option<String> {
-    let name: String = path
-        .trim_start()
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect();
-    let is_macro = path.trim_start()[name.len()..].starts_with('!');
-    (!name.is_empty() && name != "self" && !is_macro).then_some(name)
 }

@@ -1,9 +1,10 @@
-//! The rules that look at one file at a time (and two that look at the list of files).
+//! Which rules look at one file at a time? All but those of `floors`, `circles` and `tables`.
 //!
 //! Tests are held to the rules about memory (`unsafe` rooms and notes), floors, and size, but not to the ones about
 //! orderings and calls: a test may order as it likes and print what it likes.
 
 use super::source::{Line, Source, find_words, is_test_path};
+use super::syntax::{Function, Named, Role};
 use super::{
     BANNED_CALLS, BANNED_WORDS, CFG_ROOMS, COMMENT_WIDTH_MAX, FILE_LINES_HARD, FILE_LINES_MAX, FUNCTION_LINES_MAX,
     Finding, LONG_FILES, LONG_FUNCTIONS, LOOM_EXEMPT, ORDERING_EXEMPT, PARTNER_LINES, RUNTIME, SAFETY_LINES,
@@ -33,37 +34,14 @@ pub fn cfg_rooms(source: &Source) -> Vec<Finding> {
     if is_excused(CFG_ROOMS, &source.path) {
         return Vec::new();
     }
-    let code = source.code();
-    let mut findings = Vec::new();
-    for opening in ["cfg(", "cfg!(", "cfg_attr("] {
-        for at in find_words(&code, opening) {
-            let start = at + opening.len();
-            let end = start + closing(&code[start..]);
-            let after = code[end..].trim_start_matches([')', ']']).trim_start();
-            let refuses = source.path == "crates/runtime/src/lib.rs" && after.starts_with("compile_error!");
-            if code[start..end].contains("target_") && !refuses {
-                let message = "cfg(target_*) belongs in crates/context, crates/interpose or runtime/src/sys";
-                findings.push(finding(source, Source::line_of(&code, at), "cfg", message));
-            }
-        }
-    }
-    findings
-}
-
-/// The offset of the `)` that closes a parenthesis opened just before `code`.
-fn closing(code: &str) -> usize {
-    let mut depth = 1;
-    for (at, byte) in code.bytes().enumerate() {
-        match byte {
-            b'(' => depth += 1,
-            b')' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    code.len()
+    let may_refuse = source.path == "crates/runtime/src/lib.rs";
+    let cfgs = source.syntax.cfgs.iter();
+    cfgs.filter(|cfg| !(cfg.refuses && may_refuse))
+        .map(|cfg| {
+            let message = "cfg(target_*) belongs in crates/context, crates/interpose or runtime/src/sys";
+            finding(source, cfg.line, "cfg", message)
+        })
+        .collect()
 }
 
 /// `unsafe` outside the allowed files.
@@ -72,8 +50,11 @@ pub fn unsafe_rooms(source: &Source) -> Vec<Finding> {
         return Vec::new();
     }
     let message = "`unsafe` is not allowed in this file: UNSAFE_ROOMS in xtask/src/tidy.rs";
-    lines_with(source, "unsafe")
-        .map(|index| finding(source, index, "unsafe", message))
+    source
+        .syntax
+        .unsafes
+        .iter()
+        .map(|site| finding(source, site.line, "unsafe", message))
         .collect()
 }
 
@@ -91,23 +72,11 @@ fn may_be_unsafe(path: &str) -> bool {
         .any(|(room, _)| *room == tested || room.rsplit_once('/').is_some_and(|(parent, _)| parent == folder))
 }
 
-fn lines_with<'s>(source: &'s Source, word: &'static str) -> impl Iterator<Item = usize> + 's {
-    let has = move |line: &Line| !find_words(&line.code, word).is_empty();
-    source
-        .lines
-        .iter()
-        .enumerate()
-        .filter(move |(_, line)| has(line))
-        .map(|(index, _)| index)
-}
-
 /// An `unsafe` block or impl without a note that cites an obligation.
 pub fn unsafe_notes(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for index in lines_with(source, "unsafe") {
-        if !opens_unsafe(source, index) {
-            continue;
-        }
+    for site in source.syntax.unsafes.iter().filter(|site| site.claims) {
+        let index = site.line;
         let first = index.saturating_sub(SAFETY_LINES);
         let notes: Vec<&str> = source.lines[first..=index]
             .iter()
@@ -125,17 +94,6 @@ pub fn unsafe_notes(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// `unsafe {`, `unsafe impl`; the brace may stand on the next line.
-fn opens_unsafe(source: &Source, index: usize) -> bool {
-    let code = &source.lines[index].code;
-    find_words(code, "unsafe").into_iter().any(|at| {
-        let rest = code[at + "unsafe".len()..].trim_start();
-        let next = source.lines.get(index + 1).map_or("", |line| line.code.trim_start());
-        let rest = if rest.is_empty() { next } else { rest };
-        rest.starts_with('{') || find_words(rest, "impl").first() == Some(&0)
-    })
-}
-
 /// The last one in SAFETY.md.
 const OBLIGATIONS: u32 = 14;
 
@@ -151,33 +109,55 @@ pub fn ordering_partners(source: &Source) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings = Vec::new();
-    for (index, line) in source.lines.iter().enumerate().filter(|(_, line)| !line.test) {
-        if line.code.contains("Ordering::{") || line.code.contains("Ordering::*") {
+    for named in source.syntax.paths.iter().filter(|named| !source.is_test(named.line)) {
+        if hides_ordering(named) {
             let message = "import `Ordering` itself, so that each use says what it is";
-            findings.push(finding(source, index, "ordering", message));
+            findings.push(finding(source, named.line, "ordering", message));
         }
-        let strong = STRONG
-            .iter()
-            .find(|name| !find_words(&line.code, &format!("Ordering::{name}")).is_empty());
-        let Some(strong) = strong else { continue };
-        let above = &source.lines[index.saturating_sub(PARTNER_LINES)..=index];
-        let named = above
-            .iter()
-            .any(|line| line.comment.contains("pairs") || line.comment.contains("partner"));
-        if !named {
+        let Some(strong) = ordering(named).filter(|name| STRONG.contains(name)) else {
+            continue;
+        };
+        let above = &source.lines[named.line.saturating_sub(PARTNER_LINES)..=named.line];
+        let says = |line: &Line| line.comment.contains("pairs") || line.comment.contains("partner");
+        if !above.iter().any(says) {
             let message = format!("{strong}: no comment within {PARTNER_LINES} lines above names what it pairs with");
-            findings.push(finding(source, index, "ordering", message));
+            findings.push(finding(source, named.line, "ordering", message));
         }
     }
+    findings.dedup();
     findings
+}
+
+/// The atomic ordering that a path names, and does not import.
+fn ordering(named: &Named) -> Option<&str> {
+    let at = named.path.iter().position(|name| name == "Ordering")?;
+    let name = named.path.get(at + 1)?.as_str();
+    let is_import = matches!(named.role, Role::Imported { .. });
+    (!is_import && (STRONG.contains(&name) || name == "Relaxed")).then_some(name)
+}
+
+/// An import by which an ordering is used without its type's name: of one, of all, or under another name.
+fn hides_ordering(named: &Named) -> bool {
+    let Role::Imported { name: here } = &named.role else {
+        return false;
+    };
+    let is_comparison = named.path.iter().any(|name| name == "cmp");
+    match named.path.iter().position(|name| name == "Ordering") {
+        Some(at) if at + 1 == named.path.len() => here != "Ordering" && here != "_" && !is_comparison,
+        Some(at) => {
+            let inner = named.path[at + 1].as_str();
+            STRONG.contains(&inner) || inner == "Relaxed" || inner == "*" && !is_comparison
+        }
+        None => false,
+    }
 }
 
 /// The first line outside tests that names an atomic `Ordering`.
 pub fn names_ordering(source: &Source) -> Option<usize> {
-    source.lines.iter().position(|line| {
-        let atomic = |name| !find_words(&line.code, &format!("Ordering::{name}")).is_empty();
-        !line.test && (STRONG.into_iter().any(atomic) || atomic("Relaxed"))
-    })
+    let mut paths = source.syntax.paths.iter();
+    paths
+        .find(|named| !source.is_test(named.line) && ordering(named).is_some())
+        .map(|named| named.line)
 }
 
 /// A file of the runtime that names an atomic `Ordering` and has no loom model beside it.
@@ -237,55 +217,17 @@ pub fn file_length(source: &Source) -> Vec<Finding> {
 /// A function that should have been split.
 pub fn function_length(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (name, first, lines) in functions(source) {
+    for function in &source.syntax.functions {
+        let Function { name, line, lines } = function;
         let excused = LONG_FUNCTIONS
             .iter()
             .any(|(entry, _)| *entry == format!("{}::{name}", source.path));
-        if lines > FUNCTION_LINES_MAX && !excused {
+        if *lines > FUNCTION_LINES_MAX && !excused {
             let message = format!("`{name}` has {lines} lines, at most {FUNCTION_LINES_MAX}");
-            findings.push(finding(source, first, "function-length", message));
+            findings.push(finding(source, *line, "function-length", message));
         }
     }
     findings
-}
-
-/// Each function with a body: name, first line, how many lines from `fn` to the closing brace.
-pub fn functions(source: &Source) -> Vec<(String, usize, usize)> {
-    let code = source.code();
-    let mut functions = Vec::new();
-    for at in find_words(&code, "fn") {
-        let rest = code[at + 2..].trim_start();
-        let name: String = rest
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '#'))
-            .collect();
-        if name.is_empty() {
-            continue;
-        }
-        if let Some(length) = body_end(&code[at..]) {
-            let first = Source::line_of(&code, at);
-            functions.push((name, first, Source::line_of(&code, at + length) - first + 1));
-        }
-    }
-    functions
-}
-
-/// The offset of the brace that ends the function at the start of `code`; none when it has no body.
-fn body_end(code: &str) -> Option<usize> {
-    let mut braces = 0usize;
-    let mut parens = 0usize;
-    for (at, byte) in code.bytes().enumerate() {
-        match byte {
-            b'(' | b'[' => parens += 1,
-            b')' | b']' => parens = parens.saturating_sub(1),
-            b'{' if braces > 0 || parens == 0 => braces += 1,
-            b'}' if braces == 1 => return Some(at),
-            b'}' => braces = braces.checked_sub(1)?,
-            b';' if braces == 0 && parens == 0 => return None,
-            _ => {}
-        }
-    }
-    None
 }
 
 /// Words that nobody writes.
@@ -314,34 +256,26 @@ pub fn banned_calls(source: &Source) -> Vec<Finding> {
     if !source.path.starts_with(RUNTIME) {
         return Vec::new();
     }
-    let code = source.code();
     let mut findings = Vec::new();
     for (call, rooms, instead) in BANNED_CALLS {
         if rooms.iter().any(|room| source.path.starts_with(room)) {
             continue;
         }
-        for at in find_words(&code, call).into_iter().chain(in_groups(&code, call)) {
-            let index = Source::line_of(&code, at);
-            if !source.lines[index].test {
-                findings.push(finding(source, index, "banned-call", format!("`{call}`: {instead}")));
+        let (path, is_macro) = call.strip_suffix('!').map_or((*call, false), |name| (name, true));
+        let path: Vec<&str> = path.split("::").collect();
+        for named in source.syntax.naming(&path) {
+            let is_call = !is_macro || named.role == Role::Called;
+            if is_call && !source.is_test(named.line) {
+                findings.push(finding(
+                    source,
+                    named.line,
+                    "banned-call",
+                    format!("`{call}`: {instead}"),
+                ));
             }
         }
     }
     findings
-}
-
-/// Where `a::b::C` is imported as `a::b::{…, C, …}`.
-fn in_groups(code: &str, call: &str) -> Vec<usize> {
-    let Some((module, name)) = call.rsplit_once("::") else {
-        return Vec::new();
-    };
-    let opening = format!("{module}::{{");
-    let is_member = |&at: &usize| {
-        let group = &code[at + opening.len()..];
-        let group = group.split('}').next().unwrap_or(group);
-        !find_words(group, name).is_empty()
-    };
-    find_words(code, &opening).into_iter().filter(is_member).collect()
 }
 
 /// A comment that is wider than the code may be. Rows of tables, and what has no blank to break at, are let through.
@@ -401,15 +335,16 @@ pub fn vague_notes(source: &Source) -> Vec<Finding> {
 
 /// What nobody uses goes; a module as a whole is not excused.
 pub fn dead_modules(source: &Source) -> Vec<Finding> {
-    let allows = |line: &Line| {
-        let code = line.code.trim_start();
-        code.starts_with("#![allow(") && code.contains("dead_code")
-    };
-    source
-        .lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| allows(line))
-        .map(|(index, _)| finding(source, index, "dead-code", "remove what nobody uses"))
+    let lines = source.syntax.dead_modules.iter();
+    lines
+        .map(|line| finding(source, *line, "dead-code", "remove what nobody uses"))
+        .collect()
+}
+
+/// A file that syn cannot read escapes the other rules.
+pub fn parses(source: &Source) -> Vec<Finding> {
+    let error = source.syntax.error.iter();
+    error
+        .map(|(line, why)| finding(source, *line, "syntax", format!("no Rust that syn can read: {why}")))
         .collect()
 }

@@ -1,10 +1,10 @@
-//! A Rust file as the rules see it: per line, what is code and what is comment.
+//! What is a Rust file, as the rules see it? Lines, each split into code and comment, and what `syntax` finds in it.
 //!
-//! Rules that looked at raw text would trip over their own names in strings and over examples in doc comments. So one
-//! pass splits each line: `code` has comments and the content of literals blanked (columns stay where they were),
-//! `comment` has the comment text. A second pass marks the lines of `#[cfg(test)]` items. Nothing here parses Rust:
-//! a lexer and a count of braces answer every question the rules ask, and the file that defeats them has yet to be
-//! written. Rejected: syn, since it drops ordinary comments, which half of the rules are about.
+//! syn drops ordinary comments, and half of the rules are about them: notes on `unsafe`, partners of orderings, widths.
+//! So one pass splits each line: `code` has comments and the content of literals blanked (columns stay where they
+//! were), `comment` has the comment text. Everything that is a question about Rust itself is put to [`Syntax`].
+
+use super::syntax::Syntax;
 
 /// One line, split.
 #[derive(Debug, Default, Clone)]
@@ -26,6 +26,8 @@ pub struct Source {
     pub path: String,
     /// The lines, first line first.
     pub lines: Vec<Line>,
+    /// What the file says.
+    pub syntax: Syntax,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -38,29 +40,31 @@ enum State {
 }
 
 impl Source {
-    /// Splits `text`.
+    /// Splits and parses `text`.
     pub fn new(path: &str, text: &str) -> Self {
         let mut lines = split(text);
-        if is_test_path(path) {
-            lines.iter_mut().for_each(|line| line.test = true);
-        } else {
-            mark_test_items(&mut lines);
+        let syntax = Syntax::of(text);
+        let is_test = |index: usize| is_test_path(path) || syntax.tests.iter().any(|lines| lines.contains(&index));
+        for (index, line) in lines.iter_mut().enumerate() {
+            line.test = is_test(index);
         }
         Source {
             path: path.to_string(),
             lines,
+            syntax,
         }
     }
 
-    /// All code, joined with newlines: for patterns that may span lines.
+    /// Whether the line belongs to a test; one past the end does not.
+    pub fn is_test(&self, index: usize) -> bool {
+        self.lines.get(index).is_some_and(|line| line.test)
+    }
+
+    /// All code, joined with newlines.
+    #[cfg(test)]
     pub fn code(&self) -> String {
         let lines: Vec<&str> = self.lines.iter().map(|line| line.code.as_str()).collect();
         lines.join("\n")
-    }
-
-    /// The line, counted from 0, of a byte offset into [`code`](Self::code).
-    pub fn line_of(code: &str, offset: usize) -> usize {
-        code[..offset].matches('\n').count()
     }
 }
 
@@ -68,26 +72,6 @@ impl Source {
 pub fn is_test_path(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     matches!(name, "tests.rs" | "loom_tests.rs") || path.split('/').any(|folder| folder == "tests")
-}
-
-/// The members of `a, b::{c, d}, e}`: what commas outside inner braces separate, up to the closing brace.
-pub fn group_members(group: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0;
-    let mut cuts = vec![0];
-    for (at, character) in group.char_indices() {
-        match character {
-            '{' => depth += 1,
-            '}' if depth == 0 => {
-                cuts.push(at + 1);
-                break;
-            }
-            '}' => depth -= 1,
-            ',' if depth == 0 => cuts.push(at + 1),
-            _ => {}
-        }
-    }
-    let pairs: Vec<(usize, usize)> = cuts.windows(2).map(|pair| (pair[0], pair[1] - 1)).collect();
-    pairs.into_iter().map(|(from, to)| &group[from..to])
 }
 
 /// The byte offsets at which `word` stands alone in `code`.
@@ -201,46 +185,4 @@ fn character_literal(rest: &[char]) -> Option<usize> {
 
 fn is_identifier(character: char) -> bool {
     character.is_alphanumeric() || character == '_'
-}
-
-/// Marks the lines from each `#[cfg(test)]` (or `#[cfg(all(test, …))]`, `#[test]`) to the end of its item.
-fn mark_test_items(lines: &mut [Line]) {
-    let mut at = 0;
-    while at < lines.len() {
-        if starts_test_item(&lines[at].code) {
-            let end = item_end(lines, at);
-            lines[at..=end].iter_mut().for_each(|line| line.test = true);
-            at = end;
-        }
-        at += 1;
-    }
-}
-
-fn starts_test_item(code: &str) -> bool {
-    let code = code.trim_start();
-    code.starts_with("#[test]") || code.starts_with("#[cfg(test") || code.starts_with("#[cfg(all(test")
-}
-
-/// The last line of the item whose first attribute is on line `start`: at its closing brace, or at a `;` before any.
-fn item_end(lines: &[Line], start: usize) -> usize {
-    let mut braces = 0usize;
-    let mut parens = 0usize;
-    for (number, line) in lines.iter().enumerate().skip(start) {
-        for byte in line.code.bytes() {
-            match byte {
-                b'(' | b'[' => parens += 1,
-                b')' | b']' => parens = parens.saturating_sub(1),
-                b'{' => braces += 1,
-                b'}' => {
-                    braces = braces.saturating_sub(1);
-                    if braces == 0 {
-                        return number;
-                    }
-                }
-                b';' if braces == 0 && parens == 0 => return number,
-                _ => {}
-            }
-        }
-    }
-    lines.len() - 1
 }

@@ -1,7 +1,8 @@
-//! Rules about the whole repository: entries of the tables that excuse nothing, and names that stand for two things.
+//! Which rules need all files at a time? Those about tables whose entries excuse nothing, and about names that stand
+//! for two things.
 
-use super::rules::{functions, names_ordering};
-use super::source::{Source, find_words};
+use super::rules::names_ordering;
+use super::source::Source;
 use super::{
     CFG_ROOMS, Excused, FILE_LINES_MAX, FLOORLESS, FLOORS, FUNCTION_LINES_MAX, Finding, LONG_FILES, LONG_FUNCTIONS,
     LOOM_EXEMPT, ORDERING_EXEMPT, RUNTIME, SHARED_NAMES, UNSAFE_ROOMS, matches,
@@ -33,16 +34,17 @@ fn unneeded(table: &[Excused], name: &str, sources: &[Source], needs: impl Fn(&S
 
 /// Entries that excuse nothing any more.
 pub fn stale_exceptions(sources: &[Source]) -> Vec<Finding> {
-    let says = |word: &'static str| {
-        move |source: &Source| source.lines.iter().any(|line| !find_words(&line.code, word).is_empty())
-    };
     let is_long = |source: &Source| source.lines.len() > FILE_LINES_MAX;
     let mut findings = unneeded(LONG_FILES, "LONG_FILES", sources, is_long);
-    findings.extend(unneeded(UNSAFE_ROOMS, "UNSAFE_ROOMS", sources, says("unsafe")));
-    findings.extend(unneeded(CFG_ROOMS, "CFG_ROOMS", sources, |source| {
-        source.code().contains("target_")
+    findings.extend(unneeded(UNSAFE_ROOMS, "UNSAFE_ROOMS", sources, |source| {
+        !source.syntax.unsafes.is_empty()
     }));
-    findings.extend(unneeded(ORDERING_EXEMPT, "ORDERING_EXEMPT", sources, says("Ordering")));
+    findings.extend(unneeded(CFG_ROOMS, "CFG_ROOMS", sources, |source| {
+        !source.syntax.cfgs.is_empty()
+    }));
+    findings.extend(unneeded(ORDERING_EXEMPT, "ORDERING_EXEMPT", sources, |source| {
+        source.syntax.naming(&["Ordering"]).next().is_some()
+    }));
     findings.extend(unneeded(LOOM_EXEMPT, "LOOM_EXEMPT", sources, |source| {
         names_ordering(source).is_some()
     }));
@@ -54,9 +56,12 @@ pub fn stale_exceptions(sources: &[Source]) -> Vec<Finding> {
 fn stale_functions(sources: &[Source]) -> Vec<Finding> {
     let has_long = |entry: &str| {
         sources.iter().any(|source| {
-            functions(source)
+            let mut long = source
+                .syntax
+                .functions
                 .iter()
-                .any(|(name, _, lines)| *lines > FUNCTION_LINES_MAX && entry == format!("{}::{name}", source.path))
+                .filter(|function| function.lines > FUNCTION_LINES_MAX);
+            long.any(|function| entry == format!("{}::{}", source.path, function.name))
         })
     };
     LONG_FUNCTIONS
@@ -90,10 +95,9 @@ pub fn one_name_one_room(sources: &[Source]) -> Vec<Finding> {
             continue;
         };
         let room = path.split(['/', '.']).next().unwrap_or(path);
-        for (index, line) in source.lines.iter().enumerate().filter(|(_, line)| !line.test) {
-            let Some(name) = type_name(&line.code) else { continue };
-            let place = format!("{}:{}", source.path, index + 1);
-            rooms.entry(name.to_string()).or_default().entry(room).or_insert(place);
+        for (name, line) in source.syntax.types.iter().filter(|(_, line)| !source.is_test(*line)) {
+            let place = format!("{}:{}", source.path, line + 1);
+            rooms.entry(name.clone()).or_default().entry(room).or_insert(place);
         }
     }
     let is_excused = |name: &str| SHARED_NAMES.iter().any(|(excused, _)| *excused == name);
@@ -119,22 +123,4 @@ pub fn one_name_one_room(sources: &[Source]) -> Vec<Finding> {
             .map(|(name, _)| stale(name, "SHARED_NAMES")),
     );
     findings
-}
-
-/// The name of the type that a line at the file's own level defines.
-fn type_name(code: &str) -> Option<&str> {
-    let rest = code.strip_prefix("pub").map_or(code, |rest| {
-        let rest = rest
-            .strip_prefix('(')
-            .and_then(|rest| rest.split_once(')'))
-            .map_or(rest, |(_, rest)| rest);
-        rest.trim_start()
-    });
-    let rest = rest.strip_prefix("unsafe ").unwrap_or(rest);
-    let words = ["struct ", "enum ", "union ", "trait "];
-    let name = words.iter().find_map(|word| rest.strip_prefix(word))?;
-    let end = name
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(name.len());
-    Some(&name[..end])
 }

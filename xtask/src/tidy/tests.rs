@@ -401,3 +401,145 @@ fn circles_are_found_through_folders_and_not_between_parent_and_child() {
     ];
     assert_eq!(found(&parts), [""; 0]);
 }
+
+#[test]
+fn a_use_tree_hides_nothing_however_deep() {
+    let path = "crates/runtime/src/sync/mutex.rs";
+    let nested =
+        "use std::{\n    fmt,\n    sync::{Arc, Mutex as Lock},\n};\nuse crate::{sys::{clock}, coroutine::{self}};\n";
+    assert_eq!(lines(rules::banned_calls, path, nested), [1]);
+    assert_clean(floors::imports, path, nested);
+    let nested = "use crate::{coroutine::{park, core::{Core}}, sched::{self}};";
+    assert_eq!(lines(floors::imports, path, nested), [1]);
+    assert_eq!(lines(rules::banned_calls, path, "extern crate parking_lot;"), [1]);
+    let in_macro = "macro_rules! m {\n    () => {\n        use crate::{hook::io, sys};\n    };\n}\n";
+    assert_eq!(lines(floors::imports, path, in_macro), [3]);
+}
+
+#[test]
+fn super_climbs_from_the_module_that_it_stands_in() {
+    let path = "crates/runtime/src/sync/mutex.rs";
+    let nested = "mod inner {\n    use super::super::super::hook;\n    use super::super::notify;\n}\n";
+    assert_eq!(lines(floors::imports, path, nested), [2]);
+    let spaced = "fn f() {\n    super :: super :: channel::x();\n}\n";
+    assert_eq!(lines(floors::imports, path, spaced), [2]);
+}
+
+#[test]
+fn an_ordering_cannot_be_hidden_by_its_import() {
+    let path = "crates/runtime/src/sync/mutex.rs";
+    for hidden in [
+        "use std::sync::atomic::Ordering::SeqCst;",
+        "use std::sync::atomic::{AtomicBool, Ordering::{self, Release}};",
+        "use std::sync::atomic::Ordering as O;",
+        "use std::sync::atomic::Ordering::*;",
+    ] {
+        assert_eq!(lines(rules::ordering_partners, path, hidden), [1], "{hidden}");
+    }
+    assert_clean(
+        rules::ordering_partners,
+        path,
+        "use std::cmp::Ordering::{self, Equal, Less};\nuse std::cmp::Ordering as Order;\n",
+    );
+    let wrapped = "fn f() {\n    x.store(\n        1,\n        Ordering::\n            Release,\n    );\n}\n";
+    assert_eq!(lines(rules::ordering_partners, path, wrapped), [4]);
+}
+
+#[test]
+fn a_test_attribute_covers_what_it_stands_on_and_no_more() {
+    let path = "crates/runtime/src/sync/mutex.rs";
+    let text = "struct S {\n    #[cfg(test)]\n    seen: u32,\n    word: u32,\n}\n\
+                impl S {\n    fn f(&self) { self.word.load(Ordering::Acquire); }\n}\n";
+    assert_eq!(lines(rules::ordering_partners, path, text), [7]);
+    let spelled = |attribute: &str| format!("{attribute}\nfn f() {{ x.load(Ordering::Acquire); }}\n");
+    for test in [
+        "#[ cfg( test ) ]",
+        "#[cfg(all(unix, test))]",
+        "#[cfg(any(test, all(test, unix)))]",
+    ] {
+        assert_clean(rules::ordering_partners, path, &spelled(test));
+    }
+    for other in ["#[cfg(any(test, unix))]", "#[cfg(not(test))]", "#[cfg(testing)]"] {
+        assert_eq!(lines(rules::ordering_partners, path, &spelled(other)), [2], "{other}");
+    }
+}
+
+#[test]
+fn braces_before_the_body_are_not_the_body() {
+    let function = |body: usize| {
+        format!(
+            "fn f(_: A<{{ 1 }}>) -> B<{{ 2 }}>\nwhere\n    [(); {{ 3 }}]:,\n{{\n{}}}\n",
+            "x;\n".repeat(body)
+        )
+    };
+    assert_clean(rules::function_length, "a.rs", &function(65));
+    assert_eq!(lines(rules::function_length, "a.rs", &function(66)), [1]);
+    let in_macro = format!("m! {{\n    fn $name() {{\n{}}}\n}}\n", "x;\n".repeat(69));
+    assert_eq!(lines(rules::function_length, "a.rs", &in_macro), [2]);
+}
+
+#[test]
+fn unsafe_is_found_wherever_it_stands() {
+    let path = "crates/context/src/lib.rs";
+    let far = "let x = unsafe\n\n// Why not.\n{ f() };";
+    assert_eq!(lines(rules::unsafe_notes, path, far), [1]);
+    let in_macro = "macro_rules! m { () => {\n    unsafe { f() }\n} }\n";
+    assert_eq!(lines(rules::unsafe_notes, path, in_macro), [2]);
+    assert_clean(
+        rules::unsafe_notes,
+        path,
+        "type F = unsafe fn();\n#[unsafe(no_mangle)]\nfn f() {}\n",
+    );
+}
+
+#[test]
+fn types_and_modules_are_found_behind_their_attributes() {
+    let sources = [
+        Source::new(
+            "crates/runtime/src/sync/a.rs",
+            "#[repr(C)] pub(in crate::sync) struct Waiter;\n",
+        ),
+        Source::new("crates/runtime/src/driver/b.rs", "pub  union  Waiter { a: u8 }\n"),
+    ];
+    let findings = super::tables::one_name_one_room(&sources);
+    assert!(findings.iter().any(|finding| finding.message.starts_with("`Waiter`")));
+    let text = "#[allow(dead_code)]\nmod a;\nmod b {\n    #![expect(unused)]\n}\n#[allow(dead_code)]\nfn f() {}\n";
+    assert_eq!(lines(rules::dead_modules, "a.rs", text), [1, 4]);
+}
+
+#[test]
+fn a_file_that_is_no_rust_is_a_finding() {
+    assert_eq!(lines(rules::parses, "a.rs", "fn f() {}\nfn g( {}\n"), [2]);
+    assert_eq!(lines(rules::parses, "a.rs", "fn f() {}\n}\n"), [2]);
+    assert_clean(rules::parses, "a.rs", "//! Head.\nfn f() {}\n");
+}
+
+#[test]
+fn circles_are_found_in_every_crate_and_through_new_names() {
+    let circle = |root: &str| {
+        let sources = [
+            Source::new(&format!("{root}a/mod.rs"), "mod b;\nmod c;\npub use b::B as Renamed;\n"),
+            Source::new(&format!("{root}a/b.rs"), "use super::c::C;\n"),
+            Source::new(&format!("{root}a/c.rs"), "use super::Renamed;\n"),
+        ];
+        let findings = super::circles::circles(&sources);
+        findings.iter().filter(|finding| finding.rule == "circle").count()
+    };
+    // A private import is open to the files of the folder.
+    let private = [
+        Source::new("stress/src/a/mod.rs", "mod b;\nmod c;\nuse b::B;\nuse c::C;\n"),
+        Source::new("stress/src/a/b.rs", "use super::C;\n"),
+        Source::new("stress/src/a/c.rs", "use super::B;\n"),
+    ];
+    let findings = super::circles::circles(&private);
+    assert_eq!(findings.iter().filter(|finding| finding.rule == "circle").count(), 1);
+    for root in ["crates/runtime/src/", "benches/src/", "xtask/src/", "stress/src/"] {
+        assert_eq!(circle(root), 1, "{root}");
+    }
+    let inline = [
+        Source::new("stress/src/a.rs", "mod inner {\n    use super::super::b::B;\n}\n"),
+        Source::new("stress/src/b.rs", "use crate::a::A;\n"),
+    ];
+    let findings = super::circles::circles(&inline);
+    assert_eq!(findings.iter().filter(|finding| finding.rule == "circle").count(), 1);
+}

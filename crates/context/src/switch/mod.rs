@@ -41,6 +41,7 @@ use x86_64 as arch;
 compile_error!("silken-context has no switch for this processor yet: add one file beside switch/x86_64.rs");
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use arch::entry_code;
 pub use arch::{identity_base, identity_switch_supported, prefetch, with_identity};
@@ -51,8 +52,9 @@ pub use arch::{identity_base, identity_switch_supported, prefetch, with_identity
 pub struct Context {
     /// The stack pointer at the suspension; stale while the context runs.
     stack_pointer: Cell<usize>,
-    /// The thread pointer (FS base) that belongs to the context.
-    identity: Cell<usize>,
+    /// The thread pointer (FS base) that belongs to the context. Atomic, since code that looks after a blocked thread
+    /// reads it from another one.
+    identity: AtomicUsize,
 }
 
 impl Context {
@@ -60,20 +62,30 @@ impl Context {
     pub const fn new() -> Self {
         Self {
             stack_pointer: Cell::new(0),
-            identity: Cell::new(0),
+            identity: AtomicUsize::new(0),
         }
     }
 
     /// The identity under which this context runs.
     #[inline(always)]
     pub fn identity(&self) -> usize {
-        self.identity.get()
+        // Relaxed: its owner reads what it wrote; any other reader checks afterwards what it concludes.
+        self.identity.load(Ordering::Relaxed)
     }
 
     /// Sets the identity under which this context will continue.
     #[inline(always)]
     pub fn set_identity(&self, base: usize) {
-        self.identity.set(base);
+        // Relaxed: as in `identity`.
+        self.identity.store(base, Ordering::Relaxed);
+    }
+
+    /// A context that continues where this one would. Only one of the two may be continued.
+    pub fn copy(&self) -> Self {
+        Self {
+            stack_pointer: Cell::new(self.stack_pointer.get()),
+            identity: AtomicUsize::new(self.identity()),
+        }
     }
 
     /// The stack pointer of the suspension: an unwinder of parked stacks starts from it.

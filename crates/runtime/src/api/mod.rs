@@ -1,6 +1,7 @@
 //! What can a user do with coroutines? The files of this folder make coroutines, wait for them, group them, cancel
 //! them, and select among them.
 
+pub mod blocking;
 pub mod cancel;
 pub mod defer;
 pub mod grow;

@@ -2,11 +2,10 @@
 //! [`task!`](crate::task).
 
 use crate::api::handle::JoinHandle;
-use crate::offload;
 use crate::runtime::default::current_or_default;
 use crate::sched::{self, Scheduler, SpawnRequest};
 use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::Location;
 
 /// Spawns a coroutine that runs `body`, and returns a handle for its result: the counterpart of [`std::thread::spawn`].
 /// A dropped handle detaches the coroutine.
@@ -49,39 +48,6 @@ where
     let core = unsafe { sched::spawn(scheduler, request, body) }?;
     // SAFETY: S1: the body's result type is T, and this is its one handle.
     Ok(unsafe { JoinHandle::new(core) })
-}
-
-/// Runs `f` on an OS thread of a pool. For calls that would block their worker: a library that waits in ways of its
-/// own, or a long computation. The call makes a coroutine, which waits for `f` and has its value; it does not wait for
-/// the pool's other threads. `f` sees the thread-locals of the OS thread, and its waits block that thread.
-///
-/// # Blocking
-/// Does not block: the returned handle is joined as that of [`spawn`].
-///
-/// # Cancellation
-/// Once `f` has begun it runs to its end, and its value is the coroutine's. If the coroutine is cancelled before, `f`
-/// is dropped.
-///
-/// # Panics
-/// If the coroutine cannot be made. A panic of `f` is the panic of the coroutine: [`JoinHandle::join`] returns it.
-///
-/// # Examples
-/// ```
-/// let name = silken::spawn_blocking(|| std::thread::current().name().map(String::from));
-/// assert!(name.join().is_ok());
-/// ```
-#[track_caller]
-pub fn spawn_blocking<T, F>(f: F) -> JoinHandle<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
-    let run = move || match offload::wait(move || catch_unwind(AssertUnwindSafe(f))) {
-        Ok(value) => value,
-        Err(payload) => resume_unwind(payload),
-    };
-    let request = SpawnRequest::at(Location::caller());
-    expect_spawned(current_or_default().and_then(|scheduler| spawn_on(scheduler, request, run)))
 }
 
 /// Number of coroutines that [`spawn_many`] makes in one critical section: enough for the cost of one wake-up to

@@ -119,7 +119,7 @@ macro_rules! __try_join {
 }
 
 /// A scope whose children return results: [`try_scope`] makes one and passes it to its closure. A clone refers to the
-/// same scope, so a child may own one and spawn, too.
+/// same scope, so a child may own one and spawn, too. Written without its last parameter, the errors are boxed.
 ///
 /// # Examples
 /// ```
@@ -135,7 +135,7 @@ macro_rules! __try_join {
 /// });
 /// assert_eq!(total, Ok(2));
 /// ```
-pub struct TryScope<'scope, 'env: 'scope, E> {
+pub struct TryScope<'scope, 'env: 'scope, E = Box<dyn std::error::Error + Send + Sync>> {
     scope: &'scope Scope<'scope, 'env>,
     first: Arc<FirstError<E>>,
     places: Option<Arc<Semaphore>>,
@@ -214,8 +214,20 @@ impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
 /// fails in `body`.
 ///
 /// A child that panics cancels the others, too, unless [`Scope::cancel_on_panic`] is set to `false`. A child that has
-/// not started when the scope fails never begins: its closure is dropped. If the compiler cannot infer a child's error
-/// type, write it: `|| -> Result<(), Error> { … }`.
+/// not started when the scope fails never begins: its closure is dropped.
+///
+/// # The type of the error
+/// All errors of a scope have one type. The compiler must learn it somewhere ("type annotations needed" otherwise):
+/// from the variable or the function that takes the outcome, from a child that returns an error value, or from the
+/// parameter of `body`. `|group: silken::TryScope|` means `Box<dyn Error + Send + Sync>`, into which `?` converts every
+/// error:
+/// ```
+/// let sum = silken::try_scope(|group: silken::TryScope| {
+///     let child = group.spawn(|| Ok("7".parse::<u32>()?));
+///     Ok(child.join()?.unwrap_or(0))
+/// });
+/// assert_eq!(sum.unwrap(), 7);
+/// ```
 ///
 /// # Blocking
 /// Parks the calling coroutine (wait reason `Scope`), or blocks the calling OS thread, until the last child has ended.

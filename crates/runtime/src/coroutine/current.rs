@@ -12,20 +12,11 @@
 use super::core::{Core, ThreadLocals, WorkerLink};
 use crate::loom::static_atomic::{AtomicIsize, Ordering, compiler_fence};
 use silken_context::switch;
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
 
 thread_local! {
-    static SLOTS: ThreadLocals = const {
-        ThreadLocals {
-            core: Cell::new(ptr::null()),
-            link: Cell::new(ptr::null()),
-            critical: Cell::new(0),
-            unpreempted: Cell::new(0),
-            spent: Cell::new(0),
-        }
-    };
+    static SLOTS: ThreadLocals = const { ThreadLocals::new() };
 }
 
 /// The running coroutine.
@@ -41,38 +32,36 @@ pub(crate) fn current_core() -> Option<&'static Core> {
 /// only within a critical section.
 #[inline(always)]
 pub(crate) fn current_link() -> Option<&'static WorkerLink> {
-    let link = SLOTS.with(|slots| slots.link.get());
-    // SAFETY: S2: workers outlive the code that runs on them.
+    let link = SLOTS.with(ThreadLocals::link);
+    // SAFETY: S2: workers live for ever.
     unsafe { link.as_ref() }
 }
 
-/// The worker on which the caller runs. The caller is in a critical section for as long as the returned guard lives.
-pub(super) fn enter_link() -> Option<LinkGuard> {
-    let critical = Critical::enter();
-    current_link().map(|link| LinkGuard {
-        link,
-        _critical: critical,
+/// The worker on which the caller runs; or the one on which it ran last, if a call has blocked the caller and another
+/// thread has taken the worker over meanwhile. What belongs to a runtime or is shared is found through it.
+#[inline]
+pub(crate) fn last_link() -> Option<&'static WorkerLink> {
+    current_link().or_else(|| {
+        let link = current_core()?.link.get();
+        // SAFETY: S2: workers live for ever.
+        unsafe { link.as_ref() }
     })
 }
 
-/// A reference to a worker that stays valid because its critical section prevents preemption and migration.
-pub(super) struct LinkGuard {
-    link: &'static WorkerLink,
-    _critical: Critical,
+/// Gives the running identity its link back.
+pub(crate) fn set_worker(link: &'static WorkerLink) {
+    SLOTS.with(|slots| slots.set_link(link));
 }
 
-impl std::ops::Deref for LinkGuard {
-    type Target = WorkerLink;
-
-    fn deref(&self) -> &WorkerLink {
-        self.link
-    }
+/// The calling thread, in its own context, has lost its worker. It stays in its critical section.
+pub(crate) fn forget_worker() {
+    SLOTS.with(|slots| slots.set_link(ptr::null()));
 }
 
 /// Makes the calling OS thread a worker, or an ordinary thread again (null).
 pub(crate) fn bind_worker_thread(link: *const WorkerLink) {
     SLOTS.with(|slots| {
-        slots.link.set(link);
+        slots.set_link(link);
         slots.critical.set(u32::from(!link.is_null()));
     });
 }

@@ -244,6 +244,17 @@ impl Pools {
         out.extend(shelf.drain(rest..));
     }
 
+    /// Takes back a stack whose coroutine has ended, from a thread without a worker.
+    #[cold]
+    pub(crate) fn give_stack(&self, class: u8, pooled: PooledStack) {
+        let kind = if pooled.identity.is_some() {
+            Kind::Isolated
+        } else {
+            Kind::Light
+        };
+        self.give_stacks(class, kind, &mut vec![pooled], 1);
+    }
+
     fn give_stacks(&self, class: u8, kind: Kind, from: &mut Vec<PooledStack>, count: usize) {
         let mut shelf = self.classes[usize::from(class)].shelf.lock();
         shelf[kind as usize].extend(from.drain(..count.min(from.len())));
@@ -335,17 +346,12 @@ impl Pools {
         self.cores.lock().push(core);
     }
 
-    /// Calls `look` with every core that was ever made, free or not (`refs.rs` keeps those that are not).
-    pub(super) fn for_each_place(&self, mut look: impl FnMut(&Core)) {
-        let chunks = self.chunks.lock().clone();
-        for first in chunks {
-            for index in 0..CHUNK_CORES {
-                // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
-                let core = unsafe { first.add(index) };
-                // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
-                look(unsafe { core.as_ref() });
-            }
-        }
+    /// The chunks of cores that were ever made. The caller is in a critical section.
+    pub(super) fn chunks(&self) -> Vec<&'static [Core]> {
+        let chunks = self.chunks.lock();
+        // SAFETY: S2: chunks have CHUNK_CORES cores and are never freed.
+        let slice_of = |first: &NonNull<Core>| unsafe { std::slice::from_raw_parts(first.as_ptr(), CHUNK_CORES) };
+        chunks.iter().map(slice_of).collect()
     }
 }
 

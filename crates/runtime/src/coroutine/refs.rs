@@ -1,7 +1,7 @@
 //! Who keeps a control block from being recycled? Counted references do; the last one gives the block back.
 
 use super::core::Core;
-use super::current;
+use super::current::{Critical, current_link};
 use super::pool::pools;
 use std::ptr::NonNull;
 
@@ -65,7 +65,8 @@ pub(crate) fn release(core: &Core) {
 fn recycle(core: &Core) {
     core.clear();
     let core = NonNull::from(core);
-    match current::enter_link() {
+    let _critical = Critical::enter();
+    match current_link() {
         Some(link) => link.caches.give_core(core),
         None => pools().give_core(core),
     }
@@ -74,10 +75,14 @@ fn recycle(core: &Core) {
 /// Calls `look` with every core that is not free, for shutdown and reports. Cores may become free, and be taken, during
 /// the walk. A reference holds each core during the call, so that its memory cannot pass to another life meanwhile.
 pub(crate) fn for_each_core(mut look: impl FnMut(CoreRef)) {
-    pools().for_each_place(|core| {
+    let chunks = {
+        let _critical = Critical::enter();
+        pools().chunks()
+    };
+    for core in chunks.into_iter().flatten() {
         if core.lifecycle.try_retain() {
             // SAFETY: S2: the reference that was just taken.
             look(unsafe { CoreRef::adopt(NonNull::from(core)) });
         }
-    });
+    }
 }

@@ -65,7 +65,7 @@ mod registrations;
 
 use super::Driver;
 use crate::collections::list::{Link, List, Node};
-use crate::coroutine::{Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, current_link};
+use crate::coroutine::{Critical, Outcome, Ready, Unparker, WaitCell, WaitReason, last_link};
 use crate::loom::atomic::{AtomicU64, Ordering};
 use crate::sys::Lock;
 use crate::sys::raw::Errno;
@@ -546,11 +546,11 @@ struct Here(RawFd);
 impl Registrar<&'static Driver> for Here {
     #[inline(always)]
     fn is_own(&self, registration: &&'static Driver) -> bool {
-        current_link().is_some_and(|link| registration.owner() == link.runtime)
+        last_link().is_some_and(|link| registration.owner() == link.runtime)
     }
 
     fn register(self, generation: u32) -> Result<&'static Driver, Errno> {
-        let driver = current_link().and_then(Driver::of).ok_or(Errno::NOSYS)?;
+        let driver = last_link().and_then(Driver::of).ok_or(Errno::NOSYS)?;
         register_in(driver, self.0, generation)
     }
 }

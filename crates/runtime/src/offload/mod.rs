@@ -1,11 +1,12 @@
 //! How the runtime makes calls that the kernel cannot make asynchronous: on OS threads, in the caller's stead.
 //!
-//! # Two pools
+//! # Three pools
 //! Some calls end by themselves: a name look-up has its timeouts, a disk answers. [`run`] makes them, and a bounded
 //! number of threads is enough: every waiting call gets its turn. Other calls end only when another party acts, perhaps
 //! the very caller that waits for a turn: a lock on a file, the end of a thread, the other end of a FIFO. Under a bound
 //! these calls could wait for each other for ever, and keep the calls that end by themselves from being made. [`wait`]
-//! makes each of these on a thread of its own, however many there are.
+//! makes each of these on a thread of its own, however many there are. The third pool runs work of the user's, whose
+//! callers may stop waiting: `work.rs`.
 //!
 //! # Protocol
 //! One lock holds the queue of jobs, the idle threads and the number of threads. [`run`] queues a boxed job. Then it
@@ -34,6 +35,7 @@
 //! *Polling for what another party does*, instead of a thread: it needs no memory, but is late or busy.
 
 pub(crate) mod turns;
+pub(crate) mod work;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -58,9 +60,11 @@ const STACK_BYTES: usize = 1024 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-static ENDING: ThreadPool = ThreadPool::new(THREADS_MAX, IDLE_NS);
+const NAME: &str = "silken-offload";
 
-static WAITING: ThreadPool = ThreadPool::new(usize::MAX, IDLE_NS);
+static ENDING: ThreadPool = ThreadPool::new(NAME, Some(STACK_BYTES), THREADS_MAX, IDLE_NS);
+
+static WAITING: ThreadPool = ThreadPool::new(NAME, Some(STACK_BYTES), usize::MAX, IDLE_NS);
 
 /// Makes a blocking call that ends by itself. On a coroutine, an OS thread makes the call while the coroutine is
 /// parked; the wait cannot be cancelled. On an OS thread, or in a critical section, the caller makes the call itself.
@@ -89,12 +93,16 @@ pub(crate) fn wait_out(mut call: impl FnMut() -> Result<usize, Errno> + Send + '
 
 /// A pool of threads and its queue of jobs: see the file's head.
 struct ThreadPool {
+    /// The name of its threads.
+    name: &'static str,
+    /// The stack of a thread; `None`: what std gives to a thread.
+    stack_bytes: Option<usize>,
     state: StaticLock<OffloadState>,
-    threads_max: usize,
     idle_ns: u64,
 }
 
 struct OffloadState {
+    threads_max: usize,
     queue: VecDeque<Job>,
     /// The thread that became idle last is at the end.
     idle: Vec<Arc<WaitCell>>,
@@ -116,24 +124,23 @@ struct OffloadCall<R> {
 }
 
 impl ThreadPool {
-    const fn new(threads_max: usize, idle_ns: u64) -> Self {
+    const fn new(name: &'static str, stack_bytes: Option<usize>, threads_max: usize, idle_ns: u64) -> Self {
         let state = OffloadState {
+            threads_max,
             queue: VecDeque::new(),
             idle: Vec::new(),
             threads: 0,
         };
         Self {
+            name,
+            stack_bytes,
             state: StaticLock::new(state),
-            threads_max,
             idle_ns,
         }
     }
 
     fn run_for_caller<R: Send + 'static>(&'static self, call: impl FnOnce() -> R + Send + 'static) -> R {
-        match current_core() {
-            Some(_) if !Critical::is_entered() => self.run(call),
-            _ => call(),
-        }
+        if is_on_coroutine() { self.run(call) } else { call() }
     }
 
     fn run<R: Send + 'static>(&'static self, call: impl FnOnce() -> R + Send + 'static) -> R {
@@ -160,7 +167,7 @@ impl ThreadPool {
             state.queue.push_back(job);
             if let Some(idle) = state.idle.pop() {
                 Need::Wake(idle)
-            } else if state.threads < self.threads_max {
+            } else if state.threads < state.threads_max {
                 state.threads += 1;
                 Need::Thread
             } else {
@@ -178,11 +185,12 @@ impl ThreadPool {
     fn make_thread(&'static self) {
         // Critical: the code of std that makes a thread must not run into the runtime's hooks half-way.
         let made = critically(|| {
-            std::thread::Builder::new()
-                .name("silken-offload".into())
-                .stack_size(STACK_BYTES)
-                .spawn(move || self.serve())
-                .is_ok()
+            let thread = std::thread::Builder::new().name(self.name.into());
+            let thread = match self.stack_bytes {
+                Some(bytes) => thread.stack_size(bytes),
+                None => thread,
+            };
+            thread.spawn(move || self.serve()).is_ok()
         });
         if !made {
             self.serve_without_thread();
@@ -251,6 +259,11 @@ impl OffloadState {
     fn forget(&mut self, idle: &Arc<WaitCell>) {
         self.idle.retain(|other| !Arc::ptr_eq(other, idle));
     }
+}
+
+/// Whether the caller is a coroutine that may park. If not, the caller makes the call itself.
+fn is_on_coroutine() -> bool {
+    current_core().is_some() && !Critical::is_entered()
 }
 
 /// Parks until the cell is settled; not cancellable.

@@ -5,7 +5,12 @@ use crate::loom::static_atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 fn pool(threads_max: usize, idle: Duration) -> &'static ThreadPool {
-    Box::leak(Box::new(ThreadPool::new(threads_max, idle.as_nanos() as u64)))
+    Box::leak(Box::new(ThreadPool::new(
+        NAME,
+        Some(STACK_BYTES),
+        threads_max,
+        idle.as_nanos() as u64,
+    )))
 }
 
 fn wait_for(condition: impl Fn() -> bool) {

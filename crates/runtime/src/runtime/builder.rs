@@ -34,6 +34,9 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 /// | [`overflow`](Self::overflow) | `SILKEN_OVERFLOW=contain` or `abort` | contain |
 /// | [`grace`](Self::grace) | `SILKEN_GRACE` (`0`, or with `ms` or `s`) | 2 s |
 /// | [`preempt`](Self::preempt) | `SILKEN_PREEMPT=off`, or a time with `us`, `ms` or `s` | 10 ms |
+/// | [`hand_off`](Self::hand_off) | `SILKEN_HANDOFF=off`, or a time with `us`, `ms` or `s` | 1 ms |
+/// | [`spare_threads`](Self::spare_threads) | `SILKEN_SPARE_THREADS` | 256 |
+/// | [`blocking_threads`](Self::blocking_threads) | `SILKEN_BLOCKING_THREADS` | 512 |
 /// | [`stack_report`](Self::stack_report) | `SILKEN_STACK_REPORT=1` | off |
 ///
 /// # Examples
@@ -56,6 +59,9 @@ pub struct RuntimeBuilder {
     overflow: Option<OverflowPolicy>,
     grace: Option<Duration>,
     preemption: Option<Option<Duration>>,
+    hand_off: Option<Option<Duration>>,
+    spare_threads: Option<usize>,
+    blocking_threads: Option<usize>,
     reports_stacks: Option<bool>,
     requires_isolation: bool,
     requires_hooks: bool,
@@ -117,11 +123,20 @@ fn parse_time(text: &str) -> Option<Duration> {
 /// Far more OS threads than any machine runs at one time; a larger number is a mistake of the caller's.
 const WORKERS_MAX: usize = 1 << 14;
 
+const A_NUMBER_OF_THREADS: &str = "a number from 1 to 16384";
+
+/// Parses a number of threads.
+fn parse_threads(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|threads| (1..=WORKERS_MAX).contains(threads))
+}
+
 /// Refuses numbers and names of which no threads can be made.
-fn check_size(workers: Option<usize>, name: Option<&str>) -> io::Result<()> {
+fn check_size(workers: Option<usize>, blocking_threads: Option<usize>, name: Option<&str>) -> io::Result<()> {
     let refuse = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    if workers.is_some_and(|workers| workers > WORKERS_MAX) {
-        return refuse(format!("{} workers are more than {WORKERS_MAX}", workers.unwrap_or(0)));
+    for (count, what) in [(workers, "workers"), (blocking_threads, "blocking threads")] {
+        if let Some(count) = count.filter(|count| *count > WORKERS_MAX) {
+            return refuse(format!("{count} {what} are more than {WORKERS_MAX}"));
+        }
     }
     if name.is_some_and(|name| name.contains('\0')) {
         return refuse("a NUL in the name of a runtime".to_string());
@@ -294,6 +309,70 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets how long a call may block a worker before another thread takes the worker over. `None`: as long as the call
+    /// lasts. The time is looked at once per millisecond or so.
+    ///
+    /// Most calls that wait park the coroutine and block nobody. Some reach the kernel unseen: a lock of a C library, a
+    /// slow disk, a library with system calls of its own. They block the OS thread. After this time a spare thread
+    /// continues as the worker. When the call returns, its coroutine goes on, on the old thread, until it waits or
+    /// yields, and then continues on some worker. At most [`spare_threads`](Self::spare_threads) threads are made; one
+    /// that was idle for ten seconds ends.
+    ///
+    /// A worker that has started a [light](Self::light) coroutine keeps its thread, since light coroutines cannot
+    /// follow it to another one: then a call that blocks it blocks them too.
+    ///
+    /// # Examples
+    /// One worker, and a call that silken does not see:
+    /// ```
+    /// use std::time::Duration;
+    /// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    /// runtime.run(|| {
+    ///     let time = libc::timespec { tv_sec: 0, tv_nsec: 300_000_000 };
+    ///     // SAFETY: a live place for the time, and none for what is left of it.
+    ///     let blocks = silken::spawn(move || unsafe { libc::syscall(libc::SYS_nanosleep, &time, 0) });
+    ///     let begun = std::time::Instant::now();
+    ///     silken::yield_now(); // the worker is blocked now
+    ///     assert!(begun.elapsed() < Duration::from_millis(250));
+    ///     blocks.join().unwrap();
+    /// }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn hand_off(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.hand_off = Some(after.into());
+        self
+    }
+
+    /// Sets how many threads the runtime may have beyond one per worker: for workers whose threads a call blocks, see
+    /// [`hand_off`](Self::hand_off). With 0, or at the limit, such a call blocks its worker.
+    #[must_use]
+    pub fn spare_threads(mut self, threads: usize) -> Self {
+        self.spare_threads = Some(threads);
+        self
+    }
+
+    /// Sets how many OS threads at most run work of [`blocking`](crate::blocking()) and
+    /// [`spawn_blocking`](crate::spawn_blocking) at the same time: at least one, at most 16,384. Further work is
+    /// queued. 0 counts as 1; more than 16,384 is an error of [`build`](Self::build). A thread is made when there is
+    /// work for it, and ends after ten seconds without work.
+    ///
+    /// The number holds for the whole process, from [`build`](Self::build) on. If several runtimes were built with a
+    /// number, the last one decides.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).blocking_threads(4).build().unwrap();
+    /// let sum = runtime.run(|| {
+    ///     let parts: Vec<_> = (0..100).map(|part| silken::spawn_blocking(move || part)).collect(); // four at once
+    ///     parts.into_iter().map(|part| part.join().unwrap()).sum::<i32>()
+    /// });
+    /// assert_eq!(sum.unwrap(), 4950);
+    /// ```
+    #[must_use]
+    pub fn blocking_threads(mut self, threads: usize) -> Self {
+        self.blocking_threads = Some(threads);
+        self
+    }
+
     /// Makes [`build`](Self::build) fail where coroutines would be light, also in a program that has allowed that by
     /// [`allow_light`](crate::allow_light).
     #[must_use]
@@ -381,11 +460,13 @@ impl RuntimeBuilder {
         }
         let workers = match self.workers {
             Some(workers) => Some(workers),
-            None => from_environment("SILKEN_WORKERS", "a number from 1 to 16384", |text| {
-                text.parse().ok().filter(|workers| (1..=WORKERS_MAX).contains(workers))
-            })?,
+            None => from_environment("SILKEN_WORKERS", A_NUMBER_OF_THREADS, parse_threads)?,
         };
-        check_size(workers, self.name.as_deref())?;
+        let blocking_threads = match self.blocking_threads {
+            Some(threads) => Some(threads),
+            None => from_environment("SILKEN_BLOCKING_THREADS", A_NUMBER_OF_THREADS, parse_threads)?,
+        };
+        check_size(workers, blocking_threads, self.name.as_deref())?;
         let stack_bytes = match self.stack_bytes {
             Some(bytes) => Some(bytes),
             None => from_environment("SILKEN_STACK_SIZE", A_SIZE, parse_bytes)?,
@@ -409,9 +490,21 @@ impl RuntimeBuilder {
             None => from_environment("SILKEN_PREEMPT", "off, or a time, as in 10ms or 500us", parse_slice)?
                 .unwrap_or(Some(sched::SLICE_DEFAULT)),
         };
+        let hand_off_after = match self.hand_off {
+            Some(after) => after,
+            None => from_environment("SILKEN_HANDOFF", "off, or a time, as in 1ms", parse_slice)?
+                .unwrap_or(Some(sched::HAND_OFF_AFTER_DEFAULT)),
+        };
+        let spare_threads = match self.spare_threads {
+            Some(threads) => Some(threads),
+            None => from_environment("SILKEN_SPARE_THREADS", "a number", |text| text.parse().ok())?,
+        };
         Ok(SchedulerConfig {
+            hand_off_after,
+            spare_threads: spare_threads.unwrap_or(sched::SPARE_THREADS_DEFAULT),
             slice: slice.map(|slice| slice.max(sched::SLICE_MIN)),
             overflow,
+            blocking_threads,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
             guard,

@@ -5,16 +5,18 @@ pub mod attribute;
 mod builder;
 pub(crate) mod default;
 mod hooks;
+mod limit;
 pub(crate) mod panic_hook;
 
 pub use builder::RuntimeBuilder;
 pub(crate) use builder::STACK_BYTES_DEFAULT;
 
 use crate::api::handle::{Coroutine, JoinHandle};
-use crate::coroutine::{JoinError, UNWINDS, WaitReason, stack_report};
+use crate::coroutine::{JoinError, UNWINDS, WaitCell, WaitReason, stack_report};
+use crate::offload::work;
 use crate::sched::{self, Scheduler, SpawnRequest};
-use crate::sys;
-use crate::wait::deadline_after;
+use crate::sys::{self, clock};
+use crate::wait::{self, deadline_after};
 use std::io;
 use std::panic::Location;
 use std::time::Duration;
@@ -42,7 +44,7 @@ pub struct Runtime {
     stopped: bool,
 }
 
-/// The coroutines that a [`Runtime::shutdown`] could not end.
+/// The coroutines, and the work on other threads, that a [`Runtime::shutdown`] could not end.
 ///
 /// # Examples
 /// ```
@@ -63,17 +65,44 @@ pub struct Runtime {
 pub struct Shutdown {
     /// Coroutines that had not ended when the shutdown returned.
     pub left: Vec<Coroutine>,
+    /// Where [`blocking`](crate::blocking()) was called for work whose caller was cancelled, and which had not ended
+    /// when the shutdown returned. It goes on, on its thread.
+    pub work: Vec<&'static Location<'static>>,
     reasons: Vec<WaitReason>,
 }
 
+/// How reports call a coroutine.
+fn describe(coroutine: &Coroutine) -> String {
+    let site = coroutine
+        .location()
+        .map_or_else(|| "?".to_string(), ToString::to_string);
+    match coroutine.name() {
+        Some(name) => format!("'{name}' (spawned at {site})"),
+        None => format!("{} (spawned at {site})", coroutine.id()),
+    }
+}
+
+/// The most lines of a report about coroutines, and about work, that a runtime prints at its end.
+const LINES_MAX: usize = 10;
+
 impl Shutdown {
-    /// Whether all coroutines have ended.
+    /// Whether all coroutines have ended, and all [`work`](Self::work).
     pub fn is_clean(&self) -> bool {
-        self.left.is_empty()
+        self.left.is_empty() && self.work.is_empty()
     }
 
     fn report(&self) {
-        const LINES_MAX: usize = 10;
+        for site in self.work.iter().take(LINES_MAX) {
+            eprintln!(
+                "silken: work that was begun at {site} by `blocking` did not end: its caller was cancelled, it goes on"
+            );
+        }
+        if self.work.len() > LINES_MAX {
+            eprintln!(
+                "silken: and {} more pieces of work did not end",
+                self.work.len() - LINES_MAX
+            );
+        }
         if !UNWINDS && !self.left.is_empty() {
             let count = self.left.len();
             eprintln!(
@@ -82,14 +111,7 @@ impl Shutdown {
             return;
         }
         for (coroutine, reason) in self.left.iter().zip(&self.reasons).take(LINES_MAX) {
-            let site = coroutine
-                .location()
-                .map_or_else(|| "?".to_string(), ToString::to_string);
-            let name = match coroutine.name() {
-                Some(name) => format!("'{name}'"),
-                None => coroutine.id().to_string(),
-            };
-            eprintln!("silken: coroutine {name} (spawned at {site}) did not end: {reason}");
+            eprintln!("silken: coroutine {} did not end: {reason}", describe(coroutine));
         }
         if self.left.len() > LINES_MAX {
             eprintln!("silken: and {} more did not end", self.left.len() - LINES_MAX);
@@ -114,8 +136,9 @@ impl Runtime {
     /// `main` may borrow.
     ///
     /// After `main` has ended, the coroutines that are left are cancelled and run their destructors, and the workers
-    /// end. Coroutines that do not end within the [grace](RuntimeBuilder::grace) are reported on standard error and
-    /// left behind, as by [`shutdown`](Self::shutdown).
+    /// end. Coroutines and work of [`blocking`](crate::blocking()) that do not end within the
+    /// [grace](RuntimeBuilder::grace) are reported on standard error and left behind, as by
+    /// [`shutdown`](Self::shutdown).
     ///
     /// # Blocking
     /// Blocks the calling OS thread, or parks the calling coroutine of another runtime, until `main` has ended and the
@@ -145,9 +168,13 @@ impl Runtime {
     pub fn run<T: Send, F: FnOnce() -> T + Send>(self, main: F) -> std::thread::Result<T> {
         let handle = self.spawn_main(main);
         let outcome = handle.wait_uncancelled();
+        self.end_with(outcome)
+    }
+
+    /// Ends the runtime after its first coroutine has ended so.
+    fn end_with<T>(self, outcome: Result<T, JoinError>) -> std::thread::Result<T> {
         let grace = self.grace();
-        let report = self.shutdown(grace);
-        report.report();
+        self.shutdown(grace).report();
         outcome.map_err(|error| error.into_panic().unwrap_or_else(|error| Box::new(error)))
     }
 
@@ -189,15 +216,22 @@ impl Runtime {
 
     #[track_caller]
     fn spawn_main<T: Send, F: FnOnce() -> T + Send>(&self, main: F) -> JoinHandle<T> {
-        let thread = std::thread::current();
         let request = SpawnRequest {
+            borrows: true,
+            ..self.request_of_main()
+        };
+        self.spawn_borrowing(request, main)
+    }
+
+    #[track_caller]
+    fn request_of_main(&self) -> SpawnRequest {
+        let thread = std::thread::current();
+        SpawnRequest {
             // In a test this is the test's name.
             name: Some(thread.name().unwrap_or("main").into()),
             stack_bytes: self.scheduler.main_stack_bytes(),
-            borrows: true,
             ..SpawnRequest::at(Location::caller())
-        };
-        self.spawn_borrowing(request, main)
+        }
     }
 
     /// The caller must wait for the end, whatever happens, and take the result.
@@ -279,6 +313,9 @@ impl Runtime {
     /// A coroutine that has not ended by then is *left behind*: it goes on as a detached thread does, cancelled, on
     /// workers that end after it. So it may still get the lock or the message that it waits for, and must pass it on.
     ///
+    /// The work of [`blocking`](crate::blocking()) whose callers were cancelled is waited for as well, until `timeout`
+    /// is over. It cannot be cancelled; what has not ended goes on, on its thread.
+    ///
     /// In a child process that `fork` made there is nothing to stop: it returns at once.
     ///
     /// # Blocking
@@ -312,18 +349,35 @@ impl Runtime {
             // The workers and the coroutines are the parent's, and the locks may be held for ever.
             return Shutdown {
                 left: Vec::new(),
+                work: Vec::new(),
                 reasons: Vec::new(),
             };
         }
-        let left = self.scheduler.end(deadline_after(patience));
+        let deadline_ns = deadline_after(patience);
+        let left = self.scheduler.end(deadline_ns);
         if self.prints_stacks {
             eprint!("silken: the use of stacks (SILKEN_STACK_REPORT):\n{}", stack_report());
         }
         let reasons = left.iter().map(|core| core.reason()).collect();
         Shutdown {
             left: left.into_iter().map(Coroutine::new).collect(),
+            work: work_left(self.scheduler.number(), deadline_ns),
             reasons,
         }
+    }
+}
+
+/// Waits until the deadline for the work that coroutines of this runtime have abandoned. Returns where that was begun
+/// which has not ended.
+fn work_left(runtime: usize, deadline_ns: u64) -> Vec<&'static Location<'static>> {
+    const LOOK_EVERY: Duration = Duration::from_millis(1);
+    loop {
+        let left = work::abandoned(runtime);
+        if left.is_empty() || clock::now_ns() >= deadline_ns {
+            return left;
+        }
+        let pause_ns = deadline_after(LOOK_EVERY).min(deadline_ns);
+        wait::wait(&WaitCell::new(), WaitReason::Sleep, Some(pause_ns), false);
     }
 }
 

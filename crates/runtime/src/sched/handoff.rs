@@ -4,9 +4,7 @@
 //! Both words travel in registers (`silken_context::switch::Handoff`), so a switch stores nothing for them. The
 //! protocol that uses them is at the head of `switch.rs`.
 
-use super::worker::Worker;
 use crate::coroutine::Core;
-use silken_context::switch::Handoff;
 use std::ptr::{self, NonNull};
 
 /// Why the outgoing coroutine left its stack. Its successor acts on it.
@@ -96,23 +94,5 @@ impl Outgoing {
     #[inline(always)]
     pub(crate) fn from_word(word: usize) -> Self {
         Self(word)
-    }
-}
-
-impl Worker {
-    /// The handoff of a switch that this worker carries out.
-    #[inline(always)]
-    pub(super) fn message(&'static self, left: Outgoing) -> Handoff {
-        Handoff {
-            left: left.into_word(),
-            by: ptr::from_ref(self).expose_provenance(),
-        }
-    }
-
-    /// The worker that carried out the switch.
-    #[inline(always)]
-    pub(super) fn of_handoff(message: Handoff) -> &'static Worker {
-        // SAFETY: S2: `message` put it there; workers live for ever.
-        unsafe { &*ptr::with_exposed_provenance::<Worker>(message.by) }
     }
 }

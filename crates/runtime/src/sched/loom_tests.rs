@@ -475,3 +475,36 @@ fn the_monitor_does_not_sleep_while_a_worker_is_busy() {
         assert!(!sleeps || woken.load(Ordering::Relaxed));
     });
 }
+
+/// A coroutine enters a critical section and reads its link while the monitor takes the link away (`late.rs`). The
+/// worker is used by one of the two, at most.
+#[test]
+fn a_seized_worker_is_used_by_one_thread() {
+    check(|| {
+        // The link is there (1) or not; the depth of critical sections; who uses the worker.
+        let parts = Arc::new((AtomicUsize::new(1), AtomicUsize::new(0), AtomicUsize::new(0)));
+        let coroutine = thread::spawn({
+            let parts = parts.clone();
+            move || {
+                let (link, depth, users) = &*parts;
+                depth.store(1, Ordering::Relaxed);
+                barrier::light();
+                if link.load(Ordering::Relaxed) == 1 {
+                    users.fetch_add(1, Ordering::Relaxed);
+                }
+                depth.store(0, Ordering::Release);
+            }
+        });
+        let (link, depth, users) = &*parts;
+        let took = link
+            .compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok();
+        barrier::heavy();
+        // A depth of 0 after the section: the coroutine has been there, and has left. The count of picks, which the
+        // runtime compares too, is not part of this model.
+        let seized = took && depth.load(Ordering::Acquire) == 0;
+        let used_before = users.load(Ordering::Relaxed);
+        coroutine.join().unwrap();
+        assert!(!seized || users.load(Ordering::Relaxed) == used_before);
+    });
+}

@@ -51,14 +51,17 @@
 //! of thieves' reach* (tokio): work behind a long computation is lost to the other workers; here a watcher takes it
 //! after a moment. *One global queue only* (Go before 1.1): it needs one lock for all workers.
 
+mod arrive;
 mod handoff;
 mod idle;
 mod injector;
+mod late;
 mod life;
 mod light;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod loss;
+mod lost;
 mod monitor;
 mod overflow;
 mod panics;
@@ -68,7 +71,9 @@ mod processor;
 mod queues;
 mod run;
 mod shutdown;
+mod spare;
 mod spawn;
+mod start;
 mod switch;
 mod watch;
 mod worker;
@@ -76,7 +81,7 @@ mod worker;
 pub(crate) use life::set_key_destructors;
 pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
-pub(crate) use monitor::{SLICE_DEFAULT, SLICE_MIN};
+pub(crate) use monitor::{HAND_OFF_AFTER_DEFAULT, SLICE_DEFAULT, SLICE_MIN, SPARE_THREADS_DEFAULT};
 pub use overflow::OverflowPolicy;
 pub(crate) use overflow::expect_on_threads as expect_overflows_on_threads;
 use spawn::SpawnError;
@@ -85,8 +90,11 @@ pub(crate) use switch::{yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
 
 use crate::collections::ring::Owner;
-use crate::coroutine::{Core, Critical, GuardSize, Kind, Pools, Ready, Schedule, WorkerLink, current_link, pools};
+use crate::coroutine::{
+    Core, Critical, GuardSize, Kind, Pools, Ready, Schedule, WorkerLink, current_link, last_link, pools,
+};
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::offload::work;
 use crate::sys::{Lock, barrier, memory};
 use idle::Idle;
 use injector::Injector;
@@ -108,6 +116,12 @@ pub(crate) struct SchedulerConfig {
     pub(crate) overflow: Option<OverflowPolicy>,
     /// How long a coroutine may run while others wait. `None`: it is not preempted.
     pub(crate) slice: Option<Duration>,
+    /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes.
+    pub(crate) hand_off_after: Option<Duration>,
+    /// The most threads beyond one per worker.
+    pub(crate) spare_threads: usize,
+    /// `None`: what another runtime asked for, else the default.
+    pub(crate) blocking_threads: Option<usize>,
 }
 
 /// One runtime's scheduler. It is never freed, since a late waker may call it at any time. The shutdown gives back what
@@ -124,11 +138,16 @@ pub(crate) struct Scheduler {
     kinds: Kinds,
     /// How long a coroutine may run while others wait. `None`: it is not preempted.
     slice: Option<Duration>,
+    /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes.
+    hand_off_after: Option<Duration>,
+    spares: spare::Spares,
     /// The shutdown cancels all of its coroutines.
     ending: AtomicBool,
     stopping: AtomicBool,
     /// Coroutines that OS threads have spawned. Workers count their spawns in their processors.
     spawned_outside: AtomicU64,
+    /// Coroutines that ended on threads that had lost their worker. Workers count theirs in their processors.
+    finished_outside: AtomicU64,
     /// Workers whose threads have not ended. The last one gives back what the scheduler holds of the system.
     running: AtomicUsize,
     threads: Lock<Vec<std::thread::JoinHandle<()>>>,
@@ -160,6 +179,9 @@ impl Scheduler {
         #[cfg(all(debug_assertions, not(loom)))]
         crate::sys::lock::set_witness(|| Critical::is_entered() || crate::coroutine::current_core().is_none());
         overflow::install(config.overflow);
+        if let Some(threads) = config.blocking_threads {
+            work::set_threads_max(threads);
+        }
         shutdown::prepare_for_forks();
         let class = Pools::class_for(config.stack_bytes)?;
         if let Some(guard) = config.guard {
@@ -184,28 +206,38 @@ impl Scheduler {
             ending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
+            finished_outside: AtomicU64::new(0),
+            hand_off_after: config
+                .hand_off_after
+                .filter(|_| config.kinds == Kinds::Isolated && barrier::is_asymmetric()),
+            spares: spare::Spares::new(config.spare_threads),
             running: AtomicUsize::new(config.workers),
             threads: Lock::new(Vec::new()),
         }));
         run::start_all(scheduler, rings, &config.name)?;
-        if scheduler.slice.is_some()
+        if (scheduler.slice.is_some() || scheduler.hand_off_after.is_some())
             && let Err(error) = monitor::watch(scheduler)
         {
             scheduler.stop();
             scheduler.join_workers();
             let text = format!(
                 "the monitor's thread cannot be made (pthread_create): {error}; the limit is that of threads (`ulimit -u`, a cgroup's \
-                 pids.max); SILKEN_PREEMPT=off starts without it"
+                 pids.max); SILKEN_PREEMPT=off with SILKEN_HANDOFF=off starts without it"
             );
             return Err(with_advice(error, text));
         }
         Ok(scheduler)
     }
 
+    /// The number of the runtime.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
     /// The scheduler under which the caller's coroutine runs.
     pub(crate) fn current() -> Option<&'static Scheduler> {
         let _critical = Critical::enter();
-        current_link().map(|link| Worker::from_link(link).scheduler)
+        last_link().map(|link| Worker::from_link(link).scheduler)
     }
 
     /// The stack size of a program's main function, if it is to be larger than the default: the size of a thread's main
@@ -350,7 +382,7 @@ impl Schedule for Scheduler {
         }
     }
 
-    unsafe fn suspend(&self, core: &Core) {
+    unsafe fn suspend(&self, core: &'static Core) {
         // SAFETY: S1: `core` is the running coroutine, as `Schedule::suspend` asks.
         unsafe { switch::park(core) };
     }

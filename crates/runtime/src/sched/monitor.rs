@@ -1,16 +1,18 @@
-//! Who notices that a coroutine has run for too long? One thread for the process, the monitor.
+//! Who notices that a coroutine has run for too long, or that a call blocks a worker? One thread for the process, the
+//! monitor.
 //!
 //! # Protocol
 //! The monitor looks at each processor of each runtime by *turns*. A processor *stands still* when its worker is awake
 //! but its count of picks has not changed since the turn before. The monitor then reads the CPU clock of the worker's
 //! thread. A processor that has stood still for a whole *slice* while its thread computed is asked to give way
 //! (`preempt.rs`). A request that was not obeyed, since the code was where it may not be preempted, is repeated at the
-//! next turn.
+//! next turn. A processor whose thread does not compute, and sleeps in the kernel, is given to another thread after a
+//! millisecond (`late.rs`).
 //!
 //! | what the last turn saw | length of the next turn |
 //! |---|---|
-//! | a request that is open | a tenth of the slice |
-//! | no worker of some runtime is idle | a fifth of the slice |
+//! | a request that is open | a tenth of the slice, at most a millisecond |
+//! | no worker of some runtime is idle | a fifth of the slice, at most a millisecond |
 //! | some worker runs, and each runtime has an idle one | the slice: the idle worker looks after the other (`watch.rs`) |
 //! | no worker runs, twice | until a worker becomes busy |
 //!
@@ -23,7 +25,7 @@
 //!
 //! # The cost
 //! A turn reads one word per processor, and one clock for each that stands still. With slices of 10 ms and all workers
-//! busy there are 500 turns a second, each some microseconds.
+//! busy there are 1,000 turns a second, each some microseconds.
 //!
 //! # Rejected *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed
 //! length* (Go before 1.14 looked every 20 µs to 10 ms, too): most processes have an idle worker, which looks already.
@@ -40,6 +42,12 @@ pub(crate) const SLICE_DEFAULT: Duration = Duration::from_millis(10);
 
 /// The shortest slice. A shorter one would spend most of the time in signals.
 pub(crate) const SLICE_MIN: Duration = Duration::from_micros(20);
+
+/// How long a call may block a worker, unless the program says otherwise.
+pub(crate) const HAND_OFF_AFTER_DEFAULT: Duration = Duration::from_millis(1);
+
+/// The most threads that a runtime has beyond one per worker, unless the program says otherwise.
+pub(crate) const SPARE_THREADS_DEFAULT: usize = 256;
 
 const AWAKE: u32 = 0;
 const ASLEEP: u32 = 1;

@@ -70,7 +70,7 @@
 
 use super::switch::leak;
 use super::worker::Worker;
-use crate::coroutine::{Core, Critical, StackBounds, current_core, segments_of_thread};
+use crate::coroutine::{Core, Critical, StackBounds, current_core, current_link, segments_of_thread};
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use crate::sys::signal;
 use libc::{c_int, c_void, siginfo_t};
@@ -323,6 +323,9 @@ fn why_not(core: &Core, stack: &StackBounds, program_counter: usize) -> Option<&
     }
     if Critical::is_entered() {
         return Some("it was inside the runtime");
+    }
+    if current_link().is_none() {
+        return Some("a call had blocked it for so long that another thread has its worker");
     }
     if std::thread::panicking() {
         return Some("it was panicking");

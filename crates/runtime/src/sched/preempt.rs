@@ -149,7 +149,11 @@ extern "C" fn preempted() {
 fn give_way() {
     let Some(core) = current_core() else { return };
     Critical::enter_to_leave();
-    super::switch::yield_to_events(Worker::current(), core);
+    match Worker::current() {
+        Some(worker) => super::switch::yield_to_events(worker, core),
+        // It has lost its worker since the signal; it holds nobody up.
+        None => Critical::leave(),
+    }
 }
 
 /// Gives a signal that is not the monitor's to the handler that was there before.

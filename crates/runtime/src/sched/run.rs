@@ -43,25 +43,46 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
     Ok(())
 }
 
-/// The body of a worker's thread.
+/// Starts a spare thread. `false`: it could not be made.
+pub(super) fn start_spare(scheduler: &'static Scheduler) -> bool {
+    let thread = std::thread::Builder::new().name("silken-spare".to_string());
+    let started = thread.spawn(move || serve(scheduler, None));
+    started.map(|thread| scheduler.threads.lock().push(thread)).is_ok()
+}
+
+/// The body of a thread that begins as a worker.
 fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
+    let worker: &'static Worker = Box::leak(Box::new(Worker::new(scheduler, id, ring)));
+    serve(scheduler, Some(worker));
+}
+
+/// Runs as one worker after another: as the first until a call has blocked the thread for too long, then as those that
+/// other blocked threads have lost.
+fn serve(scheduler: &'static Scheduler, first: Option<&'static Worker>) {
     sys::exact_timers();
     // Kept until the thread ends, since overflow handlers run on it.
     let alternate_stack = sys::signal::AltStack::new(ALTERNATE_STACK_BYTES);
-    let worker: &'static Worker = Box::leak(Box::new(Worker::new(scheduler, id, ring)));
-    bind_worker_thread(&raw const worker.link);
     let registration = sys::set_id::register_worker_thread();
-    worker.blocked_signals.set(preempt::admit_signal());
-    scheduler.workers[id].set_thread(sys::signal::gettid());
-    worker.work();
-    scheduler.workers[id].set_thread(0);
-    worker.link.caches.flush();
-    // The worker itself is not freed, since other threads may have its address. Its memory for batches is.
-    drop(worker.processor.batch.take());
+    let mut next = first;
+    while let Some(worker) = next.take().or_else(|| scheduler.spares.wait_for_worker(scheduler)) {
+        worker.take_over();
+        worker.blocked_signals.set(preempt::admit_signal());
+        if worker.work() == ThreadEnd::OfScheduler {
+            worker.end();
+            break;
+        }
+    }
     drop(registration);
     bind_worker_thread(ptr::null());
     drop(alternate_stack);
-    scheduler.count_end_of_worker();
+}
+
+/// Why a thread stops running as a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ThreadEnd {
+    OfScheduler,
+    /// Another thread has taken the worker over.
+    OfThread,
 }
 
 /// Room for the handler of a stack overflow, which walks the stack with libgcc's unwinder and prints a line. 8 KiB
@@ -69,11 +90,23 @@ fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
 const ALTERNATE_STACK_BYTES: usize = 32 * 1024;
 
 impl Worker {
-    /// Runs coroutines until the scheduler is over, in the worker's own context.
-    fn work(&'static self) {
+    /// Runs coroutines in the worker's own context.
+    fn work(&'static self) -> ThreadEnd {
         while let Some(next) = self.find() {
-            run_from_base(self, next);
+            if !run_from_base(self, next) {
+                return ThreadEnd::OfThread;
+            }
         }
+        ThreadEnd::OfScheduler
+    }
+
+    /// The scheduler is over.
+    fn end(&'static self) {
+        self.scheduler.workers[self.link.id].forget_thread();
+        self.link.caches.flush();
+        // The worker itself is not freed, since other threads may have its address. Its memory for batches is.
+        drop(self.processor.batch.take());
+        self.scheduler.count_end_of_worker();
     }
 
     /// Finds the next coroutine, wherever it is queued, and sleeps until there is one. `None`: the scheduler stops.

@@ -113,11 +113,22 @@ impl Scheduler {
                 .map(|shared| counter(shared).load(Ordering::Acquire))
                 .sum()
         };
-        let finished = sum_of(|shared| &shared.finished);
+        // Acquire: pairs with the Release in `count_finished_outside`.
+        let finished = sum_of(|shared| &shared.finished) + self.finished_outside.load(Ordering::Acquire);
         let inside = sum_of(|shared| &shared.spawned);
         // SeqCst: pairs with `count_spawn_from_outside`.
         let outside = self.spawned_outside.load(Ordering::SeqCst);
         (inside + outside).saturating_sub(finished)
+    }
+
+    /// A coroutine has ended on a thread that had lost its worker.
+    pub(super) fn count_finished_outside(&self) {
+        // Release: pairs with the Acquire in `alive`: a reader that sees the end sees the spawn.
+        self.finished_outside.fetch_add(1, Ordering::Release);
+        if self.is_over() {
+            // No worker has seen this end.
+            self.wake_all();
+        }
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -196,6 +207,7 @@ impl Scheduler {
         for shared in &self.processors {
             shared.driver.wake();
         }
+        self.spares.wake_all();
     }
 
     /// Calls `look` with every live coroutine of this scheduler.

@@ -75,20 +75,16 @@
 //! before the switch and making wakers wait for it*: wakers would spin on a word that the outgoing coroutine writes at
 //! every switch.
 
+use super::arrive::{arrive, carry, renew, settle};
+use super::cold_path;
 use super::handoff::{Outgoing, SwitchReason};
+use super::late::{self, Back};
 use super::life::{complete, end, recycle, run_body};
-use super::processor::SharedProcessor;
-use super::queues::{Pick, is_bound};
+use super::queues::Pick;
 use super::worker::Worker;
-use super::{cold_path, fatal};
-use crate::coroutine::{
-    Core, Critical, Kind, PooledStack, Published, Ready, ThreadLocals, WaitReason, current_core, slots_offset,
-    stacks_are_measured,
-};
+use crate::coroutine::{Core, Critical, PooledStack, Ready, current_core, stacks_are_measured};
 use crate::sys::process;
-use silken_context::identity::Identity;
 use silken_context::switch::{self, Context, Handoff, Resumed};
-use std::ptr::{self, NonNull};
 
 /// Lets other ready coroutines run; returns at once when none is ready. On an OS thread, yields the thread.
 pub(crate) fn yield_now() {
@@ -109,7 +105,10 @@ pub(crate) fn yield_now() {
 #[inline(always)]
 pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     Critical::enter_to_leave();
-    let worker = Worker::current();
+    let Some(worker) = Worker::current() else {
+        cold_path();
+        return yield_late(core);
+    };
     let Some(next) = worker.next_local() else {
         cold_path();
         return yield_slowly(worker, core);
@@ -132,6 +131,7 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
         );
     };
     worker.processor().count_pick();
+    worker.set_running(Some(core));
     // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
     worker.pinned.replace_first(core, unsafe { Ready::from_core(yielder) });
     // Last, since stores that follow it would wait for it. The outgoing coroutine is in the queue already, but no
@@ -139,6 +139,17 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
     leave_critical(core)
+}
+
+/// The yield of a coroutine that has no worker.
+#[cold]
+#[inline(never)]
+fn yield_late(core: &'static Core) -> &'static Core {
+    match late::come_back(core) {
+        Back::ToWorker(worker) => yield_slowly(worker, core),
+        // SAFETY: S1: `core` runs, in a critical section, on the thread that has lost its worker.
+        Back::ToThread(thread) => leave_critical(unsafe { late::leave(core, thread, SwitchReason::Yield) }),
+    }
 }
 
 /// The slow way of a yield: it runs the regular pick, and handles the case that no coroutine is ready.
@@ -192,8 +203,18 @@ fn leave_critical(core: &'static Core) -> &'static Core {
 /// # Safety
 /// `core` is the running coroutine, in a critical section (S1).
 #[inline(never)]
-pub(super) unsafe fn park(core: &Core) {
-    let worker = Worker::current();
+pub(super) unsafe fn park(core: &'static Core) {
+    let worker = match Worker::current() {
+        Some(worker) => worker,
+        None => match late::come_back(core) {
+            Back::ToWorker(worker) => worker,
+            Back::ToThread(thread) => {
+                // SAFETY: S1: `core` runs, in a critical section, on the thread that has lost its worker.
+                unsafe { late::leave(core, thread, SwitchReason::Park) };
+                return;
+            }
+        },
+    };
     match worker.pick() {
         // SAFETY: S1: the caller's contract; `next` came from the queue.
         Some(next) => unsafe { switch_to(worker, core, next, SwitchReason::Park) },
@@ -233,114 +254,23 @@ unsafe fn switch_to_base(worker: &'static Worker, core: &Core, leaving: SwitchRe
 }
 
 /// The worker's own context continues `next`. Returns when a coroutine leaves and finds no successor.
-pub(super) fn run_from_base(worker: &'static Worker, next: Pick) {
+/// `false`: the thread has lost the worker meanwhile.
+pub(super) fn run_from_base(worker: &'static Worker, next: Pick) -> bool {
     let from_pinned = next.from_pinned;
     let next = worker.make_runnable(next.ready);
     let message = worker.message(Outgoing::nobody().for_successor(from_pinned));
     // SAFETY: S1: `next` is suspended and ours. S3: the worker's own identity and the coroutine's.
     let arrival = unsafe { switch::switch(&worker.link.base, &next.context, message) };
+    if late::is_late(worker, &arrival) {
+        late::settle_late(worker, arrival);
+        return false;
+    }
+    worker.set_running(None);
     worker.name_nobody();
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, worker.link.base.identity()) };
     settle(worker, Outgoing::from_word(arrival.message.left));
-}
-
-/// The first act of a coroutine that is continued. All that it needs comes in registers. Returns the coroutine.
-///
-/// # Safety
-/// Called at once after the switch, with what it returned, on the context of a coroutine (S1).
-#[inline(always)]
-unsafe fn arrive(arrival: Resumed) -> &'static Core {
-    let worker = Worker::of_handoff(arrival.message);
-    // SAFETY: S2: the caller promises: called at once after the switch, with what it returned, on the context of a
-    // coroutine.
-    let core = unsafe { Core::of_context(arrival.own) };
-    let left = Outgoing::from_word(arrival.message.left);
-    // Before the outgoing coroutine is published: after that its identity may run on another worker.
-    // SAFETY: S3: nothing was allocated since the switch.
-    unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
-    worker.processor().count_pick();
-    if left.successor_is_from_pinned() {
-        worker.pinned.remove_first(core);
-    }
-    settle(worker, left);
-    core
-}
-
-/// Moves malloc's words from the outgoing identity to the one that runs now.
-///
-/// # Safety
-/// The contract of `TlsLayout::carry_allocator` (S3).
-#[inline(always)]
-unsafe fn carry(worker: &Worker, from: usize, to: usize) {
-    // SAFETY: S3: the caller promises what `TlsLayout::carry_allocator` asks.
-    if from == to || unsafe { worker.link.allocator_words.carry(from, to) } {
-        return;
-    }
-    if let Some(facts) = worker.link.caches.facts() {
-        // SAFETY: S3: nothing was allocated since the switch.
-        unsafe { facts.carry_allocator(from, to) };
-    }
-}
-
-/// Settles the outgoing coroutine: queues it, publishes it as parked, or ends it.
-#[inline(always)]
-fn settle(worker: &'static Worker, left: Outgoing) {
-    if let Some((left, leaving)) = left.who() {
-        if leaving == SwitchReason::Yield {
-            // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
-            worker.queue(unsafe { Ready::from_core(left) });
-        } else {
-            settle_slow(worker, left, leaving);
-        }
-    }
-}
-
-/// Not inlined: the compiler would merge this `match` and the test above into one jump table, and the processor
-/// mispredicts that jump.
-#[inline(never)]
-fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReason) {
-    // SAFETY: S2: cores are type-stable.
-    let core = unsafe { left.as_ref() };
-    match leaving {
-        SwitchReason::Park => match core.lifecycle.publish_parked() {
-            Published::Parked => {}
-            // SAFETY: S1: the wake came before the publication, so the duty to queue it is ours.
-            Published::Notified => worker.queue(unsafe { Ready::from_core(left) }),
-        },
-        SwitchReason::Finished => finish(worker, core),
-        SwitchReason::Yield | SwitchReason::Overflowed => super::loss::finish_overflowed(worker, core),
-    }
-}
-
-/// Takes the stack of a coroutine that has ended, and gives it to the pool.
-fn finish(worker: &'static Worker, core: &Core) {
-    // SAFETY: S1: the coroutine has ended: its stack is the worker's.
-    let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
-    if stacks_are_measured() {
-        pooled.note_use(core);
-    }
-    if renew(worker, &pooled, true) {
-        worker.link.caches.give_stack(core.class.get(), pooled);
-    } else {
-        pooled.stack.leak();
-    }
-    recycle(worker, core);
-}
-
-/// Makes the identity block as new. `false` means that the stack cannot be used again now: the block's table of modules
-/// is damaged and must be rebuilt, but the C library has no memory for that, or the caller may not rebuild
-/// (`may_rebuild`).
-fn renew(worker: &Worker, pooled: &PooledStack, may_rebuild: bool) -> bool {
-    let (Some(identity), Some(facts)) = (pooled.identity, worker.link.caches.facts()) else {
-        return true;
-    };
-    // SAFETY: S3: destructors have run, the coroutine that owned the block has ended.
-    if unsafe { identity.reset(facts) } {
-        return true;
-    }
-    // SAFETY: S3: asked for only when nobody runs under the block.
-    may_rebuild && unsafe { identity.rebuild(facts) }.is_some()
+    true
 }
 
 /// Leaves a coroutine that has overflowed its stack. Called on the worker's own stack, under the coroutine's identity
@@ -353,26 +283,6 @@ pub(super) unsafe fn leak(worker: &'static Worker, core: &Core) -> ! {
     let message = worker.message(Outgoing::new(core, SwitchReason::Overflowed));
     // SAFETY: S1: the base waits in `run_from_base`. S3: the overflow was not inside malloc.
     unsafe { switch::switch_final(&worker.link.base, message) }
-}
-
-/// Lays out the first frame of a coroutine that starts.
-///
-/// # Safety
-/// `pooled` is a stack that nobody uses, and `core` has not started (S1).
-pub(super) unsafe fn prepare(core: &Core, pooled: &PooledStack) {
-    // SAFETY: S1: the caller promises: `pooled` is a stack that nobody uses, and `core` has not started.
-    unsafe { switch::prepare(&core.context, pooled.frame_top, main) };
-}
-
-/// The runtime's slots in the coroutine's own identity block.
-///
-/// # Safety
-/// The coroutine is isolated and has a block, which is the caller's to write (S3).
-unsafe fn slots_in_own_block(core: &Core) -> &ThreadLocals {
-    let offset = slots_offset().expect("checked at the start");
-    let slots = core.context.identity().wrapping_add_signed(offset) as *const ThreadLocals;
-    // SAFETY: S3: the caller promises: the coroutine is isolated and has a block, which is the caller's to write.
-    unsafe { &*slots }
 }
 
 /// The first frame of every coroutine. It never returns: the last act is a switch.
@@ -401,8 +311,15 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
 /// away for ever.
 fn succeed(core: &'static Core) -> &'static Core {
     Critical::enter_to_leave();
-    let worker = Worker::current();
     complete(core);
+    let worker = match Worker::current() {
+        Some(worker) => worker,
+        None => match late::come_back(core) {
+            Back::ToWorker(worker) => worker,
+            // SAFETY: S1: `core` has ended, in a critical section, on the thread that has lost its worker.
+            Back::ToThread(thread) => unsafe { late::leave_for_ever(core, thread) },
+        },
+    };
     match worker.pick() {
         Some(next) if may_inherit(core, next.ready.core()) => inherit(worker, core, next),
         // SAFETY: S1: `next` came from the queue.
@@ -449,6 +366,7 @@ fn inherit(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static
     // SAFETY: S2: cores are type-stable; the Ready is the right to run this one.
     let next: &'static Core = unsafe { next.ready.into_core().as_ref() };
     worker.processor().count_pick();
+    worker.set_running(Some(next));
     if from_pinned {
         worker.pinned.remove_first(next);
     }
@@ -457,114 +375,11 @@ fn inherit(worker: &'static Worker, core: &'static Core, next: Pick) -> &'static
     next
 }
 
-impl Worker {
-    /// The worker on which the coroutine runs.
-    #[inline(always)]
-    pub(super) fn of(core: &Core) -> &'static Worker {
-        // SAFETY: S2: set before the coroutine was continued; workers live for ever.
-        let link = unsafe { &*core.link.get() };
-        Worker::from_link(link)
-    }
-
-    /// Whether the coroutine has started, and ran on this worker when it last ran. Then [`announce`](Self::announce) is
-    /// all that a switch to it needs.
-    #[inline(always)]
-    pub(super) fn has_run(&self, core: &Core) -> bool {
-        ptr::eq(core.link.get(), &raw const self.link)
-    }
-
-    /// The coroutine of a `Ready`, for a switch that follows at once. A light one is named in the identity that it
-    /// shares.
-    #[inline(always)]
-    fn announce(&self, ready: Ready) -> &'static Core {
-        // SAFETY: S2: cores are type-stable; the Ready is the right to run this one.
-        let core: &'static Core = unsafe { ready.into_core().as_ref() };
-        if core.kind.get() == Kind::Light {
-            self.name_light(core);
-        }
-        core
-    }
-
-    /// Prepares the coroutine of a `Ready` for a switch: it is bound to this worker, named, and has a stack.
-    #[inline(always)]
-    pub(super) fn make_runnable(&'static self, ready: Ready) -> &'static Core {
-        if !self.has_run(ready.core()) {
-            self.make_runnable_here(ready.core());
-        }
-        self.announce(ready)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn make_runnable_here(&'static self, core: &Core) {
-        // SAFETY: S2: cores are type-stable; the caller has the right to run this one.
-        let core: &'static Core = unsafe { NonNull::from(core).as_ref() };
-        if core.started.get() {
-            self.adopt(core);
-        } else {
-            self.start_on_new_stack(core);
-        }
-    }
-
-    /// Binds to this worker an isolated coroutine that last ran on another worker.
-    fn adopt(&'static self, core: &Core) {
-        core.link.set(&raw const self.link);
-        // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
-        unsafe { slots_in_own_block(core) }.link.set(&raw const self.link);
-        SharedProcessor::count(&self.processor().shared.migrations);
-    }
-
-    fn start_on_new_stack(&'static self, core: &'static Core) {
-        let pooled = match self.link.caches.take_stack(core.class.get(), core.kind.get()) {
-            Ok(pooled) => pooled,
-            Err(error) => self.no_stack(core, &error),
-        };
-        if stacks_are_measured() {
-            pooled.forget_use();
-        }
-        // SAFETY: S1: fresh from the pool.
-        unsafe { prepare(core, &pooled) };
-        self.start(core, pooled);
-    }
-
-    /// The address space was reserved at the spawn. So a failure here means that there is no memory for page tables, or
-    /// that the limit of memory maps is reached.
-    #[cold]
-    fn no_stack(&self, core: &Core, error: &std::io::Error) -> ! {
-        let reason = error.to_string();
-        let name = core.name().map_or("unnamed", |name| name);
-        fatal_start(name, &reason)
-    }
-
-    /// Binds a stack to a coroutine that starts.
-    fn start(&'static self, core: &'static Core, pooled: PooledStack) {
-        let own = pooled.identity.map(Identity::base);
-        core.context
-            .set_identity(own.unwrap_or_else(|| self.link.base.identity()));
-        // SAFETY: S1: the caller owns the core.
-        *unsafe { &mut *core.stack.get() } = Some(pooled);
-        core.link.set(&raw const self.link);
-        core.started.set(true);
-        core.set_reason(WaitReason::None);
-        match core.kind.get() {
-            Kind::Light => {
-                self.find_panic_count();
-                self.name_light(core);
-            }
-            Kind::Isolated => {
-                // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
-                let slots = unsafe { slots_in_own_block(core) };
-                slots.core.set(core);
-                slots.link.set(&raw const self.link);
-                // `main` ends this section once the predecessor is settled.
-                slots.critical.set(1);
-            }
-        }
-        debug_assert!(core.kind.get() == Kind::Isolated || is_bound(core));
-    }
-}
-
-fn fatal_start(name: &str, reason: &str) -> ! {
-    crate::sys::report(&["silken: coroutine '", name, "' gets no stack: ", reason, "\n"]);
-    fatal("a coroutine cannot start")
+/// Lays out the first frame of a coroutine that starts.
+///
+/// # Safety
+/// `pooled` is a stack that nobody uses, and `core` has not started (S1).
+pub(super) unsafe fn prepare(core: &Core, pooled: &PooledStack) {
+    // SAFETY: S1: the caller promises: `pooled` is a stack that nobody uses, and `core` has not started.
+    unsafe { switch::prepare(&core.context, pooled.frame_top, main) };
 }

@@ -6,15 +6,17 @@
 //! the worker's own queues, wakes and spawns (`queues.rs`), and the regular look at events, the inbox and the injector
 //! at each event interval (`run_events`), with the round of watching that may be due.
 
+use super::lost::LostThread;
 use super::pinned::Pinned;
 use super::processor::Processor;
 use super::{ID_BLOCK, NEXT_ID, Scheduler};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
-use crate::coroutine::{Caches, Core, Ready, WorkerLink, current_link, own_slots};
+use crate::coroutine::{Caches, Core, Ready, WorkerLink, bind_worker_thread, current_link, own_slots};
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
-use crate::loom::static_atomic::{AtomicI32, AtomicUsize, Ordering};
+use crate::loom::static_atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use crate::sys::{Lock, signal};
 use libc::pid_t;
 use silken_context::identity::{self, AllocatorPair, TlsLayout};
 use silken_context::switch::{self, Context};
@@ -50,6 +52,8 @@ pub(super) struct Public {
     pub(super) inbox: Inbox<Core>,
     /// The number of the worker's thread in the kernel; 0 while there is none.
     thread: AtomicI32,
+    /// The worker, once its first thread has begun.
+    worker: AtomicPtr<Worker>,
 }
 
 impl Public {
@@ -57,6 +61,7 @@ impl Public {
         Self {
             inbox: Inbox::new(),
             thread: AtomicI32::new(0),
+            worker: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
@@ -66,9 +71,24 @@ impl Public {
         Some(self.thread.load(Ordering::Relaxed)).filter(|thread| *thread != 0)
     }
 
-    pub(super) fn set_thread(&self, thread: pid_t) {
+    fn bind(&self, worker: &'static Worker, thread: pid_t) {
+        // Release: pairs with the Acquire in `worker`.
+        self.worker.store(ptr::from_ref(worker).cast_mut(), Ordering::Release);
         // Relaxed: as in `thread`.
         self.thread.store(thread, Ordering::Relaxed);
+    }
+
+    /// The thread ends, or has lost its worker.
+    pub(super) fn forget_thread(&self) {
+        // Relaxed: as in `thread`.
+        self.thread.store(0, Ordering::Relaxed);
+    }
+
+    /// The worker, once its first thread has begun.
+    pub(super) fn worker(&self) -> Option<&'static Worker> {
+        // Acquire: pairs with the Release in `bind`.
+        // SAFETY: S2: workers live for ever.
+        unsafe { self.worker.load(Ordering::Acquire).as_ref() }
     }
 }
 
@@ -81,6 +101,8 @@ pub(crate) struct Worker {
     /// If this is the only worker of its scheduler, this queue holds every ready coroutine, since no other worker
     /// shares a ring.
     pub(super) pinned: Pinned,
+    /// The coroutine that runs. The monitor reads it.
+    running: AtomicPtr<Core>,
     pub(super) processor: Processor,
     pub(super) link: WorkerLink,
     pub(super) scheduler: &'static Scheduler,
@@ -91,6 +113,10 @@ pub(crate) struct Worker {
     /// The signals that the thread has blocked since its start: bit n - 1 is signal n.
     pub(super) blocked_signals: Cell<u64>,
     pub(super) round: RefCell<Round>,
+    /// The threads that have lost this worker and have not come back: see `late.rs`.
+    pub(super) lost: Lock<Vec<LostThread>>,
+    /// Whether a light coroutine has started here, so that the worker must keep its thread.
+    has_light: AtomicBool,
 }
 
 /// The time of a busy worker's next round of watching, and the counts of picks that the last round saw.
@@ -128,7 +154,7 @@ impl Worker {
         Self {
             link: WorkerLink {
                 base,
-                own_slots: own_slots(),
+                own_slots: Cell::new(own_slots()),
                 panic_count: Cell::new(no_panic_count()),
                 allocator_words: facts.map_or(AllocatorPair::unusual(), TlsLayout::allocator_pair),
                 scheduler,
@@ -145,7 +171,45 @@ impl Worker {
             search_rounds: Cell::new(SEARCH_ROUNDS_MAX),
             blocked_signals: Cell::new(0),
             round: RefCell::new(Round::new(scheduler.workers.len())),
+            running: AtomicPtr::new(ptr::null_mut()),
+            lost: Lock::new(Vec::new()),
+            has_light: AtomicBool::new(false),
         }
+    }
+
+    /// Makes the calling thread the one that runs as this worker. No other thread does.
+    pub(super) fn take_over(&'static self) {
+        self.link.own_slots.set(own_slots());
+        self.link.base.set_identity(switch::identity_base());
+        self.set_running(None);
+        bind_worker_thread(&raw const self.link);
+        self.scheduler.workers[self.link.id].bind(self, signal::gettid());
+    }
+
+    /// Names the coroutine that runs from now on.
+    #[inline(always)]
+    pub(super) fn set_running(&self, core: Option<&'static Core>) {
+        let core = core.map_or(ptr::null_mut(), |core| ptr::from_ref(core).cast_mut());
+        // Relaxed: for the monitor, which checks after a barrier what it concludes from it.
+        self.running.store(core, Ordering::Relaxed);
+    }
+
+    /// The coroutine that runs; a snapshot.
+    pub(super) fn running(&self) -> Option<&'static Core> {
+        // Relaxed: as in `set_running`.
+        // SAFETY: S2: cores are type-stable.
+        unsafe { self.running.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// A light coroutine starts here.
+    pub(super) fn note_light(&self) {
+        // Relaxed: the coroutine begins in a critical section, and the monitor looks there again after a barrier.
+        self.has_light.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_light(&self) -> bool {
+        // Relaxed: as in `note_light`.
+        self.has_light.load(Ordering::Relaxed)
     }
 
     /// The worker of a link.
@@ -165,7 +229,7 @@ impl Worker {
     #[inline(always)]
     pub(super) fn own_slot(&self) -> &Cell<*const Core> {
         // SAFETY: S3: the thread-local of the worker's own thread, which lives as long as the worker runs.
-        &unsafe { &*self.link.own_slots }.core
+        &unsafe { &*self.link.own_slots.get() }.core
     }
 
     /// Returns an id for a coroutine that is spawned on this worker.
@@ -182,13 +246,11 @@ impl Worker {
         block
     }
 
-    /// The worker on which the running coroutine runs. The coroutine is in a critical section.
+    /// The worker on which the running coroutine runs. The coroutine is in a critical section. `None`: it runs late,
+    /// without a worker (`late.rs`).
     #[inline(always)]
-    pub(super) fn current() -> &'static Worker {
-        let link = current_link();
-        debug_assert!(link.is_some(), "a coroutine runs outside a worker");
-        // SAFETY: S2: the worker that continued the coroutine has put itself there.
-        Self::from_link(unsafe { link.unwrap_unchecked() })
+    pub(super) fn current() -> Option<&'static Worker> {
+        current_link().map(Self::from_link)
     }
 
     /// Looks at what must not wait until the worker's own queues are empty: events, deadlines, the injector, the inbox.

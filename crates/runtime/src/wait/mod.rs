@@ -29,8 +29,8 @@ pub(crate) mod list;
 pub(crate) mod monitor;
 
 use crate::coroutine::{
-    Core, Critical, Interrupted, Limits, Outcome, WaitCell, WaitReason, current_core, park, park_thread_until,
-    park_to_stay,
+    Core, Critical, Interrupted, Limits, Outcome, WaitCell, WaitReason, current_core, current_link, park,
+    park_thread_until, park_to_stay,
 };
 use crate::driver::{Driver, TimerNode};
 use crate::sys::clock;
@@ -140,11 +140,15 @@ fn with_timer<R>(core: &'static Core, cell: &WaitCell, deadline_ns: u64, wait: i
     let node = TimerNode::new(cell);
     let driver = {
         let _critical = Critical::enter();
-        // SAFETY: S2: a running coroutine has a worker.
+        // SAFETY: S2: a running coroutine has had a worker.
         let link = unsafe { &*core.link.get() };
         let driver = Driver::of(link).expect("a worker that runs coroutines holds a processor");
         // SAFETY: S8: this frame stays until the cell is settled by the timer or, below, the node is out of the wheel.
         unsafe { driver.arm(&node, deadline_ns) };
+        if current_link().is_none() {
+            // Another thread has taken the worker over, and may sleep until a later deadline.
+            driver.wake();
+        }
         driver
     };
     let result = wait();

@@ -2,6 +2,9 @@
 
 use super::{Case, End};
 use silken::Runtime;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -15,7 +18,67 @@ pub(super) fn cases() -> Vec<Case> {
             failures_leave_nothing,
             End::Returns,
         ),
+        Case::new(
+            "a_yield_lets_an_os_thread_run",
+            a_yield_lets_an_os_thread_run,
+            End::Returns,
+        ),
     ]
+}
+
+/// Lets the process run on one processor.
+fn pin() {
+    // SAFETY: S7: a set of zeros is an empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let bytes = size_of_val(&set);
+    // SAFETY: S7: a live set of that size.
+    assert_eq!(unsafe { libc::sched_getaffinity(0, bytes, &mut set) }, 0);
+    // SAFETY: S7: a number below the set's size.
+    let allowed = |number: &usize| unsafe { libc::CPU_ISSET(*number, &set) };
+    let first = (0..libc::CPU_SETSIZE as usize).find(allowed).expect("a processor");
+    // SAFETY: S7: a set of zeros is an empty one.
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: S7: a number below the set's size.
+    unsafe { libc::CPU_SET(first, &mut one) };
+    // SAFETY: S7: a live set of that size.
+    assert_eq!(unsafe { libc::sched_setaffinity(0, bytes, &one) }, 0);
+}
+
+/// The time of a processor that the process has taken.
+fn cpu_time() -> Duration {
+    // SAFETY: S7: zeros are a value of it.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: S7: a live structure.
+    assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) }, 0);
+    [usage.ru_utime, usage.ru_stime]
+        .map(|time| Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64))
+        .iter()
+        .sum()
+}
+
+/// A coroutine and an OS thread wait for each other by `yield_now`, on one processor. If the coroutine's yields did not
+/// reach the kernel, each of its waits would take the rest of its thread's time slice, some milliseconds.
+fn a_yield_lets_an_os_thread_run() {
+    const ROUNDS: usize = 2_000;
+    pin();
+    let turns = Arc::new(AtomicUsize::new(0));
+    let take_turns = |turns: Arc<AtomicUsize>, own: usize| {
+        move || {
+            for round in 0..ROUNDS {
+                while turns.load(Ordering::SeqCst) != 2 * round + own {
+                    std::thread::yield_now();
+                }
+                turns.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    };
+    let runtime = Runtime::builder().workers(1).build().expect("a runtime");
+    let before = cpu_time();
+    let thread = std::thread::spawn(take_turns(turns.clone(), 1));
+    runtime.run(take_turns(turns, 0)).unwrap();
+    thread.join().unwrap();
+    let taken = cpu_time() - before;
+    assert!(taken < Duration::from_secs(2), "{taken:?}");
 }
 
 fn descriptors() -> usize {

@@ -27,7 +27,9 @@ fn cancelled<T: Send + 'static>(wait: impl FnOnce() -> T + Send + 'static) -> T 
 }
 
 fn assert_cancelled<T>(answer: std::io::Result<T>) {
-    assert_eq!(answer.err().unwrap().raw_os_error(), Some(libc::ECANCELED));
+    let error = answer.err().unwrap();
+    assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+    assert!(silken::is_cancellation(&error));
 }
 
 #[test]

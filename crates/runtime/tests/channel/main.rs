@@ -95,15 +95,3 @@ impl Drop for Counted<'_> {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
-
-/// A small generator, so that a failure can be played again from its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}

@@ -1,6 +1,7 @@
 //! Seeded mixtures of everything, for a while: no message lost, none doubled, each dropped once, order kept per sender.
 
-use super::{Cast, Random};
+use super::Cast;
+use fastrand::Rng;
 use silken::channel::*;
 use silken::select;
 use std::collections::HashMap;
@@ -30,12 +31,12 @@ impl Drop for Message {
 }
 
 /// Sends `count` messages by all means; those that are refused are sent again.
-fn send_all(tx: &Sender<Message>, sender: u64, count: u64, alive: &Arc<AtomicUsize>, random: &mut Random) {
+fn send_all(tx: &Sender<Message>, sender: u64, count: u64, alive: &Arc<AtomicUsize>, random: &mut Rng) {
     for number in 0..count {
         let mut message = Message::new(sender, number, alive);
         loop {
-            let short = Duration::from_micros(random.below(50));
-            let refused = match random.below(4) {
+            let short = Duration::from_micros(random.u64(..50));
+            let refused = match random.u64(..4) {
                 0 => tx.send(message).err().map(SendError::into_inner),
                 1 => tx.try_send(message).err().map(TrySendError::into_inner),
                 2 => tx.send_timeout(message, short).err().map(SendTimeoutError::into_inner),
@@ -58,12 +59,12 @@ fn send_all(tx: &Sender<Message>, sender: u64, count: u64, alive: &Arc<AtomicUsi
 }
 
 /// Receives by all means until the channel ends.
-fn receive_all(rx: &Receiver<Message>, random: &mut Random) -> Vec<(u64, u64)> {
+fn receive_all(rx: &Receiver<Message>, random: &mut Rng) -> Vec<(u64, u64)> {
     let mut received = Vec::new();
     let idle = never::<u8>();
     loop {
-        let short = Duration::from_micros(random.below(50));
-        let message = match random.below(4) {
+        let short = Duration::from_micros(random.u64(..50));
+        let message = match random.u64(..4) {
             0 => rx.recv().map_err(RecvTimeoutError::from),
             1 => rx.recv_timeout(short),
             2 => rx.try_recv().map_err(|error| match error {
@@ -86,15 +87,15 @@ fn receive_all(rx: &Receiver<Message>, random: &mut Random) -> Vec<(u64, u64)> {
 
 fn play(cast: Cast, seed: u64) {
     const COUNT: u64 = 100;
-    let mut random = Random(seed);
-    let capacity = [0, 1, 2, 50, usize::MAX][random.below(5) as usize];
-    let (senders, receivers) = (1 + random.below(4), 1 + random.below(4));
+    let mut random = Rng::with_seed(seed);
+    let capacity = [0, 1, 2, 50, usize::MAX][random.usize(..5)];
+    let (senders, receivers) = (random.u64(1..=4), random.u64(1..=4));
     let alive = Arc::new(AtomicUsize::new(0));
     let (tx, rx) = bounded(capacity);
     let sending: Vec<_> = (0..senders)
         .map(|sender| {
             let (tx, alive) = (tx.clone(), alive.clone());
-            let mut random = Random(seed ^ (sender + 1) << 32);
+            let mut random = Rng::with_seed(seed ^ (sender + 1) << 32);
             cast.spawn(move || send_all(&tx, sender, COUNT, &alive, &mut random))
         })
         .collect();
@@ -102,7 +103,7 @@ fn play(cast: Cast, seed: u64) {
     let receiving: Vec<_> = (0..receivers)
         .map(|receiver| {
             let rx = rx.clone();
-            let mut random = Random(seed ^ (receiver + 1) << 48);
+            let mut random = Rng::with_seed(seed ^ (receiver + 1) << 48);
             cast.spawn(move || receive_all(&rx, &mut random))
         })
         .collect();
@@ -127,12 +128,9 @@ fn play(cast: Cast, seed: u64) {
 
 fn stress(cast: Cast, first_seed: u64) {
     let begun = Instant::now();
-    let mut seed = first_seed;
+    let mut seeds = Rng::with_seed(first_seed);
     while begun.elapsed() < Duration::from_millis(700) {
-        play(cast, seed);
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        play(cast, seeds.u64(..));
     }
 }
 

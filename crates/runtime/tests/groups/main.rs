@@ -5,6 +5,7 @@
 extern crate silken;
 
 mod arms;
+mod blocking;
 #[path = "../common/mod.rs"]
 mod common;
 mod join_set;
@@ -25,6 +26,35 @@ fn on_all(case: impl Fn() + Send + Sync) {
 fn a_test_without_the_path_is_a_plain_one() {
     assert!(!silken::is_coroutine());
     assert!(go!(silken::is_coroutine).join().unwrap());
+}
+
+/// What error types ask of an error.
+#[test]
+fn a_join_error_goes_into_any_error_type() {
+    fn fails() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        silken::spawn(|| panic!("no value")).join()?;
+        Ok(())
+    }
+    let error = fails().unwrap_err();
+    assert!(
+        error
+            .downcast_ref::<silken::JoinError>()
+            .is_some_and(silken::JoinError::is_panic)
+    );
+}
+
+/// Where people look for them.
+#[test]
+fn second_names_are_the_same_things() {
+    let (sender, receiver) = silken::sync::mpsc::channel();
+    let (once, answer) = silken::sync::oneshot::channel();
+    let (news, mut reader) = silken::sync::broadcast::channel(1);
+    let (state, _) = silken::sync::watch::channel(1);
+    sender.send(7).unwrap();
+    once.send(receiver.recv().unwrap()).unwrap();
+    news.send(answer.recv().unwrap()).unwrap();
+    assert_eq!((reader.recv(), *state.borrow()), (Ok(7), 1));
+    assert!(silken::time::timeout(std::time::Duration::from_millis(1), || silken::sleep(FAR)).is_err());
 }
 
 /// The usual names, none of which is the language's.

@@ -1,8 +1,8 @@
-//! `par_map` and `spawn_blocking`.
+//! `par_map`.
 
 use super::{FAR, on_all};
 use silken::sync::Barrier;
-use silken::{Elapsed, par_map, spawn_blocking, timeout};
+use silken::{Elapsed, par_map, timeout};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -57,23 +57,6 @@ fn a_panic_and_a_deadline_end_it() {
         assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"the third"));
         let outcome = timeout(Duration::from_millis(2), || par_map(4, 0..8, |_| silken::sleep(FAR)));
         assert!(matches!(outcome, Err(Elapsed)));
-    });
-}
-
-/// A call that blocks its thread lets others run, also on one worker.
-#[test]
-fn a_blocking_call_does_not_block_the_worker() {
-    on_all(|| {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let blocked = spawn_blocking(move || {
-            assert!(!silken::is_coroutine());
-            receiver.recv().unwrap()
-        });
-        silken::sleep(Duration::from_millis(2));
-        sender.send(6).unwrap();
-        assert_eq!(blocked.join().unwrap(), 6);
-        let panics = spawn_blocking(|| panic!("over there")).join().unwrap_err();
-        assert_eq!(panics.message(), Some("over there"));
     });
 }
 

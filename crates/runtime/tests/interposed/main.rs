@@ -2,6 +2,7 @@
 
 mod io;
 mod libraries;
+mod limits;
 mod recycling;
 mod runtimes;
 mod std_thread;

@@ -231,3 +231,20 @@ fn a_test_may_return_an_error_that_is_not_send() -> Result<(), Box<dyn std::erro
     let _: u32 = "7".parse()?;
     Ok(())
 }
+
+/// It borrows, may be called again and from a coroutine of another runtime, and passes panics on.
+#[test]
+fn block_on_leaves_the_runtime_running() {
+    let (runtime, other) = (
+        silken::Runtime::builder().workers(1).build().unwrap(),
+        silken::Runtime::builder().workers(1).build().unwrap(),
+    );
+    let mut sum = 0;
+    runtime.block_on(|| sum += spawn(|| 3).join().unwrap());
+    sum += other.block_on(|| runtime.block_on(|| spawn(|| 4).join().unwrap()));
+    assert_eq!(sum, 7);
+    let panics = std::panic::AssertUnwindSafe(|| runtime.block_on(|| -> u32 { panic!("its own") }));
+    let payload = std::panic::catch_unwind(panics).unwrap_err();
+    assert_eq!(payload.downcast_ref(), Some(&"its own"));
+    assert_eq!(runtime.block_on(|| 7), 7);
+}

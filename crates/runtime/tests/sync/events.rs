@@ -1,6 +1,7 @@
 //! Barrier, SyncFlag, WaitGroup, Notify, Blocker, AtomicOption.
 
-use super::{LONG, Random, SHORT, a_moment, on_all, on_coroutines, until};
+use super::{LONG, SHORT, a_moment, on_all, on_coroutines, seed_of, until};
+use fastrand::Rng;
 use silken::sync::{Arc, AtomicOption, Barrier, Blocker, Notify, ParkError, SyncFlag, WaitGroup};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -171,19 +172,19 @@ fn a_notification_is_kept_and_goes_to_one() {
 
 #[test]
 fn a_notification_of_a_cancelled_waiter_goes_on() {
-    let seed = Random::seeded("events::a_notification_of_a_cancelled_waiter_goes_on").below(u64::MAX);
+    let seed = seed_of("events::a_notification_of_a_cancelled_waiter_goes_on");
     on_coroutines(|_| {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         for _ in 0..50 {
             let notify = Arc::new(Notify::new());
             let (one, two) = (notify.clone(), notify.clone());
             let one = silken::spawn(move || one.notified());
             let two = silken::spawn(move || two.notified());
-            for _ in 0..random.below(4) {
+            for _ in 0..random.u64(..4) {
                 silken::yield_now();
             }
-            if random.below(2) == 0 {
-                silken::sleep(Duration::from_micros(random.below(100)));
+            if random.u64(..2) == 0 {
+                silken::sleep(Duration::from_micros(random.u64(..100)));
             }
             one.cancel();
             notify.notify_one();

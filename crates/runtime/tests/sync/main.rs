@@ -165,30 +165,12 @@ fn a_moment() {
 const SHORT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(20);
 
-/// Small, seeded, and printed, so that a failure can be repeated: SILKEN_TEST_SEED.
-struct Random(u64);
-
-impl Random {
-    fn seeded(case: &str) -> Self {
-        let seed = match std::env::var("SILKEN_TEST_SEED") {
-            Ok(text) => text.parse().expect("a number"),
-            Err(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
-        };
-        eprintln!("{case}: SILKEN_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        // splitmix64.
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ z >> 31) % bound
-    }
-
-    /// Another, for an agent.
-    fn fork(&mut self) -> Self {
-        Self(self.below(u64::MAX))
-    }
+/// A seed that is printed, so that a failure can be repeated: SILKEN_TEST_SEED.
+fn seed_of(case: &str) -> u64 {
+    let seed = match std::env::var("SILKEN_TEST_SEED") {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
+    };
+    eprintln!("{case}: SILKEN_TEST_SEED={seed}");
+    seed
 }

@@ -1,6 +1,7 @@
 //! Mutex: exclusion, poison, deadlines, cancellation, fairness.
 
-use super::{LONG, Random, SHORT, World, a_moment, on_all, on_coroutines, on_isolated, until};
+use super::{LONG, SHORT, World, a_moment, on_all, on_coroutines, on_isolated, seed_of, until};
+use fastrand::Rng;
 use silken::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -169,16 +170,11 @@ fn a_waiter_gets_its_turn_from_a_greedy_holder() {
 /// Locks, deadlines and cancellations at random: nobody is inside with another, and nobody stays behind.
 #[test]
 fn storm() {
-    let mut random = Random::seeded("mutex::storm");
-    on_all(|world| storm_in(world, Random(random_seed(&mut Random(random.0)))));
-    random.below(2);
+    let seed = seed_of("mutex::storm");
+    on_all(|world| storm_in(world, Rng::with_seed(seed)));
 }
 
-fn random_seed(random: &mut Random) -> u64 {
-    random.below(u64::MAX)
-}
-
-fn storm_in(world: &World, mut random: Random) {
+fn storm_in(world: &World, mut random: Rng) {
     let shared = Arc::new((Mutex::new(0_usize), AtomicUsize::new(0), AtomicUsize::new(0)));
     let agents: Vec<_> = (0..24)
         .map(|_| {
@@ -186,15 +182,15 @@ fn storm_in(world: &World, mut random: Random) {
             world.spawn(move || {
                 let (mutex, inside, done) = &*shared;
                 for _ in 0..100 {
-                    let guard = match random.below(4) {
+                    let guard = match random.u64(..4) {
                         0 => mutex.try_lock().ok(),
-                        1 => mutex.lock_timeout(Duration::from_micros(random.below(300))).ok(),
+                        1 => mutex.lock_timeout(Duration::from_micros(random.u64(..300))).ok(),
                         _ => Some(mutex.lock().unwrap()),
                     };
                     let Some(mut guard) = guard else { continue };
                     assert_eq!(inside.fetch_add(1, Ordering::Relaxed), 0);
                     *guard += 1;
-                    match random.below(8) {
+                    match random.u64(..8) {
                         0 => silken::yield_now(),
                         1 => silken::sleep(Duration::from_micros(50)),
                         _ => {}
@@ -211,10 +207,9 @@ fn storm_in(world: &World, mut random: Random) {
 
 #[test]
 fn cancellations_lose_no_wake() {
-    let mut random = Random::seeded("mutex::cancellations_lose_no_wake");
-    let seed = random.below(u64::MAX);
+    let seed = seed_of("mutex::cancellations_lose_no_wake");
     on_coroutines(|_| {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         let mutex = Arc::new(Mutex::new(0_usize));
         let children: Vec<_> = (0..200)
             .map(|_| {
@@ -229,10 +224,10 @@ fn cancellations_lose_no_wake() {
             })
             .collect();
         for child in &children {
-            if random.below(2) == 0 {
+            if random.u64(..2) == 0 {
                 child.cancel();
             }
-            if random.below(8) == 0 {
+            if random.u64(..8) == 0 {
                 silken::yield_now();
             }
         }

@@ -1,15 +1,16 @@
 //! RwLock: exclusion, both sides' fairness, deadlines, cancellation, poison, downgrade.
 
-use super::{LONG, Random, SHORT, World, a_moment, on_all, on_coroutines, until};
+use super::{LONG, SHORT, World, a_moment, on_all, on_coroutines, seed_of, until};
+use fastrand::Rng;
 use silken::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 #[test]
 fn readers_share_and_writers_do_not() {
-    let seed = Random::seeded("rwlock::readers_share_and_writers_do_not").below(u64::MAX);
+    let seed = seed_of("rwlock::readers_share_and_writers_do_not");
     on_all(|world| {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         // Above zero: readers; below: a writer.
         let shared = Arc::new((RwLock::new(0_usize), AtomicIsize::new(0), AtomicUsize::new(0)));
         let agents: Vec<_> = (0..20)
@@ -17,15 +18,15 @@ fn readers_share_and_writers_do_not() {
                 let (shared, mut random) = (shared.clone(), random.fork());
                 world.spawn(move || {
                     let (lock, inside, written) = &*shared;
-                    let brief = Duration::from_micros(random.below(300));
+                    let brief = Duration::from_micros(random.u64(..300));
                     for _ in 0..100 {
-                        let pause = random.below(6);
+                        let pause = random.u64(..6);
                         let idle = || match pause {
                             0 => silken::yield_now(),
                             1 => silken::sleep(Duration::from_micros(30)),
                             _ => {}
                         };
-                        let reader = match random.below(8) {
+                        let reader = match random.u64(..8) {
                             0..=3 => Some(lock.read().unwrap()),
                             4 => lock.try_read().ok(),
                             5 => lock.read_timeout(brief).ok(),
@@ -39,7 +40,7 @@ fn readers_share_and_writers_do_not() {
                             inside.fetch_sub(1, Ordering::SeqCst);
                             continue;
                         }
-                        let writer = match random.below(4) {
+                        let writer = match random.u64(..4) {
                             0 | 1 => Some(lock.write().unwrap()),
                             2 => lock.try_write().ok(),
                             _ => lock.write_timeout(brief).ok(),

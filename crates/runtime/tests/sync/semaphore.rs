@@ -1,15 +1,16 @@
 //! Semaphore: the number is kept, the first come are the first served, and nobody who leaves takes permits along.
 
-use super::{LONG, Random, SHORT, a_moment, on_all, on_coroutines, until};
+use super::{LONG, SHORT, a_moment, on_all, on_coroutines, seed_of, until};
+use fastrand::Rng;
 use silken::sync::{AcquireError, Arc, Semaphore, SemaphorePermit, Semphore};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 #[test]
 fn never_more_than_there_are() {
-    let seed = Random::seeded("semaphore::never_more_than_there_are").below(u64::MAX);
+    let seed = seed_of("semaphore::never_more_than_there_are");
     on_all(|world| {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         let shared = Arc::new((Semaphore::new(4), AtomicUsize::new(0)));
         let agents: Vec<_> = (0..20)
             .map(|_| {
@@ -17,18 +18,18 @@ fn never_more_than_there_are() {
                 world.spawn(move || {
                     let (semaphore, taken) = &*shared;
                     for _ in 0..100 {
-                        let count = random.below(4) as usize + 1;
-                        let permit = match random.below(4) {
+                        let count = random.usize(1..=4);
+                        let permit = match random.u64(..4) {
                             0 => semaphore.try_acquire_many(count).ok(),
                             1 => semaphore
-                                .acquire_many_timeout(count, Duration::from_micros(random.below(300)))
+                                .acquire_many_timeout(count, Duration::from_micros(random.u64(..300)))
                                 .ok(),
                             _ => Some(semaphore.acquire_many(count).unwrap()),
                         };
                         let Some(permit) = permit else { continue };
                         assert_eq!(permit.num_permits(), count);
                         assert!(taken.fetch_add(count, Ordering::SeqCst) + count <= 4);
-                        if random.below(4) == 0 {
+                        if random.u64(..4) == 0 {
                             silken::yield_now();
                         }
                         taken.fetch_sub(count, Ordering::SeqCst);

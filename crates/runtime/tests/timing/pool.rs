@@ -192,13 +192,8 @@ fn a_thousand_functions_with_bombs() {
             .map(|part| {
                 let pool = pool.clone();
                 world.spawn(move || {
-                    let mut random = seed * 4 + part;
-                    let mut next = move || {
-                        random = random
-                            .wrapping_mul(6_364_136_223_846_793_005)
-                            .wrapping_add(1_442_695_040_888_963_407);
-                        (random >> 33) % 100
-                    };
+                    let mut random = fastrand::Rng::with_seed(seed * 4 + part);
+                    let mut next = move || random.u32(..100);
                     let mut outcomes = [0; 3];
                     for _ in 0..250 {
                         let bomb = (next() < 50).then(|| Bomb);

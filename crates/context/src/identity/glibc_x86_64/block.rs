@@ -20,12 +20,10 @@
 use super::dtv::Dtv;
 use super::probe::LOCALE_TABLES;
 use super::registry::{self, Number};
-use super::{RESOLVER_BYTES, Resolver, TlsLayout, known_facts, read_word, robust, word_at, write_word};
+use super::{RESOLVER_BYTES, Resolver, TlsLayout, VoidFunction, known_facts, read_word, robust, word_at, write_word};
 use crate::switch;
 use std::ffi::{c_int, c_void};
 use std::num::NonZeroUsize;
-
-pub(super) type VoidFunction = unsafe extern "C" fn();
 
 /// Offsets in the head of the control block (`tcbhead_t`), fixed by the x86_64 ABI between glibc and compilers.
 const TCB_SELF: isize = 0x00;

@@ -40,7 +40,6 @@ mod scratch;
 
 use super::Unsupported;
 use crate::switch;
-use block::VoidFunction;
 use dtv::Dtv;
 use late::Late;
 use modules::{Module, Segment, static_offset};
@@ -51,6 +50,8 @@ use std::sync::OnceLock;
 
 pub use block::{Identity, StackOf, stack_of};
 pub(super) use modules::segments_of_caller;
+
+type VoidFunction = unsafe extern "C" fn();
 
 /// Offset of the dtv's address in the head of the control block (`tcbhead_t`), fixed by the x86_64 ABI between glibc
 /// and compilers.

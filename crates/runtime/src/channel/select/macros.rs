@@ -16,6 +16,9 @@
 //! `continue` mean what they mean outside. The arms and what they borrow are dropped before a body begins. Each step
 //! writes the same names `arm`, `out` and `source`, and they are different variables: the expansion of each step has
 //! its own hygiene.
+//!
+//! An error about an arm is to be reported at the arm, which a macro of this kind cannot do. So the rules that match
+//! what no other rule does pass the user's words to a procedural macro (`macros/src/select.rs`).
 
 /// Waits for the first of several operations, carries out exactly that one, and runs its body.
 ///
@@ -186,20 +189,45 @@ macro_rules! __select {
     (@parse $order:ident $arms:tt $default:tt ) => {
         $crate::__select!(@expand $order $arms $default)
     };
-    (@parse $order:ident $arms:tt $default:tt $pattern:pat = recv($receiver:expr) => $($rest:tt)*) => {
+    (@parse $order:ident $arms:tt $default:tt $($rest:tt)*) => {
+        $crate::__select!(@pattern $order $arms $default ($($rest)*) $($rest)*)
+    };
+
+    // The head of an arm that begins with a pattern. What begins like another arm is an error here, and must not be
+    // read as a pattern: the compiler would give up at a word that begins none. `$all` keeps the places of the user's
+    // words.
+    (@pattern $order:ident $arms:tt $default:tt $all:tt else $($rest:tt)*) => {
+        $crate::__macros::select_error!(arm $all)
+    };
+    (@pattern $order:ident $arms:tt $default:tt $all:tt default => $($rest:tt)*) => {
+        $crate::__macros::select_error!(arm $all)
+    };
+    (@pattern $order:ident $arms:tt $default:tt $all:tt default $operands:tt => $($rest:tt)*) => {
+        $crate::__macros::select_error!(arm $all)
+    };
+    (@pattern $order:ident $arms:tt $default:tt $all:tt timeout $operands:tt => $($rest:tt)*) => {
+        $crate::__macros::select_error!(arm $all)
+    };
+    (@pattern $order:ident $arms:tt $default:tt $all:tt recv($($operands:tt)*) $($rest:tt)*) => {
+        $crate::__macros::select_error!(arm $all)
+    };
+    (@pattern $order:ident $arms:tt $default:tt $all:tt send($($operands:tt)*) $($rest:tt)*) => {
+        $crate::__macros::select_error!(arm $all)
+    };
+    (@pattern $order:ident $arms:tt $default:tt $all:tt on($($operands:tt)*) $($rest:tt)*) => {
+        $crate::__macros::select_error!(arm $all)
+    };
+    (@pattern $order:ident $arms:tt $default:tt $all:tt $pattern:pat = recv($receiver:expr) => $($rest:tt)*) => {
         $crate::__select!(@body $order $arms $default (recv ($receiver)) ($pattern) (_ => ()) $($rest)*)
     };
-    (@parse $order:ident $arms:tt $default:tt $pattern:pat = send($sender:expr, $message:expr $(,)?) => $($rest:tt)*) => {
+    (@pattern $order:ident $arms:tt $default:tt $all:tt $pattern:pat = send($sender:expr, $message:expr $(,)?) => $($rest:tt)*) => {
         $crate::__select!(@body $order $arms $default (send ($sender) ($message)) ($pattern) (_ => ()) $($rest)*)
     };
-    (@parse $order:ident $arms:tt $default:tt $pattern:pat = on($operation:expr) => $($rest:tt)*) => {
+    (@pattern $order:ident $arms:tt $default:tt $all:tt $pattern:pat = on($operation:expr) => $($rest:tt)*) => {
         $crate::__select!(@body $order $arms $default (on ($operation)) ($pattern) (_ => ()) $($rest)*)
     };
-    (@parse $order:ident $arms:tt $default:tt $($rest:tt)*) => {
-        ::core::compile_error!(
-            "select!: expected `recv(rx) -> pattern => body`, `send(tx, message) -> pattern => body`, `on(arm) -> pattern => body`, \
-             `pattern = recv(rx) => body`, or one `default => body` or `default(duration) => body`"
-        )
+    (@pattern $order:ident $arms:tt $default:tt $all:tt $($rest:tt)*) => {
+        $crate::__macros::select_error!(arm $all)
     };
 
     // The body of an arm.
@@ -214,6 +242,9 @@ macro_rules! __select {
     };
     (@body $order:ident $arms:tt $default:tt $operation:tt $pattern:tt $else:tt $body:expr) => {
         $crate::__select!(@else $order $arms $default ($operation $pattern ($body)) $else)
+    };
+    (@body $order:ident $arms:tt $default:tt ($name:ident $($operand:tt)*) $pattern:tt $else:tt $($rest:tt)*) => {
+        $crate::__macros::select_error!(body ($($operand)* $pattern) ($($rest)*))
     };
 
     // The optional `else(…)` of an arm whose pattern need not match; after it the arm is complete.
@@ -249,14 +280,24 @@ macro_rules! __select {
     (@default $order:ident $arms:tt $limit:tt $body:expr) => {
         $crate::__select!(@parse $order $arms ($limit ($body)))
     };
+    (@default $order:ident $arms:tt $limit:tt $($rest:tt)*) => {
+        $crate::__macros::select_error!(body () ($($rest)*))
+    };
 
-    // The source of an arm, and the arm that is made from it.
+    // The source of an arm, and the arm that is made from it. An error of types there is reported at the operand.
     (@source $source:ident (recv ($receiver:expr))) => { let $source = &$receiver; };
     (@source $source:ident (send ($sender:expr) ($message:expr))) => { let $source = (&$sender, $message); };
     (@source $source:ident (on ($operation:expr))) => { let $source = $operation; };
-    (@make $source:ident (recv $receiver:tt)) => { $source.recv_arm() };
-    (@make $source:ident (send $sender:tt $message:tt)) => { $source.0.send_arm($source.1) };
-    (@make $source:ident (on $operation:tt)) => { $source };
+    (@make $source:ident (recv $receiver:tt)) => { $crate::__macros::at!($receiver $source.recv_arm()) };
+    (@make $source:ident (send $sender:tt $message:tt)) => {
+        $crate::__macros::at!($sender $source.0.send_arm($source.1))
+    };
+    (@make $source:ident (on $operation:tt)) => {
+        $crate::__macros::at!($operation $crate::channel::select::is_arm($source))
+    };
+    (@finish $arm:ident ($name:ident $operand:tt $($message:tt)?)) => {
+        $crate::__macros::at!($operand $crate::channel::select::Operation::finish($arm))
+    };
 
     (@expand $order:ident (
         $(($source:ident $arm:ident $out:ident $operation:tt ($pattern:pat) ($body:expr) ($($else:pat => $else_body:expr)?)))*
@@ -275,7 +316,7 @@ macro_rules! __select {
                 let is_chosen = chosen == ::core::option::Option::Some(number);
                 number += 1;
                 if is_chosen {
-                    ::core::option::Option::Some($crate::channel::select::Operation::finish($arm))
+                    ::core::option::Option::Some($crate::__select!(@finish $arm $operation))
                 } else {
                     ::core::option::Option::None
                 }

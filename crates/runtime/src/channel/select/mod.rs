@@ -67,7 +67,7 @@ mod loom_tests;
 pub use arms::{RecvArm, SendArm};
 pub use dynamic::{Select, SelectTimeoutError, SelectedOperation, TrySelectError};
 #[doc(hidden)]
-pub use wrong::{Selectable, Wrong};
+pub use wrong::{Selectable, Wrong, is_arm};
 
 #[doc(hidden)]
 pub use super::waiter::Ticket;

@@ -2,7 +2,17 @@
 //!
 //! The trait of this file gives these types methods with the names of the arms' methods (tickers and join handles get
 //! theirs in `api/select.rs`). A bound on them, which no type satisfies, carries a message that tells the right way. So
-//! the compiler reports the error at the arm, and says more than that there is no such method.
+//! the compiler reports the error at the arm, and says more than that there is no such method. The operand of `on(…)`
+//! is passed to a function that takes arms only ([`is_arm`]). So the error is about the operand, and not about the list
+//! of arms in which it would stand later.
+
+use super::Operation;
+
+/// Returns the arm. Its type is hidden, so that what is no arm is one error and not one for each later use.
+#[doc(hidden)]
+pub fn is_arm<A: Operation>(arm: A) -> impl Operation<Output = A::Output> {
+    arm
+}
 
 /// No type implements this trait.
 #[doc(hidden)]

@@ -156,21 +156,9 @@ proptest! {
     }
 }
 
-/// A short random sequence (xorshift), so that a failure can be repeated from the printed seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 20) as usize % bound
-    }
-}
-
 /// The seed to use: the environment's, else the clock's. It is printed, so that it is seen when the test fails.
 fn seed() -> u64 {
-    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let given = std::env::var("RING_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(clock);
     println!("replay with RING_SEED={seed}");
@@ -182,7 +170,7 @@ fn stress_worker(
     owner: Owner<Number>,
     victim: Stealer<Number>,
     numbers: std::ops::Range<usize>,
-    mut random: Random,
+    mut random: fastrand::Rng,
     all_pushed: &[AtomicBool],
     me: usize,
 ) -> Vec<usize> {
@@ -190,17 +178,17 @@ fn stress_worker(
     let mut overflow = Vec::new();
     let mut numbers = numbers.peekable();
     loop {
-        for _ in 0..random.below(64) {
+        for _ in 0..random.u32(..64) {
             let Some(number) = numbers.next() else { break };
             if let Err(back) = owner.push(Number(number)) {
                 owner.take_half(&mut overflow);
                 overflow.push(back);
             }
         }
-        for _ in 0..random.below(48) {
+        for _ in 0..random.u32(..48) {
             consumed.extend(owner.pop().map(|number| number.0));
         }
-        if random.below(3) < 2 {
+        if random.u32(..3) < 2 {
             consumed.extend(victim.steal_into(&owner).map(|number| number.0));
         }
         consumed.extend(overflow.drain(..).map(|number| number.0));
@@ -227,7 +215,7 @@ fn nothing_is_lost_or_doubled_among_threads() {
             .enumerate()
             .map(|(me, owner)| {
                 let victim = stealers[(me + 1) % WORKERS].clone();
-                let random = Random(seed.rotate_left(16 * me as u32) | 1);
+                let random = fastrand::Rng::with_seed(seed.rotate_left(16 * me as u32));
                 let all_pushed = &all_pushed;
                 scope.spawn(move || stress_worker(owner, victim, me * EACH..(me + 1) * EACH, random, all_pushed, me))
             })

@@ -284,16 +284,13 @@ fn a_million_entries() {
     let mut storage: Vec<WheelEntry> = (0..COUNT).map(|_| WheelEntry::new()).collect();
     let base = NonNull::new(storage.as_mut_ptr()).unwrap();
     let mut wheel = Box::new(Wheel::new(0));
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = fastrand::Rng::with_seed(1);
     let start = Instant::now();
     for index in 0..COUNT {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
         // SAFETY: S8: within the vector.
         let entry = unsafe { base.add(index) };
         // SAFETY: S8: not linked; the vector outlives the wheel's use and is not touched.
-        unsafe { wheel.insert(entry, 1_000_000 + random % 1_000_000_000) };
+        unsafe { wheel.insert(entry, random.u64(1_000_000..1_001_000_000)) };
     }
     let inserted = start.elapsed();
     assert_eq!(wheel.len(), COUNT);

@@ -12,7 +12,7 @@ pub(crate) trait Schedule: Sync {
     ///
     /// # Safety
     /// `core` is the running coroutine, inside a critical section (S1).
-    unsafe fn suspend(&self, core: &Core);
+    unsafe fn suspend(&self, core: &'static Core);
 
     /// Queues the running coroutine behind all others and lets these run.
     fn give_way(&self, core: &'static Core);

@@ -1,15 +1,19 @@
 //! What does the monitor do in a turn? It looks at each processor, asks for preemption, and decides when to look again.
 //! The head of `monitor.rs` explains it.
 
-use super::{ASLEEP, AtomicU32, SLICE_DEFAULT, SleepWord};
+use super::{ASLEEP, AtomicU32, SleepWord};
 use crate::coroutine::Critical;
-use crate::sched::{Scheduler, preempt};
-use crate::sys::{self, StaticLock, clock, futex};
+use crate::sched::{Scheduler, late, preempt};
+use crate::sys::{self, StaticLock, clock, futex, process};
 use std::io;
+use std::time::Duration;
 
 /// The monitor sleeps after so many turns in which no worker ran. A process that works in short bursts would otherwise
 /// wake the monitor at each burst.
 const IDLE_TURNS: u32 = 2;
+
+/// The longest turn while a worker runs.
+const TURN_MAX_NS: u64 = 10_000_000;
 
 /// A processor computes if its thread has used at least one part in so many of the time.
 const COMPUTING_PART: u64 = 8;
@@ -47,13 +51,19 @@ impl Watched {
         }
     }
 
-    fn slice_ns(&self) -> u64 {
-        self.scheduler.slice.map_or(u64::MAX, |slice| slice.as_nanos() as u64)
+    /// The length of a turn after which one would be too late.
+    fn turn_ns(&self, seen: Seen) -> u64 {
+        let ns = |time: Option<Duration>| time.map_or(u64::MAX, |time| time.as_nanos() as u64);
+        let (slice_ns, hand_off_ns) = (ns(self.scheduler.slice), ns(self.scheduler.hand_off_after));
+        match seen {
+            Seen::OpenRequest => (slice_ns / 10).min(hand_off_ns),
+            Seen::EverybodyRuns => (slice_ns / 5).min(hand_off_ns),
+            Seen::SomebodyIsIdle | Seen::NobodyRuns => slice_ns.min(TURN_MAX_NS),
+        }
     }
 
     /// Looks at each processor once.
     fn look(&mut self, now_ns: u64) -> Seen {
-        let slice_ns = self.slice_ns();
         let mut seen = match self.scheduler.idle.busy_and_sleeping() {
             (0, _) => return Seen::NobodyRuns,
             (_, 0) => Seen::EverybodyRuns,
@@ -67,31 +77,47 @@ impl Watched {
                     since_ns: now_ns,
                     cpu_ns: None,
                 };
-            } else if Self::look_at_standing(self.scheduler, index, record, now_ns, slice_ns) {
+            } else if look_at_standing(self.scheduler, index, record, now_ns) {
                 seen = Seen::OpenRequest;
             }
         }
         seen
     }
+}
 
-    /// Looks at a processor that stands still. Returns whether it was asked to give way.
-    fn look_at_standing(scheduler: &Scheduler, index: usize, record: &mut Record, now_ns: u64, slice_ns: u64) -> bool {
-        let stood_ns = now_ns.saturating_sub(record.since_ns);
-        let Some(thread) = scheduler.workers[index].thread() else {
-            return false;
-        };
-        let cpu_ns = clock::thread_cpu_ns(thread);
-        let Some(before_ns) = record.cpu_ns else {
-            record.cpu_ns = Some(cpu_ns);
-            return false;
-        };
-        let is_due = stood_ns >= slice_ns;
-        if is_due && cpu_ns.saturating_sub(before_ns) >= stood_ns / COMPUTING_PART && preempt::own_signal() {
-            scheduler.processors[index].request_preemption(record.tick);
-            preempt::interrupt(thread);
-            return true;
-        }
-        false
+/// Looks at a processor that stands still. Returns whether it was asked to give way.
+fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Record, now_ns: u64) -> bool {
+    let Some(thread) = scheduler.workers[index].thread() else {
+        return false;
+    };
+    let stood_ns = now_ns.saturating_sub(record.since_ns);
+    let is_due = |limit: Option<Duration>| limit.is_some_and(|limit| u128::from(stood_ns) >= limit.as_nanos());
+    let cpu_ns = clock::thread_cpu_ns(thread);
+    let before_ns = record.cpu_ns.replace(record.cpu_ns.unwrap_or(cpu_ns));
+    let computes = before_ns.map(|before_ns| cpu_ns.saturating_sub(before_ns) >= stood_ns / COMPUTING_PART);
+    if computes == Some(true) && is_due(scheduler.slice) && preempt::own_signal() {
+        scheduler.processors[index].request_preemption(record.tick);
+        preempt::interrupt(thread);
+        return true;
+    }
+    if computes != Some(true) && is_due(scheduler.hand_off_after) && process::is_blocked(thread) {
+        hand_off(scheduler, index, record.tick);
+    }
+    false
+}
+
+/// Gives the worker to a spare thread, if there is one.
+fn hand_off(scheduler: &'static Scheduler, index: usize, tick: u32) {
+    let Some(worker) = scheduler.workers[index].worker() else {
+        return;
+    };
+    let Some(seat) = scheduler.spares.reserve(scheduler) else {
+        return;
+    };
+    if late::seize(worker, tick) {
+        seat.assign(worker);
+    } else {
+        scheduler.spares.give_back(seat);
     }
 }
 
@@ -149,23 +175,18 @@ fn run() {
     sys::exact_timers();
     let mut idle_turns = 0;
     loop {
-        let (seen, slice_ns) = look_at_all();
+        let (seen, turn_ns) = look_at_all();
         idle_turns = if seen == Seen::NobodyRuns { idle_turns + 1 } else { 0 };
         if idle_turns >= IDLE_TURNS {
             sleep();
             idle_turns = 0;
             continue;
         }
-        let turn_ns = match seen {
-            Seen::OpenRequest => slice_ns / 10,
-            Seen::EverybodyRuns => slice_ns / 5,
-            Seen::SomebodyIsIdle | Seen::NobodyRuns => slice_ns,
-        };
         pause(turn_ns);
     }
 }
 
-/// Looks at all runtimes. Returns the most urgent that was seen, and the shortest slice.
+/// Looks at all runtimes. Returns the most urgent that was seen, and the length of the next turn.
 fn look_at_all() -> (Seen, u64) {
     with_monitor(|state| {
         state.watched.retain(|watched| !watched.scheduler.is_over());
@@ -176,15 +197,15 @@ fn look_at_all() -> (Seen, u64) {
 fn look_at_each(all: &mut [Watched]) -> (Seen, u64) {
     let now_ns = clock::now_ns();
     let mut seen = Seen::NobodyRuns;
-    let mut slice_ns = SLICE_DEFAULT.as_nanos() as u64;
+    let mut turn_ns = TURN_MAX_NS;
     for watched in all {
         let here = watched.look(now_ns);
         seen = seen.max(here);
         if here != Seen::NobodyRuns {
-            slice_ns = slice_ns.min(watched.slice_ns());
+            turn_ns = turn_ns.min(watched.turn_ns(here));
         }
     }
-    (seen, slice_ns)
+    (seen, turn_ns)
 }
 
 /// Sleeps until a worker becomes busy.

@@ -23,6 +23,12 @@ pub(crate) fn init() {
     ASYMMETRIC.store(registered && !cfg!(loom), Ordering::Relaxed);
 }
 
+/// Whether the heavy barrier also orders a hot side that has no barrier at all.
+pub(crate) fn is_asymmetric() -> bool {
+    // Relaxed: as in `light`.
+    ASYMMETRIC.load(Ordering::Relaxed)
+}
+
 fn fence() {
     // SeqCst: pairs with the fence of the other side.
     #[cfg(loom)]

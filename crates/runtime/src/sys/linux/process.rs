@@ -23,6 +23,7 @@
 use super::raw;
 use crate::loom::static_atomic::{AtomicBool, AtomicI32, Ordering};
 use libc::pid_t;
+use std::io::Write;
 
 /// The process of the first runtime; 0 before there is one.
 static OWNER: AtomicI32 = AtomicI32::new(0);
@@ -69,6 +70,42 @@ pub(crate) fn is_foreign() -> bool {
     // Relaxed: as in `remember`.
     let owner = OWNER.load(Ordering::Relaxed);
     owner != 0 && owner != getpid()
+}
+
+/// Whether a thread of this process sleeps in the kernel. `false` if that cannot be known.
+pub(crate) fn is_blocked(thread: pid_t) -> bool {
+    let mut path = [0; 64];
+    let mut rest = &mut path[..];
+    let written = write!(rest, "/proc/self/task/{thread}/stat\0");
+    let mut text = [0; 256];
+    let read = written.ok().and_then(|()| read_file(&path, &mut text));
+    // "number (name) state …", and a name may contain anything.
+    read.and_then(|bytes| {
+        let after_name = text[..bytes].iter().rposition(|byte| *byte == b')')?;
+        text.get(after_name + 2).map(|state| matches!(state, b'S' | b'D'))
+    })
+    .unwrap_or(false)
+}
+
+/// Reads the beginning of a file. The path ends with a zero.
+fn read_file(path: &[u8], text: &mut [u8]) -> Option<usize> {
+    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
+    // SAFETY: S5: a path that ends with a zero, alive for the call.
+    let fd = unsafe {
+        raw::syscall4(
+            libc::SYS_openat,
+            libc::AT_FDCWD as usize,
+            path.as_ptr() as usize,
+            flags,
+            0,
+        )
+    };
+    let fd = fd.ok()? as std::os::fd::RawFd;
+    // SAFETY: S5: memory of the caller's, alive for the call.
+    let bytes = unsafe { super::file::read(fd, text.as_mut_ptr().cast(), text.len()) };
+    // Nothing can be done about an error.
+    let _ = super::file::close(fd);
+    bytes.ok()
 }
 
 /// Whether this process has children, including ended children that nobody has waited for.

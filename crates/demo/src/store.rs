@@ -1,4 +1,4 @@
-//! The program under comparison: a key-value store on TCP, written as one writes it with threads.
+//! What is the program that both engines run? A key-value store on TCP, written as one writes it with threads.
 //!
 //! This file names nothing but `std`. It knows neither silken nor a thread: who runs a connection is an argument
 //! ([`Spawn`]), as it would be for a library that lets its caller own the threads. The same source is run on
@@ -22,18 +22,16 @@
 //! write that rings it; a waiter that is not satisfied hangs up a new one. Look-up, hanging and waiting happen under
 //! the store's lock, so no ring falls between the look and the wait.
 //!
-//! *How it ends.* [`Server::stop`] marks the store as closing, rings all bells, ends the input of all sockets, wakes
-//! the accept job by a connection of its own, then waits until the last job has left. The logger ends when the last
-//! sender is gone, thus after everybody else.
+//! *How it ends.* When the clients are gone, [`Server::stop`] wakes the accept job by a connection of its own. The
+//! logger ends when the last sender is gone, thus after everybody else, and its count is the server's last word.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 /// What is handed to whoever runs it.
@@ -46,29 +44,17 @@ pub type Spawn = Arc<dyn Fn(Job) -> io::Result<()> + Send + Sync>;
 const LINE_BYTES_MAX: u64 = 256;
 /// A request is a few dozen bytes; std's 8 KiB would only blur the comparison of memory.
 const BUFFER_BYTES: usize = 512;
-/// Pause after an accept that failed.
-const ACCEPT_RETRY: Duration = Duration::from_millis(10);
-
-/// What the server saw in its life.
-#[derive(Debug)]
-pub struct Report {
-    /// Lines that reached the log: one when a connection opens, one when it closes, one per `SET`.
-    pub log_lines: u64,
-    /// Why the first connection that could not be accepted or served was dropped.
-    pub refusal: Option<io::Error>,
-}
 
 /// A running store.
 pub struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
-    log_lines: Receiver<u64>,
+    last_word: Receiver<io::Result<u64>>,
 }
 
 struct Shared {
     shelf: Mutex<Shelf>,
-    floor: Mutex<Floor>,
-    job_left: Condvar,
+    closing: AtomicBool,
     requests: AtomicU64,
     corrupt_request: Option<u64>,
 }
@@ -78,16 +64,6 @@ struct Shared {
 struct Shelf {
     values: HashMap<String, String>,
     bells: HashMap<String, Arc<Condvar>>,
-    closing: bool,
-}
-
-/// Who is in the building.
-#[derive(Default)]
-struct Floor {
-    jobs: usize,
-    sockets: HashMap<u64, Arc<TcpStream>>,
-    refusal: Option<io::Error>,
-    closing: bool,
 }
 
 enum LogEvent {
@@ -104,30 +80,27 @@ impl Server {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             shelf: Mutex::default(),
-            floor: Mutex::default(),
-            job_left: Condvar::new(),
+            closing: AtomicBool::new(false),
             requests: AtomicU64::new(0),
             corrupt_request,
         });
         let (log, events) = mpsc::channel();
-        let (report, log_lines) = mpsc::channel();
+        let (report, last_word) = mpsc::channel();
+        let refused = report.clone();
+        // Nobody may be there any more to hear the last word.
         spawn(Box::new(move || {
-            // Nobody asks for the count of a server that was dropped instead of stopped.
-            let _ = report.send(write_log(&events, &mut io::sink()));
+            _ = report.send(Ok(write_log(&events, &mut io::sink())))
         }))?;
-        lock(&shared.floor).jobs += 1;
-        let presence = Presence {
-            shared: Arc::clone(&shared),
-            connection: None,
-        };
         let (accept_shared, accept_spawn) = (Arc::clone(&shared), Arc::clone(spawn));
         spawn(Box::new(move || {
-            accept_all(&accept_shared, &listener, &accept_spawn, &log, presence)
+            if let Err(error) = accept_all(&accept_shared, listener, &accept_spawn, &log) {
+                let _ = refused.send(Err(error));
+            }
         }))?;
         Ok(Server {
             shared,
             address,
-            log_lines,
+            last_word,
         })
     }
 
@@ -136,104 +109,39 @@ impl Server {
         self.address
     }
 
-    /// Lets nobody in any more, sends everybody home, waits for the last one.
-    pub fn stop(self) -> Report {
-        let bells: Vec<_> = {
-            let mut shelf = lock(&self.shared.shelf);
-            shelf.closing = true;
-            shelf.bells.drain().collect()
-        };
-        for (_, bell) in bells {
-            bell.notify_all();
-        }
-        let mut floor = lock(&self.shared.floor);
-        floor.closing = true;
-        for socket in floor.sockets.values() {
-            // An error means that the peer was faster; the job sees the end of the stream either way.
-            let _ = socket.shutdown(Shutdown::Read);
-        }
-        drop(floor);
-        let waker = TcpStream::connect(self.address);
-        floor = lock(&self.shared.floor);
-        while floor.jobs > 0 {
-            floor = self.shared.job_left.wait(floor).unwrap_or_else(PoisonError::into_inner);
-        }
-        let refusal = floor.refusal.take();
-        drop(floor);
-        drop(waker);
-        let log_lines = self.log_lines.recv().unwrap_or(0);
-        Report { log_lines, refusal }
+    /// Lets nobody in any more and waits until the last client has gone. Returns how many lines reached the log: one
+    /// when a connection opens, one when it closes, one per `SET`.
+    pub fn stop(self) -> io::Result<u64> {
+        // Release: pairs with the Acquire in `accept_all`, which the connection below wakes.
+        self.shared.closing.store(true, Ordering::Release);
+        drop(TcpStream::connect(self.address)?);
+        self.last_word.recv().unwrap_or(Ok(0))
+    }
+
+    /// Why the server lets nobody in any more, for a client that was cut off. Waits a moment for the accept job to say.
+    pub fn refusal(&self) -> Option<io::Error> {
+        self.last_word.recv_timeout(Duration::from_secs(1)).ok()?.err()
     }
 }
 
-/// A job's stay in the building: leaving is announced even if the job panics.
-struct Presence {
-    shared: Arc<Shared>,
-    connection: Option<u64>,
-}
-
-impl Presence {
-    /// Closing is looked at under the lock under which `stop` sweeps the sockets: a connection is swept or not let in.
-    fn enter(shared: &Arc<Shared>, number: u64, stream: &Arc<TcpStream>) -> Option<Presence> {
-        let mut floor = lock(&shared.floor);
-        if floor.closing {
-            return None;
-        }
-        floor.jobs += 1;
-        floor.sockets.insert(number, Arc::clone(stream));
-        Some(Presence {
-            shared: Arc::clone(shared),
-            connection: Some(number),
-        })
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        let mut floor = lock(&self.shared.floor);
-        floor.jobs -= 1;
-        if let Some(number) = self.connection {
-            floor.sockets.remove(&number);
-        }
-        drop(floor);
-        self.shared.job_left.notify_all();
-    }
-}
-
-fn accept_all(
-    shared: &Arc<Shared>,
-    listener: &TcpListener,
-    spawn: &Spawn,
-    log: &Sender<LogEvent>,
-    _presence: Presence,
-) {
+/// Ends at the first connection that cannot be accepted or served: its client sees the end of the stream, and so do
+/// those that would have come after it.
+fn accept_all(shared: &Arc<Shared>, listener: TcpListener, spawn: &Spawn, log: &Sender<LogEvent>) -> io::Result<()> {
     for (number, stream) in (1_u64..).zip(listener.incoming()) {
-        let stream = match stream {
-            Ok(stream) => Arc::new(stream),
-            Err(error) => {
-                lock(&shared.floor).refusal.get_or_insert(error);
-                // Out of descriptors, most likely: a moment for somebody to leave.
-                thread::sleep(ACCEPT_RETRY);
-                continue;
-            }
-        };
-        let Some(presence) = Presence::enter(shared, number, &stream) else {
-            return;
-        };
-        let log = log.clone();
-        let served = spawn(Box::new(move || {
+        let stream = stream?;
+        // Acquire: pairs with the Release in `stop`.
+        if shared.closing.load(Ordering::Acquire) {
+            break;
+        }
+        let (shared, log) = (Arc::clone(shared), log.clone());
+        spawn(Box::new(move || {
             // The logger outlives every sender, so a send cannot fail; a broken connection is the client's to report.
             let _ = log.send(LogEvent::Opened(number));
-            let _ = serve(&presence.shared, &stream, number, &log);
+            let _ = serve(&shared, &stream, number, &log);
             let _ = log.send(LogEvent::Closed(number));
-            drop(log);
-            drop(stream);
-            drop(presence);
-        }));
-        if let Err(error) = served {
-            lock(&shared.floor).refusal.get_or_insert(error);
-        }
+        }))?;
     }
+    Ok(())
 }
 
 fn serve(shared: &Shared, stream: &TcpStream, number: u64, log: &Sender<LogEvent>) -> io::Result<()> {
@@ -321,10 +229,10 @@ impl Shared {
                     None => write!(reply, "ERROR not a number"),
                 }
             }
-            Ok(Request::Wait(key, least)) => match self.wait_for(key, least) {
-                true => write!(reply, "READY {least}"),
-                false => write!(reply, "ERROR closing"),
-            },
+            Ok(Request::Wait(key, least)) => {
+                self.wait_for(key, least);
+                write!(reply, "READY {least}")
+            }
             Ok(Request::Quit) => write!(reply, "BYE"),
             Err(why) => write!(reply, "ERROR {why}"),
         };
@@ -349,17 +257,13 @@ impl Shared {
         Some(value)
     }
 
-    fn wait_for(&self, key: &str, least: i64) -> bool {
+    fn wait_for(&self, key: &str, least: i64) {
         let mut shelf = lock(&self.shelf);
-        while !shelf.closing {
-            let number = shelf.values.get(key).and_then(|text| text.parse::<i64>().ok());
-            if number.is_some_and(|number| number >= least) {
-                return true;
-            }
+        let number = |shelf: &Shelf| shelf.values.get(key).and_then(|text| text.parse::<i64>().ok());
+        while number(&shelf).is_none_or(|number| number < least) {
             let bell = Arc::clone(shelf.bells.entry(key.to_owned()).or_default());
             shelf = bell.wait(shelf).unwrap_or_else(PoisonError::into_inner);
         }
-        false
     }
 }
 
@@ -384,6 +288,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::thread;
 
     fn on_threads() -> Spawn {
         Arc::new(|job| thread::Builder::new().spawn(job).map(drop))
@@ -417,8 +322,7 @@ mod tests {
         let replies = talk(server.address(), requests);
         let expected = "HELLO|NONE|OK|VALUE x|ERROR not a number|VALUE 1|VALUE 2|READY 2|ERROR unknown request|BYE";
         assert_eq!(replies.join("|"), expected);
-        let report = server.stop();
-        assert!(report.log_lines == 3 && report.refusal.is_none(), "{report:?}");
+        assert_eq!(server.stop().unwrap(), 3);
     }
 
     #[test]
@@ -426,7 +330,7 @@ mod tests {
         let server = Server::start(&on_threads(), None).unwrap();
         let replies = talk(server.address(), &"x".repeat(LINE_BYTES_MAX as usize));
         assert_eq!(replies, ["HELLO", "ERROR line too long"]);
-        server.stop();
+        server.stop().unwrap();
     }
 
     #[test]
@@ -439,27 +343,7 @@ mod tests {
             ["HELLO", "VALUE 1", "VALUE 2", "BYE"]
         );
         assert_eq!(waiter.join().unwrap(), ["HELLO", "READY 2", "BYE"]);
-        server.stop();
-    }
-
-    #[test]
-    fn stop_sends_idle_and_waiting_connections_home() {
-        let server = Server::start(&on_threads(), None).unwrap();
-        let address = server.address();
-        let mut greeting = String::new();
-        let mut enter = || {
-            let mut reader = BufReader::new(TcpStream::connect(address).unwrap());
-            reader.read_line(&mut greeting).unwrap();
-            reader
-        };
-        let (idle, waiting) = (enter(), enter());
-        waiting.get_ref().write_all(b"WAIT never 1\n").unwrap();
-        server.stop();
-        assert_eq!(idle.lines().count(), 0);
-        assert_eq!(
-            waiting.lines().map(Result::unwrap).collect::<Vec<_>>(),
-            ["ERROR closing"]
-        );
+        server.stop().unwrap();
     }
 
     #[test]
@@ -469,12 +353,12 @@ mod tests {
             talk(server.address(), "INCR n\nINCR n\nQUIT\n"),
             ["HELLO", "VALUE 1", "VALUE 2?", "BYE"]
         );
-        server.stop();
+        server.stop().unwrap();
     }
 
     #[test]
     fn the_module_names_only_std() {
-        let source = include_str!("store_server.rs");
+        let source = include_str!("store.rs");
         let imports = source.lines().filter(|line| line.starts_with("use "));
         assert!(imports.clone().count() > 0);
         assert!(imports.clone().all(|line| line.starts_with("use std::")));

@@ -1,9 +1,9 @@
-//! silken's own channels, locks, select and cancellation, through the public surface.
+//! What do silken's own channels, locks, select and cancellation cost, through the public surface?
 
-use super::{CANCELLED, CONTENDERS, Capacity, MPMC_CAPACITY, SIDES, WRITE_EVERY};
+use super::run;
 use crate::figure::{Options, Sample, Subject, sample};
 use crate::machine::ns_per_operation;
-use crate::silken_side::run;
+use crate::messages::{CANCELLED, CONTENDERS, MPMC_CAPACITY, SIDES, WRITE_EVERY};
 use silken::channel::{Receiver, Sender, bounded, unbounded};
 use silken::sync::{Mutex, RwLock};
 use std::sync::Arc;
@@ -14,7 +14,18 @@ const MESSAGES: usize = 4_000_000;
 const SELECTS: usize = 1_000_000;
 const LOCKS: usize = 8_000_000;
 
-/// Silken's contestant for a figure of this folder.
+/// Capacity of a round trip's channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Capacity {
+    /// A send meets a receive.
+    Rendezvous,
+    /// Room for one.
+    One,
+    /// Room for all.
+    Unbounded,
+}
+
+/// Silken's contestant for a figure of `messages`.
 pub fn subject(figure: &str) -> Option<Subject> {
     Some(Subject::Process(match figure {
         "channel/rendezvous/one" => |_| round_trips(1, Capacity::Rendezvous),

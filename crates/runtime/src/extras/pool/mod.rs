@@ -1,5 +1,10 @@
 //! How does a pool run many functions, at most so many at once, each on a coroutine of its own?
 //!
+//! | file | answers |
+//! |---|---|
+//! | `mod.rs` | who is taken in, and who starts when |
+//! | `handle.rs` | a function's way from the queue to its result, and the handle that waits for it |
+//!
 //! # Protocol
 //! Coroutines are cheap, so the pool keeps none: it keeps a queue, and counts the running functions. Each function that
 //! starts holds a [`PoolSlot`]. Its coroutine drops the slot when it ends, also by a panic or a cancellation. Code that
@@ -8,46 +13,22 @@
 //! One caller dispatches at a time (`dispatching`). A caller that comes meanwhile leaves the work to the dispatcher,
 //! which looks at the queue again before it stops. That bounds the depth of the stack too: in a runtime that ends, a
 //! function that cannot be started drops its slot within the dispatch.
-//!
-//! # A function's stages
-//! | stage | set by | the handle |
-//! |---|---|---|
-//! | `Queued` | submit | waits |
-//! | `Started` | the dispatcher | takes the coroutine's handle, and waits for its end |
-//! | `Dropping` | the caller that takes the function out unrun: `cancel`, `shutdown_now` | waits |
-//! | `Dropped` | the same caller, afterwards; the dispatcher, if the runtime refuses | is told `Cancelled`, or the panic of a destructor |
-//! | `Detached` | the handle's drop | is gone; the function runs all the same |
-//!
-//! # Destructors
-//! The dispatcher is any code that happens to come by, and acts for others: a submitter, or a function that has just
-//! ended. What others submitted must not unwind there, or no function would be started any more. So the code that gives
-//! a function up (`cancel`, `shutdown_now`) takes it out of its [`Task`] and drops it; the dispatcher then finds the
-//! task empty. Destructors of functions run caught and masked. A panic in one is the outcome of that very function: its
-//! handle is told `Panicked`, and no other code is.
-//!
-//! A coroutine that runs out of stack is not unwound; [`on_lost`] gives its slot back.
 
-use crate::api::handle::JoinHandle;
-use crate::api::spawn::spawn_on;
-use crate::coroutine::{JoinError, PanicPayload, Payload, WaitReason, contained, discard, lost, on_lost};
+mod handle;
+
+pub use handle::PoolHandle;
+
+use crate::coroutine::{WaitReason, lost};
 use crate::runtime::default::current_or_default;
-use crate::sched::{Scheduler, SpawnRequest};
+use crate::sched::Scheduler;
 use crate::wait::deadline_after;
 use crate::wait::monitor::{Look, Monitor, MonitorWake};
+use handle::{Job, Task};
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A function of any type, as the pool sees it.
-trait Job: Send + Sync {
-    /// Starts the function, unless it was given up. Runs no user code that could unwind.
-    fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: PoolSlot);
-
-    /// Drops the function uncalled, if it has not started.
-    fn give_up(&self);
-}
 
 struct TaskQueue {
     jobs: VecDeque<Arc<dyn Job>>,
@@ -82,6 +63,16 @@ pub struct Pool {
 }
 
 /// The reason why a pool did not take a function; it holds the function.
+///
+/// # Examples
+/// ```
+/// let pool = silken::Pool::bounded(1, 0);
+/// let runs = pool.submit(silken::park).unwrap();
+/// assert!(matches!(pool.try_submit(|| ()), Err(silken::SubmitError::Full(_))));
+/// pool.close();
+/// assert_eq!(pool.submit(|| ()).err().unwrap().to_string(), "the pool is closed");
+/// runs.cancel();
+/// ```
 pub enum SubmitError<F> {
     /// The pool was closed.
     Closed(F),
@@ -196,6 +187,14 @@ impl Pool {
     ///
     /// # Panics
     /// If `concurrency` is 0, or if the default runtime does not start.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::new(2);
+    /// let handles: Vec<_> = (0..10).map(|_| pool.submit(silken::park).unwrap()).collect();
+    /// assert_eq!((pool.running(), pool.waiting()), (2, 8));
+    /// handles.iter().for_each(silken::PoolHandle::cancel);
+    /// ```
     #[track_caller]
     pub fn new(concurrency: usize) -> Self {
         Self::bounded(concurrency, usize::MAX)
@@ -233,17 +232,28 @@ impl Pool {
         }
     }
 
-    /// Queues `body`, which runs when its turn comes: first come, first served.
+    /// Queues `body`, which runs when its turn comes: first come, first served. A panic in `body` is the outcome of its
+    /// [handle](PoolHandle::join); the pool goes on.
     ///
     /// # Blocking
     /// In a [bounded](Self::bounded) pool that is full, parks the calling coroutine (wait reason `Send`), or blocks the
-    /// calling OS thread. Otherwise does not block.
+    /// calling OS thread. Otherwise does not block. If all functions of a full pool submit to the pool, they wait for
+    /// each other for ever.
     ///
     /// # Cancellation
     /// Unwinds if it has to wait; `body` is dropped.
     ///
     /// # Errors
-    /// [`SubmitError::Closed`], which holds `body`.
+    /// [`SubmitError::Closed`], which holds `body`: the pool is closed, or was closed while the call waited.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::new(1);
+    /// let fails = pool.submit(|| -> u32 { panic!("on purpose") }).unwrap();
+    /// let works = pool.submit(|| 7).unwrap();
+    /// assert!(fails.join().unwrap_err().is_panic());
+    /// assert_eq!(works.join().unwrap(), 7);
+    /// ```
     #[track_caller]
     pub fn submit<T, F>(&self, body: F) -> Result<PoolHandle<T>, SubmitError<F>>
     where
@@ -253,7 +263,7 @@ impl Pool {
         self.add(body, true, Location::caller())
     }
 
-    /// Does what [`submit`](Self::submit) does, but never waits.
+    /// Does what [`submit`](Self::submit) does, but never waits. Does not block.
     ///
     /// # Errors
     /// [`SubmitError`], which holds `body`: the pool is closed or full.
@@ -285,43 +295,73 @@ impl Pool {
             Err(SubmitError::Closed(())) => return Err(SubmitError::Closed(body)),
             Err(SubmitError::Full(())) => return Err(SubmitError::Full(body)),
         }
-        let state = PoolState {
-            body: Some(Box::new(body) as Body<T>),
-            stage: TaskStage::Queued,
-            is_cancelled: false,
-        };
-        let task = Arc::new(Task {
-            site,
-            state: Monitor::new(state),
-        });
+        let task = Arc::new(Task::new(site, body));
         let job = task.clone();
         self.shared.queue.with(|queue| {
             queue.reserved -= 1;
             queue.jobs.push_back(job);
         });
         self.shared.dispatch();
-        Ok(PoolHandle { task })
+        Ok(PoolHandle::new(task))
     }
 
-    /// Waits until no function runs and none is queued.
+    /// Waits until no function runs and none is queued. Functions that are submitted meanwhile are waited for too. If
+    /// there is nothing to do, it does not wait.
     ///
     /// # Blocking
     /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread. A function of the pool
     /// must not call it: it would wait for itself for ever.
     ///
     /// # Cancellation
-    /// Unwinds.
+    /// Unwinds; the functions go on.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// static DONE: AtomicU32 = AtomicU32::new(0);
+    /// let pool = silken::Pool::new(2);
+    /// for _ in 0..10 {
+    ///     pool.submit(|| DONE.fetch_add(1, Ordering::Relaxed)).unwrap();
+    /// }
+    /// pool.wait();
+    /// assert_eq!(DONE.load(Ordering::Relaxed), 10);
+    /// ```
     pub fn wait(&self) {
         self.shared.wait(None);
     }
 
     /// Does what [`wait`](Self::wait) does, but for at most `timeout`; returns whether all functions are done.
+    ///
+    /// # Blocking
+    /// Parks the calling coroutine (wait reason `Barrier`), or blocks the calling OS thread, for at most `timeout`.
+    ///
+    /// # Cancellation
+    /// That of [`wait`](Self::wait).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// let pool = silken::Pool::new(1);
+    /// let sleeper = pool.submit(silken::park).unwrap();
+    /// assert!(!pool.wait_timeout(Duration::from_millis(1)));
+    /// sleeper.cancel();
+    /// assert!(pool.wait_timeout(Duration::from_secs(60)));
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         self.shared.wait(Some(deadline_after(timeout)))
     }
 
-    /// Closes the pool: it takes no more functions, and those that it has still run. Submitters that wait fail. Does
-    /// not block.
+    /// Closes the pool: it takes no more functions, and those that it has still run. Submitters that wait fail. A pool
+    /// that is closed stays closed. Does not block.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::new(1);
+    /// let taken = pool.submit(|| 7).unwrap();
+    /// pool.close();
+    /// assert!(pool.is_closed() && pool.submit(|| 8).is_err());
+    /// assert_eq!(taken.join().unwrap(), 7);
+    /// ```
     pub fn close(&self) {
         self.shared.queue.update(|queue| {
             queue.closed = true;
@@ -334,16 +374,31 @@ impl Pool {
         self.shared.queue.with(|queue| queue.closed)
     }
 
-    /// [Closes](Self::close) the pool and [waits](Self::wait) for its functions. Blocking and cancellation are those of
-    /// [`wait`](Self::wait).
+    /// [Closes](Self::close) the pool and [waits](Self::wait) for its functions, also for those that are queued.
+    ///
+    /// # Blocking and cancellation
+    /// Those of [`wait`](Self::wait). The pool is closed even if the caller is cancelled.
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = silken::Pool::new(1);
+    /// let handles: Vec<_> = (0..3).map(|n| pool.submit(move || n).unwrap()).collect();
+    /// pool.shutdown();
+    /// assert_eq!((pool.running(), pool.waiting()), (0, 0));
+    /// assert_eq!(handles.into_iter().map(|handle| handle.join().unwrap()).sum::<i32>(), 3);
+    /// ```
     pub fn shutdown(&self) {
         self.close();
         self.wait();
     }
 
     /// [Closes](Self::close) the pool, drops the queued functions, and [waits](Self::wait) for the running ones. A
-    /// handle of a dropped function gets [`JoinError::Cancelled`], or the panic of the function's own destructor.
-    /// Blocking and cancellation are those of [`wait`](Self::wait).
+    /// handle of a dropped function gets [`JoinError::Cancelled`](crate::JoinError::Cancelled), or the panic of the
+    /// function's own destructor. The running functions are not cancelled.
+    ///
+    /// # Blocking and cancellation
+    /// Those of [`wait`](Self::wait). The destructors of the dropped functions run on the caller's stack, before the
+    /// wait.
     ///
     /// # Examples
     /// ```
@@ -362,7 +417,7 @@ impl Pool {
         self.wait();
     }
 
-    /// Number of functions that run.
+    /// Number of functions that run: they have been started, and have not ended.
     pub fn running(&self) -> usize {
         self.shared.queue.with(|queue| queue.running)
     }
@@ -383,218 +438,5 @@ impl fmt::Debug for Pool {
         f.debug_struct("Pool")
             .field("concurrency", &self.concurrency())
             .finish_non_exhaustive()
-    }
-}
-
-type Body<T> = Box<dyn FnOnce() -> T + Send>;
-/// See the head of the file.
-enum TaskStage<T> {
-    Queued,
-    Started(JoinHandle<T>),
-    Dropping,
-    Dropped(Option<Payload>),
-    Detached,
-}
-
-struct PoolState<T> {
-    /// The function, until it is started or given up.
-    body: Option<Body<T>>,
-    stage: TaskStage<T>,
-    /// It was cancelled while it was being started.
-    is_cancelled: bool,
-}
-
-/// A function: the part that the queue and the handle share.
-struct Task<T> {
-    site: &'static Location<'static>,
-    state: Monitor<PoolState<T>>,
-}
-
-impl<T: Send + 'static> Job for Task<T> {
-    fn start(self: Arc<Self>, scheduler: &'static Scheduler, slot: PoolSlot) {
-        let Some(body) = self.state.with(|state| state.body.take()) else {
-            return;
-        };
-        let run = move || {
-            let pool = slot.0.clone();
-            on_lost(move || drop(PoolSlot(pool)));
-            let _slot = slot;
-            body()
-        };
-        // In a runtime that ends no coroutine can be made, and the function is dropped.
-        match contained(|| spawn_on(scheduler, SpawnRequest::at(self.site), run)) {
-            Ok(Ok(handle)) => self.started(handle),
-            Ok(Err(_)) => self.dropped(None),
-            Err(payload) => self.dropped(Some(payload)),
-        }
-    }
-
-    fn give_up(&self) {
-        let body = self.state.with(|state| {
-            let body = state.body.take();
-            if body.is_some() && matches!(state.stage, TaskStage::Queued) {
-                state.stage = TaskStage::Dropping;
-            }
-            body
-        });
-        if let Some(body) = body {
-            self.dropped(contained(|| drop(body)).err());
-        }
-    }
-}
-
-impl<T> Task<T> {
-    fn started(&self, handle: JoinHandle<T>) {
-        let unwanted = self.state.update(|state| {
-            let unwanted = state.is_cancelled.then(|| handle.coroutine());
-            if matches!(state.stage, TaskStage::Queued) {
-                state.stage = TaskStage::Started(handle);
-                ((unwanted, None), MonitorWake::All)
-            } else {
-                ((unwanted, Some(handle)), MonitorWake::None)
-            }
-        });
-        let (unwanted, unclaimed) = unwanted;
-        if let Some(coroutine) = unwanted {
-            coroutine.cancel();
-        }
-        // It may have ended by now; then its result is dropped here.
-        if let Some(handle) = unclaimed
-            && let Err(payload) = contained(|| drop(handle))
-        {
-            discard(payload);
-        }
-    }
-
-    /// The function is gone, uncalled; its destructor may have panicked.
-    fn dropped(&self, panic: Option<Payload>) {
-        let unclaimed = self.state.update(|state| {
-            if matches!(state.stage, TaskStage::Detached) {
-                return (panic, MonitorWake::None);
-            }
-            state.stage = TaskStage::Dropped(panic);
-            (None, MonitorWake::All)
-        });
-        if let Some(payload) = unclaimed {
-            discard(payload);
-        }
-    }
-}
-
-/// The right to wait for a function of a pool and to take its result. A dropped handle detaches the function, which
-/// still runs.
-pub struct PoolHandle<T> {
-    task: Arc<Task<T>>,
-}
-
-impl<T> PoolHandle<T> {
-    /// Waits for the function to end, and returns its result. Blocking and cancellation are those of
-    /// [`JoinHandle::join`].
-    ///
-    /// # Errors
-    /// [`JoinError`] if the function panicked, was cancelled or dropped before it ended, or ran out of stack. If the
-    /// function was dropped without having run, and a destructor in it panicked, the error is that panic.
-    pub fn join(self) -> Result<T, JoinError> {
-        match self.take_started(None) {
-            Some(Ok(handle)) => handle.join(),
-            Some(Err(JoinError::Cancelled)) | None => Err(lost(JoinError::Cancelled)),
-            Some(Err(error)) => Err(error),
-        }
-    }
-
-    /// Does what [`join`](Self::join) does, but waits for at most `timeout`.
-    ///
-    /// # Errors
-    /// The handle, if the time is up first. The inner error is that of [`join`](Self::join).
-    pub fn join_timeout(self, timeout: Duration) -> Result<Result<T, JoinError>, Self> {
-        let deadline_ns = deadline_after(timeout);
-        match self.take_started(Some(deadline_ns)) {
-            None => Err(self),
-            Some(Err(JoinError::Cancelled)) => Ok(Err(lost(JoinError::Cancelled))),
-            Some(Err(error)) => Ok(Err(error)),
-            Some(Ok(mut handle)) => {
-                if handle.wait_until(Some(deadline_ns)) {
-                    return Ok(handle.take());
-                }
-                self.task.state.with(|state| state.stage = TaskStage::Started(handle));
-                Err(self)
-            }
-        }
-    }
-
-    /// The coroutine's handle once there is one, or the reason why there never will be; `None` at the deadline.
-    fn take_started(&self, deadline_ns: Option<u64>) -> Option<Result<JoinHandle<T>, JoinError>> {
-        self.task
-            .state
-            .wait(WaitReason::Join, |state, expired| match state.stage {
-                TaskStage::Queued | TaskStage::Dropping if expired => Look::Done(None),
-                TaskStage::Queued | TaskStage::Dropping => Look::Wait(deadline_ns),
-                TaskStage::Started(_) | TaskStage::Dropped(_) | TaskStage::Detached => {
-                    Look::Done(Some(match std::mem::replace(&mut state.stage, TaskStage::Detached) {
-                        TaskStage::Started(handle) => Ok(handle),
-                        TaskStage::Dropped(Some(payload)) => Err(JoinError::Panicked(PanicPayload::new(payload))),
-                        _ => Err(JoinError::Cancelled),
-                    }))
-                }
-            })
-    }
-
-    /// Whether the function has ended, or will never run: then a [`join`](Self::join) does not wait.
-    pub fn is_finished(&self) -> bool {
-        self.task.state.with(|state| match &state.stage {
-            TaskStage::Started(handle) => handle.is_finished(),
-            TaskStage::Queued | TaskStage::Dropping | TaskStage::Detached => false,
-            TaskStage::Dropped(_) => true,
-        })
-    }
-
-    /// Asks the function to end. One that waits for its turn is dropped at once, on the caller's stack. One that runs
-    /// is cancelled as by [`JoinHandle::cancel`].
-    ///
-    /// If a destructor of the dropped function panics, that panic is the function's [outcome](Self::join), and does not
-    /// come out of this call. No wait in such a destructor is cut short.
-    ///
-    /// # Examples
-    /// ```
-    /// let pool = silken::Pool::new(1);
-    /// let sleeper = pool.submit(silken::park).unwrap();
-    /// sleeper.cancel();
-    /// assert!(sleeper.join().unwrap_err().is_cancelled());
-    /// ```
-    pub fn cancel(&self) {
-        let (running, body) = self.task.state.with(|state| match &state.stage {
-            TaskStage::Started(handle) => (Some(handle.coroutine()), None),
-            TaskStage::Queued => {
-                let body = state.body.take();
-                if body.is_some() {
-                    state.stage = TaskStage::Dropping;
-                }
-                state.is_cancelled = true;
-                (None, body)
-            }
-            TaskStage::Dropping | TaskStage::Dropped(_) | TaskStage::Detached => (None, None),
-        });
-        if let Some(coroutine) = running {
-            coroutine.cancel();
-        }
-        if let Some(body) = body {
-            self.task.dropped(contained(|| drop(body)).err());
-        }
-    }
-}
-
-impl<T> Drop for PoolHandle<T> {
-    fn drop(&mut self) {
-        // A handle or a payload: its destructor runs outside the lock.
-        let _stage = self
-            .task
-            .state
-            .with(|state| std::mem::replace(&mut state.stage, TaskStage::Detached));
-    }
-}
-
-impl<T> fmt::Debug for PoolHandle<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PoolHandle").finish_non_exhaustive()
     }
 }

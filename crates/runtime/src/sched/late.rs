@@ -1,0 +1,206 @@
+//! What becomes of a thread whose worker was given to another thread while a call blocked it, and of the coroutine that
+//! made the call?
+//!
+//! # Vocabulary A *worker* is the record of what runs coroutines: its processor, caches and link (`worker.rs`). A
+//! *thread* runs as that worker. The monitor *seizes* a worker from a thread that the kernel has blocked, and a spare
+//! thread takes it over (`spare.rs`). The blocked thread is *lost* to the worker. When its call returns, the coroutine
+//! that made it runs *late*: it has no worker.
+//!
+//! # Protocol
+//! Nobody announces the calls that block, so the monitor must take the worker from a thread that may return at any
+//! moment. All code on a coroutine reads its worker in one place, the link in its own identity, and inside a critical
+//! section. So the monitor sets that link to null. A coroutine that runs late is then, for everything that only asks
+//! who runs it, like a coroutine whose worker is not its scheduler's: it queues what it wakes and spawns in the
+//! injector, and uses the shared pools. Only when it would leave its stack does it need a worker's base to go to. There
+//! it looks for the [`LostThread`] that the monitor left for it ([`come_back`]), and goes to the base of its own
+//! thread. That base settles it without a worker ([`settle_late`]), and the thread becomes a spare one.
+//!
+//! # The race: the call returns while the worker is seized
+//! | the coroutine | the monitor |
+//! |---|---|
+//! | enters a critical section: writes the depth | under the lock of the worker's lost threads: link := null |
+//! | reads the link | a barrier on all threads (`sys::barrier`) |
+//! | | reads the depth, the running coroutine and the count of picks |
+//!
+//! At the barrier the coroutine either has written the depth, and the monitor sees it and gives up; or it reads the
+//! link after the barrier, and sees null. So never does the coroutine use a worker that another thread has taken over.
+//! If the monitor gives up it puts the link back. The coroutine may have read null meanwhile. Then it either does
+//! without a worker for once, or comes to [`come_back`], which takes the lock, finds no lost thread for it, and puts
+//! the link back itself.
+//!
+//! Example: coroutine C on worker W is blocked in `flock`. The monitor sets C's link to null, sees depth 0, notes the
+//! thread as lost and gives W to a spare thread. `flock` returns, and C spawns a coroutine: its link is null, so the
+//! new one goes to the injector. Then C parks: `come_back` finds the note, C goes to its old thread's base, is
+//! published as parked there, and the thread joins the spare ones. C is woken later, and continues on some worker,
+//! which writes its own link into C's identity.
+//!
+//! A coroutine that has parked in time leaves its link to the worker in its identity. So the monitor may write into the
+//! identity of a coroutine that no longer runs there: it replaces only this worker's link, checks afterwards that this
+//! coroutine still runs, and puts it back if not. A worker that continues a coroutine of its own whose link is null
+//! finds out in `come_back`.
+//!
+//! # Light coroutines
+//! They share the thread-locals of the thread, so they cannot follow the worker to another one. A worker that has
+//! started a light coroutine is never seized: a call that blocks it blocks them all, as on any runtime without threads
+//! to spare. Idle workers still serve its events and take from its ring (`watch.rs`).
+//!
+//! # Rejected
+//! *Moving the processor from one worker to another*: its parts are read through the worker on the hottest paths, and
+//! the late thread would still need a worker without one. *Announcing each call*: the calls in question are those that
+//! nobody sees. *Giving the worker back when the call returns*: threads are interchangeable where no light coroutine
+//! is; Go does the same.
+
+use super::arrive::{arrive, carry, renew};
+use super::handoff::{Outgoing, SwitchReason};
+use super::lost::LostThread;
+use super::worker::Worker;
+use crate::coroutine::{
+    Core, Published, Ready, ThreadLocals, forget_worker, pools, release, set_worker, slots_offset, stacks_are_measured,
+};
+use crate::sys::barrier;
+use silken_context::switch::{self, Handoff, Resumed};
+use std::ptr;
+
+/// What a coroutine finds that has no link to a worker.
+pub(super) enum Back {
+    /// The worker was not seized after all; the link is back.
+    ToWorker(&'static Worker),
+    /// The worker belongs to another thread now.
+    ToThread(Box<LostThread>),
+}
+
+/// Takes the worker from its thread if that is blocked by a call in this pick's coroutine. Returns whether it was
+/// taken. Called by the monitor.
+pub(super) fn seize(worker: &'static Worker, tick: u32) -> bool {
+    if worker.has_light() {
+        return false;
+    }
+    let mut lost = worker.lost.lock();
+    let running = worker.running();
+    let Some(slots) = running.and_then(slots_of) else {
+        return false;
+    };
+    if !slots.take_link(&worker.link) {
+        return false;
+    }
+    barrier::heavy();
+    let still_runs = worker
+        .running()
+        .is_some_and(|core| running.is_some_and(|before| ptr::eq(before, core)));
+    if !still_runs || worker.processor.shared.tick() != tick || slots.is_critical() {
+        slots.put_link_back(&worker.link);
+        return false;
+    }
+    if let Some(core) = running {
+        lost.push(LostThread::new(&worker.link.base, core));
+    }
+    true
+}
+
+/// The runtime's slots in the identity of an isolated coroutine that may be running or not.
+fn slots_of(core: &'static Core) -> Option<&'static ThreadLocals> {
+    let identity = core.context.identity();
+    let offset = slots_offset()?;
+    // SAFETY: S3: the block of a coroutine that has started is in its stack's slot, which stays mapped for ever. What
+    // is written there is one word, and only if it holds the expected link.
+    (identity != 0).then(|| unsafe { &*(identity.wrapping_add_signed(offset) as *const ThreadLocals) })
+}
+
+/// What the running coroutine, which has no link and is in a critical section, has to do to leave its stack.
+#[cold]
+#[inline(never)]
+pub(super) fn come_back(core: &'static Core) -> Back {
+    let worker = Worker::of(core);
+    let mut lost = worker.lost.lock();
+    match lost.iter().position(|thread| thread.runs(core)) {
+        Some(place) => Back::ToThread(Box::new(lost.swap_remove(place))),
+        None => {
+            set_worker(&worker.link);
+            Back::ToWorker(worker)
+        }
+    }
+}
+
+/// Leaves the stack of a late coroutine. Returns when a worker continues it.
+///
+/// # Safety
+/// `core` runs, in a critical section, on the thread that has lost its worker (S1).
+#[inline(never)]
+pub(super) unsafe fn leave(core: &'static Core, thread: Box<LostThread>, reason: SwitchReason) -> &'static Core {
+    let message = say_goodbye(core, reason);
+    let thread = Box::leak(thread);
+    // SAFETY: S1: the thread's own context waits in `run_from_base`, and frees the record. S3: both identities are
+    // complete.
+    let arrival = unsafe { switch::switch_saving_all(&core.context, &thread.base, message) };
+    // SAFETY: S1: this is the arrival, on a coroutine's context.
+    unsafe { arrive(arrival) }
+}
+
+/// Leaves the stack of a late coroutine that has ended.
+///
+/// # Safety
+/// As for [`leave`]; the coroutine has ended.
+pub(super) unsafe fn leave_for_ever(core: &'static Core, thread: Box<LostThread>) -> ! {
+    let message = say_goodbye(core, SwitchReason::Finished);
+    // SAFETY: S1: as in `leave`.
+    unsafe { switch::switch_final(&Box::leak(thread).base, message) }
+}
+
+fn say_goodbye(core: &'static Core, reason: SwitchReason) -> Handoff {
+    // The worker that continues it binds it to itself, even if that is the worker which it has lost.
+    core.link.set(ptr::null());
+    Handoff {
+        left: Outgoing::new(core, reason).into_word(),
+        by: 0,
+    }
+}
+
+/// Whether the context that has just continued is that of a thread which has lost its worker meanwhile.
+#[inline(always)]
+pub(super) fn is_late(worker: &Worker, arrival: &Resumed) -> bool {
+    !ptr::eq(arrival.own, &raw const worker.link.base)
+}
+
+/// The late thread's own context: settles the coroutine that has left it, without a worker.
+#[cold]
+pub(super) fn settle_late(worker: &'static Worker, arrival: Resumed) {
+    forget_worker();
+    // SAFETY: S1: `is_late`: the context is the first field of a record that `leave` has leaked for us.
+    let thread = unsafe { Box::from_raw(arrival.own.cast::<LostThread>().cast_mut()) };
+    // SAFETY: S3: nothing was allocated since the switch.
+    unsafe { carry(worker, arrival.predecessor_identity, thread.base.identity()) };
+    let scheduler = worker.scheduler;
+    let Some((left, reason)) = Outgoing::from_word(arrival.message.left).who() else {
+        return;
+    };
+    // SAFETY: S2: cores are type-stable.
+    let core = unsafe { left.as_ref() };
+    match reason {
+        // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
+        SwitchReason::Yield => scheduler.schedule_from_outside(unsafe { Ready::from_core(left) }),
+        SwitchReason::Park => match core.lifecycle.publish_parked() {
+            Published::Parked => {}
+            // SAFETY: S1: the wake came before the publication, so the duty to queue it is ours.
+            Published::Notified => scheduler.schedule_from_outside(unsafe { Ready::from_core(left) }),
+        },
+        SwitchReason::Finished => finish_late(worker, core),
+        SwitchReason::Overflowed => super::fatal("a late coroutine has overflowed its stack"),
+    }
+}
+
+/// Gives what the ended coroutine had to the shared pools.
+fn finish_late(worker: &'static Worker, core: &Core) {
+    // SAFETY: S1: the coroutine has ended: its stack is ours.
+    let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
+    if stacks_are_measured() {
+        pooled.note_use(core);
+    }
+    if renew(worker, &pooled, true) {
+        pools().give_stack(core.class.get(), pooled);
+    } else {
+        pooled.stack.leak();
+    }
+    pools().unreserve(core.class.get(), 1);
+    worker.scheduler.count_finished_outside();
+    release(core);
+}

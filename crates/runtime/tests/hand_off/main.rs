@@ -1,0 +1,204 @@
+//! Does a call that no hook sees block nobody but the coroutine that makes it?
+//!
+//! A process of its own: it counts the process's threads.
+
+mod late;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// Sleeps in the kernel by an inline system call, as a library does that is not built on libc.
+pub(crate) fn sleep_unseen(time: Duration) {
+    let time = libc::timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    let mut result = libc::SYS_nanosleep;
+    // SAFETY: S7: a live place for the time, and none for what is left of it; the kernel changes these registers only.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inout("rax") result,
+            in("rdi") &time,
+            in("rsi") 0,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    assert!(result == 0 || result == -i64::from(libc::EINTR), "{result}");
+}
+
+pub(crate) fn runtime(workers: usize) -> silken::Runtime {
+    silken::Runtime::builder()
+        .workers(workers)
+        .build()
+        .expect("the runtime starts")
+}
+
+/// The process's threads of this name.
+fn threads_named(name: &str) -> usize {
+    let all = std::fs::read_dir("/proc/self/task").expect("it is mounted");
+    let names = all.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|of_task| of_task.trim() == name).count()
+}
+
+/// How many times another coroutine runs, on the only worker, while a call blocks that worker's thread for half a
+/// second.
+fn turns_meanwhile(builder: silken::RuntimeBuilder, prepare: impl FnOnce() + Send) -> usize {
+    let runtime = builder.workers(1).build().expect("the runtime starts");
+    runtime
+        .run(|| {
+            prepare();
+            let (over, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+            let (seen, count) = (over.clone(), turns.clone());
+            let others = silken::spawn(move || {
+                while !seen.load(SeqCst) {
+                    count.fetch_add(1, SeqCst);
+                    silken::sleep(Duration::from_millis(1));
+                }
+            });
+            silken::yield_now();
+            let before = turns.load(SeqCst);
+            sleep_unseen(Duration::from_millis(500));
+            let after = turns.load(SeqCst);
+            over.store(true, SeqCst);
+            others.join().unwrap();
+            after - before
+        })
+        .unwrap()
+}
+
+#[test]
+fn the_only_worker_goes_on_without_the_blocked_thread() {
+    assert!(turns_meanwhile(silken::Runtime::builder(), || ()) >= 20);
+}
+
+#[test]
+fn a_runtime_without_spare_threads_stands_still() {
+    assert_eq!(turns_meanwhile(silken::Runtime::builder().spare_threads(0), || ()), 0);
+    assert_eq!(turns_meanwhile(silken::Runtime::builder().hand_off(None), || ()), 0);
+}
+
+#[test]
+fn a_worker_that_has_started_a_light_coroutine_keeps_its_thread() {
+    let starts_a_light_one = || {
+        // SAFETY: S12: it does nothing.
+        let builder = unsafe { silken::Builder::new().light() };
+        builder.spawn(|| ()).unwrap().join().unwrap();
+    };
+    assert_eq!(turns_meanwhile(silken::Runtime::builder(), starts_a_light_one), 0);
+}
+
+#[test]
+fn fifty_blocked_calls_on_two_workers() {
+    let turns = runtime(2)
+        .run(|| {
+            let (over, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+            let others: Vec<_> = (0..100)
+                .map(|_| {
+                    let (over, turns) = (over.clone(), turns.clone());
+                    silken::spawn(move || {
+                        while !over.load(SeqCst) {
+                            turns.fetch_add(1, SeqCst);
+                            silken::sleep(Duration::from_millis(1));
+                        }
+                    })
+                })
+                .collect();
+            let blocked: Vec<_> = (0..50)
+                .map(|_| silken::spawn(|| sleep_unseen(Duration::from_millis(1500))))
+                .collect();
+            blocked.into_iter().for_each(|each| each.join().unwrap());
+            over.store(true, SeqCst);
+            others.into_iter().for_each(|each| each.join().unwrap());
+            turns.load(SeqCst)
+        })
+        .unwrap();
+    assert!(turns >= 2000, "{turns}");
+}
+
+#[test]
+fn threads_end_when_they_are_not_needed() {
+    runtime(1)
+        .run(|| {
+            let blocked: Vec<_> = (0..10)
+                .map(|_| silken::spawn(|| sleep_unseen(Duration::from_millis(300))))
+                .collect();
+            blocked.into_iter().for_each(|each| each.join().unwrap());
+            let begun = Instant::now();
+            // Those of other tests are among them.
+            while threads_named("silken-spare") > 1 {
+                assert!(begun.elapsed() < Duration::from_secs(100), "they stay");
+                silken::sleep(Duration::from_millis(100));
+            }
+        })
+        .unwrap();
+}
+
+/// A mutex of C, which no hook sees when it is contended.
+struct CMutex(std::cell::UnsafeCell<libc::pthread_mutex_t>);
+
+// SAFETY: S2: a mutex is for several threads.
+unsafe impl Sync for CMutex {}
+
+impl CMutex {
+    fn lock(&self) {
+        // SAFETY: S7: an initialised mutex, which is not moved.
+        assert_eq!(unsafe { libc::pthread_mutex_lock(self.0.get()) }, 0);
+    }
+
+    fn unlock(&self) {
+        // SAFETY: S7: the caller has locked it.
+        assert_eq!(unsafe { libc::pthread_mutex_unlock(self.0.get()) }, 0);
+    }
+}
+
+#[test]
+fn a_coroutine_that_parks_with_a_mutex_of_c_does_not_stop_the_process() {
+    static MUTEX: CMutex = CMutex(std::cell::UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+    runtime(2)
+        .run(|| {
+            let holder = silken::spawn(|| {
+                MUTEX.lock();
+                silken::sleep(Duration::from_millis(50));
+                MUTEX.unlock();
+            });
+            silken::sleep(Duration::from_millis(10));
+            let wanting: Vec<_> = (0..8)
+                .map(|_| {
+                    silken::spawn(|| {
+                        MUTEX.lock();
+                        silken::yield_now();
+                        MUTEX.unlock();
+                    })
+                })
+                .collect();
+            wanting.into_iter().for_each(|each| each.join().unwrap());
+            holder.join().unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_runtime_that_ends_does_not_wait_for_a_blocked_call() {
+    let (told, asked) = mpsc::channel();
+    let runtime = silken::Runtime::builder()
+        .workers(1)
+        .grace(Duration::from_millis(100))
+        .build()
+        .unwrap();
+    let begun = Instant::now();
+    runtime
+        .run(move || {
+            silken::spawn(move || {
+                sleep_unseen(Duration::from_secs(3));
+                told.send(()).unwrap();
+            });
+            silken::yield_now();
+        })
+        .unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    // It was left behind, and goes on.
+    asked.recv_timeout(Duration::from_secs(60)).unwrap();
+}
