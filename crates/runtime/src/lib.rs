@@ -29,7 +29,9 @@
 // A model uses only a part of the crate; without hooks, the code that only they use is dead.
 #![cfg_attr(any(loom, not(feature = "interpose")), allow(dead_code, unused_imports))]
 
+#[forbid(unsafe_code)]
 pub(crate) mod loom;
+#[forbid(unsafe_code)]
 mod names;
 
 pub mod collections;
@@ -38,10 +40,12 @@ pub(crate) mod sys;
 mod coroutine;
 
 pub(crate) mod driver;
+#[forbid(unsafe_code)]
 pub(crate) mod offload;
 pub(crate) mod wait;
 
 pub mod channel;
+#[forbid(unsafe_code)]
 pub mod net;
 pub(crate) mod sched;
 pub mod sync;
@@ -53,6 +57,7 @@ mod hook;
 mod api;
 mod runtime;
 
+#[forbid(unsafe_code)]
 mod compat;
 mod extras;
 

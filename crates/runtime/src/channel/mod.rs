@@ -44,15 +44,22 @@
 
 pub mod broadcast;
 mod core;
+#[forbid(unsafe_code)]
 mod error;
+#[forbid(unsafe_code)]
 pub mod mpmc;
+#[forbid(unsafe_code)]
 pub mod mpsc;
 pub mod oneshot;
 mod queue;
+#[forbid(unsafe_code)]
 mod receiver;
 pub mod select;
+#[forbid(unsafe_code)]
 mod sender;
+#[forbid(unsafe_code)]
 pub mod spsc;
+#[forbid(unsafe_code)]
 mod timed;
 mod waiter;
 pub mod watch;

@@ -62,6 +62,7 @@
 //! a closure that was not called. No frame above them could catch an unwinding, and the runtime must wake the joiners
 //! afterwards. So a coroutine ends in a cancel scope of its own that masks everything ([`Core::mask_end`]).
 
+#[forbid(unsafe_code)]
 pub(super) mod scope;
 
 use super::core::Core;

@@ -17,6 +17,7 @@
 //! promise in a destructor. It leaves a function here by [`on_lost`], and the runtime calls it on a new coroutine
 //! (`sched/loss.rs`). If the coroutine ends in any other way, the function is dropped without a call, after the values.
 
+#[forbid(unsafe_code)]
 pub(super) mod map;
 
 use super::Core;

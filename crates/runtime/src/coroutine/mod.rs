@@ -27,11 +27,13 @@
 //! read at any time are atomic: `lifecycle`, `reason`, `tie`, `id`, `token`, `next`.
 
 mod body;
+#[forbid(unsafe_code)]
 pub(crate) mod budget;
 mod cancel;
 mod core;
 mod current;
 mod group;
+#[forbid(unsafe_code)]
 mod inherited;
 mod join;
 mod local;
@@ -40,6 +42,7 @@ mod pool;
 mod refs;
 mod segment;
 mod stack_report;
+#[forbid(unsafe_code)]
 mod state;
 mod std_thread;
 

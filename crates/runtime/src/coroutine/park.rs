@@ -16,6 +16,7 @@
 //!
 //! Outside of a coroutine, [`park`] parks the OS thread. So each blocker is written only once.
 
+#[forbid(unsafe_code)]
 pub(super) mod reason;
 
 use super::core::Core;

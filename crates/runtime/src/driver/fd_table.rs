@@ -57,8 +57,11 @@
 //! All accesses to the fields are Relaxed: the fields describe a number, and the code that hands the number to another
 //! thread orders the earlier stores.
 
+#[forbid(unsafe_code)]
 mod kind;
+#[forbid(unsafe_code)]
 mod on_interruption;
+#[forbid(unsafe_code)]
 mod pairs;
 
 use super::readiness::{self, Direction, Readiness};

@@ -61,6 +61,7 @@
 //! A fetched event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's), and
 //! is dropped if its generation is old.
 
+#[forbid(unsafe_code)]
 mod registrations;
 
 use super::Driver;

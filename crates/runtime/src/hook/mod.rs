@@ -66,14 +66,17 @@ mod epoll;
 mod fd;
 mod fifo;
 mod file_lock;
+#[forbid(unsafe_code)]
 mod full_backlog;
 mod futex;
+#[forbid(unsafe_code)]
 mod interruption;
 mod io;
 mod join;
 mod lent;
 mod makers;
 mod names;
+#[forbid(unsafe_code)]
 mod own;
 mod poll;
 mod process;

@@ -1,11 +1,16 @@
 //! How does a runtime start and end? This file holds [`Runtime`] and what its shutdown returns; `builder.rs` holds its
 //! settings, `default.rs` the default runtime.
 
+#[forbid(unsafe_code)]
 pub mod attribute;
 mod builder;
+#[forbid(unsafe_code)]
 pub(crate) mod default;
+#[forbid(unsafe_code)]
 mod hooks;
+#[forbid(unsafe_code)]
 mod limit;
+#[forbid(unsafe_code)]
 pub(crate) mod panic_hook;
 
 pub use builder::RuntimeBuilder;

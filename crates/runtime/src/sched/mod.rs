@@ -61,6 +61,7 @@
 
 mod arrive;
 mod handoff;
+#[forbid(unsafe_code)]
 mod idle;
 mod injector;
 mod late;
@@ -70,6 +71,7 @@ mod light;
 mod loom_tests;
 mod loss;
 mod lost;
+#[forbid(unsafe_code)]
 mod monitor;
 mod overflow;
 mod panics;
@@ -77,12 +79,14 @@ mod pinned;
 mod preempt;
 mod processor;
 mod queues;
+#[forbid(unsafe_code)]
 mod run;
 mod shutdown;
 mod spare;
 mod spawn;
 mod start;
 mod switch;
+#[forbid(unsafe_code)]
 mod watch;
 mod worker;
 

@@ -27,18 +27,23 @@
 //! blocking allocates nothing. Each primitive adds one atomic word for calls that need no wait.
 
 mod atomic_option;
+#[forbid(unsafe_code)]
 mod barrier;
+#[forbid(unsafe_code)]
 mod condvar;
 mod lock_arm;
 mod mutex;
 mod notify;
+#[forbid(unsafe_code)]
 mod once;
 mod once_lock;
+#[forbid(unsafe_code)]
 mod poison;
 mod raw_mutex;
 mod raw_rwlock;
 mod rwlock;
 mod semaphore;
+#[forbid(unsafe_code)]
 mod sync_flag;
 mod wait_group;
 

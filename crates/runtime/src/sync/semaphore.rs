@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 mod acquisition;
+#[forbid(unsafe_code)]
 mod permit;
 
 pub(crate) use acquisition::Acquisition;

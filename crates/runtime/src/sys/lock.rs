@@ -22,6 +22,7 @@
 //! barging locker keeps the cache line), and spinning alone (if the kernel deschedules a holder, each other core would
 //! burn a time slice).
 
+#[forbid(unsafe_code)]
 mod witness;
 mod word;
 

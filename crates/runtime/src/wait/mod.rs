@@ -24,6 +24,7 @@
 //! interrupt, the wait arms its own deadline and continues.
 
 #[cfg(feature = "interpose")]
+#[forbid(unsafe_code)]
 pub(crate) mod descriptor;
 pub(crate) mod list;
 pub(crate) mod monitor;

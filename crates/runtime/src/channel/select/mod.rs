@@ -58,7 +58,9 @@
 
 mod arms;
 mod dynamic;
+#[forbid(unsafe_code)]
 mod macros;
+#[forbid(unsafe_code)]
 mod wrong;
 
 #[cfg(all(test, loom))]

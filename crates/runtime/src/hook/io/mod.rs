@@ -41,10 +41,12 @@
 //! it is.
 
 pub(super) mod datagram;
+#[forbid(unsafe_code)]
 pub(super) mod deadline;
 pub(super) mod files;
 pub(super) mod messages;
 pub(super) mod parts;
+#[forbid(unsafe_code)]
 pub(super) mod transfer;
 
 use super::call::hooks;
