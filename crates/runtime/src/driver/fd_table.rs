@@ -59,7 +59,6 @@
 
 #[forbid(unsafe_code)]
 mod kind;
-#[forbid(unsafe_code)]
 mod on_interruption;
 #[forbid(unsafe_code)]
 mod pairs;
