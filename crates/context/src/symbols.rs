@@ -68,6 +68,57 @@ pub(crate) fn owner(addresses: &[usize]) -> Owner {
     owner_in(table, addresses)
 }
 
+/// Whether the program's global allocator is known to be std's own, which calls the C library and keeps no state in the
+/// executable. `false` if that cannot be known: without a symbol table, or where link-time optimisation has changed the
+/// function. Not for signal handlers.
+pub(crate) fn has_allocator_of_std() -> bool {
+    let Some(Some(table)) = TABLE.get() else {
+        return false;
+    };
+    let mut of_program = None;
+    for symbol in table.symbols.chunks_exact(SYMBOL_BYTES).filter_map(Symbol::of_code) {
+        let name = name_at(table.names, symbol.name);
+        // Linked in only where no other allocator was declared.
+        if name.ends_with(b"__rdl_alloc") {
+            return true;
+        }
+        if name.ends_with(b"__rust_alloc") {
+            of_program = Some(symbol);
+        }
+    }
+    of_program.is_some_and(|symbol| is_tail_call_of_malloc(table, &symbol))
+}
+
+/// Whether the function is what std's allocator is after link-time optimisation: it ends by a jump to the C library's
+/// `malloc`, calls nothing of the executable, and uses neither thread-locals nor atomic instructions.
+fn is_tail_call_of_malloc(table: &Table, symbol: &Symbol) -> bool {
+    const BYTES_MAX: usize = 96;
+    const JUMP: [u8; 2] = [0xFF, 0x25];
+    /// Direct calls and jumps, the FS segment, `lock`, `xchg`.
+    const OTHERS: [u8; 6] = [0xE8, 0xE9, 0x64, 0xF0, 0x86, 0x87];
+    if symbol.bytes > BYTES_MAX {
+        return false;
+    }
+    let start = table.load_base.wrapping_add(symbol.start);
+    // SAFETY: S7: a function of the executable's text, which is mapped for ever.
+    let code = unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance::<u8>(start), symbol.bytes) };
+    let malloc = libc::malloc as *const () as usize;
+    let jumps_to_malloc = |at: usize| {
+        let Some(distance) = code.get(at + 2..at + 6).and_then(|bytes| bytes.try_into().ok()) else {
+            return false;
+        };
+        let place = (start + at + 6).wrapping_add_signed(i32::from_le_bytes(distance) as isize);
+        // SAFETY: S7: an instruction of the executable jumps through this word.
+        unsafe { std::ptr::with_exposed_provenance::<usize>(place).read_unaligned() == malloc }
+    };
+    let mut jumps = code
+        .windows(JUMP.len())
+        .enumerate()
+        .filter(|(_, bytes)| **bytes == JUMP);
+    let is_plain = || !code.iter().any(|byte| OTHERS.contains(byte));
+    jumps.any(|(at, _)| jumps_to_malloc(at)) && is_plain()
+}
+
 fn owner_in(table: &Table, addresses: &[usize]) -> Owner {
     let mut is_rust = [false; BATCH];
     let (Some(lowest), Some(highest)) = (addresses.iter().min(), addresses.iter().max()) else {

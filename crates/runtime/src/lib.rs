@@ -62,6 +62,7 @@ mod compat;
 mod extras;
 
 pub use crate::sched::{OverflowPolicy, allow_light};
+pub use api::allocator::Unpreempted;
 pub use api::blocking::{blocking, spawn_blocking};
 pub use api::cancel::{
     Elapsed, check_cancelled, deadline, is_cancellation, is_cancelled, mask_cancel, panicking, time_left, timeout,

@@ -127,6 +127,10 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
     ("crates/runtime/src/driver/timers.rs", "nodes on sleeping stacks"),
     ("crates/runtime/src/wait/monitor.rs", "waiters on blocked stacks"),
     (
+        "crates/runtime/src/api/allocator.rs",
+        "an allocator's contract, handed on",
+    ),
+    (
         "crates/runtime/src/api/sync_arms.rs",
         "arms that lock queues hold between listing and unlisting",
     ),

@@ -43,6 +43,12 @@
 //!   and locks without which no other code makes progress. The loader and libgcc hold locks too. Code of other shared
 //!   libraries is left alone as well: which of them is an allocator cannot be told from an address.
 //!
+//! - Inside an allocator that is part of the executable: the caller must know that there is none
+//!   ([`is_allocator_of_std`]), or mark its functions.
+//! - Below the frame of a signal handler that runs on the interrupted stack and has opened its signal again: the return
+//!   from that handler belongs to the thread. Such a frame is found by its return address
+//!   ([`Interrupted::is_below_handler`]).
+//!
 //! # Rejected
 //! *Switching stacks in the handler itself*: the signal would stay blocked, and the alternate stack in use, until the
 //! interrupted code continues. *Asking the compiler for safepoints*: it has none. *Saving 16 vector registers by hand*:
@@ -54,6 +60,7 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as machine;
 
+use crate::symbols;
 use crate::trap::{Interrupted, in_executable};
 
 /// The function that interrupted code is made to call. It must not unwind.
@@ -64,6 +71,13 @@ pub type Injected = extern "C" fn();
 /// processor, and must not be in a handler.
 pub fn bytes_needed() -> Option<usize> {
     machine::bytes_needed()
+}
+
+/// Whether the program's global allocator is known to be std's, so that no interrupted instruction of the executable is
+/// inside an allocator. `false` if it is another one, or if that cannot be known (an executable without symbols). Not
+/// for handlers; called after the first call of [`in_executable`].
+pub fn is_allocator_of_std() -> bool {
+    symbols::has_allocator_of_std()
 }
 
 /// More than the kernel's record of an interruption takes, with the state of all vector units.
@@ -83,6 +97,21 @@ impl Interrupted {
             && in_executable(program_counter.wrapping_add(machine::MARGIN_BYTES))
             // SAFETY: S7: both ends of the margin lie in the executable's text, which is readable.
             && !unsafe { machine::is_at_system_call(program_counter) }
+    }
+
+    /// Whether a frame of a signal handler seems to lie between the interrupted stack pointer and `top`, the end of its
+    /// stack: a word there is the address to which handlers return. The word may be stale; a handler's own is always
+    /// found. The `restorer` is that of [`restorer`].
+    ///
+    /// # Safety
+    /// The memory from the stack pointer up to `top` is the interrupted stack (S1).
+    pub unsafe fn is_below_handler(&mut self, top: usize, restorer: usize) -> bool {
+        let word = size_of::<usize>();
+        let start = self.stack_pointer().next_multiple_of(word);
+        (start..top.saturating_sub(word - 1))
+            .step_by(word)
+            // SAFETY: S1: words of the interrupted stack, by the caller's promise.
+            .any(|place| unsafe { std::ptr::with_exposed_provenance::<usize>(place).read_volatile() } == restorer)
     }
 
     /// Makes the interrupted code call `function` when the handler returns.

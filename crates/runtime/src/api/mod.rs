@@ -1,6 +1,7 @@
 //! What can a user do with coroutines? The files of this folder make coroutines, wait for them, group them, cancel
 //! them, and select among them.
 
+pub mod allocator;
 #[forbid(unsafe_code)]
 pub mod blocking;
 #[forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 //! `coroutine/park.rs` holds the runtime's own.
 
 use crate::coroutine::{
-    Core, Outcome, Unpreempted, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled,
+    Core, Outcome, PreemptionOff, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled,
     raise_if_core_cancelled,
 };
 use crate::loom::static_atomic::Ordering;
@@ -134,7 +134,7 @@ pub fn yield_now() {
 /// assert_eq!(sum, 55);
 /// ```
 pub fn no_preempt<R>(f: impl FnOnce() -> R) -> R {
-    let _unpreempted = Unpreempted::enter();
+    let _unpreempted = PreemptionOff::enter();
     f()
 }
 

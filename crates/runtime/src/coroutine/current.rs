@@ -10,7 +10,7 @@
 //! the coroutine's. That shortens the way to the run queue by one load, on which everything else in a yield waits.
 
 use super::core::{Core, ThreadLocals, WorkerLink};
-use crate::loom::static_atomic::{AtomicIsize, Ordering, compiler_fence};
+use crate::loom::static_atomic::{AtomicBool, AtomicIsize, Ordering, compiler_fence};
 use silken_context::switch;
 use std::marker::PhantomData;
 use std::ptr;
@@ -154,9 +154,9 @@ pub(crate) fn is_preemptible() -> bool {
 }
 
 /// A region in which the caller is not preempted, although it is not in the runtime. Hooks answer as ever.
-pub(crate) struct Unpreempted(PhantomData<*const ()>);
+pub(crate) struct PreemptionOff(PhantomData<*const ()>);
 
-impl Unpreempted {
+impl PreemptionOff {
     pub(crate) fn enter() -> Self {
         SLOTS.with(|slots| slots.unpreempted.set(slots.unpreempted.get() + 1));
         // SeqCst: pairs with the signal handler on this very thread, which must see the count before what the region
@@ -166,7 +166,25 @@ impl Unpreempted {
     }
 }
 
-impl Drop for Unpreempted {
+/// Set by the first call of a marked allocator.
+static IS_ALLOCATOR_MARKED: AtomicBool = AtomicBool::new(false);
+
+/// Notes that the program's global allocator enters a region around each of its calls.
+#[inline]
+pub(crate) fn mark_allocator() {
+    // Relaxed: a flag that orders nothing; set again and again, and written once.
+    if !IS_ALLOCATOR_MARKED.load(Ordering::Relaxed) {
+        IS_ALLOCATOR_MARKED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether it does: asked when a runtime starts, after allocations.
+pub(crate) fn is_allocator_marked() -> bool {
+    // Relaxed: as in `mark_allocator`.
+    IS_ALLOCATOR_MARKED.load(Ordering::Relaxed)
+}
+
+impl Drop for PreemptionOff {
     fn drop(&mut self) {
         // SeqCst: pairs as in `enter`.
         compiler_fence(Ordering::SeqCst);

@@ -87,7 +87,11 @@ pub(crate) struct Driver {
 impl Driver {
     /// Takes an idle driver, or makes one, for the runtime with this number, which is not zero.
     pub(crate) fn take(owner: usize) -> io::Result<&'static Driver> {
-        let idle = IDLE.lock().pop();
+        let idle = {
+            // A runtime may be started by a coroutine.
+            let _critical = Critical::enter();
+            IDLE.lock().pop()
+        };
         let driver = match idle {
             Some(driver) => driver,
             None => Box::leak(Box::new(Self::new()?)),

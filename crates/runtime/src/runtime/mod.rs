@@ -288,8 +288,15 @@ impl Runtime {
             None => "std's blocking calls park".to_string(),
             Some(reason) => format!("std's blocking calls block their worker ({reason})"),
         };
+        let preemption = match self.scheduler.slice() {
+            Some(slice) => format!("preempted after {slice:?}"),
+            None => match sched::why_not_preempted() {
+                Some(reason) => format!("not preempted ({reason})"),
+                None => "not preempted".to_string(),
+            },
+        };
         format!(
-            "silken {version}: {workers} worker{plural}, {kind} coroutines with stacks of {stack_kib} KiB; {hooks}; driver epoll"
+            "silken {version}: {workers} worker{plural}, {kind} coroutines with stacks of {stack_kib} KiB, {preemption}; {hooks}; driver epoll"
         )
     }
 

@@ -96,6 +96,7 @@ pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepa
 pub(crate) use monitor::{HAND_OFF_AFTER_DEFAULT, SLICE_DEFAULT, SLICE_MIN, SPARE_THREADS_DEFAULT};
 pub use overflow::OverflowPolicy;
 pub(crate) use overflow::expect_on_threads as expect_overflows_on_threads;
+pub(crate) use preempt::why_not as why_not_preempted;
 use spawn::SpawnError;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{yield_core, yield_now};
@@ -107,7 +108,7 @@ use crate::coroutine::{
 };
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::offload::work;
-use crate::sys::{Lock, barrier, memory};
+use crate::sys::{Lock, barrier, memory, signal};
 use idle::Idle;
 use injector::Injector;
 use std::io;
@@ -153,6 +154,8 @@ pub(crate) struct Scheduler {
     /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes.
     hand_off_after: Option<Duration>,
     spares: spare::Spares,
+    /// What threads inherit from the one that has started the scheduler.
+    heritage: signal::Heritage,
     /// The shutdown cancels all of its coroutines.
     ending: AtomicBool,
     stopping: AtomicBool,
@@ -214,7 +217,7 @@ impl Scheduler {
             kinds: config.kinds,
             slice: config
                 .slice
-                .filter(|_| config.kinds == Kinds::Isolated && preempt::is_possible()),
+                .filter(|_| config.kinds == Kinds::Isolated && preempt::why_not().is_none()),
             ending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),
@@ -223,6 +226,7 @@ impl Scheduler {
                 .hand_off_after
                 .filter(|_| config.kinds == Kinds::Isolated && barrier::is_asymmetric()),
             spares: spare::Spares::new(config.spare_threads),
+            heritage: signal::Heritage::of_caller(),
             running: AtomicUsize::new(config.workers),
             threads: Lock::new(Vec::new()),
         }));
@@ -265,6 +269,11 @@ impl Scheduler {
     /// The bytes of address space of a coroutine's stack, unless its spawn asks for another size.
     pub(crate) fn stack_bytes(&self) -> usize {
         Pools::class_bytes(self.class)
+    }
+
+    /// How long a coroutine may run while others wait. `None`: it is not preempted.
+    pub(crate) fn slice(&self) -> Option<Duration> {
+        self.slice
     }
 
     /// Whether coroutines are isolated unless they ask to be light.

@@ -236,13 +236,15 @@ unsafe extern "C" fn on_fault(_signal: c_int, info: *mut siginfo_t, context: *mu
     if info.si_code <= 0 {
         return false;
     }
+    let was_inside = Critical::is_entered();
+    // From here on the coroutine is in a critical section: hooks pass straight through, and the worker keeps its thread
+    // although the reports may block (`late.rs`).
+    Critical::enter_to_leave();
     report(core, &stack);
-    if let Some(reason) = why_not(core, &stack, interrupted.program_counter()) {
+    if let Some(reason) = why_not(core, &stack, interrupted.program_counter(), was_inside) {
         end_process(reason, &stack);
     }
     crate::sys::report(&[more(&stack), REMEDY, "\n"]);
-    // From here on the coroutine is in a critical section: hooks pass straight through.
-    Critical::enter_to_leave();
     let landing_pointer = Worker::of(core).link.base.stack_pointer() - LANDING_DISTANCE_BYTES;
     // SAFETY: S1: the coroutine is never continued; below the worker's suspended frames its stack is free.
     unsafe { interrupted.enter(landing_pointer, landing, ptr::from_ref(core) as usize) };
@@ -316,12 +318,12 @@ fn is_in_switch(core: &Core, address: usize) -> bool {
 }
 
 /// Why the overflow cannot be contained, if so: the table in the head of the file.
-fn why_not(core: &Core, stack: &StackBounds, program_counter: usize) -> Option<&'static str> {
+fn why_not(core: &Core, stack: &StackBounds, program_counter: usize, was_inside: bool) -> Option<&'static str> {
     // Relaxed: a flag of its own.
     if ABORTS.load(Ordering::Relaxed) {
         return Some("the overflow policy is to abort");
     }
-    if Critical::is_entered() {
+    if was_inside {
         return Some("it was inside the runtime");
     }
     if current_link().is_none() {

@@ -18,10 +18,12 @@
 //! | at a system call | no | the kernel may have a record of the thread for its restart |
 //! | a signal handler, on the coroutine's stack or on another one | no | its signal is blocked on this thread until it returns |
 //! | code with little room left on its stack | no | the saved registers need room |
+//! | an allocator that is part of the executable | no, if it is marked ([`Unpreempted`](crate::Unpreempted)); without a mark there is no preemption | its locks and caches are needed inside the runtime, and by the monitor |
 //!
 //! A signal handler is recognised by its mask: a signal is blocked while its handler runs. So code that has blocked
-//! signals by `pthread_sigmask` is not preempted either, until they are open again. A handler with SA_NODEFER and
-//! without SA_ONSTACK is not recognised.
+//! signals by `pthread_sigmask` is not preempted either, until they are open again. A handler that runs on the
+//! coroutine's own stack with its signal open (SA_NODEFER, or opened by the handler) is recognised by its return
+//! address on the stack.
 //!
 //! # A request for another coroutine
 //! Example: the monitor finds that coroutine A has run too long, writes the request and sends the signal. Before the
@@ -45,7 +47,8 @@
 //! nothing is wrong. *A real-time signal*: each one that is not taken is queued.
 
 use super::worker::Worker;
-use crate::coroutine::{Critical, Kind, current_core, current_link, is_preemptible};
+use crate::coroutine::{Core, Critical, Kind, current_core, current_link, is_allocator_marked, is_preemptible};
+use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use crate::sys::{self, signal};
 use libc::{c_int, c_void, sigaction, siginfo_t};
 use silken_context::inject;
@@ -65,9 +68,18 @@ static PREVIOUS: [OnceLock<sigaction>; GENERATIONS] = [const { OnceLock::new() }
 
 const HANDLERS: [signal::Handler; GENERATIONS] = [on_signal::<0>, on_signal::<1>, on_signal::<2>, on_signal::<3>];
 
-/// Whether coroutines can be preempted on this machine at all. Asks the processor at the first call.
-pub(super) fn is_possible() -> bool {
-    inject::bytes_needed().is_some()
+/// Where the C library's handlers return to; 0 before the first signal was sent.
+static RESTORER: AtomicUsize = AtomicUsize::new(0);
+
+/// Why coroutines cannot be preempted in this process, if so. Asks the processor, and the executable's symbols.
+pub(crate) fn why_not() -> Option<&'static str> {
+    if inject::bytes_needed().is_none() {
+        return Some("this processor or system has no XSAVE");
+    }
+    if !is_allocator_marked() && !inject::is_allocator_of_std() {
+        return Some("the global allocator is not known to be std's: wrap it in silken::Unpreempted");
+    }
+    None
 }
 
 /// Makes sure that the signal reaches us. `false`: other handlers have been put over ours too often.
@@ -85,13 +97,24 @@ pub(super) fn own_signal() -> bool {
     let _ = PREVIOUS[generation].set(present);
     let flags = libc::SA_ONSTACK | libc::SA_RESTART;
     // SAFETY: S6: `on_signal` reads atomics and its own thread's cells, and rewrites saved registers.
-    unsafe { signal::install(SIGNAL, HANDLERS[generation], flags) }.is_ok()
+    let is_ours = unsafe { signal::install(SIGNAL, HANDLERS[generation], flags) }.is_ok();
+    match signal::restorer_of(SIGNAL) {
+        // Relaxed: read by the handler, which runs after this.
+        Some(restorer) if is_ours => RESTORER.store(restorer, Ordering::Relaxed),
+        _ => return false,
+    }
+    is_ours
 }
 
 /// Interrupts the worker of this thread number. The request has been written.
 pub(super) fn interrupt(thread: libc::pid_t) {
-    // An error: the thread has ended.
-    let _ = signal::tgkill(thread, SIGNAL);
+    // An error: the thread has ended, or too many signals are queued. The next turn tries again.
+    let _ = signal::send_marked(thread, SIGNAL, mark());
+}
+
+/// What tells the monitor's signals from others: an address of our own.
+fn mark() -> usize {
+    PREVIOUS.as_ptr().addr()
 }
 
 /// Lets the signal through to the calling thread, a worker's, whatever its creator has blocked. Returns the set of
@@ -103,19 +126,13 @@ pub(super) fn admit_signal() -> u64 {
 /// The handler. It runs under the identity of the interrupted code, on the worker's alternate stack.
 extern "C" fn on_signal<const GENERATION: usize>(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: S6: the kernel's record, valid while the handler runs.
-    let was_sent_to_a_thread = unsafe { (*info).si_code } == libc::SI_TKILL;
-    if was_sent_to_a_thread && is_requested() {
+    if unsafe { signal::mark_of(info) } == Some(mark()) {
         // SAFETY: S6: the kernel's context.
         preempt(unsafe { Interrupted::new(context) });
     } else {
         // SAFETY: S6: the kernel's arguments, handed on.
         unsafe { pass_on(GENERATION, number, info, context) };
     }
-}
-
-/// Whether the monitor wants this worker interrupted. Ours, though it may come too late.
-fn is_requested() -> bool {
-    current_link().is_some_and(|link| Worker::from_link(link).processor().shared.is_preemption_requested())
 }
 
 fn preempt(mut interrupted: Interrupted) {
@@ -128,13 +145,27 @@ fn preempt(mut interrupted: Interrupted) {
         && worker.processor().is_preemption_due()
         && interrupted.blocked_signals() == worker.blocked_signals.get()
         && core.has_room_below(interrupted.stack_pointer(), needed + FRAMES_BYTES)
-        && interrupted.may_inject();
+        && interrupted.may_inject()
+        && !is_in_handler(core, &mut interrupted);
     if is_right_moment {
         worker.processor().shared.forget_preemption();
         // SAFETY: S1: the room was just checked, as was the instruction. S3: an isolated coroutine outside critical
         // sections may continue on any worker.
         unsafe { interrupted.inject(preempted) };
     }
+}
+
+/// Whether a handler of the program's runs on the coroutine's stack and has opened its signal again.
+fn is_in_handler(core: &Core, interrupted: &mut Interrupted) -> bool {
+    // Relaxed: written before the first signal was sent.
+    let restorer = RESTORER.load(Ordering::Relaxed);
+    let stack_pointer = interrupted.stack_pointer();
+    let top = core
+        .stacks()
+        .map(|stack| stack.bottom + stack.bytes)
+        .find(|top| *top >= stack_pointer);
+    // SAFETY: S1: the stack in use, on which the pointer lies, as `has_room_below` has told.
+    top.is_some_and(|top| unsafe { interrupted.is_below_handler(top, restorer) })
 }
 
 /// What the interrupted code calls. Runs as an ordinary call of the coroutine's.

@@ -169,12 +169,6 @@ impl SharedProcessor {
         self.preemption.store(REQUESTED | u64::from(tick), Ordering::Relaxed);
     }
 
-    /// Whether a request is open, for whichever pick.
-    pub(super) fn is_preemption_requested(&self) -> bool {
-        // Relaxed: as in `request_preemption`.
-        self.preemption.load(Ordering::Relaxed) != 0
-    }
-
     /// The request is obeyed.
     pub(super) fn forget_preemption(&self) {
         // Relaxed: a request that the monitor makes meanwhile is for the same pick.

@@ -27,7 +27,7 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
             .name(format!("{name}-{id}"))
             .spawn(move || run(scheduler, id, ring));
         match started {
-            Ok(thread) => scheduler.threads.lock().push(thread),
+            Ok(thread) => scheduler.keep_thread(thread),
             Err(error) => {
                 scheduler.stop();
                 (id..scheduler.workers.len()).for_each(|_| scheduler.count_end_of_worker());
@@ -46,8 +46,11 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
 /// Starts a spare thread. `false`: it could not be made.
 pub(super) fn start_spare(scheduler: &'static Scheduler) -> bool {
     let thread = std::thread::Builder::new().name("silken-spare".to_string());
-    let started = thread.spawn(move || serve(scheduler, None));
-    started.map(|thread| scheduler.threads.lock().push(thread)).is_ok()
+    let started = thread.spawn(move || {
+        scheduler.heritage.take_on();
+        serve(scheduler, None);
+    });
+    started.map(|thread| scheduler.keep_thread(thread)).is_ok()
 }
 
 /// The body of a thread that begins as a worker.

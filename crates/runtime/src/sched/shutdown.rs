@@ -202,6 +202,8 @@ impl Scheduler {
     }
 
     fn wake_all(&self) {
+        // A coroutine of another runtime may end this one.
+        let _critical = Critical::enter();
         barrier::heavy();
         drop(self.idle.wake_all());
         for shared in &self.processors {
@@ -283,9 +285,18 @@ impl Scheduler {
         self.wake_all();
     }
 
+    /// Keeps a thread, to be joined at the end.
+    pub(super) fn keep_thread(&self, thread: std::thread::JoinHandle<()>) {
+        let _critical = Critical::enter();
+        self.threads.lock().push(thread);
+    }
+
     /// Waits for the workers' threads if they end, that is, if no coroutine is alive. Otherwise detaches them.
     pub(super) fn join_workers(&self) {
-        let threads = std::mem::take(&mut *self.threads.lock());
+        let threads = {
+            let _critical = Critical::enter();
+            std::mem::take(&mut *self.threads.lock())
+        };
         if !self.is_over() {
             return;
         }

@@ -15,9 +15,10 @@ const IDLE_TURNS: u32 = 2;
 /// The longest turn while a worker runs.
 const TURN_MAX_NS: u64 = 10_000_000;
 
-/// A thread that has used at least one part in so many of the time computes; whether another one sleeps, the kernel
-/// tells.
-const COMPUTING_PART: u64 = 8;
+/// A thread that has used at least three parts in four of the time since the last look computes: its state need not be
+/// asked. On a busy machine a thread may compute and have less.
+const COMPUTING_PARTS: u64 = 3;
+const COMPUTING_PART: u64 = 4;
 
 /// What the monitor knows of one processor.
 #[derive(Clone, Copy, Default)]
@@ -25,8 +26,8 @@ struct Record {
     tick: u32,
     /// Since when the count of picks has had that value.
     since_ns: u64,
-    /// What the CPU clock of the thread showed in the first turn that saw the processor stand still.
-    cpu_ns: Option<u64>,
+    /// The last look at the processor while it stood still, and what the CPU clock of its thread showed.
+    last: Option<(u64, u64)>,
 }
 
 /// What a turn has seen.
@@ -76,7 +77,7 @@ impl Watched {
                 *record = Record {
                     tick,
                     since_ns: now_ns,
-                    cpu_ns: None,
+                    last: None,
                 };
             } else if look_at_standing(self.scheduler, index, record, now_ns) {
                 seen = Seen::OpenRequest;
@@ -93,20 +94,27 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     };
     let stood_ns = now_ns.saturating_sub(record.since_ns);
     let is_due = |limit: Option<Duration>| limit.is_some_and(|limit| u128::from(stood_ns) >= limit.as_nanos());
+    let (may_preempt, may_hand_off) = (is_due(scheduler.slice), is_due(scheduler.hand_off_after));
     let cpu_ns = clock::thread_cpu_ns(thread);
-    let before_ns = record.cpu_ns.replace(record.cpu_ns.unwrap_or(cpu_ns));
-    let used_ns = before_ns.map(|before_ns| cpu_ns.saturating_sub(before_ns));
-    // On a busy machine a thread may compute and have little of a processor's time, so the state decides.
-    let computes = used_ns.is_some_and(|used_ns| used_ns >= stood_ns / COMPUTING_PART);
-    let is_any_due = is_due(scheduler.slice) || is_due(scheduler.hand_off_after);
-    if !computes && is_any_due && process::is_blocked(thread) {
-        if is_due(scheduler.hand_off_after) {
+    let before = record.last.replace((now_ns, cpu_ns));
+    // The share of the time since the last look.
+    let (passed_ns, used_ns) = before.map_or((0, 0), |(at_ns, before_ns)| {
+        (now_ns.saturating_sub(at_ns), cpu_ns.saturating_sub(before_ns))
+    });
+    let computes = before.is_some() && used_ns >= passed_ns / COMPUTING_PART * COMPUTING_PARTS;
+    if !may_preempt && (computes || !may_hand_off) {
+        return false;
+    }
+    // Asked just before a signal: a call that waits must not be interrupted. Where the kernel does not tell, the clock
+    // does, if there were two looks.
+    let is_blocked = process::is_blocked(thread).unwrap_or(before.is_some() && used_ns == 0);
+    if is_blocked {
+        if may_hand_off {
             hand_off(scheduler, index, record.tick);
         }
         return false;
     }
-    let has_run = used_ns.is_some_and(|used_ns| used_ns > 0);
-    if !has_run || !is_due(scheduler.slice) || !preempt::own_signal() {
+    if !may_preempt || !preempt::own_signal() {
         return false;
     }
     scheduler.processors[index].request_preemption(record.tick);
@@ -179,8 +187,13 @@ fn with_monitor<R>(f: impl FnOnce(&mut AllWatched) -> R) -> R {
 /// The stack of the thread: it calls nothing foreign.
 const STACK_BYTES: usize = 128 * 1024;
 
+/// The signals by which the C library changes ids, and cancels, on each thread of the process.
+const OF_C_LIBRARY: u64 = 1 << (32 - 1) | 1 << (33 - 1);
+
 fn run() {
     sys::exact_timers();
+    // No handler of the program's runs here.
+    sys::signal::set_blocked(!OF_C_LIBRARY);
     let mut idle_turns = 0;
     loop {
         let (seen, turn_ns) = look_at_all();

@@ -72,8 +72,9 @@ pub(crate) fn is_foreign() -> bool {
     owner != 0 && owner != getpid()
 }
 
-/// Whether a thread of this process sleeps in the kernel. `false` if that cannot be known.
-pub(crate) fn is_blocked(thread: pid_t) -> bool {
+/// Whether a thread of this process sleeps in the kernel. `None`: that cannot be known (no descriptor is free, no
+/// `/proc`).
+pub(crate) fn is_blocked(thread: pid_t) -> Option<bool> {
     let mut path = [0; 64];
     let mut rest = &mut path[..];
     let written = write!(rest, "/proc/self/task/{thread}/stat\0");
@@ -84,7 +85,6 @@ pub(crate) fn is_blocked(thread: pid_t) -> bool {
         let after_name = text[..bytes].iter().rposition(|byte| *byte == b')')?;
         text.get(after_name + 2).map(|state| matches!(state, b'S' | b'D'))
     })
-    .unwrap_or(false)
 }
 
 /// Reads the beginning of a file. The path ends with a zero.

@@ -65,6 +65,35 @@ pub(crate) fn action_of(signal: c_int) -> Option<libc::sigaction> {
     (result == 0).then_some(present)
 }
 
+/// Where handlers of `signal` return to: the C library's function that ends a handler, the same for all signals.
+/// `None`: the signal has no handler.
+pub(crate) fn restorer_of(signal: c_int) -> Option<usize> {
+    /// The kernel's `struct sigaction`, whose order of fields is another than the C library's.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Action {
+        handler: usize,
+        flags: usize,
+        restorer: usize,
+        mask: u64,
+    }
+    let mut present = Action::default();
+    // SAFETY: S6: asks only; a live place of the kernel's size.
+    let asked = unsafe {
+        raw::syscall4(
+            libc::SYS_rt_sigaction,
+            signal as usize,
+            0,
+            (&raw mut present) as usize,
+            KERNEL_SET_BYTES,
+        )
+    };
+    asked
+        .is_ok()
+        .then_some(present.restorer)
+        .filter(|restorer| *restorer != 0)
+}
+
 /// Opens `signal` for the calling thread. Returns the set of signals that are blocked afterwards: bit n - 1 is signal
 /// n.
 pub(crate) fn unblock(signal: c_int) -> u64 {
@@ -110,6 +139,114 @@ pub(crate) fn tgkill(tid: pid_t, signal: c_int) -> Result<(), Errno> {
     let process = unsafe { raw::syscall0(libc::SYS_getpid) }?;
     // SAFETY: S6: names no memory; what runs is a handler that its installer answered for.
     unsafe { raw::syscall3(libc::SYS_tgkill, process, tid as usize, signal as usize) }.map(drop)
+}
+
+/// Sends `signal` to the thread `tid` of this process, with a record by which its handler tells it from signals of
+/// others: this code and this value.
+pub(crate) fn send_marked(tid: pid_t, signal: c_int, mark: usize) -> Result<(), Errno> {
+    /// A `siginfo_t` as the kernel reads it of a queued signal.
+    #[repr(C)]
+    struct Queued {
+        signal: c_int,
+        error: c_int,
+        code: c_int,
+        padding: c_int,
+        pid: pid_t,
+        uid: c_int,
+        value: usize,
+        rest: [usize; 12],
+    }
+    const _: () = assert!(size_of::<Queued>() == size_of::<siginfo_t>());
+    // SAFETY: S5: names no memory. It cannot fail. Asked each time, since a fork changes it.
+    let process = unsafe { raw::syscall0(libc::SYS_getpid) }?;
+    let record = Queued {
+        signal,
+        error: 0,
+        code: libc::SI_QUEUE,
+        padding: 0,
+        pid: process as pid_t,
+        uid: 0,
+        value: mark,
+        rest: [0; 12],
+    };
+    let record = (&raw const record) as usize;
+    // SAFETY: S5: a live record; S6: what runs is a handler that its installer answered for.
+    unsafe {
+        raw::syscall4(
+            libc::SYS_rt_tgsigqueueinfo,
+            process,
+            tid as usize,
+            signal as usize,
+            record,
+        )
+    }
+    .map(drop)
+}
+
+/// The value that came with a signal that was queued (`SI_QUEUE`).
+///
+/// # Safety
+/// S6: `info` is what the kernel passed to the running handler.
+pub(crate) unsafe fn mark_of(info: *const siginfo_t) -> Option<usize> {
+    // SAFETY: S6: the kernel's record, valid while the handler runs, by the caller's promise.
+    let info = unsafe { &*info };
+    // SAFETY: S6: a queued signal has a value.
+    (info.si_code == libc::SI_QUEUE).then(|| unsafe { info.si_value() }.sival_ptr.addr())
+}
+
+/// Sets the signals that are blocked for the calling thread: bit n - 1 is signal n.
+pub(crate) fn set_blocked(blocked: u64) {
+    // SAFETY: S5: a live word of the kernel's size. It cannot fail.
+    let _ = unsafe {
+        raw::syscall4(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK as usize,
+            (&raw const blocked) as usize,
+            0,
+            KERNEL_SET_BYTES,
+        )
+    };
+}
+
+/// What a thread inherits from the one that makes it: the blocked signals, and the processor cores on which it may run.
+#[derive(Debug)]
+pub(crate) struct Heritage {
+    blocked: u64,
+    cores: [u64; Heritage::WORDS],
+    /// How many bytes of `cores` the kernel has filled; 0: it would not tell.
+    bytes: usize,
+}
+
+impl Heritage {
+    /// Room for 8,192 cores, the most that the kernel can be built for.
+    const WORDS: usize = 128;
+
+    /// What threads inherit that the caller makes.
+    pub(crate) fn of_caller() -> Self {
+        let mut heritage = Self {
+            blocked: 0,
+            cores: [0; Self::WORDS],
+            bytes: 0,
+        };
+        let blocked = (&raw mut heritage.blocked) as usize;
+        // SAFETY: S5: a live word of the kernel's size. It cannot fail.
+        let _ = unsafe { raw::syscall4(libc::SYS_rt_sigprocmask, 0, 0, blocked, KERNEL_SET_BYTES) };
+        let (cores, room) = ((&raw mut heritage.cores) as usize, size_of_val(&heritage.cores));
+        // SAFETY: S5: a live place of that size. 0 is the calling thread.
+        let filled = unsafe { raw::syscall3(libc::SYS_sched_getaffinity, 0, room, cores) };
+        heritage.bytes = filled.unwrap_or(0);
+        heritage
+    }
+
+    /// Makes the calling thread as if it had inherited from that one.
+    pub(crate) fn take_on(&self) {
+        if self.bytes != 0 {
+            let cores = (&raw const self.cores) as usize;
+            // SAFETY: S5: a live set. An error leaves the thread where it may run now.
+            let _ = unsafe { raw::syscall3(libc::SYS_sched_setaffinity, 0, self.bytes, cores) };
+        }
+        set_blocked(self.blocked);
+    }
 }
 
 /// The size of the kernel's signal set in bytes, which is smaller than the C library's.
