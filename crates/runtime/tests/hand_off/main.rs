@@ -90,6 +90,62 @@ fn a_worker_that_has_started_a_light_coroutine_keeps_its_thread() {
     assert_eq!(turns_meanwhile(silken::Runtime::builder(), starts_a_light_one), 0);
 }
 
+/// Mostly blocked, and sometimes computing in the C library, where nothing is preempted.
+#[test]
+fn a_coroutine_that_computes_and_blocks_by_turns_lets_others_run() {
+    runtime(1)
+        .run(|| {
+            let over = Arc::new(AtomicBool::new(false));
+            let seen = over.clone();
+            let blocks = silken::spawn(move || {
+                let mut memory = vec![0_u8; 4 << 20];
+                for round in 0.. {
+                    if seen.load(SeqCst) {
+                        break;
+                    }
+                    memory.fill(std::hint::black_box(round));
+                    sleep_unseen(Duration::from_millis(3));
+                }
+            });
+            (0..50).for_each(|_| silken::sleep(Duration::from_millis(1)));
+            over.store(true, SeqCst);
+            blocks.join().unwrap();
+        })
+        .unwrap();
+}
+
+/// A thread that takes a worker over has blocked the same signals as the thread that has started the runtime.
+#[test]
+fn spare_threads_inherit_from_who_starts_the_runtime() {
+    fn blocked() -> u64 {
+        let mut set = 0_u64;
+        // SAFETY: S5: a live word of the kernel's size.
+        let asked = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, 0, 0, &raw mut set, 8) };
+        assert_eq!(asked, 0);
+        set & !(1 << (libc::SIGURG - 1))
+    }
+
+    fn change(how: i32, set: u64) {
+        // SAFETY: S5: a live word of the kernel's size.
+        let changed = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, 0, 8) };
+        assert_eq!(changed, 0);
+    }
+
+    let quit = 1 << (libc::SIGQUIT - 1);
+    change(libc::SIG_BLOCK, quit);
+    let runtime = runtime(1);
+    change(libc::SIG_UNBLOCK, quit);
+    runtime
+        .run(|| {
+            let before = blocked();
+            assert_ne!(before & quit, 0);
+            let other = silken::spawn(blocked);
+            sleep_unseen(Duration::from_millis(50));
+            assert_eq!(other.join().unwrap(), before);
+        })
+        .unwrap();
+}
+
 #[test]
 fn fifty_blocked_calls_on_two_workers() {
     let turns = runtime(2)

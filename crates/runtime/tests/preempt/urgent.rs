@@ -6,6 +6,9 @@ use libc::c_int;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+/// One test at a time has the signal.
+static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 static EARLY: AtomicUsize = AtomicUsize::new(0);
 static LATE: AtomicUsize = AtomicUsize::new(0);
 
@@ -33,6 +36,7 @@ fn is_preempted() {
 
 #[test]
 fn a_handler_that_came_first_or_last_gets_what_the_monitor_has_not_sent() {
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     handle(libc::SIGURG, early, 0);
     is_preempted();
     signal_thread(own_thread(), libc::SIGURG);
@@ -43,4 +47,30 @@ fn a_handler_that_came_first_or_last_gets_what_the_monitor_has_not_sent() {
     is_preempted();
     signal_thread(own_thread(), libc::SIGURG);
     assert!(LATE.load(SeqCst) >= 1);
+}
+
+/// While the monitor's request cannot be obeyed, the program's signals are its own.
+#[test]
+fn a_request_that_is_open_takes_no_signal_of_the_program() {
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+
+    extern "C" fn counts(_: c_int) {
+        SEEN.fetch_add(1, SeqCst);
+    }
+
+    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    handle(libc::SIGURG, counts, libc::SA_ONSTACK);
+    runtime(1, SLICE)
+        .run(|| {
+            let others = silken::spawn(|| silken::sleep(Duration::from_millis(1)));
+            silken::no_preempt(|| {
+                let begun = std::time::Instant::now();
+                while begun.elapsed() < 20 * SLICE {}
+                let before = SEEN.load(SeqCst);
+                (0..50).for_each(|_| signal_thread(own_thread(), libc::SIGURG));
+                assert_eq!(SEEN.load(SeqCst), before + 50);
+            });
+            others.join().unwrap();
+        })
+        .unwrap();
 }
