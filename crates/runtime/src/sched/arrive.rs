@@ -23,7 +23,7 @@ pub(super) unsafe fn arrive(arrival: Resumed) -> &'static Core {
     // SAFETY: S3: nothing was allocated since the switch.
     unsafe { carry(worker, arrival.predecessor_identity, core.context.identity()) };
     worker.processor().count_pick();
-    worker.set_running(Some(core));
+    worker.note_running(core, arrival.predecessor_identity);
     if left.successor_is_from_pinned() {
         worker.pinned.remove_first(core);
     }

@@ -88,7 +88,7 @@ pub(super) fn seize(worker: &'static Worker, tick: u32) -> bool {
     let still_runs = worker
         .running()
         .is_some_and(|core| running.is_some_and(|before| ptr::eq(before, core)));
-    if !still_runs || worker.processor.shared.tick() != tick || slots.is_critical() {
+    if !still_runs || worker.processor.tick() != tick || slots.is_critical() {
         slots.put_link_back(&worker.link);
         return false;
     }

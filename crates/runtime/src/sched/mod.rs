@@ -353,7 +353,7 @@ fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::S
     let mut shares: Vec<processor::SharedProcessor> = Vec::with_capacity(count);
     let mut rings = Vec::with_capacity(count);
     for index in 0..count {
-        match processor::SharedProcessor::make(runtime, index) {
+        match processor::SharedProcessor::make(runtime) {
             Ok((shared, ring)) => {
                 shares.push(shared);
                 rings.push(ring);

@@ -12,7 +12,8 @@
 //! | what the last turn saw | length of the next turn |
 //! |---|---|
 //! | a request that is open | a tenth of the slice, at most a millisecond |
-//! | no worker of some runtime is idle | a fifth of the slice, at most a millisecond |
+//! | no worker of some runtime is idle, and a processor stands still | a fifth of the slice, at most a millisecond |
+//! | no worker of some runtime is idle | a fifth of the slice, at most two milliseconds |
 //! | some worker runs, and each runtime has an idle one | the slice: the idle worker looks after the other (`watch.rs`) |
 //! | no worker runs, twice | until a worker becomes busy |
 //!
@@ -26,7 +27,7 @@
 //!
 //! # The cost
 //! A turn reads one word per processor, and one clock for each that stands still. With slices of 10 ms and all workers
-//! busy there are 1,000 turns a second, each some microseconds.
+//! busy there are 500 turns a second. They cost one to two percent of a processor, most of it the thread's own wake-up.
 //!
 //! # Rejected
 //! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed

@@ -90,8 +90,6 @@ pub(super) struct SharedProcessor {
     /// The LIFO slot: the coroutine that the running one woke last, which runs next.
     lifo: AtomicPtr<Core>,
     pub(super) driver: &'static Driver,
-    /// The owner's count of picks. A watcher and the monitor see by it that one coroutine runs for long.
-    tick: AtomicU32,
     /// The pick that the monitor wants to end: its count, above [`REQUESTED`]. 0: none.
     preemption: AtomicU64,
     pub(super) spawned: AtomicU64,
@@ -104,8 +102,9 @@ pub(super) struct SharedProcessor {
 pub(super) struct Processor {
     /// The LIFO slot of an only processor. It needs no atomic operation.
     own_lifo: Cell<*mut Core>,
-    /// The count of picks.
-    ticks: Cell<u32>,
+    /// The count of picks. A watcher and the monitor see by it that one coroutine runs for long. Only the owner writes
+    /// it, by plain stores.
+    ticks: AtomicU32,
     /// Whether this is the only processor of its scheduler. Then there are no thieves, and the ring stays empty; see
     /// `queues.rs`.
     pub(super) alone: bool,
@@ -123,13 +122,12 @@ pub(super) struct Processor {
 
 impl SharedProcessor {
     /// Makes both halves of the `index`th processor of a runtime.
-    pub(super) fn make(runtime: usize, index: usize) -> io::Result<(SharedProcessor, Owner<Ready>)> {
+    pub(super) fn make(runtime: usize) -> io::Result<(SharedProcessor, Owner<Ready>)> {
         let (owner, stealer) = ring::ring();
         let shared = SharedProcessor {
             stealer,
             lifo: AtomicPtr::new(ptr::null_mut()),
             driver: Driver::take(runtime)?,
-            tick: AtomicU32::new(index as u32),
             preemption: AtomicU64::new(0),
             spawned: AtomicU64::new(0),
             finished: AtomicU64::new(0),
@@ -156,11 +154,6 @@ impl SharedProcessor {
     pub(super) fn uncount(counter: &AtomicU64) {
         // Relaxed: one writer, and no reader relies on seeing it soon.
         counter.store(counter.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
-    }
-
-    pub(super) fn tick(&self) -> u32 {
-        // Relaxed: a hint.
-        self.tick.load(Ordering::Relaxed)
     }
 
     /// Asks the coroutine that was picked at this count to give way.
@@ -204,7 +197,7 @@ impl Processor {
             ring,
             alone: workers == 1,
             own_lifo: Cell::new(ptr::null_mut()),
-            ticks: Cell::new(index as u32),
+            ticks: AtomicU32::new(index as u32),
             lifo_spent: Cell::new(0),
             connects: Cell::new(0),
             connects_max: (CONNECTS_PER_LOOK / workers as u32).max(CONNECTS_PER_LOOK_MIN),
@@ -214,26 +207,31 @@ impl Processor {
         }
     }
 
+    /// The count of picks.
+    #[inline(always)]
+    pub(super) fn tick(&self) -> u32 {
+        // Relaxed: the owner's own count, or a hint for others.
+        self.ticks.load(Ordering::Relaxed)
+    }
+
     /// Whether the event interval ends at the next pick: it looks at events first.
     #[inline(always)]
     pub(super) fn is_event_tick(&self) -> bool {
-        self.ticks.get().wrapping_add(1).is_multiple_of(EVENT_INTERVAL)
+        self.tick().wrapping_add(1).is_multiple_of(EVENT_INTERVAL)
     }
 
     /// Counts a pick. The picked coroutine calls this after the switch; a worker that finds no coroutine calls it
     /// itself.
     #[inline(always)]
     pub(super) fn count_pick(&self) {
-        let ticks = self.ticks.get().wrapping_add(1);
-        self.ticks.set(ticks);
-        // Relaxed: a hint for watchers and the monitor.
-        self.shared.tick.store(ticks, Ordering::Relaxed);
+        // Relaxed: one writer; a hint for watchers and the monitor.
+        self.ticks.store(self.tick().wrapping_add(1), Ordering::Relaxed);
     }
 
     /// Whether the monitor wants the present pick to end. A request for an earlier one is stale.
     pub(super) fn is_preemption_due(&self) -> bool {
         // Relaxed: the signal orders it.
-        self.shared.preemption.load(Ordering::Relaxed) == REQUESTED | u64::from(self.ticks.get())
+        self.shared.preemption.load(Ordering::Relaxed) == REQUESTED | u64::from(self.tick())
     }
 
     /// Counts a yield that found no ready coroutine. Returns whether the OS thread is to yield too: a loop that yields
@@ -241,7 +239,7 @@ impl Processor {
     /// call costs as much as thirty yields, and eight yields do not take long.
     pub(super) fn count_fruitless_yield(&self) -> bool {
         self.count_pick();
-        self.ticks.get().is_multiple_of(8)
+        self.tick().is_multiple_of(8)
     }
 
     /// Counts a connect on this worker and returns `true`; or returns `false` if there have been so many since the last

@@ -131,7 +131,7 @@ pub(crate) fn yield_core(core: &'static Core) -> &'static Core {
         );
     };
     worker.processor().count_pick();
-    worker.set_running(Some(core));
+    worker.note_running(core, arrival.predecessor_identity);
     // SAFETY: S1: it ran until just now, is in no queue, and its registers are saved.
     worker.pinned.replace_first(core, unsafe { Ready::from_core(yielder) });
     // Last, since stores that follow it would wait for it. The outgoing coroutine is in the queue already, but no

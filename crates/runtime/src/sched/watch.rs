@@ -15,7 +15,7 @@
 
 use super::idle::{Idle, SleeperRole};
 use super::processor::SharedProcessor;
-use super::worker::Worker;
+use super::worker::{Public, Worker};
 use crate::driver::Wait;
 use crate::sys::clock;
 
@@ -76,7 +76,7 @@ impl Worker {
 
     fn read_ticks(&self, ticks: &mut Vec<u32>) {
         ticks.clear();
-        ticks.extend(self.scheduler.processors.iter().map(SharedProcessor::tick));
+        ticks.extend(self.scheduler.workers.iter().map(Public::tick));
     }
 
     /// Polls the drivers of the processors that have stood still since `before`, and takes the coroutines from their
@@ -95,7 +95,8 @@ impl Worker {
     /// The processors of workers that are awake and have not picked a coroutine since `before`.
     fn stuck(&self, before: &[u32]) -> impl Iterator<Item = &'static SharedProcessor> {
         let all = &self.scheduler.processors;
-        let stands_still = |index: &usize| before.get(*index).is_some_and(|tick| *tick == all[*index].tick());
+        let workers = &self.scheduler.workers;
+        let stands_still = |index: &usize| before.get(*index).is_some_and(|tick| *tick == workers[*index].tick());
         (0..all.len())
             .filter(|index| *index != self.processor.index)
             .filter(stands_still)

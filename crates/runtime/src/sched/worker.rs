@@ -84,6 +84,11 @@ impl Public {
         self.thread.store(0, Ordering::Relaxed);
     }
 
+    /// The worker's count of picks.
+    pub(super) fn tick(&self) -> u32 {
+        self.worker().map_or(0, |worker| worker.processor.tick())
+    }
+
     /// The worker, once its first thread has begun.
     pub(super) fn worker(&self) -> Option<&'static Worker> {
         // Acquire: pairs with the Release in `bind`.
@@ -192,6 +197,15 @@ impl Worker {
         let core = core.map_or(ptr::null_mut(), |core| ptr::from_ref(core).cast_mut());
         // Relaxed: for the monitor, which checks after a barrier what it concludes from it.
         self.running.store(core, Ordering::Relaxed);
+    }
+
+    /// Names the coroutine that runs after another context did. Between light coroutines, whose worker is never seized,
+    /// nothing is named: they share an identity, and a store would cost them a tenth of a yield.
+    #[inline(always)]
+    pub(super) fn note_running(&self, core: &'static Core, predecessor_identity: usize) {
+        if core.context.identity() != predecessor_identity {
+            self.set_running(Some(core));
+        }
     }
 
     /// The coroutine that runs; a snapshot.

@@ -36,6 +36,8 @@ enum Seen {
     NobodyRuns,
     SomebodyIsIdle,
     EverybodyRuns,
+    /// And one of them stands still.
+    SomebodyStands,
     OpenRequest,
 }
 
@@ -59,7 +61,8 @@ impl Watched {
         let (slice_ns, hand_off_ns) = (ns(self.scheduler.slice), ns(self.scheduler.hand_off_after));
         match seen {
             Seen::OpenRequest => (slice_ns / 10).min(hand_off_ns),
-            Seen::EverybodyRuns => (slice_ns / 5).min(hand_off_ns),
+            Seen::SomebodyStands => (slice_ns / 5).min(hand_off_ns),
+            Seen::EverybodyRuns => (slice_ns / 5).min(hand_off_ns.saturating_mul(2)),
             Seen::SomebodyIsIdle | Seen::NobodyRuns => slice_ns.min(TURN_MAX_NS),
         }
     }
@@ -72,7 +75,7 @@ impl Watched {
             _ => Seen::SomebodyIsIdle,
         };
         for (index, record) in self.records.iter_mut().enumerate() {
-            let tick = self.scheduler.processors[index].tick();
+            let tick = self.scheduler.workers[index].tick();
             if tick != record.tick || self.scheduler.idle.is_asleep(index) {
                 *record = Record {
                     tick,
@@ -81,6 +84,8 @@ impl Watched {
                 };
             } else if look_at_standing(self.scheduler, index, record, now_ns) {
                 seen = Seen::OpenRequest;
+            } else if seen == Seen::EverybodyRuns {
+                seen = Seen::SomebodyStands;
             }
         }
         seen
