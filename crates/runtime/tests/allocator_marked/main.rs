@@ -17,7 +17,9 @@ fn during<R>(f: impl FnOnce() -> R) -> R {
         INSIDE_ITSELF.fetch_add(1, SeqCst);
     }
     // Long enough to be interrupted in.
-    (0..500).for_each(|k| drop(std::hint::black_box(k)));
+    (0..500).for_each(|k| {
+        std::hint::black_box(k);
+    });
     let result = f();
     WORKS.set(false);
     result
