@@ -101,7 +101,7 @@ impl Interrupted {
 
     /// Whether a frame of a signal handler seems to lie between the interrupted stack pointer and `top`, the end of its
     /// stack: a word there is the address to which handlers return. The word may be stale; a handler's own is always
-    /// found. The `restorer` is that of [`restorer`].
+    /// found. The `restorer` is that address.
     ///
     /// # Safety
     /// The memory from the stack pointer up to `top` is the interrupted stack (S1).

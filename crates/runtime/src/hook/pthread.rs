@@ -224,40 +224,9 @@ fn raise(signal: c_int) -> c_int {
     number(signal::tgkill(signal::gettid(), signal).map(|()| 0))
 }
 
-/// The kernel's `siginfo_t` for a queued signal.
-#[repr(C)]
-struct Queued {
-    signal: c_int,
-    error: c_int,
-    code: c_int,
-    padding: c_int,
-    pid: c_int,
-    uid: c_int,
-    value: *mut c_void,
-    rest: [u64; 12],
-}
-
-const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
-
 fn queue(signal: c_int, value: sigval) -> c_int {
     let _critical = Critical::enter();
-    // SAFETY: S7: asks for a number.
-    let pid = unsafe { libc::getpid() };
-    // SAFETY: S7: asks for a number.
-    let uid = unsafe { libc::getuid() };
-    let info = Queued {
-        signal,
-        error: 0,
-        code: libc::SI_QUEUE,
-        padding: 0,
-        pid,
-        uid: uid as c_int,
-        value: value.sival_ptr,
-        rest: [0; 12],
-    };
-    let (tid, info) = (signal::gettid() as usize, (&raw const info) as usize);
-    // SAFETY: S5: the kernel reads a siginfo_t, of whose size `Queued` is.
-    number(unsafe { raw::syscall4(libc::SYS_rt_tgsigqueueinfo, pid as usize, tid, signal as usize, info) })
+    number(signal::queue(signal::gettid(), signal, value.sival_ptr.addr()).map(|()| 0))
 }
 
 /// # Safety

@@ -109,7 +109,7 @@ pub(super) fn own_signal() -> bool {
 /// Interrupts the worker of this thread number. The request has been written.
 pub(super) fn interrupt(thread: libc::pid_t) {
     // An error: the thread has ended, or too many signals are queued. The next turn tries again.
-    let _ = signal::send_marked(thread, SIGNAL, mark());
+    let _ = signal::queue(thread, SIGNAL, mark());
 }
 
 /// What tells the monitor's signals from others: an address of our own.

@@ -141,9 +141,8 @@ pub(crate) fn tgkill(tid: pid_t, signal: c_int) -> Result<(), Errno> {
     unsafe { raw::syscall3(libc::SYS_tgkill, process, tid as usize, signal as usize) }.map(drop)
 }
 
-/// Sends `signal` to the thread `tid` of this process, with a record by which its handler tells it from signals of
-/// others: this code and this value.
-pub(crate) fn send_marked(tid: pid_t, signal: c_int, mark: usize) -> Result<(), Errno> {
+/// Queues `signal` with a value for the thread `tid` of this process, as `pthread_sigqueue(3)` does.
+pub(crate) fn queue(tid: pid_t, signal: c_int, value: usize) -> Result<(), Errno> {
     /// A `siginfo_t` as the kernel reads it of a queued signal.
     #[repr(C)]
     struct Queued {
@@ -159,14 +158,16 @@ pub(crate) fn send_marked(tid: pid_t, signal: c_int, mark: usize) -> Result<(), 
     const _: () = assert!(size_of::<Queued>() == size_of::<siginfo_t>());
     // SAFETY: S5: names no memory. It cannot fail. Asked each time, since a fork changes it.
     let process = unsafe { raw::syscall0(libc::SYS_getpid) }?;
+    // SAFETY: S5: names no memory. It cannot fail.
+    let user = unsafe { raw::syscall0(libc::SYS_getuid) }?;
     let record = Queued {
         signal,
         error: 0,
         code: libc::SI_QUEUE,
         padding: 0,
         pid: process as pid_t,
-        uid: 0,
-        value: mark,
+        uid: user as c_int,
+        value,
         rest: [0; 12],
     };
     let record = (&raw const record) as usize;
