@@ -128,11 +128,8 @@ fn a_backtrace_has_the_frames_of_both_stacks() {
         on(&first, || a_frame_on_the_older_stack(&second)),
         on(&second, || a_frame_on_the_older_stack(&first)),
     ] {
-        for frame in [
-            "a_frame_on_the_segment",
-            "a_frame_on_the_older_stack",
-            "a_backtrace_has_the_frames_of_both_stacks",
-        ] {
+        // The test itself may be inlined into its caller.
+        for frame in ["a_frame_on_the_segment", "a_frame_on_the_older_stack"] {
             assert!(text.contains(frame), "{frame} is missing:\n{text}");
         }
     }
