@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::io::{Read, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -66,11 +66,13 @@ pub fn lateness(count: usize, sleep: impl Fn(Duration)) -> Vec<Duration> {
     (0..count).map(late).collect()
 }
 
+const MESSAGE_BYTES: usize = 64;
+
 /// Asks an echo server so many times, with a pause between, and returns how long each answer took.
-pub fn ask(server: SocketAddr, count: usize) -> Vec<Duration> {
+fn ask(server: SocketAddr, count: usize) -> Vec<Duration> {
     let mut stream = TcpStream::connect(server).expect("it listens");
     stream.set_nodelay(true).expect("a TCP socket");
-    let mut message = [7; 64];
+    let mut message = [7; MESSAGE_BYTES];
     let mut took = |_| {
         std::thread::sleep(Duration::from_millis(3));
         let begin = Instant::now();
@@ -79,6 +81,19 @@ pub fn ask(server: SocketAddr, count: usize) -> Vec<Duration> {
         begin.elapsed()
     };
     (0..count).map(&mut took).collect()
+}
+
+/// An echo server with one client, which is an OS thread. Returns how long the client waited for each answer.
+pub fn echo(count: usize) -> Vec<Duration> {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let client = std::thread::spawn(move || ask(address, count));
+    let (mut stream, _) = listener.accept().expect("a client");
+    let mut message = [0; MESSAGE_BYTES];
+    while stream.read_exact(&mut message).is_ok() {
+        stream.write_all(&message).expect("the client reads");
+    }
+    client.join().expect("no panic")
 }
 
 /// The value at 99 of 100, in ms, and the worst.

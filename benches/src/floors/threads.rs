@@ -5,8 +5,6 @@ use crate::figure::{Options, Sample, sample};
 use crate::loops::{self, KINDS, compute, tail_ms};
 use crate::machine::{ns_per_operation, scattered_sleep};
 use crate::peers::lateness_sample;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -107,15 +105,5 @@ pub fn ticker_beside_loops(options: &Options) -> Sample {
 /// An echo server on a thread, beside threads that compute.
 pub fn echo_beside_loops(options: &Options) -> Sample {
     let count = if options.quick { 100 } else { 400 };
-    tail_ms(beside_loops(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("it is bound");
-        let client = std::thread::spawn(move || loops::ask(address, count));
-        let (mut stream, _) = listener.accept().expect("a client");
-        let mut message = [0; 64];
-        while stream.read_exact(&mut message).is_ok() {
-            stream.write_all(&message).expect("the client reads");
-        }
-        client.join().expect("no panic")
-    }))
+    tail_ms(beside_loops(|| loops::echo(count)))
 }

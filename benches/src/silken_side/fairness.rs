@@ -4,8 +4,6 @@ use super::run;
 use crate::figure::{Options, Sample, sample};
 use crate::loops::{self, KINDS, block_unseen, compute, tail_ms};
 use std::hint::black_box;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -37,17 +35,7 @@ pub fn ticker(options: &Options) -> Sample {
 /// An echo server; the client is an OS thread.
 pub fn echo(options: &Options) -> Sample {
     let count = if options.quick { 100 } else { 400 };
-    tail_ms(beside_loops(move || {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("it is bound");
-        let client = std::thread::spawn(move || loops::ask(address, count));
-        let (mut stream, _) = listener.accept().expect("a client");
-        let mut message = [0; 64];
-        while stream.read_exact(&mut message).is_ok() {
-            stream.write_all(&message).expect("the client reads");
-        }
-        client.join().expect("no panic")
-    }))
+    tail_ms(beside_loops(move || loops::echo(count)))
 }
 
 const OTHERS: usize = 10_000;

@@ -32,6 +32,8 @@ struct Table {
     symbols: &'static [u8],
     names: &'static [u8],
     load_base: usize,
+    /// Whether the allocator is std's. Asked when the first runtime starts, since it takes a pass over the symbols.
+    has_allocator_of_std: OnceLock<bool>,
 }
 
 /// `None` inside: there is no symbol table, or it cannot be read.
@@ -46,6 +48,7 @@ pub(crate) fn prepare(load_base: usize) {
             symbols,
             names,
             load_base,
+            has_allocator_of_std: OnceLock::new(),
         })
     });
 }
@@ -75,6 +78,11 @@ pub(crate) fn has_allocator_of_std() -> bool {
     let Some(Some(table)) = TABLE.get() else {
         return false;
     };
+    let look = || look_for_allocator_of_std(table);
+    *table.has_allocator_of_std.get_or_init(look)
+}
+
+fn look_for_allocator_of_std(table: &Table) -> bool {
     let mut of_program = None;
     for symbol in table.symbols.chunks_exact(SYMBOL_BYTES).filter_map(Symbol::of_code) {
         let name = name_at(table.names, symbol.name);
@@ -315,6 +323,7 @@ mod tests {
             symbols: symbols.leak(),
             names: names.leak(),
             load_base: 0x1000,
+            has_allocator_of_std: OnceLock::new(),
         }
     }
 

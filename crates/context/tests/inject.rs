@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::hint::black_box;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 static INJECTED: AtomicU64 = AtomicU64::new(0);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -59,33 +60,45 @@ fn take_handlers_elsewhere() {
 /// Interrupts the caller every 50 µs or so while `computes` runs.
 fn interrupted<R>(computes: impl FnOnce() -> R) -> R {
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    assert!(inject::bytes_needed().is_some(), "this processor has XSAVE");
-    in_executable(0);
-    take_handlers_elsewhere();
-    // SAFETY: S6: all zeros is an action with an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = on_signal as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    // SAFETY: S6: the handler reads atomics and rewrites saved registers.
-    let installed = unsafe { libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()) };
-    assert_eq!(installed, 0);
-    // SAFETY: S7: asks for a number.
-    let (process, thread) = (std::process::id(), unsafe { libc::syscall(libc::SYS_gettid) });
-    ACTIVE.store(true, SeqCst);
-    let result = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while ACTIVE.load(SeqCst) {
-                // SAFETY: S7: numbers only; the thread lives as long as the scope.
-                unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) };
-                std::thread::sleep(std::time::Duration::from_micros(50));
-            }
-        });
+    let result = interrupted_by(on_signal, Duration::from_micros(50), || {
+        ACTIVE.store(true, SeqCst);
         let result = computes();
         ACTIVE.store(false, SeqCst);
         result
     });
     assert!(INJECTED.swap(0, SeqCst) > 10, "hardly any call was injected");
     result
+}
+
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// Interrupts the caller with `handler` after each `pause` while `computes` runs. The caller has the turn.
+fn interrupted_by<R>(handler: Handler, pause: Duration, computes: impl FnOnce() -> R) -> R {
+    assert!(inject::bytes_needed().is_some(), "this processor has XSAVE");
+    in_executable(0);
+    take_handlers_elsewhere();
+    // SAFETY: S6: all zeros is an action with an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+    // SAFETY: S6: the handlers of this file use atomics and rewrite saved registers.
+    let installed = unsafe { libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()) };
+    assert_eq!(installed, 0);
+    // SAFETY: S7: asks for a number.
+    let (process, thread) = (std::process::id(), unsafe { libc::syscall(libc::SYS_gettid) });
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(SeqCst) {
+                // SAFETY: S7: numbers only; the thread lives as long as the scope.
+                unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) };
+                std::thread::sleep(pause);
+            }
+        });
+        let result = computes();
+        over.store(true, SeqCst);
+        result
+    })
 }
 
 fn mix(rounds: u64) -> (u64, u64, u128) {
@@ -199,29 +212,9 @@ fn unwinders_pass_through() {
     }
 
     let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    assert!(inject::bytes_needed().is_some());
-    in_executable(0);
     INJECTED.store(0, SeqCst);
-    // SAFETY: S6: all zeros is an action with an empty mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = on_signal as *const () as usize;
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    // SAFETY: S6: the handler rewrites saved registers only.
-    let installed = unsafe { libc::sigaction(libc::SIGURG, &action, std::ptr::null_mut()) };
-    assert_eq!(installed, 0);
-    // SAFETY: S7: asks for a number.
-    let (process, thread) = (std::process::id(), unsafe { libc::syscall(libc::SYS_gettid) });
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(SeqCst) {
-                // SAFETY: S7: numbers only; the thread lives as long as the scope.
-                unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) };
-                std::thread::sleep(std::time::Duration::from_millis(3));
-            }
-        });
-        black_box(the_interrupted_function());
-        over.store(true, SeqCst);
+    interrupted_by(on_signal, Duration::from_millis(3), || {
+        black_box(the_interrupted_function())
     });
     INJECTED.store(0, SeqCst);
     let seen = SEEN.lock().unwrap();

@@ -101,6 +101,18 @@ pub(crate) fn slots_offset() -> Option<isize> {
     Some(offset)
 }
 
+/// The slots in the coroutine's own identity block.
+///
+/// # Safety
+/// The coroutine is isolated and has a block, of which the caller writes only what it may (S3).
+#[inline]
+pub(crate) unsafe fn slots_in_block(core: &Core) -> &ThreadLocals {
+    let offset = slots_offset().expect("checked when the runtime starts");
+    let slots = core.context.identity().wrapping_add_signed(offset) as *const ThreadLocals;
+    // SAFETY: S3: the caller promises that the coroutine is isolated and has a block.
+    unsafe { &*slots }
+}
+
 /// A critical section: runtime code, in which hooks pass straight through, the coroutine is not preempted, and the
 /// worker does not change. Sections nest and are short. They end before the coroutine parks, except the one that parks
 /// it.

@@ -56,7 +56,7 @@ pub(crate) use cancel::{
 pub(crate) use core::{Core, Kind, Ready, Schedule, ThreadLocals, Tie, WorkerLink};
 pub(crate) use current::{
     Critical, PreemptionOff, bind_worker_thread, current_core, current_link, forget_worker, is_allocator_marked,
-    is_preemptible, last_link, mark_allocator, own_slots, set_worker, slots_offset,
+    is_preemptible, last_link, mark_allocator, own_slots, set_worker, slots_in_block, slots_offset,
 };
 pub(crate) use group::{Group, OpenScope};
 pub use inherited::ScopedKey;

@@ -78,6 +78,15 @@ fn colour_bytes(slot: usize) -> usize {
     slot % COLOURS * CACHE_LINE_BYTES
 }
 
+/// The kind of coroutine that the stack is for.
+#[inline(always)]
+fn kind_of(pooled: &PooledStack) -> Kind {
+    match pooled.identity {
+        Some(_) => Kind::Isolated,
+        None => Kind::Light,
+    }
+}
+
 type Shelf = [Vec<PooledStack>; 2];
 
 /// One size class: its arena, and stacks that are ready for use.
@@ -247,11 +256,7 @@ impl Pools {
     /// Takes back a stack whose coroutine has ended, from a thread without a worker.
     #[cold]
     pub(crate) fn give_stack(&self, class: u8, pooled: PooledStack) {
-        let kind = if pooled.identity.is_some() {
-            Kind::Isolated
-        } else {
-            Kind::Light
-        };
+        let kind = kind_of(&pooled);
         self.give_stacks(class, kind, &mut vec![pooled], 1);
     }
 
@@ -488,11 +493,7 @@ impl Caches {
     /// Takes back a stack whose coroutine has ended; another context runs now.
     #[inline]
     pub(crate) fn give_stack(&self, class: u8, pooled: PooledStack) {
-        let kind = if pooled.identity.is_some() {
-            Kind::Isolated
-        } else {
-            Kind::Light
-        };
+        let kind = kind_of(&pooled);
         let releases = self.releases.get().wrapping_add(1);
         self.releases.set(releases);
         if looks(releases) {

@@ -77,19 +77,29 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReas
     }
 }
 
-/// Takes the stack of a coroutine that has ended, and gives it to the pool.
+/// Gives the stack of a coroutine that has ended to the pool.
 fn finish(worker: &'static Worker, core: &Core) {
-    // SAFETY: S1: the coroutine has ended: its stack is the worker's.
+    if let Some(pooled) = take_stack(worker, core) {
+        worker.link.caches.give_stack(core.class.get(), pooled);
+    }
+    recycle(worker, core);
+}
+
+/// Takes the stack of a coroutine that has ended, with an identity block as new. `None`: the stack cannot be used
+/// again, and was leaked.
+#[inline(always)]
+pub(super) fn take_stack(worker: &Worker, core: &Core) -> Option<PooledStack> {
+    // SAFETY: S1: the coroutine has ended: its stack is the caller's, who has settled it.
     let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
     if stacks_are_measured() {
         pooled.note_use(core);
     }
     if renew(worker, &pooled, true) {
-        worker.link.caches.give_stack(core.class.get(), pooled);
+        Some(pooled)
     } else {
         pooled.stack.leak();
+        None
     }
-    recycle(worker, core);
 }
 
 /// Makes the identity block as new. `false` means that the stack cannot be used again now: the block's table of modules

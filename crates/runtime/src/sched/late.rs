@@ -51,12 +51,12 @@
 //! nobody sees. *Giving the worker back when the call returns*: threads are interchangeable where no light coroutine
 //! is; Go does the same.
 
-use super::arrive::{arrive, carry, renew};
+use super::arrive::{arrive, carry, take_stack};
 use super::handoff::{Outgoing, SwitchReason};
 use super::lost::LostThread;
 use super::worker::Worker;
 use crate::coroutine::{
-    Core, Published, Ready, ThreadLocals, forget_worker, pools, release, set_worker, slots_offset, stacks_are_measured,
+    Core, Published, Ready, ThreadLocals, forget_worker, pools, release, set_worker, slots_in_block,
 };
 use crate::sys::barrier;
 use silken_context::switch::{self, Handoff, Resumed};
@@ -77,34 +77,30 @@ pub(super) fn seize(worker: &'static Worker, tick: u32) -> bool {
         return false;
     }
     let mut lost = worker.lost.lock();
-    let running = worker.running();
-    let Some(slots) = running.and_then(slots_of) else {
+    let Some(core) = worker.running() else {
+        return false;
+    };
+    let Some(slots) = slots_of(core) else {
         return false;
     };
     if !slots.take_link(&worker.link) {
         return false;
     }
     barrier::heavy();
-    let still_runs = worker
-        .running()
-        .is_some_and(|core| running.is_some_and(|before| ptr::eq(before, core)));
+    let still_runs = worker.running().is_some_and(|running| ptr::eq(running, core));
     if !still_runs || worker.processor.tick() != tick || slots.is_critical() {
         slots.put_link_back(&worker.link);
         return false;
     }
-    if let Some(core) = running {
-        lost.push(LostThread::new(&worker.link.base, core));
-    }
+    lost.push(LostThread::new(&worker.link.base, core));
     true
 }
 
 /// The runtime's slots in the identity of an isolated coroutine that may be running or not.
 fn slots_of(core: &'static Core) -> Option<&'static ThreadLocals> {
-    let identity = core.context.identity();
-    let offset = slots_offset()?;
     // SAFETY: S3: the block of a coroutine that has started is in its stack's slot, which stays mapped for ever. What
     // is written there is one word, and only if it holds the expected link.
-    (identity != 0).then(|| unsafe { &*(identity.wrapping_add_signed(offset) as *const ThreadLocals) })
+    (core.context.identity() != 0).then(|| unsafe { slots_in_block(core) })
 }
 
 /// What the running coroutine, which has no link and is in a critical section, has to do to leave its stack.
@@ -128,7 +124,7 @@ pub(super) fn come_back(core: &'static Core) -> Back {
 /// `core` runs, in a critical section, on the thread that has lost its worker (S1).
 #[inline(never)]
 pub(super) unsafe fn leave(core: &'static Core, thread: Box<LostThread>, reason: SwitchReason) -> &'static Core {
-    let message = say_goodbye(core, reason);
+    let message = handoff_without_worker(core, reason);
     let thread = Box::leak(thread);
     // SAFETY: S1: the thread's own context waits in `run_from_base`, and frees the record. S3: both identities are
     // complete.
@@ -142,12 +138,12 @@ pub(super) unsafe fn leave(core: &'static Core, thread: Box<LostThread>, reason:
 /// # Safety
 /// As for [`leave`]; the coroutine has ended.
 pub(super) unsafe fn leave_for_ever(core: &'static Core, thread: Box<LostThread>) -> ! {
-    let message = say_goodbye(core, SwitchReason::Finished);
+    let message = handoff_without_worker(core, SwitchReason::Finished);
     // SAFETY: S1: as in `leave`.
     unsafe { switch::switch_final(&Box::leak(thread).base, message) }
 }
 
-fn say_goodbye(core: &'static Core, reason: SwitchReason) -> Handoff {
+fn handoff_without_worker(core: &'static Core, reason: SwitchReason) -> Handoff {
     // The worker that continues it binds it to itself, even if that is the worker which it has lost.
     core.link.set(ptr::null());
     Handoff {
@@ -191,15 +187,8 @@ pub(super) fn settle_late(worker: &'static Worker, arrival: Resumed) {
 
 /// Gives what the ended coroutine had to the shared pools.
 fn finish_late(worker: &'static Worker, core: &Core) {
-    // SAFETY: S1: the coroutine has ended: its stack is ours.
-    let pooled = unsafe { &mut *core.stack.get() }.take().expect("it ran on one");
-    if stacks_are_measured() {
-        pooled.note_use(core);
-    }
-    if renew(worker, &pooled, true) {
+    if let Some(pooled) = take_stack(worker, core) {
         pools().give_stack(core.class.get(), pooled);
-    } else {
-        pooled.stack.leak();
     }
     pools().unreserve(core.class.get(), 1);
     worker.scheduler.count_finished_outside();

@@ -3,11 +3,17 @@
 //!
 //! # Protocol
 //! The monitor looks at each processor of each runtime by *turns*. A processor *stands still* when its worker is awake
-//! but its count of picks has not changed since the turn before. The monitor then reads the CPU clock of the worker's
-//! thread. A processor that has stood still for a whole *slice* while its thread computed is asked to give way
-//! (`preempt.rs`). A request that was not obeyed, since the code was where it may not be preempted, is repeated at the
-//! next turn. A processor whose thread does not compute, and sleeps in the kernel, is given to another thread after a
-//! millisecond (`late.rs`).
+//! but its count of picks has not changed since the turn before. The monitor then acts by how long it has stood still:
+//!
+//! - After a millisecond (`hand_off`): if the kernel has blocked the worker's thread, another thread gets the worker
+//!   (`late.rs`).
+//! - After a whole *slice*: if the thread is not blocked, the coroutine is asked to give way (`preempt.rs`). A request
+//!   that was not obeyed, since the code was where it may not be preempted, is repeated at the next turn.
+//!
+//! Whether a thread is blocked is its state in `/proc/self/task/N/stat` (`sys::process::is_blocked`). Its CPU clock
+//! alone does not tell: on a busy machine a thread that computes may get no time. The clock, which is cheaper, saves
+//! the question for the hand-off when the thread has used three quarters of the time since the last look. It also
+//! answers where `/proc` cannot be read: a thread that has used no time is blocked.
 //!
 //! | what the last turn saw | length of the next turn |
 //! |---|---|
@@ -26,8 +32,9 @@
 //! that, and so W sees the announcement and wakes the monitor. There is no third order.
 //!
 //! # The cost
-//! A turn reads one word per processor, and one clock for each that stands still. With slices of 10 ms and all workers
-//! busy there are 500 turns a second. They cost one to two percent of a processor, most of it the thread's own wake-up.
+//! A turn reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With
+//! slices of 10 ms and all workers busy there are 500 turns a second. They cost one to two percent of a processor, most
+//! of it the thread's own wake-up.
 //!
 //! # Rejected
 //! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed

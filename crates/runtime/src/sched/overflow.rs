@@ -179,16 +179,10 @@ mod signals {
             .iter()
             .find(|(of, _)| *of == number)
             .and_then(|(_, previous)| previous.get());
-        match previous {
-            Some(action) if !matches!(action.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN) => {
-                // SAFETY: S6: another's handler, with the arguments it would have had; one of a single argument ignores
-                // the others.
-                let handler = unsafe {
-                    std::mem::transmute::<usize, extern "C" fn(c_int, *mut siginfo_t, *mut c_void)>(action.sa_sigaction)
-                };
-                handler(number, info, context);
-            }
-            _ => {
+        // SAFETY: S6: `take` keeps there what the kernel returned, or zeros.
+        match previous.and_then(|previous| unsafe { signal::handler_of(previous) }) {
+            Some(handler) => handler(number, info, context),
+            None => {
                 // SAFETY: S6: all zeros is the default action; the instruction faults again under it.
                 let default: sigaction = unsafe { std::mem::zeroed() };
                 // SAFETY: S6: as above. An error would repeat the fault, and come here again.

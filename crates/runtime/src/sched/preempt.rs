@@ -1,11 +1,12 @@
 //! How does a coroutine that computes for long give way, although it calls nothing that could yield?
 //!
 //! # Protocol
-//! The monitor (`monitor.rs`) sees that a processor has run one coroutine for a whole slice, and that its thread
-//! computes. It writes a *request*, which names that very pick, and sends the thread SIGURG. The handler
-//! ([`on_signal`]) looks whether the interrupted code may be preempted here. If so, it makes that code call
-//! [`preempted`] (`silken_context::inject` says how), which yields: the coroutine goes behind all others, and continues
-//! later, maybe on another worker. If not, nothing happens, and the monitor tries again a millisecond later.
+//! The monitor (`monitor.rs`) sees that a processor has run one coroutine for a whole slice, and that its thread is not
+//! blocked. It writes a *request*, which names that very pick, and queues SIGURG for the thread, with a value that
+//! marks it as the monitor's. The handler ([`on_signal`]) looks whether the interrupted code may be preempted here. If
+//! so, it makes that code call [`preempted`] (`silken_context::inject` says how), which yields: the coroutine goes
+//! behind all others, and continues later, maybe on another worker. If not, nothing happens, and the monitor tries
+//! again a millisecond later.
 //!
 //! # Where a coroutine may be preempted
 //! | the interrupted code | preempted | because |
@@ -159,13 +160,10 @@ fn preempt(mut interrupted: Interrupted) {
 fn is_in_handler(core: &Core, interrupted: &mut Interrupted) -> bool {
     // Relaxed: written before the first signal was sent.
     let restorer = RESTORER.load(Ordering::Relaxed);
-    let stack_pointer = interrupted.stack_pointer();
-    let top = core
-        .stacks()
-        .map(|stack| stack.bottom + stack.bytes)
-        .find(|top| *top >= stack_pointer);
-    // SAFETY: S1: the stack in use, on which the pointer lies, as `has_room_below` has told.
-    top.is_some_and(|top| unsafe { interrupted.is_below_handler(top, restorer) })
+    // SAFETY: S1: the first is the stack in use, on which the pointer lies, as `has_room_below` has told.
+    let mut is_below = |top| unsafe { interrupted.is_below_handler(top, restorer) };
+    let in_use = core.stacks().next();
+    in_use.is_some_and(|stack| is_below(stack.bottom + stack.bytes))
 }
 
 /// What the interrupted code calls. Runs as an ordinary call of the coroutine's.
@@ -195,13 +193,9 @@ unsafe fn pass_on(generation: usize, number: c_int, info: *mut siginfo_t, contex
     let Some(previous) = PREVIOUS[generation].get() else {
         return;
     };
-    match previous.sa_sigaction {
-        // The default of this signal is to ignore it.
-        libc::SIG_DFL | libc::SIG_IGN => {}
-        // SAFETY: S6: another's handler, with the arguments it would have had; one of a single argument ignores the
-        // others.
-        handler => unsafe {
-            std::mem::transmute::<usize, signal::Handler>(handler)(number, info, context);
-        },
+    // The default of this signal is to ignore it.
+    // SAFETY: S6: `own_signal` keeps there what the kernel returned.
+    if let Some(handler) = unsafe { signal::handler_of(previous) } {
+        handler(number, info, context);
     }
 }

@@ -6,20 +6,9 @@ use super::processor::SharedProcessor;
 use super::queues::is_bound;
 use super::switch::prepare;
 use super::worker::Worker;
-use crate::coroutine::{Core, Kind, PooledStack, Ready, ThreadLocals, WaitReason, slots_offset, stacks_are_measured};
+use crate::coroutine::{Core, Kind, PooledStack, Ready, WaitReason, slots_in_block, stacks_are_measured};
 use silken_context::identity::Identity;
 use std::ptr::{self, NonNull};
-
-/// The runtime's slots in the coroutine's own identity block.
-///
-/// # Safety
-/// The coroutine is isolated and has a block, which is the caller's to write (S3).
-unsafe fn slots_in_own_block(core: &Core) -> &ThreadLocals {
-    let offset = slots_offset().expect("checked at the start");
-    let slots = core.context.identity().wrapping_add_signed(offset) as *const ThreadLocals;
-    // SAFETY: S3: the caller promises: the coroutine is isolated and has a block, which is the caller's to write.
-    unsafe { &*slots }
-}
 
 impl Worker {
     /// The worker on which the coroutine runs.
@@ -74,7 +63,7 @@ impl Worker {
     fn adopt(&'static self, core: &Core) {
         core.link.set(&raw const self.link);
         // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
-        unsafe { slots_in_own_block(core) }.set_link(&self.link);
+        unsafe { slots_in_block(core) }.set_link(&self.link);
         SharedProcessor::count(&self.processor().shared.migrations);
     }
 
@@ -118,7 +107,7 @@ impl Worker {
             }
             Kind::Isolated => {
                 // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
-                let slots = unsafe { slots_in_own_block(core) };
+                let slots = unsafe { slots_in_block(core) };
                 slots.core.set(core);
                 slots.set_link(&self.link);
                 // `main` ends this section once the predecessor is settled.

@@ -104,25 +104,27 @@ fn a_runtime_that_does_not_preempt_lets_a_loop_run() {
     let turns = Arc::new(AtomicU64::new(0));
     runtime(1, None)
         .run(|| {
-            let (begun, other) = (Arc::new(AtomicBool::new(false)), turns.clone());
-            let seen = begun.clone();
-            silken::spawn(move || {
-                while seen.load(SeqCst) {
-                    other.fetch_add(1, SeqCst);
-                    silken::yield_now();
-                }
-            });
-            begun.store(true, SeqCst);
-            let (stop, turns) = (stop.clone(), turns.clone());
-            computes_alone(&stop, &turns);
-            begun.store(false, SeqCst);
+            let others = counts_its_turns(&stop, &turns);
+            computes_alone(&turns);
+            stop.end();
+            others.join().unwrap();
         })
         .unwrap();
-    stop.end();
+}
+
+/// A coroutine that counts and yields by turns until the test ends it.
+fn counts_its_turns(stop: &Arc<Stop>, turns: &Arc<AtomicU64>) -> silken::JoinHandle<()> {
+    let (stop, turns) = (stop.clone(), turns.clone());
+    silken::spawn(move || {
+        while stop.goes_on() {
+            turns.fetch_add(1, SeqCst);
+            silken::yield_now();
+        }
+    })
 }
 
 /// Computes for twenty slices. Nobody else may run meanwhile.
-fn computes_alone(_stop: &Stop, turns: &AtomicU64) {
+fn computes_alone(turns: &AtomicU64) {
     let before = turns.load(SeqCst);
     let begun = std::time::Instant::now();
     while begun.elapsed() < 20 * SLICE {}
@@ -135,14 +137,8 @@ fn a_region_without_preemption_is_left_alone_and_the_code_after_it_is_not() {
     let turns = Arc::new(AtomicU64::new(0));
     runtime(1, SLICE)
         .run(|| {
-            let (other, ends) = (turns.clone(), stop.clone());
-            let others = silken::spawn(move || {
-                while ends.goes_on() {
-                    other.fetch_add(1, SeqCst);
-                    silken::yield_now();
-                }
-            });
-            silken::no_preempt(|| silken::no_preempt(|| computes_alone(&stop, &turns)));
+            let others = counts_its_turns(&stop, &turns);
+            silken::no_preempt(|| silken::no_preempt(|| computes_alone(&turns)));
             let caught = std::panic::catch_unwind(|| silken::no_preempt(|| panic!("on purpose")));
             assert!(caught.is_err());
             let before = turns.load(SeqCst);
@@ -159,18 +155,12 @@ fn a_light_coroutine_is_not_preempted() {
     let stop = Stop::new();
     runtime(1, SLICE)
         .run(|| {
-            let (other, ends) = (turns.clone(), stop.clone());
-            let others = silken::spawn(move || {
-                while ends.goes_on() {
-                    other.fetch_add(1, SeqCst);
-                    silken::yield_now();
-                }
-            });
+            let others = counts_its_turns(&stop, &turns);
             let (stop, turns) = (stop.clone(), turns.clone());
             // SAFETY: S12: it only computes.
             let builder = unsafe { silken::Builder::new().light() };
             let light = builder.spawn(move || {
-                computes_alone(&stop, &turns);
+                computes_alone(&turns);
                 stop.end();
             });
             light.unwrap().join().unwrap();

@@ -65,6 +65,19 @@ pub(crate) fn action_of(signal: c_int) -> Option<libc::sigaction> {
     (result == 0).then_some(present)
 }
 
+/// The handler of an action, unless that is the default, or to ignore the signal. Pass it the kernel's arguments; a
+/// handler of one argument ignores the others.
+///
+/// # Safety
+/// S6: the action is one that [`install`] or [`action_of`] returned.
+pub(crate) unsafe fn handler_of(action: &libc::sigaction) -> Option<Handler> {
+    match action.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => None,
+        // SAFETY: S6: what is neither is the address of a handler, by the caller's promise.
+        handler => Some(unsafe { std::mem::transmute::<usize, Handler>(handler) }),
+    }
+}
+
 /// Where handlers of `signal` return to: the C library's function that ends a handler, the same for all signals.
 /// `None`: the signal has no handler.
 pub(crate) fn restorer_of(signal: c_int) -> Option<usize> {
