@@ -229,8 +229,8 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
         "tells libc what to do in a forked child",
     ),
     (
-        "crates/runtime/src/sched/injector.rs",
-        "a list through the cores that it owns",
+        "crates/runtime/src/sched/lane.rs",
+        "a list that is linked through the cores in it",
     ),
     (
         "crates/runtime/src/sched/pinned.rs",

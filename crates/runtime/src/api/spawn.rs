@@ -130,6 +130,7 @@ pub struct Builder {
     stack_bytes: Option<usize>,
     light: bool,
     priority: i64,
+    worker: Option<usize>,
 }
 
 impl Builder {
@@ -180,11 +181,69 @@ impl Builder {
         self
     }
 
-    /// Sets the priority: a smaller number is more urgent; the default is 0. It is kept with the coroutine, for reports
-    /// and for [`Coroutine::priority`](crate::Coroutine::priority); **the scheduler does not order by it yet**. A
-    /// number beyond the range of an `i16` counts as the nearest end of that range.
+    /// Sets the priority: a smaller number is more urgent; the default is 0. A number beyond the range of an `i16`
+    /// counts as the nearest end of that range.
+    ///
+    /// Among the coroutines that are ready on a worker, those below 0 run first, the smallest number first; then those
+    /// of 0; and those above 0 only when no other coroutine is ready there, nor on other workers as far as this one may
+    /// take them. Coroutines of one priority take turns. Priorities order what *waits*: a coroutine that runs is not
+    /// interrupted by a more urgent one, but it is [preempted](crate::RuntimeBuilder::preempt) after its slice, as
+    /// always. Each worker has its own order. The coroutines that a coroutine spawns do not inherit its priority.
+    ///
+    /// None is starved: one of at most 192 picks of a worker goes to ordinary coroutines, and one of at most `192 n` to
+    /// each of the n other priorities that wait there. Coroutines of priority 0 are scheduled as fast as in a program
+    /// without priorities; a pick of another one takes a lock.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// let runtime = silken::Runtime::builder().workers(1).build().unwrap();
+    /// let order = Arc::new(Mutex::new(Vec::new()));
+    /// runtime.run({
+    ///     let order = order.clone();
+    ///     move || {
+    ///         let spawn = |priority| {
+    ///             let order = order.clone();
+    ///             let builder = silken::Builder::new().priority(priority);
+    ///             builder.spawn(move || order.lock().unwrap().push(priority)).unwrap()
+    ///         };
+    ///         for handle in [5, 0, -1, -7].map(spawn) {
+    ///             handle.join().unwrap();
+    ///         }
+    ///     }
+    /// }).unwrap();
+    /// assert_eq!(*order.lock().unwrap(), [-7, -1, 0, 5]);
+    /// ```
     pub fn priority(mut self, priority: i64) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Binds the coroutine to the worker of this number, from 0 on ([`worker_id`](crate::worker_id)): it begins there,
+    /// and always continues there, even while other workers are idle. The default is that any worker runs it.
+    ///
+    /// A worker is not an OS thread: when a call blocks the thread, another one continues as this worker, and this
+    /// coroutine runs there again (see [`hand_off`](crate::RuntimeBuilder::hand_off)).
+    ///
+    /// # Errors
+    /// [`spawn`](Self::spawn) fails with [`InvalidInput`](io::ErrorKind::InvalidInput) if the runtime has no worker of
+    /// this number.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(2).build().unwrap();
+    /// runtime.run(|| {
+    ///     let bound = silken::Builder::new().worker(1);
+    ///     let handle = bound.spawn(|| {
+    ///         silken::yield_now();
+    ///         silken::worker_id()
+    ///     });
+    ///     assert_eq!(handle.unwrap().join().unwrap(), Some(1));
+    ///     assert!(silken::Builder::new().worker(2).spawn(|| ()).is_err());
+    /// }).unwrap();
+    /// ```
+    pub fn worker(mut self, id: usize) -> Self {
+        self.worker = Some(id);
         self
     }
 
@@ -200,6 +259,7 @@ impl Builder {
             stack_bytes: self.stack_bytes,
             light: self.light,
             priority: self.priority.clamp(i16::MIN.into(), i16::MAX.into()) as i16,
+            worker: self.worker,
             site: Some(site),
             ..SpawnRequest::default()
         })
@@ -210,7 +270,8 @@ impl Builder {
     ///
     /// # Errors
     /// If there is no address space or no guard for the stack, if the stack size is out of range, if the name has a
-    /// NUL, or if the runtime is shut down. In the default runtime also if a [`Runtime`](crate::Runtime) could not be
+    /// NUL, if there is no such [worker](Self::worker), or if the runtime is shut down. In the default runtime also if
+    /// a [`Runtime`](crate::Runtime) could not be
     /// [built](crate::RuntimeBuilder::build): the error is [`Unsupported`](io::ErrorKind::Unsupported) where coroutines
     /// can only be light and no code has vouched for that. The closure is dropped in each case.
     ///
@@ -304,8 +365,7 @@ macro_rules! co {
 }
 
 /// Evaluates to a [`JoinHandle`], whose [`timeout_join`](JoinHandle::timeout_join) is the wait with a limit. For the
-/// priority see [`Builder::priority`]: it is kept, but the scheduler does not obey it yet. Panics if the coroutine
-/// cannot be made.
+/// priority see [`Builder::priority`]. Panics if the coroutine cannot be made.
 ///
 /// # Examples
 /// ```

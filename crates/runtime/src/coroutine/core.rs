@@ -39,6 +39,9 @@ pub(crate) enum Kind {
     Light,
 }
 
+/// See [`Core::home`]. A runtime has fewer workers.
+pub(crate) const NO_HOME: u16 = u16::MAX;
+
 /// How a coroutine depends on the frames of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -71,7 +74,11 @@ pub(crate) struct Core {
     /// swallow it.
     pub(crate) token: AtomicBool,
     /// std's count of panics of a suspended light coroutine; 0 while it runs, and 0 for all others (`sched/panics.rs`).
-    pub(crate) panics: Cell<u32>,
+    /// Unwindings nest on one stack, so 16 bits suffice.
+    pub(crate) panics: Cell<u16>,
+    /// The number of the one worker that may run it: a light coroutine's since it has started, or the spawner's choice.
+    /// [`NO_HOME`]: any.
+    pub(crate) home: Cell<u16>,
     /// The link in the injector, an inbox or a pinned queue. The code that holds the `Ready` owns it.
     pub(crate) next: AtomicPtr<Core>,
     /// The innermost cancel scope. Null: only its cancellation interrupts its waits.
@@ -81,7 +88,7 @@ pub(crate) struct Core {
     /// Stack size class, an index into the pools.
     pub(crate) class: Cell<u8>,
     tie: AtomicU8,
-    /// The priority that the spawner gave; a smaller number is more urgent. The scheduler does not use it yet.
+    /// The priority that the spawner gave; a smaller number is more urgent.
     pub(crate) priority: Cell<i16>,
 
     id: AtomicU64,
@@ -150,6 +157,7 @@ impl Core {
             tie: AtomicU8::new(Tie::None as u8),
             interrupt: Cell::new(0),
             priority: Cell::new(0),
+            home: Cell::new(NO_HOME),
             joiners: Lock::new(FirstJoiner(ptr::null())),
             locals: UnsafeCell::new(None),
         }

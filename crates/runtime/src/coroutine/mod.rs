@@ -53,7 +53,7 @@ pub(crate) use cancel::{
     Interrupted, Limits, Payload, UNWINDS, caught, contained, discard, effective_deadline_ns, is_interrupted,
     is_out_of_time, is_panicking, lost, mask, raise_if_cancelled, raise_if_core_cancelled, resume, until,
 };
-pub(crate) use core::{Core, Kind, Ready, Schedule, ThreadLocals, Tie, WorkerLink};
+pub(crate) use core::{Core, Kind, NO_HOME, Ready, Schedule, ThreadLocals, Tie, WorkerLink};
 pub(crate) use current::{
     Critical, PreemptionOff, bind_worker_thread, current_core, current_link, forget_worker, is_allocator_marked,
     is_preemptible, last_link, mark_allocator, own_slots, set_worker, slots_in_block, slots_offset,

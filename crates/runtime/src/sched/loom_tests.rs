@@ -8,6 +8,7 @@
 
 use super::idle::{Idle, SleeperRole};
 use super::injector::Injector;
+use super::levels::SharedLevels;
 use super::monitor::SleepWord;
 use crate::coroutine::{Core, Ready};
 use crate::sys::{FutexWord, Word, barrier};
@@ -449,6 +450,39 @@ fn the_injector_keeps_all_and_their_order() {
         assert!(place(&cores[0]) < place(&cores[1]));
         place(&cores[2]);
         assert_eq!(taken.len(), 3);
+    });
+}
+
+/// The owner queues coroutines of two priorities while a thief takes. Each is taken once, and the owner finds the more
+/// urgent one of those that are left first.
+#[test]
+fn levels_are_shared_with_thieves() {
+    check(|| {
+        let levels = Arc::new(SharedLevels::new());
+        let cores: Arc<[Core; 3]> = Arc::new(std::array::from_fn(|_| Core::free()));
+        for (core, priority) in cores.iter().zip([2, -1, 2]) {
+            core.priority.set(priority);
+        }
+        levels.push(ready(&cores[0]));
+        let thief = thread::spawn({
+            let levels = levels.clone();
+            move || {
+                let urgent = levels.pop_urgent().map(|ready| ready.into_core().addr());
+                [urgent, levels.pop().map(|ready| ready.into_core().addr())]
+            }
+        });
+        levels.push(ready(&cores[1]));
+        levels.push(ready(&cores[2]));
+        let left: Vec<_> = std::iter::from_fn(|| levels.pop()).map(Ready::into_core).collect();
+        // SAFETY: S2: cores of the model's own.
+        assert!(left.is_sorted_by_key(|core| unsafe { core.as_ref() }.priority.get()));
+        let stolen = thief.join().unwrap();
+        let taken = stolen.into_iter().flatten().chain(left.iter().map(|core| core.addr()));
+        let mut taken: Vec<_> = taken.collect();
+        taken.sort();
+        taken.dedup();
+        assert_eq!(taken.len(), 3, "lost or doubled");
+        assert!(!levels.has_work());
     });
 }
 

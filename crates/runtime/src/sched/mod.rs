@@ -6,8 +6,9 @@
 //! | worker | what runs coroutines: a processor, caches, and the thread that runs as it, which may change (`worker.rs`, `late.rs`) |
 //! | processor | the right to run: run queue (ring), LIFO slot, driver, timers; each worker has one (`processor.rs`) |
 //! | injector | the queue for coroutines that have no worker yet (`injector.rs`) |
-//! | pinned queue | a worker's own queue of started light coroutines; of all coroutines, if it is the only worker (`pinned.rs`) |
-//! | inbox | where other threads put light coroutines for their worker |
+//! | level | the ready coroutines of one priority other than 0 (`levels.rs`) |
+//! | pinned queue | a worker's own queue of the coroutines that are bound to it; of all coroutines, if it is the only worker (`pinned.rs`) |
+//! | inbox | where other threads put bound coroutines for their worker |
 //! | searching | looking for work elsewhere before sleeping; one worker at a time, as a rule (`idle.rs`) |
 //!
 //! # Nobody is blocked, nobody starves
@@ -25,8 +26,10 @@
 //!
 //! # Policy
 //! A worker takes work in this order:
-//! - the LIFO slot, which holds the coroutine woken last; at most three picks in a row while others are queued;
-//! - its pinned queue and its ring, alternately.
+//! - levels below 0, if there are any (`priority.rs`);
+//! - the LIFO slot, which holds the coroutine woken last; after each third pick from it the queues go first;
+//! - its pinned queue and its ring, alternately;
+//! - levels above 0, after a look into the injector and at other workers' queues.
 //!
 //! Every 64 picks (the event interval) it polls its driver and looks at its inbox and the injector first. When its own
 //! queues are empty it looks into the injector and polls its driver. If no other worker searches it then searches for a
@@ -39,7 +42,9 @@
 //! | woken by a coroutine | the waker's LIFO slot | no: two coroutines that talk to each other stay on one worker |
 //! | displaced from the slot; spawned | the ring | one, if no worker searches |
 //! | returned by a poll | the ring | one, if the poll returned several and no worker searches |
-//! | started and light | the pinned queue of its worker, through the inbox from elsewhere | its worker |
+//! | bound: started and light, or spawned for a worker | the pinned queue of its worker, through the inbox from elsewhere | its worker |
+//! | that yields, or was woken while it left its stack | the ring | no |
+//! | of another priority than 0 | a level of the worker | one, if no worker searches |
 //! | woken or spawned by a thread that is no worker of the scheduler | the injector | one, if no worker searches |
 //!
 //! An only worker uses its pinned queue in place of the ring.
@@ -63,8 +68,12 @@ mod arrive;
 mod handoff;
 #[forbid(unsafe_code)]
 mod idle;
+#[forbid(unsafe_code)]
 mod injector;
+mod lane;
 mod late;
+#[forbid(unsafe_code)]
+mod levels;
 mod life;
 mod light;
 #[cfg(all(test, loom))]
@@ -77,6 +86,8 @@ mod overflow;
 mod panics;
 mod pinned;
 mod preempt;
+#[forbid(unsafe_code)]
+mod priority;
 mod processor;
 mod queues;
 #[forbid(unsafe_code)]
@@ -156,6 +167,8 @@ pub(crate) struct Scheduler {
     spares: spare::Spares,
     /// What threads inherit from the one that has started the scheduler.
     heritage: signal::Heritage,
+    /// Whether a coroutine of another priority than 0 was ever spawned.
+    has_priorities: AtomicBool,
     /// The shutdown cancels all of its coroutines.
     ending: AtomicBool,
     stopping: AtomicBool,
@@ -218,6 +231,7 @@ impl Scheduler {
             slice: config
                 .slice
                 .filter(|_| config.kinds == Kinds::Isolated && preempt::why_not().is_none()),
+            has_priorities: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             spawned_outside: AtomicU64::new(0),

@@ -44,7 +44,7 @@ impl Worker {
         let slot = self.own_slot();
         // SAFETY: S12: the observed word in the identity of this worker, whose thread it is; or a static one.
         let count = unsafe { &*self.link.panic_count.get() };
-        if count.get() | core.panics.get() as usize != 0 {
+        if count.get() | usize::from(core.panics.get()) != 0 {
             exchange_panics(slot.get(), count, core);
         }
         slot.set(core);
@@ -85,10 +85,10 @@ fn exchange_panics(former: *const Core, count: &Cell<usize>, now: *const Core) {
         // unwinds.
         && let Some(former) = unsafe { former.as_ref() }
     {
-        former.panics.set(left as u32);
+        former.panics.set(u16::try_from(left).unwrap_or(u16::MAX));
     }
     // Loaded after the store: if only isolated coroutines ran in between, `former` and `now` are the same coroutine.
     // SAFETY: S2: the coroutine that this worker is about to run, or null.
     let now = unsafe { now.as_ref() };
-    count.set(now.map_or(0, |now| now.panics.replace(0) as usize));
+    count.set(now.map_or(0, |now| usize::from(now.panics.replace(0))));
 }

@@ -7,6 +7,7 @@
 //! worker does, from thread to thread. [`SharedProcessor`] is the part that thieves, watchers, the monitor and reports
 //! may touch.
 
+use super::levels::{OwnLevels, SharedLevels};
 use crate::collections::ring::{self, Owner, Stealer, Word};
 use crate::coroutine::{Core, Ready};
 use crate::driver::Driver;
@@ -89,6 +90,8 @@ pub(super) struct SharedProcessor {
     stealer: Stealer<Ready>,
     /// The LIFO slot: the coroutine that the running one woke last, which runs next.
     lifo: AtomicPtr<Core>,
+    /// Ready coroutines of another priority than 0.
+    pub(super) levels: SharedLevels,
     pub(super) driver: &'static Driver,
     /// The pick that the monitor wants to end: its count, above [`REQUESTED`]. 0: none.
     preemption: AtomicU64,
@@ -108,10 +111,14 @@ pub(super) struct Processor {
     /// Whether this is the only processor of its scheduler. Then there are no thieves, and the ring stays empty; see
     /// `queues.rs`.
     pub(super) alone: bool,
+    /// Whether coroutines of another priority than 0 are queued here, or one of them runs: then a pick looks at the
+    /// levels. It may be `true` too long, until the next pick.
+    pub(super) has_levels: Cell<bool>,
     pub(super) shared: &'static SharedProcessor,
     ring: Owner<Ready>,
     pub(super) index: usize,
     lifo_spent: Cell<u32>,
+    pub(super) own_levels: OwnLevels,
     /// Connects since the last look at events.
     connects: Cell<u32>,
     connects_max: u32,
@@ -127,6 +134,7 @@ impl SharedProcessor {
         let shared = SharedProcessor {
             stealer,
             lifo: AtomicPtr::new(ptr::null_mut()),
+            levels: SharedLevels::new(),
             driver: Driver::take(runtime)?,
             preemption: AtomicU64::new(0),
             spawned: AtomicU64::new(0),
@@ -136,9 +144,9 @@ impl SharedProcessor {
         Ok((shared, owner))
     }
 
-    /// Whether a thief would find a coroutine in the ring.
+    /// Whether a thief would find a coroutine in the ring or in the levels.
     pub(super) fn has_work(&self) -> bool {
-        !self.stealer.is_empty()
+        !self.stealer.is_empty() || self.levels.has_work()
     }
 
     /// Adds one to a counter that only the owner of the processor writes.
@@ -199,6 +207,8 @@ impl Processor {
             own_lifo: Cell::new(ptr::null_mut()),
             ticks: AtomicU32::new(index as u32),
             lifo_spent: Cell::new(0),
+            has_levels: Cell::new(false),
+            own_levels: OwnLevels::new(),
             connects: Cell::new(0),
             connects_max: (CONNECTS_PER_LOOK / workers as u32).max(CONNECTS_PER_LOOK_MIN),
             batch: RefCell::new(Vec::with_capacity(256)),

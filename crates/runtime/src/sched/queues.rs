@@ -6,11 +6,12 @@
 //!
 //! | coroutine | queued by a worker | queued from outside |
 //! |---|---|---|
-//! | bound to a worker (light and started), and this is that worker | its pinned queue | – |
+//! | bound to a worker (light and started, or spawned for it), and this is that worker | its pinned queue | – |
 //! | bound to another worker | the inbox of that worker | the inbox of its worker |
 //! | any other | the ring; if it is full, half of the ring goes to the injector | the injector |
 //!
-//! A coroutine that code on the worker wakes goes into the LIFO slot instead, unless it is bound.
+//! A coroutine that code on the worker wakes goes into the LIFO slot instead, unless it is bound. A coroutine of
+//! another priority than 0 goes into a level instead of the pinned queue, the ring and the LIFO slot (`priority.rs`).
 //!
 //! # The policy of an only worker
 //! The only worker of a scheduler (`Processor::alone`) has no thieves. Its pinned queue is then the one queue, for all
@@ -20,13 +21,12 @@
 
 use super::Scheduler;
 use super::worker::{INJECTOR_BATCH_MAX, Worker};
-use crate::coroutine::{Core, Kind, Ready};
-use std::ptr;
+use crate::coroutine::{Core, NO_HOME, Ready};
 
 /// Whether the coroutine may continue on one worker only.
 #[inline(always)]
 pub(super) fn is_bound(core: &Core) -> bool {
-    core.kind.get() == Kind::Light && core.started.get()
+    core.home.get() != NO_HOME
 }
 
 /// The coroutine that runs next.
@@ -69,7 +69,16 @@ impl Worker {
     }
 
     #[inline(always)]
-    pub(super) fn pick_own(&self) -> Option<Pick> {
+    pub(super) fn pick_own(&'static self) -> Option<Pick> {
+        if self.processor.has_levels.get() {
+            return self.pick_by_priority();
+        }
+        self.pick_ordinary()
+    }
+
+    /// Picks among the coroutines of priority 0.
+    #[inline(always)]
+    pub(super) fn pick_ordinary(&self) -> Option<Pick> {
         if self.processor.has_lifo() {
             return self.pick_lifo();
         }
@@ -77,11 +86,12 @@ impl Worker {
     }
 
     /// The first coroutine of the pinned queue, for the fast way of a yield. `None` unless this worker is the only one
-    /// of its scheduler, nothing else comes first (the event interval, the LIFO slot), and the coroutine has run on
-    /// this worker before. The coroutine stays in the queue. This function calls nothing and stores nothing.
+    /// of its scheduler, nothing else comes first (the event interval, the LIFO slot, levels), and the coroutine has
+    /// run on this worker before. The coroutine stays in the queue. This function calls nothing and stores nothing.
     #[inline(always)]
     pub(super) fn next_local(&self) -> Option<Ready> {
-        if !self.processor.alone || self.processor.is_event_tick() || self.processor.has_own_lifo() {
+        let is_in_order = self.processor.alone && !self.processor.has_levels.get();
+        if !is_in_order || self.processor.is_event_tick() || self.processor.has_own_lifo() {
             return None;
         }
         self.pinned.first().filter(|first| self.has_run(first.core()))
@@ -121,6 +131,9 @@ impl Worker {
     /// Queues behind all others, where the coroutine may run.
     #[inline(always)]
     pub(super) fn queue(&self, ready: Ready) {
+        if ready.core().priority.get() != 0 {
+            return self.queue_by_priority(ready);
+        }
         if self.processor.alone {
             return self.pinned.push(ready);
         }
@@ -133,11 +146,17 @@ impl Worker {
 
     #[inline(always)]
     fn queue_bound(&self, ready: Ready) {
-        if ptr::eq(ready.core().link.get(), &raw const self.link) {
+        if self.is_home_of(ready.core()) {
             self.pinned.push(ready);
         } else {
             self.scheduler.send_to_its_worker(ready);
         }
+    }
+
+    /// Whether a bound coroutine is bound to this worker.
+    #[inline(always)]
+    pub(super) fn is_home_of(&self, core: &Core) -> bool {
+        usize::from(core.home.get()) == self.link.id
     }
 
     pub(super) fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
@@ -159,6 +178,10 @@ impl Worker {
 
     /// Queues a coroutine that code on this worker woke, so that it runs next.
     pub(super) fn queue_woken(&self, ready: Ready) {
+        if ready.core().priority.get() != 0 {
+            self.queue_by_priority(ready);
+            return self.scheduler.notify();
+        }
         // An only worker has no thieves, from whom a bound coroutine would have to be kept.
         if !self.processor.alone && is_bound(ready.core()) {
             return self.queue(ready);
@@ -207,10 +230,9 @@ impl Scheduler {
         }
     }
 
-    /// Puts a started light coroutine into the inbox of its worker, the only one that may run it.
-    fn send_to_its_worker(&self, ready: Ready) {
-        // SAFETY: S2: a started coroutine's worker lives for ever.
-        let id = unsafe { &*ready.core().link.get() }.id;
+    /// Puts a bound coroutine into the inbox of its worker, the only one that may run it.
+    pub(super) fn send_to_its_worker(&self, ready: Ready) {
+        let id = usize::from(ready.core().home.get());
         let public = &self.workers[id];
         // SAFETY: S8: a ready core is in no other queue, and the inbox owns it from here.
         unsafe { public.inbox.push(ready.into_core()) };

@@ -198,6 +198,9 @@ impl Worker {
     }
 
     fn steal(&'static self) -> Option<Pick> {
+        if self.scheduler.has_levels() {
+            return self.steal_by_priority();
+        }
         self.victims()
             .find_map(|victim| self.processor.steal(victim))
             .map(Pick::taken)

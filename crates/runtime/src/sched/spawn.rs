@@ -8,8 +8,8 @@ use super::processor::SharedProcessor;
 use super::worker::Worker;
 use super::{ID_BLOCK, NEXT_ID, Scheduler, not_isolated, why_not_isolated};
 use crate::coroutine::{
-    Core, CoreRef, Critical, Group, Kind, Pools, Ready, StdThread, Tie, current_link, inherits_always, pass_values_on,
-    pools,
+    Core, CoreRef, Critical, Group, Kind, NO_HOME, Pools, Ready, StdThread, Tie, current_link, inherits_always,
+    pass_values_on, pools,
 };
 use crate::loom::static_atomic::Ordering;
 use std::io;
@@ -24,6 +24,8 @@ pub(crate) enum SpawnError {
     Stopped,
     /// The coroutine would have to be a light one, and the program has not vouched for it.
     NotIsolated,
+    /// There is no worker of this number.
+    NoWorker(usize),
     /// No stack can be had.
     NoStack(io::Error),
 }
@@ -33,6 +35,10 @@ impl From<SpawnError> for io::Error {
         match error {
             SpawnError::Stopped => io::Error::other("the runtime is shut down"),
             SpawnError::NotIsolated => not_isolated(&why_not_isolated().unwrap_or_default()),
+            SpawnError::NoWorker(id) => io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("the runtime has no worker {id}: its workers are numbered from 0"),
+            ),
             SpawnError::NoStack(error) => error,
         }
     }
@@ -50,8 +56,10 @@ pub(crate) struct SpawnRequest {
     pub(crate) group: Option<NonNull<Group>>,
     /// The body may borrow from the spawner's frames. A scope's child always may.
     pub(crate) borrows: bool,
-    /// The priority: a smaller number is more urgent. It is recorded for reports.
+    /// The priority: a smaller number is more urgent.
     pub(crate) priority: i16,
+    /// The worker that is to run it.
+    pub(crate) worker: Option<usize>,
 }
 
 impl SpawnRequest {
@@ -198,6 +206,11 @@ fn make(
     request: SpawnRequest,
 ) -> Result<Made, SpawnError> {
     let kind = scheduler.kind_of(request.light)?;
+    if let Some(id) = request.worker
+        && id >= scheduler.workers.len()
+    {
+        return Err(SpawnError::NoWorker(id));
+    }
     let class = match request.stack_bytes {
         None => scheduler.class,
         Some(bytes) => Pools::class_for(bytes).map_err(SpawnError::NoStack)?,
@@ -268,6 +281,8 @@ fn begin(
     );
     core.set_tie(tie_of(&request, scheduler));
     core.priority.set(request.priority);
+    scheduler.note_priority(request.priority);
+    core.home.set(request.worker.map_or(NO_HOME, |id| id as u16));
     core.token.store(false, Ordering::Relaxed);
     if request.name.is_some() {
         // SAFETY: S2: ours.

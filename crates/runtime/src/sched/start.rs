@@ -101,6 +101,7 @@ impl Worker {
         core.set_reason(WaitReason::None);
         match core.kind.get() {
             Kind::Light => {
+                core.home.set(self.link.id as u16);
                 self.note_light();
                 self.find_panic_count();
                 self.name_light(core);

@@ -113,7 +113,8 @@ impl Worker {
             round.next_ns = now_ns + WATCH_LAST_NS;
             self.watch_busy(&round.ticks);
             for victim in self.stuck(&round.ticks) {
-                if let Some(ready) = self.processor.steal(victim) {
+                let stolen = self.processor.steal(victim).or_else(|| victim.levels.pop());
+                if let Some(ready) = stolen {
                     self.queue(ready);
                 }
             }

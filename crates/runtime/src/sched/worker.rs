@@ -299,7 +299,7 @@ impl Worker {
         if !inbox.is_empty() {
             for core in inbox.take_all() {
                 // SAFETY: S1: the inbox held the one Ready of this core.
-                self.pinned.push(unsafe { Ready::from_core(core) });
+                self.queue(unsafe { Ready::from_core(core) });
             }
         }
     }
