@@ -72,8 +72,8 @@ pub(crate) fn owner(addresses: &[usize]) -> Owner {
 }
 
 /// Whether the program's global allocator is known to be std's own, which calls the C library and keeps no state in the
-/// executable. `false` if that cannot be known: without a symbol table, or where link-time optimisation has changed the
-/// function. Not for signal handlers.
+/// executable. `false` if the executable has a `malloc` of its own, or if it cannot be known: without a symbol table,
+/// or where link-time optimisation has changed the function. Not for signal handlers.
 pub(crate) fn has_allocator_of_std() -> bool {
     let Some(Some(table)) = TABLE.get() else {
         return false;
@@ -83,18 +83,18 @@ pub(crate) fn has_allocator_of_std() -> bool {
 }
 
 fn look_for_allocator_of_std(table: &Table) -> bool {
-    let mut of_program = None;
+    let (mut of_program, mut is_of_std, mut has_malloc) = (None, false, false);
     for symbol in table.symbols.chunks_exact(SYMBOL_BYTES).filter_map(Symbol::of_code) {
         let name = name_at(table.names, symbol.name);
+        // std's calls `malloc`, which is not the C library's if the executable has one of its own.
+        has_malloc |= name == b"malloc";
         // Linked in only where no other allocator was declared.
-        if name.ends_with(b"__rdl_alloc") {
-            return true;
-        }
+        is_of_std |= name.ends_with(b"__rdl_alloc");
         if name.ends_with(b"__rust_alloc") {
             of_program = Some(symbol);
         }
     }
-    of_program.is_some_and(|symbol| is_tail_call_of_malloc(table, &symbol))
+    !has_malloc && (is_of_std || of_program.is_some_and(|symbol| is_tail_call_of_malloc(table, &symbol)))
 }
 
 /// Whether the function is what std's allocator is after link-time optimisation: it ends by a jump to the C library's
@@ -350,6 +350,24 @@ mod tests {
     #[unsafe(no_mangle)]
     extern "C" fn silken_test_not_mangled(value: usize) -> usize {
         value + 1
+    }
+
+    #[test]
+    fn an_allocator_in_the_executable_is_seen() {
+        let of_std = ("_RNvCs_7___rustc11___rdl_alloc", 0x100, 0x10);
+        assert!(look_for_allocator_of_std(&table_of(&[of_std])));
+        assert!(look_for_allocator_of_std(&table_of(&[
+            of_std,
+            ("my_malloc", 0x200, 0x10)
+        ])));
+        assert!(!look_for_allocator_of_std(&table_of(&[
+            ("malloc", 0x200, 0x10),
+            of_std
+        ])));
+        assert!(!look_for_allocator_of_std(&table_of(&[
+            of_std,
+            ("malloc", 0x200, 0x10)
+        ])));
     }
 
     #[test]

@@ -107,7 +107,9 @@ pub use silken_macros::{main, test};
 pub use time::{sleep, sleep_ms, sleep_until};
 
 /// Returns the number of the worker that runs the caller, for tests and reports; `None` on an OS thread that is no
-/// worker. The number may change at each wait: an isolated coroutine may continue on another worker.
+/// worker, and on a coroutine that has just come out of a call which had blocked its worker
+/// ([`hand_off`](RuntimeBuilder::hand_off)). The number may change at each wait: an isolated coroutine may continue on
+/// another worker.
 ///
 /// # Examples
 /// ```

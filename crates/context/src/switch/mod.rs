@@ -24,7 +24,7 @@
 //! # What is not switched
 //! The floating-point control words (MXCSR, x87 control word) are not switched. Code compiled by rustc may not run
 //! under changed ones (the reference declares it undefined), and saving them costs as much as the rest of the switch (4
-//! ns on Zen 4). The signal mask is not switched either: it belongs to the worker.
+//! ns on Zen 4). The signal mask is not switched either: it belongs to the worker's thread.
 //!
 //! # The identity
 //! When the two contexts have different identities, the switch writes the FS base (`wrfsbase`, 5 to 12 ns), once per

@@ -21,9 +21,15 @@ use std::panic::{Location, resume_unwind};
 /// `f` sees the thread-locals of the pool's thread, and no coroutine-locals. Its waits block that thread. What it
 /// spawns by [`spawn`](crate::spawn()) belongs to the default runtime.
 ///
-/// The pool has at most 512 threads, or as many as
+/// Choose it for calls that are known to wait or to compute for long. It costs some microseconds, and blocks nobody; a
+/// call that is made directly blocks its worker until the monitor has noticed
+/// ([`hand_off`](crate::RuntimeBuilder::hand_off)). `f` may not borrow: lend what it needs by [`std::sync::Arc`], or
+/// move it in and return it.
+///
+/// The pool belongs to the process. It has at most 512 threads, or as many as
 /// [`RuntimeBuilder::blocking_threads`](crate::RuntimeBuilder::blocking_threads) says. Further work is queued, first
-/// come first served. So if all threads run work that waits for queued work, all of it waits for ever. The threads
+/// come first served. So if all threads run work that waits for queued work, all of it waits for ever. If no thread can
+/// be made, the work waits for one of those that there are; without any, it runs on the caller's worker. The threads
 /// serve nothing else: name look-ups, and the calls for which silken uses threads itself, do not wait behind `f`.
 ///
 /// | | `blocking(f)` | [`spawn_blocking(f)`](spawn_blocking) |

@@ -190,9 +190,9 @@ impl Builder {
     /// interrupted by a more urgent one, but it is [preempted](crate::RuntimeBuilder::preempt) after its slice, as
     /// always. Each worker has its own order. The coroutines that a coroutine spawns do not inherit its priority.
     ///
-    /// None is starved: one of at most 192 picks of a worker goes to ordinary coroutines, and one of at most `192 n` to
-    /// each of the n other priorities that wait there. Coroutines of priority 0 are scheduled as fast as in a program
-    /// without priorities; a pick of another one takes a lock.
+    /// None is starved: of 192 picks of a worker at least one goes to ordinary coroutines, and of `192 n` picks at
+    /// least one to each of the n other priorities that wait there. Coroutines of priority 0 are scheduled as fast as
+    /// in a program without priorities; a pick of another one takes a lock.
     ///
     /// # Examples
     /// ```

@@ -5,9 +5,11 @@
 //! names the light coroutine that runs there, or is null, and it is rewritten at each switch. Light coroutines are
 //! bound to their worker, so the address of the slots is constant for them too.
 //!
-//! Read the worker inside a critical section and do not keep the reference after it. After a switch, use the one that
-//! the switch returns (`sched/switch.rs`), and do not read the thread-local. The worker has a slot of its own beside
-//! the coroutine's. That shortens the way to the run queue by one load, on which everything else in a yield waits.
+//! Read the worker inside a critical section and do not keep the reference after it. It is null on OS threads, and for
+//! a coroutine that runs late, since a call blocked it so long that its worker has another thread (`sched/late.rs`).
+//! After a switch, use the one that the switch returns (`sched/switch.rs`), and do not read the thread-local. The
+//! worker has a slot of its own beside the coroutine's. That shortens the way to the run queue by one load, on which
+//! everything else in a yield waits.
 
 use super::core::{Core, ThreadLocals, WorkerLink};
 use crate::loom::static_atomic::{AtomicBool, AtomicIsize, Ordering, compiler_fence};

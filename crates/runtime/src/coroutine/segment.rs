@@ -12,11 +12,12 @@
 //!
 //! # Protocol
 //! [`grow`] takes a stack, links its record before the newest one, calls the closure there
-//! (`silken_context::segment`), and on the way out unlinks the record and gives the stack back. The way out is a
-//! return or an unwinding; both run the guard on the older stack, when no frame on the segment is alive. So records
-//! come and go like frames. The newest record of a coroutine is in its core, that of an OS thread in a thread-local.
-//! The segment belongs to the coroutine and not to the worker: a wait inside the closure, also one that ends on another
-//! worker, finds it as it was, and the worker that is there in the end gets the stack for its cache.
+//! (`silken_context::segment`), and on the way out unlinks the record and gives the stack back. The way out is a return
+//! or an unwinding; both run the guard on the older stack, when no frame on the segment is alive. So records come and
+//! go like frames. The newest record of a coroutine is in its core, that of an OS thread in a thread-local. The segment
+//! belongs to the coroutine and not to the worker: a wait inside the closure, also one that ends on another worker,
+//! finds it as it was, and the worker on which the call ends gets the stack for its cache. (A coroutine that runs late
+//! gives it to the cache of OS threads.)
 //!
 //! A light stack (without an identity at its top) serves as a segment. Thread-locals, `errno` and the identity are
 //! those of the first stack: only the stack pointer has moved.
@@ -29,8 +30,8 @@
 //! # Sizes
 //! A segment has at least [`SEGMENT_BYTES`], the size of a coroutine's default stack. Address space is cheap
 //! (`silken_context::stack` has the figures), pages are taken as they are touched, and a small segment would run out
-//! sooner. It also keeps the C library right, which allows its own frames a quarter of the size that the identity
-//! notes for the *first* stack, and no more than 64 KiB.
+//! sooner. The C library takes up to a quarter of the size of the *first* stack, and at most 64 KiB, for one frame of
+//! its own (`__libc_alloca_cutoff`): a segment has that room too.
 //!
 //! # Memory
 //! A worker keeps [`WARM_MAX`] segments of the usual size as they are, with the pages that were touched. So a loop that
@@ -48,7 +49,7 @@
 //!
 //! # Rejected
 //! *A cache of segments in the coroutine*: a deep recursion would keep all its memory until the coroutine ends.
-//! *Keeping a spare segment allocated beside each grown stack*, as Go did, against a call that grows and shrinks in a
+//! *Keeping a spare segment allocated beside each grown stack*, against a call that grows and shrinks in a
 //! loop: the worker's cache does the same for all its coroutines. *Telling the kernel of the stack's end by
 //! `MAP_GROWSDOWN`*: one memory map per stack, and a growth that ends where the neighbour begins.
 

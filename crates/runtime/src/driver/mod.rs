@@ -1,11 +1,11 @@
 //! How does an event outside of the runtime make a coroutine ready: an event of a descriptor, a deadline, a wake-up by
 //! another thread?
 //!
-//! Each processor has a driver. The worker that holds the processor polls the driver, between coroutines and while it
+//! Each processor has a driver. The processor's worker polls the driver, between coroutines and while it
 //! sleeps. A poll *returns* the coroutines that have become ready and queues none of them, so events travel in batches
 //! and the scheduler runs at its own pace. Any thread may poll any driver without waiting. A watcher does so for a
 //! processor that stands still (`sched/watch.rs`), and a worker that has made many connects for the others
-//! (`sched/queues.rs`). A searching worker polls its own driver only. Outside of a poll, a change of a descriptor that
+//! (`sched/worker.rs`). A searching worker polls its own driver only. Outside of a poll, a change of a descriptor that
 //! raises no event (a close, a shutdown) unparks the waiters itself ([`readiness`]).
 //!
 //! # Whose driver
@@ -77,8 +77,8 @@ pub(crate) struct Driver {
     epoll: Epoll,
     wake: EventFd,
     timers: Timers,
-    /// The number of registrations made here. It only grows; zero means that an idle look at the kernel is not worth
-    /// its cost.
+    /// The number of registrations made here. It only grows until the driver retires; zero means that an idle look at
+    /// the kernel is not worth its cost.
     registered: AtomicUsize,
     /// The buffer of the polling thread. A second poller at the same time finds it taken and returns.
     events: Lock<Events>,

@@ -9,7 +9,7 @@
 //!
 //! | field | bits | meaning | changed by |
 //! |---|---|---|---|
-//! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event and by `remember_ends`, cleared by `reset`, `forget_ends` and an event without such bits |
+//! | `words[d]` | 0 `STICKY` | an error, a hang-up, the peer's end or urgent data was seen: always try | set by an event and by `remember_ends`, cleared by `reset` and `forget_ends` |
 //! | | 1 `REGISTERED` | events will come, from one driver at least | set by the first wait, cleared by `reset` and the last `retire` |
 //! | | 2.. tick | the version of the word (never reused) | bumped by an event, `stir`, `reset`, `forget_ends`, `remember_ends` and the last `retire` |
 //! | `drained` | as a word | the word that a short read looked at before it emptied the socket | readers, no lock |
@@ -27,15 +27,15 @@
 //! # The short-read rule
 //! A TCP read that returns less than was asked for has emptied the socket. So the next read parks at once, without the
 //! call that would only say EAGAIN. The reader stores the word that it saw *before* the call into `drained`, and the
-//! next reader skips its try while `drained` equals the word. Proof: data that arrives after the call raises an event
-//! that is dispatched after the look (it could not be fetched earlier). That event bumps the word, before or after the
-//! store. No later store can bring the old word back into effect, since words do not repeat. No read-modify-write is
-//! needed: two readers can only replace one old word by another, which costs a useless try. A word
+//! next reader skips its try while `drained` equals the word. Proof: data that arrives after the call raises an event.
+//! That event cannot be dispatched before the look, which came before the call. That event bumps the word, before or
+//! after the store. No later store can bring the old word back into effect, since words do not repeat. No
+//! read-modify-write is needed: two readers can only replace one old word by another, which costs a useless try. A word
 //! with `STICKY` is never stored, because the state behind it raises no second event. A word without `REGISTERED` is
-//! not stored either, because no event would come. The rule holds only for TCP: a record of SCTP, a Unix
-//! socket's ancillary boundary and a TLS record in the kernel end a read early with more to come. Rejected: the mirror
-//! image for short *writes*. A send that met a bad address is short as well and raises no event; the saved try would be
-//! one per filled send buffer.
+//! not stored either, because no event would come. The rule holds only for TCP: a record of SCTP, a Unix socket's
+//! ancillary boundary and a TLS record in the kernel end a read early with more to come. Rejected: the mirror image for
+//! short *writes*. A send that met a bad address is short as well and raises no event; the saved try would be one per
+//! filled send buffer.
 //!
 //! # All waiters of a direction are woken
 //! One edge may stand for many connections or datagrams. Waking one waiter is sound only if that waiter passes the duty
@@ -541,7 +541,7 @@ fn join_all<R: Registrar<&'static Driver>>(
     Enlisted::Yes
 }
 
-/// Registers in the driver of the caller's processor; the caller is in a critical section.
+/// Registers in the driver of the processor on which the caller runs, or ran last; the caller is in a critical section.
 struct Here(RawFd);
 
 impl Registrar<&'static Driver> for Here {
@@ -564,7 +564,7 @@ fn register_in(driver: &'static Driver, fd: RawFd, generation: u32) -> Result<&'
         Err(Errno::EXIST) => driver.epoll.modify(fd, INTEREST, data)?,
         result => result?,
     }
-    // Relaxed: a hint for the worker that holds the processor, which is the worker that runs the caller.
+    // Relaxed: a hint for the processor's worker, on which the caller runs or ran last.
     driver.registered.fetch_add(1, Ordering::Relaxed);
     Ok(driver)
 }

@@ -49,7 +49,8 @@ impl Timers {
         self.publish(&wheel);
     }
 
-    /// Whether any deadline is pending; a hint that is exact for the worker that holds the processor.
+    /// Whether any deadline is pending; a hint that is exact for the processor's worker, unless a coroutine without a
+    /// worker (`sched/late.rs`) arms one.
     #[inline(always)]
     pub(super) fn pending(&self) -> bool {
         // Relaxed: a hint.
@@ -57,8 +58,8 @@ impl Timers {
     }
 
     pub(super) fn next_wake_ns(&self) -> Option<u64> {
-        // Relaxed: a sleeping worker reads what its own processor's coroutines have written on this very thread;
-        // changes by other threads are removals.
+        // Relaxed: a sleeping worker reads what its own processor's coroutines have written on this very thread.
+        // Changes by other threads are removals; or a late coroutine has armed a deadline, and then wakes the driver.
         Some(self.next_wake_ns.load(Ordering::Relaxed)).filter(|next| *next != NONE)
     }
 
@@ -128,8 +129,8 @@ impl TimerNode {
 }
 
 impl Driver {
-    /// Arms a deadline in this driver's wheel. The caller is in a critical section, on the worker that holds the
-    /// processor.
+    /// Arms a deadline in this driver's wheel. The caller is in a critical section, on the processor's worker; or it
+    /// has lost that worker, and wakes the driver afterwards.
     ///
     /// # Safety
     /// The node stays where it is until the timer has settled its cell, or [`disarm`](Self::disarm) has returned (S8).

@@ -41,7 +41,7 @@
 mod loom_tests;
 
 use super::{IDLE_NS, ThreadPool, critically, is_on_coroutine};
-use crate::coroutine::{Critical, Outcome, Payload, WaitCell, contained, current_link, discard};
+use crate::coroutine::{Critical, Outcome, Payload, WaitCell, contained, discard, last_link};
 use crate::sys::{Lock, StaticLock};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
@@ -113,7 +113,7 @@ where
         }
         let runtime = {
             let _critical = Critical::enter();
-            current_link().map_or(0, |link| link.runtime)
+            last_link().map_or(0, |link| link.runtime)
         };
         let call = Arc::new(Call::new(closure, Origin { runtime, site }));
         let theirs = call.clone();

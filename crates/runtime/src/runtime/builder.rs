@@ -102,7 +102,7 @@ fn parse_bytes(text: &str) -> Option<usize> {
 /// Parses how long a coroutine may run: a time, or `off`.
 fn parse_slice(text: &str) -> Option<Option<Duration>> {
     match text {
-        "off" | "0" => Some(None),
+        "off" => Some(None),
         _ => parse_time(text).map(Some),
     }
 }
@@ -310,13 +310,15 @@ impl RuntimeBuilder {
     }
 
     /// Sets how long a call may block a worker before another thread takes the worker over. `None`: as long as the call
-    /// lasts. The time is looked at once per millisecond or so.
+    /// lasts. Less than 50 µs counts as 50 µs. A monitor looks by turns, so the worker is taken over after two to four
+    /// times this time if all workers are busy; after five to ten times for the first such call after a while without
+    /// any; and after one to two [slices](Self::preempt) if another worker is idle.
     ///
     /// Most calls that wait park the coroutine and block nobody. Some reach the kernel unseen: a lock of a C library, a
     /// slow disk, a library with system calls of its own. They block the OS thread. After this time a spare thread
-    /// continues as the worker. When the call returns, its coroutine goes on, on the old thread, until it waits or
-    /// yields, and then continues on some worker. At most [`spare_threads`](Self::spare_threads) threads are made; one
-    /// that was idle for ten seconds ends.
+    /// continues as the worker. When the call returns, its coroutine goes on, on the old thread, beside the workers,
+    /// until it waits or yields, and then continues on some worker. Meanwhile [`worker_id`](crate::worker_id) is
+    /// `None`. At most [`spare_threads`](Self::spare_threads) threads are made; one that was idle for ten seconds ends.
     ///
     /// A worker that has started a [light](Self::light) coroutine keeps its thread, since light coroutines cannot
     /// follow it to another one: then a call that blocks it blocks them too.
@@ -500,7 +502,8 @@ impl RuntimeBuilder {
             None => from_environment("SILKEN_SPARE_THREADS", "a number", |text| text.parse().ok())?,
         };
         Ok(SchedulerConfig {
-            hand_off_after,
+            hand_off_after: hand_off_after.map(|after| after.max(sched::HAND_OFF_AFTER_MIN)),
+
             spare_threads: spare_threads.unwrap_or(sched::SPARE_THREADS_DEFAULT),
             slice: slice.map(|slice| slice.max(sched::SLICE_MIN)),
             overflow,

@@ -7,7 +7,7 @@
 //! sleeper is woken, and is counted as searching. A worker that is woken for a coroutine that only it may run is
 //! counted so too, so there may be several. A searching worker that finds work stops searching. If
 //! there may be more work it wakes the next sleeper. So wake-ups form a chain that lasts as long as there is work for
-//! it. A process whose workers are all busy makes no wake-ups, and an idle process makes none at all.
+//! it. While all workers are busy no worker is woken, and an idle process makes no wake-ups at all.
 //!
 //! # The race
 //! A producer pushes work and then looks for sleepers. A worker announces that it sleeps and then looks for work. If

@@ -1,5 +1,5 @@
-//! Where do coroutines queue that have no worker yet? These are coroutines that OS threads have spawned or woken, and
-//! those that did not fit into a full run queue.
+//! Where do coroutines queue that no worker of their scheduler has made ready? OS threads, coroutines of other runtimes
+//! and late coroutines (`late.rs`) have spawned or woken them; or they did not fit into a full ring.
 //!
 //! The injector has two lanes, each first in, first out: one for coroutines that have *started* and one for those that
 //! have not. The started ones go first. A deadline, a peer or a lock waits for them, and their stacks become free when

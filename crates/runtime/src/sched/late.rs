@@ -9,12 +9,14 @@
 //!
 //! # Protocol
 //! Nobody announces the calls that block, so the monitor must take the worker from a thread that may return at any
-//! moment. All code on a coroutine reads its worker in one place, the link in its own identity, and inside a critical
-//! section. So the monitor sets that link to null. A coroutine that runs late is then, for everything that only asks
-//! who runs it, like a coroutine whose worker is not its scheduler's: it queues what it wakes and spawns in the
-//! injector, and uses the shared pools. Only when it would leave its stack does it need a worker's base to go to. There
-//! it looks for the [`LostThread`] that the monitor left for it ([`come_back`]), and goes to the base of its own
-//! thread. That base settles it without a worker ([`settle_late`]), and the thread becomes a spare one.
+//! moment. Code that touches what only the worker's thread may touch reads its worker in one place, the link in its own
+//! identity, and inside a critical section. (What other threads may touch too, under locks, is found by the worker on
+//! which the coroutine ran last: the driver, the runtime's number.) So the monitor sets that link to null. A coroutine
+//! that runs late then behaves like a caller from outside of the scheduler: what it wakes and spawns goes to the
+//! injector, or to the inbox of the worker that it is bound to; it uses the shared pools. Only when it would leave its
+//! stack does it need a worker's base to go to. There it looks for the [`LostThread`] that the monitor left for it
+//! ([`come_back`]), and goes to the base of its own thread. That base settles it without a worker ([`settle_late`]),
+//! and the thread becomes a spare one.
 //!
 //! # The race: the call returns while the worker is seized
 //! | the coroutine | the monitor |
@@ -23,22 +25,23 @@
 //! | reads the link | a barrier on all threads (`sys::barrier`) |
 //! | | reads the depth, the running coroutine and the count of picks |
 //!
-//! At the barrier the coroutine either has written the depth, and the monitor sees it and gives up; or it reads the
-//! link after the barrier, and sees null. So never does the coroutine use a worker that another thread has taken over.
-//! If the monitor gives up it puts the link back. The coroutine may have read null meanwhile. Then it either does
-//! without a worker for once, or comes to [`come_back`], which takes the lock, finds no lost thread for it, and puts
-//! the link back itself.
+//! At the barrier the coroutine either has written the depth, and the monitor sees it and gives up; or it has left the
+//! section again, and then its use is over, the monitor's read of the depth shows what it did (Acquire), and its next
+//! section reads null; or it reads the link after the barrier, and sees null. So never does the coroutine use, of a
+//! worker that another thread has taken over, what belongs to the worker's thread. If the monitor gives up it puts the
+//! link back. The coroutine may have read null meanwhile. Then it either does without a worker for once, or comes to
+//! [`come_back`], which takes the lock, finds no lost thread for it, and puts the link back itself.
 //!
-//! Example: coroutine C on worker W is blocked in `flock`. The monitor sets C's link to null, sees depth 0, notes the
-//! thread as lost and gives W to a spare thread. `flock` returns, and C spawns a coroutine: its link is null, so the
-//! new one goes to the injector. Then C parks: `come_back` finds the note, C goes to its old thread's base, is
-//! published as parked there, and the thread joins the spare ones. C is woken later, and continues on some worker,
-//! which writes its own link into C's identity.
+//! Example: coroutine C on worker W is blocked in a contended `pthread_mutex_lock`. The monitor sets C's link to null,
+//! sees depth 0, notes the thread as lost and gives W to a spare thread. The call returns, and C spawns a coroutine:
+//! its link is null, so the new one goes to the injector. Then C parks: `come_back` finds the note, C goes to its old
+//! thread's base, is published as parked there, and the thread joins the spare ones. C is woken later, and continues on
+//! some worker, which writes its own link into C's identity.
 //!
-//! A coroutine that has parked in time leaves its link to the worker in its identity. So the monitor may write into the
-//! identity of a coroutine that no longer runs there: it replaces only this worker's link, checks afterwards that this
-//! coroutine still runs, and puts it back if not. A worker that continues a coroutine of its own whose link is null
-//! finds out in `come_back`.
+//! A coroutine that has parked in time leaves its link to the worker in its identity; one that has ended leaves it in a
+//! block that another coroutine may have by now. So the monitor may write into the identity of a coroutine that does
+//! not run there: it replaces only this worker's link, checks afterwards that this coroutine still runs, and puts it
+//! back if not. A worker that continues a coroutine of its own whose link is null finds out in `come_back`.
 //!
 //! # Light coroutines
 //! They share the thread-locals of the thread, so they cannot follow the worker to another one. A worker that has
@@ -49,7 +52,8 @@
 //! *Moving the processor from one worker to another*: its parts are read through the worker on the hottest paths, and
 //! the late thread would still need a worker without one. *Announcing each call*: the calls in question are those that
 //! nobody sees. *Giving the worker back when the call returns*: threads are interchangeable where no light coroutine
-//! is; Go does the same.
+//! is. *Waiting for a worker when the call returns*, as a goroutine waits for a processor: the coroutine has a thread
+//! already.
 
 use super::arrive::{arrive, carry, take_stack};
 use super::handoff::{Outgoing, SwitchReason};
@@ -98,8 +102,8 @@ pub(super) fn seize(worker: &'static Worker, tick: u32) -> bool {
 
 /// The runtime's slots in the identity of an isolated coroutine that may be running or not.
 fn slots_of(core: &'static Core) -> Option<&'static ThreadLocals> {
-    // SAFETY: S3: the block of a coroutine that has started is in its stack's slot, which stays mapped for ever. What
-    // is written there is one word, and only if it holds the expected link.
+    // SAFETY: S3: the block of a coroutine that has started is in its stack's slot, which stays mapped for ever; a
+    // light one's is its worker's. What is written there is one word, and only if it holds the expected link.
     (core.context.identity() != 0).then(|| unsafe { slots_in_block(core) })
 }
 

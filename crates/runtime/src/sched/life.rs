@@ -2,7 +2,7 @@
 //! wakes its joiners.
 //!
 //! The order is that of a thread: the result is stored, values are destroyed, then joiners may continue. All of it runs
-//! on the coroutine's own stack, under its identity. What its successor does afterwards is in `switch.rs`.
+//! on the coroutine's own stack, under its identity. What its successor does afterwards is in `arrive.rs`.
 
 use super::processor::SharedProcessor;
 use super::worker::Worker;

@@ -4,8 +4,8 @@
 //! | word | meaning |
 //! |---|---|
 //! | worker | what runs coroutines: a processor, caches, and the thread that runs as it, which may change (`worker.rs`, `late.rs`) |
-//! | processor | the right to run: run queue (ring), LIFO slot, driver, timers; each worker has one (`processor.rs`) |
-//! | injector | the queue for coroutines that have no worker yet (`injector.rs`) |
+//! | processor | the scheduling state of a worker: run queue (ring), LIFO slot, driver with its timers, counters; each worker has one (`processor.rs`) |
+//! | injector | the queue for coroutines that were made ready outside of the workers, or did not fit into a ring (`injector.rs`) |
 //! | level | the ready coroutines of one priority other than 0 (`levels.rs`) |
 //! | pinned queue | a worker's own queue of the coroutines that are bound to it; of all coroutines, if it is the only worker (`pinned.rs`) |
 //! | inbox | where other threads put bound coroutines for their worker |
@@ -45,7 +45,7 @@
 //! | bound: started and light, or spawned for a worker | the pinned queue of its worker, through the inbox from elsewhere | its worker |
 //! | that yields, or was woken while it left its stack | the ring | no |
 //! | of another priority than 0 | a level of the worker | one, if no worker searches |
-//! | woken or spawned by a thread that is no worker of the scheduler | the injector | one, if no worker searches |
+//! | woken or spawned by code that is on no worker of the scheduler: an OS thread, another runtime, a late coroutine | the injector | one, if no worker searches |
 //!
 //! An only worker uses its pinned queue in place of the ring.
 //!
@@ -60,7 +60,7 @@
 //! runtime (S10).
 //!
 //! # Rejected
-//! *A queue per worker that only its owner may empty* (may): work waits while other workers sleep. *The LIFO slot out
+//! *A queue per worker that only its owner may empty*: work waits while other workers sleep. *The LIFO slot out
 //! of thieves' reach* (tokio): work behind a long computation is lost to the other workers; here a watcher takes it
 //! after a moment. *One global queue only* (Go before 1.1): it needs one lock for all workers.
 
@@ -104,7 +104,7 @@ mod worker;
 pub(crate) use life::set_key_destructors;
 pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
-pub(crate) use monitor::{HAND_OFF_AFTER_DEFAULT, SLICE_DEFAULT, SLICE_MIN, SPARE_THREADS_DEFAULT};
+pub(crate) use monitor::{HAND_OFF_AFTER_DEFAULT, HAND_OFF_AFTER_MIN, SLICE_DEFAULT, SLICE_MIN, SPARE_THREADS_DEFAULT};
 pub use overflow::OverflowPolicy;
 pub(crate) use overflow::expect_on_threads as expect_overflows_on_threads;
 pub(crate) use preempt::why_not as why_not_preempted;
@@ -172,7 +172,8 @@ pub(crate) struct Scheduler {
     /// The shutdown cancels all of its coroutines.
     ending: AtomicBool,
     stopping: AtomicBool,
-    /// Coroutines that OS threads have spawned. Workers count their spawns in their processors.
+    /// Coroutines that were spawned outside of the workers: by OS threads, other runtimes, late coroutines. Workers
+    /// count their spawns in their processors.
     spawned_outside: AtomicU64,
     /// Coroutines that ended on threads that had lost their worker. Workers count theirs in their processors.
     finished_outside: AtomicU64,

@@ -2,13 +2,15 @@
 //! monitor.
 //!
 //! # Protocol
-//! The monitor looks at each processor of each runtime by *turns*. A processor *stands still* when its worker is awake
-//! but its count of picks has not changed since the turn before. The monitor then acts by how long it has stood still:
+//! The monitor looks at each processor of each runtime by *turns*. A worker is *busy* when it neither sleeps nor
+//! searches. A processor *stands still* when its worker is busy and its count of picks has not changed since the turn
+//! before. The monitor then acts by how long it has stood still:
 //!
-//! - After a millisecond (`hand_off`): if the kernel has blocked the worker's thread, another thread gets the worker
-//!   (`late.rs`).
+//! - After the time that `hand_off` sets (a millisecond): if the kernel has blocked the worker's thread, another thread
+//!   gets the worker (`late.rs`).
 //! - After a whole *slice*: if the thread is not blocked, the coroutine is asked to give way (`preempt.rs`). A request
-//!   that was not obeyed, since the code was where it may not be preempted, is repeated at the next turn.
+//!   is repeated at the next turn if the pick is still the same: the code was where it may not be preempted, or no
+//!   other coroutine was ready.
 //!
 //! Whether a thread is blocked is its state in `/proc/self/task/N/stat` (`sys::process::is_blocked`). Its CPU clock
 //! alone does not tell: on a busy machine a thread that computes may get no time. The clock, which is cheaper, saves
@@ -17,29 +19,32 @@
 //!
 //! | what the last turn saw | length of the next turn |
 //! |---|---|
-//! | a request that is open | a tenth of the slice, at most a millisecond |
-//! | no worker of some runtime is idle, and a processor stands still | a fifth of the slice, at most a millisecond |
-//! | no worker of some runtime is idle | a fifth of the slice, at most two milliseconds |
-//! | some worker runs, and each runtime has an idle one | the slice: the idle worker looks after the other (`watch.rs`) |
+//! | a request that is open | a tenth of the slice, at most the time of `hand_off` |
+//! | all workers of some runtime are busy, and a processor stands still | a fifth of the slice, at most the time of `hand_off` |
+//! | all workers of some runtime are busy | a fifth of the slice, at most twice the time of `hand_off` |
+//! | the same, for 32 turns in a row | half of the slice, at most five times the time of `hand_off` |
+//! | some worker is busy, and each runtime has an idle one | the slice, at most 10 ms: the idle worker looks after the other (`watch.rs`) |
 //! | no worker runs, twice | until a worker becomes busy |
 //!
 //! # The race: sleep and work
-//! The monitor sleeps when all workers do, so that an idle process makes no wake-ups. It
-//! announces its sleep, and then looks once more whether a worker is busy. A worker that becomes busy looks whether the
-//! monitor sleeps. Both looks are made under, or after, the lock of the scheduler's idle workers (`idle.rs`). Example:
-//! worker W is woken while the monitor goes to sleep. If W's entry comes first, the monitor's second look sees W busy.
-//! If the monitor's look comes first, its announcement lies before its use of the lock, W's use of the lock comes after
-//! that, and so W sees the announcement and wakes the monitor. There is no third order.
+//! The monitor sleeps when all workers do, so that an idle process makes no wake-ups. It announces its sleep, and then
+//! looks once more whether a worker is busy. A worker that becomes busy looks whether the monitor sleeps. The lock of
+//! the scheduler's idle workers (`idle.rs`) orders the two. Example: worker W is woken while the monitor goes to sleep.
+//! W registers as busy under the lock, and looks at the sleep word after that. The monitor writes the word before it
+//! takes the lock for its second look. If W takes the lock first, the second look sees W busy. If the monitor takes it
+//! first, W sees the word that was written before, and wakes the monitor. There is no third order.
 //!
 //! # The cost
-//! A turn reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With
-//! slices of 10 ms and all workers busy there are 500 turns a second. They cost one to two percent of a processor, most
-//! of it the thread's own wake-up.
+//! A turn reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With the
+//! default times and all workers busy there are 200 turns a second, and up to 1,000 while a processor stands still. 500
+//! turns cost one to two percent of a processor, most of it the thread's own wake-up. So a process in which nothing has
+//! been blocked for long looks less often, and its first blocked call is noticed after 5 to 10 ms; those that follow
+//! after 2 to 4.
 //!
 //! # Rejected
-//! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed
-//! length* (Go before 1.14 looked every 20 µs to 10 ms, too): most processes have an idle worker, which looks already.
-//! *Workers that look after each other only* (`watch.rs`): they do not, when all of them compute.
+//! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed length*: most
+//! processes have an idle worker, which looks already. *Workers that look after each other only* (`watch.rs`): they do
+//! not, when all of them compute.
 
 #[cfg(not(loom))]
 mod turns;
@@ -55,6 +60,9 @@ pub(crate) const SLICE_MIN: Duration = Duration::from_micros(20);
 
 /// How long a call may block a worker, unless the program says otherwise.
 pub(crate) const HAND_OFF_AFTER_DEFAULT: Duration = Duration::from_millis(1);
+
+/// The shortest such time. Nearly every call takes a part of it.
+pub(crate) const HAND_OFF_AFTER_MIN: Duration = Duration::from_micros(50);
 
 /// The most threads that a runtime has beyond one per worker, unless the program says otherwise.
 pub(crate) const SPARE_THREADS_DEFAULT: usize = 256;

@@ -24,6 +24,7 @@
 //! | such a frame belongs to a function of the executable that is not Rust's by its name | C that was linked in (a static jemalloc, a `cc` build script) has locks too. A `#[no_mangle]` function of Rust is not told apart |
 //! | the executable has no symbol table (`strip = true`) | the frames cannot be told apart |
 //! | the chain of frames cannot be followed to the entry | code without unwind tables may be part of it; or libgcc would need the loader's lock to follow it (built for a glibc before 2.35) |
+//! | a call had blocked it for so long that its worker has another thread | there is no worker's context to go to |
 //! | the policy says so | [`OverflowPolicy`] |
 //!
 //! So a coroutine that is lost was in Rust code of this program, and nowhere else. The chain of frames is checked last,

@@ -1,5 +1,5 @@
-//! Where does a worker queue the ready coroutines that may run nowhere else? These are the started light ones, and all
-//! coroutines when the scheduler has one worker.
+//! Where does a worker queue the ready coroutines that may run nowhere else? These are the started light ones, those
+//! that were spawned for a worker, and all coroutines when the scheduler has one worker.
 //!
 //! The queue is first in, first out, and linked through the cores. Only the worker's own code touches it, so it needs
 //! no atomic operation. One load of a link finds the coroutine to continue. A ring would need two loads, of a position

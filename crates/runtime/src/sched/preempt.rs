@@ -6,7 +6,7 @@
 //! marks it as the monitor's. The handler ([`on_signal`]) looks whether the interrupted code may be preempted here. If
 //! so, it makes that code call [`preempted`] (`silken_context::inject` says how), which yields: the coroutine goes
 //! behind all others, and continues later, maybe on another worker. If not, nothing happens, and the monitor tries
-//! again a millisecond later.
+//! again at its next turn. It also does so if the coroutine was preempted and no other was ready.
 //!
 //! # Where a coroutine may be preempted
 //! | the interrupted code | preempted | because |
@@ -15,9 +15,9 @@
 //! | a light coroutine | no | another coroutine on its worker would see its thread-locals half changed |
 //! | the runtime (a critical section) | no | queues and the worker may be half changed |
 //! | `no_preempt` | no | the program asks for it |
-//! | the C library, the loader, libgcc, any other shared object | no | malloc's words belong to the worker; locks there stop all others |
+//! | the C library, the loader, libgcc, any other shared object | no | malloc's words stay with the worker's thread; locks there stop all others |
 //! | at a system call | no | the kernel may have a record of the thread for its restart |
-//! | a signal handler, on the coroutine's stack or on another one | no | its signal is blocked on this thread until it returns |
+//! | a signal handler, on the coroutine's stack or on another one | no | its signal mask, or its return, belongs to this thread |
 //! | code with little room left on its stack | no | the saved registers need room |
 //! | an allocator that is part of the executable | no, if it is marked ([`Unpreempted`](crate::Unpreempted)); without a mark there is no preemption | its locks and caches are needed inside the runtime, and by the monitor |
 //!

@@ -19,8 +19,9 @@
 //! # Nobody starves
 //! Every [`FAIR_INTERVAL`]th pick of a worker that has levels is *fair*. Fair picks go to the shared levels, the own
 //! levels and the ordinary coroutines in turn, as far as some wait there, and among levels to the one that was served
-//! longest ago. So if levels of n priorities wait on a worker, each of them gets one of at most `192 n` picks, and
-//! ordinary coroutines get one of 192. A coroutine that runs for long is preempted, so a pick takes a slice at most.
+//! longest ago. So if levels of n priorities wait on a worker, each of them gets at least one of `192 n` picks, and
+//! ordinary coroutines get at least one of 192. A coroutine that runs for long is preempted, so a pick takes a slice at
+//! most.
 //!
 
 use super::Scheduler;

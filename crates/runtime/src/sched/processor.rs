@@ -1,5 +1,5 @@
-//! What does a worker need in order to run coroutines, and which part of it may other threads touch? It needs a
-//! processor: the right to run.
+//! What does a worker need in order to schedule coroutines, and which part of it may other threads touch? It needs a
+//! processor.
 //!
 //! A processor is a run queue (a ring and a LIFO slot), a driver with its timers, and counters. A *worker* is what runs
 //! coroutines with it: the processor, caches, and the link in which coroutines find them (`worker.rs`). An OS thread
@@ -17,7 +17,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
-/// How many times in a row the LIFO slot may go before the queues, so that two coroutines that wake each other do not
+/// After so many picks from the LIFO slot the queues go first once, so that two coroutines that wake each other do not
 /// starve the rest. The value is a guess that may be tuned; tokio uses 3.
 const LIFO_BUDGET: u32 = 3;
 
@@ -128,7 +128,7 @@ pub(super) struct Processor {
 }
 
 impl SharedProcessor {
-    /// Makes both halves of the `index`th processor of a runtime.
+    /// Makes both halves of a processor of a runtime.
     pub(super) fn make(runtime: usize) -> io::Result<(SharedProcessor, Owner<Ready>)> {
         let (owner, stealer) = ring::ring();
         let shared = SharedProcessor {

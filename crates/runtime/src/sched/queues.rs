@@ -10,8 +10,9 @@
 //! | bound to another worker | the inbox of that worker | the inbox of its worker |
 //! | any other | the ring; if it is full, half of the ring goes to the injector | the injector |
 //!
-//! A coroutine that code on the worker wakes goes into the LIFO slot instead, unless it is bound. A coroutine of
-//! another priority than 0 goes into a level instead of the pinned queue, the ring and the LIFO slot (`priority.rs`).
+//! A coroutine that code on the worker wakes goes into the LIFO slot instead, unless it is bound and the scheduler has
+//! several workers. A coroutine of another priority than 0 goes into a level instead of the pinned queue, the ring and
+//! the LIFO slot (`priority.rs`).
 //!
 //! # The policy of an only worker
 //! The only worker of a scheduler (`Processor::alone`) has no thieves. Its pinned queue is then the one queue, for all
@@ -112,7 +113,7 @@ impl Worker {
         }
     }
 
-    /// Take the LIFO slot, unless it was used `LIFO_BUDGET` times in a row and the queue is not empty.
+    /// Takes from the LIFO slot; after `LIFO_BUDGET` picks from it the queues go first once, if they are not empty.
     #[inline]
     fn pick_lifo(&self) -> Option<Pick> {
         let Some(ready) = self.processor.take_lifo() else {
@@ -219,7 +220,7 @@ impl Worker {
 }
 
 impl Scheduler {
-    /// Queues a coroutine from an OS thread, or from another runtime's worker.
+    /// Queues a coroutine from an OS thread, another runtime's worker, or a late coroutine.
     pub(super) fn schedule_from_outside(&self, ready: Ready) {
         debug_assert!(ready.core().belongs_to(self), "queued by another's scheduler");
         if is_bound(ready.core()) {

@@ -144,7 +144,7 @@ impl Worker {
 
     /// The worker has found work. It stops searching, if it was counted as searching. If it was the last searcher, it
     /// wakes another worker, since there may be more work. A worker that cancelled its sleep is not counted as
-    /// searching, yet a producer may have seen it so and skipped its notification. Notify here.
+    /// searching, yet a producer may have seen it counted as searching and skipped its notification. Notify here.
     fn found(&self, searching: bool) {
         let was_last = searching && self.stop_searching();
         if was_last || self.processor.shared.has_work() || self.scheduler.injector.len() > 0 {

@@ -21,12 +21,12 @@
 //!
 //! # The counts
 //! Coroutines are counted without a shared counter. Each processor counts the coroutines that it spawned and those that
-//! it finished; spawns from OS threads have a counter of their own. A coroutine is counted as spawned before it is
-//! queued. The sums are read finished-first. Let T be a moment between the two readings. The number finished by T is at
-//! least the first sum, and the number spawned by T is at most the second. So the difference of the sums is at least
-//! the number alive at T. If it is zero, nothing was alive at T. This needs the reader to see the spawn of each
-//! coroutine whose end it sees. It does: the end is counted with Release, after the queues that carried the coroutine
-//! from its spawner.
+//! it finished. What happens outside of the workers has two counters of its own: spawns by OS threads, other runtimes
+//! and late coroutines, and ends of late coroutines. A coroutine is counted as spawned before it is queued. The sums
+//! are read finished-first. Let T be a moment between the two readings. The number finished by T is at least the first
+//! sum, and the number spawned by T is at most the second. So the difference of the sums is at least the number alive
+//! at T. If it is zero, nothing was alive at T. This needs the reader to see the spawn of each coroutine whose end it
+//! sees. It does: the end is counted with Release, after the queues that carried the coroutine from its spawner.
 //!
 //! # The race: a spawn against the stop
 //! A spawner counts the coroutine first and looks for the stop afterwards. A thread that sums up has stopped the

@@ -1,12 +1,12 @@
 //! Which threads stand by to take over the worker of a thread that the kernel has blocked, and when do they end?
 //!
 //! # Protocol
-//! A spare thread has a *seat*, which is in the list of idle seats while the thread sleeps. The monitor
-//! takes a seat out of the list before it seizes a worker (`late.rs`): a worker without a thread would run nothing. If
-//! the worker could not be seized the seat goes back. If it could, its address is written into the seat, and the thread
-//! is woken. If no seat is idle a thread is made, up to the limit, and serves from the monitor's next turn on. A thread
-//! that has lost its worker becomes a spare one when its call has returned. A thread that was idle for ten seconds
-//! ends, so the process returns to as many threads as it has workers.
+//! A spare thread has a *seat*, which is in the list of idle seats while the thread sleeps. The monitor takes a seat
+//! out of the list before it seizes a worker (`late.rs`): a worker without a thread would run nothing. If the worker
+//! could not be seized the seat goes back. If it could, its address is written into the seat, and the thread is woken.
+//! If no seat is idle a thread is made, up to the limit. The worker then waits until the monitor's next turn, which
+//! finds the new thread idle. A thread that has lost its worker becomes a spare one when its call has returned. A
+//! thread that was idle for ten seconds ends, so the process returns to as many threads as it has workers.
 //!
 //! # The race
 //! A seat's idle time ends while the monitor takes the seat. Both use the list's lock: the thread ends only if it finds
@@ -14,7 +14,8 @@
 //!
 //! # The limit
 //! At the limit a blocked worker stays blocked, as it would be without spare threads. Calls that end by another
-//! coroutine's help can then block all workers for ever. So the limit is far above what a healthy program needs.
+//! coroutine's help can then block all workers for ever. So the limit is 256 by default: more than the calls that
+//! should ever block at one time.
 
 use super::Scheduler;
 use super::worker::Worker;

@@ -11,7 +11,7 @@ use silken_context::identity::Identity;
 use std::ptr::{self, NonNull};
 
 impl Worker {
-    /// The worker on which the coroutine runs.
+    /// The worker on which the coroutine runs, or ran last if it runs late.
     #[inline(always)]
     pub(super) fn of(core: &Core) -> &'static Worker {
         // SAFETY: S2: set before the coroutine was continued; workers live for ever.

@@ -43,10 +43,11 @@
 //!                       │ continuation │<B.sp    │ continuation │<A.sp
 //!                       └──────────────┘         └──────────────┘
 //! ```
-//! The switch is inlined into the last function in the picture: here [`park`], else [`yield_slowly`], or the caller of
-//! [`yield_core`]. It writes B's FS base first, if the identities differ. It pushes rbp, rbx, r12 to r15 and the
-//! address at which A will continue, and stores `rsp` in `A.sp`. It loads `rsp` from `B.sp`, pops B's continuation
-//! address, and jumps there. B's half of the switch pops the other six registers in the reverse order. The fast way of
+//! The switch is inlined into the last function in the picture: here [`park`], else whatever leaves the stack (a yield,
+//! a preemption, a late coroutine), or the caller of [`yield_core`]. It writes B's FS base first, if the identities
+//! differ. It pushes rbp, rbx, r12 to r15 and the address at which A will continue, and stores `rsp` in `A.sp`. It
+//! loads `rsp` from `B.sp`, pops B's continuation address, and jumps there. B's half of the switch pops the other six
+//! registers in the reverse order. The fast way of
 //! [`yield_core`] and [`run_from_base`] use [`switch::switch`], which pushes only rbp, rbx and the address. There the
 //! compiler saves what is live. In both cases the handoff stays in registers: rdi is the address of B's own context,
 //! rsi the outgoing coroutine with its reason, rdx the worker, rcx the identity under which A ran.
@@ -167,8 +168,8 @@ fn yield_slowly(worker: &'static Worker, core: &'static Core) -> &'static Core {
     leave_critical(unsafe { switch_to(worker, core, next, SwitchReason::Yield) })
 }
 
-/// Queues the running coroutine, which was preempted, behind all others, and what events have made ready before them.
-/// It is in a critical section, which this ends.
+/// Yields for the running coroutine, which was preempted: polls, puts what events have made ready before what is
+/// queued, and queues the coroutine behind all others. It is in a critical section, which this ends.
 pub(super) fn yield_to_events(worker: &'static Worker, core: &'static Core) {
     worker.run_overdue_events();
     match worker.pick_own() {

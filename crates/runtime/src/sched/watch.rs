@@ -1,17 +1,17 @@
 //! Which worker serves a processor whose own worker runs one coroutine for long? It takes the coroutines that the
-//! running one woke, serves the processor's events and deadlines, and (in a process where no worker is idle) takes what
-//! waits in the ring.
+//! running one woke, and serves the processor's events and deadlines. What waits in the ring, an idle worker takes as
+//! thieves do; where no worker is idle, those that still pick take it.
 //!
 //! A processor *stands still* when its worker is awake but its count of picks does not change: a coroutine computes, or
 //! a call blocks the worker. Two kinds of workers look for such processors:
 //! * The *watcher* is an idle worker that sleeps by turns (`idle.rs` says which worker that is, and when). If a
 //!   processor stood still in the last turn, its next deadline ends the watcher's turn, so that the deadline is served
 //!   in time. An event of the kernel waits for the end of the turn.
-//! * Every worker of a scheduler with several makes a *round* at an event interval, at most once in ten milliseconds.
-//!   Where no worker is idle, these rounds are all there is. A watcher may have served the processor already; then the
-//!   round finds nothing.
+//! * Every worker of a scheduler with several makes a *round* at an event interval, or when a coroutine on it is
+//!   preempted, at most once in ten milliseconds. Where no worker is idle, these rounds are all there is. A watcher may
+//!   have served the processor already; then the round finds nothing.
 //!
-//! Started light coroutines wait for the worker that stands still, since no other worker may continue them.
+//! Bound coroutines wait for the worker that stands still, since no other worker may continue them.
 
 use super::idle::{Idle, SleeperRole};
 use super::processor::SharedProcessor;
@@ -32,7 +32,8 @@ impl Worker {
         let mut before = self.round.take();
         before.ticks.clear();
         self.sleep_by_turns(idle, &mut before.ticks);
-        // The next round may use the counts that the watcher saw, since that round does not come soon.
+        // The next round uses the counts that the watcher saw. If it is due at once, it may take a processor for one
+        // that stands still which has only not picked since; that costs a look.
         self.round.replace(before);
     }
 

@@ -78,7 +78,7 @@ impl Public {
         self.thread.store(thread, Ordering::Relaxed);
     }
 
-    /// The thread ends, or has lost its worker.
+    /// The thread ends. (A thread that loses its worker is replaced here by the next one.)
     pub(super) fn forget_thread(&self) {
         // Relaxed: as in `thread`.
         self.thread.store(0, Ordering::Relaxed);
@@ -217,7 +217,8 @@ impl Worker {
 
     /// A light coroutine starts here.
     pub(super) fn note_light(&self) {
-        // Relaxed: the coroutine begins in a critical section, and the monitor looks there again after a barrier.
+        // Relaxed: the coroutine begins with a pick, and a seizure that has missed this fails when it compares the
+        // count of picks after its barrier.
         self.has_light.store(true, Ordering::Relaxed);
     }
 

@@ -16,8 +16,8 @@
 //! Two things may interrupt a wait: the caller's cancellation, and a deadline that the caller inherited. Both belong to
 //! the caller's cancel scopes (`coroutine/cancel.rs`). Neither settles the wait: it wakes the waiter, and the waiter
 //! finds out whether it may be interrupted at this point. Only then does the waiter settle its own cell as `Cancelled`.
-//! So a wait that must not be interrupted, since C is below it on the stack, remains the wait that its wakers know, and
-//! continues.
+//! So if a wait must not be interrupted, since C is below it on the stack, its cell stays unsettled, its wakers can
+//! still complete it, and it continues.
 //!
 //! A wait has one timer at a time, for the earlier deadline. If that is its own deadline, the timer settles the wait's
 //! cell. If the deadline is inherited, the timer settles a cell beside it, the *alarm*. After an alarm that does not

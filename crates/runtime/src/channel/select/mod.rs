@@ -35,10 +35,11 @@
 //! # The race: two selects, two channels, crosswise
 //! Each select could claim the other while it is claimed itself; to commit both would take two words at once. Here a
 //! select never claims while it is in a wait list: it claims others in step 1 only, and a ready arm in step 2 sends it
-//! back to step 1. Example: two selects each enlist one arm and then see the other's arm; each sends the other back to
-//! step 1. To repeat this for ever, both sides would have to draw the same random order each time. (For biased selects,
-//! the scheduler would have to repeat the same interleaving each time.) A select does not meet itself: nodes with its
-//! own ticket do not make its arm ready (`core.rs`).
+//! back to step 1. Example: two selects each enlist one arm and then see the other's node in the list of the next; each
+//! withdraws and starts again at step 1. To repeat this for ever, both would have to draw, each time, an order in which
+//! each enlists before the other looks, and step 1 would have to miss the other's node each time too. (For biased
+//! selects, the scheduler would have to repeat the same interleaving each time.) A select does not meet itself: nodes
+//! with its own ticket do not make its arm ready (`core.rs`).
 //!
 //! # The race: claim against a waker that does not claim
 //! The wakers of some arms (locks, notifications, joins, descriptors) settle the wait cell without a claim. Example: a

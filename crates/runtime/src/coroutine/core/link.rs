@@ -31,9 +31,11 @@ pub(crate) struct WorkerLink {
 pub(crate) struct ThreadLocals {
     /// The running coroutine; null on OS threads and in a worker's own context.
     pub(crate) core: Cell<*const Core>,
-    /// The worker on which the caller runs; null on other threads. In an isolated coroutine's block, each worker that
-    /// continues the coroutine rewrites it. In a worker's own block it changes when the thread loses its worker, or
-    /// takes one over (`sched/late.rs`). Atomic, since the monitor takes it from a thread that a call blocks.
+    /// The worker on which the caller runs; null on other threads. In an isolated coroutine's block it is the worker on
+    /// which the coroutine ran last; a worker other than that one writes itself there when it continues the coroutine.
+    /// Null while the coroutine runs late, without a worker. In a worker's own block it changes when the thread loses
+    /// its worker, or takes one over (`sched/late.rs`). Atomic, since the monitor takes it from a thread that a call
+    /// blocks.
     link: AtomicPtr<WorkerLink>,
     /// Depth of critical sections. In a worker's own block it is at least 1 while no light coroutine runs its own code
     /// there.
@@ -94,7 +96,8 @@ impl ThreadLocals {
     pub(crate) fn is_critical(&self) -> bool {
         // SAFETY: S3: an aligned word of a block that stays mapped; its owner writes it by single stores.
         let depth = unsafe { AtomicU32::from_ptr(self.critical.as_ptr()) };
-        // Relaxed: read after the barrier.
-        depth.load(Ordering::Relaxed) != 0
+        // Acquire: pairs with the end of the section: what it did to the worker is seen by the thread that takes over.
+        // The end is a plain store, which is a release on x86-64; another processor needs one there.
+        depth.load(Ordering::Acquire) != 0
     }
 }

@@ -23,7 +23,7 @@ pub(crate) trait Schedule: Sync {
     /// Whether it cancels all of its coroutines, including those that are spawned later.
     fn is_ending(&self) -> bool;
 
-    /// How many coroutines it can run at one time. With one, no coroutine makes progress while another spins.
+    /// How many workers it has. With one, a coroutine that spins keeps others from running until it is preempted.
     fn worker_count(&self) -> usize;
 }
 

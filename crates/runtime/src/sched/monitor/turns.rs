@@ -12,6 +12,9 @@ use std::time::Duration;
 /// wake the monitor at each burst.
 const IDLE_TURNS: u32 = 2;
 
+/// After so many turns in a row in which every processor went on, the turns become longer.
+const QUIET_TURNS: u32 = 32;
+
 /// The longest turn while a worker runs.
 const TURN_MAX_NS: u64 = 10_000_000;
 
@@ -45,6 +48,8 @@ enum Seen {
 struct Watched {
     scheduler: &'static Scheduler,
     records: Vec<Record>,
+    /// How many turns in a row have seen no processor that stood still.
+    quiet_turns: u32,
 }
 
 impl Watched {
@@ -52,6 +57,7 @@ impl Watched {
         Self {
             scheduler,
             records: vec![Record::default(); scheduler.processors.len()],
+            quiet_turns: 0,
         }
     }
 
@@ -62,6 +68,7 @@ impl Watched {
         match seen {
             Seen::OpenRequest => (slice_ns / 10).min(hand_off_ns),
             Seen::SomebodyStands => (slice_ns / 5).min(hand_off_ns),
+            Seen::EverybodyRuns if self.quiet_turns >= QUIET_TURNS => (slice_ns / 2).min(hand_off_ns.saturating_mul(5)),
             Seen::EverybodyRuns => (slice_ns / 5).min(hand_off_ns.saturating_mul(2)),
             Seen::SomebodyIsIdle | Seen::NobodyRuns => slice_ns.min(TURN_MAX_NS),
         }
@@ -69,6 +76,15 @@ impl Watched {
 
     /// Looks at each processor once.
     fn look(&mut self, now_ns: u64) -> Seen {
+        let seen = self.look_at_processors(now_ns);
+        self.quiet_turns = match seen {
+            Seen::SomebodyStands | Seen::OpenRequest => 0,
+            _ => self.quiet_turns.saturating_add(1),
+        };
+        seen
+    }
+
+    fn look_at_processors(&mut self, now_ns: u64) -> Seen {
         let mut seen = match self.scheduler.idle.busy_and_sleeping() {
             (0, _) => return Seen::NobodyRuns,
             (_, 0) => Seen::EverybodyRuns,
@@ -110,8 +126,10 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     if !may_preempt && (computes || !may_hand_off) {
         return false;
     }
-    // Asked just before a signal: a call that waits must not be interrupted. Where the kernel does not tell, the clock
-    // does, if there were two looks.
+    // Asked just before a signal, since a call that waits must not be interrupted. The thread may begin such a call
+    // between the question and the signal; then SA_RESTART restarts it, but for the few calls that are never restarted
+    // (poll, nanosleep), which silken answers itself. Where the kernel does not tell, the clock does, if there were two
+    // looks.
     let is_blocked = process::is_blocked(thread).unwrap_or(before.is_some() && used_ns == 0);
     if is_blocked {
         if may_hand_off {
