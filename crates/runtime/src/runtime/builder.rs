@@ -1,6 +1,10 @@
 //! Where do the settings of a runtime come from? Each setting comes from the program; if the program is silent, from
 //! the environment; if that is silent too, from the machine or from a default.
 
+use super::environment::{
+    A_NUMBER_OF_THREADS, A_SIZE, WORKERS_MAX, flag_from_environment, from_environment, light_from_environment,
+    parse_bytes, parse_slice, parse_threads, parse_time, stack_report_from_environment,
+};
 use super::{Runtime, hooks};
 use crate::coroutine::{GuardSize, measure_stacks};
 use crate::sched::{self, Kinds, OverflowPolicy, Scheduler, SchedulerConfig};
@@ -27,7 +31,8 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 ///
 /// | method | variable | default |
 /// |---|---|---|
-/// | [`workers`](Self::workers) | `SILKEN_WORKERS` | processors this process may use: affinity mask and cgroup quota |
+/// | [`workers`](Self::workers) | `SILKEN_WORKERS` | as many as processors that this process may use, at any time: affinity mask and cgroup quota |
+/// | [`pin_workers`](Self::pin_workers) | `SILKEN_PIN=1` | off |
 /// | [`stack_size`](Self::stack_size) | `SILKEN_STACK_SIZE` (bytes, or with `k`, `m`, `g`) | 512 KiB of address space; 1 MiB in builds with debug assertions |
 /// | [`light`](Self::light), `unsafe` | `SILKEN_LIGHT=1`, after [`allow_light`](crate::allow_light) | isolated |
 /// | [`guard_size`](Self::guard_size) | `SILKEN_GUARD_SIZE` (bytes, or with `k`, `m`, `g`) | 768 KiB of address space, 1 MiB for stacks from 1 MiB |
@@ -49,6 +54,8 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeBuilder {
     workers: Option<usize>,
+    /// Set by tests only.
+    workers_max: Option<usize>,
     stack_bytes: Option<usize>,
     guard_bytes: Option<usize>,
     light: bool,
@@ -61,73 +68,11 @@ pub struct RuntimeBuilder {
     preemption: Option<Option<Duration>>,
     hand_off: Option<Option<Duration>>,
     spare_threads: Option<usize>,
+    pins_workers: Option<bool>,
     blocking_threads: Option<usize>,
     reports_stacks: Option<bool>,
     requires_isolation: bool,
     requires_hooks: bool,
-}
-
-/// The value of a variable of the environment. `wanted` describes the accepted values, for the error.
-fn from_environment<T>(variable: &str, wanted: &str, parse: impl FnOnce(&str) -> Option<T>) -> io::Result<Option<T>> {
-    let Ok(text) = std::env::var(variable) else {
-        return Ok(None);
-    };
-    parse(text.trim()).map(Some).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("the environment's {variable}={text} is not understood: {wanted}, or unset"),
-        )
-    })
-}
-
-const A_SIZE: &str = "bytes, or with k, m or g, as in 256k";
-
-/// Parses a number of bytes, perhaps with a suffix: `65536`, `64k`, `64KiB`, `1m`.
-fn parse_bytes(text: &str) -> Option<usize> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    text[..digits]
-        .parse::<usize>()
-        .ok()?
-        .checked_mul(unit)
-        .filter(|bytes| *bytes > 0)
-}
-
-/// Parses how long a coroutine may run: a time, or `off`.
-fn parse_slice(text: &str) -> Option<Option<Duration>> {
-    match text {
-        "off" => Some(None),
-        _ => parse_time(text).map(Some),
-    }
-}
-
-/// Parses a time: `0`, `500ms`, `2s`.
-fn parse_time(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let count: u64 = text[..digits].parse().ok()?;
-    match text[digits..].trim() {
-        "us" => Some(Duration::from_micros(count)),
-        "ms" => Some(Duration::from_millis(count)),
-        "s" => Some(Duration::from_secs(count)),
-        "" if count == 0 => Some(Duration::ZERO),
-        _ => None,
-    }
-}
-
-/// Far more OS threads than any machine runs at one time; a larger number is a mistake of the caller's.
-const WORKERS_MAX: usize = 1 << 14;
-
-const A_NUMBER_OF_THREADS: &str = "a number from 1 to 16384";
-
-/// Parses a number of threads.
-fn parse_threads(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|threads| (1..=WORKERS_MAX).contains(threads))
 }
 
 /// Refuses numbers and names of which no threads can be made.
@@ -146,10 +91,33 @@ fn check_size(workers: Option<usize>, blocking_threads: Option<usize>, name: Opt
 
 impl RuntimeBuilder {
     /// Sets the number of workers: at least one, at most 16,384. 0 counts as 1; more than 16,384 is an error of
-    /// [`build`](Self::build).
+    /// [`build`](Self::build). A number that was set, here or by `SILKEN_WORKERS`, stays.
+    ///
+    /// Without it, there are as many workers as processors that the process may use, and their number follows: within
+    /// about a second after the affinity mask or the cgroup's quota has changed, while the process works,
+    /// [`Runtime::workers`] changes too. What a worker that is not needed any more has queued, the others take over.
+    /// Coroutines that are bound to it (light ones, [`Builder::worker`](crate::Builder::worker)) go on there.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
+        self
+    }
+
+    /// Sets whether each worker runs on one processor core only: the worker of number n on the n-th core, in turn, of
+    /// those on which the calling thread may run at [`build`](Self::build). The default is that the kernel chooses.
+    ///
+    /// It helps where caches matter more than balance, and no other process competes: a core that another program uses
+    /// stays with its worker too. What a coroutine makes inherits the core: OS threads, and child processes.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).pin_workers(true).build().unwrap();
+    /// let cores = runtime.run(|| std::thread::available_parallelism().unwrap().get()).unwrap();
+    /// assert_eq!(cores, 1); // the worker's thread sees its one core
+    /// ```
+    #[must_use]
+    pub fn pin_workers(mut self, pins: bool) -> Self {
+        self.pins_workers = Some(pins);
         self
     }
 
@@ -497,6 +465,10 @@ impl RuntimeBuilder {
             None => from_environment("SILKEN_HANDOFF", "off, or a time, as in 1ms", parse_slice)?
                 .unwrap_or(Some(sched::HAND_OFF_AFTER_DEFAULT)),
         };
+        let pins_workers = match self.pins_workers {
+            Some(pins) => pins,
+            None => flag_from_environment("SILKEN_PIN")?.unwrap_or(false),
+        };
         let spare_threads = match self.spare_threads {
             Some(threads) => Some(threads),
             None => from_environment("SILKEN_SPARE_THREADS", "a number", |text| text.parse().ok())?,
@@ -509,6 +481,11 @@ impl RuntimeBuilder {
             overflow,
             blocking_threads,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
+            // A number that the program has asked for stays.
+            workers_max: self
+                .workers_max
+                .or_else(|| workers.is_none().then(sys::topology::possible_processors)),
+            pins_workers,
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
             guard,
             kinds,
@@ -518,6 +495,14 @@ impl RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
+    /// Begins with so many workers, of at most `workers_max` later.
+    #[cfg(test)]
+    pub(crate) fn workers_up_to(mut self, workers: usize, workers_max: usize) -> Self {
+        self.workers = Some(workers);
+        self.workers_max = Some(workers_max);
+        self
+    }
+
     fn kinds(&self) -> io::Result<Kinds> {
         if self.light || light_from_environment()? {
             return Ok(Kinds::Light);
@@ -532,59 +517,5 @@ impl RuntimeBuilder {
             return Ok(Kinds::LightOnRequest);
         }
         Err(sched::not_isolated(&reason))
-    }
-}
-
-fn flag_from_environment(variable: &str) -> io::Result<Option<bool>> {
-    from_environment(variable, "1 or 0", |text| match text {
-        "1" | "true" | "yes" => Some(true),
-        "0" | "false" | "no" | "" => Some(false),
-        _ => None,
-    })
-}
-
-/// Whether the environment asks for a report on the use of stacks.
-fn stack_report_from_environment() -> io::Result<bool> {
-    Ok(flag_from_environment("SILKEN_STACK_REPORT")?.unwrap_or(false))
-}
-
-/// Whether the environment asks for light coroutines. It is an error if it does and no code has vouched for them: a
-/// user who sets a variable must not be left to believe that it has an effect.
-fn light_from_environment() -> io::Result<bool> {
-    const VARIABLE: &str = "SILKEN_LIGHT";
-    let wanted = flag_from_environment(VARIABLE)?;
-    if wanted == Some(true) && !sched::is_light_allowed() {
-        let value = std::env::var(VARIABLE).unwrap_or_default();
-        return Err(sched::not_allowed(&format!("{VARIABLE}={value}")));
-    }
-    Ok(wanted == Some(true))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_understood() {
-        assert_eq!(parse_bytes("65536"), Some(65536));
-        assert_eq!(parse_bytes("64k"), Some(65536));
-        assert_eq!(parse_bytes("64 KiB"), Some(65536));
-        assert_eq!(parse_bytes("1m"), Some(1 << 20));
-        assert_eq!(parse_bytes("0"), None);
-        assert_eq!(parse_bytes("1x"), None);
-        assert_eq!(parse_bytes(""), None);
-    }
-
-    #[test]
-    fn times_are_understood() {
-        assert_eq!(parse_time("0"), Some(Duration::ZERO));
-        assert_eq!(parse_time("250ms"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_time("3 s"), Some(Duration::from_secs(3)));
-        assert_eq!(parse_slice("off"), Some(None));
-        assert_eq!(parse_slice("100us"), Some(Some(Duration::from_micros(100))));
-        assert_eq!(parse_slice("yes"), None);
-        assert_eq!(parse_time("3"), None);
-        assert_eq!(parse_time("3m"), None);
-        assert_eq!(parse_time(""), None);
     }
 }

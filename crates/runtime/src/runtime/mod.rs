@@ -1,5 +1,5 @@
 //! How does a runtime start and end? This file holds [`Runtime`] and what its shutdown returns; `builder.rs` holds its
-//! settings, `default.rs` the default runtime.
+//! settings, `environment.rs` what the environment says of them, `default.rs` the default runtime.
 
 #[forbid(unsafe_code)]
 pub mod attribute;
@@ -7,11 +7,16 @@ mod builder;
 #[forbid(unsafe_code)]
 pub(crate) mod default;
 #[forbid(unsafe_code)]
+mod environment;
+#[forbid(unsafe_code)]
 mod hooks;
 #[forbid(unsafe_code)]
 mod limit;
 #[forbid(unsafe_code)]
 pub(crate) mod panic_hook;
+#[cfg(all(test, not(loom)))]
+#[forbid(unsafe_code)]
+mod size_tests;
 
 pub use builder::RuntimeBuilder;
 pub(crate) use builder::STACK_BYTES_DEFAULT;
@@ -282,6 +287,11 @@ impl Runtime {
         let version = env!("CARGO_PKG_VERSION");
         let workers = self.workers();
         let plural = if workers == 1 { "" } else { "s" };
+        let follows = if self.scheduler.follows_machine() {
+            " (as the machine has processors)"
+        } else {
+            ""
+        };
         let kind = if self.is_isolated() { "isolated" } else { "light" };
         let stack_kib = self.scheduler.stack_bytes() >> 10;
         let hooks = match hooks::why_unheard() {
@@ -296,11 +306,12 @@ impl Runtime {
             },
         };
         format!(
-            "silken {version}: {workers} worker{plural}, {kind} coroutines with stacks of {stack_kib} KiB, {preemption}; {hooks}; driver epoll"
+            "silken {version}: {workers} worker{plural}{follows}, {kind} coroutines with stacks of {stack_kib} KiB, {preemption}; {hooks}; driver epoll"
         )
     }
 
-    /// Number of workers.
+    /// Number of workers. It changes while the program runs, unless the program [has set
+    /// it](RuntimeBuilder::workers).
     pub fn workers(&self) -> usize {
         self.scheduler.worker_count()
     }

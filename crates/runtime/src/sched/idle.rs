@@ -48,22 +48,31 @@
 use crate::loom::atomic::{AtomicU64, Ordering};
 use crate::sys::{Lock, barrier};
 
-/// The two counts, packed so that a producer reads one word: the sleeping workers in the low half, the searching ones
-/// in the high half.
+/// The counts, packed so that a producer reads one word: the sleeping workers in the lowest bits, then the searching
+/// ones, then the surplus ones that sleep.
 #[derive(Clone, Copy)]
 struct Counts(u64);
 
 impl Counts {
-    fn new(sleeping: usize, searching: usize) -> Self {
-        Self(sleeping as u64 | (searching as u64) << 32)
+    /// Far more than there are workers.
+    const BITS: u32 = 20;
+    const MASK: u64 = (1 << Self::BITS) - 1;
+
+    fn new(sleepers: &Sleepers) -> Self {
+        let (sleeping, surplus) = (sleepers.stack.len() as u64, sleepers.surplus.len() as u64);
+        Self(sleeping | (sleepers.searching as u64) << Self::BITS | surplus << (2 * Self::BITS))
     }
 
-    fn sleeping(self) -> usize {
-        (self.0 & u64::from(u32::MAX)) as usize
+    fn sleeping(self) -> u64 {
+        self.0 & Self::MASK
     }
 
-    fn searching(self) -> usize {
-        (self.0 >> 32) as usize
+    fn searching(self) -> u64 {
+        self.0 >> Self::BITS & Self::MASK
+    }
+
+    fn surplus(self) -> u64 {
+        self.0 >> (2 * Self::BITS)
     }
 }
 
@@ -81,6 +90,10 @@ pub(super) enum SleeperRole {
 struct Sleepers {
     /// The workers that sleep. The last to go to sleep is woken first, since its caches are warmest.
     stack: Vec<usize>,
+    /// The surplus workers that sleep (`size.rs`). No one wakes them for common work.
+    surplus: Vec<usize>,
+    /// All workers that have, or are about to have, a thread.
+    started: usize,
     searching: usize,
     watcher: Option<usize>,
     /// Whether the watcher was appointed and has not slept a long turn yet.
@@ -88,6 +101,23 @@ struct Sleepers {
 }
 
 impl Sleepers {
+    /// How many workers run coroutines.
+    fn busy(&self) -> usize {
+        let others = self.stack.len() + self.surplus.len() + self.searching;
+        self.started.saturating_sub(others)
+    }
+
+    /// Removes a sleeper. `false`: the worker is none.
+    fn take_out(&mut self, worker: usize) -> bool {
+        for sleepers in [&mut self.stack, &mut self.surplus] {
+            if let Some(position) = sleepers.iter().position(|sleeper| *sleeper == worker) {
+                sleepers.remove(position);
+                return true;
+            }
+        }
+        false
+    }
+
     /// A worker has become busy. Returns the sleeper that is to watch from now on and must be woken for it, if there
     /// was no watcher. It is the one that has slept longest, since that one is woken last for other work.
     fn appoint(&mut self) -> Option<usize> {
@@ -104,7 +134,6 @@ impl Sleepers {
 pub(super) struct Idle {
     counts: AtomicU64,
     sleepers: Lock<Sleepers>,
-    workers: usize,
 }
 
 impl Idle {
@@ -113,20 +142,18 @@ impl Idle {
             counts: AtomicU64::new(0),
             sleepers: Lock::new(Sleepers {
                 stack: Vec::with_capacity(workers),
+                surplus: Vec::new(),
+                started: workers,
                 searching: 0,
                 watcher: None,
                 appointed: false,
             }),
-            workers,
         }
     }
 
     fn publish(&self, sleepers: &Sleepers) {
         // Relaxed: the barriers in `sleep` and `should_wake` order this word against the queues.
-        self.counts.store(
-            Counts::new(sleepers.stack.len(), sleepers.searching).0,
-            Ordering::Relaxed,
-        );
+        self.counts.store(Counts::new(sleepers).0, Ordering::Relaxed);
     }
 
     /// Whether the caller must call [`wake_one`](Self::wake_one). Asked after work was made visible.
@@ -156,14 +183,14 @@ impl Idle {
     pub(super) fn wake_this(&self, worker: usize) -> bool {
         barrier::light();
         // Relaxed: ordered by the barrier.
-        if Counts(self.counts.load(Ordering::Relaxed)).sleeping() == 0 {
+        let counts = Counts(self.counts.load(Ordering::Relaxed));
+        if counts.sleeping() + counts.surplus() == 0 {
             return false;
         }
         let mut sleepers = self.sleepers.lock();
-        let Some(position) = sleepers.stack.iter().position(|sleeper| *sleeper == worker) else {
+        if !sleepers.take_out(worker) {
             return false;
-        };
-        sleepers.stack.remove(position);
+        }
         sleepers.searching += 1;
         self.publish(&sleepers);
         true
@@ -172,7 +199,8 @@ impl Idle {
     /// Removes every sleeper and counts it as searching, for a shutdown. The caller wakes them all.
     pub(super) fn wake_all(&self) -> Vec<usize> {
         let mut sleepers = self.sleepers.lock();
-        let all = std::mem::take(&mut sleepers.stack);
+        let mut all = std::mem::take(&mut sleepers.stack);
+        all.append(&mut sleepers.surplus);
         sleepers.searching += all.len();
         self.publish(&sleepers);
         all
@@ -202,21 +230,45 @@ impl Idle {
     /// How many workers run coroutines, and how many sleep.
     pub(super) fn busy_and_sleeping(&self) -> (usize, usize) {
         let sleepers = self.sleepers.lock();
-        let sleeping = sleepers.stack.len();
-        (self.workers.saturating_sub(sleeping + sleepers.searching), sleeping)
+        (sleepers.busy(), sleepers.stack.len())
     }
 
     /// Whether the worker is among the sleepers: a snapshot.
     pub(super) fn is_asleep(&self, worker: usize) -> bool {
-        self.sleepers.lock().stack.contains(&worker)
+        let sleepers = self.sleepers.lock();
+        sleepers.stack.contains(&worker) || sleepers.surplus.contains(&worker)
+    }
+
+    /// How many workers have, or are about to have, a thread.
+    pub(super) fn started(&self) -> usize {
+        self.sleepers.lock().started
+    }
+
+    /// One more worker is about to get a thread. It begins as a busy one.
+    pub(super) fn add_worker(&self) {
+        self.sleepers.lock().started += 1;
+    }
+
+    /// The worker that was added last gets no thread.
+    pub(super) fn remove_worker(&self) {
+        self.sleepers.lock().started -= 1;
     }
 
     /// Announces that the worker sleeps. The worker then looks for work once more, and sleeps if there is none.
     pub(super) fn sleep(&self, worker: usize, searching: bool) {
+        self.add_sleeper(searching, |sleepers| sleepers.stack.push(worker));
+    }
+
+    /// The same for a surplus worker. It then looks once more for work that only it can do.
+    pub(super) fn sleep_as_surplus(&self, worker: usize, searching: bool) {
+        self.add_sleeper(searching, |sleepers| sleepers.surplus.push(worker));
+    }
+
+    fn add_sleeper(&self, searching: bool, add: impl FnOnce(&mut Sleepers)) {
         {
             let mut sleepers = self.sleepers.lock();
             sleepers.searching -= usize::from(searching);
-            sleepers.stack.push(worker);
+            add(&mut sleepers);
             self.publish(&sleepers);
         }
         barrier::heavy();
@@ -231,12 +283,11 @@ impl Idle {
             sleepers.watcher = None;
             sleepers.appointed = false;
         }
-        let position = sleepers.stack.iter().position(|sleeper| *sleeper == worker);
-        if let Some(position) = position {
-            sleepers.stack.remove(position);
+        let was_asleep = sleepers.take_out(worker);
+        if was_asleep {
             self.publish(&sleepers);
         }
-        (position.is_none(), sleepers.appoint())
+        (!was_asleep, sleepers.appoint())
     }
 
     /// A sleeping worker asks what to do, before each turn of sleep, and says whether its last turn was a long one. One
@@ -244,6 +295,9 @@ impl Idle {
     /// sleep again: the wake-up that ended a watcher's turn may be the only one that it gets.
     pub(super) fn role(&self, worker: usize, had_long_turn: bool) -> SleeperRole {
         let mut sleepers = self.sleepers.lock();
+        if sleepers.surplus.contains(&worker) {
+            return SleeperRole::Sleep;
+        }
         if !sleepers.stack.contains(&worker) {
             return SleeperRole::Leave;
         }
@@ -252,7 +306,7 @@ impl Idle {
         if is_watcher && sleepers.appointed {
             return SleeperRole::Watch;
         }
-        let somebody_is_busy = sleepers.stack.len() + sleepers.searching < self.workers;
+        let somebody_is_busy = sleepers.busy() > 0;
         match sleepers.watcher {
             None if somebody_is_busy => sleepers.watcher = Some(worker),
             // No worker is busy, so there is no processor to serve: an idle process makes no wake-ups.

@@ -46,6 +46,8 @@ struct Model {
     /// Pieces of work for one worker.
     inboxes: Vec<AtomicUsize>,
     events: Vec<Event>,
+    /// Workers from this number on are surplus (`size.rs`).
+    active: AtomicUsize,
     stopping: AtomicBool,
 }
 
@@ -62,6 +64,7 @@ fn model(workers: usize) -> Arc<Model> {
         queue: AtomicUsize::new(0),
         inboxes: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
         events: (0..workers).map(|_| Event(Word::new(0))).collect(),
+        active: AtomicUsize::new(workers),
         stopping: AtomicBool::new(false),
     })
 }
@@ -101,9 +104,20 @@ impl Model {
         self.events.iter().for_each(Event::notify);
     }
 
+    fn resize(&self, active: usize) {
+        let before = self.active.swap(active, Ordering::Relaxed);
+        for worker in before.min(active)..before.max(active) {
+            self.events[worker].notify();
+        }
+    }
+
+    fn is_surplus(&self, worker: usize) -> bool {
+        worker >= self.active.load(Ordering::Relaxed)
+    }
+
     fn work_is_visible(&self, worker: usize) -> bool {
         self.stopping.load(Ordering::Relaxed)
-            || self.queue.load(Ordering::Relaxed) > 0
+            || !self.is_surplus(worker) && self.queue.load(Ordering::Relaxed) > 0
             || self.inboxes[worker].load(Ordering::Relaxed) > 0
     }
 
@@ -111,7 +125,8 @@ impl Model {
     /// lasts until an event.
     fn lie(&self, worker: usize) {
         let mut turns = 0;
-        loop {
+        let was_surplus = self.is_surplus(worker);
+        while self.is_surplus(worker) == was_surplus {
             match self.idle.role(worker, turns > 0) {
                 SleeperRole::Leave => return,
                 SleeperRole::Watch if turns == 0 => {
@@ -147,7 +162,7 @@ impl Model {
     fn work(&self, worker: usize) -> End {
         let mut searching = false;
         loop {
-            if take_from(&self.inboxes[worker]) || take_from(&self.queue) {
+            if take_from(&self.inboxes[worker]) || !self.is_surplus(worker) && take_from(&self.queue) {
                 // A worker that was searching wakes the next one. A worker that cancelled its sleep is not counted as
                 // searching, yet a producer may have seen it so and skipped its notification. So it notifies here if it
                 // leaves work behind.
@@ -163,10 +178,15 @@ impl Model {
                 }
                 return End::Stopped;
             }
-            if !searching {
-                searching = self.idle.start_searching();
+            if self.is_surplus(worker) {
+                self.idle.sleep_as_surplus(worker, searching);
+                if searching {
+                    self.notify();
+                }
+            } else {
+                searching = searching || self.idle.start_searching();
+                self.idle.sleep(worker, searching);
             }
-            self.idle.sleep(worker, searching);
             if !self.work_is_visible(worker) {
                 self.lie(worker);
             }
@@ -417,6 +437,39 @@ fn the_list_of_a_shutdown_is_complete() {
 fn ready(core: &Core) -> Ready {
     // SAFETY: S1: a core of the model's own, which is in no other queue.
     unsafe { Ready::from_core(NonNull::from(core)) }
+}
+
+/// A worker becomes surplus while work is made that it may have been woken for: the other one does it.
+#[test]
+fn a_worker_that_becomes_surplus_passes_the_wake_up_on() {
+    check(|| {
+        let model = model(2);
+        let kept = worker(&model, 0);
+        let surplus = {
+            let model = model.clone();
+            thread::spawn(move || {
+                model.resize(1);
+                model.work(1)
+            })
+        };
+        model.produce();
+        assert_eq!(kept.join().unwrap(), End::Busy);
+        model.stop();
+        assert_eq!(surplus.join().unwrap(), End::Stopped);
+    });
+}
+
+/// Work that only a surplus worker can do wakes it.
+#[test]
+fn bound_work_wakes_a_surplus_worker() {
+    check(|| {
+        let model = model(2);
+        model.idle.sleep(0, false);
+        model.resize(1);
+        let surplus = worker(&model, 1);
+        model.produce_for(1);
+        assert_eq!(surplus.join().unwrap(), End::Busy);
+    });
 }
 
 /// Two threads push, one takes in batches. Nothing is lost or doubled, each pusher's order is kept, and the length

@@ -9,6 +9,7 @@
 //! | level | the ready coroutines of one priority other than 0 (`levels.rs`) |
 //! | pinned queue | a worker's own queue of the coroutines that are bound to it; of all coroutines, if it is the only worker (`pinned.rs`) |
 //! | inbox | where other threads put bound coroutines for their worker |
+//! | surplus | a worker that the machine has no processor for at present (`size.rs`) |
 //! | searching | looking for work elsewhere before sleeping; one worker at a time, as a rule (`idle.rs`) |
 //!
 //! # Nobody is blocked, nobody starves
@@ -93,6 +94,8 @@ mod queues;
 #[forbid(unsafe_code)]
 mod run;
 mod shutdown;
+#[forbid(unsafe_code)]
+mod size;
 mod spare;
 mod spawn;
 mod start;
@@ -113,7 +116,6 @@ pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
 
-use crate::collections::ring::Owner;
 use crate::coroutine::{
     Core, Critical, GuardSize, Kind, Pools, Ready, Schedule, WorkerLink, current_link, last_link, pools,
 };
@@ -122,6 +124,7 @@ use crate::offload::work;
 use crate::sys::{Lock, barrier, memory, signal};
 use idle::Idle;
 use injector::Injector;
+use size::Size;
 use std::io;
 use std::time::Duration;
 use worker::Worker;
@@ -130,6 +133,10 @@ use worker::Worker;
 #[derive(Clone, Debug)]
 pub(crate) struct SchedulerConfig {
     pub(crate) workers: usize,
+    /// The most workers that there may be later, if their number follows the machine. `None`: it is fixed.
+    pub(crate) workers_max: Option<usize>,
+    /// Whether each worker runs on a processor core of its own.
+    pub(crate) pins_workers: bool,
     /// Bytes of address space per stack, unless a spawn says otherwise.
     pub(crate) stack_bytes: usize,
     pub(crate) kinds: Kinds,
@@ -153,7 +160,8 @@ pub(crate) struct SchedulerConfig {
 pub(crate) struct Scheduler {
     /// Distinct among the schedulers of the process, and not 0. Drivers know their owner by this number.
     number: usize,
-    processors: Box<[processor::SharedProcessor]>,
+    name: String,
+    size: size::Size,
     workers: Box<[worker::Public]>,
     injector: Injector,
     idle: Idle,
@@ -165,6 +173,7 @@ pub(crate) struct Scheduler {
     /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes.
     hand_off_after: Option<Duration>,
     spares: spare::Spares,
+    pins_workers: bool,
     /// What threads inherit from the one that has started the scheduler.
     heritage: signal::Heritage,
     /// Whether a coroutine of another priority than 0 was ever spawned.
@@ -220,11 +229,13 @@ impl Scheduler {
         pools().reserve(class, 1)?;
         // Relaxed: only distinctness matters.
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-        let (shares, rings) = make_processors(number, config.workers)?;
+        let (size, rings) = Size::new(number, config.workers, config.workers_max).map_err(no_descriptors)?;
         let scheduler: &'static Scheduler = Box::leak(Box::new(Scheduler {
             number,
-            processors: shares.into_boxed_slice(),
-            workers: (0..config.workers).map(|_| worker::Public::new()).collect(),
+            name: config.name.clone(),
+            pins_workers: config.pins_workers,
+            workers: (0..size.max()).map(|_| worker::Public::new()).collect(),
+            size,
             injector: Injector::new(),
             idle: Idle::new(config.workers),
             class,
@@ -245,15 +256,14 @@ impl Scheduler {
             running: AtomicUsize::new(config.workers),
             threads: Lock::new(Vec::new()),
         }));
-        run::start_all(scheduler, rings, &config.name)?;
-        if (scheduler.slice.is_some() || scheduler.hand_off_after.is_some())
-            && let Err(error) = monitor::watch(scheduler)
-        {
+        run::start_all(scheduler, rings)?;
+        let is_watched = scheduler.slice.is_some() || scheduler.hand_off_after.is_some() || scheduler.size.follows();
+        if is_watched && let Err(error) = monitor::watch(scheduler) {
             scheduler.stop();
             scheduler.join_workers();
             let text = format!(
                 "the monitor's thread cannot be made (pthread_create): {error}; the limit is that of threads (`ulimit -u`, a cgroup's \
-                 pids.max); SILKEN_PREEMPT=off with SILKEN_HANDOFF=off starts without it"
+                 pids.max); SILKEN_PREEMPT=off with SILKEN_HANDOFF=off and a fixed SILKEN_WORKERS starts without it"
             );
             return Err(with_advice(error, text));
         }
@@ -316,14 +326,19 @@ impl Scheduler {
     }
 
     pub(crate) fn worker_count(&self) -> usize {
-        self.workers.len()
+        self.size.active()
+    }
+
+    /// Whether the number of workers follows the machine.
+    pub(crate) fn follows_machine(&self) -> bool {
+        self.size.follows()
     }
 
     /// How many times, so far, a coroutine has continued on another worker than before.
     pub(crate) fn migrations(&self) -> u64 {
         // Relaxed: a report.
-        self.processors
-            .iter()
+        self.size
+            .started()
             .map(|shared| shared.migrations.load(Ordering::Relaxed))
             .sum()
     }
@@ -359,31 +374,16 @@ impl Scheduler {
     }
 
     fn wake_worker(&self, worker: usize) {
-        self.processors[worker].driver.wake();
+        self.size.processor(worker).driver.wake();
     }
 }
 
-/// Makes the processors of the runtime of this number, and the rings for their owners.
-fn make_processors(runtime: usize, count: usize) -> io::Result<(Vec<processor::SharedProcessor>, Vec<Owner<Ready>>)> {
-    let mut shares: Vec<processor::SharedProcessor> = Vec::with_capacity(count);
-    let mut rings = Vec::with_capacity(count);
-    for index in 0..count {
-        match processor::SharedProcessor::make(runtime) {
-            Ok((shared, ring)) => {
-                shares.push(shared);
-                rings.push(ring);
-            }
-            Err(error) => {
-                shares.iter().for_each(|shared| shared.driver.retire());
-                let text = format!(
-                    "worker {index} gets no descriptors (epoll_create1, eventfd): {error}; the limit is that of open files (`ulimit -n`), and a worker \
-                     takes two; fewer workers: SILKEN_WORKERS"
-                );
-                return Err(with_advice(error, text));
-            }
-        }
-    }
-    Ok((shares, rings))
+fn no_descriptors(error: io::Error) -> io::Error {
+    let text = format!(
+        "a worker gets no descriptors (epoll_create1, eventfd): {error}; the limit is that of open files (`ulimit -n`), and a worker takes \
+         two; fewer workers: SILKEN_WORKERS"
+    );
+    with_advice(error, text)
 }
 
 /// An error of the system, with text on what failed and what helps. The system's error is its source.
@@ -448,6 +448,6 @@ impl Schedule for Scheduler {
     }
 
     fn worker_count(&self) -> usize {
-        self.workers.len()
+        self.size.active()
     }
 }

@@ -45,7 +45,7 @@ impl Worker {
             return self.scheduler.send_to_its_worker(ready);
         }
         self.processor.has_levels.set(true);
-        if is_bound || self.processor.alone {
+        if is_bound || self.processor.alone.get() {
             self.processor.own_levels.push(ready);
         } else {
             self.processor.shared.levels.push(ready);
@@ -56,6 +56,9 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(super) fn pick_by_priority(&'static self) -> Option<Pick> {
+        if self.is_surplus() {
+            return self.pick_as_surplus();
+        }
         let is_fair = self.processor.own_levels.count_pick().is_multiple_of(FAIR_INTERVAL);
         let fair = is_fair.then(|| self.pick_fair()).flatten();
         let pick = fair
@@ -66,6 +69,16 @@ impl Worker {
         let waiting = self.processor.own_levels.has_work() || self.processor.shared.levels.has_work();
         self.note_levels(waiting, pick.as_ref());
         pick
+    }
+
+    /// Picks what no other worker may run.
+    pub(super) fn pick_bound(&self) -> Option<Pick> {
+        let own = &self.processor.own_levels;
+        let urgent = own.first().filter(|priority| *priority < 0).and_then(|_| own.pop());
+        let pick = urgent
+            .map(Pick::taken)
+            .or_else(|| self.pinned.first().map(Pick::first_pinned));
+        pick.or_else(|| own.pop().map(Pick::taken))
     }
 
     /// Notes whether the next pick must look at levels.

@@ -109,10 +109,10 @@ pub(super) struct Processor {
     /// it, by plain stores.
     ticks: AtomicU32,
     /// Whether this is the only processor of its scheduler. Then there are no thieves, and the ring stays empty; see
-    /// `queues.rs`.
-    pub(super) alone: bool,
-    /// Whether coroutines of another priority than 0 are queued here, or one of them runs: then a pick looks at the
-    /// levels. It may be `true` too long, until the next pick.
+    /// `queues.rs`. It becomes `false` when the scheduler gets a second worker (`size.rs`).
+    pub(super) alone: Cell<bool>,
+    /// Whether a pick is out of the ordinary: coroutines of another priority than 0 are queued here, or one of them
+    /// runs (`priority.rs`); or the worker is surplus (`size.rs`). It may be `true` too long, until the next pick.
     pub(super) has_levels: Cell<bool>,
     pub(super) shared: &'static SharedProcessor,
     ring: Owner<Ready>,
@@ -203,7 +203,7 @@ impl Processor {
         Self {
             index,
             ring,
-            alone: workers == 1,
+            alone: Cell::new(workers == 1),
             own_lifo: Cell::new(ptr::null_mut()),
             ticks: AtomicU32::new(index as u32),
             lifo_spent: Cell::new(0),
@@ -273,7 +273,7 @@ impl Processor {
     /// Whether there may be a coroutine in the LIFO slot.
     #[inline(always)]
     pub(super) fn has_lifo(&self) -> bool {
-        if self.alone {
+        if self.alone.get() {
             return self.has_own_lifo();
         }
         // Relaxed: the owner put it there itself, or misses for a moment what it will see at the next pick.
@@ -289,7 +289,7 @@ impl Processor {
     /// Takes the coroutine in the LIFO slot.
     #[inline(always)]
     pub(super) fn take_lifo(&self) -> Option<Ready> {
-        if self.alone {
+        if self.alone.get() {
             return self.replace_own_lifo(ptr::null_mut());
         }
         self.shared.take_lifo()
@@ -346,7 +346,7 @@ impl Processor {
     /// Puts the coroutine into the LIFO slot, to run next. Returns the coroutine that it displaced.
     #[inline(always)]
     pub(super) fn push_next(&self, ready: Ready) -> Option<Ready> {
-        if self.alone {
+        if self.alone.get() {
             return self.replace_own_lifo(ready.into_core().as_ptr());
         }
         self.shared.swap_lifo(ready)

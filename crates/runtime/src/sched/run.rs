@@ -13,24 +13,24 @@ use super::{Scheduler, monitor, preempt};
 use crate::collections::ring::Owner;
 use crate::coroutine::{Ready, bind_worker_thread};
 use crate::driver::Wait;
-use crate::sys;
+use crate::sys::{self, Lock};
 use std::io;
 use std::ptr;
+use std::sync::Arc;
 
 /// The fewest rounds of a search; see [`SEARCH_ROUNDS_MAX`].
 const SEARCH_ROUNDS_MIN: u32 = 2;
 
 /// Starts the threads of a scheduler.
-pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>, name: &str) -> io::Result<()> {
+pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>) -> io::Result<()> {
+    let count = rings.len();
     for (id, ring) in rings.into_iter().enumerate() {
-        let started = std::thread::Builder::new()
-            .name(format!("{name}-{id}"))
-            .spawn(move || run(scheduler, id, ring));
+        let started = thread_of(scheduler, id).spawn(move || run(scheduler, id, ring));
         match started {
             Ok(thread) => scheduler.keep_thread(thread),
             Err(error) => {
                 scheduler.stop();
-                (id..scheduler.workers.len()).for_each(|_| scheduler.count_end_of_worker());
+                (id..count).for_each(|_| scheduler.count_end_of_worker());
                 scheduler.join_workers();
                 let text = format!(
                     "the thread of worker {id} cannot be made (pthread_create): {error}; the limits are those of threads (`ulimit -u`, \
@@ -43,11 +43,34 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>,
     Ok(())
 }
 
+fn thread_of(scheduler: &Scheduler, id: usize) -> std::thread::Builder {
+    std::thread::Builder::new().name(format!("{}-{id}", scheduler.name))
+}
+
+/// Starts the thread of one more worker. Gives the ring back if the thread cannot be made.
+pub(super) fn start_further(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) -> Result<(), Owner<Ready>> {
+    // A thread that cannot be made drops its closure, so the ring travels beside it.
+    let cell = Arc::new(Lock::new(Some(ring)));
+    let theirs = cell.clone();
+    let started = thread_of(scheduler, id).spawn(move || {
+        scheduler.take_on_heritage();
+        let ring = theirs.lock().take().expect("put there for this thread");
+        run(scheduler, id, ring);
+    });
+    match started {
+        Ok(thread) => {
+            scheduler.keep_thread(thread);
+            Ok(())
+        }
+        Err(_) => Err(cell.lock().take().expect("no thread has taken it")),
+    }
+}
+
 /// Starts a spare thread. `false`: it could not be made.
 pub(super) fn start_spare(scheduler: &'static Scheduler) -> bool {
     let thread = std::thread::Builder::new().name("silken-spare".to_string());
     let started = thread.spawn(move || {
-        scheduler.heritage.take_on();
+        scheduler.take_on_heritage();
         serve(scheduler, None);
     });
     started.map(|thread| scheduler.keep_thread(thread)).is_ok()
@@ -115,6 +138,7 @@ impl Worker {
     /// Finds the next coroutine, wherever it is queued, and sleeps until there is one. `None`: the scheduler stops.
     #[allow(clippy::collapsible_if, reason = "becoming a searcher and finding are two steps")]
     fn find(&'static self) -> Option<Pick> {
+        self.obey_size();
         self.take_inbox();
         if let Some(ready) = self.pick() {
             return Some(ready);
@@ -129,7 +153,7 @@ impl Worker {
                 self.scheduler.leave(searching);
                 return None;
             }
-            if !searching {
+            if !searching && !self.is_surplus() {
                 searching = self.scheduler.idle.start_searching();
                 if searching {
                     if let Some(ready) = self.search() {
@@ -139,6 +163,7 @@ impl Worker {
                 }
             }
             searching = self.sleep(searching);
+            self.obey_size();
         }
     }
 
@@ -166,12 +191,17 @@ impl Worker {
         if let Some(ready) = self.pick_own() {
             return Some(ready);
         }
+        // What a surplus worker polls, its pick gives away.
         if self.take_injected() || self.poll(Wait::Not) {
             if let Some(ready) = self.pick_own() {
                 return Some(ready);
             }
         }
-        if searching { self.steal() } else { None }
+        if searching && !self.is_surplus() {
+            self.steal()
+        } else {
+            None
+        }
     }
 
     /// Searches for a moment before the worker sleeps.
@@ -189,12 +219,13 @@ impl Worker {
     }
 
     pub(super) fn victims(&self) -> impl Iterator<Item = &'static SharedProcessor> {
-        let all = &self.scheduler.processors;
-        let start = self.processor.random() % all.len();
-        (0..all.len())
-            .map(move |offset| (start + offset) % all.len())
+        let size = &self.scheduler.size;
+        let count = size.started_count();
+        let start = self.processor.random() % count;
+        (0..count)
+            .map(move |offset| (start + offset) % count)
             .filter(|index| *index != self.processor.index)
-            .map(|index| &all[index])
+            .map(|index| size.processor(index))
     }
 
     fn steal(&'static self) -> Option<Pick> {
@@ -209,7 +240,11 @@ impl Worker {
     /// Sleeps in the driver. Returns whether the worker is counted as searching now.
     fn sleep(&'static self, searching: bool) -> bool {
         let idle: &Idle = &self.scheduler.idle;
-        idle.sleep(self.link.id, searching);
+        if self.is_surplus() {
+            self.sleep_as_surplus(idle, searching);
+        } else {
+            idle.sleep(self.link.id, searching);
+        }
         if !self.work_is_visible() {
             self.sleep_until_needed(idle);
         }
@@ -221,9 +256,12 @@ impl Worker {
 
     /// The second look for work of the idle protocol (`idle.rs`), after the sleep was announced.
     pub(super) fn work_is_visible(&self) -> bool {
-        self.scheduler.is_over()
-            || self.scheduler.injector.len() > 0
-            || !self.scheduler.workers[self.link.id].inbox.is_empty()
-            || self.scheduler.processors.iter().any(SharedProcessor::has_work)
+        if self.scheduler.is_over() || !self.scheduler.workers[self.link.id].inbox.is_empty() {
+            return true;
+        }
+        if self.is_surplus() {
+            return false;
+        }
+        self.scheduler.injector.len() > 0 || self.scheduler.size.started().any(SharedProcessor::has_work)
     }
 }

@@ -108,8 +108,8 @@ impl Scheduler {
     pub(crate) fn alive(&self) -> u64 {
         // Acquire: pairs with the Release in `SharedProcessor::count`.
         let sum_of = |counter: fn(&processor::SharedProcessor) -> &AtomicU64| -> u64 {
-            self.processors
-                .iter()
+            self.size
+                .started()
                 .map(|shared| counter(shared).load(Ordering::Acquire))
                 .sum()
         };
@@ -197,8 +197,17 @@ impl Scheduler {
     pub(super) fn count_end_of_worker(&self) {
         // Release: pairs with the Acquire of the last one, which sees what the others did with the drivers.
         if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.processors.iter().for_each(|shared| shared.driver.retire());
+            self.size.started().for_each(|shared| shared.driver.retire());
         }
+    }
+
+    /// One more worker is about to get a thread. `false`: all have ended already.
+    pub(super) fn count_start_of_worker(&self) -> bool {
+        // Relaxed, both: only the count matters; a thread that is made sees all that its maker saw.
+        let add_one = |running| (running > 0).then_some(running + 1);
+        self.running
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add_one)
+            .is_ok()
     }
 
     fn wake_all(&self) {
@@ -206,7 +215,7 @@ impl Scheduler {
         let _critical = Critical::enter();
         barrier::heavy();
         drop(self.idle.wake_all());
-        for shared in &self.processors {
+        for shared in self.size.started() {
             shared.driver.wake();
         }
         self.spares.wake_all();

@@ -207,7 +207,7 @@ fn make(
 ) -> Result<Made, SpawnError> {
     let kind = scheduler.kind_of(request.light)?;
     if let Some(id) = request.worker
-        && id >= scheduler.workers.len()
+        && id >= scheduler.size.active()
     {
         return Err(SpawnError::NoWorker(id));
     }

@@ -27,7 +27,8 @@ const WATCH_LAST_NS: u64 = 10_000_000;
 
 impl Worker {
     /// Sleeps until there is something to do, or another thread has removed the worker from the sleepers. Any other
-    /// wake-up (the worker was appointed to watch, or the wake-up was spurious) leads to the next turn.
+    /// wake-up (the worker was appointed to watch, or the wake-up was spurious) leads to the next turn. Returns also
+    /// when the worker becomes surplus, or is so no longer.
     pub(super) fn sleep_until_needed(&'static self, idle: &Idle) {
         let mut before = self.round.take();
         before.ticks.clear();
@@ -40,7 +41,8 @@ impl Worker {
     fn sleep_by_turns(&'static self, idle: &Idle, before: &mut Vec<u32>) {
         let mut turn_ns = WATCH_FIRST_NS;
         let mut had_long_turn = false;
-        loop {
+        let was_surplus = self.is_surplus();
+        while self.is_surplus() == was_surplus {
             match idle.role(self.link.id, had_long_turn) {
                 SleeperRole::Leave => return,
                 SleeperRole::Sleep => {
@@ -77,7 +79,8 @@ impl Worker {
 
     fn read_ticks(&self, ticks: &mut Vec<u32>) {
         ticks.clear();
-        ticks.extend(self.scheduler.workers.iter().map(Public::tick));
+        let started = self.scheduler.size.started_count();
+        ticks.extend(self.scheduler.workers[..started].iter().map(Public::tick));
     }
 
     /// Polls the drivers of the processors that have stood still since `before`, and takes the coroutines from their
@@ -95,14 +98,14 @@ impl Worker {
 
     /// The processors of workers that are awake and have not picked a coroutine since `before`.
     fn stuck(&self, before: &[u32]) -> impl Iterator<Item = &'static SharedProcessor> {
-        let all = &self.scheduler.processors;
+        let size = &self.scheduler.size;
         let workers = &self.scheduler.workers;
         let stands_still = |index: &usize| before.get(*index).is_some_and(|tick| *tick == workers[*index].tick());
-        (0..all.len())
+        (0..size.started_count())
             .filter(|index| *index != self.processor.index)
             .filter(stands_still)
             .filter(|index| !self.scheduler.idle.is_asleep(*index))
-            .map(|index| &all[index])
+            .map(|index| size.processor(index))
     }
 
     /// Makes a round, if one is due. Where no worker is idle there is no watcher, so the workers that still pick serve

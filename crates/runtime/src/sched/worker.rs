@@ -148,7 +148,7 @@ pub(crate) fn current_worker_id() -> Option<usize> {
 
 impl Worker {
     pub(super) fn new(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) -> Self {
-        let shared = &scheduler.processors[id];
+        let shared = scheduler.size.processor(id);
         let base = Context::new();
         base.set_identity(switch::identity_base());
         let facts = if scheduler.isolates() {
@@ -169,13 +169,13 @@ impl Worker {
                 id,
             },
             scheduler,
-            processor: Processor::new(id, scheduler.workers.len(), shared, ring),
+            processor: Processor::new(id, scheduler.size.active(), shared, ring),
             pinned: Pinned::new(),
             pinned_last: Cell::new(false),
             ids: Cell::new((0, 0)),
             search_rounds: Cell::new(SEARCH_ROUNDS_MAX),
             blocked_signals: Cell::new(0),
-            round: RefCell::new(Round::new(scheduler.workers.len())),
+            round: RefCell::new(Round::new(scheduler.size.max())),
             running: AtomicPtr::new(ptr::null_mut()),
             lost: Lock::new(Vec::new()),
             has_light: AtomicBool::new(false),
@@ -188,6 +188,9 @@ impl Worker {
         self.link.base.set_identity(switch::identity_base());
         self.set_running(None);
         bind_worker_thread(&raw const self.link);
+        if self.scheduler.pins_workers {
+            self.scheduler.heritage.pin_to(self.link.id);
+        }
         self.scheduler.workers[self.link.id].bind(self, signal::gettid());
     }
 
@@ -280,7 +283,8 @@ impl Worker {
         }
         self.take_inbox();
         self.take_injected();
-        if !self.processor.alone {
+        self.obey_size();
+        if !self.processor.alone.get() {
             self.watch_in_turn();
         }
     }
@@ -290,7 +294,8 @@ impl Worker {
     #[cold]
     pub(super) fn run_overdue_events(&'static self) {
         self.poll_for_those_first();
-        if !self.processor.alone {
+        self.obey_size();
+        if !self.processor.alone.get() {
             self.watch_in_turn();
         }
     }
@@ -310,10 +315,10 @@ impl Worker {
     /// whether it moved any.
     pub(super) fn take_injected(&self) -> bool {
         let waiting = self.scheduler.injector.len();
-        if waiting == 0 {
+        if waiting == 0 || self.is_surplus() {
             return false;
         }
-        let share = (waiting / self.scheduler.workers.len() + 1).min(INJECTOR_BATCH_MAX);
+        let share = (waiting / self.scheduler.size.active() + 1).min(INJECTOR_BATCH_MAX);
         let share = share.saturating_sub(self.queued()).max(INJECTOR_BATCH_MIN);
         self.scheduler.injector.pop_batch(share, |ready| self.queue(ready)) > 0
     }

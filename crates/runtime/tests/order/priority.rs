@@ -218,11 +218,11 @@ fn none_is_lost() {
                 let (sum, sender, receiver) = (sum.clone(), sender.clone(), receiver.clone());
                 spawn(number as i64 % 7 - 3, move || {
                     silken::yield_now();
-                    if number % 2 == 0 {
+                    if number.is_multiple_of(2) {
                         sender.send(number).unwrap();
                     }
                     receiver.recv().unwrap();
-                    if number % 10 == 0 {
+                    if number.is_multiple_of(10) {
                         silken::sleep(Duration::from_micros(50));
                     }
                     sum.fetch_add(number, SeqCst);

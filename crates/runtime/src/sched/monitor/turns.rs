@@ -4,6 +4,7 @@
 use super::{ASLEEP, AtomicU32, SleepWord};
 use crate::coroutine::Critical;
 use crate::sched::{Scheduler, late, preempt};
+use crate::sys::signal::Heritage;
 use crate::sys::{self, StaticLock, clock, futex, process};
 use std::io;
 use std::time::Duration;
@@ -14,6 +15,9 @@ const IDLE_TURNS: u32 = 2;
 
 /// After so many turns in a row in which every processor went on, the turns become longer.
 const QUIET_TURNS: u32 = 32;
+
+/// How often the monitor looks how many processors there are.
+const MACHINE_EVERY_NS: u64 = clock::NS_PER_SECOND;
 
 /// The longest turn while a worker runs.
 const TURN_MAX_NS: u64 = 10_000_000;
@@ -56,7 +60,7 @@ impl Watched {
     fn new(scheduler: &'static Scheduler) -> Self {
         Self {
             scheduler,
-            records: vec![Record::default(); scheduler.processors.len()],
+            records: vec![Record::default(); scheduler.size.max()],
             quiet_turns: 0,
         }
     }
@@ -90,7 +94,8 @@ impl Watched {
             (_, 0) => Seen::EverybodyRuns,
             _ => Seen::SomebodyIsIdle,
         };
-        for (index, record) in self.records.iter_mut().enumerate() {
+        let started = self.scheduler.size.started_count();
+        for (index, record) in self.records[..started].iter_mut().enumerate() {
             let tick = self.scheduler.workers[index].tick();
             if tick != record.tick || self.scheduler.idle.is_asleep(index) {
                 *record = Record {
@@ -140,7 +145,7 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     if !may_preempt || !preempt::own_signal() {
         return false;
     }
-    scheduler.processors[index].request_preemption(record.tick);
+    scheduler.size.processor(index).request_preemption(record.tick);
     preempt::interrupt(thread);
     true
 }
@@ -218,7 +223,9 @@ fn run() {
     // No handler of the program's runs here.
     sys::signal::set_blocked(!OF_C_LIBRARY);
     let mut idle_turns = 0;
+    let mut machine = Machine::new();
     loop {
+        machine.look();
         let (seen, turn_ns) = look_at_all();
         idle_turns = if seen == Seen::NobodyRuns { idle_turns + 1 } else { 0 };
         if idle_turns >= IDLE_TURNS {
@@ -227,6 +234,43 @@ fn run() {
             continue;
         }
         pause(turn_ns);
+    }
+}
+
+/// The machine, as the monitor saw it last.
+struct Machine {
+    seen_ns: u64,
+    heritage: Heritage,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self {
+            seen_ns: clock::now_ns(),
+            heritage: Heritage::of_caller(),
+        }
+    }
+
+    /// Adapts the schedulers that follow the machine, once a second.
+    fn look(&mut self) {
+        let now_ns = clock::now_ns();
+        if now_ns.saturating_sub(self.seen_ns) < MACHINE_EVERY_NS {
+            return;
+        }
+        self.seen_ns = now_ns;
+        let heritage = Heritage::of_caller();
+        let has_moved = !heritage.has_same_cores(&self.heritage);
+        self.heritage = heritage;
+        // Without the lock, since threads may be made.
+        let all: Vec<_> = with_monitor(|state| state.watched.iter().map(|watched| watched.scheduler).collect());
+        for scheduler in all {
+            if has_moved {
+                scheduler.note_move();
+            }
+            if scheduler.size.follows() {
+                scheduler.follow_machine();
+            }
+        }
     }
 }
 

@@ -252,14 +252,36 @@ impl Heritage {
         heritage
     }
 
-    /// Makes the calling thread as if it had inherited from that one.
-    pub(crate) fn take_on(&self) {
+    /// Makes the calling thread as if it had inherited from that one; the cores only if `with_cores`.
+    pub(crate) fn take_on(&self, with_cores: bool) {
+        if with_cores {
+            self.stay_on(&self.cores);
+        }
+        set_blocked(self.blocked);
+    }
+
+    /// Whether both may run on the same cores.
+    pub(crate) fn has_same_cores(&self, other: &Self) -> bool {
+        self.cores == other.cores
+    }
+
+    /// Lets the calling thread run on one core only: the one of this number, among those of the heritage, in turn.
+    pub(crate) fn pin_to(&self, number: usize) {
+        let all = (0..8 * self.bytes).filter(|core| self.cores[core / 64] >> (core % 64) & 1 != 0);
+        let count = all.clone().count();
+        if let Some(core) = number.checked_rem(count).and_then(|number| all.clone().nth(number)) {
+            let mut one = [0; Self::WORDS];
+            one[core / 64] = 1 << (core % 64);
+            self.stay_on(&one);
+        }
+    }
+
+    fn stay_on(&self, cores: &[u64; Self::WORDS]) {
         if self.bytes != 0 {
-            let cores = (&raw const self.cores) as usize;
+            let cores = ptr::from_ref(cores) as usize;
             // SAFETY: S5: a live set. An error leaves the thread where it may run now.
             let _ = unsafe { raw::syscall3(libc::SYS_sched_setaffinity, 0, self.bytes, cores) };
         }
-        set_blocked(self.blocked);
     }
 }
 

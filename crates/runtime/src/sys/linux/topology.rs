@@ -26,6 +26,13 @@ pub(crate) fn available_workers() -> usize {
         .max(1)
 }
 
+/// The processors that this machine may have, whether the process may use them now or not.
+pub(crate) fn possible_processors() -> usize {
+    // SAFETY: S7: reads a file of the system, or a constant.
+    let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
+    usize::try_from(count).unwrap_or(1)
+}
+
 /// Longer masks (more than 524,288 processors) do not occur.
 const MASK_WORDS_MAX: usize = 8192;
 

@@ -1,0 +1,249 @@
+//! How many workers run coroutines, and how does their number follow the machine?
+//!
+//! # Vocabulary
+//! The *size* is the number of workers that take part in common work: those with a number below it. A worker with a
+//! higher number is *surplus*. A worker is *started* when it has a thread; it stays started until the scheduler ends.
+//!
+//! # Protocol
+//! A program that asks for a number of workers has that size for ever. Otherwise the size follows the processors that
+//! the process may use: the affinity mask and the cgroup's quota (`sys::topology`). The monitor's thread asks for them
+//! once a second while any worker runs, and first of all when it wakes up. It then writes the size, starts workers that
+//! it needs for the first time, and wakes the drivers of workers whose duty changes. As Go does since 1.25.
+//!
+//! | the worker | when it learns of the size | what it does |
+//! |---|---|---|
+//! | becomes surplus while it sleeps | its driver is woken | it sleeps on, among the surplus ones: nobody wakes it for common work |
+//! | becomes surplus while it runs | at the next event interval, or when it is preempted | it gives what is queued here to the injector, at each pick, and picks only what is bound to it; then it sleeps |
+//! | is surplus, and its driver has an event | the event wakes it | it gives the coroutine to the injector, or runs it if it is bound |
+//! | is surplus no longer | its driver is woken | it searches, as any worker that wakes up |
+//!
+//! So a surplus worker's descriptors and deadlines are served where they are registered, at the cost of one wake-up,
+//! and no registration moves. Coroutines that are bound to a surplus worker go on there: nobody else may run them.
+//!
+//! # The only worker gets company
+//! A scheduler of size one uses the policy of an only worker (`queues.rs`). When the size grows, that worker gives the
+//! policy up at the same places where it would learn that it is surplus: it moves what others may run from its pinned
+//! queue to its ring. It does not take the policy up again when the size shrinks to one.
+//!
+//! # The race: a wake-up for a worker that has just become surplus
+//! A producer may choose a sleeper for common work just before that sleeper learns that it is surplus. The sleeper is
+//! then counted as searching, and producers skip their notifications. When it goes to sleep as a surplus worker, it
+//! ends the count, and passes the notification on to another sleeper.
+//!
+//! # Rejected
+//! *Ending the threads of surplus workers*: their drivers would have to be given up, with all registrations and timers,
+//! and a quota that swings would make and end threads. *Asking at each spawn*: it costs three system calls.
+
+use super::idle::Idle;
+use super::processor::SharedProcessor;
+use super::queues::Pick;
+use super::worker::Worker;
+use super::{Scheduler, run};
+use crate::collections::ring::Owner;
+use crate::coroutine::Ready;
+use crate::loom::static_atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sys::{Lock, topology};
+use std::io;
+use std::sync::OnceLock;
+
+/// The workers of a scheduler: how many there may be, are, and should be.
+pub(super) struct Size {
+    processors: Box<[OnceLock<SharedProcessor>]>,
+    started: AtomicUsize,
+    active: AtomicUsize,
+    follows: bool,
+    /// The process may use other cores now than when the scheduler was started.
+    has_moved: AtomicBool,
+    /// Held while the size changes. In it, the owner's part of a processor whose worker could not be started.
+    left: Lock<Option<Owner<Ready>>>,
+}
+
+impl Size {
+    /// Makes the first `count` processors of the runtime of this number, of at most `count_max`. Returns also the rings
+    /// for their owners.
+    pub(super) fn new(runtime: usize, count: usize, count_max: Option<usize>) -> io::Result<(Self, Vec<Owner<Ready>>)> {
+        let size = Self {
+            processors: (0..count_max.unwrap_or(count).max(count))
+                .map(|_| OnceLock::new())
+                .collect(),
+            started: AtomicUsize::new(0),
+            active: AtomicUsize::new(count),
+            follows: count_max.is_some(),
+            has_moved: AtomicBool::new(false),
+            left: Lock::new(None),
+        };
+        let mut rings = Vec::with_capacity(count);
+        for id in 0..count {
+            match size.make_processor(id, runtime) {
+                Ok(ring) => rings.push(ring),
+                Err(error) => {
+                    size.started().for_each(|shared| shared.driver.retire());
+                    return Err(error);
+                }
+            }
+        }
+        Ok((size, rings))
+    }
+
+    fn make_processor(&self, id: usize, runtime: usize) -> io::Result<Owner<Ready>> {
+        let (shared, ring) = SharedProcessor::make(runtime)?;
+        let is_new = self.processors[id].set(shared).is_ok();
+        debug_assert!(is_new, "one thread makes processors");
+        // Release: pairs with the Acquire in `started_count`, whose reader finds the processor.
+        self.started.store(id + 1, Ordering::Release);
+        Ok(ring)
+    }
+
+    /// How many workers there can ever be.
+    pub(super) fn max(&self) -> usize {
+        self.processors.len()
+    }
+
+    /// How many processors there are. They never become fewer.
+    #[inline(always)]
+    pub(super) fn started_count(&self) -> usize {
+        // Acquire: pairs with the Release in `make_processor`.
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// How many workers take part in common work.
+    #[inline(always)]
+    pub(super) fn active(&self) -> usize {
+        // Relaxed: a worker that sees an old value sees the new one at the next event interval, or when it is woken.
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Whether the size follows the machine.
+    pub(super) fn follows(&self) -> bool {
+        self.follows
+    }
+
+    /// The processor of a started worker.
+    #[inline(always)]
+    pub(super) fn processor(&self, id: usize) -> &SharedProcessor {
+        self.processors[id].get().expect("the worker was started")
+    }
+
+    /// The processors of all started workers.
+    pub(super) fn started(&self) -> impl Iterator<Item = &SharedProcessor> {
+        self.processors[..self.started_count()].iter().filter_map(OnceLock::get)
+    }
+}
+
+impl Scheduler {
+    /// Makes the calling thread, which the monitor has made, as if the thread that has started the scheduler had made
+    /// it. If the process may use other cores by now, it keeps the monitor's.
+    pub(super) fn take_on_heritage(&self) {
+        // Relaxed: a thread that is made at this moment may be made a moment earlier.
+        self.heritage.take_on(!self.size.has_moved.load(Ordering::Relaxed));
+    }
+
+    /// The process may use other cores from now on.
+    pub(super) fn note_move(&self) {
+        // Relaxed: as in `take_on_heritage`.
+        self.size.has_moved.store(true, Ordering::Relaxed);
+    }
+
+    /// Adapts the size to the machine. Called by the monitor's thread.
+    pub(super) fn follow_machine(&'static self) {
+        self.resize(topology::available_workers());
+    }
+
+    /// Changes the size, as far as there are processors and threads for it.
+    pub(crate) fn resize(&'static self, wanted: usize) {
+        let mut left = self.size.left.lock();
+        let before = self.size.active();
+        let wanted = wanted.clamp(1, self.size.max());
+        while self.idle.started() < wanted && !self.is_stopping() && self.start_worker(&mut left) {}
+        let started = self.idle.started();
+        let now = wanted.min(started);
+        // Relaxed: see `active`.
+        self.size.active.store(now, Ordering::Relaxed);
+        for id in before.min(now)..before.max(now).min(started) {
+            self.wake_worker(id);
+        }
+    }
+
+    /// Starts one more worker. `false`: the system refuses the descriptors or the thread; the next attempt comes in a
+    /// second.
+    fn start_worker(&'static self, left: &mut Option<Owner<Ready>>) -> bool {
+        let ring = match left.take() {
+            Some(ring) => ring,
+            None => match self.size.make_processor(self.size.started_count(), self.number) {
+                Ok(ring) => ring,
+                Err(_) => return false,
+            },
+        };
+        let id = self.size.started_count() - 1;
+        if !self.count_start_of_worker() {
+            return false;
+        }
+        self.idle.add_worker();
+        match run::start_further(self, id, ring) {
+            Ok(()) => true,
+            Err(ring) => {
+                self.idle.remove_worker();
+                *left = Some(ring);
+                self.count_end_of_worker();
+                false
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Whether this worker takes no part in common work.
+    #[inline(always)]
+    pub(super) fn is_surplus(&self) -> bool {
+        self.link.id >= self.scheduler.size.active()
+    }
+
+    /// Takes note of the size.
+    #[inline(always)]
+    pub(super) fn obey_size(&'static self) {
+        let active = self.scheduler.size.active();
+        if self.link.id >= active {
+            // So that each pick asks `pick_as_surplus`.
+            self.processor.has_levels.set(true);
+        } else if active > 1 && self.processor.alone.get() {
+            self.share_processor();
+        }
+    }
+
+    /// The only worker has company: thieves may take what is queued here.
+    #[cold]
+    fn share_processor(&'static self) {
+        let mut all = Vec::new();
+        all.extend(self.processor.take_lifo());
+        while let Some(first) = self.pinned.first() {
+            self.pinned.remove_first(first.core());
+            all.push(first);
+        }
+        all.extend(std::iter::from_fn(|| self.processor.own_levels.pop()));
+        self.processor.alone.set(false);
+        all.into_iter().for_each(|ready| self.queue(ready));
+        self.scheduler.notify();
+    }
+
+    /// The pick of a surplus worker: gives away what others may run, and picks what is bound to it.
+    pub(super) fn pick_as_surplus(&'static self) -> Option<Pick> {
+        let mut all = Vec::new();
+        all.extend(self.processor.take_lifo());
+        self.processor.take_all(&mut all);
+        all.extend(std::iter::from_fn(|| self.processor.shared.levels.pop()));
+        if !all.is_empty() {
+            self.scheduler.injector.push_all(all.into_iter());
+            self.scheduler.notify();
+        }
+        self.pick_bound()
+    }
+
+    /// Sleeps as a surplus worker until there is something for it to do.
+    pub(super) fn sleep_as_surplus(&'static self, idle: &Idle, searching: bool) {
+        idle.sleep_as_surplus(self.link.id, searching);
+        if searching {
+            // The notification that made it search is another worker's.
+            self.scheduler.notify();
+        }
+    }
+}
