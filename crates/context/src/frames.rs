@@ -56,7 +56,8 @@ pub fn prepare() {
     is_lock_free();
 }
 
-fn is_lock_free() -> bool {
+/// Whether the walk takes no lock.
+pub(crate) fn is_lock_free() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
         unsafe extern "C" fn count(_: *mut Frame, frames: *mut c_void) -> c_int {
@@ -174,45 +175,79 @@ impl Walk<'_> {
     }
 }
 
-/// Whether the module that `address` lies in imports (or has) a dynamic symbol of this name.
-fn imports(address: usize, symbol: &[u8]) -> bool {
-    struct Question<'a> {
-        address: usize,
-        symbol: &'a [u8],
-        answer: bool,
+/// A loaded module, during the loader's visit.
+struct Module<'a> {
+    base: usize,
+    headers: &'a [libc::Elf64_Phdr],
+}
+
+impl Module<'_> {
+    /// The addresses of a segment.
+    fn range(&self, header: &libc::Elf64_Phdr) -> Range<usize> {
+        let start = self.base.wrapping_add(header.p_vaddr as usize);
+        start..start.wrapping_add(header.p_memsz as usize)
     }
-    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _size: usize, question: *mut c_void) -> c_int {
-        // SAFETY: S7: the question that `imports` passed.
-        let question = unsafe { &mut *question.cast::<Question>() };
+
+    fn segments(&self) -> impl Iterator<Item = &libc::Elf64_Phdr> {
+        self.headers.iter().filter(|header| header.p_type == libc::PT_LOAD)
+    }
+}
+
+/// Asks the module in which `address` lies.
+fn ask_module<R>(address: usize, mut ask: impl FnMut(&Module<'_>) -> R) -> Option<R> {
+    struct Question<'a, R> {
+        address: usize,
+        ask: &'a mut dyn FnMut(&Module<'_>) -> R,
+        answer: Option<R>,
+    }
+    unsafe extern "C" fn visit<R>(info: *mut libc::dl_phdr_info, _size: usize, question: *mut c_void) -> c_int {
+        // SAFETY: S7: the question that `ask_module` passed.
+        let question = unsafe { &mut *question.cast::<Question<'_, R>>() };
         // SAFETY: S7: dl_iterate_phdr hands a valid record.
         let info = unsafe { &*info };
         // SAFETY: S7: the loader keeps `dlpi_phnum` headers there.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize) };
-        let base = info.dlpi_addr as usize;
-        let has_address = headers.iter().any(|header| {
-            let offset = question
-                .address
-                .wrapping_sub(base.wrapping_add(header.p_vaddr as usize));
-            header.p_type == libc::PT_LOAD && offset < header.p_memsz as usize
-        });
-        if !has_address {
-            return 0;
+        let module = Module {
+            base: info.dlpi_addr as usize,
+            headers,
+        };
+        let is_this = module
+            .segments()
+            .any(|header| module.range(header).contains(&question.address));
+        if is_this {
+            question.answer = Some((question.ask)(&module));
         }
-        let dynamic = headers.iter().find(|header| header.p_type == libc::PT_DYNAMIC);
-        // SAFETY: S7: the segment of a loaded module, and no module goes while the loader calls us.
-        let names =
-            dynamic.and_then(|header| unsafe { dynamic_names(base, base.wrapping_add(header.p_vaddr as usize)) });
-        question.answer = names.is_some_and(|names| names.split(|byte| *byte == 0).any(|name| name == question.symbol));
-        1
+        c_int::from(is_this)
     }
     let mut question = Question {
         address,
-        symbol,
-        answer: false,
+        ask: &mut ask,
+        answer: None,
     };
     // SAFETY: S7: the visitor keeps to the callback's contract.
-    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut question).cast()) };
+    unsafe { libc::dl_iterate_phdr(Some(visit::<R>), (&raw mut question).cast()) };
     question.answer
+}
+
+/// The segment of code in which `address` lies.
+pub(crate) fn text_of_module(address: usize) -> Option<Range<usize>> {
+    let text = ask_module(address, |module| {
+        let is_text =
+            |header: &&libc::Elf64_Phdr| header.p_flags & libc::PF_X != 0 && module.range(header).contains(&address);
+        module.segments().find(is_text).map(|header| module.range(header))
+    });
+    text.flatten()
+}
+
+/// Whether the module that `address` lies in imports (or has) a dynamic symbol of this name.
+fn imports(address: usize, symbol: &[u8]) -> bool {
+    let answer = ask_module(address, |module| {
+        let dynamic = module.headers.iter().find(|header| header.p_type == libc::PT_DYNAMIC);
+        // SAFETY: S7: the segment of a loaded module, and no module goes while the loader calls us.
+        let names = dynamic.and_then(|header| unsafe { dynamic_names(module.base, module.range(header).start) });
+        names.is_some_and(|names| names.split(|byte| *byte == 0).any(|name| name == symbol))
+    });
+    answer.unwrap_or(false)
 }
 
 /// The names of a module's dynamic symbols.

@@ -41,6 +41,14 @@ pub const WORK: &[Work] = &[
         run: floats,
     },
     Work {
+        name: "copies",
+        run: copies,
+    },
+    Work {
+        name: "mathematics",
+        run: mathematics,
+    },
+    Work {
         name: "AVX2",
         run: vectors::avx2,
     },
@@ -158,6 +166,35 @@ fn deflate(seed: u64) -> u64 {
         .expect("it was packed here");
     assert_eq!(again, plain);
     sum(&packed)
+}
+
+/// Most of the time goes into functions of the C library, which are interrupted too.
+fn copies(seed: u64) -> u64 {
+    const BYTES: usize = 300_000;
+    let mut random = Rng::with_seed(seed);
+    let mut bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(BYTES).collect();
+    for _ in 0..20 {
+        let copy = black_box(bytes.clone());
+        let (from, to, count) = (
+            random.usize(..BYTES / 2),
+            random.usize(..BYTES / 2),
+            random.usize(..BYTES / 2),
+        );
+        bytes.copy_within(from..from + count, to);
+        bytes[to..to + count / 9].fill(copy[from]);
+        assert_eq!(copy[to + count..], bytes[to + count..]);
+    }
+    sum(&bytes)
+}
+
+fn mathematics(seed: u64) -> u64 {
+    let mut random = Rng::with_seed(seed);
+    let mut total = 0.0_f64;
+    for _ in 0..3000 {
+        let x = random.f64();
+        total += x.sin().exp() * (1.0 + x).ln().cbrt() + x.powf(1.0 + total.fract().abs()) + x.tanh().atan2(total);
+    }
+    total.to_bits()
 }
 
 fn floats(seed: u64) -> u64 {

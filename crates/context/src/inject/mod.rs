@@ -39,7 +39,7 @@
 //!   registers lies directly below the red zone, where the words of the call would go.
 //! - At a system call: a call that the signal has interrupted may be restarted by the kernel through a record that
 //!   belongs to the thread (`restart_syscall(2)`), so the interrupted code must not continue on another thread.
-//! - Outside the executable's own text. The C library keeps words that stay with the worker's thread (malloc's), and
+//! - Outside the executable's own text, but for pure functions that it calls (`pure.rs`). The C library keeps words that stay with the worker's thread (malloc's), and
 //!   locks without which no other code makes progress. The loader and libgcc hold locks too. Code of other shared
 //!   libraries is left alone as well: which of them is an allocator cannot be told from an address. Only the
 //!   interrupted instruction is looked at. A function of the executable that C calls back (`qsort`, `dl_iterate_phdr`)
@@ -57,8 +57,11 @@
 //! interrupted code continues. *Asking the compiler for safepoints*: it has none. *Saving 16 vector registers by hand*:
 //! the next processor has more.
 
+mod pure;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
+
+pub use pure::prepare;
 
 #[cfg(target_arch = "x86_64")]
 use x86_64 as machine;
@@ -88,12 +91,16 @@ const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 impl Interrupted {
     /// Whether the interruption allows an injected call: see the head of the file. Async-signal-safe after
-    /// the first call of [`bytes_needed`] and of [`in_executable`].
+    /// the first call of [`bytes_needed`] and of [`in_executable`], and of [`prepare`], without which no code of
+    /// libraries is interrupted.
     pub fn may_inject(&mut self) -> bool {
         let (program_counter, stack_pointer) = (self.program_counter(), self.stack_pointer());
         let distance = stack_pointer.wrapping_sub(self.record());
         if distance < RECORD_BYTES_MAX {
             return false;
+        }
+        if pure::is_pure(program_counter) {
+            return pure::works_for_executable(program_counter);
         }
         // The bytes beside the instruction are read, so a margin keeps the reads inside the text.
         in_executable(program_counter.wrapping_sub(machine::MARGIN_BYTES))

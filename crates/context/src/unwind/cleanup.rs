@@ -10,8 +10,9 @@
 //! Unknown cases count as continuing, and then an obstacle is missed: code in another object than this file's own
 //! function, functions whose extent is not found, a linker that makes the call in a third way.
 
+use crate::backtrace;
 use crate::trap::{in_executable, is_word_of_executable};
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,18 +27,6 @@ const JUMP_THROUGH: [&[u8]; 3] = [
     &[0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25],
     &[0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25],
 ];
-
-/// What the unwinder says of a function in addition to the function's tables.
-#[repr(C)]
-struct Bases {
-    _text: usize,
-    _data: usize,
-    function: usize,
-}
-
-unsafe extern "C" {
-    fn _Unwind_Find_FDE(pc: *const c_void, bases: *mut Bases) -> *const u8;
-}
 
 unsafe extern "C-unwind" {
     /// Declared to unwind, as its convention must say: link-time optimisation takes this declaration for the one that
@@ -103,25 +92,9 @@ fn cleans_up(call: fn(), dropped: fn()) {
     call();
 }
 
-/// Where a function of the executable begins and ends. The record of its frame gives this: a length, a distance, the
-/// begin as a distance from there, the function's length. Each takes four bytes in the only encoding that compilers use
-/// here; a comparison of the begin checks the encoding.
+/// Where a function of the executable begins and ends.
 fn extent_of(pc: usize) -> Option<Range<usize>> {
-    let mut bases = Bases {
-        _text: 0,
-        _data: 0,
-        function: 0,
-    };
-    // SAFETY: S7: any address may be asked for; the record is ours.
-    let record = unsafe { _Unwind_Find_FDE(pc as *const c_void, &raw mut bases) };
-    if record.is_null() {
-        return None;
-    }
-    // SAFETY: S7: such a record has at least four words of four bytes, aligned or not.
-    let [_, _, begin, length] = unsafe { record.cast::<[c_int; 4]>().read_unaligned() };
-    let begins = (record as usize + 8).wrapping_add_signed(begin as isize);
-    let extent = begins..begins + length as u32 as usize;
-    (begins == bases.function && in_executable(begins) && in_executable(extent.end)).then_some(extent)
+    backtrace::extent_of(pc).filter(|extent| in_executable(extent.start) && in_executable(extent.end))
 }
 
 /// The words through which the code calls, directly or through a stub; also words that only look so.

@@ -7,9 +7,8 @@
 //! that has spent [`BUDGET`] of them yields.
 //!
 //! The count is in the slots of the identity that runs, beside the depth of critical sections. So it costs one addition
-//! to a word whose address is known, and no load of the control block. It is not reset when the coroutine parks, so a
-//! coroutine that parks often yields now and then as well: one more turn among 128. Light coroutines of one worker
-//! share its slots, and with them the count.
+//! to a word whose address is known, and no load of the control block. It begins anew when the coroutine parks, since a
+//! coroutine that parks has let others run. Light coroutines of one worker share its slots, and with them the count.
 //!
 //! Silken's `RwLock`, `Semaphore` and `try_lock` count too, whether they are free or not: a loop that takes and drops
 //! one would keep its worker like any other. A free `Mutex` does not count: the count would be a sixth of its 6 ns.

@@ -79,6 +79,12 @@ pub(super) fn count_spent(limit: u32) -> bool {
     })
 }
 
+/// The running coroutine parks: the count begins anew.
+#[inline(always)]
+pub(super) fn forget_spent() {
+    SLOTS.with(|slots| slots.spent.set(0));
+}
+
 /// The slots of the identity that runs.
 pub(crate) fn own_slots() -> *const ThreadLocals {
     SLOTS.with(ptr::from_ref)

@@ -59,6 +59,7 @@ fn park_core(core: &'static Core, reason: u8) {
     }
     let critical = Critical::enter();
     core.set_reason_word(reason);
+    current::forget_spent();
     let scheduler = core.scheduler.get().expect("a running coroutine has a scheduler");
     // SAFETY: S1: the caller is the running coroutine, in a critical section.
     unsafe { scheduler.suspend(core) };

@@ -109,12 +109,12 @@ impl Injector {
         // Relaxed: see `len`.
         self.length.fetch_sub(count, Ordering::Relaxed);
         drop(lanes);
-        let (urgent, background) = (urgent.split(max), background.split(max));
-        urgent
-            .chain(preferred)
-            .chain(others)
-            .chain(background)
-            .for_each(&mut take);
+        // Plain loops: adapters of iterators are deep on the stack of a coroutine in a debug build.
+        for removed in [urgent.split(max), preferred, others, background.split(max)] {
+            for ready in removed {
+                take(ready);
+            }
+        }
         count
     }
 }

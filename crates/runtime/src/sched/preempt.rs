@@ -12,10 +12,11 @@
 //! | the interrupted code | preempted | because |
 //! |---|---|---|
 //! | an isolated coroutine, in the executable's own text | yes | thread-locals are its own, so it may continue on any worker |
+//! | functions of the C library that copy, fill, compare and search memory, and the library of mathematics, called by the executable | yes | they hold nothing (`silken_context::inject`) |
 //! | a light coroutine | no | another coroutine on its worker would see its thread-locals half changed |
 //! | the runtime (a critical section) | no | queues and the worker may be half changed |
 //! | `no_preempt` | no | the program asks for it |
-//! | the C library, the loader, libgcc, any other shared object | no | malloc's words stay with the worker's thread; locks there stop all others |
+//! | the rest of the C library, the loader, libgcc, any other shared object | no | malloc's words stay with the worker's thread; locks there stop all others |
 //! | at a system call | no | the kernel may have a record of the thread for its restart |
 //! | a signal handler, on the coroutine's stack or on another one | no | its signal mask, or its return, belongs to this thread |
 //! | code with little room left on its stack | no | the saved registers need room |
@@ -37,7 +38,9 @@
 //!
 //! # Who owns SIGURG
 //! The signal's default is to do nothing, and few programs use it: it reports urgent data of sockets (`F_SETOWN`). A
-//! handler that was installed before ours gets every signal that the monitor has not sent. A handler that the program
+//! handler that was installed before ours gets every signal that the monitor has not sent. (The kernel merges equal
+//! signals that are pending for one thread. Those for urgent data are pending for the process, so they are not merged
+//! with the monitor's. One that a program sends to a worker's thread by `tgkill` may be.) A handler that the program
 //! installs later replaces ours; before the monitor sends a signal it looks for that, and puts ours in front again, at
 //! most three times. Each time ours is another function with its own predecessor. So a program that calls, or restores,
 //! what it has replaced never makes a circle (`silken-interpose` does the same for faults, and explains it). After that
@@ -72,8 +75,10 @@ const HANDLERS: [signal::Handler; GENERATIONS] = [on_signal::<0>, on_signal::<1>
 /// Where the C library's handlers return to; 0 before the first signal was sent.
 static RESTORER: AtomicUsize = AtomicUsize::new(0);
 
-/// Why coroutines cannot be preempted in this process, if so. Asks the processor, and the executable's symbols.
+/// Why coroutines cannot be preempted in this process, if so. Asks the processor, and the executable's symbols, and
+/// learns where code may be interrupted.
 pub(crate) fn why_not() -> Option<&'static str> {
+    inject::prepare();
     if inject::bytes_needed().is_none() {
         return Some("this processor or system has no XSAVE");
     }

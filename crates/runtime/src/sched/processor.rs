@@ -121,6 +121,8 @@ pub(super) struct Processor {
     pub(super) own_levels: OwnLevels,
     /// Connects since the last look at events.
     connects: Cell<u32>,
+    /// A coroutine was preempted since the last look at events, so picks take long here.
+    pub(super) has_preempted: Cell<bool>,
     connects_max: u32,
     random: Cell<u32>,
     /// The buffer for ready coroutines between the driver and the queues.
@@ -210,6 +212,7 @@ impl Processor {
             has_levels: Cell::new(false),
             own_levels: OwnLevels::new(),
             connects: Cell::new(0),
+            has_preempted: Cell::new(false),
             connects_max: (CONNECTS_PER_LOOK / workers as u32).max(CONNECTS_PER_LOOK_MIN),
             batch: RefCell::new(Vec::with_capacity(256)),
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),

@@ -20,6 +20,9 @@
 //! So [`Worker::queue`], [`Worker::pick_own`] and what they call ask for the policy first. It is given up at most once
 //! (`size.rs`), so the branch is always predicted.
 
+// What a yield inlines is not inlined in a build with debug assertions where it would make the frames of yields some KiB
+// larger: coroutines may have stacks of 16 KiB.
+
 use super::Scheduler;
 use super::worker::{INJECTOR_BATCH_MAX, Worker};
 use crate::coroutine::{Core, NO_HOME, Ready};
@@ -78,7 +81,7 @@ impl Worker {
     }
 
     /// Picks among the coroutines of priority 0.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn pick_ordinary(&self) -> Option<Pick> {
         if self.processor.has_lifo() {
             return self.pick_lifo();
@@ -99,7 +102,7 @@ impl Worker {
     }
 
     /// Picks from the pinned queue and from the ring alternately, so that neither starves the other.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn pick_queued(&self) -> Option<Pick> {
         let pinned_last = self.pinned_last.replace(false);
         if !pinned_last && let Some(first) = self.pinned.first() {
@@ -130,7 +133,7 @@ impl Worker {
     }
 
     /// Queues behind all others, where the coroutine may run.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub(super) fn queue(&self, ready: Ready) {
         if ready.core().priority.get() != 0 {
             return self.queue_by_priority(ready);

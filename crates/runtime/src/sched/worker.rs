@@ -272,11 +272,12 @@ impl Worker {
     }
 
     /// Looks at what must not wait until the worker's own queues are empty: events, deadlines, the injector, the inbox.
-    /// Also makes a round of watching, if one is due.
+    /// Also makes a round of watching, if one is due. What it finds queues behind the others. But if a coroutine was
+    /// preempted since the last look, the others may take a slice each, and it goes before them.
     #[cold]
     #[inline(never)]
     pub(super) fn run_events(&'static self) {
-        if self.processor.take_connects() {
+        if self.processor.take_connects() | self.processor.has_preempted.take() {
             self.poll_for_those_first();
         } else if self.processor.shared.driver.is_worth_a_look() {
             self.poll(Wait::Not);
@@ -294,6 +295,7 @@ impl Worker {
     #[cold]
     pub(super) fn run_overdue_events(&'static self) {
         self.poll_for_those_first();
+        self.processor.has_preempted.set(true);
         self.obey_size();
         if !self.processor.alone.get() {
             self.watch_in_turn();

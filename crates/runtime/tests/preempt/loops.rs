@@ -78,3 +78,32 @@ fn a_loop_that_sorts() {
         assert!(numbers.is_sorted());
     });
 }
+
+#[test]
+fn a_loop_that_copies() {
+    let from: Vec<u8> = (0..32 << 20).map(|k: u32| k as u8).collect();
+    let to = std::sync::Mutex::new(vec![0; from.len()]);
+    gives_way("copies", move || {
+        let mut to = to.lock().unwrap();
+        to.copy_from_slice(black_box(&from));
+        assert!([0, 1, 77, 255].iter().all(|k| to[(31 << 20) + usize::from(*k)] == *k));
+    });
+}
+
+#[test]
+fn a_loop_that_fills() {
+    let bytes = std::sync::Mutex::new(vec![0; 32 << 20]);
+    gives_way("fills", move || {
+        let mut bytes = bytes.lock().unwrap();
+        bytes.fill(7);
+        assert_eq!(black_box(&bytes)[31 << 20], 7);
+    });
+}
+
+#[test]
+fn a_loop_of_mathematics() {
+    gives_way("mathematics", || {
+        let sum: f64 = (1..1000).map(|k| black_box(f64::from(k)).sin().exp().cbrt()).sum();
+        assert!((900.0..1100.0).contains(&sum), "{sum}");
+    });
+}

@@ -42,7 +42,7 @@ pub(crate) struct ThreadLocals {
     pub(crate) critical: Cell<u32>,
     /// Depth of the regions in which the program asks not to be preempted.
     pub(in crate::coroutine) unpreempted: Cell<u32>,
-    /// Calls since the owner of the slots last yielded for its budget (`budget.rs`).
+    /// Calls since the owner of the slots last parked, or yielded for its budget (`budget.rs`).
     pub(in crate::coroutine) spent: Cell<u32>,
 }
 
