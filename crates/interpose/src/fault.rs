@@ -130,6 +130,20 @@ pub fn set_fault_handler(handler: Option<FaultHandler>) {
     HANDLER.store(address, Ordering::Release);
 }
 
+/// Told of a fault that no handler handles, given the signal and its `siginfo_t`, just before the default action ends
+/// the process. It runs in a signal handler, as a [`FaultHandler`] does.
+pub type FatalFaultHandler = unsafe extern "C" fn(c_int, *mut siginfo_t);
+
+/// A [`FatalFaultHandler`], or null.
+static FATAL: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// Sets the handler that is told of faults which end the process. With `None` there is no such handler.
+pub fn set_fatal_fault_handler(handler: Option<FatalFaultHandler>) {
+    let address = handler.map_or(ptr::null_mut(), |handler| handler as *mut c_void);
+    // Release: pairs with the Acquire in `pass_on`: the handler sees what the dependent prepared for it.
+    FATAL.store(address, Ordering::Release);
+}
+
 /// Puts us back in front of a handler that the program installed for SIGSEGV or SIGBUS. From then on that handler gets
 /// the faults that ours does not handle. Does nothing for a signal where we are in front already. Returns false on
 /// failure: foreign handlers have been installed over ours four times already, or another thread is making this call.
@@ -220,6 +234,15 @@ unsafe fn pass_on(generation: usize, signal: c_int, info: *mut siginfo_t, contex
             let address = unsafe { info_seen.si_addr() } as usize;
             if !was_sent && main_stack::is_main_stack_overflow(address) {
                 report_overflow();
+            } else {
+                // Acquire: pairs with the Release in `set_fatal_fault_handler`.
+                let fatal = FATAL.load(Ordering::Acquire);
+                if !fatal.is_null() {
+                    // SAFETY: S6: only `set_fatal_fault_handler` stores here, and it stores such a function.
+                    let told = unsafe { mem::transmute::<*mut c_void, FatalFaultHandler>(fatal) };
+                    // SAFETY: S6: the kernel's arguments.
+                    unsafe { told(signal, info) };
+                }
             }
             die_by_default(signal, was_sent);
         }

@@ -60,7 +60,7 @@ use libc::{
     termios, timespec, timeval, winsize,
 };
 
-pub use fault::{FaultHandler, rearm_fault_handler, set_fault_handler};
+pub use fault::{FatalFaultHandler, FaultHandler, rearm_fault_handler, set_fatal_fault_handler, set_fault_handler};
 pub use frameless::{Frameless, install_frameless};
 pub use keys::for_each_key;
 pub use next::Destructor;

@@ -229,6 +229,10 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
         "tells libc what to do in a forked child",
     ),
     (
+        "crates/runtime/src/sched/last_words.rs",
+        "reads the kernel's record of a fault, in a signal handler",
+    ),
+    (
         "crates/runtime/src/sched/lane.rs",
         "a list that is linked through the cores in it",
     ),

@@ -39,12 +39,12 @@
 //!   registers lies directly below the red zone, where the words of the call would go.
 //! - At a system call: a call that the signal has interrupted may be restarted by the kernel through a record that
 //!   belongs to the thread (`restart_syscall(2)`), so the interrupted code must not continue on another thread.
-//! - Outside the executable's own text, but for pure functions that it calls (`pure.rs`). The C library keeps words that stay with the worker's thread (malloc's), and
-//!   locks without which no other code makes progress. The loader and libgcc hold locks too. Code of other shared
-//!   libraries is left alone as well: which of them is an allocator cannot be told from an address. Only the
-//!   interrupted instruction is looked at. A function of the executable that C calls back (`qsort`, `dl_iterate_phdr`)
-//!   is interrupted as others are. If C holds a lock below it, others wait for that lock meanwhile, as they would if a
-//!   thread were descheduled there; the callback might as well wait by itself.
+//! - Outside the executable's own text, but for pure functions that it calls (`pure.rs`). The C library keeps words
+//!   that stay with the worker's thread (malloc's), and locks without which no other code makes progress. The loader
+//!   and libgcc hold locks too. Code of other shared libraries is left alone as well: which of them is an allocator
+//!   cannot be told from an address. Only the interrupted instruction is looked at. A function of the executable that C
+//!   calls back (`qsort`, `dl_iterate_phdr`) is interrupted as others are. If C holds a lock below it, others wait for
+//!   that lock meanwhile, as they would if a thread were descheduled there; the callback might as well wait by itself.
 //!
 //! - Inside an allocator that is part of the executable: the caller must know that there is none
 //!   ([`is_allocator_of_std`]), or mark its functions.

@@ -23,7 +23,8 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Coroutine(CoreRef);
 
-/// The number of a coroutine: unique in the process for the life time of the process.
+/// The number of a coroutine: unique in the process for the life time of the process. Numbers do not begin at 1 and
+/// leave gaps, since workers take them in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CoroutineId(u64);
 

@@ -213,8 +213,10 @@ impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
 /// returns the value of `body`. A scope with an endless child, an accept loop for example, ends by the first `?` that
 /// fails in `body`.
 ///
-/// A child that panics cancels the others, too, unless [`Scope::cancel_on_panic`] is set to `false`. A child that has
-/// not started when the scope fails never begins: its closure is dropped.
+/// `body` itself is not interrupted: it goes on until it returns, and a long wait in it delays the error. Let it wait
+/// for the children ([`join`](ScopedJoinHandle::join)), or put the wait into a child. A child that panics cancels the
+/// others, too, unless [`Scope::cancel_on_panic`] is set to `false`. A child that has not started when the scope fails
+/// never begins: its closure is dropped.
 ///
 /// # The type of the error
 /// All errors of a scope have one type. The compiler must learn it somewhere ("type annotations needed" otherwise):

@@ -72,6 +72,7 @@ mod idle;
 #[forbid(unsafe_code)]
 mod injector;
 mod lane;
+mod last_words;
 mod late;
 #[forbid(unsafe_code)]
 mod levels;

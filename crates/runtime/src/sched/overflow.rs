@@ -57,7 +57,8 @@
 //!   SIGSEGV without an address. The process ends with the coroutine's name in the report, since the signal is lost.
 //!
 //! A fault elsewhere, or in the guard while the stack pointer is well above it, is memory corruption. It goes to the
-//! handler that was installed before, and the process dies.
+//! handler that was installed before. If there is none the process dies, with a line that names the coroutine
+//! (`last_words.rs`).
 //!
 //! # Reads that may fault
 //! The futex hook compares words of foreign code, at addresses that may be invalid (`trap::read_word_or_fault`). The
@@ -69,6 +70,7 @@
 //! it skips the kernel's return, so the signal stays blocked and the alternate stack in use. *Continuing on a larger
 //! stack*: frames contain addresses of the stack.
 
+use super::last_words::{Line, SI_KERNEL, on_fatal_fault};
 use super::switch::leak;
 use super::worker::Worker;
 use crate::coroutine::{Core, Critical, StackBounds, current_core, current_link, segments_of_thread};
@@ -110,9 +112,6 @@ const LANDING_DISTANCE_BYTES: usize = 512;
 /// touched before the pointer is moved.
 const NEAR_BYTES: usize = 4096;
 
-/// The code of a signal that the kernel forces, without an address (include/uapi/asm-generic/siginfo.h).
-const SI_KERNEL: c_int = 0x80;
-
 /// Installs the handler for the signals. Each scheduler that starts calls this, so that a handler that was installed
 /// since the last call comes after ours.
 pub(super) fn install(policy: Option<OverflowPolicy>) {
@@ -138,6 +137,7 @@ mod signals {
     /// those handlers.
     pub(super) fn take() {
         silken_interpose::set_fault_handler(Some(super::on_fault));
+        silken_interpose::set_fatal_fault_handler(Some(super::on_fatal_fault));
         let _ = silken_interpose::rearm_fault_handler();
     }
 }
@@ -184,6 +184,8 @@ mod signals {
         match previous.and_then(|previous| unsafe { signal::handler_of(previous) }) {
             Some(handler) => handler(number, info, context),
             None => {
+                // SAFETY: S6: the kernel's arguments.
+                unsafe { super::on_fatal_fault(number, info) };
                 // SAFETY: S6: all zeros is the default action; the instruction faults again under it.
                 let default: sigaction = unsafe { std::mem::zeroed() };
                 // SAFETY: S6: as above. An error would repeat the fault, and come here again.
@@ -357,61 +359,12 @@ unsafe extern "C" fn landing(core: usize) -> ! {
 /// Begins a line on standard error, before any work that could fail. Whether the coroutine is contained is known only
 /// after a walk over the stack.
 fn report(core: &Core, stack: &StackBounds) {
-    let mut line = Line::new();
-    line.text("silken: coroutine '");
-    line.text(core.name().map_or("unnamed", |name| name));
-    line.text("' (id ");
-    line.number(core.id());
-    if let Some(site) = core.site.get() {
-        line.text(", spawned at ");
-        line.text(site.file());
-        line.text(":");
-        line.number(site.line().into());
-    }
-    line.text(")");
+    let mut line = Line::of_coroutine(core);
     line.size(stack);
     line.write();
 }
 
-/// A line of text in memory of a fixed size. What does not fit is cut off.
-struct Line {
-    bytes: [u8; Line::BYTES_MAX],
-    length: usize,
-}
-
 impl Line {
-    /// Enough for a name and a path of usual length.
-    const BYTES_MAX: usize = 512;
-
-    fn new() -> Self {
-        Self {
-            bytes: [0; Self::BYTES_MAX],
-            length: 0,
-        }
-    }
-
-    fn text(&mut self, text: &str) {
-        let room = text.len().min(Self::BYTES_MAX - self.length);
-        let fits = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        self.bytes[self.length..self.length + fits].copy_from_slice(&text.as_bytes()[..fits]);
-        self.length += fits;
-    }
-
-    fn number(&mut self, mut number: u64) {
-        const DIGITS_MAX: usize = 20;
-        let mut digits = [b'0'; DIGITS_MAX];
-        let mut start = DIGITS_MAX;
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.text(std::str::from_utf8(&digits[start..]).unwrap_or("?"));
-    }
-
     /// Says which stack has overflowed.
     fn size(&mut self, stack: &StackBounds) {
         self.text(if stack.is_segment {
@@ -421,12 +374,6 @@ impl Line {
         });
         self.number(stack.bytes as u64);
         self.text(" bytes");
-    }
-
-    fn write(&self) {
-        let line =
-            std::str::from_utf8(&self.bytes[..self.length]).unwrap_or("silken: a coroutine has overflowed its stack");
-        crate::sys::report(&[line]);
     }
 }
 
@@ -497,30 +444,5 @@ mod tests {
         assert!(overflows(&core, own_guard, guard.end + 8));
         assert!(!overflows(&core, 8, guard.end + 8), "a null pointer near the end");
         assert!(!overflows(&core, own_guard, guard.end + 2 * NEAR_BYTES), "a wild write");
-    }
-
-    fn text(line: &Line) -> &str {
-        std::str::from_utf8(&line.bytes[..line.length]).unwrap()
-    }
-
-    #[test]
-    fn numbers_are_decimal() {
-        let mut line = Line::new();
-        for number in [0, 7, 1_024, u64::MAX] {
-            line.number(number);
-            line.text(" ");
-        }
-        assert_eq!(text(&line), "0 7 1024 18446744073709551615 ");
-    }
-
-    #[test]
-    fn a_long_text_is_cut_at_a_character() {
-        let mut line = Line::new();
-        line.text(&"x".repeat(Line::BYTES_MAX - 1));
-        line.text("ü");
-        line.text("y");
-        line.text("z");
-        assert_eq!(line.length, Line::BYTES_MAX);
-        assert!(text(&line).ends_with("xy"));
     }
 }

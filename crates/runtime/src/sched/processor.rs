@@ -18,7 +18,8 @@ use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
 /// After so many picks from the LIFO slot the queues go first once, so that two coroutines that wake each other do not
-/// starve the rest. The value is a guess that may be tuned; tokio uses 3.
+/// starve the rest. The value is a guess that may be tuned; tokio uses 3. Where coroutines compute until they are
+/// preempted, the queues take a slice for each of them, and the budget is as long as an event interval.
 const LIFO_BUDGET: u32 = 3;
 
 /// After so many picks the worker looks at its driver and at the injector, even if its own queues never empty. Each
@@ -121,7 +122,7 @@ pub(super) struct Processor {
     pub(super) own_levels: OwnLevels,
     /// Connects since the last look at events.
     connects: Cell<u32>,
-    /// A coroutine was preempted since the last look at events, so picks take long here.
+    /// A coroutine was preempted since the last look at events, so what is queued here takes long.
     pub(super) has_preempted: Cell<bool>,
     connects_max: u32,
     random: Cell<u32>,
@@ -308,7 +309,7 @@ impl Processor {
     #[inline(always)]
     pub(super) fn spend_lifo_budget(&self) -> bool {
         let hops = self.lifo_spent.get();
-        let may = hops < LIFO_BUDGET;
+        let may = hops < LIFO_BUDGET || self.has_preempted.get() && hops < EVENT_INTERVAL;
         self.lifo_spent.set(if may { hops + 1 } else { 0 });
         may
     }

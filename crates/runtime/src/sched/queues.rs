@@ -20,8 +20,8 @@
 //! So [`Worker::queue`], [`Worker::pick_own`] and what they call ask for the policy first. It is given up at most once
 //! (`size.rs`), so the branch is always predicted.
 
-// What a yield inlines is not inlined in a build with debug assertions where it would make the frames of yields some KiB
-// larger: coroutines may have stacks of 16 KiB.
+// What a yield inlines is not inlined in a build with debug assertions where it would make the frames of yields some
+// KiB larger: coroutines may have stacks of 16 KiB.
 
 use super::Scheduler;
 use super::worker::{INJECTOR_BATCH_MAX, Worker};

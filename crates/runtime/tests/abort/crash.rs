@@ -28,26 +28,41 @@ const THREAD_EXIT_SAYS: &[&str] = if cfg!(feature = "interpose") {
 const FOREIGN: &str = "the program's own handler\n";
 const FOREIGN_CODE: i32 = 42;
 
-pub(super) fn cases() -> Vec<Case> {
-    let mut cases = vec![
+fn wild_cases() -> Vec<Case> {
+    vec![
         Case::new(
             "a_wild_write_on_an_isolated_coroutine",
             || wild_on_coroutine(false),
             End::Signals(&[libc::SIGSEGV]),
         )
+        .says(&[
+            "coroutine 'wild' (id ",
+            "spawned at ",
+            "crash.rs:",
+            " at 0x8 (SIGSEGV); the process ends",
+        ])
         .says_not(&["overflowed"]),
         Case::new(
             "a_wild_write_on_a_light_coroutine",
             || wild_on_coroutine(true),
             End::Signals(&[libc::SIGSEGV]),
         )
+        .says(&["coroutine 'wild' (id ", " at 0x8 (SIGSEGV); the process ends"])
         .says_not(&["overflowed"]),
+        Case::new("a_wild_write_on_a_thread", wild_write, End::Signals(&[libc::SIGSEGV]))
+            .says_not(&["silken:", "overflowed"]),
         Case::new(
             "a_wild_write_into_the_own_guard",
             into_own_guard,
             End::Signals(&[libc::SIGSEGV]),
         )
         .says_not(&["overflowed"]),
+    ]
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = wild_cases();
+    cases.extend([
         Case::new("a_second_panic_while_unwinding", second_panic, ABORTS).says(&[
             "the first failure",
             "the second failure",
@@ -91,7 +106,7 @@ pub(super) fn cases() -> Vec<Case> {
             End::Exits(FOREIGN_CODE),
         )
         .says(&["has overflowed its stack", FOREIGN]),
-    ];
+    ]);
     cases.extend(more_cases());
     cases
 }
@@ -115,7 +130,7 @@ fn wild_write() {
 }
 
 fn wild_on_coroutine(light: bool) {
-    let builder = silken::Builder::new();
+    let builder = silken::Builder::new().name("wild".to_string());
     // SAFETY: S12: it does not wait.
     let builder = if light { unsafe { builder.light() } } else { builder };
     let _ = builder.spawn(wild_write).unwrap().join();

@@ -49,8 +49,9 @@ fn a_handler_that_came_first_or_last_gets_what_the_monitor_has_not_sent() {
     assert!(LATE.load(SeqCst) >= 1);
 }
 
-/// While the monitor's request cannot be obeyed, the program's signals are its own. They are sent to the process, as the
-/// kernel does for urgent data: the monitor's are sent to the thread, and the kernel merges equal ones in one queue.
+/// While the monitor's request cannot be obeyed, the program's signals are its own. They are sent to the process, as
+/// the kernel does for urgent data: the monitor's are sent to the thread, and the kernel merges equal ones in one
+/// queue.
 #[test]
 fn a_request_that_is_open_takes_no_signal_of_the_program() {
     static SEEN: AtomicUsize = AtomicUsize::new(0);
@@ -68,9 +69,10 @@ fn a_request_that_is_open_takes_no_signal_of_the_program() {
                 let begun = std::time::Instant::now();
                 while begun.elapsed() < 20 * SLICE {}
                 let before = SEEN.load(SeqCst);
+                let process = std::process::id() as libc::pid_t;
                 for sent in 1..=50 {
                     // SAFETY: S6: the signal has a handler.
-                    assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGURG) }, 0);
+                    assert_eq!(unsafe { libc::kill(process, libc::SIGURG) }, 0);
                     while SEEN.load(SeqCst) < before + sent {
                         assert!(begun.elapsed() < Duration::from_secs(60), "lost: {sent}");
                     }
