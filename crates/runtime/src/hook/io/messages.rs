@@ -6,7 +6,7 @@
 use super::datagram::{Destination, send_to};
 use super::parts::{self, Parts, Rounds};
 use super::transfer::{AT_ONCE, SEND_AS_IS, Try, move_all, peek_all, stream_mark, take};
-use crate::driver::fd_table::{self, FdKind};
+use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
 use crate::hook::call::hooks;
 use crate::hook::lent::faults;
@@ -34,12 +34,26 @@ unsafe fn parts_of(message: &msghdr) -> Option<Parts> {
 /// # Safety
 /// S5, S7: the contract of recvmsg.
 pub(in crate::hook) unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_int) -> Result<usize, Errno> {
+    match fd_table::entry(fd) {
+        // SAFETY: S5: the caller lends the message.
+        Some(entry) if flags & AT_ONCE == 0 => unsafe { receive_message_on(fd, entry, message, flags) },
+        // SAFETY: S5: the caller lends the message.
+        _ => unsafe { socket::recvmsg(fd, message, flags) },
+    }
+}
+
+/// Receives a message, for a caller that has looked the descriptor up. The call may wait.
+///
+/// # Safety
+/// S5, S7: the contract of recvmsg.
+pub(in crate::hook) unsafe fn receive_message_on(
+    fd: c_int,
+    entry: &'static FdEntry,
+    message: *mut msghdr,
+    flags: c_int,
+) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the message.
     let at = |message, flags| unsafe { socket::recvmsg(fd, message, flags) };
-    let entry = match fd_table::entry(fd) {
-        Some(entry) if flags & AT_ONCE == 0 => entry,
-        _ => return at(message, flags),
-    };
     // SAFETY: S5: null, bad, or the caller's message, which it lends us as well as the kernel.
     let Some(given) = (unsafe { header(message) }) else {
         return at(message, flags);
@@ -85,6 +99,7 @@ pub(in crate::hook) unsafe fn receive_message(fd: c_int, message: *mut msghdr, f
 /// S5, S7: the contract of recvfrom.
 pub(in crate::hook) unsafe fn receive_as_message(
     fd: c_int,
+    entry: &'static FdEntry,
     buffer: *mut c_void,
     bytes: usize,
     flags: c_int,
@@ -111,7 +126,7 @@ pub(in crate::hook) unsafe fn receive_as_message(
         message.msg_namelen = unsafe { address_bytes.read_unaligned() };
     }
     // SAFETY: S5: the message names what the caller lends.
-    let received = unsafe { receive_message(fd, &mut message, flags) }?;
+    let received = unsafe { receive_message_on(fd, entry, &mut message, flags) }?;
     if !address.is_null() {
         // SAFETY: S5: the message names what the caller lends.
         unsafe { address_bytes.write_unaligned(message.msg_namelen) };
@@ -126,12 +141,26 @@ pub(in crate::hook) unsafe fn transmit_message(
     message: *const msghdr,
     flags: c_int,
 ) -> Result<usize, Errno> {
+    match fd_table::entry(fd) {
+        // SAFETY: S5: the caller lends the message.
+        Some(entry) if flags & SEND_AS_IS == 0 => unsafe { transmit_message_on(fd, entry, message, flags) },
+        // SAFETY: S5: the caller lends the message.
+        _ => unsafe { socket::sendmsg(fd, message, flags) },
+    }
+}
+
+/// Sends a message, for a caller that has looked the descriptor up. The call may wait.
+///
+/// # Safety
+/// S5, S7: the contract of sendmsg.
+pub(in crate::hook) unsafe fn transmit_message_on(
+    fd: c_int,
+    entry: &'static FdEntry,
+    message: *const msghdr,
+    flags: c_int,
+) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the message.
     let at = |message, flags| unsafe { socket::sendmsg(fd, message, flags) };
-    let entry = match fd_table::entry(fd) {
-        Some(entry) if flags & SEND_AS_IS == 0 => entry,
-        _ => return at(message, flags),
-    };
     // SAFETY: S5: null, bad, or the caller's message, which it lends us as well as the kernel.
     let Some(given) = (unsafe { header(message) }) else {
         return at(message, flags);

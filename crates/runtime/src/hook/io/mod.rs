@@ -57,7 +57,7 @@ use crate::sys::{file, socket};
 use datagram::{Destination, send_to};
 use files::{elsewhere, file_now, write_when_ready};
 use libc::{c_int, c_void, iovec, size_t, sockaddr, socklen_t, ssize_t};
-use messages::{receive_as_message, receive_message, transmit_message};
+use messages::{receive_as_message, receive_message_on, transmit_message_on};
 use parts::Parts;
 use std::ptr;
 use transfer::{AT_ONCE, SEND_AS_IS, Try, move_all, peek_all, repeat_interrupted, take};
@@ -88,7 +88,7 @@ unsafe fn receive(
         && entry.kind(fd) == FdKind::Stream
     {
         // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
-        return unsafe { receive_as_message(fd, buffer, bytes, flags, address, address_bytes) };
+        return unsafe { receive_as_message(fd, entry, buffer, bytes, flags, address, address_bytes) };
     }
     if flags & (AT_ONCE | libc::MSG_WAITALL) == 0 {
         let short_of = if flags & libc::MSG_PEEK == 0 { bytes } else { 0 };
@@ -174,7 +174,7 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
         FdKind::Stream if total > 0 && entry.has(Trait::LowMark) => {
             let mut message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
-            unsafe { receive_message(fd, &mut message, 0) }
+            unsafe { receive_message_on(fd, entry, &mut message, 0) }
         }
         kind if kind.is_socket() && total > 0 => {
             let mut message = parts::message(parts, count as usize);
@@ -212,7 +212,7 @@ pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -
         kind if kind.is_socket() && unsafe { parts::total(parts, count as usize) }.is_some_and(|total| total > 0) => {
             let message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
-            unsafe { transmit_message(fd, &message, 0) }
+            unsafe { transmit_message_on(fd, entry, &message, 0) }
         }
         FdKind::Pollable => {
             // SAFETY: S5: the message names what the caller lends.
