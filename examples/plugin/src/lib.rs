@@ -2,7 +2,8 @@
 //!
 //! The program's C library comes first in the order of symbols, so silken's hooks are not called: a plug-in waits in
 //! silken's own types. silken says so once on standard error, and `Runtime::describe` tells. The thread-locals of a
-//! library that is loaded late have no fixed place, so coroutines cannot be isolated: they are light, by an unsafe call.
+//! library that is loaded late have no fixed place, so coroutines cannot be isolated: they are light, by an unsafe
+//! call.
 
 use silken::channel::bounded;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 /// Adds the numbers below `count`, each on a coroutine of its own. Returns -1 if coroutines cannot be had here.
 #[unsafe(no_mangle)]
 pub extern "C" fn plugin_sum(count: u32) -> i64 {
-    // SAFETY: what runs on these coroutines waits in silken's own types only, and keeps nothing in thread-locals.
+    // SAFETY: S12: what runs on these coroutines waits in silken's own types only, and keeps nothing in thread-locals.
     let builder = unsafe { silken::Runtime::builder().light() };
     let runtime = match builder.workers(2).name("plugin").build() {
         Ok(runtime) => runtime,

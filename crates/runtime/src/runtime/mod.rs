@@ -275,8 +275,8 @@ impl Runtime {
         ))
     }
 
-    /// Describes the runtime in words, for logs: its size, the kind of its coroutines, and whether the hooks serve the
-    /// calls of std and of C.
+    /// Describes the runtime in words, for logs: its size, the kind of its coroutines, whether they are preempted,
+    /// whether a blocked worker is continued by another thread, and whether the hooks serve the calls of std and of C.
     ///
     /// # Examples
     /// ```
@@ -305,8 +305,12 @@ impl Runtime {
                 None => "not preempted".to_string(),
             },
         };
+        let hand_off = match self.scheduler.hand_off_after() {
+            Some(after) => format!("a blocked worker gets another thread after {after:?}"),
+            None => "a blocked worker stays blocked".to_string(),
+        };
         format!(
-            "silken {version}: {workers} worker{plural}{follows}, {kind} coroutines with stacks of {stack_kib} KiB, {preemption}; {hooks}; driver epoll"
+            "silken {version}: {workers} worker{plural}{follows}, {kind} coroutines with stacks of {stack_kib} KiB, {preemption}; {hand_off}; {hooks}; driver epoll"
         )
     }
 

@@ -302,6 +302,12 @@ impl Scheduler {
         self.slice
     }
 
+    /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes, as
+    /// the program wants it, or because coroutines are light here, or the system has no `membarrier`.
+    pub(crate) fn hand_off_after(&self) -> Option<Duration> {
+        self.hand_off_after
+    }
+
     /// Whether coroutines are isolated unless they ask to be light.
     pub(crate) fn isolates(&self) -> bool {
         self.kinds == Kinds::Isolated

@@ -185,3 +185,36 @@ fn it_comes_back_at_any_moment() {
         })
         .unwrap();
 }
+
+/// One that is bound to a worker, or has a priority, gets back to where it belongs.
+#[test]
+fn it_comes_back_to_its_worker_and_its_priority() {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    for workers in [1, 2] {
+        let last = workers - 1;
+        runtime(workers)
+            .run(|| {
+                let blocked: Vec<_> = [3, -3, 0]
+                    .map(|priority| {
+                        let order = order.clone();
+                        let body = move || {
+                            assert_eq!(silken::worker_id(), Some(last));
+                            sleep_unseen(LONG);
+                            silken::yield_now();
+                            assert_eq!(silken::worker_id(), Some(last));
+                            order.lock().unwrap().push(priority);
+                            // What it spawns and wakes from there is ordinary.
+                            silken::spawn(|| ()).join().unwrap();
+                        };
+                        let builder = silken::Builder::new().worker(last).priority(priority);
+                        builder.spawn(body).expect("there is room")
+                    })
+                    .into();
+                blocked.into_iter().for_each(|each| each.join().unwrap());
+            })
+            .unwrap();
+        let mut all = std::mem::take(&mut *order.lock().unwrap());
+        all.sort_unstable();
+        assert_eq!(all, [-3, 0, 3]);
+    }
+}
