@@ -439,6 +439,15 @@ macro_rules! for_each_case {
                     any many_waiters;
                     any signal_descriptor;
                 }
+                disk {
+                    any reads_of_what_is_not_in_memory;
+                    any a_read_over_pages_that_are_there_and_that_are_not;
+                    any reads_at_an_offset;
+                    any readers_share_a_position;
+                    any refused_reads;
+                    any reads_of_the_system;
+                    any write_backs;
+                }
                 held_locks {
                     any flock_waiters;
                     any shared_flock_waiters;

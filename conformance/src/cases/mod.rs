@@ -13,6 +13,7 @@ pub mod condvar;
 pub mod connects;
 pub mod crossbeam;
 pub mod deadline;
+pub mod disk;
 pub mod ended_receives;
 pub mod ends;
 pub mod fd;

@@ -3,8 +3,8 @@
 use super::{check, check_int, owned};
 use libc::{c_int, c_uint};
 use std::ffi::{CStr, CString};
-use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -132,4 +132,66 @@ impl Stream {
         // SAFETY: S7: an open stream, which nobody has from now on.
         check_int(unsafe { libc::fclose(self.0.as_ptr()) }).map(drop)
     }
+}
+
+/// pread64(2)
+pub fn pread(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: i64) -> io::Result<usize> {
+    // SAFETY: S5: the buffer is lent for the call.
+    let count = unsafe { libc::pread64(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), offset) };
+    check(count)
+}
+
+/// The error number of a pread64(2) into memory that is not there.
+pub fn pread_into(fd: BorrowedFd<'_>, place: *mut u8, bytes: usize) -> c_int {
+    // SAFETY: S5: the kernel refuses the place.
+    let count = unsafe { libc::pread64(fd.as_raw_fd(), place.cast(), bytes, 0) };
+    check(count).err().and_then(|error| error.raw_os_error()).unwrap_or(0)
+}
+
+/// preadv64(3)
+pub fn preadv(fd: BorrowedFd<'_>, parts: &mut [IoSliceMut<'_>], offset: i64) -> io::Result<usize> {
+    // SAFETY: S5: the buffers are lent for the call, in the form of the C structure.
+    let count = unsafe { libc::preadv64(fd.as_raw_fd(), parts.as_ptr().cast(), parts.len() as c_int, offset) };
+    check(count)
+}
+
+/// Asks the kernel to forget the pages of a range; a length of 0 is the rest of the file.
+pub fn evict(fd: RawFd, offset: i64, bytes: i64) -> io::Result<()> {
+    // SAFETY: S7: integer arguments.
+    match unsafe { libc::posix_fadvise(fd, offset, bytes, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// sync_file_range(2) of the whole file.
+pub fn sync_range(fd: RawFd) -> io::Result<()> {
+    const ALL: c_uint =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: S7: integer arguments.
+    check_int(unsafe { libc::sync_file_range(fd, 0, 0, ALL) }).map(drop)
+}
+
+/// syncfs(2)
+pub fn sync_system_of(fd: RawFd) -> io::Result<()> {
+    // SAFETY: S7: integer arguments.
+    check_int(unsafe { libc::syncfs(fd) }).map(drop)
+}
+
+/// Maps the file's first page, writes it back by msync(2), and returns its first byte.
+pub fn msync_of(fd: RawFd) -> io::Result<u8> {
+    const PAGE: usize = 4096;
+    let both = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: S7: a new mapping of the file.
+    let place = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, both, libc::MAP_SHARED, fd, 0) };
+    if place == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: S5: the mapping, whose first byte is in the file.
+    let byte = unsafe { place.cast::<u8>().read_volatile() };
+    // SAFETY: S5: the mapping.
+    let result = check_int(unsafe { libc::msync(place, PAGE, libc::MS_SYNC) });
+    // SAFETY: S5: nobody uses the mapping any more.
+    unsafe { libc::munmap(place, PAGE) };
+    result.map(|_| byte)
 }

@@ -17,6 +17,12 @@
 //! crossing ends a segment: the frames behind it must lie on the next older stack. So the walk is bounded by the sizes
 //! of all stacks together. The crossing itself is ours and holds nothing.
 //!
+//! # Who was called
+//! The runtime's own functions may have changed what others rely on when they run out of stack: a coroutine that was
+//! taken out of a wait list and not queued yet would wait for ever. They are Rust, and not all of them are critical
+//! sections. So the innermost function that is not of Rust's own library must not be the runtime's. Functions of the
+//! runtime further out have called code of the program, and expect that it may not return.
+//!
 //! # May that be done in a handler?
 //! To find the unwind table of an address, libgcc asks the loader. `_dl_find_object` (glibc 2.35, used by GCC 12 and
 //! newer) takes no lock. Older versions use `dl_iterate_phdr`, which takes the loader's lock, and the interrupted
@@ -29,7 +35,7 @@
 //! The unwinder uses a few KiB of the alternate stack.
 
 use crate::backtrace::{_Unwind_Backtrace, _Unwind_GetCFA, _Unwind_GetIPInfo, Frame, GO_ON, STOP};
-use crate::symbols::{self, BATCH, Owner};
+use crate::symbols::{self, Author, BATCH, Owner};
 use crate::{segment, switch, trap};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
@@ -38,8 +44,11 @@ use std::sync::OnceLock;
 /// What lies on a stack between its entry and an interruption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frames {
-    /// Functions of Rust in the executable, and nothing else.
+    /// Functions of Rust in the executable, and nothing else. The innermost one that is not of Rust's own library is
+    /// not the runtime's.
     Rust,
+    /// Functions of Rust, but the runtime was called: it is the innermost that is not Rust's own library.
+    Runtime,
     /// A function outside the executable's text: a shared library.
     Library,
     /// A function of the executable that is not known to be Rust.
@@ -92,6 +101,7 @@ pub fn look(program_counter: usize, stacks: &mut dyn Iterator<Item = Range<usize
         last_address: 0,
         addresses: [0; BATCH],
         count: 0,
+        author: Author::Std,
         found: None,
     };
     // SAFETY: S6: async-signal-safe, as the head of the file says; the visitor keeps to the callback's contract.
@@ -122,6 +132,8 @@ struct Walk<'a> {
     /// Addresses that have not been looked up in the symbols yet, each once.
     addresses: [usize; BATCH],
     count: usize,
+    /// Who has written the innermost function that is not of Rust's own library, as far as the walk has come.
+    author: Author,
     found: Option<Frames>,
 }
 
@@ -153,6 +165,12 @@ impl Walk<'_> {
         }
         if !trap::in_executable(address) {
             return Some(Frames::Library);
+        }
+        if self.author == Author::Std {
+            self.author = symbols::author(address);
+            if self.author == Author::Runtime {
+                return Some(Frames::Runtime);
+            }
         }
         // A recursion repeats the same few addresses, thousands of times.
         if address == self.last_address || self.addresses[..self.count].contains(&address) {
@@ -303,6 +321,8 @@ mod tests {
             last_address: 0,
             addresses: [0; BATCH],
             count: 0,
+            // The functions here are this crate's, and so the runtime's.
+            author: Author::Other,
             found: None,
         }
     }
@@ -341,6 +361,20 @@ mod tests {
             library.frame(libc::qsort as *const () as usize, false, 1100),
             Some(Frames::Library)
         );
+    }
+
+    #[test]
+    fn the_runtime_must_not_be_what_was_called() {
+        let of_runtime = walk as *const () as usize;
+        let of_std = std::mem::drop::<String> as *const () as usize;
+        let mut none = std::iter::empty();
+        let mut walk = walk(&mut none);
+        walk.author = Author::Std;
+        walk.begins_at = Some(of_std);
+        assert_eq!(walk.frame(of_std, true, 1000), None);
+        assert_eq!(walk.frame(of_runtime, true, 1100), Some(Frames::Runtime));
+        walk.author = Author::Other;
+        assert_eq!(walk.frame(of_runtime, true, 1200), None, "it has called other code");
     }
 
     #[test]

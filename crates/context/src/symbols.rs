@@ -71,6 +71,105 @@ pub(crate) fn owner(addresses: &[usize]) -> Owner {
     owner_in(table, addresses)
 }
 
+/// Who has written a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Author {
+    /// Rust's own library, or what rustc makes.
+    Std,
+    /// This runtime.
+    Runtime,
+    /// Anybody else, or nobody knows.
+    Other,
+}
+
+/// Who has written the function at `address`, by the crate in its name. Async-signal-safe after [`prepare`].
+pub(crate) fn author(address: usize) -> Author {
+    let Some(Some(table)) = TABLE.get() else {
+        return Author::Other;
+    };
+    author_in(table, address)
+}
+
+fn author_in(table: &Table, address: usize) -> Author {
+    let mut found = None;
+    for symbol in table.symbols.chunks_exact(SYMBOL_BYTES).filter_map(Symbol::of_code) {
+        let start = table.load_base.wrapping_add(symbol.start);
+        if address.wrapping_sub(start) < symbol.bytes {
+            let author = author_of_name(name_at(table.names, symbol.name));
+            // Equal functions may be folded into one: the runtime's counts.
+            if author == Author::Runtime {
+                return author;
+            }
+            found = found.filter(|found| *found == Author::Other).or(Some(author));
+        }
+    }
+    found.unwrap_or(Author::Other)
+}
+
+fn author_of_name(name: &[u8]) -> Author {
+    const STD: &[&[u8]] = &[
+        b"core",
+        b"alloc",
+        b"std",
+        b"compiler_builtins",
+        b"hashbrown",
+        b"panic_unwind",
+        b"__rustc",
+    ];
+    let is_of_rustc = [&b"__rust_"[..], b"__rdl_", b"__rg_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
+    match crate_of(name) {
+        _ if is_of_rustc => Author::Std,
+        Some(name) if STD.contains(&name) => Author::Std,
+        Some(b"silken" | b"silken_context" | b"silken_interpose") => Author::Runtime,
+        _ => Author::Other,
+    }
+}
+
+/// The crate that a mangled name begins with: the crate of the function, of the `impl` that it is in, or (legacy
+/// mangling) of the type that the `impl` is for, unless that is a reference.
+fn crate_of(name: &[u8]) -> Option<&[u8]> {
+    if let Some(path) = name.strip_prefix(b"_ZN") {
+        let first = sized(path, false)?;
+        let first = first.strip_prefix(b"_$LT$").unwrap_or(first);
+        let end = first
+            .iter()
+            .position(|byte| !is_of_identifier(*byte))
+            .unwrap_or(first.len());
+        return first.get(..end).filter(|name| !name.is_empty());
+    }
+    // `C`, perhaps a disambiguator `s…_`, and the sized name.
+    let path = name.strip_prefix(b"_R")?;
+    (0..path.len()).filter(|at| path[*at] == b'C').find_map(|at| {
+        let root = &path[at + 1..];
+        let sized_name = match root.strip_prefix(b"s") {
+            Some(rest) => &rest[rest.iter().position(|byte| *byte == b'_')? + 1..],
+            None => root,
+        };
+        sized(sized_name, true).filter(|name| name.iter().all(|byte| is_of_identifier(*byte)))
+    })
+}
+
+fn is_of_identifier(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+/// The bytes whose number stands before them. Mangling v0 puts a `_` between the two if the bytes begin with a digit or
+/// with `_`; the legacy mangling does not.
+fn sized(text: &[u8], is_v0: bool) -> Option<&[u8]> {
+    let digits = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let add = |sum: usize, digit: &u8| sum.checked_mul(10)?.checked_add(usize::from(digit - b'0'));
+    let bytes = text[..digits].iter().try_fold(0, add).filter(|bytes| *bytes > 0)?;
+    let rest = &text[digits..];
+    let rest = if is_v0 {
+        rest.strip_prefix(b"_").unwrap_or(rest)
+    } else {
+        rest
+    };
+    rest.get(..bytes)
+}
+
 /// Whether the program's global allocator is known to be std's own, which calls the C library and keeps no state in the
 /// executable. `false` if the executable has a `malloc` of its own, or if it cannot be known: without a symbol table,
 /// or where link-time optimisation has changed the function. Not for signal handlers.
@@ -350,6 +449,55 @@ mod tests {
     #[unsafe(no_mangle)]
     extern "C" fn silken_test_not_mangled(value: usize) -> usize {
         value + 1
+    }
+
+    #[test]
+    fn authors_are_told_apart() {
+        for (name, author) in [
+            ("_RNvNtNtCs1C_6silken7channel4core4send", Author::Runtime),
+            ("_RINvMsC_NtCsb_6silken4waitNtB5_4Cell6settleEB7_", Author::Runtime),
+            (
+                "_RNvXsC_NtCsb_14silken_context5stackNtB5_5StackNtNtCsd_4core3ops4Drop4drop",
+                Author::Runtime,
+            ),
+            ("_RNvCs_7___rustc11___rdl_alloc", Author::Std),
+            (
+                "_RINvNtCs9_4core3ptr13drop_in_placeNtCsb_6silken5ReadyEB4_",
+                Author::Std,
+            ),
+            ("_RNvCs7_7silkens4main", Author::Other),
+            ("_RNCNvCs7_3app4main0B3_", Author::Other),
+            ("_ZN6silken7channel4core4send17h0123456789abcdefE", Author::Runtime),
+            (
+                "_ZN67_$LT$silken..sync..Guard$u20$as$u20$core..ops..drop..Drop$GT$4drop17h0123456789abcdefE",
+                Author::Runtime,
+            ),
+            (
+                "_ZN62_$LT$$RF$silken..channel..Receiver$u20$as$u20$core..Iter$GT$4next17h0123456789abcdefE",
+                Author::Other,
+            ),
+            ("_ZN4core3ptr13drop_in_place17h0123456789abcdefE", Author::Std),
+            ("_ZN3app4main17h0123456789abcdefE", Author::Other),
+            ("__rust_try", Author::Std),
+            ("memcpy", Author::Other),
+            ("_ZN", Author::Other),
+            ("_R", Author::Other),
+            ("_RNvC", Author::Other),
+            ("_RNvCs", Author::Other),
+            ("_RNvC999999999999999999999_6silken", Author::Other),
+        ] {
+            assert_eq!(author_of_name(name.as_bytes()), author, "{name}");
+        }
+        let table = table_of(&[
+            ("_RNvNtCsb_6silken4wait4wait", 0x100, 0x10),
+            ("_RNvCs7_3app4main", 0x108, 0x10),
+            ("_RNvNtCs9_4core3ptr4drop", 0x200, 0x10),
+        ]);
+        assert_eq!(author_in(&table, 0x1104), Author::Runtime);
+        assert_eq!(author_in(&table, 0x110c), Author::Runtime, "folded");
+        assert_eq!(author_in(&table, 0x1114), Author::Other);
+        assert_eq!(author_in(&table, 0x1204), Author::Std);
+        assert_eq!(author_in(&table, 0x1300), Author::Other);
     }
 
     #[test]

@@ -251,6 +251,10 @@ define! { resolve_unhooked, unhooked_slot, unhooked_early, unhooked_kernel_form;
     fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, buffer_bytes: size_t) -> ssize_t,
     called unsafe extern "C" fn(c_int, *mut c_void, size_t, size_t) -> ssize_t
         => { overflow!(fd, buffer, bytes, buffer_bytes) }
+    /// Fortified `pread`, called only to report the overflow.
+    fn __pread_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, offset: off_t, buffer_bytes: size_t) -> ssize_t,
+    called unsafe extern "C" fn(c_int, *mut c_void, size_t, off_t, size_t) -> ssize_t
+        => { overflow!(fd, buffer, bytes, offset, buffer_bytes) }
     /// Fortified `recv`, called only to report the overflow.
     fn __recv_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, buffer_bytes: size_t, flags: c_int) -> ssize_t,
     called unsafe extern "C" fn(c_int, *mut c_void, size_t, size_t, c_int) -> ssize_t

@@ -37,6 +37,8 @@ macro_rules! export {
             $( Address($variadic as *const ()), )*
             Address(fcntl64 as *const ()),
             Address(__read_chk as *const ()),
+            Address(__pread_chk as *const ()),
+            Address(__pread64_chk as *const ()),
             Address(__recv_chk as *const ()),
             Address(__recvfrom_chk as *const ()),
             Address(__poll_chk as *const ()),
@@ -91,6 +93,35 @@ unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, bytes: size_t, b
     }
     // SAFETY: S7: checked, so it is `read`.
     unsafe { read(fd, buffer, bytes) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __pread_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    bytes: size_t,
+    offset: off_t,
+    buffer_bytes: size_t,
+) -> ssize_t {
+    if bytes > buffer_bytes {
+        // SAFETY: S7: the caller's arguments; it reports the overflow and aborts.
+        return unsafe { next::__pread_chk(fd, buffer, bytes, offset, buffer_bytes) };
+    }
+    // SAFETY: S7: checked, so it is `pread`.
+    unsafe { pread(fd, buffer, bytes, offset) }
+}
+
+/// The same where `off_t` has 64 bits.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __pread64_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    bytes: size_t,
+    offset: i64,
+    buffer_bytes: size_t,
+) -> ssize_t {
+    // SAFETY: S7: the caller's arguments under the caller's contract.
+    unsafe { __pread_chk(fd, buffer, bytes, offset, buffer_bytes) }
 }
 
 #[unsafe(no_mangle)]

@@ -373,6 +373,36 @@ macro_rules! for_each_symbol {
                 /// `sendfile64(3)`.
                 fn sendfile64(to: c_int, from: c_int, offset: *mut i64, bytes: size_t) -> ssize_t
                     => { kernel!(libc::SYS_sendfile, to, from, offset, bytes) }
+                /// `pread(2)`.
+                fn pread(fd: c_int, buffer: *mut c_void, bytes: size_t, offset: off_t) -> ssize_t
+                    => { kernel!(libc::SYS_pread64, fd, buffer, bytes, offset) }
+                /// `pread64(2)`.
+                fn pread64(fd: c_int, buffer: *mut c_void, bytes: size_t, offset: i64) -> ssize_t
+                    => { kernel!(libc::SYS_pread64, fd, buffer, bytes, offset) }
+                /// `preadv(2)`. The kernel takes the offset in two halves, the second of which is zero here.
+                fn preadv(fd: c_int, parts: *const iovec, part_count: c_int, offset: off_t) -> ssize_t
+                    => { kernel!(libc::SYS_preadv, fd, parts, part_count, offset, 0) }
+                /// `preadv64(3)`.
+                fn preadv64(fd: c_int, parts: *const iovec, part_count: c_int, offset: i64) -> ssize_t
+                    => { kernel!(libc::SYS_preadv, fd, parts, part_count, offset, 0) }
+                /// `fsync(2)`.
+                fn fsync(fd: c_int) -> c_int
+                    => { kernel!(libc::SYS_fsync, fd) }
+                /// `fdatasync(2)`.
+                fn fdatasync(fd: c_int) -> c_int
+                    => { kernel!(libc::SYS_fdatasync, fd) }
+                /// `syncfs(2)`.
+                fn syncfs(fd: c_int) -> c_int
+                    => { kernel!(libc::SYS_syncfs, fd) }
+                /// `sync_file_range(2)`.
+                fn sync_file_range(fd: c_int, offset: i64, bytes: i64, flags: c_uint) -> c_int
+                    => { kernel!(libc::SYS_sync_file_range, fd, offset, bytes, flags) }
+                /// `msync(2)`.
+                fn msync(address: *mut c_void, bytes: size_t, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_msync, address, bytes, flags) }
+                /// `sync(2)`.
+                fn sync() -> ()
+                    => { let _: c_int = kernel!(libc::SYS_sync); }
                 /// `preadv2(2)`; glibc has it since 2.26. The kernel takes the offset in two halves, the second of
                 /// which is zero here.
                 fn preadv2(fd: c_int, parts: *const iovec, part_count: c_int, offset: off_t, flags: c_int) -> ssize_t

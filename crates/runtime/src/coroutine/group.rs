@@ -78,7 +78,8 @@ impl Group {
     /// The coroutine that has the scope open. `None`: an OS thread has it open.
     pub(crate) fn owner(&self) -> Option<&Core> {
         match self.waiter {
-            // SAFETY: S2: cores are type-stable, and this one's life goes on while its scope is open.
+            // SAFETY: S2: cores are type-stable, and this one's life goes on while its scope is open: it does not end
+            // by an overflow then (`sched/overflow.rs`).
             Unparker::Coroutine(core) => Some(unsafe { core.as_ref() }),
             Unparker::Thread(_) => None,
         }
@@ -294,7 +295,13 @@ impl Core {
         self.scheduler.get().is_some_and(|scheduler| scheduler.is_ending())
     }
 
-    /// Forgets what lay in the coroutine's frames, since these are lost.
+    /// Whether the running coroutine has a scope open.
+    pub(crate) fn has_open_scope(&self) -> bool {
+        !self.scopes.get().is_null()
+    }
+
+    /// Forgets what lay in the coroutine's frames, since these are lost. No scope was open: the process would have
+    /// ended (`sched/overflow.rs`).
     pub(crate) fn forget_frames(&self) {
         self.scopes.set(ptr::null());
         self.cancel_scope.set(ptr::null());

@@ -37,6 +37,7 @@
 //! | `own` | descriptors that hooks make for themselves |
 //! | `interruption` | what a cancellation does to a call that waits |
 //! | `copy` | calls that move data from one descriptor to another |
+//! | `disk` | reads of regular files; calls that write back |
 //! | `batch` | several messages in a call; vectored calls with flags |
 //! | `lent` | whether memory that a hook reads is there |
 //! | `accept_connect`, `full_backlog` | `accept`, `connect`; the pauses before a full queue that announces no room |
@@ -62,6 +63,7 @@ mod accept_connect;
 mod batch;
 mod call;
 mod copy;
+mod disk;
 mod epoll;
 mod fd;
 mod fifo;
@@ -188,6 +190,16 @@ static HOOKS: Hooks = Hooks {
     mkostemps64: makers::mkostemps64,
     recvmmsg: batch::recvmmsg,
     sendmmsg: batch::sendmmsg,
+    pread: disk::pread,
+    pread64: disk::pread64,
+    preadv: disk::preadv,
+    preadv64: disk::preadv64,
+    fsync: disk::fsync,
+    fdatasync: disk::fdatasync,
+    syncfs: disk::syncfs,
+    sync_file_range: disk::sync_file_range,
+    msync: disk::msync,
+    sync: disk::sync,
     preadv2: batch::preadv2,
     preadv64v2: batch::preadv64v2,
     pwritev2: batch::pwritev2,

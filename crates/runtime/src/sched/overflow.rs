@@ -17,7 +17,8 @@
 //! | the process ends instead, when | because |
 //! |---|---|
 //! | the coroutine *borrows* (a scope's child, the closure of `Runtime::run`) | its frames may have lent to others (`std::thread::scope`, rayon) what the parent owns; the parent would continue and free it |
-//! | it was inside the runtime (a critical section) | queues of the worker may be half changed |
+//! | it had a scope open | its children read its control block, which the next coroutine gets (cancellations, closed channels) |
+//! | it was inside the runtime: in a critical section, or the innermost function that is not of Rust's own library is the runtime's | queues of the worker may be half changed; another coroutine may be taken out of a wait list and not be queued yet |
 //! | it was panicking | the panic hook, standard error and the unwinder have locks of the whole process |
 //! | its result was stored already | it runs thread-local destructors; in a thread no failure there is survived either |
 //! | a frame between the fault and the coroutine's entry lies outside the executable's text | a C library may hold a lock that all need: malloc's arena; the loader's, around a callback of `dl_iterate_phdr`. memcpy holds none and is not told apart |
@@ -92,8 +93,7 @@ pub enum OverflowPolicy {
     /// where that is sound. Its frames are not unwound: what they hold, locks included, is held for ever.
     ///
     /// The process ends instead when the coroutine may borrow (a scope's child, the closure of
-    /// [`Runtime::run`](crate::Runtime::run)), was panicking, had stored its result, or was inside the runtime. It also
-    /// ends when there is anything but Rust code of this program on the stack, or when that cannot be ruled out: a
+    /// [`Runtime::run`](crate::Runtime::run)), has a scope open, was panicking, had stored its result, was inside the runtime (in a function of silken's), or had not waited since a call that had blocked its worker. It also ends when there is anything but Rust code of this program on the stack, or when that cannot be ruled out: a
     /// shared library, linked C, an executable without symbols (`strip = true`), a stack that cannot be walked (glibc
     /// before 2.35, libgcc before GCC 12).
     #[default]
@@ -335,10 +335,14 @@ fn why_not(core: &Core, stack: &StackBounds, program_counter: usize, was_inside:
     if core.borrows() {
         return Some("it may have lent to others what its parent owns");
     }
+    if core.has_open_scope() {
+        return Some("it had a scope open, whose children rely on it");
+    }
     // From the one that has overflowed on.
     let mut stacks = core.stacks().skip_while(|other| other != stack);
     match frames::look(program_counter, &mut stacks.by_ref().map(|stack| stack.whole())) {
         Frames::Rust => None,
+        Frames::Runtime => Some("it was inside the runtime"),
         Frames::Library => Some("it was inside a shared library, which may hold a lock"),
         Frames::Foreign => Some("it was inside a function that is not known to be Rust, which may hold a lock"),
         Frames::NoSymbols => {

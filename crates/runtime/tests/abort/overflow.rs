@@ -61,6 +61,12 @@ pub(super) fn cases() -> Vec<Case> {
             .says(&["coroutine 'child'", "the process ends with it: it may have lent"]),
         Case::new("the_main_coroutine_overflows", main_coroutine, ABORTS)
             .says(&["coroutine 'main'", "the process ends with it: it may have lent"]),
+        Case::new("overflow_with_a_scope_open", with_a_scope_open, ABORTS)
+            .says(&["has overflowed", "the process ends with it: it had a scope open"]),
+        Case::new("overflow_in_a_send", || near_the_end(Call::Send), ABORTS)
+            .says(&["has overflowed", "the process ends with it: it was inside "]),
+        Case::new("overflow_in_a_submission", || near_the_end(Call::Submit), ABORTS)
+            .says(&["has overflowed", "the process ends with it: it was inside "]),
         Case::new("overflow_while_panicking", while_panicking, ABORTS)
             .says(&["has overflowed", "the process ends with it: it was panicking"]),
         Case::new("overflow_in_a_thread_local_destructor", in_destructor, ABORTS)
@@ -286,6 +292,76 @@ fn scoped_child() {
             });
         })
         .unwrap();
+}
+
+fn with_a_scope_open() {
+    let runtime = runtime(2);
+    let opener = runtime.spawn(|| {
+        silken::scope(|scope| {
+            scope.spawn(|| silken::sleep_ms(1));
+            recurse(0);
+        });
+    });
+    assert_overflow(opener.join());
+}
+
+#[derive(Clone, Copy)]
+enum Call {
+    Send,
+    Submit,
+}
+
+/// Goes to the end of the stack, and so many frames further, and makes the call there.
+#[inline(never)]
+fn deep_down(frames: usize, call: &mut dyn FnMut()) {
+    const NEARLY_BYTES: usize = if cfg!(debug_assertions) { 8192 } else { 1024 };
+    let frame = black_box([0_u8; 8]);
+    let is_deep = silken::remaining_stack().is_none_or(|bytes| bytes <= NEARLY_BYTES);
+    match frames.checked_sub(usize::from(is_deep)) {
+        Some(frames) => deep_down(frames, call),
+        None => call(),
+    }
+    black_box(frame);
+}
+
+/// Takes a little more of the stack than nothing.
+#[inline(never)]
+fn padded<const BYTES: usize>(call: &mut dyn FnMut()) {
+    let frame = black_box([0_u8; BYTES]);
+    call();
+    black_box(frame);
+}
+
+/// Makes the call with less and less stack left, each time on another coroutine. If it overflows inside the runtime it
+/// may have taken the other side out of a list, and will never queue it. So the process must end before that.
+fn near_the_end(call: Call) {
+    let runtime = runtime(1);
+    let pool = Arc::new(silken::Pool::new(1));
+    let pads = [
+        padded::<8>,
+        padded::<24>,
+        padded::<40>,
+        padded::<56>,
+        padded::<72>,
+        padded::<88>,
+    ];
+    for (frames, pad) in (0..400).flat_map(|frames| pads.map(|pad| (frames, pad))) {
+        let (sender, receiver) = silken::channel::bounded::<u64>(0);
+        let mine = pool.clone();
+        let other = runtime.spawn(move || receiver.recv_timeout(std::time::Duration::from_millis(1)).is_ok());
+        let caller = runtime.spawn(move || {
+            silken::yield_now();
+            let mut make = || match call {
+                Call::Send => drop(sender.send_timeout(1, std::time::Duration::from_millis(1))),
+                Call::Submit => drop(mine.submit(|| 1)),
+            };
+            // The compiler must not make the call a part of the recursion, whose frames would be large then.
+            let mut make = || pad(black_box(&mut make as &mut dyn FnMut()));
+            deep_down(frames, black_box(&mut make as &mut dyn FnMut()));
+        });
+        let _ = caller.join();
+        let _ = other.join();
+    }
 }
 
 fn main_coroutine() {

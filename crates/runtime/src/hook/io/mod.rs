@@ -50,6 +50,7 @@ pub(super) mod parts;
 pub(super) mod transfer;
 
 use super::call::hooks;
+use super::disk::{OWN_POSITION, read_file};
 use crate::driver::fd_table::{self, FdKind, Trait};
 use crate::driver::readiness::Direction;
 use crate::sys::raw::Errno;
@@ -193,6 +194,8 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
                 Try::Blocking => plain(),
             })
         }
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
+        FdKind::Plain => unsafe { read_file(fd, entry, parts, count, OWN_POSITION) },
         _ => repeat_interrupted(plain),
     }
 }
@@ -254,7 +257,6 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
         return plain();
     };
     match entry.kind(fd) {
-        FdKind::Plain => repeat_interrupted(plain),
         kind if kind.is_socket() && bytes > 0 => {
             // SAFETY: S5: the caller lends the buffer.
             let result = unsafe { receive(fd, buffer, bytes, 0, ptr::null_mut(), ptr::null_mut()) };

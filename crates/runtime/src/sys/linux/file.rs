@@ -189,6 +189,24 @@ pub(crate) unsafe fn writev(fd: RawFd, vectors: *const iovec, count: c_int) -> R
     unsafe { raw::syscall3(libc::SYS_writev, fd as usize, vectors as usize, count as usize) }
 }
 
+/// `preadv(2)`.
+///
+/// # Safety
+/// S5: as [`readv`].
+pub(crate) unsafe fn preadv(fd: RawFd, vectors: *const iovec, count: c_int, offset: i64) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the vectors and their buffers. The offset goes whole in the low half, as below.
+    unsafe {
+        raw::syscall5(
+            libc::SYS_preadv,
+            fd as usize,
+            vectors as usize,
+            count as usize,
+            offset as usize,
+            0,
+        )
+    }
+}
+
 /// `preadv2(2)`; an `offset` of -1 is the file's own position.
 ///
 /// # Safety
