@@ -313,7 +313,8 @@ impl RuntimeBuilder {
     }
 
     /// Sets how many threads the runtime may have beyond one per worker: for workers whose threads a call blocks, see
-    /// [`hand_off`](Self::hand_off). With 0, or at the limit, such a call blocks its worker. 0 makes sure that there is never a thread more than the program has asked for.
+    /// [`hand_off`](Self::hand_off). With 0, or at the limit, such a call blocks its worker. 0 makes sure that there is
+    /// never a thread more than the program has asked for.
     #[must_use]
     pub fn spare_threads(mut self, threads: usize) -> Self {
         self.spare_threads = Some(threads);

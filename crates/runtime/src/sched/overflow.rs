@@ -93,9 +93,11 @@ pub enum OverflowPolicy {
     /// where that is sound. Its frames are not unwound: what they hold, locks included, is held for ever.
     ///
     /// The process ends instead when the coroutine may borrow (a scope's child, the closure of
-    /// [`Runtime::run`](crate::Runtime::run)), has a scope open, was panicking, had stored its result, was inside the runtime (in a function of silken's), or had not waited since a call that had blocked its worker. It also ends when there is anything but Rust code of this program on the stack, or when that cannot be ruled out: a
-    /// shared library, linked C, an executable without symbols (`strip = true`), a stack that cannot be walked (glibc
-    /// before 2.35, libgcc before GCC 12).
+    /// [`Runtime::run`](crate::Runtime::run)), has a scope open, was panicking, had stored its result, was inside the
+    /// runtime (in a function of silken's), or had not waited since a call that had blocked its worker. It also ends
+    /// when there is anything but Rust code of this program on the stack, or when that cannot be ruled out: a shared
+    /// library, linked C, an executable without symbols (`strip = true`), a stack that cannot be walked (glibc before
+    /// 2.35, libgcc before GCC 12).
     #[default]
     Contain,
     /// The process ends, as it does when a thread overflows its stack.

@@ -15,8 +15,21 @@ const DEFAULT_STACK: &str = if cfg!(debug_assertions) {
     ") has overflowed its stack of 524288 bytes; "
 };
 
-pub(super) fn cases() -> Vec<Case> {
+/// Others rely on the coroutine to go on.
+fn relied_on() -> Vec<Case> {
     vec![
+        Case::new("overflow_with_a_scope_open", with_a_scope_open, ABORTS)
+            .says(&["has overflowed", "the process ends with it: it had a scope open"]),
+        Case::new("overflow_in_a_send", || near_the_end(Call::Send), ABORTS)
+            .says(&["has overflowed", "the process ends with it: it was inside "]),
+        Case::new("overflow_in_a_submission", || near_the_end(Call::Submit), ABORTS)
+            .says(&["has overflowed", "the process ends with it: it was inside "]),
+    ]
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = relied_on();
+    cases.extend([
         Case::new(
             "an_isolated_coroutine_overflows",
             || overflow_and_go_on(false),
@@ -61,12 +74,6 @@ pub(super) fn cases() -> Vec<Case> {
             .says(&["coroutine 'child'", "the process ends with it: it may have lent"]),
         Case::new("the_main_coroutine_overflows", main_coroutine, ABORTS)
             .says(&["coroutine 'main'", "the process ends with it: it may have lent"]),
-        Case::new("overflow_with_a_scope_open", with_a_scope_open, ABORTS)
-            .says(&["has overflowed", "the process ends with it: it had a scope open"]),
-        Case::new("overflow_in_a_send", || near_the_end(Call::Send), ABORTS)
-            .says(&["has overflowed", "the process ends with it: it was inside "]),
-        Case::new("overflow_in_a_submission", || near_the_end(Call::Submit), ABORTS)
-            .says(&["has overflowed", "the process ends with it: it was inside "]),
         Case::new("overflow_while_panicking", while_panicking, ABORTS)
             .says(&["has overflowed", "the process ends with it: it was panicking"]),
         Case::new("overflow_in_a_thread_local_destructor", in_destructor, ABORTS)
@@ -86,7 +93,8 @@ pub(super) fn cases() -> Vec<Case> {
             End::Signals(&[libc::SIGSEGV, libc::SIGABRT]),
         )
         .says(&["thread 'main'", "has overflowed its stack"]),
-    ]
+    ]);
+    cases
 }
 
 /// Recurses until the stack ends. No frame is large enough for a call of memset or memcpy.
