@@ -44,8 +44,8 @@ impl Worker {
         if is_bound && !self.is_home_of(ready.core()) {
             return self.scheduler.send_to_its_worker(ready);
         }
-        self.processor.has_levels.set(true);
-        if is_bound || self.processor.alone.get() {
+        self.processor.set_has_levels(true);
+        if is_bound || self.processor.is_alone() {
             self.processor.own_levels.push(ready);
         } else {
             self.processor.shared.levels.push(ready);
@@ -84,7 +84,7 @@ impl Worker {
     /// Notes whether the next pick must look at levels.
     fn note_levels(&self, waiting: bool, pick: Option<&Pick>) {
         let has_priority = pick.is_some_and(|pick| pick.ready.core().priority.get() != 0);
-        self.processor.has_levels.set(waiting || has_priority);
+        self.processor.set_has_levels(waiting || has_priority);
     }
 
     /// Takes from the more urgent of the worker's two sets of levels, if its first priority is `wanted`.
@@ -144,7 +144,7 @@ impl Worker {
     pub(super) fn steal_by_priority(&'static self) -> Option<Pick> {
         let background = || self.victims().find_map(|victim| victim.levels.pop()).map(Pick::taken);
         let pick = self.steal_unless_background().or_else(background);
-        self.note_levels(self.processor.has_levels.get(), pick.as_ref());
+        self.note_levels(self.processor.has_levels(), pick.as_ref());
         pick
     }
 }

@@ -111,10 +111,12 @@ pub(super) struct Processor {
     ticks: AtomicU32,
     /// Whether this is the only processor of its scheduler. Then there are no thieves, and the ring stays empty; see
     /// `queues.rs`. It becomes `false` when the scheduler gets a second worker (`size.rs`).
-    pub(super) alone: Cell<bool>,
+    alone: Cell<bool>,
     /// Whether a pick is out of the ordinary: coroutines of another priority than 0 are queued here, or one of them
     /// runs (`priority.rs`); or the worker is surplus (`size.rs`). It may be `true` too long, until the next pick.
-    pub(super) has_levels: Cell<bool>,
+    has_levels: Cell<bool>,
+    /// Both at once, for the fast way of a yield: alone, and without levels.
+    is_in_order: Cell<bool>,
     pub(super) shared: &'static SharedProcessor,
     ring: Owner<Ready>,
     pub(super) index: usize,
@@ -211,6 +213,7 @@ impl Processor {
             ticks: AtomicU32::new(index as u32),
             lifo_spent: Cell::new(0),
             has_levels: Cell::new(false),
+            is_in_order: Cell::new(workers == 1),
             own_levels: OwnLevels::new(),
             connects: Cell::new(0),
             has_preempted: Cell::new(false),
@@ -219,6 +222,35 @@ impl Processor {
             random: Cell::new(0x9E37_79B9 ^ (index as u32 + 1)),
             shared,
         }
+    }
+
+    /// Whether this is the only processor of its scheduler.
+    #[inline(always)]
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone.get()
+    }
+
+    /// The scheduler gets a second worker.
+    pub(super) fn end_alone(&self) {
+        self.alone.set(false);
+        self.is_in_order.set(false);
+    }
+
+    /// Whether a pick is out of the ordinary.
+    #[inline(always)]
+    pub(super) fn has_levels(&self) -> bool {
+        self.has_levels.get()
+    }
+
+    pub(super) fn set_has_levels(&self, has: bool) {
+        self.has_levels.set(has);
+        self.is_in_order.set(self.alone.get() && !has);
+    }
+
+    /// Whether this is the only processor, and its picks are ordinary.
+    #[inline(always)]
+    pub(super) fn is_in_order(&self) -> bool {
+        self.is_in_order.get()
     }
 
     /// The count of picks.

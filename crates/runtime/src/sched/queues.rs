@@ -15,7 +15,7 @@
 //! the LIFO slot (`priority.rs`).
 //!
 //! # The policy of an only worker
-//! The only worker of a scheduler (`Processor::alone`) has no thieves. Its pinned queue is then the one queue, for all
+//! The only worker of a scheduler (`Processor::is_alone`) has no thieves. Its pinned queue is then the one queue, for all
 //! kinds of coroutines, and its LIFO slot is a plain cell: neither needs an atomic operation, and the ring stays empty.
 //! So [`Worker::queue`], [`Worker::pick_own`] and what they call ask for the policy first. It is given up at most once
 //! (`size.rs`), so the branch is always predicted.
@@ -74,7 +74,7 @@ impl Worker {
 
     #[inline(always)]
     pub(super) fn pick_own(&'static self) -> Option<Pick> {
-        if self.processor.has_levels.get() {
+        if self.processor.has_levels() {
             return self.pick_by_priority();
         }
         self.pick_ordinary()
@@ -94,8 +94,7 @@ impl Worker {
     /// run on this worker before. The coroutine stays in the queue. This function calls nothing and stores nothing.
     #[inline(always)]
     pub(super) fn next_local(&self) -> Option<Ready> {
-        let is_in_order = self.processor.alone.get() && !self.processor.has_levels.get();
-        if !is_in_order || self.processor.is_event_tick() || self.processor.has_own_lifo() {
+        if !self.processor.is_in_order() || self.processor.is_event_tick() || self.processor.has_own_lifo() {
             return None;
         }
         self.pinned.first().filter(|first| self.has_run(first.core()))
@@ -107,7 +106,7 @@ impl Worker {
         let pinned_last = self.pinned_last.replace(false);
         if !pinned_last && let Some(first) = self.pinned.first() {
             // The ring of an only worker is always empty.
-            self.pinned_last.set(!self.processor.alone.get());
+            self.pinned_last.set(!self.processor.is_alone());
             return Some(Pick::first_pinned(first));
         }
         match self.processor.pop_ring() {
@@ -138,7 +137,7 @@ impl Worker {
         if ready.core().priority.get() != 0 {
             return self.queue_by_priority(ready);
         }
-        if self.processor.alone.get() {
+        if self.processor.is_alone() {
             return self.pinned.push(ready);
         }
         if is_bound(ready.core()) {
@@ -187,7 +186,7 @@ impl Worker {
             return self.scheduler.notify();
         }
         // An only worker has no thieves, from whom a bound coroutine would have to be kept.
-        if !self.processor.alone.get() && is_bound(ready.core()) {
+        if !self.processor.is_alone() && is_bound(ready.core()) {
             return self.queue(ready);
         }
         if let Some(displaced) = self.processor.push_next(ready) {
@@ -214,7 +213,7 @@ impl Worker {
     /// How many coroutines are queued here. The count is bounded: it only decides how many more to take from the
     /// injector.
     pub(super) fn queued(&self) -> usize {
-        if self.processor.alone.get() {
+        if self.processor.is_alone() {
             self.pinned.count_up_to(INJECTOR_BATCH_MAX)
         } else {
             self.processor.queued()

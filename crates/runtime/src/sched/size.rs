@@ -204,8 +204,8 @@ impl Worker {
         let active = self.scheduler.size.active();
         if self.link.id >= active {
             // So that each pick asks `pick_as_surplus`.
-            self.processor.has_levels.set(true);
-        } else if active > 1 && self.processor.alone.get() {
+            self.processor.set_has_levels(true);
+        } else if active > 1 && self.processor.is_alone() {
             self.share_processor();
         }
     }
@@ -220,7 +220,7 @@ impl Worker {
             all.push(first);
         }
         all.extend(std::iter::from_fn(|| self.processor.own_levels.pop()));
-        self.processor.alone.set(false);
+        self.processor.end_alone();
         all.into_iter().for_each(|ready| self.queue(ready));
         self.scheduler.notify();
     }

@@ -285,7 +285,7 @@ impl Worker {
         self.take_inbox();
         self.take_injected();
         self.obey_size();
-        if !self.processor.alone.get() {
+        if !self.processor.is_alone() {
             self.watch_in_turn();
         }
     }
@@ -297,7 +297,7 @@ impl Worker {
         self.poll_for_those_first();
         self.processor.has_preempted.set(true);
         self.obey_size();
-        if !self.processor.alone.get() {
+        if !self.processor.is_alone() {
             self.watch_in_turn();
         }
     }
