@@ -6,7 +6,8 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-const LATER: Duration = Duration::from_millis(60);
+/// Far later than [`SOON`], also on a machine that is busy with other things.
+const LATER: Duration = Duration::from_millis(600);
 const SOON: Duration = Duration::from_millis(20);
 /// More than the pipe holds.
 const LINE_BYTES: usize = 100_000;
@@ -93,15 +94,16 @@ fn print_in_a_destructor() {
 /// The main of a program whose output nobody reads any more: it ends, soon, and says who has not.
 fn output_that_nobody_reads() {
     let (_reader, writer) = std::io::pipe().unwrap();
+    let grace = Duration::from_secs(60);
+    let runtime = silken::Runtime::builder().workers(1).grace(grace).build().unwrap();
     let begun = std::time::Instant::now();
-    let runtime = silken::Runtime::builder().workers(1).build().unwrap();
     let saved = replace_output(writer.as_raw_fd());
     let ended = runtime.run(|| {
         let _ = silken::Builder::new().name("printer".into()).spawn(print_a_line);
         silken::sleep(SOON);
     });
     ended.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1), "it was given up at once");
+    assert!(begun.elapsed() < grace / 2, "it was given up at once");
     replace_output(saved.as_raw_fd());
     // The printer holds std's lock of the output for ever, so the parent is told without it.
     let mut output = std::fs::File::from(saved);
