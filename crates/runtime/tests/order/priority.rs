@@ -49,18 +49,23 @@ fn spawned_ones_begin_by_priority() {
     });
 }
 
+/// Spawns one coroutine of each priority, which waits for a permit and then notes that it runs.
+fn wait_for(gate: &Arc<silken::sync::Semaphore>, order: &Order) -> Vec<silken::JoinHandle<()>> {
+    let begin = |(number, priority)| {
+        let (order, gate) = (order.clone(), gate.clone());
+        spawn(priority, move || {
+            gate.acquire().unwrap().forget();
+            order.note(priority, number);
+        })
+    };
+    MIXED.into_iter().enumerate().map(begin).collect()
+}
+
 #[test]
 fn woken_ones_continue_by_priority() {
     on_runtimes([1], || {
         let (order, gate) = (Order::default(), Arc::new(silken::sync::Semaphore::new(0)));
-        let begin = |(number, priority)| {
-            let (order, gate) = (order.clone(), gate.clone());
-            spawn(priority, move || {
-                gate.acquire().unwrap().forget();
-                order.note(priority, number);
-            })
-        };
-        let handles: Vec<_> = MIXED.into_iter().enumerate().map(begin).collect();
+        let handles = wait_for(&gate, &order);
         // All wait now: this coroutine is an ordinary one, and the background ones have to run before it goes on.
         silken::sleep(Duration::from_millis(20));
         gate.add_permits(MIXED.len());
@@ -93,14 +98,7 @@ fn yielding_ones_alternate_with_their_equals_only() {
 fn those_that_threads_wake_are_ordered_too() {
     on_runtimes([1], || {
         let (order, gate) = (Order::default(), Arc::new(silken::sync::Semaphore::new(0)));
-        let begin = |(number, priority)| {
-            let (order, gate) = (order.clone(), gate.clone());
-            spawn(priority, move || {
-                gate.acquire().unwrap().forget();
-                order.note(priority, number);
-            })
-        };
-        let handles: Vec<_> = MIXED.into_iter().enumerate().map(begin).collect();
+        let handles = wait_for(&gate, &order);
         silken::sleep(Duration::from_millis(20));
         silken::no_preempt(|| {
             let all_woken = Arc::new(AtomicBool::new(false));
