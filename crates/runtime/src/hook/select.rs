@@ -74,6 +74,20 @@ impl Sets {
         }
     }
 
+    /// Asks without waiting. A signal may interrupt that too; the sets are then as they were.
+    ///
+    /// # Safety
+    /// S5: as [`ask`](Self::ask).
+    unsafe fn ask_now(self) -> Result<usize, Errno> {
+        loop {
+            // SAFETY: S5: the caller of select lends the sets until this returns.
+            match unsafe { self.ask(Some(0)) } {
+                Err(Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+
     /// The number of words of each set that the kernel reads and writes.
     fn words(self) -> usize {
         (self.fd_count as usize).div_ceil(WORD_BITS)
@@ -156,7 +170,7 @@ impl Wanted {
 unsafe fn select_on_coroutine(sets: Sets, deadline_ns: Option<u64>, is_question: bool) -> Result<usize, Errno> {
     if is_question || sets.fd_count < 0 {
         // SAFETY: S5: the caller lends the sets. A negative count is the kernel's to refuse.
-        return unsafe { sets.ask(Some(0)) };
+        return unsafe { sets.ask_now() };
     }
     // The kernel refuses bad addresses. It may read less than this hook would, and then it waits.
     // SAFETY: S7: the hooks are in place.
@@ -190,12 +204,11 @@ unsafe fn select_in(
     loop {
         let complete = wanted.fill(sets.fd_count, slots);
         // SAFETY: S5: the caller lends the sets.
-        match unsafe { sets.ask(Some(0)) } {
+        match unsafe { sets.ask_now() } {
             // The kernel does not look at numbers beyond its table of descriptors, so it does not miss one there.
             // SAFETY: S7: the caller's arguments, under the contract of the C function.
             Ok(0) if has_closed => return unsafe { ask_elsewhere_again(sets, wanted, deadline_ns) },
             Ok(0) if !is_over => {}
-            Err(Errno::INTR) => continue,
             result => return result,
         }
         // SAFETY: S5: the caller lends the sets.

@@ -483,9 +483,10 @@ impl RuntimeBuilder {
             blocking_threads,
             workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
             // A number that the program has asked for stays.
-            workers_max: self
-                .workers_max
-                .or_else(|| workers.is_none().then(sys::topology::possible_processors)),
+            follows_machine: workers.is_none(),
+            workers_max: workers.map_or_else(sys::topology::possible_processors, |set| {
+                self.workers_max.unwrap_or(set)
+            }),
             pins_workers,
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
             guard,

@@ -134,8 +134,10 @@ use worker::Worker;
 #[derive(Clone, Debug)]
 pub(crate) struct SchedulerConfig {
     pub(crate) workers: usize,
-    /// The most workers that there may be later, if their number follows the machine. `None`: it is fixed.
-    pub(crate) workers_max: Option<usize>,
+    /// The most workers that there may be later.
+    pub(crate) workers_max: usize,
+    /// Whether the number of workers follows the machine.
+    pub(crate) follows_machine: bool,
     /// Whether each worker runs on a processor core of its own.
     pub(crate) pins_workers: bool,
     /// Bytes of address space per stack, unless a spawn says otherwise.
@@ -230,7 +232,7 @@ impl Scheduler {
         pools().reserve(class, 1)?;
         // Relaxed: only distinctness matters.
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
-        let (size, rings) = Size::new(number, config.workers, config.workers_max).map_err(no_descriptors)?;
+        let (size, rings) = Size::new(number, config).map_err(no_descriptors)?;
         let scheduler: &'static Scheduler = Box::leak(Box::new(Scheduler {
             number,
             name: config.name.clone(),

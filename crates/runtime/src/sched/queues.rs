@@ -15,10 +15,10 @@
 //! the LIFO slot (`priority.rs`).
 //!
 //! # The policy of an only worker
-//! The only worker of a scheduler (`Processor::is_alone`) has no thieves. Its pinned queue is then the one queue, for all
-//! kinds of coroutines, and its LIFO slot is a plain cell: neither needs an atomic operation, and the ring stays empty.
-//! So [`Worker::queue`], [`Worker::pick_own`] and what they call ask for the policy first. It is given up at most once
-//! (`size.rs`), so the branch is always predicted.
+//! The only worker of a scheduler (`Processor::is_alone`) has no thieves. Its pinned queue is then the one queue, for
+//! all kinds of coroutines, and its LIFO slot is a plain cell: neither needs an atomic operation, and the ring stays
+//! empty. So [`Worker::queue`], [`Worker::pick_own`] and what they call ask for the policy first. It is given up at
+//! most once (`size.rs`), so the branch is always predicted.
 
 // What a yield inlines is not inlined in a build with debug assertions where it would make the frames of yields some
 // KiB larger: coroutines may have stacks of 16 KiB.

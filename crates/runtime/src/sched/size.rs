@@ -38,7 +38,7 @@ use super::idle::Idle;
 use super::processor::SharedProcessor;
 use super::queues::Pick;
 use super::worker::Worker;
-use super::{Scheduler, run};
+use super::{Scheduler, SchedulerConfig, run};
 use crate::collections::ring::Owner;
 use crate::coroutine::Ready;
 use crate::loom::static_atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -59,16 +59,14 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// Makes the first `count` processors of the runtime of this number, of at most `count_max`. Returns also the rings
-    /// for their owners.
-    pub(super) fn new(runtime: usize, count: usize, count_max: Option<usize>) -> io::Result<(Self, Vec<Owner<Ready>>)> {
+    /// Makes the first processors of the runtime of this number. Returns also the rings for their owners.
+    pub(super) fn new(runtime: usize, config: &SchedulerConfig) -> io::Result<(Self, Vec<Owner<Ready>>)> {
+        let count = config.workers;
         let size = Self {
-            processors: (0..count_max.unwrap_or(count).max(count))
-                .map(|_| OnceLock::new())
-                .collect(),
+            processors: (0..config.workers_max.max(count)).map(|_| OnceLock::new()).collect(),
             started: AtomicUsize::new(0),
             active: AtomicUsize::new(count),
-            follows: count_max.is_some(),
+            follows: config.follows_machine,
             has_moved: AtomicBool::new(false),
             left: Lock::new(None),
         };
