@@ -444,6 +444,7 @@ macro_rules! for_each_case {
                     any a_read_over_pages_that_are_there_and_that_are_not;
                     any reads_at_an_offset;
                     any readers_share_a_position;
+                    any shared_reads_are_not_torn;
                     any refused_reads;
                     any reads_of_the_system;
                     any write_backs;

@@ -118,6 +118,36 @@ pub fn readers_share_a_position(ex: &dyn Executor) {
     assert_eq!(*seen.lock().unwrap(), expected);
 }
 
+/// Several units read through one open file, of which every other part is in memory: no read has a gap in it.
+pub fn shared_reads_are_not_torn(ex: &dyn Executor) {
+    const PART: usize = 64 << 10;
+    let content: Vec<u8> = (0..BYTES as u64 / 8).flat_map(u64::to_le_bytes).collect();
+    let path = on_disk(&content);
+    let file = Arc::new(File::open(&*path).unwrap());
+    for round in 0..10 {
+        for at in (0..BYTES).step_by(2 * PART) {
+            file.read_exact_at(&mut vec![0; PART], at as u64).unwrap();
+            evict(file.as_raw_fd(), (at + PART) as i64, PART as i64).unwrap();
+        }
+        (&*file).rewind().unwrap();
+        let file = file.clone();
+        let readers = ex.start_each(4, move |_| {
+            let mut part = vec![0; 4 * PART];
+            loop {
+                let count = (&*file).read(&mut part).unwrap();
+                let (words, _) = part[..count].as_chunks::<8>();
+                let numbers: Vec<u64> = words.iter().map(|word| u64::from_le_bytes(*word)).collect();
+                let is_whole = numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+                assert!(is_whole, "torn in round {round}");
+                if count == 0 {
+                    return;
+                }
+            }
+        });
+        join_all(readers);
+    }
+}
+
 fn read_of(fd: BorrowedFd<'_>) -> i32 {
     code(File::from(fd.try_clone_to_owned().unwrap()).read(&mut [0; 10]))
 }
@@ -136,6 +166,8 @@ pub fn refused_reads(ex: &dyn Executor) {
         assert_eq!(code(pread(file.as_fd(), &mut [0; 4], -1)), EINVAL);
         assert_eq!(code(pread(file.as_fd(), &mut [0; 4], i64::MIN)), EINVAL);
         assert_eq!(pread(file.as_fd(), &mut [], 0).unwrap(), 0);
+        assert_eq!(code(pread(folder.as_fd(), &mut [], 0)), EISDIR);
+        assert_eq!(code(File::from(folder.try_clone().unwrap()).read(&mut [])), EISDIR);
         let (receiver, _sender) = std::io::pipe().unwrap();
         assert_eq!(code(pread(receiver.as_fd(), &mut [0; 4], 0)), ESPIPE);
         assert_eq!(

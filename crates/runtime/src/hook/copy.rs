@@ -17,7 +17,8 @@
 //! | `splice`, `tee`, `vmsplice` | when something was moved |
 //! | `sendfile` to a socket | when all is sent, or the file ends |
 //! | `sendfile` to a pipe | when something was moved: it is a `splice` |
-//! | `sendfile` to a file, `copy_file_range` | they wait for disks only, and pass |
+//! | `sendfile` from a file to a file | a thread of the offload pool makes it |
+//! | `copy_file_range` | it waits for disks only, and passes |
 //!
 //! # Races that are accepted
 //! Between `poll(0)` and the call another reader may take the data of a socket, and another sender the room. Then the
@@ -259,6 +260,8 @@ unsafe fn sendfile_on_coroutine(to: c_int, from: c_int, offset: usize, bytes: us
     }
     let from_plain = from_entry.kind(from) == FdKind::Plain;
     match entry.kind(to) {
+        // Both wait for disks. On the pool no signal of the monitor's cuts the call short, either.
+        FdKind::Plain if from_plain => offload::wait_out(move || call(bytes)),
         FdKind::Plain | FdKind::Unknown => call(bytes),
         kind if kind.is_socket() && !entry.blocks(to) => call(bytes),
         FdKind::InetStream | FdKind::Stream if from_plain => {

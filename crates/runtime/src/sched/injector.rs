@@ -76,8 +76,8 @@ impl Injector {
         self.length.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Takes up to `max` coroutines: urgent ones first, then the oldest of the preferred lane, then those of the other,
-    /// then background ones. Returns how many.
+    /// Takes up to `max` coroutines: urgent ones first (at most half of them, if others wait), then the oldest of the
+    /// preferred lane, then those of the other, then background ones. Returns how many.
     pub(super) fn pop_batch(&self, max: usize, mut take: impl FnMut(Ready)) -> usize {
         if max == 0 || self.len() == 0 {
             return 0;
@@ -94,7 +94,10 @@ impl Injector {
         if is_fair {
             count += usize::from(add(&mut urgent, levels.pop_fair()));
         }
-        while count < max && add(&mut urgent, levels.pop_urgent()) {
+        // Half of a batch at most, as long as others wait: a batch may be small, and urgent ones may never end.
+        let has_others = !started.is_empty() || !new.is_empty();
+        let urgent_max = if has_others { (max / 2).max(1) } else { max };
+        while count < urgent_max && add(&mut urgent, levels.pop_urgent()) {
             count += 1;
         }
         let (first, second) = if is_fair { (new, started) } else { (started, new) };

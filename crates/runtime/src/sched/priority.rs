@@ -74,10 +74,20 @@ impl Worker {
     /// Picks what no other worker may run.
     pub(super) fn pick_bound(&self) -> Option<Pick> {
         let own = &self.processor.own_levels;
-        let urgent = own.first().filter(|priority| *priority < 0).and_then(|_| own.pop());
-        let pick = urgent
-            .map(Pick::taken)
-            .or_else(|| self.pinned.first().map(Pick::first_pinned));
+        let urgent = || own.first().filter(|priority| *priority < 0).and_then(|_| own.pop());
+        let ordinary = || self.pinned.first().map(Pick::first_pinned);
+        if own.count_pick().is_multiple_of(FAIR_INTERVAL) {
+            // The two sources in turn, as a fair pick has them.
+            let levels_first = own.next_source.get() == 0;
+            own.next_source.set(usize::from(levels_first));
+            let level = || own.pop_fair().map(Pick::taken);
+            return if levels_first {
+                level().or_else(ordinary)
+            } else {
+                ordinary().or_else(level)
+            };
+        }
+        let pick = urgent().map(Pick::taken).or_else(ordinary);
         pick.or_else(|| own.pop().map(Pick::taken))
     }
 

@@ -50,7 +50,7 @@ pub(super) mod parts;
 pub(super) mod transfer;
 
 use super::call::hooks;
-use super::disk::{OWN_POSITION, read_file};
+use super::disk::read_here;
 use crate::driver::fd_table::{self, FdKind, Trait};
 use crate::driver::readiness::Direction;
 use crate::sys::raw::Errno;
@@ -194,8 +194,12 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
                 Try::Blocking => plain(),
             })
         }
-        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
-        FdKind::Plain => unsafe { read_file(fd, entry, parts, count, OWN_POSITION) },
+        FdKind::Plain => {
+            let parts = parts.expose_provenance();
+            // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
+            let call = move || unsafe { file::readv(fd, ptr::with_exposed_provenance(parts), count) };
+            read_here(fd, entry, total, call)
+        }
         _ => repeat_interrupted(plain),
     }
 }
@@ -268,6 +272,12 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
                 }
                 result => result,
             }
+        }
+        FdKind::Plain => {
+            let buffer = buffer.expose_provenance();
+            // SAFETY: S5: the caller lends the buffer, and waits until the call has ended.
+            let call = move || unsafe { file::read(fd, ptr::with_exposed_provenance_mut(buffer), bytes) };
+            read_here(fd, entry, bytes, call)
         }
         _ => {
             let part = iovec {

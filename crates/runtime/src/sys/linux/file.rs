@@ -189,6 +189,37 @@ pub(crate) unsafe fn writev(fd: RawFd, vectors: *const iovec, count: c_int) -> R
     unsafe { raw::syscall3(libc::SYS_writev, fd as usize, vectors as usize, count as usize) }
 }
 
+/// `pread64(2)`.
+///
+/// # Safety
+/// S5: as [`read`].
+pub(crate) unsafe fn pread(fd: RawFd, buffer: *mut c_void, bytes: usize, offset: i64) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the buffer.
+    unsafe { raw::syscall4(libc::SYS_pread64, fd as usize, buffer as usize, bytes, offset as usize) }
+}
+
+/// Whether the pages are in memory that a read of so many bytes at the file's own position would copy. ENOSYS: the
+/// kernel does not tell (before Linux 6.5); EPERM: it does not tell this process.
+pub(crate) fn is_in_memory(fd: RawFd, bytes: usize) -> Result<bool, Errno> {
+    const SYS_CACHESTAT: libc::c_long = 451;
+    const PAGE: u64 = 4096;
+    /// `struct cachestat`: the first word is the number of pages in memory.
+    type Counts = [u64; 5];
+    // SAFETY: S5: no memory.
+    let position = unsafe { raw::syscall3(libc::SYS_lseek, fd as usize, 0, libc::SEEK_CUR as usize) }? as u64;
+    let end = position.saturating_add(bytes as u64).min(status(fd)?.st_size as u64);
+    if end <= position {
+        return Ok(true);
+    }
+    // The offset and the length.
+    let range = [position, end - position];
+    let mut counts: Counts = [0; 5];
+    let (range, place) = ((&raw const range) as usize, (&raw mut counts) as usize);
+    // SAFETY: S5: live places of the kernel's sizes.
+    unsafe { raw::syscall4(SYS_CACHESTAT, fd as usize, range, place, 0) }?;
+    Ok(counts[0] >= end.div_ceil(PAGE) - position / PAGE)
+}
+
 /// `preadv(2)`.
 ///
 /// # Safety
