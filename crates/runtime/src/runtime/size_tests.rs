@@ -112,6 +112,42 @@ fn a_surplus_worker_runs_what_is_bound_to_it_and_no_more() {
     assert!(runtime.shutdown(LONG).is_clean());
 }
 
+/// Those that are bound to a surplus worker have their turns beside more urgent ones, as on any worker.
+#[test]
+fn nobody_starves_on_a_surplus_worker() {
+    for priorities in [[-1, -1, 0], [0, 0, 1], [-2, -2, -1]] {
+        let runtime = runtime(2);
+        let over = Arc::new(AtomicBool::new(false));
+        let turns: Arc<[AtomicUsize; 3]> = Arc::new([const { AtomicUsize::new(0) }; 3]);
+        let bound = runtime.block_on({
+            let (over, turns) = (over.clone(), turns.clone());
+            move || {
+                [0, 1, 2].map(|number| {
+                    let (over, turns) = (over.clone(), turns.clone());
+                    let body = move || {
+                        while !over.load(Ordering::SeqCst) {
+                            turns[number].fetch_add(1, Ordering::SeqCst);
+                            crate::yield_now();
+                        }
+                    };
+                    let builder = crate::Builder::new().worker(1).priority(priorities[number]);
+                    builder.spawn(body).unwrap()
+                })
+            }
+        });
+        runtime.scheduler.resize(1);
+        // The worker learns of it within an event interval.
+        std::thread::sleep(Duration::from_millis(10));
+        let before = turns[2].load(Ordering::SeqCst);
+        until("the least urgent one has turns", || {
+            turns[2].load(Ordering::SeqCst) > before + 10
+        });
+        over.store(true, Ordering::SeqCst);
+        bound.into_iter().for_each(|handle| handle.join().unwrap());
+        assert!(runtime.shutdown(LONG).is_clean());
+    }
+}
+
 #[test]
 fn nothing_is_lost_while_the_size_changes() {
     for begins in [1, 4] {

@@ -5,7 +5,9 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -285,5 +287,61 @@ fn a_loop_that_ignores_errors_ends_at_its_check_point() {
         silken::sleep(SHORT);
         handle.cancel();
         assert!(handle.join().unwrap_err().is_cancelled());
+    });
+}
+
+/// A file whose data is on the disk, and as a rule not in memory.
+fn cold_file(content: &[u8]) -> File {
+    let path = std::env::temp_dir().join(format!("silken-cold-{}", std::process::id()));
+    std::fs::write(&path, content).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let _ = std::fs::remove_file(path);
+    file.sync_all().unwrap();
+    // SAFETY: S7: it takes numbers.
+    let refused = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(refused, 0);
+    file
+}
+
+/// A cancellation, or a `timeout` that is up, never cuts a call short that waits for the disk.
+#[test]
+fn calls_that_wait_for_a_disk_are_whole() {
+    run_on(2, false, || {
+        const BYTES: usize = 1 << 20;
+        let content: Vec<u8> = (0..BYTES).map(|at| (at / 7) as u8).collect();
+        let use_file = |mut file: File, content: &[u8]| {
+            let mut whole = vec![0; BYTES];
+            assert_eq!(file.read_at(&mut whole, 0).unwrap(), BYTES);
+            assert!(whole == content);
+            assert_eq!(file.read(&mut whole).unwrap(), BYTES);
+            file.write_all(b"more").unwrap();
+            file.sync_data().unwrap();
+            file.sync_all().unwrap();
+        };
+        let (sender, receiver) = mpsc::channel();
+        let (begun, has_begun) = mpsc::channel();
+        let (go, may_go) = mpsc::channel::<()>();
+        let (file, expected) = (cold_file(&content), content.clone());
+        let handle = silken::spawn(move || {
+            begun.send(()).unwrap();
+            may_go.recv().unwrap();
+            assert!(silken::is_cancelled());
+            use_file(file, &expected);
+            sender.send(()).unwrap();
+            silken::yield_now();
+            unreachable!("the next native blocking point unwinds");
+        });
+        has_begun.recv().unwrap();
+        handle.cancel();
+        go.send(()).unwrap();
+        assert!(handle.join().unwrap_err().is_cancelled());
+        receiver.recv().unwrap();
+
+        let file = cold_file(&content);
+        let outcome = silken::timeout(Duration::ZERO, || {
+            use_file(file, &content);
+            silken::yield_now();
+        });
+        assert_eq!(outcome, Err(silken::Elapsed));
     });
 }
