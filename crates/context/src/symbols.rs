@@ -116,11 +116,8 @@ fn author_of_name(name: &[u8]) -> Author {
         b"panic_unwind",
         b"__rustc",
     ];
-    let is_of_rustc = [&b"__rust_"[..], b"__rdl_", b"__rg_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
     match crate_of(name) {
-        _ if is_of_rustc => Author::Std,
+        _ if is_of_rustc(name) => Author::Std,
         Some(name) if STD.contains(&name) => Author::Std,
         Some(b"silken" | b"silken_context" | b"silken_interpose") => Author::Runtime,
         _ => Author::Other,
@@ -295,10 +292,14 @@ fn name_at(names: &[u8], at: usize) -> &[u8] {
 
 /// Whether rustc made the name: see the table in the file's head.
 fn is_name_of_rust(name: &[u8]) -> bool {
-    let is_of_rustc = [&b"__rust_"[..], b"__rdl_", b"__rg_"]
+    is_of_rustc(name) || is_mangled_v0(name) || is_mangled_legacy(name)
+}
+
+/// Whether rustc has made the function itself.
+fn is_of_rustc(name: &[u8]) -> bool {
+    [&b"__rust_"[..], b"__rdl_", b"__rg_"]
         .iter()
-        .any(|prefix| name.starts_with(prefix));
-    is_of_rustc || is_mangled_v0(name) || is_mangled_legacy(name)
+        .any(|prefix| name.starts_with(prefix))
 }
 
 fn is_mangled_v0(name: &[u8]) -> bool {

@@ -19,6 +19,7 @@
 use super::call::hooks;
 use super::call::{answer, caller};
 use super::interruption::{refused, wait_any};
+use super::io::transfer::repeat_interrupted;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::driver::fd_table;
@@ -54,12 +55,7 @@ impl Entries {
 
     /// Asks without waiting.
     fn ask_now(self) -> Result<usize, Errno> {
-        loop {
-            match self.ask(Some(0)) {
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
-        }
+        repeat_interrupted(|| self.ask(Some(0)))
     }
 
     fn as_slice(&self) -> &[pollfd] {
@@ -143,13 +139,10 @@ impl Entries {
             // The caller lends the entries, and waits until this call has ended.
             let first = ptr::with_exposed_provenance_mut(first);
             let entries = Entries { first, count };
-            loop {
+            repeat_interrupted(|| {
                 let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
-                match entries.ask(left_ns) {
-                    Err(Errno::INTR) => {}
-                    result => return result,
-                }
-            }
+                entries.ask(left_ns)
+            })
         })
     }
 }

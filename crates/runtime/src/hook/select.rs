@@ -15,6 +15,7 @@
 
 use super::call::{answer, caller};
 use super::interruption::{refused, wait_any};
+use super::io::transfer::repeat_interrupted;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
@@ -79,13 +80,8 @@ impl Sets {
     /// # Safety
     /// S5: as [`ask`](Self::ask).
     unsafe fn ask_now(self) -> Result<usize, Errno> {
-        loop {
-            // SAFETY: S5: the caller of select lends the sets until this returns.
-            match unsafe { self.ask(Some(0)) } {
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
-        }
+        // SAFETY: S5: the caller of select lends the sets until this returns.
+        repeat_interrupted(|| unsafe { self.ask(Some(0)) })
     }
 
     /// The number of words of each set that the kernel reads and writes.

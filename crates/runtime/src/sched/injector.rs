@@ -121,3 +121,38 @@ impl Injector {
         count
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::coroutine::Core;
+
+    fn priorities_of(injector: &Injector, max: usize) -> Vec<i16> {
+        let mut taken = Vec::new();
+        injector.pop_batch(max, |ready| taken.push(ready.core().priority.get()));
+        taken
+    }
+
+    /// Urgent ones that never end leave the others a part of each batch, however small it is.
+    #[test]
+    fn urgent_ones_do_not_take_whole_batches() {
+        let cores: Vec<Core> = std::iter::repeat_with(Core::free).take(40).collect();
+        cores.iter().skip(8).for_each(|core| core.priority.set(-1));
+        let injector = Injector::new();
+        for core in &cores {
+            core.lifecycle.begin(2);
+            let _ = core.lifecycle.publish_parked();
+            injector.push(core.make_ready().expect("it is parked"));
+        }
+        for _ in 0..4 {
+            let taken = priorities_of(&injector, 4);
+            assert_eq!(taken.len(), 4);
+            assert!(
+                taken.is_sorted() && taken.contains(&0) && taken.contains(&-1),
+                "{taken:?}"
+            );
+        }
+        assert_eq!(priorities_of(&injector, 100).len(), 24);
+        assert_eq!(injector.len(), 0);
+    }
+}

@@ -22,7 +22,6 @@
 //! longest ago. So if levels of n priorities wait on a worker, each of them gets at least one of `192 n` picks, and
 //! ordinary coroutines get at least one of 192. A coroutine that runs for long is preempted, so a pick takes a slice at
 //! most.
-//!
 
 use super::Scheduler;
 use super::queues::{Pick, is_bound};
@@ -52,43 +51,24 @@ impl Worker {
         }
     }
 
-    /// Picks while there are levels, or while the running coroutine belongs to one.
+    /// Picks while there are levels, while the running coroutine belongs to one, or while the worker is surplus.
     #[cold]
     #[inline(never)]
     pub(super) fn pick_by_priority(&'static self) -> Option<Pick> {
-        if self.is_surplus() {
-            return self.pick_as_surplus();
+        let is_surplus = self.is_surplus();
+        if is_surplus {
+            self.give_work_away();
         }
         let is_fair = self.processor.own_levels.count_pick().is_multiple_of(FAIR_INTERVAL);
         let fair = is_fair.then(|| self.pick_fair()).flatten();
         let pick = fair
             .or_else(|| self.pop_level(|priority| priority < 0))
             .or_else(|| self.pick_ordinary())
-            .or_else(|| self.pick_from_elsewhere())
+            .or_else(|| (!is_surplus).then(|| self.pick_from_elsewhere()).flatten())
             .or_else(|| self.pop_level(|_| true));
         let waiting = self.processor.own_levels.has_work() || self.processor.shared.levels.has_work();
-        self.note_levels(waiting, pick.as_ref());
+        self.note_levels(is_surplus || waiting, pick.as_ref());
         pick
-    }
-
-    /// Picks what no other worker may run.
-    pub(super) fn pick_bound(&self) -> Option<Pick> {
-        let own = &self.processor.own_levels;
-        let urgent = || own.first().filter(|priority| *priority < 0).and_then(|_| own.pop());
-        let ordinary = || self.pinned.first().map(Pick::first_pinned);
-        if own.count_pick().is_multiple_of(FAIR_INTERVAL) {
-            // The two sources in turn, as a fair pick has them.
-            let levels_first = own.next_source.get() == 0;
-            own.next_source.set(usize::from(levels_first));
-            let level = || own.pop_fair().map(Pick::taken);
-            return if levels_first {
-                level().or_else(ordinary)
-            } else {
-                ordinary().or_else(level)
-            };
-        }
-        let pick = urgent().map(Pick::taken).or_else(ordinary);
-        pick.or_else(|| own.pop().map(Pick::taken))
     }
 
     /// Notes whether the next pick must look at levels.

@@ -51,7 +51,7 @@ impl Pick {
     }
 
     #[inline(always)]
-    pub(super) fn first_pinned(ready: Ready) -> Self {
+    fn first_pinned(ready: Ready) -> Self {
         Self {
             ready,
             from_pinned: true,

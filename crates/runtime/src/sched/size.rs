@@ -36,13 +36,12 @@
 
 use super::idle::Idle;
 use super::processor::SharedProcessor;
-use super::queues::Pick;
 use super::worker::Worker;
 use super::{Scheduler, SchedulerConfig, run};
 use crate::collections::ring::Owner;
 use crate::coroutine::Ready;
 use crate::loom::static_atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sys::{Lock, topology};
+use crate::sys::Lock;
 use std::io;
 use std::sync::OnceLock;
 
@@ -142,11 +141,6 @@ impl Scheduler {
         self.size.has_moved.store(true, Ordering::Relaxed);
     }
 
-    /// Adapts the size to the machine. Called by the monitor's thread.
-    pub(super) fn follow_machine(&'static self) {
-        self.resize(topology::available_workers());
-    }
-
     /// Changes the size, as far as there are processors and threads for it.
     pub(crate) fn resize(&'static self, wanted: usize) {
         let mut left = self.size.left.lock();
@@ -165,17 +159,16 @@ impl Scheduler {
     /// Starts one more worker. `false`: the system refuses the descriptors or the thread; the next attempt comes in a
     /// second.
     fn start_worker(&'static self, left: &mut Option<Owner<Ready>>) -> bool {
-        let ring = match left.take() {
-            Some(ring) => ring,
-            None => match self.size.make_processor(self.size.started_count(), self.number) {
-                Ok(ring) => ring,
-                Err(_) => return false,
-            },
-        };
-        let id = self.size.started_count() - 1;
+        // First, since the last worker that ends gives the drivers back: none may be taken after that.
         if !self.count_start_of_worker() {
             return false;
         }
+        let make = || self.size.make_processor(self.size.started_count(), self.number).ok();
+        let Some(ring) = left.take().or_else(make) else {
+            self.count_end_of_worker();
+            return false;
+        };
+        let id = self.size.started_count() - 1;
         self.idle.add_worker();
         match run::start_further(self, id, ring) {
             Ok(()) => true,
@@ -201,7 +194,7 @@ impl Worker {
     pub(super) fn obey_size(&'static self) {
         let active = self.scheduler.size.active();
         if self.link.id >= active {
-            // So that each pick asks `pick_as_surplus`.
+            // So that each pick gives work away (`priority.rs`).
             self.processor.set_has_levels(true);
         } else if active > 1 && self.processor.is_alone() {
             self.share_processor();
@@ -223,8 +216,8 @@ impl Worker {
         self.scheduler.notify();
     }
 
-    /// The pick of a surplus worker: gives away what others may run, and picks what is bound to it.
-    pub(super) fn pick_as_surplus(&'static self) -> Option<Pick> {
+    /// Gives what others may run to the injector. What is bound to this worker stays.
+    pub(super) fn give_work_away(&'static self) {
         let mut all = Vec::new();
         all.extend(self.processor.take_lifo());
         self.processor.take_all(&mut all);
@@ -233,7 +226,6 @@ impl Worker {
             self.scheduler.injector.push_all(all.into_iter());
             self.scheduler.notify();
         }
-        self.pick_bound()
     }
 
     /// Sleeps as a surplus worker until there is something for it to do.

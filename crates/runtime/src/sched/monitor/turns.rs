@@ -5,7 +5,7 @@ use super::{ASLEEP, AtomicU32, SleepWord};
 use crate::coroutine::Critical;
 use crate::sched::{Scheduler, late, preempt};
 use crate::sys::signal::Heritage;
-use crate::sys::{self, StaticLock, clock, futex, process};
+use crate::sys::{self, StaticLock, clock, futex, process, topology};
 use std::io;
 use std::time::Duration;
 
@@ -263,13 +263,13 @@ impl Machine {
         self.heritage = heritage;
         // Without the lock, since threads may be made.
         let all: Vec<_> = with_monitor(|state| state.watched.iter().map(|watched| watched.scheduler).collect());
-        for scheduler in all {
-            if has_moved {
-                scheduler.note_move();
-            }
-            if scheduler.size.follows() {
-                scheduler.follow_machine();
-            }
+        if has_moved {
+            all.iter().for_each(|scheduler| scheduler.note_move());
+        }
+        let mut following = all.iter().filter(|scheduler| scheduler.size.follows()).peekable();
+        if following.peek().is_some() {
+            let processors = topology::available_workers();
+            following.for_each(|scheduler| scheduler.resize(processors));
         }
     }
 }
