@@ -14,12 +14,13 @@
 //! An error replaces the function by `compile_error!`. For `main` an empty function stays. Otherwise the compiler would
 //! add its own "`main` function not found" to the error message.
 
+use crate::function::{Function, Signature};
 use crate::options::Options;
 use proc_macro2::{Delimiter, Group, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{AttrStyle, Attribute, ItemFn, ReturnType, Signature, Type};
+use syn::{Attribute, ReturnType, Type};
 
 /// The attribute that is expanded.
 #[derive(Clone, Copy, PartialEq)]
@@ -54,14 +55,14 @@ pub(crate) fn expand(kind: Kind, options: TokenStream, item: TokenStream) -> Tok
 
 fn expand_or_error(kind: Kind, options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let span = item.span();
-    let function: ItemFn = syn::parse2(item).map_err(|error| {
+    let function: Function = syn::parse2(item).map_err(|error| {
         let mut whole = syn::Error::new(span, format!("{} goes on a function with a body", kind.attribute()));
         whole.combine(error);
         whole
     })?;
-    check_signature(kind, &function.sig)?;
+    check_signature(kind, &function.signature)?;
     if kind == Kind::Test {
-        check_no_second_test(&function.attrs)?;
+        check_no_second_test(&function.outer)?;
     }
     let options: Options = syn::parse2(options)?;
     if let (Kind::Main, Some(timeout)) = (kind, &options.timeout) {
@@ -71,11 +72,14 @@ fn expand_or_error(kind: Kind, options: TokenStream, item: TokenStream) -> syn::
     Ok(wrap(kind, &options, &function))
 }
 
-fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
-    let ItemFn { attrs, vis, sig, block } = function;
-    let (outer, inner): (Vec<&Attribute>, Vec<&Attribute>) = attrs
-        .iter()
-        .partition(|attribute| matches!(attribute.style, AttrStyle::Outer));
+fn wrap(kind: Kind, options: &Options, function: &Function) -> TokenStream {
+    let Function {
+        outer,
+        visibility,
+        signature,
+        inner,
+        body,
+    } = function;
     let krate = options
         .krate
         .as_ref()
@@ -83,7 +87,7 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
     let builder = builder(&krate, options);
     let limit = limit(&krate, options, function);
     let test = (kind == Kind::Test).then(|| quote!(#[::core::prelude::v1::test]));
-    let does = match sig.output {
+    let does = match signature.output {
         ReturnType::Default => "run",
         ReturnType::Type(..) => "report",
     };
@@ -92,21 +96,28 @@ fn wrap(kind: Kind, options: &Options, function: &ItemFn) -> TokenStream {
         Kind::Test if limit.is_some() => format_ident!("{does}_test_within"),
         Kind::Test => format_ident!("{does}_test"),
     };
-    let returns = closure_return(&sig.output);
-    let mut sig = sig.clone();
-    if let ReturnType::Type(arrow, _) = &sig.output {
-        let code = quote!(::std::process::ExitCode);
-        sig.output = ReturnType::Type(*arrow, Box::new(Type::Verbatim(code)));
-    }
+    let returns = closure_return(&signature.output);
+    // Nothing else is left of the signature: all else is refused.
+    let Signature {
+        fn_token,
+        ident,
+        arguments,
+        output,
+        ..
+    } = signature;
+    let output = match output {
+        ReturnType::Default => None,
+        ReturnType::Type(arrow, _) => Some(quote!(#arrow ::std::process::ExitCode)),
+    };
     quote! {
         #test
         #(#outer)*
-        #vis #sig {
+        #visibility #fn_token #ident #arguments #output {
             #(#inner)*
             #krate::__macros::#run(
                 #limit
                 #builder,
-                move || #returns #block,
+                move || #returns #body,
             )
         }
     }
@@ -135,11 +146,11 @@ fn builder(krate: &TokenStream, options: &Options) -> TokenStream {
 }
 
 /// The argument that says how long a test may take, what to call it, and whether it is one that has to panic.
-fn limit(krate: &TokenStream, options: &Options, function: &ItemFn) -> Option<TokenStream> {
+fn limit(krate: &TokenStream, options: &Options, function: &Function) -> Option<TokenStream> {
     let duration = &options.timeout.as_ref()?.duration;
-    let name = function.sig.ident.unraw().to_string();
+    let name = function.signature.ident.unraw().to_string();
     let is_to_panic = function
-        .attrs
+        .outer
         .iter()
         .any(|attribute| attribute.path().is_ident("should_panic"));
     Some(quote! {
@@ -191,9 +202,9 @@ fn check_signature(kind: Kind, signature: &Signature) -> syn::Result<()> {
     if let Some(clause) = &signature.generics.where_clause {
         refuse(clause.span(), format!("{attribute} takes no `where` clause"));
     }
-    if !signature.inputs.is_empty() {
+    if !signature.arguments.stream().is_empty() {
         refuse(
-            signature.inputs.span(),
+            signature.arguments.stream().span(),
             format!("{attribute} takes no function with arguments"),
         );
     }

@@ -14,7 +14,8 @@
 //! no size, a function that takes arguments. Everything else is decided by `RuntimeBuilder`, once, for the attribute
 //! and for the call: how many workers are sensible, what happens when the runtime cannot start.
 //!
-//! `expand.rs` does the work, over `proc_macro2` streams, so that unit tests can call it; this file only converts.
+//! `function.rs` reads the function and `options.rs` the options. `expand.rs` does the work, over `proc_macro2`
+//! streams, so that unit tests can call it; this file only converts.
 //!
 //! Rejected:
 //!
@@ -25,6 +26,7 @@
 //! - `light` without the word `unsafe`. A flag must not replace a promise of the user's.
 
 mod expand;
+mod function;
 mod options;
 mod select;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! gets. Units are powers of two, whether spelled `KiB` or `k`. `KB`, which means 1,000 to some users and 1,024 to
 //! others, is an error instead of a guess.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::quote;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
@@ -155,16 +155,39 @@ fn parse_timeout(input: ParseStream) -> syn::Result<TokenStream> {
         };
         return Err(syn::Error::new(span, message));
     }
-    let expression: Expr = input.parse()?;
-    let Expr::Lit(literal) = &expression else {
-        return Ok(quote!(#expression));
+    let Some(literal) = lone_literal(input)? else {
+        return expression(input);
     };
-    let ms = match &literal.lit {
+    let ms = match &literal {
         Lit::Str(text) => ms_of_text(text.value().trim()).filter(|ms| *ms > 0),
         _ => None,
     };
-    let ms = ms.ok_or_else(|| syn::Error::new(literal.lit.span(), message))?;
+    let ms = ms.ok_or_else(|| syn::Error::new(literal.span(), message))?;
     Ok(quote!(::core::time::Duration::from_millis(#ms)))
+}
+
+/// The value, if it is a literal and nothing more.
+fn lone_literal(input: ParseStream) -> syn::Result<Option<Lit>> {
+    let ahead = input.fork();
+    match ahead.parse::<Lit>() {
+        Ok(_) if ahead.is_empty() || ahead.peek(Token![,]) => input.parse().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The tokens of an expression. What `syn` knows of expressions without its feature `full` tells a comma between
+/// generic arguments from the one that ends the option. Any other expression (a block, an `if`) ends at a comma.
+fn expression(input: ParseStream) -> syn::Result<TokenStream> {
+    let ahead = input.fork();
+    if ahead.parse::<Expr>().is_ok() && (ahead.is_empty() || ahead.peek(Token![,])) {
+        let known: Expr = input.parse()?;
+        return Ok(quote!(#known));
+    }
+    let mut tokens = TokenStream::new();
+    while !input.is_empty() && !input.peek(Token![,]) {
+        tokens.extend([input.parse::<TokenTree>()?]);
+    }
+    Ok(tokens)
 }
 
 fn ms_of_text(text: &str) -> Option<u64> {

@@ -261,6 +261,34 @@ fn limits_of_tests() {
     );
     assert_limit("LIMIT", quote!(), quote!(LIMIT), false);
     assert_limit("2 * LIMIT", quote!(), quote!(2 * LIMIT), false);
+    // The comma between generic arguments ends no option, and blocks need no comma.
+    assert_limit("pair::<u8, u16>(1, 2)", quote!(), quote!(pair::<u8, u16>(1, 2)), false);
+    assert_limit(
+        "if SLOW { LONG } else { SHORT }",
+        quote!(),
+        quote!(if SLOW { LONG } else { SHORT }),
+        false,
+    );
+    let options = quote!(
+        timeout = {
+            let ms = 5;
+            limit(ms)
+        },
+        workers = 2
+    );
+    let expanded = expand(
+        Kind::Test,
+        options,
+        quote!(
+            fn hangs() {}
+        ),
+    )
+    .to_string();
+    assert!(
+        expanded.contains("duration : { let ms = 5 ; limit (ms) } ,"),
+        "{expanded}"
+    );
+    assert!(expanded.contains(". workers (2usize)"), "{expanded}");
     assert_limit("\"1s\"", quote!(#[should_panic]), ms(1_000), true);
     assert_limit("\"1s\"", quote!(#[should_panic(expected = "x")]), ms(1_000), true);
 }

@@ -13,6 +13,10 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
         "exports C symbols and calls the ones they shadow",
     ),
     (
+        "crates/macros/src/function.rs",
+        "the word itself, as a part of a signature",
+    ),
+    (
         "crates/macros/src/options.rs",
         "the word itself, as the value of an attribute's option",
     ),
