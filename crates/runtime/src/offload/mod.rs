@@ -140,10 +140,16 @@ impl ThreadPool {
     }
 
     fn run_for_caller<R: Send + 'static>(&'static self, call: impl FnOnce() -> R + Send + 'static) -> R {
-        if is_on_coroutine() { self.run(call) } else { call() }
+        if is_on_coroutine() {
+            // Boxed here, so that the rest is compiled once per result and not once per call. Beside the hop to another
+            // thread an allocation is small.
+            self.run(Box::new(call))
+        } else {
+            call()
+        }
     }
 
-    fn run<R: Send + 'static>(&'static self, call: impl FnOnce() -> R + Send + 'static) -> R {
+    fn run<R: Send + 'static>(&'static self, call: Box<dyn FnOnce() -> R + Send>) -> R {
         let shared = Arc::new(OffloadCall {
             done: WaitCell::new(),
             result: Lock::new(None),

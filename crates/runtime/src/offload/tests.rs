@@ -24,11 +24,11 @@ fn wait_for(condition: impl Fn() -> bool) {
 #[test]
 fn a_call_runs_on_a_thread_of_the_pool_and_its_result_comes_back() {
     let pool = pool(4, Duration::from_secs(10));
-    let name = pool.run(|| std::thread::current().name().map(str::to_owned));
+    let name = pool.run(Box::new(|| std::thread::current().name().map(str::to_owned)));
     assert_eq!(name.as_deref(), Some("silken-offload"));
     // The result arrives before its thread is idle again.
     wait_for(|| pool.state.lock().idle.len() == 1);
-    assert_eq!(pool.run(|| vec![1, 2, 3]), [1, 2, 3]);
+    assert_eq!(pool.run(Box::new(|| vec![1, 2, 3])), [1, 2, 3]);
     // An idle thread is used again.
     assert_eq!(pool.state.lock().threads, 1);
 }
@@ -42,9 +42,12 @@ fn without_a_coroutine_the_caller_makes_the_call() {
 #[test]
 fn a_panic_goes_on_in_the_caller_and_the_pool_survives() {
     let pool = pool(1, Duration::from_secs(10));
-    let payload = catch_unwind(AssertUnwindSafe(|| pool.run(|| resume_unwind(Box::new("gone"))))).unwrap_err();
+    let payload = catch_unwind(AssertUnwindSafe(|| {
+        pool.run(Box::new(|| resume_unwind(Box::new("gone"))))
+    }))
+    .unwrap_err();
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"gone"));
-    assert_eq!(pool.run(|| 7), 7);
+    assert_eq!(pool.run(Box::new(|| 7)), 7);
     assert_eq!(pool.state.lock().threads, 1);
 }
 
@@ -57,12 +60,12 @@ fn a_full_pool_queues() {
         let callers: Vec<_> = (0..6)
             .map(|number| {
                 scope.spawn(move || {
-                    pool.run(move || {
+                    pool.run(Box::new(move || {
                         PEAK.fetch_max(RUNNING.fetch_add(1, SeqCst) + 1, SeqCst);
                         std::thread::sleep(Duration::from_millis(20));
                         RUNNING.fetch_sub(1, SeqCst);
                         number
-                    })
+                    }))
                 })
             })
             .collect();
@@ -76,10 +79,10 @@ fn a_full_pool_queues() {
 #[test]
 fn idle_threads_end_and_new_ones_are_made() {
     let pool = pool(2, Duration::from_millis(5));
-    assert_eq!(pool.run(|| 1), 1);
+    assert_eq!(pool.run(Box::new(|| 1)), 1);
     wait_for(|| pool.state.lock().threads == 0);
     assert!(pool.state.lock().idle.is_empty());
-    assert_eq!(pool.run(|| 2), 2);
+    assert_eq!(pool.run(Box::new(|| 2)), 2);
 }
 
 /// Threads give up waiting exactly when jobs come: no job may be lost, and the number of threads must be right.
@@ -90,7 +93,13 @@ fn no_job_is_lost_to_a_thread_that_ends() {
     let pool = pool(3, Duration::from_micros(30));
     let sum: usize = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
-            .map(|_| scope.spawn(|| (0..CALLS).map(|number| pool.run(move || number)).sum::<usize>()))
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..CALLS)
+                        .map(|number| pool.run(Box::new(move || number)))
+                        .sum::<usize>()
+                })
+            })
             .collect();
         callers.into_iter().map(|caller| caller.join().unwrap()).sum()
     });

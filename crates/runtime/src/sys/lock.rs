@@ -94,8 +94,8 @@ impl<T, W: FutexWord> LockOn<T, W> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(&self) -> Guard<'_, T, W> {
         witness::check();
-        if !self.try_acquire() {
-            self.lock_slow();
+        if !try_acquire(&self.word) {
+            acquire_slow(&self.word);
         }
         Guard {
             lock: self,
@@ -107,43 +107,44 @@ impl<T, W: FutexWord> LockOn<T, W> {
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T, W>> {
         // `then`, not `then_some`: `then_some` would make the guard in any case, and its drop would unlock.
-        self.try_acquire().then(|| Guard {
+        try_acquire(&self.word).then(|| Guard {
             lock: self,
             not_send: PhantomData,
         })
     }
+}
 
-    #[inline]
-    fn try_acquire(&self) -> bool {
-        // Acquire: pairs with the Release in `unlock`, so the last holder's writes are visible. Relaxed on failure:
-        // nothing is read on the strength of it.
-        self.word
-            .exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed)
-    }
+// What follows is generic over the word only, and not over the value: it is compiled once.
 
-    #[cold]
-    fn lock_slow(&self) {
-        for look in 0..LOOKS {
-            // Relaxed: a hint; `try_acquire` decides. `CONTENDED`: other threads have already spun and sleep, so this
-            // one joins them.
-            match self.word.load(Ordering::Relaxed) {
-                UNLOCKED if self.try_acquire() => return,
-                CONTENDED => break,
-                _ => (0..1 << look).for_each(|_| spin_loop()),
-            }
-        }
-        // Acquire: pairs with the Release in `unlock`, as in `try_acquire`.
-        while self.word.swap(CONTENDED, Ordering::Acquire) != UNLOCKED {
-            self.word.sleep_while(CONTENDED, None);
+#[inline]
+fn try_acquire<W: FutexWord>(word: &W) -> bool {
+    // Acquire: pairs with the Release in `release`, so the last holder's writes are visible. Relaxed on failure:
+    // nothing is read on the strength of it.
+    word.exchange(UNLOCKED, LOCKED, Ordering::Acquire, Ordering::Relaxed)
+}
+
+#[cold]
+fn acquire_slow<W: FutexWord>(word: &W) {
+    for look in 0..LOOKS {
+        // Relaxed: a hint; `try_acquire` decides. `CONTENDED`: other threads have already spun and sleep, so this one
+        // joins them.
+        match word.load(Ordering::Relaxed) {
+            UNLOCKED if try_acquire(word) => return,
+            CONTENDED => break,
+            _ => (0..1 << look).for_each(|_| spin_loop()),
         }
     }
+    // Acquire: pairs with the Release in `release`, as in `try_acquire`.
+    while word.swap(CONTENDED, Ordering::Acquire) != UNLOCKED {
+        word.sleep_while(CONTENDED, None);
+    }
+}
 
-    #[inline]
-    fn unlock(&self) {
-        // Release: pairs with the Acquire of the next holder in `try_acquire` or `lock_slow`.
-        if self.word.swap(UNLOCKED, Ordering::Release) == CONTENDED {
-            self.word.wake_one();
-        }
+#[inline]
+fn release<W: FutexWord>(word: &W) {
+    // Release: pairs with the Acquire of the next holder in `try_acquire` or `acquire_slow`.
+    if word.swap(UNLOCKED, Ordering::Release) == CONTENDED {
+        word.wake_one();
     }
 }
 
@@ -177,7 +178,7 @@ impl<T, W: FutexWord> DerefMut for Guard<'_, T, W> {
 impl<T, W: FutexWord> Drop for Guard<'_, T, W> {
     #[inline]
     fn drop(&mut self) {
-        self.lock.unlock();
+        release(&self.lock.word);
     }
 }
 
