@@ -15,7 +15,7 @@
 //! # Nobody is blocked, nobody starves
 //! | what holds the others up | who sees it | what happens |
 //! |---|---|---|
-//! | a coroutine computes, a worker is idle | the watcher (`watch.rs`) | it takes over events, deadlines, and what waits in the ring |
+//! | a coroutine computes, a worker is idle | the watcher (`watch.rs`) | it serves events and deadlines, and takes the LIFO slot; any idle worker steals from the ring |
 //! | a coroutine computes for a slice | the monitor (`monitor.rs`) | it is preempted (`preempt.rs`) |
 //! | a call blocks a worker's thread | the monitor | a spare thread continues as the worker (`late.rs`, `spare.rs`) |
 //! | a coroutine never has to wait | itself (`coroutine/budget.rs`) | it yields after so many calls |
@@ -45,7 +45,7 @@
 //! | returned by a poll | the ring | one, if the poll returned several and no worker searches |
 //! | bound: started and light, or spawned for a worker | the pinned queue of its worker, through the inbox from elsewhere | its worker |
 //! | that yields, or was woken while it left its stack | the ring | no |
-//! | of another priority than 0 | a level of the worker | one, if no worker searches |
+//! | of another priority than 0 | a level of the worker | one, if no worker searches, unless it yields |
 //! | woken or spawned by code that is on no worker of the scheduler: an OS thread, another runtime, a late coroutine | the injector | one, if no worker searches |
 //!
 //! An only worker uses its pinned queue in place of the ring.
@@ -54,11 +54,11 @@
 //! when there is nothing to pick (or a stack has overflowed); it then does what takes time (`switch.rs`, `run.rs`).
 //!
 //! # Only its own scheduler queues a coroutine
-//! Descriptors, futex words, channels and joins belong to the process. Workers, counts and malloc's words belong to one
-//! scheduler. So code that makes a coroutine ready asks the coroutine's scheduler to queue it ([`Schedule`]). A worker
-//! whose driver returns another scheduler's coroutine sends it home (`Worker::queue_batch`). Otherwise a light
-//! coroutine would run under another thread's identity, and the end of an isolated one would be counted for the wrong
-//! runtime (S10).
+//! Descriptors, futex words, channels and joins belong to the process. Workers, counts and malloc's words (the C
+//! library's pointers to a thread's arena and cache) belong to one scheduler. So code that makes a coroutine ready asks
+//! the coroutine's scheduler to queue it ([`Schedule`]). A worker whose driver returns another scheduler's coroutine
+//! sends it home (`Worker::queue_batch`). Otherwise a light coroutine would run under another thread's identity, and
+//! the end of an isolated one would be counted for the wrong runtime (obligation S10 of SAFETY.md).
 //!
 //! # Rejected
 //! *A queue per worker that only its owner may empty*: work waits while other workers sleep. *The LIFO slot out
@@ -224,12 +224,7 @@ impl Scheduler {
             work::set_threads_max(threads);
         }
         shutdown::prepare_for_forks();
-        let class = Pools::class_for(config.stack_bytes)?;
-        if let Some(guard) = config.guard {
-            pools().ask_for_guard(guard)?;
-        }
-        // Reserving one stack proves that the class is available, at a place that can still report an error.
-        pools().reserve(class, 1)?;
+        let class = Self::reserve_first_stack(config)?;
         // Relaxed: only distinctness matters.
         let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         let (size, rings) = Size::new(number, config).map_err(no_descriptors)?;
@@ -273,6 +268,19 @@ impl Scheduler {
         Ok(scheduler)
     }
 
+    /// The class of the scheduler's stacks. Reserving one of them proves that the class is available, at a place that
+    /// can still report an error.
+    fn reserve_first_stack(config: &SchedulerConfig) -> io::Result<u8> {
+        // The pools lock; and a coroutine may start a runtime.
+        let _critical = Critical::enter();
+        let class = Pools::class_for(config.stack_bytes)?;
+        if let Some(guard) = config.guard {
+            pools().ask_for_guard(guard)?;
+        }
+        pools().reserve(class, 1)?;
+        Ok(class)
+    }
+
     /// The number of the runtime.
     pub(crate) fn number(&self) -> usize {
         self.number
@@ -288,6 +296,7 @@ impl Scheduler {
     /// stack, if there is address space for it.
     pub(crate) fn main_stack_bytes(&self) -> Option<usize> {
         let bytes = memory::main_stack_bytes();
+        let _critical = Critical::enter();
         let class = Pools::class_for(bytes).ok().filter(|class| *class > self.class)?;
         pools().reserve(class, 1).ok()?;
         pools().unreserve(class, 1);
@@ -347,7 +356,7 @@ impl Scheduler {
     pub(crate) fn migrations(&self) -> u64 {
         // Relaxed: a report.
         self.size
-            .started()
+            .made()
             .map(|shared| shared.migrations.load(Ordering::Relaxed))
             .sum()
     }

@@ -157,6 +157,21 @@ fn runtimes_that_come_and_go_share_a_socket() {
     assert_eq!(sum.load(SeqCst), count * (count + 1) / 2);
 }
 
+/// The arena of a stack size that nobody has asked for before is made, and the guard asked for, on a coroutine. In debug
+/// builds the runtime's locks end the process if that is not a critical section.
+#[test]
+fn a_coroutine_starts_a_runtime_with_stacks_of_a_new_size() {
+    let inner = silken::spawn(|| {
+        let builder = Runtime::builder().workers(1).stack_size(96 << 20);
+        let inner = builder.build().expect("it starts");
+        let bytes = inner.run(silken::remaining_stack).expect("it runs");
+        // Decided by the first stack of the process, so this is refused, or is what holds already.
+        let _ = Runtime::builder().workers(1).guard_size(3 << 20).build();
+        bytes
+    });
+    assert!(inner.join().expect("it ends").is_some_and(|bytes| bytes > 64 << 20));
+}
+
 #[test]
 fn a_runtime_says_what_it_is_and_refuses_to_be_less() {
     let strict = || Runtime::builder().workers(3).require_hooks().require_isolation();
