@@ -1,5 +1,6 @@
-//! What does the context that continues do for the coroutine that has left? It moves malloc's words, and settles the
-//! outgoing coroutine: queues it, publishes it as parked, or ends it. The protocol is at the head of `switch.rs`.
+//! What does the context that continues do for the coroutine that has left? It moves malloc's words (`mod.rs`), and
+//! settles the outgoing coroutine: queues it, publishes it as parked, or ends it. The protocol is at the head of
+//! `switch.rs`.
 
 use super::handoff::{Outgoing, SwitchReason};
 use super::life::recycle;
@@ -73,7 +74,8 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReas
             Published::Notified => worker.queue(unsafe { Ready::from_core(left) }),
         },
         SwitchReason::Finished => finish(worker, core),
-        SwitchReason::Yield | SwitchReason::Overflowed => super::loss::finish_overflowed(worker, core),
+        SwitchReason::Overflowed => super::loss::finish_overflowed(worker, core),
+        SwitchReason::Yield => super::fatal("a yield was not settled by its successor"),
     }
 }
 

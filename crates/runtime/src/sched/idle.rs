@@ -30,10 +30,11 @@
 //! becomes busy while others sleep *appoints* one of them, if there is no watcher, and wakes it.
 //!
 //! Invariant, whenever the lock is free: if a worker is neither asleep nor searching, and another is asleep, then there
-//! is a watcher, or a worker that is going to sleep has not asked for its role yet. Workers become busy in `awake` and
-//! `stop_searching` only, and both appoint a watcher. A watcher stops being one in two places. `awake`
-//! appoints the next watcher; `wake_one`, `wake_this` and `wake_all` lead there. `role` ends the duty if no worker is
-//! busy. Both hold the lock.
+//! is a watcher, or a worker that is going to sleep has not asked for its role yet. (Surplus sleepers do not count:
+//! they never watch.) A worker becomes busy in `awake`, `stop_searching` and `add_worker` only, and each of them
+//! appoints a watcher. A watcher stops being one in two places. `awake` appoints the next watcher; a watcher that
+//! `wake_one`, `wake_this` or `wake_all` removes calls it when it wakes up. `role` ends the duty if no worker is busy.
+//! Both hold the lock.
 //!
 //! A worker that serves one request at a time becomes busy and idle a hundred thousand times a second, so appointments
 //! must be rare. An appointed watcher remains the watcher until it has slept a turn of 10 ms, even if no worker is busy
@@ -101,7 +102,7 @@ struct Sleepers {
 }
 
 impl Sleepers {
-    /// How many workers run coroutines.
+    /// How many workers neither sleep nor search.
     fn busy(&self) -> usize {
         let others = self.stack.len() + self.surplus.len() + self.searching;
         self.started.saturating_sub(others)
@@ -227,7 +228,7 @@ impl Idle {
         (sleepers.searching == 0, sleepers.appoint())
     }
 
-    /// How many workers run coroutines, and how many sleep.
+    /// How many workers neither sleep nor search, and how many sleep (without the surplus ones).
     pub(super) fn busy_and_sleeping(&self) -> (usize, usize) {
         let sleepers = self.sleepers.lock();
         (sleepers.busy(), sleepers.stack.len())
@@ -244,9 +245,13 @@ impl Idle {
         self.sleepers.lock().started
     }
 
-    /// One more worker is about to get a thread. It begins as a busy one.
-    pub(super) fn add_worker(&self) {
-        self.sleepers.lock().started += 1;
+    /// One more worker is about to get a thread. It begins as a busy one. Returns the sleeper that the caller must wake
+    /// to watch.
+    #[must_use]
+    pub(super) fn add_worker(&self) -> Option<usize> {
+        let mut sleepers = self.sleepers.lock();
+        sleepers.started += 1;
+        sleepers.appoint()
     }
 
     /// The worker that was added last gets no thread.

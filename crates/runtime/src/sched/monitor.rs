@@ -2,15 +2,15 @@
 //! monitor.
 //!
 //! # Protocol
-//! The monitor looks at each processor of each runtime by *turns*. A worker is *busy* when it neither sleeps nor
-//! searches. A processor *stands still* when its worker is busy and its count of picks has not changed since the turn
-//! before. The monitor then acts by how long it has stood still:
+//! The monitor looks at each processor of each runtime by *turns*. A processor *stands still* when its worker does not
+//! sleep and its count of picks has not changed since the turn before. A worker is *busy* when it neither sleeps nor
+//! searches. The monitor then acts by how long it has stood still:
 //!
-//! - After the time that `hand_off` sets (a millisecond): if the kernel has blocked the worker's thread, another thread
-//!   gets the worker (`late.rs`).
+//! - After the time that `RuntimeBuilder::hand_off` sets (a millisecond): if the kernel has blocked the worker's
+//!   thread, another thread gets the worker (`late.rs`).
 //! - After a whole *slice*: if the thread is not blocked, the coroutine is asked to give way (`preempt.rs`). A request
-//!   is repeated at the next turn if the pick is still the same: the code was where it may not be preempted, or no
-//!   other coroutine was ready.
+//!   is repeated at the next turn if it is still open: the code was where it may not be preempted. If the coroutine
+//!   gave way and no other was ready, it has another slice.
 //!
 //! Whether a thread is blocked is its state in `/proc/self/task/N/stat` (`sys::process::is_blocked`). Its CPU clock
 //! alone does not tell: on a busy machine a thread that computes may get no time. The clock, which is cheaper, saves
@@ -22,9 +22,10 @@
 //! | a request that is open | a tenth of the slice, at most the time of `hand_off` |
 //! | all workers of some runtime are busy, and a processor stands still | a fifth of the slice, at most the time of `hand_off` |
 //! | all workers of some runtime are busy | a fifth of the slice, at most twice the time of `hand_off` |
-//! | the same, for 32 turns in a row | half of the slice, at most five times the time of `hand_off` |
+//! | the same, and no processor has stood still for 32 turns | half of the slice, at most five times the time of `hand_off` |
 //! | some worker is busy, and each runtime has an idle one | the slice, at most 10 ms: the idle worker looks after the other (`watch.rs`) |
-//! | no worker runs, twice | until a worker becomes busy |
+//! | no worker is busy | the slice, at most 10 ms |
+//! | the same, twice in a row | until a worker becomes busy |
 //!
 //! # The race: sleep and work
 //! The monitor sleeps when all workers do, so that an idle process makes no wake-ups. It announces its sleep, and then
@@ -35,11 +36,12 @@
 //! first, W sees the word that was written before, and wakes the monitor. There is no third order.
 //!
 //! # The cost
-//! A turn reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With the
-//! default times and all workers busy there are 200 turns a second, and up to 1,000 while a processor stands still. 500
-//! turns cost one to two percent of a processor, most of it the thread's own wake-up. So a process in which nothing has
-//! been blocked for long looks less often, and its first blocked call is noticed after 5 to 10 ms; those that follow
-//! after 2 to 4.
+//! A turn takes the lock of the idle workers once per runtime, and once more for each processor whose count has not
+//! changed; it reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With
+//! the default times and all workers busy there are 500 turns a second, 200 after 32 turns in which no processor stood
+//! still, and 1,000 while one does. 500 turns cost one to two percent of a processor, most of it the thread's own
+//! wake-up. So a process in which nothing has been blocked for long looks less often, and its first blocked call is
+//! noticed after 5 to 10 ms; those that follow after 2 to 4.
 //!
 //! # Rejected
 //! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed length*: most

@@ -6,7 +6,7 @@
 //! marks it as the monitor's. The handler ([`on_signal`]) looks whether the interrupted code may be preempted here. If
 //! so, it makes that code call [`preempted`] (`silken_context::inject` says how), which yields: the coroutine goes
 //! behind all others, and continues later, maybe on another worker. If not, nothing happens, and the monitor tries
-//! again at its next turn. It also does so if the coroutine was preempted and no other was ready.
+//! again at its next turn. A coroutine that was preempted while no other was ready continues with another slice.
 //!
 //! # Where a coroutine may be preempted
 //! | the interrupted code | preempted | because |
@@ -178,7 +178,7 @@ extern "C" fn preempted() {
     sys::set_errno(errno);
 }
 
-/// Queues the coroutine behind all others, and those that events have made ready before them.
+/// Queues what events have made ready, and the coroutine last.
 #[inline(never)]
 fn give_way() {
     let Some(core) = current_core() else { return };

@@ -18,8 +18,8 @@ use std::num::NonZeroUsize;
 use std::ptr::{self, NonNull};
 
 /// After so many picks from the LIFO slot the queues go first once, so that two coroutines that wake each other do not
-/// starve the rest. The value is a guess that may be tuned; tokio uses 3. Where coroutines compute until they are
-/// preempted, the queues take a slice for each of them, and the budget is as long as an event interval.
+/// starve the rest. The value is a guess that may be tuned; tokio uses 3. After a preemption the budget is as long as
+/// an event interval, since each queued coroutine may take a slice.
 const LIFO_BUDGET: u32 = 3;
 
 /// After so many picks the worker looks at its driver and at the injector, even if its own queues never empty. Each
@@ -114,7 +114,7 @@ pub(super) struct Processor {
     alone: Cell<bool>,
     /// Whether a pick is out of the ordinary: coroutines of another priority than 0 are queued here, or one of them
     /// runs (`priority.rs`); or the worker is surplus (`size.rs`). It may be `true` too long, until the next pick.
-    has_levels: Cell<bool>,
+    picks_specially: Cell<bool>,
     /// Both at once, for the fast way of a yield: alone, and without levels.
     is_in_order: Cell<bool>,
     pub(super) shared: &'static SharedProcessor,
@@ -175,6 +175,12 @@ impl SharedProcessor {
         self.preemption.store(REQUESTED | u64::from(tick), Ordering::Relaxed);
     }
 
+    /// Whether a request has not been obeyed yet.
+    pub(super) fn is_preemption_asked(&self) -> bool {
+        // Relaxed: the monitor, which asks, may learn of it a turn later.
+        self.preemption.load(Ordering::Relaxed) != 0
+    }
+
     /// The request is obeyed.
     pub(super) fn forget_preemption(&self) {
         // Relaxed: a request that the monitor makes meanwhile is for the same pick.
@@ -184,7 +190,8 @@ impl SharedProcessor {
     /// Takes the coroutine in the LIFO slot.
     #[inline(always)]
     fn take_lifo(&self) -> Option<Ready> {
-        // Relaxed: the owner put it there itself, or misses for a moment what it will see at the next pick.
+        // Relaxed: the owner sees what it put there itself, or that a thief has taken it. A thief that does not see it
+        // yet looks again at its next turn.
         if self.lifo.load(Ordering::Relaxed).is_null() {
             return None;
         }
@@ -196,8 +203,8 @@ impl SharedProcessor {
 
     #[inline(always)]
     fn swap_lifo(&self, ready: Ready) -> Option<Ready> {
-        // Release: pairs with the Acquire in `take_lifo`.
-        let before = self.lifo.swap(ready.into_core().as_ptr(), Ordering::AcqRel);
+        // Release: pairs with the Acquire in `take_lifo`. What it displaces, the owner has put there itself.
+        let before = self.lifo.swap(ready.into_core().as_ptr(), Ordering::Release);
         // SAFETY: S1: the slot held the one Ready of this core.
         NonNull::new(before).map(|core| unsafe { Ready::from_core(core) })
     }
@@ -212,7 +219,7 @@ impl Processor {
             own_lifo: Cell::new(ptr::null_mut()),
             ticks: AtomicU32::new(index as u32),
             lifo_spent: Cell::new(0),
-            has_levels: Cell::new(false),
+            picks_specially: Cell::new(false),
             is_in_order: Cell::new(workers == 1),
             own_levels: OwnLevels::new(),
             connects: Cell::new(0),
@@ -238,13 +245,13 @@ impl Processor {
 
     /// Whether a pick is out of the ordinary.
     #[inline(always)]
-    pub(super) fn has_levels(&self) -> bool {
-        self.has_levels.get()
+    pub(super) fn picks_specially(&self) -> bool {
+        self.picks_specially.get()
     }
 
-    pub(super) fn set_has_levels(&self, has: bool) {
-        self.has_levels.set(has);
-        self.is_in_order.set(self.alone.get() && !has);
+    pub(super) fn set_picks_specially(&self, does: bool) {
+        self.picks_specially.set(does);
+        self.is_in_order.set(self.alone.get() && !does);
     }
 
     /// Whether this is the only processor, and its picks are ordinary.
@@ -312,7 +319,7 @@ impl Processor {
         if self.alone.get() {
             return self.has_own_lifo();
         }
-        // Relaxed: the owner put it there itself, or misses for a moment what it will see at the next pick.
+        // Relaxed: the owner sees what it put there itself, or that a thief has taken it.
         !self.shared.lifo.load(Ordering::Relaxed).is_null()
     }
 

@@ -1,14 +1,17 @@
 //! How many workers run coroutines, and how does their number follow the machine?
 //!
 //! # Vocabulary
-//! The *size* is the number of workers that take part in common work: those with a number below it. A worker with a
-//! higher number is *surplus*. A worker is *started* when it has a thread; it stays started until the scheduler ends.
+//! The *size* is the number of workers that take part in common work: those with a number below it (*active*). A worker
+//! with a higher number is *surplus*. A processor is *made* for a worker before the worker is *started* with a thread;
+//! both last until the scheduler ends. So there is one processor more than there are started workers if a thread could
+//! not be made.
 //!
 //! # Protocol
 //! A program that asks for a number of workers has that size for ever. Otherwise the size follows the processors that
 //! the process may use: the affinity mask and the cgroup's quota (`sys::topology`). The monitor's thread asks for them
-//! once a second while any worker runs, and first of all when it wakes up. It then writes the size, starts workers that
-//! it needs for the first time, and wakes the drivers of workers whose duty changes. As Go does since 1.25.
+//! once a second while any worker runs. When it wakes up after more than a second, it asks first. It then writes the
+//! size, starts workers that it needs for the first time, and wakes the drivers of workers whose duty changes. As Go
+//! does since 1.25.
 //!
 //! | the worker | when it learns of the size | what it does |
 //! |---|---|---|
@@ -48,13 +51,13 @@ use std::sync::OnceLock;
 /// The workers of a scheduler: how many there may be, are, and should be.
 pub(super) struct Size {
     processors: Box<[OnceLock<SharedProcessor>]>,
-    started: AtomicUsize,
+    made: AtomicUsize,
     active: AtomicUsize,
     follows: bool,
     /// The process may use other cores now than when the scheduler was started.
     has_moved: AtomicBool,
     /// Held while the size changes. In it, the owner's part of a processor whose worker could not be started.
-    left: Lock<Option<Owner<Ready>>>,
+    resizing: Lock<Option<Owner<Ready>>>,
 }
 
 impl Size {
@@ -63,18 +66,18 @@ impl Size {
         let count = config.workers;
         let size = Self {
             processors: (0..config.workers_max.max(count)).map(|_| OnceLock::new()).collect(),
-            started: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
             active: AtomicUsize::new(count),
             follows: config.follows_machine,
             has_moved: AtomicBool::new(false),
-            left: Lock::new(None),
+            resizing: Lock::new(None),
         };
         let mut rings = Vec::with_capacity(count);
         for id in 0..count {
             match size.make_processor(id, runtime) {
                 Ok(ring) => rings.push(ring),
                 Err(error) => {
-                    size.started().for_each(|shared| shared.driver.retire());
+                    size.made().for_each(|shared| shared.driver.retire());
                     return Err(error);
                 }
             }
@@ -86,8 +89,8 @@ impl Size {
         let (shared, ring) = SharedProcessor::make(runtime)?;
         let is_new = self.processors[id].set(shared).is_ok();
         debug_assert!(is_new, "one thread makes processors");
-        // Release: pairs with the Acquire in `started_count`, whose reader finds the processor.
-        self.started.store(id + 1, Ordering::Release);
+        // Release: pairs with the Acquire in `made_count`, whose reader finds the processor.
+        self.made.store(id + 1, Ordering::Release);
         Ok(ring)
     }
 
@@ -98,9 +101,9 @@ impl Size {
 
     /// How many processors there are. They never become fewer.
     #[inline(always)]
-    pub(super) fn started_count(&self) -> usize {
+    pub(super) fn made_count(&self) -> usize {
         // Acquire: pairs with the Release in `make_processor`.
-        self.started.load(Ordering::Acquire)
+        self.made.load(Ordering::Acquire)
     }
 
     /// How many workers take part in common work.
@@ -115,21 +118,21 @@ impl Size {
         self.follows
     }
 
-    /// The processor of a started worker.
+    /// The processor of a worker. It was made.
     #[inline(always)]
     pub(super) fn processor(&self, id: usize) -> &SharedProcessor {
-        self.processors[id].get().expect("the worker was started")
+        self.processors[id].get().expect("the processor was made")
     }
 
-    /// The processors of all started workers.
-    pub(super) fn started(&self) -> impl Iterator<Item = &SharedProcessor> {
-        self.processors[..self.started_count()].iter().filter_map(OnceLock::get)
+    /// The processors of all workers that have or had a thread, and of one whose thread could not be made.
+    pub(super) fn made(&self) -> impl Iterator<Item = &SharedProcessor> {
+        self.processors[..self.made_count()].iter().filter_map(OnceLock::get)
     }
 }
 
 impl Scheduler {
     /// Makes the calling thread, which the monitor has made, as if the thread that has started the scheduler had made
-    /// it. If the process may use other cores by now, it keeps the monitor's.
+    /// it. If the process may use other cores by now, the new thread keeps the monitor thread's cores.
     pub(super) fn take_on_heritage(&self) {
         // Relaxed: a thread that is made at this moment may be made a moment earlier.
         self.heritage.take_on(!self.size.has_moved.load(Ordering::Relaxed));
@@ -143,7 +146,7 @@ impl Scheduler {
 
     /// Changes the size, as far as there are processors and threads for it.
     pub(crate) fn resize(&'static self, wanted: usize) {
-        let mut left = self.size.left.lock();
+        let mut left = self.size.resizing.lock();
         let before = self.size.active();
         let wanted = wanted.clamp(1, self.size.max());
         while self.idle.started() < wanted && !self.is_stopping() && self.start_worker(&mut left) {}
@@ -163,13 +166,13 @@ impl Scheduler {
         if !self.count_start_of_worker() {
             return false;
         }
-        let make = || self.size.make_processor(self.size.started_count(), self.number).ok();
+        let make = || self.size.make_processor(self.size.made_count(), self.number).ok();
         let Some(ring) = left.take().or_else(make) else {
             self.count_end_of_worker();
             return false;
         };
-        let id = self.size.started_count() - 1;
-        self.idle.add_worker();
+        let id = self.size.made_count() - 1;
+        self.wake_watcher(self.idle.add_worker());
         match run::start_further(self, id, ring) {
             Ok(()) => true,
             Err(ring) => {
@@ -195,7 +198,7 @@ impl Worker {
         let active = self.scheduler.size.active();
         if self.link.id >= active {
             // So that each pick gives work away (`priority.rs`).
-            self.processor.set_has_levels(true);
+            self.processor.set_picks_specially(true);
         } else if active > 1 && self.processor.is_alone() {
             self.share_processor();
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// wake the monitor at each burst.
 const IDLE_TURNS: u32 = 2;
 
-/// After so many turns in a row in which every processor went on, the turns become longer.
+/// After so many turns in a row in which no processor stood still, the turns become longer.
 const QUIET_TURNS: u32 = 32;
 
 /// How often the monitor looks how many processors there are.
@@ -35,6 +35,8 @@ struct Record {
     since_ns: u64,
     /// The last look at the processor while it stood still, and what the CPU clock of its thread showed.
     last: Option<(u64, u64)>,
+    /// The coroutine was asked to give way, and has not been seen to do so.
+    is_asked: bool,
 }
 
 /// What a turn has seen.
@@ -80,36 +82,38 @@ impl Watched {
 
     /// Looks at each processor once.
     fn look(&mut self, now_ns: u64) -> Seen {
-        let seen = self.look_at_processors(now_ns);
-        self.quiet_turns = match seen {
-            Seen::SomebodyStands | Seen::OpenRequest => 0,
-            _ => self.quiet_turns.saturating_add(1),
-        };
+        let (seen, stands) = self.look_at_processors(now_ns);
+        self.quiet_turns = if stands { 0 } else { self.quiet_turns.saturating_add(1) };
         seen
     }
 
-    fn look_at_processors(&mut self, now_ns: u64) -> Seen {
+    /// Returns also whether any processor stands still, which is not of interest where an idle worker looks after it.
+    fn look_at_processors(&mut self, now_ns: u64) -> (Seen, bool) {
+        let mut stands = false;
         let mut seen = match self.scheduler.idle.busy_and_sleeping() {
-            (0, _) => return Seen::NobodyRuns,
+            (0, _) => return (Seen::NobodyRuns, false),
             (_, 0) => Seen::EverybodyRuns,
             _ => Seen::SomebodyIsIdle,
         };
-        let started = self.scheduler.size.started_count();
+        let started = self.scheduler.size.made_count();
         for (index, record) in self.records[..started].iter_mut().enumerate() {
             let tick = self.scheduler.workers[index].tick();
             if tick != record.tick || self.scheduler.idle.is_asleep(index) {
                 *record = Record {
                     tick,
                     since_ns: now_ns,
-                    last: None,
+                    ..Record::default()
                 };
-            } else if look_at_standing(self.scheduler, index, record, now_ns) {
+                continue;
+            }
+            stands = true;
+            if look_at_standing(self.scheduler, index, record, now_ns) {
                 seen = Seen::OpenRequest;
             } else if seen == Seen::EverybodyRuns {
                 seen = Seen::SomebodyStands;
             }
         }
-        seen
+        (seen, stands)
     }
 }
 
@@ -118,6 +122,11 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     let Some(thread) = scheduler.workers[index].thread() else {
         return false;
     };
+    let processor = scheduler.size.processor(index);
+    if record.is_asked && !processor.is_preemption_asked() {
+        // It gave way, and no other coroutine was ready. So it has a new slice.
+        (record.since_ns, record.is_asked) = (now_ns, false);
+    }
     let stood_ns = now_ns.saturating_sub(record.since_ns);
     let is_due = |limit: Option<Duration>| limit.is_some_and(|limit| u128::from(stood_ns) >= limit.as_nanos());
     let (may_preempt, may_hand_off) = (is_due(scheduler.slice), is_due(scheduler.hand_off_after));
@@ -145,7 +154,8 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     if !may_preempt || !preempt::own_signal() {
         return false;
     }
-    scheduler.size.processor(index).request_preemption(record.tick);
+    processor.request_preemption(record.tick);
+    record.is_asked = true;
     preempt::interrupt(thread);
     true
 }
