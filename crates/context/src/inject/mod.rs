@@ -43,9 +43,9 @@
 //!   that stay with the worker's thread (malloc's), and locks without which no other code makes progress. The loader
 //!   and libgcc hold locks too. Code of other shared libraries is left alone as well: which of them is an allocator
 //!   cannot be told from an address. Only the interrupted instruction is looked at. A function of the executable that C
-//!   calls back (`qsort`, `dl_iterate_phdr`) is interrupted as others are. If C holds a lock below it, others wait for
-//!   that lock meanwhile, as they would if a thread were descheduled there; the callback might as well wait by itself.
-//!
+//!   calls back (`qsort`, `dl_iterate_phdr`) is interrupted as others are. If the C function that called back holds a
+//!   lock, others wait for that lock meanwhile, as they would if the thread were descheduled there; the callback might
+//!   as well wait by itself.
 //! - Inside an allocator that is part of the executable: the caller must know that there is none
 //!   ([`is_allocator_of_std`]), or mark its functions.
 //! - Below the frame of a signal handler that runs on the interrupted stack and has opened its signal again: the return

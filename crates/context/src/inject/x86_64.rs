@@ -154,8 +154,8 @@ unsafe extern "C" {
 }
 
 pub(super) fn bytes_needed() -> Option<usize> {
-    // Relaxed: every caller computes the same values. A trampoline runs only after a caller on this or another thread
-    // has seen the size, and was told of it through the signal.
+    // Relaxed: every caller computes the same values. A trampoline runs only in a thread that was signalled, by a
+    // thread that knew the size.
     let known = match SAVE_BYTES.load(Ordering::Relaxed) {
         0 => ask(),
         known => known,
@@ -193,7 +193,7 @@ pub(super) unsafe fn is_at_system_call(program_counter: usize) -> bool {
 }
 
 /// Lays out the words of the call below the interrupted stack pointer. Returns the stack pointer and the program
-/// counter with which the interrupted code continues.
+/// counter with which the return from the signal enters the trampoline.
 ///
 /// # Safety
 /// There is room below the stack pointer (S1).

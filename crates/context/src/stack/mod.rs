@@ -55,11 +55,10 @@
 //!
 //! *When to look.* The first look at a page that was never touched maps the shared zero page: not resident memory of
 //! the process, but a fault. Later looks are vector code over lines that are shared and warm. So the runtime does not
-//! look at each end of a coroutine. It looks where stacks leave a worker's cache for the arena, and there at one in
-//! eight, or with a low-water mark of the caller's own passed straight to `trim`. A slot that is reused often is caught
-//! soon; a slot that is not costs one stack at most. *Rejected*: mincore (a system call per release), a canary pattern
-//! below the mark (makes a page resident per stack), accessed bits (`/proc/self/pagemap`: a file per look), a few
-//! sampled words (see above).
+//! look at each end of a coroutine. It looks at one in eight of the stacks that come back to a worker's cache. A slot
+//! that is reused often is caught soon; a slot that is not costs one stack at most. *Rejected*: mincore (a system call
+//! per release), a canary pattern below the mark (makes a page resident per stack), accessed bits
+//! (`/proc/self/pagemap`: a file per look), a few sampled words (see above).
 //!
 //! # How deep exactly?
 //! [`Stack::high_water_bytes`] asks the kernel which pages are in memory (`mincore`). The answer is exact if the stack

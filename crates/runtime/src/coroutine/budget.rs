@@ -21,9 +21,8 @@
 //! (`hook/io/mod.rs`, `hooks!`); sends and receives of channels (`channel/core.rs`); the locks named above (`sync`). In
 //! a signal handler on another stack no call yields, since the yield would leave that stack.
 //!
-//! Rejected: *a deadline for each turn* costs a read of the clock per call. *A monitor that asks* has to interrupt a
-//! coroutine that computes. That is needed for coroutines that make no calls at all; a coroutine that makes calls can
-//! check its budget itself.
+//! Rejected: *a deadline for each turn* costs a read of the clock per call. *Leaving it to the monitor*: it would have
+//! to interrupt the coroutine (`sched/preempt.rs`), after a slice; a coroutine that makes calls can count them itself.
 
 use super::core::Schedule;
 use super::current::{count_spent, current_core};
@@ -32,8 +31,8 @@ use super::{Core, Critical};
 /// How many counted calls a coroutine makes before it yields.
 const BUDGET: u32 = 128;
 
-/// Counts a call that could have waited; yields if the budget is used up. Does nothing on OS threads and in critical
-/// sections.
+/// Counts a call that could have waited. If the budget is used up, begins a new one, and yields if the caller is a
+/// coroutine outside of critical sections.
 #[inline(always)]
 pub(crate) fn spend() {
     if count_spent(BUDGET) {
@@ -60,7 +59,7 @@ pub(crate) fn before_connect() {
 }
 
 /// The running coroutine and its scheduler, if it may yield: not in a critical section, and not in a signal handler on
-/// the worker's alternate stack, where the next signal would write over it.
+/// the worker's alternate stack: the next signal would overwrite a frame that is suspended there.
 fn yielder() -> Option<(&'static Core, &'static dyn Schedule)> {
     let core = current_core().filter(|core| !Critical::is_entered() && core.is_on_own_stack())?;
     let scheduler = core.scheduler.get().expect("a running coroutine has a scheduler");

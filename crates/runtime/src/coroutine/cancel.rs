@@ -7,16 +7,16 @@
 //! that entered them. They form a chain behind `Core::cancel_scope` (or a thread-local of the OS thread). Each one
 //! holds the *effective* values, so a wait reads the innermost only. A wait outside of all cancel scopes pays a load
 //! and a branch. A wait that is cut short by cancellation or a deadline is *interrupted*: its outcome is `Cancelled`,
-//! and [`raise_if_cancelled`] finds out which of the two it was. A [`ScopeUnwind`] is the payload of the unwinding that
-//! follows.
+//! and [`raise_if_cancelled`] finds out which of the two it was. A [`InterruptUnwind`] is the payload of the unwinding
+//! that follows.
 //!
 //! # Which `until` catches
 //! The effective deadline is the earliest of those outside that no mask hides. Its *owner* is the [`until`] that set
 //! it. The payload of an unwinding names the owner of the deadline that caused it. Each [`until`] on the way passes the
 //! unwinding on, unless the owner is itself. So of two nested [`until`]s, the one whose deadline came first returns
-//! `None`, even if both deadlines have passed by then. A scope's child starts in a cancel scope of its scope
-//! (`group.rs`), which lies in the parent's frame and holds the parent's deadline. That deadline has no owner on the
-//! child's stack, so the child cancels itself.
+//! `None`, even if both deadlines have passed by then. A scope's child starts in a cancel scope that lies in the
+//! parent's `Group` (`group.rs`) and holds the parent's deadline. That deadline has no owner on the child's stack, so
+//! the child cancels itself.
 //!
 //! # Swallowed unwindings
 //! Neither a cancellation nor a passed deadline goes away. So a `catch_unwind` of user code only lets the coroutine run
@@ -26,7 +26,8 @@
 //! destructor clears the number there, if it is still its own. An older payload that lies on the stack of a newer
 //! unwinding changes nothing. Code that catches a payload and resumes it keeps it alive, which is right. If a caught
 //! payload is stored or sent elsewhere, panics do not poison silken's locks until this coroutine unwinds again for a
-//! cancellation or a deadline. silken's own catches (`api/scope.rs`) use [`caught`] and [`resume`].
+//! cancellation or a deadline. The one catch of silken's own that runs user code before it resumes (`api/scope.rs`)
+//! uses [`caught`] and [`resume`].
 //!
 //! While the caller unwinds, no interruption begins: a second panic in a destructor would end the process.
 //!
@@ -87,13 +88,13 @@ pub(crate) const UNWINDS: bool = cfg!(panic = "unwind");
 
 /// The payload of the unwinding of an interrupted wait. It does not go through the panic hook.
 #[derive(Debug)]
-pub(crate) struct ScopeUnwind {
+pub(crate) struct InterruptUnwind {
     owner: usize,
     /// Distinct among the payloads that are alive, and not 0.
     number: u32,
 }
 
-impl ScopeUnwind {
+impl InterruptUnwind {
     fn new(owner: usize) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         // Relaxed: only distinctness matters.
@@ -102,7 +103,7 @@ impl ScopeUnwind {
     }
 }
 
-impl Drop for ScopeUnwind {
+impl Drop for InterruptUnwind {
     fn drop(&mut self) {
         unwinding(current::current_core(), |own| {
             if own.get() == self.number {
@@ -214,7 +215,7 @@ pub(crate) fn until<R>(deadline_ns: u64, f: impl FnOnce() -> R) -> Option<R> {
     }
     match outcome {
         Ok(value) => Some(value),
-        Err(payload) => match payload.downcast_ref::<ScopeUnwind>() {
+        Err(payload) => match payload.downcast_ref::<InterruptUnwind>() {
             Some(interrupt) if interrupt.owner == owner => None,
             _ => resume_unwind(payload),
         },
@@ -335,7 +336,7 @@ fn raise_if_interrupted(core: Option<&Core>) {
     if let (ITSELF, Some(core)) = (owner, core) {
         core.cancel_itself();
     }
-    let payload = ScopeUnwind::new(owner);
+    let payload = InterruptUnwind::new(owner);
     unwinding(core, |own| own.set(payload.number));
     resume_unwind(Box::new(payload))
 }
@@ -388,7 +389,7 @@ impl Core {
 }
 
 /// Whether it is a deadline, and not cancellation, that interrupts the caller.
-pub(crate) fn is_out_of_time() -> bool {
+pub(crate) fn is_deadline_due() -> bool {
     let core = current::current_core();
     let masked = innermost(core).is_some_and(|cancel_scope| cancel_scope.masked);
     masked || !core.is_some_and(|core| core.lifecycle.is_cancelled())
@@ -411,7 +412,7 @@ pub(crate) fn caught() {
 
 /// Continues an unwinding that was [`caught`].
 pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
-    if let Some(interrupt) = payload.downcast_ref::<ScopeUnwind>() {
+    if let Some(interrupt) = payload.downcast_ref::<InterruptUnwind>() {
         unwinding(current::current_core(), |own| own.set(interrupt.number));
     }
     resume_unwind(payload)
@@ -419,7 +420,7 @@ pub(crate) fn resume(payload: Box<dyn Any + Send>) -> ! {
 
 /// What an interrupted wait does to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interrupted {
+pub(crate) enum OnInterrupt {
     /// The caller unwinds, if it can.
     Unwinds,
     /// The caller returns an error number to C.
@@ -441,7 +442,7 @@ pub(crate) struct Limits {
     cancellable: bool,
     /// Whether C was found to be in the way of the cancellation.
     held: bool,
-    interrupted: Interrupted,
+    interrupted: OnInterrupt,
 }
 
 impl Limits {
@@ -451,7 +452,7 @@ impl Limits {
         core: Option<&Core>,
         deadline_ns: Option<u64>,
         cancellable: bool,
-        interrupted: Interrupted,
+        interrupted: OnInterrupt,
     ) -> Self {
         let own = Self {
             own_ns: deadline_ns,
@@ -487,7 +488,7 @@ impl Limits {
     /// Whether the caller was interrupted before, and waits on.
     #[inline]
     pub(crate) fn stays(self) -> bool {
-        self.interrupted == Interrupted::Stays
+        self.interrupted == OnInterrupt::Stays
     }
 
     /// The inherited deadline that may interrupt the wait.
@@ -499,8 +500,8 @@ impl Limits {
     /// The inherited deadline has passed. Returns whether that interrupts the wait. If not, the deadline no longer
     /// counts for this wait.
     #[cold]
-    pub(crate) fn is_out_of_time(&mut self) -> bool {
-        let ends = self.interrupted == Interrupted::Fails || gets_to(self.owner);
+    pub(crate) fn deadline_ends_wait(&mut self) -> bool {
+        let ends = self.interrupted == OnInterrupt::Fails || gets_to(self.owner);
         if !ends {
             self.inherited_ns = None;
         }
@@ -512,7 +513,7 @@ impl Limits {
     /// C is in the way, it does not: then it is as if the caller masked its cancellation.
     #[cold]
     pub(crate) fn is_given_up(&mut self, core: &Core) -> bool {
-        self.held = self.held || self.cancellable && self.interrupted == Interrupted::Unwinds && !gets_to(ITSELF);
+        self.held = self.held || self.cancellable && self.interrupted == OnInterrupt::Unwinds && !gets_to(ITSELF);
         if self.held {
             return false;
         }

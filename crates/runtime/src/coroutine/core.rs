@@ -79,7 +79,7 @@ pub(crate) struct Core {
     /// The number of the one worker that may run it: a light coroutine's since it has started, or the spawner's choice.
     /// [`NO_HOME`]: any.
     pub(crate) home: Cell<u16>,
-    /// The link in the injector, an inbox or a pinned queue. The code that holds the `Ready` owns it.
+    /// The link in the injector, an inbox, a level or a pinned queue. The code that holds the `Ready` owns it.
     pub(crate) next: AtomicPtr<Core>,
     /// The innermost cancel scope. Null: only its cancellation interrupts its waits.
     pub(super) cancel_scope: Cell<*const CancelScope>,

@@ -1,9 +1,10 @@
-//! Which coroutine runs the caller, and on which worker? Thread-local slots answer that, and count critical sections.
+//! In which coroutine does the caller run, and on which worker? Thread-local slots answer that, and count critical
+//! sections.
 //!
 //! The slots lie in the *identity* that runs. In an isolated coroutine's block, the slot for the coroutine is constant
 //! for the coroutine's life. So a compiler may keep what it read across a switch. In a worker's own block, that slot
-//! names the light coroutine that runs there, or is null, and it is rewritten at each switch. Light coroutines are
-//! bound to their worker, so the address of the slots is constant for them too.
+//! names the light coroutine that ran there last; the worker's own context clears it. Each switch to a light coroutine
+//! rewrites it. Light coroutines are bound to their worker, so the address of the slots is constant for them too.
 //!
 //! Read the worker inside a critical section and do not keep the reference after it. It is null on OS threads, and for
 //! a coroutine that runs late, since a call blocked it so long that its worker has another thread (`sched/late.rs`).
@@ -61,7 +62,7 @@ pub(crate) fn forget_worker() {
 }
 
 /// Makes the calling OS thread a worker, or an ordinary thread again (null).
-pub(crate) fn bind_worker_thread(link: *const WorkerLink) {
+pub(crate) fn attach_worker_thread(link: *const WorkerLink) {
     SLOTS.with(|slots| {
         slots.set_link(link);
         slots.critical.set(u32::from(!link.is_null()));
@@ -137,7 +138,8 @@ impl Critical {
     pub(crate) fn enter() -> Self {
         SLOTS.with(|slots| slots.critical.set(slots.critical.get() + 1));
         // SeqCst: pairs with the signal handlers on this very thread, which must see the count before what it protects.
-        // The processor itself keeps a thread's program order for them.
+        // The processor itself keeps a thread's program order for them. It also pairs with the monitor's barrier
+        // (`sched/late.rs`).
         compiler_fence(Ordering::SeqCst);
         Self(PhantomData)
     }

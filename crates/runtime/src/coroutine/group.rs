@@ -1,6 +1,6 @@
 //! How does a scope wait for all of its children, and cancel them together? Its children are a group.
 //!
-//! The group lies on the waiter's stack. A child's end is counted after its result has been settled and its
+//! The group lies on the waiter's stack. A child's end is counted after its result has been stored or dropped and its
 //! thread-locals are destroyed. It is the last thing that its core does with borrowed data. The last child wakes the
 //! waiter. Counting down is the last access to the group's memory, so the unparker is copied out first.
 //!
@@ -9,7 +9,9 @@
 //! stack, around its body. So cancelling allocates nothing, and a coroutine that belongs to no scope has no field for
 //! it. A child that has not started is in no list. The cancel request is written under the lock. A child that starts
 //! later sees it when it joins the list, before its body begins, and drops the closure instead. A child leaves the list
-//! when its body has ended; what it still runs are destructors, which are not cut short.
+//! when its body has ended; what it still runs are destructors, which are not cut short. Example: child K is picked
+//! while the parent cancels. If the cancel takes the lock first, K finds the request when it joins the list, and drops
+//! its closure. If K takes it first, the cancel finds K's node.
 //!
 //! # The tree
 //! A coroutine knows the scopes that it has open ([`OpenScope`], a chain through its own frames), and no other code

@@ -104,7 +104,8 @@ impl Core {
     }
 
     /// Wakes all joiners, since the coroutine has ended. The nodes are settled under the lock, so a joiner that gives
-    /// up at the same moment waits for the lock in `delist`. They are woken in the same pass, since there are few.
+    /// up at the same moment waits for the lock in `delist`. They are woken in the same pass, under the lock: there are
+    /// few, and a woken one takes this lock only in `delist`.
     pub(crate) fn wake_joiners(&self) {
         let mut list = self.joiners.lock();
         let mut at = list.take();

@@ -1,5 +1,5 @@
 //! Loom models of the lifecycle word (the queue is a counter, a coroutine is a thread that parks), of the thread
-//! parker, and of the cell that settles a wait.
+//! parker, of the cell that settles a wait, of a whole wait, and of a scope's cancellation.
 
 use super::core::Core;
 use super::group::Group;

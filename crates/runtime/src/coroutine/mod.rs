@@ -14,17 +14,19 @@
 //! # States, as reports print them
 //! | state | word (`state.rs`) | where the coroutine is |
 //! |---|---|---|
-//! | ready | active | in a run queue, the injector or an inbox, or held as a `Ready` by the code that woke it |
-//! | running | active | on a worker |
+//! | ready | active | in a run queue, a level, the injector or an inbox, or held as a `Ready` by the code that woke it |
+//! | running | active | on a worker, or late on a thread without one (`sched/late.rs`) |
 //! | parked | `PARKED` | in no queue; its wait reason says what for |
 //! | done | `DONE` | in no queue and on no stack; its result waits to be taken |
 //! | free | no references | in the pool |
 //!
 //! # Field rules of `Core`
-//! Fields are plain cells with one owner at a time. The owner is the spawner until the core is queued, then the code
+//! There are three sorts of fields. *Constant for a life*: `name`, `site`, `kind`, `class`, `priority` and `scheduler`
+//! are plain cells that the spawner writes before the life begins; whoever has a counted reference may read them.
+//! *Owned*: all other plain cells have one owner at a time. It is the spawner until the core is queued, then the code
 //! that holds the `Ready`, then the coroutine itself, and its successor on the worker while it leaves. The
-//! Release/Acquire pairs of the queue and of the lifecycle word pass the ownership on. Fields that other threads may
-//! read at any time are atomic: `lifecycle`, `reason`, `tie`, `id`, `token`, `next`.
+//! Release/Acquire pairs of the queue and of the lifecycle word pass the ownership on. *Atomic*: other threads may read
+//! `lifecycle`, `reason`, `tie`, `id`, `token`, `next` and the identity's address in `context` at any time.
 
 mod body;
 #[forbid(unsafe_code)]
@@ -50,12 +52,12 @@ mod std_thread;
 mod loom_tests;
 
 pub(crate) use cancel::{
-    Interrupted, Limits, Payload, UNWINDS, caught, contained, discard, effective_deadline_ns, is_interrupted,
-    is_out_of_time, is_panicking, lost, mask, raise_if_cancelled, raise_if_core_cancelled, resume, until,
+    Limits, OnInterrupt, Payload, UNWINDS, caught, contained, discard, effective_deadline_ns, is_deadline_due,
+    is_interrupted, is_panicking, lost, mask, raise_if_cancelled, raise_if_core_cancelled, resume, until,
 };
 pub(crate) use core::{Core, Kind, NO_HOME, Ready, Schedule, ThreadLocals, Tie, WorkerLink};
 pub(crate) use current::{
-    Critical, PreemptionOff, bind_worker_thread, current_core, current_link, forget_worker, is_allocator_marked,
+    Critical, PreemptionOff, attach_worker_thread, current_core, current_link, forget_worker, is_allocator_marked,
     is_preemptible, last_link, mark_allocator, own_slots, set_worker, slots_in_block, slots_offset,
 };
 pub(crate) use group::{Group, OpenScope};
@@ -76,4 +78,4 @@ pub(crate) use segment::{grow, room, segments_of_thread};
 pub use stack_report::{StackReport, StackSite, stack_high_water, stack_report};
 pub(crate) use stack_report::{measure_stacks, stacks_are_measured};
 pub(crate) use state::{Finished, Published, ResultOwner};
-pub(crate) use std_thread::{StdThread, hear, inherit_always, inherits_always, is_beginning, is_kept, keep};
+pub(crate) use std_thread::{StdThread, inherit_always, inherits_always, is_beginning, is_kept, keep, note_hooks};

@@ -8,13 +8,14 @@
 //! A *size class* is a power of two of usable stack, 16 KiB to 1 GiB. Each class has one arena for the whole process,
 //! made when it is first asked for. The guard lies below the usable stack and is not part of that size. The size of the
 //! guard (`silken_context::stack` says what it buys) is decided once in a process, since runtimes share stacks. The
-//! first runtime that asks for a size before there is any stack decides it; otherwise it is the default of the class.
+//! first runtime that asks for a size before there is any stack decides it, unless a later one insists before there is
+//! one; without a request it is the default of the class.
 //!
 //! Address space is reserved when a coroutine is spawned. So the stack that it takes at its first run cannot be refused
 //! for lack of address space. Workers hold small stocks of such reservations.
 //!
-//! Lock order: pool locks are leaves. Nothing is locked, allocated or mapped under them, except that a vector of
-//! pointers may grow.
+//! Lock order: pool locks are leaves. Nothing is locked, allocated or mapped under them, with two exceptions: a vector
+//! of pointers may grow, and an arena is made (mapped and allocated) under `growing`, once per class.
 
 pub(super) mod stack;
 

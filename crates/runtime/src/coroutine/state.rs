@@ -5,15 +5,15 @@
 //! | 0 | `NOTIFIED` | a wake came while the coroutine was not parked | `unpark`, `cancel` | the coroutine (`take_notification`), or the successor that publishes it |
 //! | 1 | `PARKED` | its registers are saved and it is in no queue | its successor (`publish_parked`) | the one waker that wins (`unpark`, `cancel`) |
 //! | 2 | `CANCELLED` | cancellation was asked for | `cancel` | never in this life |
-//! | 3 | `RESULT` | the body has ended and its result is stored | the coroutine | never in this life |
+//! | 3 | `RESULT` | the body has ended and its result is stored | the coroutine, or its successor after an overflow | never in this life |
 //! | 4 | `DONE` | thread-locals are destroyed, the result may be taken | the coroutine, or its successor after an overflow (`sched/loss.rs`) | never in this life |
 //! | 5 | `DETACHED` | the result will not be taken | the join handle's drop | never in this life |
-//! | 6 | `JOINING` | a joiner is in the join list | a joiner | never in this life |
-//! | 16.. | references | handles, plus one for the running coroutine | `retain` | `release`, `finish` |
+//! | 6 | `JOINING` | a joiner is, or has been, in the join list | a joiner | never in this life |
+//! | 16.. | references | handles, plus one for the coroutine itself | `begin`, `retain`, `try_retain` | `release` |
 //!
-//! A coroutine is *active* when neither `PARKED` nor `DONE` is set: it runs, or is in exactly one queue. The word does
-//! not tell these two apart, because no waker needs to know: a wake of an active coroutine only leaves `NOTIFIED`
-//! behind. So a yield changes no atomic word at all.
+//! A coroutine is *active* when neither `PARKED` nor `DONE` is set: it runs, is in exactly one queue, or is held as a
+//! `Ready`. The word does not tell these apart, because no waker needs to know: a wake of an active coroutine only
+//! leaves `NOTIFIED` behind. So a yield does not change this word.
 //!
 //! # The race, and what decides it
 //! A coroutine that parks still runs on its stack when it decides to park. If it were visible as parked then, a waker

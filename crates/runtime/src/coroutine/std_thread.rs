@@ -58,27 +58,27 @@ thread_local! {
 const STACK_BYTES_MARK: usize = 0x5117_E000;
 
 /// Whether `pthread_create` reaches our hook.
-static IS_HEARD: AtomicBool = AtomicBool::new(false);
+static HOOKS_ARE_IN_PLACE: AtomicBool = AtomicBool::new(false);
 
 /// Whether coroutines without a name get a thread of std as well.
 static ALWAYS: AtomicBool = AtomicBool::new(false);
 
 /// Notes that the hooks are in place.
-pub(crate) fn hear() {
+pub(crate) fn note_hooks() {
     // Relaxed: a flag that is set once. A spawner that misses it makes a coroutine that has no name for std.
-    IS_HEARD.store(true, Ordering::Relaxed);
+    HOOKS_ARE_IN_PLACE.store(true, Ordering::Relaxed);
 }
 
 /// From now on every coroutine inherits what std's threads inherit. For tests, whose output is captured.
 pub(crate) fn inherit_always() {
-    // Relaxed: as in `hear`.
+    // Relaxed: as in `note_hooks`.
     ALWAYS.store(true, Ordering::Relaxed);
 }
 
 /// Whether every coroutine inherits.
 #[inline]
 pub(crate) fn inherits_always() -> bool {
-    // Relaxed: as in `hear`.
+    // Relaxed: as in `note_hooks`.
     ALWAYS.load(Ordering::Relaxed)
 }
 
@@ -96,8 +96,8 @@ impl StdThread {
     /// made. `None` where std's calls do not reach the hooks.
     #[cold]
     pub(crate) fn make(name: Option<&str>) -> Option<Self> {
-        // Relaxed: as in `hear`.
-        if !IS_HEARD.load(Ordering::Relaxed) {
+        // Relaxed: as in `note_hooks`.
+        if !HOOKS_ARE_IN_PLACE.load(Ordering::Relaxed) {
             return None;
         }
         let made = Cell::new(None);

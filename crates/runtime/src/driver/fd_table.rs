@@ -2,7 +2,7 @@
 //!
 //! The table is a static array of chunks of [`CHUNK_ENTRIES`] entries each. A chunk is made on first use and never
 //! given back, so an entry's address stays valid for ever. Numbers beyond the array (`nr_open` was raised) have no
-//! entry, and calls on them really block the worker.
+//! entry, and calls on them block the worker's thread.
 //!
 //! An entry is *virgin* while it knows nothing (`facts` is zero). It learns facts lazily: a call that does not have to
 //! wait asks nothing. [`reset`] makes an entry virgin again: before a close, around dup2, and when a creator (accept,
@@ -15,7 +15,7 @@
 //! | `SHARED` | another descriptor refers to the same open file description, which holds O_NONBLOCK and the socket timeouts |
 //! | `NO_NOWAIT` | the file does not know RWF_NOWAIT |
 //! | `TOUCHED` | not virgin, for another reason: the number may be registered |
-//! | `FOREIGN` | the description was passed to others, or came from them (SCM_RIGHTS): mode and timeouts are asked for each time |
+//! | `PASSED_ON` | the description was passed to others, or came from them (SCM_RIGHTS): mode and timeouts are asked for each time |
 //! | `LOW_MARK` | SO_RCVLOWAT was set on the description: a blocking receive waits for so many bytes |
 //! | `SLOW_CLOSE` | the kernel takes milliseconds to close the file (inotify) |
 //! | `RECORDS` | TLS in the kernel: a read ends with its record, so a short read does not mean an empty socket |
@@ -25,11 +25,11 @@
 //!
 //! # Shared descriptions
 //! `try_clone` halves are common in servers, so asking F_GETFL before each wait would cost them a call per request.
-//! Instead, a change through one number of a shared description moves [`SHARED_EPOCH`], and a shared entry that finds
-//! the epoch moved asks again. Descriptors 0 to 2 are shared with unknown processes (the shell), whose changes the
+//! Instead, a change through one number of a shared description increments [`SHARED_EPOCH`], and a shared entry that
+//! finds another epoch asks again. Descriptors 0 to 2 are shared with unknown processes (the shell), whose changes the
 //! runtime does not see: these descriptors are asked each time.
 //!
-//! # A failure that is owed
+//! # Pending errors
 //! A call that has moved a part of its data and then meets an error returns the part, and the kernel keeps a socket's
 //! error for the next call. Where a hook makes several kernel calls for one call of the user, it takes the error of a
 //! later one out of the socket. So the entry keeps that error, and the next call that moves data through this number
@@ -90,7 +90,7 @@ const MAY_LINGER: u32 = 1 << 9;
 /// Facts that belong to a description, whatever its number is. An accepted socket inherits them from its listener.
 const OF_DESCRIPTION: u32 = LOW_MARK | MAY_LINGER | SLOW_CLOSE | RECORDS | ON_INTERRUPTION;
 const ON_INTERRUPTION: u32 = INTERRUPTION_FAILS | INTERRUPTION_STAYS;
-const FOREIGN: u32 = 1 << 10;
+const PASSED_ON: u32 = 1 << 10;
 const SLOW_CLOSE: u32 = 1 << 11;
 const RECORDS: u32 = 1 << 12;
 /// Facts that may hold for a description of which nothing is known.
@@ -110,10 +110,10 @@ pub(crate) enum Sharers {
     Others,
 }
 
-/// A property of a description that changes how calls on it wait.
+/// A fact about a description that changes how calls on it wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub(crate) enum Trait {
+pub(crate) enum DescriptionFact {
     /// SO_RCVLOWAT.
     LowMark = LOW_MARK,
     /// SO_LINGER.
@@ -127,7 +127,7 @@ pub(crate) enum Trait {
 /// A timeout that has not been asked for. 0 means no timeout, as for the kernel.
 const UNKNOWN_NS: u64 = u64::MAX;
 
-/// Moves when the mode or the timeouts of a shared description change.
+/// Incremented when the mode or the timeouts of a shared description change.
 static SHARED_EPOCH: AtomicU32 = AtomicU32::new(0);
 
 /// What is known of one descriptor number: see the file's head.
@@ -139,7 +139,7 @@ pub(crate) struct FdEntry {
     /// By [`Direction`]: SO_RCVTIMEO, SO_SNDTIMEO.
     timeouts_ns: [AtomicU64; 2],
     /// The error of a later kernel call of a call that has moved a part of its data; 0: none.
-    owed: AtomicU32,
+    pending_error: AtomicU32,
     /// The number of the other end of a pair of sockets, plus one; 0: not known (`pairs.rs`).
     other_end: AtomicU32,
     /// Held from the question whether a listener has a connection until it is taken: accept has no MSG_DONTWAIT.
@@ -167,7 +167,7 @@ pub(crate) fn existing(fd: RawFd) -> Option<&'static FdEntry> {
 #[inline(always)]
 pub(crate) fn entry(fd: RawFd) -> Option<&'static FdEntry> {
     let entry = existing_or_new(fd)?;
-    entry.settle(fd);
+    entry.reset_if_stale(fd);
     Some(entry)
 }
 
@@ -266,7 +266,7 @@ pub(crate) fn share(original: RawFd, copy: RawFd) {
     if process::is_foreign() {
         return;
     }
-    let traits = existing(original).map_or(0, FdEntry::traits);
+    let facts_of_description = existing(original).map_or(0, FdEntry::facts_of_description);
     for fd in [original, copy] {
         if let Some(entry) = existing_or_new(fd) {
             if fd == copy {
@@ -274,7 +274,7 @@ pub(crate) fn share(original: RawFd, copy: RawFd) {
             }
             // The stored epoch is behind the current one, so that the next wait asks.
             entry.epoch.store(current_epoch().wrapping_sub(1), Ordering::Relaxed);
-            entry.facts.fetch_or(SHARED | traits, Ordering::Relaxed);
+            entry.facts.fetch_or(SHARED | facts_of_description, Ordering::Relaxed);
         }
     }
 }
@@ -290,7 +290,7 @@ impl FdEntry {
             facts: AtomicU32::new(0),
             epoch: AtomicU32::new(0),
             timeouts_ns: [AtomicU64::new(UNKNOWN_NS), AtomicU64::new(UNKNOWN_NS)],
-            owed: AtomicU32::new(0),
+            pending_error: AtomicU32::new(0),
             other_end: AtomicU32::new(0),
             accepting: Lock::new(()),
         }
@@ -329,7 +329,7 @@ impl FdEntry {
     /// Resets the entry, if [`reset_later`] has marked it as stale. To be called before each wait, since a handler may
     /// have run after the call that had to wait.
     #[inline(always)]
-    pub(crate) fn settle(&self, fd: RawFd) {
+    pub(crate) fn reset_if_stale(&self, fd: RawFd) {
         if self.facts() >= STALE {
             self.reset_stale(fd);
         }
@@ -375,36 +375,36 @@ impl FdEntry {
         self.facts.store(kind as u32 | NONBLOCK_KNOWN | mode, Ordering::Relaxed);
     }
 
-    /// Gives an accepted connection the traits of its listener.
+    /// Gives an accepted connection the facts of its listener's description.
     pub(crate) fn inherit(&self, listener: &FdEntry) {
-        let traits = listener.facts() & OF_DESCRIPTION & !ON_INTERRUPTION;
-        if traits != 0 {
-            self.facts.fetch_or(traits, Ordering::Relaxed);
+        let facts_of_description = listener.facts() & OF_DESCRIPTION & !ON_INTERRUPTION;
+        if facts_of_description != 0 {
+            self.facts.fetch_or(facts_of_description, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn sharers(&self) -> Sharers {
         match self.facts() {
-            facts if facts & FOREIGN != 0 => Sharers::Others,
+            facts if facts & PASSED_ON != 0 => Sharers::Others,
             facts if facts & SHARED != 0 => Sharers::ThisProcess,
             _ => Sharers::Nobody,
         }
     }
 
     /// Notes that others, whose changes the runtime does not see, have the description too.
-    pub(crate) fn set_foreign(&self) {
-        self.facts.fetch_or(SHARED | FOREIGN, Ordering::Relaxed);
+    pub(crate) fn set_passed_on(&self) {
+        self.facts.fetch_or(SHARED | PASSED_ON, Ordering::Relaxed);
     }
 
     #[inline(always)]
-    pub(crate) fn has(&self, what: Trait) -> bool {
+    pub(crate) fn has(&self, what: DescriptionFact) -> bool {
         self.facts() & what as u32 != 0
     }
 
-    /// Notes that the user has set such an option, or may have. The trait is never removed: the kernel knows the value.
+    /// Notes that the user has set such an option, or may have. The fact is never removed: the kernel knows the value.
     /// The other numbers of the description are not known, so all numbers that share some description may have the
-    /// trait.
-    pub(crate) fn set_trait(&self, what: Trait) {
+    /// fact.
+    pub(crate) fn set_description_fact(&self, what: DescriptionFact) {
         self.facts.fetch_or(what as u32, Ordering::Relaxed);
         if self.facts() & SHARED != 0 {
             for_each(|_, other| {
@@ -416,30 +416,30 @@ impl FdEntry {
     }
 
     /// The known facts of the description, whatever its number is.
-    pub(crate) fn traits(&self) -> u32 {
-        self.facts() & (OF_DESCRIPTION | FOREIGN)
+    pub(crate) fn facts_of_description(&self) -> u32 {
+        self.facts() & (OF_DESCRIPTION | PASSED_ON)
     }
 
-    pub(crate) fn restore_traits(&self, traits: u32) {
-        if traits != 0 {
-            self.facts.fetch_or(traits, Ordering::Relaxed);
+    pub(crate) fn restore_description_facts(&self, facts_of_description: u32) {
+        if facts_of_description != 0 {
+            self.facts.fetch_or(facts_of_description, Ordering::Relaxed);
         }
     }
 
     /// Keeps an error for the next call that moves data through this number.
     #[cold]
-    pub(crate) fn owe(&self, errno: Errno) {
+    pub(crate) fn set_pending_error(&self, errno: Errno) {
         self.facts.fetch_or(TOUCHED, Ordering::Relaxed);
-        self.owed.store(errno.0 as u32, Ordering::Relaxed);
+        self.pending_error.store(errno.0 as u32, Ordering::Relaxed);
     }
 
     /// Returns the error that an earlier call has left, once.
     #[inline(always)]
-    pub(crate) fn pay(&self) -> Result<(), Errno> {
-        if self.owed.load(Ordering::Relaxed) == 0 {
+    pub(crate) fn take_pending_error(&self) -> Result<(), Errno> {
+        if self.pending_error.load(Ordering::Relaxed) == 0 {
             return Ok(());
         }
-        match self.owed.swap(0, Ordering::Relaxed) {
+        match self.pending_error.swap(0, Ordering::Relaxed) {
             0 => Ok(()),
             errno => Err(Errno(errno as i32)),
         }
@@ -507,12 +507,12 @@ impl FdEntry {
     #[inline(never)]
     fn blocks_or_ask(&self, fd: RawFd, facts: u32) -> bool {
         let epoch = current_epoch();
-        let is_foreign = fd <= libc::STDERR_FILENO || facts & FOREIGN != 0;
-        let is_stale = is_foreign || facts & SHARED != 0 && self.epoch.load(Ordering::Relaxed) != epoch;
+        let is_unknown = fd <= libc::STDERR_FILENO || facts & PASSED_ON != 0;
+        let is_stale = is_unknown || facts & SHARED != 0 && self.epoch.load(Ordering::Relaxed) != epoch;
         if is_stale {
             self.forget_timeouts();
         }
-        if is_foreign {
+        if is_unknown {
             self.facts.fetch_or(SHARED, Ordering::Relaxed);
         }
         if facts & NONBLOCK_KNOWN != 0 && !is_stale {
@@ -565,7 +565,7 @@ impl FdEntry {
 
     fn forget_description(&self) {
         self.forget_timeouts();
-        self.owed.store(0, Ordering::Relaxed);
+        self.pending_error.store(0, Ordering::Relaxed);
     }
 
     fn forget_timeouts(&self) {

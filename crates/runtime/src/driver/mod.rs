@@ -1,20 +1,27 @@
 //! How does an event outside of the runtime make a coroutine ready: an event of a descriptor, a deadline, a wake-up by
 //! another thread?
 //!
-//! Each processor has a driver. The processor's worker polls the driver, between coroutines and while it
-//! sleeps. A poll *returns* the coroutines that have become ready and queues none of them, so events travel in batches
-//! and the scheduler runs at its own pace. Any thread may poll any driver without waiting. A watcher does so for a
-//! processor that stands still (`sched/watch.rs`), and a worker that has made many connects for the others
-//! (`sched/worker.rs`). A searching worker polls its own driver only. Outside of a poll, a change of a descriptor that
-//! raises no event (a close, a shutdown) unparks the waiters itself ([`readiness`]).
+//! Each processor has a driver. The processor's worker polls the driver, between coroutines and while it sleeps. A poll
+//! *returns* the coroutines that have become ready and queues none of them, so events travel in batches and the
+//! scheduler runs at its own pace. Any thread may poll any driver without waiting. A watcher, or a worker's round, does
+//! so for a processor that stands still (`sched/watch.rs`); a worker on which a coroutine has connected or was
+//! preempted does so for the others (`sched/worker.rs`). A searching worker polls its own driver only. Outside of a
+//! poll, a change of a descriptor that raises no event (a close, a shutdown) unparks the waiters itself
+//! ([`readiness`]).
 //!
 //! # Whose driver
 //! A driver belongs to one runtime at a time, its *owner*. Only the owner's coroutines register descriptors and arm
 //! deadlines there. A driver and its epoll and eventfd are never freed or closed. A late waker may still write to the
 //! eventfd; if the eventfd were closed, its number might be another file's. When the owner has ended, the driver
-//! [retires](Driver::retire): it gives up its registrations, has no deadline left (their nodes lie on stacks of
-//! coroutines that have ended), and lies idle until the next runtime takes it. So a process has as many drivers as it
-//! ever had workers at one time.
+//! [retires](Driver::retire): it gives up its registrations, has no deadline left (all coroutines that could have one
+//! have ended), and lies idle until the next runtime takes it. So a process has as many drivers as it ever had workers
+//! at one time.
+//!
+//! # The races
+//! *A visitor takes the wake-up*: a worker is woken through its eventfd, and another thread that polls the driver just
+//! then fetches that event. The kernel reports the edge once, so the visitor writes the eventfd again. *A deadline that
+//! a thread without the worker arms*: a late coroutine arms a deadline in its last worker's driver, in which the
+//! worker's new thread may sleep until a later one. So it wakes the driver after arming.
 //!
 //! # The files
 //! | file | what |
@@ -228,7 +235,7 @@ impl Driver {
     }
 }
 
-/// Handles an event of the kernel: finds the number's entry, and queues the coroutines that may continue.
+/// Handles an event of the kernel: finds the number's entry, and appends the coroutines that may continue to `out`.
 #[inline]
 fn dispatch(data: u64, bits: u32, out: &mut Vec<Ready>) {
     if let Some(entry) = fd_table::existing(data as u32 as std::os::fd::RawFd) {

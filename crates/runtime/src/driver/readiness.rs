@@ -57,9 +57,11 @@
 //! would move it at each wait, and the first would depend on the second.
 //!
 //! # Close
-//! `reset` gives the entry a new generation, bumps the words and settles the waiters, before the number can be reused.
-//! A fetched event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's), and
-//! is dropped if its generation is old.
+//! `reset` gives the entry a new generation, bumps the words and settles the waiters. A hook calls it before it closes,
+//! so before the number can be reused. Where a signal handler closes, or no hook sees the close, the next use of the
+//! entry does it (`fd_table.rs`). Waiters of a number that `dup2` has replaced are settled as woken and try again;
+//! those of a closed one are settled as closed. A fetched event carries the generation in its data (31 bits, so that
+//! `u64::MAX` stays the wake-up descriptor's), and is dropped if its generation is old.
 
 #[forbid(unsafe_code)]
 mod registrations;
@@ -393,8 +395,9 @@ fn settle_all(waiters: &mut List<ReadinessWaiter>, outcome: Outcome, wake: &mut 
 }
 
 impl Readiness {
-    /// Waits by this verb until something has happened in a direction since the look. An error says why the descriptor
-    /// cannot be waited for. The verb is handed in, since the driver does not know how callers wait (`wait/mod.rs`).
+    /// Waits by calling `wait` until something has happened in a direction since the look. An error says why the
+    /// descriptor cannot be waited for. The function is handed in, since the driver does not know how callers wait
+    /// (`wait/mod.rs`).
     #[inline]
     pub(crate) fn wait_by(
         &self,

@@ -58,8 +58,9 @@ impl Timers {
     }
 
     pub(super) fn next_wake_ns(&self) -> Option<u64> {
-        // Relaxed: a sleeping worker reads what its own processor's coroutines have written on this very thread.
-        // Changes by other threads are removals; or a late coroutine has armed a deadline, and then wakes the driver.
+        // Relaxed: a sleeping worker reads what its own processor's coroutines have written, on this thread or on one
+        // that has lost the worker since; the hand-off orders that. Changes by other threads are removals; or a late
+        // coroutine has armed a deadline, and then wakes the driver.
         Some(self.next_wake_ns.load(Ordering::Relaxed)).filter(|next| *next != NONE)
     }
 

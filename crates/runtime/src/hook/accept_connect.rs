@@ -170,7 +170,7 @@ fn connect_and_wait(
                         // The socket was connected (a refusal has another number), and the peer has gone since. The
                         // next call reports that.
                         Err(Errno(libc::ECONNRESET)) => {
-                            entry.owe(Errno(libc::ECONNRESET));
+                            entry.set_pending_error(Errno(libc::ECONNRESET));
                             Ok(0)
                         }
                         result => result,

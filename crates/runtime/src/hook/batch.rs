@@ -59,12 +59,12 @@ unsafe fn receive_batch(
         let mut received = call(done, flags | libc::MSG_DONTWAIT | libc::MSG_WAITFORONE);
         if received == Err(Errno::AGAIN) {
             if done == 0 {
-                entry.pay()?;
+                entry.take_pending_error()?;
             }
             match io_deadline.wait(seen) {
                 Ok(()) => continue,
                 Err(WaitError::Native) => received = call(done, flags | libc::MSG_WAITFORONE),
-                // The socket does not know why a wait ended, so no error is owed.
+                // The socket does not know why a wait ended, so no error is kept.
                 Err(WaitError::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
             }
         }

@@ -281,7 +281,7 @@ unsafe fn sendfile_on_coroutine(to: c_int, from: c_int, offset: usize, bytes: us
 /// # Safety
 /// S5: the offset's address is null or the caller's.
 unsafe fn send_file(to: c_int, entry: &'static FdEntry, from: End, total: usize) -> Result<usize, Errno> {
-    entry.pay()?;
+    entry.take_pending_error()?;
     let mut io_deadline = IoDeadline::new(to, entry, Direction::Write);
     let mut buffer = Vec::new();
     let mut done = 0;

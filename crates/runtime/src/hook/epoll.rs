@@ -64,7 +64,7 @@ unsafe fn wait_on_coroutine(
                 Err(Errno::INTR) => continue,
                 result => return result,
             }
-            entry.settle(fd);
+            entry.reset_if_stale(fd);
             let mut outcome = entry.readiness.wait(fd, Direction::Read, seen, deadline_ns);
             if outcome == Ok(Outcome::Cancelled) {
                 if interruption::count_first() {

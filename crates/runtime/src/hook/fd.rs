@@ -23,7 +23,7 @@
 use super::call::{answer, caller, is_runtime, replacing, resetting};
 use super::file_lock;
 use crate::coroutine::{Core, Critical};
-use crate::driver::fd_table::{self, FdEntry, FdKind, Trait};
+use crate::driver::fd_table::{self, DescriptionFact, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
 use crate::offload;
 use crate::sys::{file, process, socket};
@@ -85,9 +85,9 @@ pub(super) fn closes_slowly(fd: c_int) -> bool {
     let Some(entry) = fd_table::existing(fd) else {
         return false;
     };
-    let is_slow = entry.has(Trait::SlowClose);
+    let is_slow = entry.has(DescriptionFact::SlowClose);
     // Not in a signal handler on another stack: the caller must not park there.
-    (is_slow || entry.has(Trait::MayLinger))
+    (is_slow || entry.has(DescriptionFact::MayLinger))
         && caller().is_some_and(Core::is_on_own_stack)
         && (is_slow || socket::lingers(fd))
 }
@@ -108,7 +108,7 @@ fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
     }
     let replacing = replacing();
     let is_slow = closes_slowly(target);
-    let traits = fd_table::existing(target).map_or(0, FdEntry::traits);
+    let facts_of_description = fd_table::existing(target).map_or(0, FdEntry::facts_of_description);
     replacing(target);
     let copy = if is_slow {
         // The old description is kept open while the number changes its meaning, and then closed on a thread that may
@@ -122,7 +122,7 @@ fn replace(fd: c_int, target: c_int, call: impl FnOnce() -> c_int) -> c_int {
         replacing(copy);
         fd_table::share(fd, copy);
     } else if let Some(entry) = fd_table::existing(target) {
-        entry.restore_traits(traits);
+        entry.restore_description_facts(facts_of_description);
     }
     copy
 }
@@ -219,9 +219,9 @@ extern "C" fn note_option(fd: c_int, level: c_int, name: c_int) {
     let note: fn(&'static FdEntry) = match (level, name) {
         (libc::SOL_SOCKET, name) if TIMEOUT_OPTIONS.contains(&name) => FdEntry::timeouts_changed,
         // These are noted even in an entry that knows nothing else.
-        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => return note_trait(fd, Trait::LowMark),
-        (libc::SOL_SOCKET, libc::SO_LINGER) => return note_trait(fd, Trait::MayLinger),
-        (libc::IPPROTO_TCP, libc::TCP_ULP) => return note_trait(fd, Trait::Records),
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => return note_description_fact(fd, DescriptionFact::LowMark),
+        (libc::SOL_SOCKET, libc::SO_LINGER) => return note_description_fact(fd, DescriptionFact::MayLinger),
+        (libc::IPPROTO_TCP, libc::TCP_ULP) => return note_description_fact(fd, DescriptionFact::Records),
         _ => return,
     };
     if let Some(entry) = fd_table::known(fd) {
@@ -229,9 +229,9 @@ extern "C" fn note_option(fd: c_int, level: c_int, name: c_int) {
     }
 }
 
-fn note_trait(fd: c_int, what: Trait) {
+fn note_description_fact(fd: c_int, what: DescriptionFact) {
     if let Some(entry) = noted(fd) {
-        entry.set_trait(what);
+        entry.set_description_fact(what);
     }
 }
 

@@ -32,7 +32,7 @@
 //! end does not come so far, for example one that has many connections to say goodbye to. Rejected: parking the
 //! coroutine for good. It may hold what others need, and it comes to its end after all.
 
-use crate::coroutine::{Outcome, WaitReason, count_refusal, current_core, is_out_of_time, refusals};
+use crate::coroutine::{Outcome, WaitReason, count_refusal, current_core, is_deadline_due, refusals};
 use crate::driver::fd_table::{self, FdEntry, FdKind, OnInterruption};
 use crate::driver::readiness::{Direction, PollSlot};
 use crate::sched::yield_now;
@@ -52,7 +52,7 @@ pub(super) fn refused() -> Errno {
         None => yield_now(),
         Some(pause_ns) => wait::sleep_to_stay(clock::now_ns() + pause_ns, WaitReason::Sleep),
     }
-    if is_out_of_time() {
+    if is_deadline_due() {
         Errno(libc::ETIMEDOUT)
     } else {
         Errno(libc::ECANCELED)

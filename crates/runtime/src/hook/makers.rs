@@ -30,7 +30,7 @@ use super::fd::made;
 use super::io::{messages, parts};
 use super::lent::{Lent, elsewhere};
 use super::{fd, fifo};
-use crate::driver::fd_table::{self, FdEntry, Trait};
+use crate::driver::fd_table::{self, DescriptionFact, FdEntry};
 use libc::{
     DIR, FILE, c_char, c_int, c_uint, c_void, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, pid_t, sigset_t, ssize_t,
     termios, winsize,
@@ -133,7 +133,7 @@ extern "C" fn made_watcher(fd: c_int) -> c_int {
     if fd >= 0
         && let Some(entry) = fd::noted(fd)
     {
-        entry.set_trait(Trait::SlowClose);
+        entry.set_description_fact(DescriptionFact::SlowClose);
     }
     fd
 }
@@ -395,15 +395,15 @@ pub(super) unsafe extern "C" fn received_batch(messages: *mut mmsghdr, received:
 #[inline(never)]
 extern "C" fn received_description(fd: c_int) {
     if let Some(entry) = shared_with_others(fd) {
-        entry.set_trait(Trait::LowMark);
-        entry.set_trait(Trait::MayLinger);
+        entry.set_description_fact(DescriptionFact::LowMark);
+        entry.set_description_fact(DescriptionFact::MayLinger);
     }
 }
 
 /// Notes that other processes have the description as well.
 fn shared_with_others(fd: c_int) -> Option<&'static FdEntry> {
     let entry = fd::noted(fd)?;
-    entry.set_foreign();
+    entry.set_passed_on();
     Some(entry)
 }
 

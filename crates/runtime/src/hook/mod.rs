@@ -277,6 +277,6 @@ pub(crate) fn install() {
     silken_interpose::set_library_hook(thread::library_loaded);
     silken_interpose::install(&HOOKS);
     if why_unheard().is_none() {
-        crate::coroutine::hear();
+        crate::coroutine::note_hooks();
     }
 }

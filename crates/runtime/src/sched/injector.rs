@@ -1,5 +1,6 @@
 //! Where do coroutines queue that no worker of their scheduler has made ready? OS threads, coroutines of other runtimes
-//! and late coroutines (`late.rs`) have spawned or woken them; or they did not fit into a full ring.
+//! and late coroutines (`late.rs`) have spawned or woken them; or they did not fit into a full ring; or a surplus
+//! worker has given them away (`size.rs`).
 //!
 //! The injector has two lanes, each first in, first out: one for coroutines that have *started* and one for those that
 //! have not. The started ones go first. A deadline, a peer or a lock waits for them, and their stacks become free when
@@ -76,8 +77,8 @@ impl Injector {
         self.length.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Takes up to `max` coroutines: urgent ones first (at most half of them, if others wait), then the oldest of the
-    /// preferred lane, then those of the other, then background ones. Returns how many.
+    /// Takes up to `max` coroutines: urgent ones first (at most half of them, but one at least, if others wait), then
+    /// the oldest of the preferred lane, then those of the other, then background ones. Returns how many.
     pub(super) fn pop_batch(&self, max: usize, mut take: impl FnMut(Ready)) -> usize {
         if max == 0 || self.len() == 0 {
             return 0;

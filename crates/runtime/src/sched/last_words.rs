@@ -21,7 +21,7 @@ pub(super) unsafe extern "C" fn on_fatal_fault(signal: c_int, info: *mut siginfo
     let info = unsafe { &*info };
     let mut line = Line::of_coroutine(core);
     let name = if signal == libc::SIGBUS { "SIGBUS" } else { "SIGSEGV" };
-    // A record without a positive code was sent, and has no address. Nor has one for an address of no form.
+    // A record without a positive code was sent, and has no address. Nor has one for a non-canonical address.
     if info.si_code > 0 && info.si_code != SI_KERNEL {
         line.text(" has used memory that is not there, or not for that use, at ");
         // SAFETY: S6: the record of a fault has an address.

@@ -10,8 +10,8 @@
 //! # Protocol
 //! Nobody announces the calls that block, so the monitor must take the worker from a thread that may return at any
 //! moment. Code that touches what only the worker's thread may touch reads its worker in one place, the link in its own
-//! identity, and inside a critical section. (What other threads may touch too, under locks, is found by the worker on
-//! which the coroutine ran last: the driver, the runtime's number.) So the monitor sets that link to null. A coroutine
+//! identity, and inside a critical section. (What other threads may touch too, under locks, is found through
+//! `core.link`, the last worker: the driver, the runtime's number.) So the monitor sets that link to null. A coroutine
 //! that runs late then behaves like a caller from outside of the scheduler: what it wakes and spawns goes to the
 //! injector, or to the inbox of the worker that it is bound to; it uses the shared pools. Only when it would leave its
 //! stack does it need a worker's base to go to. There it looks for the [`LostThread`] that the monitor left for it
@@ -27,10 +27,12 @@
 //!
 //! At the barrier the coroutine either has written the depth, and the monitor sees it and gives up; or it has left the
 //! section again, and then its use is over, the monitor's read of the depth shows what it did (Acquire), and its next
-//! section reads null; or it reads the link after the barrier, and sees null. So never does the coroutine use, of a
-//! worker that another thread has taken over, what belongs to the worker's thread. If the monitor gives up it puts the
-//! link back. The coroutine may have read null meanwhile. Then it either does without a worker for once, or comes to
-//! [`come_back`], which takes the lock, finds no lost thread for it, and puts the link back itself.
+//! section reads null; or it reads the link after the barrier, and sees null. So the coroutine never uses what belongs
+//! to the worker's thread after another thread has taken the worker over. The count of picks tells that it is still the
+//! same pick. Example: C parks, the worker runs D, and C is picked again, all between the monitor's two looks. The
+//! running coroutine and the depth look as before; only the count differs, and the monitor gives up. If the monitor
+//! gives up it puts the link back. The coroutine may have read null meanwhile. Then it either does without a worker for
+//! once, or comes to [`come_back`], which takes the lock, finds no lost thread for it, and puts the link back itself.
 //!
 //! Example: coroutine C on worker W is blocked in a contended `pthread_mutex_lock`. The monitor sets C's link to null,
 //! sees depth 0, notes the thread as lost and gives W to a spare thread. The call returns, and C spawns a coroutine:
@@ -38,10 +40,12 @@
 //! thread's base, is published as parked there, and the thread joins the spare ones. C is woken later, and continues on
 //! some worker, which writes its own link into C's identity.
 //!
-//! A coroutine that has parked in time leaves its link to the worker in its identity; one that has ended leaves it in a
-//! block that another coroutine may have by now. So the monitor may write into the identity of a coroutine that does
-//! not run there: it replaces only this worker's link, checks afterwards that this coroutine still runs, and puts it
-//! back if not. A worker that continues a coroutine of its own whose link is null finds out in `come_back`.
+//! A parked coroutine's identity still has the worker's link. The block of a coroutine that has ended has it too, and
+//! may belong to another coroutine by now. So the monitor may write into the identity of a coroutine that does not run
+//! there. It replaces only this worker's link, checks afterwards that this coroutine still runs, and puts the link back
+//! if not. A worker that continues a coroutine of its own whose link is null finds out in `come_back`. A thread that is
+//! blocked in its worker's own context runs no coroutine, so it is not seized. A preemption signal that reaches a lost
+//! thread finds a null link, and does nothing.
 //!
 //! # Light coroutines
 //! They share the thread-locals of the thread, so they cannot follow the worker to another one. A worker that has
@@ -50,10 +54,10 @@
 //!
 //! # Rejected
 //! *Moving the processor from one worker to another*: its parts are read through the worker on the hottest paths, and
-//! the late thread would still need a worker without one. *Announcing each call*: the calls in question are those that
-//! nobody sees. *Giving the worker back when the call returns*: threads are interchangeable where no light coroutine
-//! is. *Waiting for a worker when the call returns*, as a goroutine waits for a processor: the coroutine has a thread
-//! already.
+//! the late thread would need a worker that has no processor. *Announcing each call*: the calls in question are those
+//! that nobody sees. *Giving the worker back when the call returns*: threads are interchangeable where no light
+//! coroutine is. *Waiting for a worker when the call returns*, as a goroutine waits for a processor: the coroutine has
+//! a thread already.
 
 use super::arrive::{arrive, carry, take_stack};
 use super::handoff::{Outgoing, SwitchReason};

@@ -33,7 +33,8 @@ fn run_key_destructors(round: usize) -> bool {
     run(round)
 }
 
-/// The coroutine's last act as itself: its joiners and its scope may continue.
+/// The coroutine's last act as itself, or its successor's act for one that has overflowed: its joiners and its scope
+/// may continue.
 #[inline(always)]
 pub(super) fn complete(core: &Core) {
     let group = core.group();
@@ -117,7 +118,8 @@ fn destroy_values(core: &Core, facts: &TlsLayout) {
     facts.end_life();
 }
 
-/// Gives up the running coroutine's reference and its reservation of a stack, and counts it as finished.
+/// Gives up the reference and the reservation of a stack of a coroutine that has ended, and counts it as finished. The
+/// caller is its successor.
 #[inline(always)]
 pub(super) fn recycle(worker: &'static Worker, core: &Core) {
     worker.link.caches.unreserve(core.class.get());

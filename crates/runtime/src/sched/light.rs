@@ -13,10 +13,9 @@
 //! before the first of them starts.
 //!
 //! # Rejected
-//! *To fall back silently*, as earlier versions did: a program that is sound on the developer's machine shares
-//! thread-locals on the customer's, whose kernel is older. *To warn and continue*: the warning is not read, and memory
-//! safety is lost all the same. *To let `SILKEN_LIGHT` alone decide*: the person who starts a program does not know
-//! what its code relies on.
+//! *To fall back silently*: a program that is sound on the developer's machine shares thread-locals on the customer's,
+//! whose kernel is older. *To warn and continue*: the warning is not read, and memory safety is lost all the same. *To
+//! let `SILKEN_LIGHT` alone decide*: the person who starts a program does not know what its code relies on.
 
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use silken_context::identity;

@@ -1,4 +1,5 @@
-//! Loom models of the idle protocol and of the injector.
+//! Loom models of the idle protocol, the injector, levels, surplus workers, the shutdown's list, the monitor's sleep,
+//! and the seizure of a worker.
 //!
 //! Workers are threads that follow `Worker::find` and `Worker::sleep`; everything that the protocol does not mention is
 //! left out. A worker takes one piece of work and is busy with it for ever, so any other work must wake another worker.

@@ -5,7 +5,8 @@
 //! the join. Other code that relies on the coroutine (a promise that it was to fulfil, a pool whose slot it holds) has
 //! left a function in the core (`coroutine/local.rs`, `on_lost`). That function may run user code and wait, which is
 //! forbidden in a worker's own context. So it runs on a new coroutine. In a runtime that ends, that coroutine may be
-//! cancelled before it begins. A destructor calls the function, so it runs in that case too.
+//! cancelled before it begins. A destructor calls the function, so it runs in that case too. If the runtime refuses the
+//! spawn, the function is not called.
 
 use super::SpawnRequest;
 use super::life::{complete, discard_result, recycle};

@@ -62,9 +62,9 @@
 //! (`last_words.rs`).
 //!
 //! # Reads that may fault
-//! The futex hook compares words of foreign code, at addresses that may be invalid (`trap::read_word_or_fault`). The
-//! handler checks first whether the program counter is at that load, on workers as on other threads. If so, the hook
-//! answers EFAULT.
+//! The futex hook compares words of foreign code, and `hook/lent.rs` reads records of its callers, at addresses that
+//! may be invalid (`trap::read_word_or_fault`). The handler checks first whether the program counter is at that load,
+//! on workers as on other threads. If so, the call answers EFAULT.
 //!
 //! # Rejected
 //! *Unwinding the overflowed stack*: not every call can unwind, and destructors need stack. *longjmp from the handler*:

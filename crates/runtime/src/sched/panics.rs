@@ -25,7 +25,7 @@
 //! a hook waits on a light coroutine while another one of the same worker panics, the process ends, with std's message.
 //! *std's handle of the current thread* (`thread::current()`, `thread::park`): it is a counted pointer whose type is
 //! std's own. A coroutine's handle would have to be dropped at the coroutine's end, which only the thread's exit can
-//! do. The thread's number, which reentrant locks compare, lies elsewhere, and is constant for std.
+//! do. The thread's number, which reentrant locks compare, lies elsewhere, and std assumes that it never changes.
 //!
 //! # Rejected
 //! *To store at each leave and load at each arrival*: two more stores per switch, for a value that is nearly always 0.

@@ -3,7 +3,7 @@
 //!
 //! The queue is first in, first out, and linked through the cores. Only the worker's own code touches it, so it needs
 //! no atomic operation. One load of a link finds the coroutine to continue. A ring would need two loads, of a position
-//! and of a slot, one waiting for the other, and when identities are switched nothing hides that.
+//! and of a slot, one waiting for the other, and when identities are switched no other work overlaps with them.
 //!
 //! A picked coroutine stays the first until it runs, and then removes itself: see [`Pick`](super::queues::Pick).
 

@@ -11,17 +11,17 @@
 //! has a third one, for coroutines that were made ready outside of the workers.
 //!
 //! # Order
-//! A worker picks from its most urgent level first; then ordinary coroutines from its own queues; then what waits in
-//! the injector and on other workers; then from its background levels. A thief takes urgent coroutines first, then
-//! ordinary ones, then background ones. So the order holds on each worker, and for what a thief finds. It is not an
-//! order over all workers: each one runs the first of its own.
+//! A worker picks from its urgent levels first, the most urgent of them first; then ordinary coroutines from its own
+//! queues; then what waits in the injector and on other workers; then from its background levels. A thief takes urgent
+//! coroutines first, then ordinary ones, then background ones. So the order holds on each worker, and for what a thief
+//! finds. It is not an order over all workers: each one runs the first of its own.
 //!
 //! # Nobody starves
 //! Every [`FAIR_INTERVAL`]th pick of a worker that has levels is *fair*. Fair picks go to the shared levels, the own
 //! levels and the ordinary coroutines in turn, as far as some wait there, and among levels to the one that was served
-//! longest ago. So if levels of n priorities wait on a worker, each of them gets at least one of `192 n` picks, and
-//! ordinary coroutines get at least one of 192. A coroutine that runs for long is preempted, so a pick takes a slice at
-//! most.
+//! longest ago. One pick in 64 is fair, and three sources take turns, so each source gets one of 192 picks. The n
+//! levels of a source take turns in it. So each of them gets at least one of `192 n` picks, and ordinary coroutines get
+//! at least one of 192. A coroutine that runs for long is preempted, so a pick takes a slice at most.
 
 use super::Scheduler;
 use super::queues::{Pick, is_bound};
@@ -43,7 +43,7 @@ impl Worker {
         if is_bound && !self.is_home_of(ready.core()) {
             return self.scheduler.send_to_its_worker(ready);
         }
-        self.processor.set_has_levels(true);
+        self.processor.set_picks_specially(true);
         if is_bound || self.processor.is_alone() {
             self.processor.own_levels.push(ready);
         } else {
@@ -74,7 +74,7 @@ impl Worker {
     /// Notes whether the next pick must look at levels.
     fn note_levels(&self, waiting: bool, pick: Option<&Pick>) {
         let has_priority = pick.is_some_and(|pick| pick.ready.core().priority.get() != 0);
-        self.processor.set_has_levels(waiting || has_priority);
+        self.processor.set_picks_specially(waiting || has_priority);
     }
 
     /// Takes from the more urgent of the worker's two sets of levels, if its first priority is `wanted`.
@@ -134,14 +134,14 @@ impl Worker {
     pub(super) fn steal_by_priority(&'static self) -> Option<Pick> {
         let background = || self.victims().find_map(|victim| victim.levels.pop()).map(Pick::taken);
         let pick = self.steal_unless_background().or_else(background);
-        self.note_levels(self.processor.has_levels(), pick.as_ref());
+        self.note_levels(self.processor.picks_specially(), pick.as_ref());
         pick
     }
 }
 
 impl Scheduler {
     /// Whether a coroutine of another priority than 0 was ever spawned here.
-    pub(super) fn has_levels(&self) -> bool {
+    pub(super) fn has_had_priorities(&self) -> bool {
         // Relaxed: set before such a coroutine is queued; a thief that misses it looks again, as it does for all work.
         self.has_priorities.load(Ordering::Relaxed)
     }
@@ -150,7 +150,7 @@ impl Scheduler {
     #[inline(always)]
     pub(super) fn note_priority(&self, priority: i16) {
         if priority != 0 {
-            // Relaxed: as in `has_levels`.
+            // Relaxed: as in `has_had_priorities`.
             self.has_priorities.store(true, Ordering::Relaxed);
         }
     }

@@ -20,8 +20,8 @@
 //! empty. So [`Worker::queue`], [`Worker::pick_own`] and what they call ask for the policy first. It is given up at
 //! most once (`size.rs`), so the branch is always predicted.
 
-// What a yield inlines is not inlined in a build with debug assertions where it would make the frames of yields some
-// KiB larger: coroutines may have stacks of 16 KiB.
+// In builds with debug assertions some of these functions are not inlined into a yield. Its frame would grow by some
+// KiB, and coroutines may have stacks of 16 KiB.
 
 use super::Scheduler;
 use super::worker::{INJECTOR_BATCH_MAX, Worker};
@@ -74,7 +74,7 @@ impl Worker {
 
     #[inline(always)]
     pub(super) fn pick_own(&'static self) -> Option<Pick> {
-        if self.processor.has_levels() {
+        if self.processor.picks_specially() {
             return self.pick_by_priority();
         }
         self.pick_ordinary()
@@ -162,6 +162,7 @@ impl Worker {
         usize::from(core.home.get()) == self.link.id
     }
 
+    /// Queues what a driver has returned, and sends other runtimes' coroutines home. Returns whether there were any.
     pub(super) fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
         let count = batch.len();
         for ready in batch.drain(..) {

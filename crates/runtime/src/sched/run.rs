@@ -11,7 +11,7 @@ use super::switch::run_from_base;
 use super::worker::{SEARCH_ROUNDS_MAX, Worker};
 use super::{Scheduler, monitor, preempt};
 use crate::collections::ring::Owner;
-use crate::coroutine::{Ready, bind_worker_thread};
+use crate::coroutine::{Ready, attach_worker_thread};
 use crate::driver::Wait;
 use crate::sys::{self, Lock};
 use std::io;
@@ -93,22 +93,22 @@ fn serve(scheduler: &'static Scheduler, first: Option<&'static Worker>) {
     while let Some(worker) = next.take().or_else(|| scheduler.spares.wait_for_worker(scheduler)) {
         worker.take_over();
         worker.blocked_signals.set(preempt::admit_signal());
-        if worker.work() == ThreadEnd::OfScheduler {
+        if worker.work() == WorkEnd::SchedulerIsOver {
             worker.end();
             break;
         }
     }
     drop(registration);
-    bind_worker_thread(ptr::null());
+    attach_worker_thread(ptr::null());
     drop(alternate_stack);
 }
 
 /// Why a thread stops running as a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ThreadEnd {
-    OfScheduler,
+enum WorkEnd {
+    SchedulerIsOver,
     /// Another thread has taken the worker over.
-    OfThread,
+    WorkerIsLost,
 }
 
 /// Room for the handler of a stack overflow, which walks the stack with libgcc's unwinder and prints a line. 8 KiB
@@ -117,13 +117,13 @@ const ALTERNATE_STACK_BYTES: usize = 32 * 1024;
 
 impl Worker {
     /// Runs coroutines in the worker's own context.
-    fn work(&'static self) -> ThreadEnd {
+    fn work(&'static self) -> WorkEnd {
         while let Some(next) = self.find() {
             if !run_from_base(self, next) {
-                return ThreadEnd::OfThread;
+                return WorkEnd::WorkerIsLost;
             }
         }
-        ThreadEnd::OfScheduler
+        WorkEnd::SchedulerIsOver
     }
 
     /// The scheduler is over.
@@ -220,7 +220,7 @@ impl Worker {
 
     pub(super) fn victims(&self) -> impl Iterator<Item = &'static SharedProcessor> {
         let size = &self.scheduler.size;
-        let count = size.started_count();
+        let count = size.made_count();
         let start = self.processor.random() % count;
         (0..count)
             .map(move |offset| (start + offset) % count)
@@ -229,7 +229,7 @@ impl Worker {
     }
 
     fn steal(&'static self) -> Option<Pick> {
-        if self.scheduler.has_levels() {
+        if self.scheduler.has_had_priorities() {
             return self.steal_by_priority();
         }
         self.victims()
@@ -262,6 +262,6 @@ impl Worker {
         if self.is_surplus() {
             return false;
         }
-        self.scheduler.injector.len() > 0 || self.scheduler.size.started().any(SharedProcessor::has_work)
+        self.scheduler.injector.len() > 0 || self.scheduler.size.made().any(SharedProcessor::has_work)
     }
 }

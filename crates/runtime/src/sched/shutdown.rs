@@ -1,5 +1,6 @@
-//! How does a scheduler end? It cancels the coroutines that are left, lets them run their destructors, and reports
-//! those that do not end. Its workers stop when the last coroutine has ended.
+//! How does a scheduler end? It cancels the coroutines that are left (scopes' children are cancelled by their parents;
+//! none is if panics abort), lets them run their destructors, and reports those that do not end. Its workers stop when
+//! the last coroutine has ended.
 //!
 //! # Protocol
 //! A shutdown first *cancels* all coroutines, again and again, until none is alive or its deadline has come. Then it
@@ -109,7 +110,7 @@ impl Scheduler {
         // Acquire: pairs with the Release in `SharedProcessor::count`.
         let sum_of = |counter: fn(&processor::SharedProcessor) -> &AtomicU64| -> u64 {
             self.size
-                .started()
+                .made()
                 .map(|shared| counter(shared).load(Ordering::Acquire))
                 .sum()
         };
@@ -197,7 +198,7 @@ impl Scheduler {
     pub(super) fn count_end_of_worker(&self) {
         // Release: pairs with the Acquire of the last one, which sees what the others did with the drivers.
         if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.size.started().for_each(|shared| shared.driver.retire());
+            self.size.made().for_each(|shared| shared.driver.retire());
         }
     }
 
@@ -215,7 +216,7 @@ impl Scheduler {
         let _critical = Critical::enter();
         barrier::heavy();
         drop(self.idle.wake_all());
-        for shared in self.size.started() {
+        for shared in self.size.made() {
             shared.driver.wake();
         }
         self.spares.wake_all();
@@ -268,7 +269,8 @@ impl Scheduler {
         }
     }
 
-    /// All coroutines that are alive after the scheduler has been stopped. Each has been cancelled.
+    /// All coroutines that are alive after the scheduler has been stopped. Those that `cancel` reaches have been
+    /// cancelled.
     fn left(&self) -> Vec<CoreRef> {
         let mut left = Vec::new();
         loop {

@@ -10,7 +10,9 @@
 //!
 //! # The race
 //! A seat's idle time ends while the monitor takes the seat. Both use the list's lock: the thread ends only if it finds
-//! its seat in the list, and takes it out. If it is not there the thread waits for the monitor's decision.
+//! its seat in the list, and takes it out. If it is not there the thread waits for the monitor's decision. Example: the
+//! monitor takes seat S; S's ten seconds end; its thread does not find S in the list, and waits. The monitor then
+//! assigns a worker, or gives S back, and in both cases wakes the thread.
 //!
 //! # The limit
 //! At the limit a blocked worker stays blocked, as it would be without spare threads. Calls that end by another

@@ -1,12 +1,13 @@
 //! How does a closure become a queued coroutine?
 //!
 //! On a worker of the same scheduler, a spawn takes a core from the worker's cache and a reservation of a stack from
-//! its stock. It stores the closure in the core and pushes the coroutine to the ring. This needs no allocation, no lock
-//! and no system call. From elsewhere it goes through the shared pools and the injector.
+//! its stock. It stores the closure in the core and queues the coroutine (`queues.rs` says where). A spawn of an
+//! unnamed coroutine with a small closure needs no allocation, no lock and no system call, unless it is bound to
+//! another worker or has a priority. From elsewhere it goes through the shared pools and the injector.
 
 use super::processor::SharedProcessor;
 use super::worker::Worker;
-use super::{ID_BLOCK, NEXT_ID, Scheduler, not_isolated, why_not_isolated};
+use super::{NEXT_ID, Scheduler, not_isolated, why_not_isolated};
 use crate::coroutine::{
     Core, CoreRef, Critical, Group, Kind, NO_HOME, Pools, Ready, StdThread, Tie, current_link, inherits_always,
     pass_values_on, pools,
@@ -261,8 +262,8 @@ fn begin(
 ) -> NonNull<Core> {
     let (pooled, id) = match worker {
         Some(worker) => (worker.link.caches.take_core(), worker.next_id()),
-        // Relaxed: only distinctness matters. A block of one: blocks belong to workers.
-        None => (pools().take_core(), NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed)),
+        // Relaxed: only distinctness matters. Workers take blocks of the same counter.
+        None => (pools().take_core(), NEXT_ID.fetch_add(1, Ordering::Relaxed)),
     };
     // SAFETY: S2: cores are type-stable, and this one is ours.
     let core = unsafe { pooled.as_ref() };

@@ -1,5 +1,5 @@
-//! What must be done to a coroutine before a switch to it? It is bound to the worker, named where it has no identity of
-//! its own, and has a stack.
+//! What must be done to a coroutine before a switch to it? It is attached to the worker, which it then finds by its
+//! link; it is named where it has no identity of its own; and it has a stack.
 
 use super::fatal;
 use super::processor::SharedProcessor;
@@ -38,7 +38,7 @@ impl Worker {
         core
     }
 
-    /// Prepares the coroutine of a `Ready` for a switch: it is bound to this worker, named, and has a stack.
+    /// Prepares the coroutine of a `Ready` for a switch: it is attached to this worker, named, and has a stack.
     #[inline(always)]
     pub(super) fn make_runnable(&'static self, ready: Ready) -> &'static Core {
         if !self.has_run(ready.core()) {
@@ -59,7 +59,7 @@ impl Worker {
         }
     }
 
-    /// Binds to this worker an isolated coroutine that last ran on another worker.
+    /// Attaches to this worker an isolated coroutine that last ran on another worker.
     fn adopt(&'static self, core: &Core) {
         core.link.set(&raw const self.link);
         // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
@@ -107,7 +107,7 @@ impl Worker {
                 self.name_light(core);
             }
             Kind::Isolated => {
-                // SAFETY: S3: only isolated ones come from elsewhere, and nobody runs this one.
+                // SAFETY: S3: it is isolated, and nobody runs under its block yet.
                 let slots = unsafe { slots_in_block(core) };
                 slots.core.set(core);
                 slots.set_link(&self.link);

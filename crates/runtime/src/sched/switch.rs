@@ -8,12 +8,11 @@
 //!
 //! # Protocol
 //! The outgoing coroutine picks its successor on its own stack and switches. If there is none to pick, the successor is
-//! the base. The handoff says which coroutine leaves,
-//! why it leaves ([`Outgoing`], a core and a [`SwitchReason`]), and which worker carries out the switch. The first act
-//! of the successor is to [`arrive`]. It moves malloc's words to its own identity. It takes itself out of the pinned
-//! queue, if it was picked from there. It then settles the outgoing coroutine: it queues it, publishes it as parked, or
-//! takes its stack away. This work must wait until the outgoing registers are saved. So no worker can continue a
-//! coroutine before that coroutine has stopped.
+//! the base. The handoff says which coroutine leaves, why it leaves ([`Outgoing`], a core and a [`SwitchReason`]), and
+//! which worker carries out the switch. The first act of the successor is to [`arrive`]. It moves malloc's words
+//! (`mod.rs`) to its own identity. It takes itself out of the pinned queue, if it was picked from there. It then
+//! settles the outgoing coroutine: it queues it, publishes it as parked, or takes its stack away. This work must wait
+//! until the outgoing registers are saved. So no worker can continue a coroutine before that coroutine has stopped.
 //!
 //! Work that could be done on either side of the switch is done after it. The instruction that changes the identity
 //! waits for the stores before it, and does not wait for the stores after it (`silken_context::switch`).
@@ -100,8 +99,8 @@ pub(crate) fn yield_now() {
 /// Yields as [`yield_now`] does, for the running coroutine `core`, and returns it. The caller uses the returned
 /// reference, since a value that it kept over the switch would have to be stored before it.
 ///
-/// The fast way is inlined: the scheduler has one worker, and the next coroutine in its queue has run before; and
-/// whichever coroutine leaves when this one continues takes the same way. So the compiler saves what is live in the
+/// The fast way is inlined. It needs one worker, and a next coroutine in its queue that has run on it before. The
+/// coroutine that later switches back to this one yields in the same way. So the compiler saves what is live in the
 /// caller and nothing else, and no return is mispredicted.
 #[inline(always)]
 pub(crate) fn yield_core(core: &'static Core) -> &'static Core {

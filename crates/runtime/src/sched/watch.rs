@@ -1,6 +1,6 @@
-//! Which worker serves a processor whose own worker runs one coroutine for long? It takes the coroutines that the
-//! running one woke, and serves the processor's events and deadlines. What waits in the ring, an idle worker takes as
-//! thieves do; where no worker is idle, those that still pick take it.
+//! Which worker serves a processor whose own worker runs one coroutine for long? The watcher takes its LIFO slot, where
+//! the coroutine lies that the running one has woken, and serves its events and deadlines. Idle workers steal from its
+//! ring, as from any. If no worker is idle, busy ones do all of this in rounds.
 //!
 //! A processor *stands still* when its worker is awake but its count of picks does not change: a coroutine computes, or
 //! a call blocks the worker. Two kinds of workers look for such processors:
@@ -33,8 +33,8 @@ impl Worker {
         let mut before = self.round.take();
         before.ticks.clear();
         self.sleep_by_turns(idle, &mut before.ticks);
-        // The next round uses the counts that the watcher saw. If it is due at once, it may take a processor for one
-        // that stands still which has only not picked since; that costs a look.
+        // The next round uses the counts that the watcher saw. If the round is due at once, it may mistake a processor
+        // for one that stands still. That costs one look.
         self.round.replace(before);
     }
 
@@ -79,7 +79,7 @@ impl Worker {
 
     fn read_ticks(&self, ticks: &mut Vec<u32>) {
         ticks.clear();
-        let started = self.scheduler.size.started_count();
+        let started = self.scheduler.size.made_count();
         ticks.extend(self.scheduler.workers[..started].iter().map(Public::tick));
     }
 
@@ -101,7 +101,7 @@ impl Worker {
         let size = &self.scheduler.size;
         let workers = &self.scheduler.workers;
         let stands_still = |index: &usize| before.get(*index).is_some_and(|tick| *tick == workers[*index].tick());
-        (0..size.started_count())
+        (0..size.made_count())
             .filter(|index| *index != self.processor.index)
             .filter(stands_still)
             .filter(|index| !self.scheduler.idle.is_asleep(*index))

@@ -12,7 +12,7 @@ use super::processor::Processor;
 use super::{ID_BLOCK, NEXT_ID, Scheduler};
 use crate::collections::inbox::{Inbox, Linked};
 use crate::collections::ring::Owner;
-use crate::coroutine::{Caches, Core, Ready, WorkerLink, bind_worker_thread, current_link, own_slots};
+use crate::coroutine::{Caches, Core, Ready, WorkerLink, attach_worker_thread, current_link, own_slots};
 use crate::driver::Wait;
 use crate::loom::atomic::AtomicPtr;
 use crate::loom::static_atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
@@ -48,7 +48,7 @@ unsafe impl Linked for Core {
 
 /// The part of a worker that other threads may touch.
 pub(super) struct Public {
-    /// Ready light coroutines of this worker. Other threads put them here.
+    /// Ready coroutines that are bound to this worker. Other threads put them here.
     pub(super) inbox: Inbox<Core>,
     /// The number of the worker's thread in the kernel; 0 while there is none.
     thread: AtomicI32,
@@ -103,8 +103,7 @@ impl Public {
 /// the identity is not written before they have reached it.
 #[repr(C, align(64))]
 pub(crate) struct Worker {
-    /// If this is the only worker of its scheduler, this queue holds every ready coroutine, since no other worker
-    /// shares a ring.
+    /// If this is the only worker of its scheduler, this queue holds every ready coroutine, since there are no thieves.
     pub(super) pinned: Pinned,
     /// The coroutine that runs. The monitor reads it.
     running: AtomicPtr<Core>,
@@ -124,7 +123,8 @@ pub(crate) struct Worker {
     has_light: AtomicBool,
 }
 
-/// The time of a busy worker's next round of watching, and the counts of picks that the last round saw.
+/// The time of a busy worker's next round of watching, and the counts of picks that the last round, or this worker's
+/// last turn as the watcher, has seen.
 #[derive(Default)]
 pub(super) struct Round {
     pub(super) next_ns: u64,
@@ -187,7 +187,7 @@ impl Worker {
         self.link.own_slots.set(own_slots());
         self.link.base.set_identity(switch::identity_base());
         self.set_running(None);
-        bind_worker_thread(&raw const self.link);
+        attach_worker_thread(&raw const self.link);
         if self.scheduler.pins_workers {
             self.scheduler.heritage.pin_to(self.link.id);
         }
@@ -273,12 +273,13 @@ impl Worker {
 
     /// Looks at what must not wait until the worker's own queues are empty: events, deadlines, the injector, the inbox.
     /// Also makes a round of watching, if one is due. What it finds queues behind the others. But if a coroutine was
-    /// preempted since the last look, the others may take a slice each, and it goes before them.
+    /// preempted since the last look, the others may take a slice each, and it goes before them. It also does after a
+    /// connect, for the acceptor.
     #[cold]
     #[inline(never)]
     pub(super) fn run_events(&'static self) {
         if self.processor.take_connects() | self.processor.has_preempted.take() {
-            self.poll_for_those_first();
+            self.poll_and_queue_first();
         } else if self.processor.shared.driver.is_worth_a_look() {
             self.poll(Wait::Not);
         }
@@ -294,7 +295,7 @@ impl Worker {
     /// is queued here.
     #[cold]
     pub(super) fn run_overdue_events(&'static self) {
-        self.poll_for_those_first();
+        self.poll_and_queue_first();
         self.processor.has_preempted.set(true);
         self.obey_size();
         if !self.processor.is_alone() {
@@ -341,7 +342,7 @@ impl Worker {
     /// before all coroutines that are queued here. After a burst of connects, the acceptor must not wait until all
     /// connects have been made, nor for a worker that the kernel does not run.
     #[cold]
-    fn poll_for_those_first(&self) {
+    fn poll_and_queue_first(&self) {
         /// Each driver costs a system call.
         const OTHERS_MAX: usize = 8;
         let (pinned, mut rest) = (self.pinned.set_aside(), Vec::new());

@@ -1,4 +1,4 @@
-//! How does a caller wait for events of descriptors? By the verb, on a cell that the driver settles.
+//! How does a caller wait for events of descriptors? By `wait`, on a cell that the driver settles.
 
 use super::{wait_or_fail, wait_to_stay};
 use crate::coroutine::Outcome;

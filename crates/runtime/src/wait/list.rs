@@ -4,16 +4,17 @@
 //!
 //! # Protocol
 //! A primitive keeps its state under the queue's lock (`S`), or in an atomic word of its own. Such a word says "a
-//! waiter is queued", and from then on changes under the lock only. [`WaitQueue::wait`] looks at the state and lists
-//! the waiter in one hold of the lock. A context that changes the state so that a waiter may go takes the lock as well.
-//! So no wake can fall between the look and the sleep, and none is lost.
+//! waiter is queued", and from then on a context whose change may let a waiter go takes the lock. (`raw_mutex.rs` and
+//! `raw_rwlock.rs` have exceptions, with proofs of their own.) [`WaitQueue::wait`] looks at the state and lists the
+//! waiter in one hold of the lock. A context that changes the state so that a waiter may go takes the lock as well. So
+//! no wake can fall between the look and the sleep, and none is lost.
 //!
-//! For a wait on one primitive (a select is told below): under the lock a waker unlinks a node, writes what it grants,
-//! copies the unparker, and settles the wait cell. Settling is its last touch of the node. It unparks once the lock is
-//! free. A waiter that finds its cell `Woken` or `Closed` is therefore in no list, and returns without the lock. A
-//! waiter that timed out or was cancelled takes the lock once more. It unlinks itself, unless a waker has done so, and
-//! only then gives up its frame (S8). A waker that loses the settling is told so ([`PopResult::Gone`]) and turns to the
-//! next waiter: no wake is spent on a waiter that has left.
+//! For a wait on one primitive (a select is described below): under the lock a waker unlinks a node, writes what it
+//! grants, copies the unparker, and settles the wait cell. Settling is its last touch of the node. It unparks once the
+//! lock is free. A waiter that finds its cell `Woken` or `Closed` is therefore in no list, and returns without the
+//! lock. A waiter that timed out or was cancelled takes the lock once more. It unlinks itself, unless a waker has done
+//! so, and only then gives up its frame (S8). A waker that loses the settling is told so ([`PopResult::Gone`]) and
+//! turns to the next waiter: no wake is spent on a waiter that has left.
 //!
 //! # The race: wake-all against waiters that return
 //! A wake-all settles waiters in batches, because the lock blocks threads and must not be held while a thousand

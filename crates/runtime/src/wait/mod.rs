@@ -1,10 +1,10 @@
-//! How does a caller wait? Every blocker's wait ends here: in [`wait`], on a wait cell, with a reason and a deadline.
-//! (Only the plain parking that programs ask for, `api/park.rs`, has no cell.)
+//! How does a caller wait? Every blocking call comes to [`wait`], on a wait cell, with a reason and a deadline. Two
+//! have no cell: the plain parking that programs ask for (`api/park.rs`), and scopes on OS threads (`api/scope.rs`).
 //!
 //! # The files
 //! | file | what |
 //! |---|---|
-//! | `mod` | the one blocking verb, with deadlines and interruption |
+//! | `mod` | the one function that blocks, with deadlines and interruption |
 //! | `list` | a list of waiters beside the state they wait on, and the batches in which they are woken |
 //! | `monitor` | a state behind a lock, for whose changes callers wait |
 //! | `descriptor` | waits for events of descriptors |
@@ -21,7 +21,9 @@
 //!
 //! A wait has one timer at a time, for the earlier deadline. If that is its own deadline, the timer settles the wait's
 //! cell. If the deadline is inherited, the timer settles a cell beside it, the *alarm*. After an alarm that does not
-//! interrupt, the wait arms its own deadline and continues.
+//! interrupt, the wait arms its own deadline and continues. On an OS thread there is no timer: the deadline is that of
+//! the futex on which the thread sleeps. Example: a waker settles the cell while the alarm goes off. The waiter looks
+//! at its cell first, finds it woken, and disarms the alarm unread.
 
 #[cfg(feature = "interpose")]
 #[forbid(unsafe_code)]
@@ -30,7 +32,7 @@ pub(crate) mod list;
 pub(crate) mod monitor;
 
 use crate::coroutine::{
-    Core, Critical, Interrupted, Limits, Outcome, WaitCell, WaitReason, current_core, current_link, park,
+    Core, Critical, Limits, OnInterrupt, Outcome, WaitCell, WaitReason, current_core, current_link, park,
     park_thread_until, park_to_stay,
 };
 use crate::driver::{Driver, TimerNode};
@@ -41,21 +43,21 @@ use std::time::{Duration, Instant};
 /// the caller's own interruption. A caller that gets `Cancelled` unwinds, and can unwind. Every blocker's sleep ends
 /// here. The caller has made the cell reachable for wakers, and unlists it unless a waker settled it.
 pub(crate) fn wait(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
-    wait_by(cell, reason, deadline_ns, cancellable, Interrupted::Unwinds)
+    wait_by(cell, reason, deadline_ns, cancellable, OnInterrupt::Unwinds)
 }
 
 /// Like [`wait`], for callers that answer C: a caller that gets `Cancelled` fails with an error number.
 pub(crate) fn wait_or_fail(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
-    wait_by(cell, reason, deadline_ns, true, Interrupted::Fails)
+    wait_by(cell, reason, deadline_ns, true, OnInterrupt::Fails)
 }
 
 /// Like [`wait`], for a caller that was interrupted and waits to the end of what it waits for. A shutdown does not wait
 /// for such a caller.
 pub(crate) fn wait_to_stay(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
     match deadline_ns {
-        None => wait_by(cell, reason, None, false, Interrupted::Stays),
+        None => wait_by(cell, reason, None, false, OnInterrupt::Stays),
         // The wait ends by itself, and a shutdown waits for that.
-        Some(_) => wait_by(cell, reason, deadline_ns, false, Interrupted::Fails),
+        Some(_) => wait_by(cell, reason, deadline_ns, false, OnInterrupt::Fails),
     }
 }
 
@@ -65,7 +67,7 @@ fn wait_by(
     reason: WaitReason,
     deadline_ns: Option<u64>,
     cancellable: bool,
-    interrupted: Interrupted,
+    interrupted: OnInterrupt,
 ) -> Outcome {
     let core = current_core();
     let limits = Limits::of_wait(core, deadline_ns, cancellable, interrupted);
@@ -117,11 +119,11 @@ fn park_until_settled(
         if let Some(outcome) = cell.outcome() {
             return Some(outcome);
         }
-        let is_late = alarm.is_some_and(|alarm| alarm.outcome().is_some());
-        if is_late && !limits.is_out_of_time() {
+        let alarm_went_off = alarm.is_some_and(|alarm| alarm.outcome().is_some());
+        if alarm_went_off && !limits.deadline_ends_wait() {
             return None;
         }
-        let gives_up = is_late || core.lifecycle.is_cancelled() && limits.is_given_up(core);
+        let gives_up = alarm_went_off || core.lifecycle.is_cancelled() && limits.is_given_up(core);
         if gives_up && cell.settle(Outcome::Cancelled) {
             return Some(Outcome::Cancelled);
         }
@@ -143,7 +145,7 @@ fn with_timer<R>(core: &'static Core, cell: &WaitCell, deadline_ns: u64, wait: i
         let _critical = Critical::enter();
         // SAFETY: S2: a running coroutine has had a worker.
         let link = unsafe { &*core.link.get() };
-        let driver = Driver::of(link).expect("a worker that runs coroutines holds a processor");
+        let driver = Driver::of(link).expect("a worker has a driver");
         // SAFETY: S8: this frame stays until the cell is settled by the timer or, below, the node is out of the wheel.
         unsafe { driver.arm(&node, deadline_ns) };
         if current_link().is_none() {
@@ -169,7 +171,7 @@ fn wait_on_thread(cell: &WaitCell, reason: WaitReason, mut limits: Limits) -> Ou
         match inherited_ns.or(limits.own_ns()) {
             None => park(reason),
             Some(deadline_ns) if clock::now_ns() < deadline_ns => park_thread_until(deadline_ns),
-            Some(_) if inherited_ns.is_some() && !limits.is_out_of_time() => {}
+            Some(_) if inherited_ns.is_some() && !limits.deadline_ends_wait() => {}
             Some(_) => {
                 let outcome = if inherited_ns.is_some() {
                     Outcome::Cancelled
@@ -194,7 +196,7 @@ pub(crate) fn wait_until(
     cancellable: bool,
 ) -> Outcome {
     let cell = WaitCell::new();
-    let limits = Limits::of_wait(Some(core), deadline_ns, cancellable, Interrupted::Unwinds);
+    let limits = Limits::of_wait(Some(core), deadline_ns, cancellable, OnInterrupt::Unwinds);
     wait_within(core, &cell, reason, limits, || {
         if ready() {
             // A deadline that comes after this finds the cell settled.
@@ -212,13 +214,13 @@ pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
 /// Like [`sleep_until`], but is not interrupted, and a shutdown does not wait for it: see [`wait_to_stay`].
 #[cfg(feature = "interpose")]
 pub(crate) fn sleep_to_stay(deadline_ns: u64, reason: WaitReason) {
-    wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, Interrupted::Stays);
+    wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, OnInterrupt::Stays);
 }
 
 /// Like [`sleep_until`], but always sleeps to the end.
 #[cfg(feature = "interpose")]
 pub(crate) fn sleep_out(deadline_ns: u64, reason: WaitReason) {
-    let _ = wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, Interrupted::Fails);
+    let _ = wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, OnInterrupt::Fails);
 }
 
 /// The monotonic time in ns that is `timeout` from now; saturates.

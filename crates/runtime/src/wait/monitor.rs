@@ -1,5 +1,5 @@
-//! How does a waiter wait for a state to change that is more than one word? By a state with a wait list, for blockers
-//! whose steps are short.
+//! How does a waiter wait for a change of a state that is larger than one word? The state and its wait list share one
+//! short lock: a monitor in Hoare's sense. (The thread called the monitor is in `sched/monitor.rs`.)
 //!
 //! # Protocol
 //! The state and the list of its waiters are under one short lock. A waiter looks at the state. If it does not find

@@ -1,6 +1,6 @@
 //! How does a `Select` hold arms that are known only when the program runs?
 //!
-//! The arms live in the `Select`. Up to eight of them need no allocation if a message has five words or less: an entry
+//! The arms live in the `Select`. Up to eight of them need no allocation if a message has eight words or less: an entry
 //! has room for the arm, and holds two functions that know the arm's type. A larger arm is boxed. The entries move when
 //! the `Select` moves; that is sound, because an arm is in a wait list only while `select` borrows it.
 //!
@@ -23,6 +23,9 @@ const INLINE_ARMS: usize = 8;
 const INLINE_WORDS: usize = 15;
 
 type Room = MaybeUninit<[usize; INLINE_WORDS]>;
+
+// As the head of the file says.
+const _: () = assert!(size_of::<SendArm<'_, [usize; 8]>>() <= size_of::<Room>());
 
 /// The sender or the receiver that the user gave for an arm.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,9 @@
 //!
 //! # Protocol
 //! 1. *Try*: the select tries each arm in turn, beginning with a random one (a biased select begins with the first). It
-//!    commits the first arm that can be carried out at once. The select is in no wait list during this step, so no
-//!    waker can choose an arm for it.
+//!   commits the first arm that can be carried out at once. The select is in no wait list during this step, so no waker
+//!   can choose an arm for it. If no arm can be carried out, a cancelled caller unwinds here, and the results of
+//!   earlier operations are dropped: both run user code, and no arm is enlisted.
 //! 2. *Enlist*: each arm puts its node into its own wait list (of a channel, of a coroutine's joiners). The node
 //!    carries the ticket and the index of the arm. An arm that finds itself ready now does not commit, because a waker
 //!    may have claimed another arm already. It stops the enlisting, and the select continues with step 4.
@@ -33,13 +34,13 @@
 //! *after* the operation was selected. There the partner has to wait for a packet.
 //!
 //! # The race: two selects, two channels, crosswise
-//! Each select could claim the other while it is claimed itself; to commit both would take two words at once. Here a
-//! select never claims while it is in a wait list: it claims others in step 1 only, and a ready arm in step 2 sends it
-//! back to step 1. Example: two selects each enlist one arm and then see the other's node in the list of the next; each
-//! withdraws and starts again at step 1. To repeat this for ever, both would have to draw, each time, an order in which
-//! each enlists before the other looks, and step 1 would have to miss the other's node each time too. (For biased
-//! selects, the scheduler would have to repeat the same interleaving each time.) A select does not meet itself: nodes
-//! with its own ticket do not make its arm ready (`core.rs`).
+//! If selects claimed while they are listed, each could claim the other at the same time; to commit both would take two
+//! words at once. Here a select never claims while it is in a wait list: it claims others in step 1 only, and a ready
+//! arm in step 2 sends it back to step 1. Example: two selects each enlist one arm and then see the other's node in the
+//! list of the next; each withdraws and starts again at step 1. To repeat this for ever, both would have to draw, each
+//! time, an order in which each enlists before the other looks, and step 1 would have to miss the other's node each
+//! time too. (For biased selects, the scheduler would have to repeat the same interleaving each time.) A select does
+//! not meet itself: nodes with its own ticket do not make its arm ready (`core.rs`).
 //!
 //! # The race: claim against a waker that does not claim
 //! The wakers of some arms (locks, notifications, joins, descriptors) settle the wait cell without a claim. Example: a
@@ -270,7 +271,7 @@ where
     let mut deadline_ns = limit.deadline_ns();
     let mut enlisted = 0;
     let mut all_wait = true;
-    // Then it is the winner who wakes the select, and the winner has let go of node and ticket by then.
+    // If this stays true, only the winner wakes the select, and has let go of node and ticket by then.
     let mut all_claim = true;
     for (index, arm) in arms() {
         // SAFETY: S8: withdrawn below, all that were enlisted, before this frame or the arms' ends.

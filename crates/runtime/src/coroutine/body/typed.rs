@@ -1,7 +1,7 @@
 //! How is a closure of a given type called, dropped or failed, once the body has forgotten its type?
 
 use super::{Body, BodySlot, Content, Storage, Vtable};
-use crate::coroutine::cancel::{ScopeUnwind, mask};
+use crate::coroutine::cancel::{InterruptUnwind, mask};
 use crate::coroutine::join::error::{JoinError, PanicPayload};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ fn call<F: FnOnce() -> T, T>(closure: F) -> Result<T, JoinError> {
 }
 
 fn into_error(payload: Box<dyn Any + Send>) -> JoinError {
-    if payload.is::<ScopeUnwind>() {
+    if payload.is::<InterruptUnwind>() {
         JoinError::Cancelled
     } else {
         JoinError::Panicked(PanicPayload::new(payload))

@@ -21,7 +21,7 @@ pub(crate) struct WorkerLink {
     pub(crate) scheduler: &'static dyn Schedule,
     /// The number of its scheduler's runtime. The runtime's drivers have it as their owner.
     pub(crate) runtime: usize,
-    /// The driver of the processor that the worker holds, as an opaque address: the module `driver` knows its type.
+    /// The driver of the worker's processor, as an opaque address: the module `driver` knows its type.
     pub(crate) driver: Cell<*const ()>,
     pub(crate) caches: Caches,
     pub(crate) id: usize,
@@ -58,14 +58,14 @@ impl ThreadLocals {
         }
     }
 
-    /// Binds the identity to a worker. Nobody runs under it, or its owner is the caller.
+    /// Attaches the identity to a worker. Nobody runs under it, or its owner is the caller.
     #[inline(always)]
     pub(crate) fn set_link(&self, link: *const WorkerLink) {
         // Relaxed: whoever runs under it next is told by the switch.
         self.link.store(link.cast_mut(), Ordering::Relaxed);
     }
 
-    /// The worker to which the identity is bound.
+    /// The worker to which the identity is attached.
     #[inline(always)]
     pub(crate) fn link(&self) -> *const WorkerLink {
         // Relaxed: written by the worker that continued the owner; or taken away, which the owner may see late, but not

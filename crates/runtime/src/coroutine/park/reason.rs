@@ -1,4 +1,5 @@
-//! What does a parked coroutine wait for? Reports print it; nothing is decided by it.
+//! What does a parked coroutine wait for? Reports print it. Only the mark beside it that the wait stays decides
+//! something (`sched/shutdown.rs`).
 
 /// Why a coroutine is parked, as reports print it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,7 +61,7 @@ pub(in crate::hook) unsafe fn send_to(
     receiver: Destination,
     mut call: impl FnMut(Try, Option<RawFd>) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    entry.pay()?;
+    entry.take_pending_error()?;
     let mut io_deadline = IoDeadline::new(fd, entry, Direction::Write);
     let mut full_queue: Option<FullQueue> = None;
     loop {

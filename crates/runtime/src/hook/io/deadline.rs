@@ -75,7 +75,7 @@ impl IoDeadline {
     /// all.
     #[inline(never)]
     pub(in crate::hook) fn wait(&mut self, seen: ReadinessTick) -> Result<(), WaitError> {
-        self.entry.settle(self.fd);
+        self.entry.reset_if_stale(self.fd);
         if !self.blocks() {
             return Err(WaitError::Fail(Errno::AGAIN));
         }

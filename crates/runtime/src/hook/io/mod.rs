@@ -18,7 +18,7 @@
 //! | it cannot be registered | the blocking call: the worker blocks |
 //!
 //! If a wait or a try fails after data was moved, the call reports a short count, as the kernel does. An error that
-//! such a try has taken out of the socket is owed to the next call (`fd_table`).
+//! such a try has taken out of the socket is kept for the next call (`fd_table`).
 //!
 //! # Blocking calls are whole
 //! A blocking send returns when all is sent, and a receive with MSG_WAITALL when all is there, so these loop. A later
@@ -51,7 +51,7 @@ pub(super) mod transfer;
 
 use super::call::hooks;
 use super::disk::read_here;
-use crate::driver::fd_table::{self, FdKind, Trait};
+use crate::driver::fd_table::{self, DescriptionFact, FdKind};
 use crate::driver::readiness::Direction;
 use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
@@ -85,7 +85,7 @@ unsafe fn receive(
         return at(0, flags);
     };
     if flags & (AT_ONCE | libc::MSG_PEEK) == 0
-        && (flags & libc::MSG_WAITALL != 0 || entry.has(Trait::LowMark))
+        && (flags & libc::MSG_WAITALL != 0 || entry.has(DescriptionFact::LowMark))
         && entry.kind(fd) == FdKind::Stream
     {
         // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
@@ -98,7 +98,7 @@ unsafe fn receive(
     if flags & AT_ONCE != 0 {
         let result = at(0, flags);
         if flags & AT_ONCE == libc::MSG_DONTWAIT && matches!(result, Ok(0) | Err(Errno::AGAIN)) {
-            entry.pay()?;
+            entry.take_pending_error()?;
         }
         return result;
     }
@@ -172,7 +172,7 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
     };
     match entry.kind(fd) {
         // A read of no bytes from a socket returns at once, whereas a receive of no bytes waits.
-        FdKind::Stream if total > 0 && entry.has(Trait::LowMark) => {
+        FdKind::Stream if total > 0 && entry.has(DescriptionFact::LowMark) => {
             let mut message = parts::message(parts, count as usize);
             // SAFETY: S5: the message names what the caller lends.
             unsafe { receive_message_on(fd, entry, &mut message, 0) }

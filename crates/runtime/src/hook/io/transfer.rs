@@ -5,7 +5,7 @@
 //! loop.
 
 use super::deadline::{IoDeadline, WaitError};
-use crate::driver::fd_table::{FdEntry, FdKind, Trait};
+use crate::driver::fd_table::{DescriptionFact, FdEntry, FdKind};
 use crate::driver::readiness::{Direction, ReadinessTick};
 use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
@@ -49,14 +49,14 @@ pub(in crate::hook) fn take(
     // With O_NONBLOCK the call is always made: the caller may know from another source what our event has not told yet.
     let mut skip_try = entry.readiness.is_drained(seen) && entry.blocks(fd);
     loop {
-        skip_try = skip_try || entry.has(Trait::LowMark) && is_below_mark(fd, entry, seen, short_of);
+        skip_try = skip_try || entry.has(DescriptionFact::LowMark) && is_below_mark(fd, entry, seen, short_of);
         let result = if skip_try { Err(Errno::AGAIN) } else { call(Try::Now) };
         skip_try = false;
         match result {
             Ok(count) => {
                 if count == 0 {
-                    // Data comes before an owed error, and the error before the end.
-                    entry.pay()?;
+                    // Data comes before a pending error, and the error before the end.
+                    entry.take_pending_error()?;
                 }
                 if count < short_of && count > 0 && entry.is_inet_stream() {
                     entry.readiness.set_drained(seen);
@@ -64,14 +64,14 @@ pub(in crate::hook) fn take(
                 return Ok(count);
             }
             Err(Errno::AGAIN) => match entry
-                .pay()
+                .take_pending_error()
                 .map_err(WaitError::Fail)
                 .and_then(|()| io_deadline.wait(seen))
             {
                 Ok(()) => {}
                 Err(WaitError::Native) => return repeat_interrupted(|| call(Try::Blocking)),
                 // The timeout is over, and perhaps some bytes below the mark are there.
-                Err(WaitError::Fail(Errno::AGAIN)) if entry.has(Trait::LowMark) => return call(Try::Now),
+                Err(WaitError::Fail(Errno::AGAIN)) if entry.has(DescriptionFact::LowMark) => return call(Try::Now),
                 Err(WaitError::Fail(errno)) => return Err(errno),
             },
             Err(Errno::INTR) => {}
@@ -104,7 +104,7 @@ pub(in crate::hook) fn move_all(
     mut call: impl FnMut(usize, Try) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     if direction == Direction::Write {
-        entry.pay()?;
+        entry.take_pending_error()?;
     }
     let mut io_deadline = IoDeadline::new(fd, entry, direction);
     let mut done = 0;
@@ -114,7 +114,7 @@ pub(in crate::hook) fn move_all(
             Ok(count) => {
                 done += count;
                 if done == 0 {
-                    entry.pay()?;
+                    entry.take_pending_error()?;
                 }
                 if done >= total || count == 0 || !io_deadline.blocks() {
                     return Ok(done);
@@ -135,7 +135,7 @@ pub(in crate::hook) fn move_all(
                         Err(errno) => errno,
                     }
                 }
-                // The socket does not know why a wait ended, so no error is owed.
+                // The socket does not know why a wait ended, so no error is kept.
                 Err(WaitError::Fail(errno)) => return if done > 0 { Ok(done) } else { Err(errno) },
             },
             Err(errno) => errno,
@@ -144,25 +144,25 @@ pub(in crate::hook) fn move_all(
     }
 }
 
-/// If a call would wait and has moved nothing, it ends with the error that is owed to it.
+/// If a call would wait and has moved nothing, it ends with the pending error.
 fn before_wait(entry: &FdEntry, done: usize) -> Result<(), WaitError> {
     if done > 0 {
         Ok(())
     } else {
-        entry.pay().map_err(WaitError::Fail)
+        entry.take_pending_error().map_err(WaitError::Fail)
     }
 }
 
 /// The value of SO_RCVLOWAT of a stream that is not TCP, if it was set.
 #[inline(always)]
 pub(in crate::hook) fn stream_mark(fd: c_int, entry: &FdEntry) -> Option<usize> {
-    if !entry.has(Trait::LowMark) || entry.kind(fd) != FdKind::Stream {
+    if !entry.has(DescriptionFact::LowMark) || entry.kind(fd) != FdKind::Stream {
         return None;
     }
     socket::so_rcvlowat(fd).ok().filter(|mark| *mark > 1)
 }
 
-/// The result of a call whose try has failed after `done` bytes were moved. EPIPE is not owed: it comes again by
+/// The result of a call whose try has failed after `done` bytes were moved. EPIPE is not kept: it comes again by
 /// itself, with its signal.
 #[cold]
 pub(in crate::hook) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -> Result<usize, Errno> {
@@ -173,7 +173,7 @@ pub(in crate::hook) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -
         return Ok(done);
     }
     if failed != Errno(libc::EPIPE) && entry.known_kind().is_socket() {
-        entry.owe(failed);
+        entry.set_pending_error(failed);
     }
     Ok(done)
 }
