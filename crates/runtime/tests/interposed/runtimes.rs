@@ -157,8 +157,8 @@ fn runtimes_that_come_and_go_share_a_socket() {
     assert_eq!(sum.load(SeqCst), count * (count + 1) / 2);
 }
 
-/// The arena of a stack size that nobody has asked for before is made, and the guard asked for, on a coroutine. In debug
-/// builds the runtime's locks end the process if that is not a critical section.
+/// The arena of a stack size that nobody has asked for before is made, and the guard asked for, on a coroutine. In
+/// debug builds the runtime's locks end the process if that is not a critical section.
 #[test]
 fn a_coroutine_starts_a_runtime_with_stacks_of_a_new_size() {
     let inner = silken::spawn(|| {
