@@ -84,6 +84,8 @@ mod loss;
 mod lost;
 #[forbid(unsafe_code)]
 mod monitor;
+#[forbid(unsafe_code)]
+mod nudge;
 mod overflow;
 mod panics;
 mod pinned;

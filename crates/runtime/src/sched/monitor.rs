@@ -40,8 +40,10 @@
 //! changed; it reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With
 //! the default times and all workers busy there are 500 turns a second, 200 after 32 turns in which no processor stood
 //! still, and 1,000 while one does. 500 turns cost one to two percent of a processor, most of it the thread's own
-//! wake-up. So a process in which nothing has been blocked for long looks less often, and its first blocked call is
-//! noticed after 5 to 10 ms; those that follow after 2 to 4.
+//! wake-up. So a process in which nothing has been blocked for long looks less often. Workers that pick or watch see a
+//! blocked thread after one to two milliseconds, and nudge the monitor (`nudge.rs`). Where none does, since the runtime
+//! has one worker or all are stuck, the first blocked call is noticed after 5 to 10 ms, and those that follow after 2
+//! to 4.
 //!
 //! # Rejected
 //! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed length*: most
@@ -109,11 +111,14 @@ impl SleepWord {
 }
 
 #[cfg(not(loom))]
-pub(super) use turns::{note_busy, watch};
+pub(super) use turns::{note_busy, nudge, watch};
 
 /// Loom's models have no monitor; its sleep is a model of its own.
 #[cfg(loom)]
 pub(super) fn note_busy() {}
+
+#[cfg(loom)]
+pub(super) fn nudge() {}
 
 #[cfg(loom)]
 pub(super) fn watch(_: &'static super::Scheduler) -> std::io::Result<()> {

@@ -8,6 +8,7 @@
 //! may touch.
 
 use super::levels::{OwnLevels, SharedLevels};
+use super::nudge::Sighting;
 use crate::collections::ring::{self, Owner, Stealer, Word};
 use crate::coroutine::{Core, Ready};
 use crate::driver::Driver;
@@ -96,6 +97,8 @@ pub(super) struct SharedProcessor {
     pub(super) driver: &'static Driver,
     /// The pick that the monitor wants to end: its count, above [`REQUESTED`]. 0: none.
     preemption: AtomicU64,
+    /// What other workers have seen of the present pick.
+    pub(super) sighting: Sighting,
     pub(super) spawned: AtomicU64,
     pub(super) finished: AtomicU64,
     pub(super) migrations: AtomicU64,
@@ -142,6 +145,7 @@ impl SharedProcessor {
             levels: SharedLevels::new(),
             driver: Driver::take(runtime)?,
             preemption: AtomicU64::new(0),
+            sighting: Sighting::new(),
             spawned: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             migrations: AtomicU64::new(0),

@@ -129,14 +129,18 @@ pub(crate) struct Worker {
 pub(super) struct Round {
     pub(super) next_ns: u64,
     pub(super) ticks: Vec<u32>,
+    /// The last look for blocked threads, and the counts that it has seen.
+    pub(super) looked_ns: u64,
+    pub(super) looked_ticks: Vec<u32>,
 }
 
 impl Round {
     /// Allocates its memory here, since neither a round nor a watch may allocate.
     fn new(workers: usize) -> Self {
         Self {
-            next_ns: 0,
             ticks: Vec::with_capacity(workers),
+            looked_ticks: Vec::with_capacity(workers),
+            ..Self::default()
         }
     }
 }

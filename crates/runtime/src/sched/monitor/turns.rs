@@ -1,8 +1,9 @@
 //! What does the monitor do in a turn? It looks at each processor, asks for preemption, and decides when to look again.
 //! The head of `monitor.rs` explains it.
 
-use super::{ASLEEP, AtomicU32, SleepWord};
+use super::{ASLEEP, SleepWord};
 use crate::coroutine::Critical;
+use crate::sched::nudge::Nudge;
 use crate::sched::{Scheduler, late, preempt};
 use crate::sys::signal::Heritage;
 use crate::sys::{self, StaticLock, clock, futex, process, topology};
@@ -98,13 +99,18 @@ impl Watched {
         let started = self.scheduler.size.made_count();
         for (index, record) in self.records[..started].iter_mut().enumerate() {
             let tick = self.scheduler.workers[index].tick();
-            if tick != record.tick || self.scheduler.idle.is_asleep(index) {
+            let is_asleep = self.scheduler.idle.is_asleep(index);
+            if tick != record.tick || is_asleep {
+                let sighting = &self.scheduler.size.processor(index).sighting;
+                let blocked_since_ns = sighting.blocked_since(tick, now_ns).filter(|_| !is_asleep);
                 *record = Record {
                     tick,
-                    since_ns: now_ns,
+                    since_ns: blocked_since_ns.unwrap_or(now_ns),
                     ..Record::default()
                 };
-                continue;
+                if blocked_since_ns.is_none() {
+                    continue;
+                }
             }
             stands = true;
             if look_at_standing(self.scheduler, index, record, now_ns) {
@@ -236,6 +242,7 @@ fn run() {
     let mut machine = Machine::new();
     loop {
         machine.look();
+        NUDGE.clear();
         let (seen, turn_ns) = look_at_all();
         idle_turns = if seen == Seen::NobodyRuns { idle_turns + 1 } else { 0 };
         if idle_turns >= IDLE_TURNS {
@@ -243,7 +250,7 @@ fn run() {
             idle_turns = 0;
             continue;
         }
-        pause(turn_ns);
+        NUDGE.pause_until(clock::now_ns().saturating_add(turn_ns));
     }
 }
 
@@ -316,8 +323,10 @@ fn sleep() {
     SLEEP.end();
 }
 
-/// Pauses between two turns. A word that nobody changes makes the futex a sleep.
-fn pause(turn_ns: u64) {
-    static NEVER: AtomicU32 = AtomicU32::new(0);
-    let _ = futex::wait(&NEVER, 0, Some(clock::now_ns().saturating_add(turn_ns)));
+static NUDGE: Nudge = Nudge::new();
+
+/// A worker has seen that another one is blocked, and has noted it: the monitor looks at once.
+pub(in crate::sched) fn nudge() {
+    NUDGE.give();
+    NUDGE.wake();
 }
