@@ -39,8 +39,8 @@ impl Nudge {
 
     /// The caller has noted a sighting, and wakes the monitor afterwards.
     pub(super) fn give(&self) {
-        // Release: pairs with the Acquire in `clear`: a look that begins afterwards sees the sighting. A swap, since loom
-        // does not order a plain store against the other swap.
+        // Release: pairs with the Acquire in `clear`: a look that begins afterwards sees the sighting. A swap, since
+        // loom does not order a plain store against the other swap.
         self.0.swap(NUDGED, Ordering::Release);
     }
 
