@@ -249,10 +249,8 @@ impl<'a> ReadyArm<'a> {
 unsafe impl Arm for ReadyArm<'_> {
     fn try_now(&self) -> bool {
         let fd = self.fd.as_raw_fd();
-        self.slot.set(fd_table::entry(fd).map(|entry| {
-            entry.touch();
-            PollSlot::new(&entry.readiness, fd, self.direction)
-        }));
+        self.slot
+            .set(fd_table::entry(fd).map(|entry| entry.poll_slot(fd, self.direction)));
         let events = match self.direction {
             Direction::Read => libc::POLLIN,
             Direction::Write => libc::POLLOUT,

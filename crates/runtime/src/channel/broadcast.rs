@@ -268,6 +268,17 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     /// Unwinds if it has to wait.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::broadcast;
+    ///
+    /// let (tx, rx) = broadcast::channel::<u32>(4);
+    /// let receiver = silken::spawn(move || drop(rx));
+    /// tx.closed();
+    /// assert!(tx.send(1).is_err());
+    /// receiver.join().unwrap();
+    /// ```
     pub fn closed(&self) {
         self.shared
             .monitor
@@ -354,6 +365,22 @@ impl<T: Clone> Receiver<T> {
     /// # Errors
     /// `Closed` when all senders are gone and this receiver has had all values; `Lagged` when values were overwritten
     /// before this receiver took them.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::broadcast::{self, RecvError};
+    ///
+    /// let (tx, mut first) = broadcast::channel(2);
+    /// let mut second = tx.subscribe();
+    /// let reader = silken::spawn(move || (second.recv(), second.recv()));
+    /// tx.send("a").unwrap();
+    /// tx.send("b").unwrap();
+    /// assert_eq!(reader.join().unwrap(), (Ok("a"), Ok("b")));
+    /// tx.send("c").unwrap();
+    /// drop(tx);
+    /// assert_eq!(first.recv(), Err(RecvError::Lagged(1)));
+    /// assert_eq!((first.recv(), first.recv(), first.recv()), (Ok("b"), Ok("c"), Err(RecvError::Closed)));
+    /// ```
     pub fn recv(&mut self) -> Result<T, RecvError> {
         let Self { shared, next } = self;
         let taken = shared

@@ -98,6 +98,16 @@ impl<T> SyncSender<T> {
     ///
     /// # Errors
     /// [`SendError`] with the message when the receiver is gone.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::mpsc;
+    ///
+    /// let (tx, rx) = mpsc::sync_channel(1);
+    /// let sender = silken::spawn(move || (0..3).for_each(|k| tx.send(k).unwrap()));
+    /// assert_eq!(rx.iter().sum::<u32>(), 3);
+    /// sender.join().unwrap();
+    /// ```
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.inner.send(message).map_err(|error| SendError(error.0))
     }
@@ -157,6 +167,16 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`] when no message is queued and there is no sender any more.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::mpsc;
+    ///
+    /// let (tx, rx) = mpsc::channel();
+    /// silken::spawn(move || tx.send(7).unwrap());
+    /// assert_eq!(rx.recv(), Ok(7));
+    /// assert!(rx.recv().is_err(), "the sender is gone");
+    /// ```
     pub fn recv(&self) -> Result<T, RecvError> {
         self.inner.recv().map_err(|_| RecvError)
     }

@@ -236,6 +236,19 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`] when the sender was dropped without sending.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::oneshot;
+    ///
+    /// let (tx, rx) = oneshot::channel();
+    /// silken::spawn(move || tx.send("done"));
+    /// assert_eq!(rx.recv(), Ok("done"));
+    ///
+    /// let (tx, rx) = oneshot::channel::<u32>();
+    /// drop(tx);
+    /// assert!(rx.recv().is_err());
+    /// ```
     pub fn recv(self) -> Result<T, RecvError> {
         self.wait(None).map_err(|_| RecvError)
     }

@@ -102,6 +102,16 @@ impl<T> SyncSender<T> {
     ///
     /// # Errors
     /// [`SendError`] with the message when the receiver is gone.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::spsc;
+    ///
+    /// let (tx, rx) = spsc::sync_channel(1);
+    /// let sender = silken::spawn(move || (0..3).for_each(|k| tx.send(k).unwrap()));
+    /// assert_eq!(rx.iter().sum::<u32>(), 3);
+    /// sender.join().unwrap();
+    /// ```
     pub fn send(&self, message: T) -> Result<(), SendError<T>> {
         self.inner.send(message)
     }

@@ -2,8 +2,8 @@
 //!
 //! # Protocol
 //! The channel has three parts.
-//! * The *value* is behind a read-write lock whose waiters park, because user code runs under it (closures,
-//!   comparisons, drops) and may park itself.
+//! * The *value* is behind a read-write lock whose waiters park (`value.rs`), because user code runs under it
+//!   (closures, comparisons, drops) and may park itself.
 //! * The *version* is one word: bit 0 says that the senders are gone, the other bits count changes.
 //! * The *news* is a list of waiters of both ends: receivers wait for another version, senders wait until the last
 //!   receiver is gone.
@@ -17,52 +17,34 @@
 //! version *before* it takes that lock to wake. So if the receiver held the lock first, it is on the list and is woken.
 //! If it came second, the lock makes the new version visible to it.
 //!
-//! # The lock of the value
-//! It is a `Monitor` over a count of readers and a flag for a writer. Writers have priority: a reader waits while a
-//! writer waits, because otherwise receivers that read all the time would keep a sender out. So a receiver must not
-//! borrow twice at once: a writer that came in between would wait for the first borrow, and the second borrow would
-//! wait for the writer. Rejected: an `Arc` that is swapped (no `send_modify` without `Clone`, and an allocation for
-//! each change).
 
 mod arm;
+mod value;
 
 pub use super::{RecvError, RecvTimeoutError, SendError};
 pub use arm::ChangedArm;
+pub use value::Ref;
 
 use crate::coroutine::{WaitReason, lost};
+use crate::loom::Arc;
 use crate::loom::atomic::{AtomicU64, AtomicUsize, Ordering};
-use crate::loom::{Arc, UnsafeCell};
 use crate::wait::monitor::{Look, Monitor, MonitorWake};
 use crate::wait::{deadline_after, deadline_at};
 use std::fmt;
-use std::ops::Deref;
 use std::time::{Duration, Instant};
+use value::LockedValue;
 
 /// Bit 0 of the version.
 const CLOSED: u64 = 1;
 const CHANGE: u64 = 2;
 
-/// The users of the value: those that hold the lock, and the writers that wait for it.
-#[derive(Default)]
-struct Access {
-    readers: usize,
-    writes: bool,
-    waiting_writers: usize,
-}
-
 struct Shared<T> {
-    value: UnsafeCell<T>,
-    access: Monitor<Access>,
+    value: LockedValue<T>,
     version: AtomicU64,
     news: Monitor<()>,
     senders: AtomicUsize,
     receivers: AtomicUsize,
 }
-
-// SAFETY: S2: the lock lets several threads read the value at once, or one write it.
-unsafe impl<T: Send + Sync> Sync for Shared<T> {}
-// SAFETY: S2: moving it moves the value.
-unsafe impl<T: Send> Send for Shared<T> {}
 
 /// Makes a channel whose first value is `value`. The receiver counts this value as seen.
 ///
@@ -83,8 +65,7 @@ unsafe impl<T: Send> Send for Shared<T> {}
 /// ```
 pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
-        value: UnsafeCell::new(value),
-        access: Monitor::new(Access::default()),
+        value: LockedValue::new(value),
         version: AtomicU64::new(0),
         news: Monitor::new(()),
         senders: AtomicUsize::new(1),
@@ -109,85 +90,18 @@ pub struct Receiver<T> {
     seen: u64,
 }
 
-/// A read lock on the value. Senders wait as long as it exists. Hold it only for a short time, and hold only one at a
-/// time.
-pub struct Ref<'a, T> {
-    value: *const T,
-    shared: &'a Shared<T>,
-    has_changed: bool,
-}
-
-// SAFETY: S2: it lends a `&T`; the lock that it holds belongs to no thread.
-unsafe impl<T: Sync + Send> Send for Ref<'_, T> {}
-// SAFETY: S2: it lends a `&T`.
-unsafe impl<T: Sync + Send> Sync for Ref<'_, T> {}
-
-/// A write lock on the value; it unlocks also when the sender's closure panics.
-struct WriteAccess<'a, T>(&'a Shared<T>);
-
-/// A writer that waits for the lock, and may be cancelled.
-struct WaitingWriter<'a>(&'a Monitor<Access>, bool);
-
-impl Drop for WaitingWriter<'_> {
-    fn drop(&mut self) {
-        if self.1 {
-            self.0.update(|access| {
-                access.waiting_writers -= 1;
-                ((), MonitorWake::All)
-            });
-        }
-    }
-}
-
 impl<T> Shared<T> {
-    fn read(&self) -> Ref<'_, T> {
-        self.access.wait(WaitReason::Lock, |access, _| {
-            if access.writes || access.waiting_writers > 0 {
-                return Look::Wait(None);
-            }
-            access.readers += 1;
-            Look::Done(())
-        });
-        Ref {
-            value: self.value.with(|value| value),
-            shared: self,
-            has_changed: false,
-        }
-    }
-
-    fn write(&self) -> WriteAccess<'_, T> {
-        let mut waiting = WaitingWriter(&self.access, false);
-        self.access.wait(WaitReason::Lock, |access, _| {
-            if access.writes || access.readers > 0 {
-                if !waiting.1 {
-                    waiting.1 = true;
-                    access.waiting_writers += 1;
-                }
-                return Look::Wait(None);
-            }
-            if waiting.1 {
-                waiting.1 = false;
-                access.waiting_writers -= 1;
-            }
-            access.writes = true;
-            Look::Done(())
-        });
-        WriteAccess(self)
-    }
-
     /// Runs `change` on the value. If `change` says that the value has changed, raises the version and wakes the
     /// receivers.
     fn change<R>(&self, change: impl FnOnce(&mut T) -> (R, bool)) -> R {
-        let access = self.write();
-        let (result, changed) = self.value.with_mut(|value| {
-            // SAFETY: S2: this caller has the value for writing.
-            change(unsafe { &mut *value })
+        let (result, changed) = self.value.change(|value| {
+            let (result, changed) = change(value);
+            if changed {
+                // Release: pairs with the Acquire in `current`.
+                self.version.fetch_add(CHANGE, Ordering::Release);
+            }
+            (result, changed)
         });
-        if changed {
-            // Release: pairs with the Acquire in `current`.
-            self.version.fetch_add(CHANGE, Ordering::Release);
-        }
-        drop(access);
         if changed {
             self.announce();
         }
@@ -227,45 +141,6 @@ fn subscribe<T>(shared: &Arc<Shared<T>>, seen: u64) -> Receiver<T> {
     }
 }
 
-impl<T> Drop for WriteAccess<'_, T> {
-    fn drop(&mut self) {
-        self.0.access.update(|access| {
-            access.writes = false;
-            ((), MonitorWake::All)
-        });
-    }
-}
-
-impl<T> Drop for Ref<'_, T> {
-    fn drop(&mut self) {
-        self.shared.access.update(|access| {
-            access.readers -= 1;
-            let wake = if access.readers == 0 {
-                MonitorWake::All
-            } else {
-                MonitorWake::None
-            };
-            ((), wake)
-        });
-    }
-}
-
-impl<T> Deref for Ref<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        // SAFETY: S2: the borrow counts as a reader, so no sender writes.
-        unsafe { &*self.value }
-    }
-}
-
-impl<T> Ref<'_, T> {
-    /// Whether the receiver that borrowed had not seen this version of the value before; `false` if a sender borrowed.
-    pub fn has_changed(&self) -> bool {
-        self.has_changed
-    }
-}
-
 impl<T> Sender<T> {
     /// Replaces the value, and notifies the receivers. The old value is dropped.
     ///
@@ -279,6 +154,17 @@ impl<T> Sender<T> {
     /// # Errors
     /// [`SendError`] with the new value when there are no receivers; [`send_replace`](Self::send_replace) sends also
     /// without receivers.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::watch;
+    ///
+    /// let (tx, mut rx) = watch::channel(0);
+    /// tx.send(1).unwrap();
+    /// assert_eq!(*rx.borrow_and_update(), 1);
+    /// drop(rx);
+    /// assert!(tx.send(2).is_err());
+    /// ```
     pub fn send(&self, mut value: T) -> Result<(), SendError<T>> {
         if self.is_closed() {
             return Err(SendError(value));
@@ -301,12 +187,37 @@ impl<T> Sender<T> {
 
     /// Changes the value in place, and notifies the receivers. If `change` panics, the value stays as `change` left it,
     /// and no receiver is notified. Blocking and cancellation are those of [`send_replace`](Self::send_replace).
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::watch;
+    ///
+    /// let (tx, rx) = watch::channel(vec![1]);
+    /// tx.send_modify(|list| list.push(2));
+    /// assert_eq!(*rx.borrow(), [1, 2]);
+    /// ```
     pub fn send_modify(&self, change: impl FnOnce(&mut T)) {
         self.shared.change(|value| (change(value), true));
     }
 
     /// Does what [`send_modify`](Self::send_modify) does, but notifies the receivers only if `change` returns `true`.
     /// Returns what `change` returned.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::watch;
+    ///
+    /// let (tx, rx) = watch::channel(5);
+    /// let raise_to = |least: u32| tx.send_if_modified(|value| {
+    ///     let is_lower = *value < least;
+    ///     *value = least.max(*value);
+    ///     is_lower
+    /// });
+    /// assert!(!raise_to(3));
+    /// assert!(!rx.has_changed().unwrap());
+    /// assert!(raise_to(9));
+    /// assert!(rx.has_changed().unwrap());
+    /// ```
     pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
         self.shared.change(|value| {
             let changed = change(value);
@@ -316,7 +227,7 @@ impl<T> Sender<T> {
 
     /// Borrows the value. Blocking and cancellation are those of [`Receiver::borrow`].
     pub fn borrow(&self) -> Ref<'_, T> {
-        self.shared.read()
+        self.shared.value.read()
     }
 
     /// Makes a further receiver, which counts the present value as seen.
@@ -336,6 +247,16 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     /// Unwinds if it has to wait.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::watch;
+    ///
+    /// let (tx, rx) = watch::channel(());
+    /// let receiver = silken::spawn(move || drop(rx));
+    /// tx.closed();
+    /// receiver.join().unwrap();
+    /// ```
     pub fn closed(&self) {
         self.shared.news.wait(WaitReason::Send, |(), _| {
             if self.is_closed() {
@@ -394,8 +315,18 @@ impl<T> Receiver<T> {
     ///
     /// # Cancellation
     /// Unwinds if it has to wait.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::watch;
+    ///
+    /// let (tx, rx) = watch::channel("old");
+    /// tx.send("new").unwrap();
+    /// assert_eq!(*rx.borrow(), "new");
+    /// assert!(rx.has_changed().unwrap(), "borrowing does not count as seeing");
+    /// ```
     pub fn borrow(&self) -> Ref<'_, T> {
-        let mut value = self.shared.read();
+        let mut value = self.shared.value.read();
         value.has_changed = self.differs(self.shared.current());
         value
     }
@@ -403,7 +334,7 @@ impl<T> Receiver<T> {
     /// Borrows the value and counts it as seen. Blocking and cancellation are those of [`borrow`](Self::borrow).
     pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
         let Self { shared, seen } = self;
-        let mut value = shared.read();
+        let mut value = shared.value.read();
         let version = shared.current() & !CLOSED;
         value.has_changed = std::mem::replace(seen, version) != version;
         value
@@ -434,6 +365,23 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`] when all senders are gone and this receiver has seen the last change.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::watch;
+    ///
+    /// let (tx, mut rx) = watch::channel(0);
+    /// let follower = silken::spawn(move || {
+    ///     let mut last = 0;
+    ///     while rx.changed().is_ok() {
+    ///         last = *rx.borrow_and_update();
+    ///     }
+    ///     last
+    /// });
+    /// (1..=3).for_each(|value| tx.send(value).unwrap());
+    /// drop(tx);
+    /// assert_eq!(follower.join().unwrap(), 3);
+    /// ```
     pub fn changed(&mut self) -> Result<(), RecvError> {
         self.wait_changed(None).map_err(|_| RecvError)
     }
@@ -514,7 +462,7 @@ impl<T> Receiver<T> {
     pub fn wait_for(&mut self, mut is_wanted: impl FnMut(&T) -> bool) -> Result<Ref<'_, T>, RecvError> {
         loop {
             let Self { shared, seen } = &mut *self;
-            let mut value = shared.read();
+            let mut value = shared.value.read();
             let version = shared.current() & !CLOSED;
             value.has_changed = std::mem::replace(seen, version) != version;
             if is_wanted(&value) {
@@ -522,11 +470,7 @@ impl<T> Receiver<T> {
                 // iterations that do not return it.
                 let has_changed = value.has_changed;
                 std::mem::forget(value);
-                return Ok(Ref {
-                    value: self.shared.value.with(|value| value),
-                    shared: &self.shared,
-                    has_changed,
-                });
+                return Ok(self.shared.value.borrowed(has_changed));
             }
             drop(value);
             self.changed()?;
@@ -580,12 +524,6 @@ impl<T> fmt::Debug for Sender<T> {
 impl<T> fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver").finish_non_exhaustive()
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Ref<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
     }
 }
 

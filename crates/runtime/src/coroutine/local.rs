@@ -64,6 +64,16 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// # Panics
     /// If the values of this coroutine or thread are already destroyed.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::cell::Cell;
+    /// silken::coroutine_local!(static COUNT: Cell<u32> = Cell::new(0));
+    ///
+    /// COUNT.with(|count| count.set(5));
+    /// let elsewhere = silken::spawn(|| COUNT.with(Cell::get)).join().unwrap();
+    /// assert_eq!((COUNT.with(Cell::get), elsewhere), (5, 0));
+    /// ```
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.try_with(f).expect(GONE)
     }
@@ -72,6 +82,13 @@ impl<T: 'static> LocalKey<T> {
     ///
     /// # Errors
     /// [`AccessError`] if the value of this coroutine or thread is already destroyed.
+    ///
+    /// # Examples
+    /// ```
+    /// silken::coroutine_local!(static DEPTH: u32 = 3);
+    ///
+    /// assert_eq!(DEPTH.try_with(|depth| *depth), Ok(3));
+    /// ```
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         self.try_with_initial(&mut None, f)
     }
@@ -162,6 +179,16 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     ///
     /// # Panics
     /// If the value is currently mutably borrowed, or already destroyed.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::cell::RefCell;
+    /// silken::coroutine_local!(static NAMES: RefCell<Vec<String>> = RefCell::new(Vec::new()));
+    ///
+    /// NAMES.with_borrow_mut(|names| names.push("main".into()));
+    /// let elsewhere = silken::spawn(|| NAMES.with_borrow(Vec::len)).join().unwrap();
+    /// assert_eq!((NAMES.with_borrow(Vec::len), elsewhere), (1, 0));
+    /// ```
     pub fn with_borrow<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         self.with(|cell| f(&cell.borrow()))
     }
@@ -170,6 +197,15 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     ///
     /// # Panics
     /// If the value is currently borrowed, or already destroyed.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::cell::RefCell;
+    /// silken::coroutine_local!(static COUNTS: RefCell<[u32; 2]> = RefCell::new([0; 2]));
+    ///
+    /// COUNTS.with_borrow_mut(|counts| counts[1] += 1);
+    /// assert_eq!(COUNTS.take(), [0, 1]);
+    /// ```
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))
     }

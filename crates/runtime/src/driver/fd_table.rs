@@ -59,6 +59,8 @@
 
 #[forbid(unsafe_code)]
 mod kind;
+#[forbid(unsafe_code)]
+mod look;
 mod on_interruption;
 #[forbid(unsafe_code)]
 mod pairs;
@@ -304,13 +306,6 @@ impl FdEntry {
     #[inline]
     pub(crate) fn is_virgin(&self) -> bool {
         self.facts() == 0
-    }
-
-    /// Notes that the number may become registered.
-    pub(crate) fn touch(&self) {
-        if self.is_virgin() {
-            self.facts.fetch_or(TOUCHED, Ordering::Relaxed);
-        }
     }
 
     fn reset(&self, fd: RawFd) {

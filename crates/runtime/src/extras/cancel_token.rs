@@ -184,6 +184,17 @@ impl CancelToken {
     ///
     /// # Cancellation
     /// Unwinds.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::CancelToken;
+    ///
+    /// let token = CancelToken::new();
+    /// let child = token.child();
+    /// let waiter = silken::spawn(move || child.wait());
+    /// token.cancel();
+    /// waiter.join().unwrap();
+    /// ```
     pub fn wait(&self) {
         // Nothing is ever sent, so the receive ends when the channel is closed.
         let _ = self.0.done.recv();

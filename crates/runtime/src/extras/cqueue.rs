@@ -340,6 +340,17 @@ impl<E> EventSender<E> {
     /// # Cancellation
     /// Unwinds when the scope ends or the arm is [removed](Selector::remove), among other reasons; the event stays in
     /// the queue.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::cqueue::{self, Event, EventSender};
+    ///
+    /// cqueue::scope(|queue| {
+    ///     queue.add(1, |events: EventSender<u32>| (0..2).for_each(|k| events.send(k)));
+    ///     assert_eq!(queue.poll(None), Ok(Event { token: 1, extra: 0 }));
+    ///     assert_eq!(queue.poll(None), Ok(Event { token: 1, extra: 1 }));
+    /// });
+    /// ```
     pub fn send(&self, extra: E) {
         let token = self.token;
         let number = self.shared.update(|state| {

@@ -112,6 +112,14 @@ impl Time {
     ///
     /// # Blocking
     /// The first call, and one every few minutes, reads the system's zone from files.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::time::Time;
+    ///
+    /// let (before, after) = (Time::now(), Time::now());
+    /// assert!(before <= after);
+    /// ```
     pub fn now() -> Self {
         Self(Zoned::now())
     }

@@ -61,8 +61,7 @@ struct Side {
 impl Side {
     fn new(fd: c_int, direction: Direction) -> Option<Self> {
         let entry = fd_table::entry(fd)?;
-        // The descriptor may become registered, and its kind decides how it is asked.
-        entry.touch();
+        // Its kind decides how it is asked.
         entry.kind(fd);
         Some(Self {
             fd,
@@ -227,7 +226,6 @@ unsafe fn vmsplice_on_coroutine(fd: c_int, parts: usize, count: usize, flags: c_
     let Some(entry) = fd_table::entry(fd) else {
         return call(flags);
     };
-    entry.touch();
     let mut io_deadline = IoDeadline::new(fd, entry, direction);
     // O_NONBLOCK does not count for this call.
     io_deadline.wait_in_any_mode();

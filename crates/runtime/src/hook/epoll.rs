@@ -56,9 +56,8 @@ unsafe fn wait_on_coroutine(
     let ask_now = || unsafe { ask(fd, events, event_count, 0) };
     let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
     if let Some(entry) = fd_table::entry(fd) {
-        entry.touch();
         loop {
-            let seen = entry.readiness.look(Direction::Read);
+            let seen = entry.look(Direction::Read);
             match ask_now() {
                 Ok(0) if timeout_ns != Some(0) => {}
                 Err(Errno::INTR) => continue,

@@ -154,7 +154,6 @@ fn fill(slots: &mut [Option<PollSlot>], entries: &[pollfd]) -> bool {
         let Some(entry) = fd_table::entry(asked.fd) else {
             return false;
         };
-        entry.touch();
         let writes = asked.events & WRITE_EVENTS != 0;
         // Errors and hang-ups, which are reported to every caller, change both words.
         let reads = asked.events & !WRITE_EVENTS != 0 || !writes;
@@ -163,7 +162,7 @@ fn fill(slots: &mut [Option<PollSlot>], entries: &[pollfd]) -> bool {
             .filter(|wish| wish.0)
         {
             let slot = free.next().expect("two slots for each entry");
-            *slot = Some(PollSlot::new(&entry.readiness, asked.fd, direction));
+            *slot = Some(entry.poll_slot(asked.fd, direction));
         }
     }
     free.for_each(|slot| *slot = None);

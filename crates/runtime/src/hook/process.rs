@@ -96,8 +96,7 @@ fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), E
     let Some(entry) = fd_table::entry(pid_fd) else {
         return Ok(());
     };
-    entry.touch();
-    let seen = entry.readiness.look(Direction::Read);
+    let seen = entry.look(Direction::Read);
     if has_ended() {
         return Ok(());
     }

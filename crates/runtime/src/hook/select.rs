@@ -153,8 +153,7 @@ impl Wanted {
         let mut free = slots.iter_mut();
         for (fd, direction) in self.each(fd_count) {
             let Some(entry) = fd_table::entry(fd) else { return false };
-            entry.touch();
-            *free.next().expect("a slot for each bit") = Some(PollSlot::new(&entry.readiness, fd, direction));
+            *free.next().expect("a slot for each bit") = Some(entry.poll_slot(fd, direction));
         }
         free.for_each(|slot| *slot = None);
         true

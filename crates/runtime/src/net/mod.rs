@@ -49,6 +49,12 @@ impl TcpListener {
     ///
     /// # Errors
     /// The error of the last address, if none can be bound.
+    ///
+    /// # Examples
+    /// ```
+    /// let listener = silken::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    /// assert_ne!(listener.local_addr().unwrap().port(), 0);
+    /// ```
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<Self> {
         std::net::TcpListener::bind(address).map(Self)
     }

@@ -20,7 +20,8 @@
 //!
 //! Example: worker W finds nothing and announces its sleep; coroutine C on another worker spawns. If C's push comes
 //! before W's barrier, W's second look finds the new coroutine and W does not sleep. If it comes after, C reads a count
-//! of one sleeper and wakes W through W's driver.
+//! of one sleeper and wakes W through W's driver. If C sees a searcher X besides, it wakes nobody. X then finds work
+//! and wakes the next sleeper as it stops searching; or it announces its own sleep and looks once more.
 //!
 //! # Watching
 //! When a coroutine computes for long, the coroutines that it woke, and the events and deadlines of its processor, wait

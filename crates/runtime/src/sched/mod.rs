@@ -9,7 +9,7 @@
 //! | level | the ready coroutines of one priority other than 0 (`levels.rs`) |
 //! | pinned queue | a worker's own queue of the coroutines that are bound to it; of all coroutines, if it is the only worker (`pinned.rs`) |
 //! | inbox | where other threads put bound coroutines for their worker |
-//! | surplus | a worker that the machine has no processor for at present (`size.rs`) |
+//! | surplus | a worker that the machine has no CPU for at present (`size.rs`) |
 //! | searching | looking for work elsewhere before sleeping; one worker at a time, as a rule (`idle.rs`) |
 //!
 //! # Nobody is blocked, nobody starves
@@ -45,7 +45,7 @@
 //! | returned by a poll | the ring | one, if the poll returned several and no worker searches |
 //! | bound: started and light, or spawned for a worker | the pinned queue of its worker, through the inbox from elsewhere | its worker |
 //! | that yields, or was woken while it left its stack | the ring | no |
-//! | of another priority than 0 | a level of the worker | one, if no worker searches, unless it yields |
+//! | of another priority than 0 | a level of the worker | as for priority 0; also when a coroutine has woken it, if no worker searches |
 //! | woken or spawned by code that is on no worker of the scheduler: an OS thread, another runtime, a late coroutine | the injector | one, if no worker searches |
 //!
 //! An only worker uses its pinned queue in place of the ring.

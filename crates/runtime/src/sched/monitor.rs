@@ -4,7 +4,8 @@
 //! # Protocol
 //! The monitor looks at each processor of each runtime by *turns*. A processor *stands still* when its worker does not
 //! sleep and its count of picks has not changed since the turn before. A worker is *busy* when it neither sleeps nor
-//! searches. The monitor then acts by how long it has stood still:
+//! searches. All workers of a runtime count as busy when one is, and none sleeps but surplus ones. With several
+//! runtimes, the shortest of their turns counts. The monitor then acts by how long it has stood still:
 //!
 //! - After the time that `RuntimeBuilder::hand_off` sets (a millisecond): if the kernel has blocked the worker's
 //!   thread, another thread gets the worker (`late.rs`).
@@ -24,7 +25,7 @@
 //! | all workers of some runtime are busy | a fifth of the slice, at most twice the time of `hand_off` |
 //! | the same, and no processor has stood still for 32 turns | half of the slice, at most five times the time of `hand_off` |
 //! | some worker is busy, and each runtime has an idle one | the slice, at most 10 ms: the idle worker looks after the other (`watch.rs`) |
-//! | no worker is busy | the slice, at most 10 ms |
+//! | no worker is busy | 10 ms |
 //! | the same, twice in a row | until a worker becomes busy |
 //!
 //! # The race: sleep and work
@@ -36,14 +37,14 @@
 //! first, W sees the word that was written before, and wakes the monitor. There is no third order.
 //!
 //! # The cost
-//! A turn takes the lock of the idle workers once per runtime, and once more for each processor whose count has not
-//! changed; it reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With
-//! the default times and all workers busy there are 500 turns a second, 200 after 32 turns in which no processor stood
-//! still, and 1,000 while one does. 500 turns cost one to two percent of a processor, most of it the thread's own
-//! wake-up. So a process in which nothing has been blocked for long looks less often. Workers that pick or watch see a
-//! blocked thread after one to two milliseconds, and nudge the monitor (`nudge.rs`). Where none does, since the runtime
-//! has one worker or all are stuck, the first blocked call is noticed after 5 to 10 ms, and those that follow after 2
-//! to 4.
+//! A turn takes the lock of the idle workers once per runtime, and once more for each processor; it reads one word per
+//! processor, and for each that stands still a clock and perhaps a line of `/proc`. With the default times and all
+//! workers busy there are 500 turns a second, 200 after 32 turns in which no processor stood still, and 1,000 while one
+//! does. 500 turns cost one to two percent of a CPU, most of it the thread's own wake-up. So a process in which nothing
+//! has been blocked for long looks less often. A worker that picks sees a blocked thread after one to two milliseconds,
+//! and nudges the monitor (`nudge.rs`). A watcher needs one to two of its turns, which grow to 10 ms while the other
+//! worker runs on. Where none does, since the runtime has one worker or all are stuck, the first blocked call is
+//! noticed after 5 to 10 ms, and those that follow after 2 to 4.
 //!
 //! # Rejected
 //! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed length*: most

@@ -8,7 +8,7 @@
 //! stands still, with the time of its last look, and *nudges* the monitor. The monitor ends its pause, finds the
 //! sighting, and decides as after turns of its own.
 //!
-//! A pick has one sighting. If its coroutine computed at that time, and blocks later, the monitor finds out by itself.
+//! Workers look at each pick once. If its coroutine computed then, and blocks later, the monitor finds out by itself.
 //! So coroutines that compute for milliseconds cost one look each, and no wake-up of the monitor.
 //!
 //! # The race

@@ -21,7 +21,7 @@
 //! levels and the ordinary coroutines in turn, as far as some wait there, and among levels to the one that was served
 //! longest ago. One pick in 64 is fair, and three sources take turns, so each source gets one of 192 picks. The n
 //! levels of a source take turns in it. So each of them gets at least one of `192 n` picks, and ordinary coroutines get
-//! at least one of 192. A coroutine that runs for long is preempted, so a pick takes a slice at most.
+//! at least one of 192. Where a coroutine may be preempted (`preempt.rs`), such a pick takes about a slice.
 
 use super::Scheduler;
 use super::queues::{Pick, is_bound};

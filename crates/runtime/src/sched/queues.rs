@@ -1,4 +1,5 @@
-//! Which coroutine does a worker pick next from its own queues, and where is a ready coroutine queued?
+//! Which coroutine does a worker pick next from its own queues, and where is a ready coroutine queued? The order of a
+//! pick is in `mod.rs` ("Policy"); this file carries it out.
 //!
 //! # One route
 //! A ready coroutine goes where it may run. [`Worker::queue`] decides that for code on a worker, and

@@ -1,5 +1,6 @@
 //! How does a caller wait? Every blocking call comes to [`wait`], on a wait cell, with a reason and a deadline. Two
 //! have no cell: the plain parking that programs ask for (`api/park.rs`), and scopes on OS threads (`api/scope.rs`).
+//! Calls that a pool makes in a coroutine's stead (`offload`) park on a cell of their own, and nothing interrupts them.
 //!
 //! # The files
 //! | file | what |

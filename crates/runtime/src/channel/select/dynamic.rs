@@ -278,6 +278,20 @@ impl<'a> Select<'a> {
     ///
     /// # Panics
     /// If there are no arms.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::channel::{Select, unbounded};
+    ///
+    /// let (tx, rx) = unbounded();
+    /// let (_idle, other) = unbounded::<u32>();
+    /// silken::spawn(move || tx.send(5).unwrap());
+    /// let mut select = Select::new();
+    /// let (ours, _) = (select.recv(&rx), select.recv(&other));
+    /// let selected = select.select();
+    /// assert_eq!(selected.index(), ours);
+    /// assert_eq!(selected.recv(&rx), Ok(5));
+    /// ```
     #[track_caller]
     pub fn select(&mut self) -> SelectedOperation<'_, 'a> {
         self.finish_selected();

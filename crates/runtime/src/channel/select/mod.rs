@@ -3,21 +3,23 @@
 //!
 //! # Vocabulary
 //! An *arm* is one of the operations; it is a value on the stack frame of the select ([`Arm`]). To *commit* an arm is
-//! to carry out its operation completely. The *ticket* is the one wait of the select; all its arms share it.
+//! to carry out its operation completely. The *ticket* is the one wait of the select; all its arms share it. A waker
+//! *claims* the ticket for one arm, by one compare-and-swap. That arm is the *winner*.
 //!
 //! # Protocol
 //! 1. *Try*: the select tries each arm in turn, beginning with a random one (a biased select begins with the first). It
-//!   commits the first arm that can be carried out at once. The select is in no wait list during this step, so no waker
-//!   can choose an arm for it. If no arm can be carried out, a cancelled caller unwinds here, and the results of
-//!   earlier operations are dropped: both run user code, and no arm is enlisted.
+//!    commits the first arm that can be carried out at once. The select is in no wait list during this step, so no
+//!    waker can choose an arm for it. If no arm can be carried out and the limit has passed, the select returns none.
+//!    Otherwise a cancelled caller unwinds here, and the results of earlier operations are dropped: both run user code,
+//!    and no arm is enlisted.
 //! 2. *Enlist*: each arm puts its node into its own wait list (of a channel, of a coroutine's joiners). The node
 //!    carries the ticket and the index of the arm. An arm that finds itself ready now does not commit, because a waker
 //!    may have claimed another arm already. It stops the enlisting, and the select continues with step 4.
 //! 3. *Wait*: the select waits on the ticket's wait cell until the earliest deadline. That is the deadline of the
 //!    select or that of an arm (`after`, `tick`).
-//! 4. *Withdraw*: every enlisted arm removes its node, each under the lock of its list. If the winner settled the wait
-//!    cell, its arm is left out, for the winner's node is out of its list already. The select knows who settled the
-//!    cell only if all wakers claim (see "The race: claim against a waker that does not claim").
+//! 4. *Withdraw*: every enlisted arm removes its node, each under the lock of its list. If the waker that claimed
+//!    settled the wait cell, its arm is left out, for the winner's node is out of its list already. The select knows
+//!    who settled the cell only if all wakers claim (see "The race: claim against a waker that does not claim").
 //! 5. *Finish*: if the ticket names a winner, the operation of that arm is complete. Otherwise the select unwinds if it
 //!    is cancelled, and else starts again with step 1. If that finds no arm and the select's own deadline has passed,
 //!    the select returns none.
@@ -45,9 +47,9 @@
 //! # The race: claim against a waker that does not claim
 //! The wakers of some arms (locks, notifications, joins, descriptors) settle the wait cell without a claim. Example: a
 //! sender claims the receiving arm and is about to move its message; a lock is granted to another arm and settles the
-//! cell; the select wakes. The ticket names a winner, but the winner still writes to the node. So a select with such an
-//! arm withdraws every arm, the winner's included: it takes the list's lock, which the winner holds until its last
-//! touch. A select whose wakers all claim is woken by the winner alone, after that touch.
+//! cell; the select wakes. The ticket names a winner, but the waker that claimed still writes to the node. So a select
+//! with such an arm withdraws every arm, the winner's included: it takes the list's lock, which that waker holds until
+//! its last touch. A select whose wakers all claim is woken by the one that claimed, after that touch.
 //!
 //! # The race: claim against timeout and cancellation
 //! A timeout or a cancellation settles the wait cell and does not claim the ticket. Step 4 takes the locks, and step 5

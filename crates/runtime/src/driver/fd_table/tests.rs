@@ -182,6 +182,23 @@ fn a_range_is_forgotten_whole_and_no_more() {
     assert!(entries[5].is_virgin() && !entries[0].is_virgin());
 }
 
+/// A wait that begins between the reset and the close leaves an entry that the number's next maker resets.
+#[test]
+fn a_look_after_a_reset_marks_the_entry() {
+    let fd = (10 * CHUNK_ENTRIES) as RawFd;
+    let known = entry(fd).unwrap();
+    let seen = known.look(Direction::Read);
+    assert!(!known.is_virgin());
+    reset(fd);
+    assert!(known.is_virgin());
+    assert_ne!(known.readiness.look(Direction::Read), seen, "so the wait ends at once");
+    // The caller looks again, and may wait now.
+    let seen = known.look(Direction::Read);
+    assert!(!known.is_virgin());
+    known.begin(fd, FdKind::InetStream, false);
+    assert_ne!(known.readiness.look(Direction::Read), seen, "the maker has reset it");
+}
+
 #[test]
 fn what_is_to_be_reset_later_is_reset_by_the_next_who_asks() {
     let fd = (9 * CHUNK_ENTRIES) as RawFd;

@@ -17,7 +17,7 @@ const IDLE_TURNS: u32 = 2;
 /// After so many turns in a row in which no processor stood still, the turns become longer.
 const QUIET_TURNS: u32 = 32;
 
-/// How often the monitor looks how many processors there are.
+/// How often the monitor looks how many CPUs there are.
 const MACHINE_EVERY_NS: u64 = clock::NS_PER_SECOND;
 
 /// The longest turn while a worker runs.
