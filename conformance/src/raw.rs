@@ -16,6 +16,7 @@ use std::time::Duration;
 pub mod bad;
 pub mod copy;
 pub mod files;
+pub mod ipc;
 pub mod net;
 pub mod signals;
 

@@ -439,6 +439,19 @@ macro_rules! for_each_case {
                     any many_waiters;
                     any signal_descriptor;
                 }
+                queues {
+                    any each_message_goes_to_one_receiver;
+                    any a_full_queue_holds_senders_back;
+                    any messages_have_an_order;
+                    any timed_forms_give_up;
+                    any a_timed_wait_is_ended_by_a_message;
+                    any errors_of_queues;
+                    any a_number_is_used_again;
+                    any kinds_of_messages;
+                    any removal_and_errors;
+                    any operations_happen_together;
+                    any a_timed_operation_gives_up;
+                }
                 disk {
                     any reads_of_what_is_not_in_memory;
                     any a_read_over_pages_that_are_there_and_that_are_not;

@@ -48,6 +48,7 @@ pub mod parking_lot_crate;
 pub mod pipe;
 pub mod poll_files;
 pub mod process;
+pub mod queues;
 pub mod receive_flags;
 pub mod resets;
 pub mod rwlock;

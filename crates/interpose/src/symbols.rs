@@ -14,8 +14,8 @@ use core::mem::size_of;
 use libc::{
     DIR, FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, cpu_set_t, epoll_event, fd_set,
     id_t, idtype_t, iovec, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, nfds_t, off_t, pid_t, pollfd, pthread_attr_t,
-    pthread_mutexattr_t, pthread_t, rusage, sched_param, siginfo_t, sigset_t, sigval, size_t, sockaddr, socklen_t,
-    ssize_t, stack_t, termios, timespec, timeval, winsize,
+    pthread_mutexattr_t, pthread_t, rusage, sched_param, sembuf, siginfo_t, sigset_t, sigval, size_t, sockaddr,
+    socklen_t, ssize_t, stack_t, termios, timespec, timeval, winsize,
 };
 
 use crate::{Routine, frameless, hooks, keys, library, next};
@@ -29,6 +29,34 @@ macro_rules! export {
     ) => {
         $( export! { @one fn $fixed($($fp: $ft),*) -> $fr } )*
         $( export! { @one fn $variadic($($vp: $vt,)* $($op: $ot),*) -> $vr } )*
+
+        /// The names of all symbols that this crate defines, for documentation.
+        pub const SYMBOLS: &[&str] = &[
+            $( stringify!($fixed), )*
+            $( stringify!($variadic), )*
+            "fcntl64",
+            "__read_chk",
+            "__pread_chk",
+            "__pread64_chk",
+            "__recv_chk",
+            "__recvfrom_chk",
+            "__poll_chk",
+            "__ppoll_chk",
+            "vfork",
+            "__vfork",
+            "pthread_exit",
+            "thrd_exit",
+            "pthread_key_create",
+            "pthread_key_delete",
+            "__pthread_key_create",
+            "tss_create",
+            "tss_delete",
+            "dlopen",
+            "dlmopen",
+            "pthread_mutexattr_setprotocol",
+        ];
+
+        const _: () = assert!(SYMBOLS.len() == ALL.len());
 
         /// The addresses of all definitions. A reference to this makes the linker take them out of the archive, in
         /// whichever objects the compiler put them.

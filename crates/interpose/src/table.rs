@@ -221,6 +221,36 @@ macro_rules! for_each_symbol {
                 /// `mq_close(3)`.
                 fn mq_close(queue: mqd_t) -> c_int
                     => { kernel!(libc::SYS_close, queue) }
+                /// `mq_send(3)`.
+                fn mq_send(queue: mqd_t, message: *const c_char, bytes: size_t, priority: c_uint) -> c_int
+                    => { kernel!(libc::SYS_mq_timedsend, queue, message, bytes, priority, 0_usize) }
+                /// `mq_timedsend(3)`.
+                fn mq_timedsend(
+                    queue: mqd_t, message: *const c_char, bytes: size_t, priority: c_uint, time: *const timespec
+                ) -> c_int
+                    => { kernel!(libc::SYS_mq_timedsend, queue, message, bytes, priority, time) }
+                /// `mq_receive(3)`.
+                fn mq_receive(queue: mqd_t, message: *mut c_char, bytes: size_t, priority: *mut c_uint) -> ssize_t
+                    => { kernel!(libc::SYS_mq_timedreceive, queue, message, bytes, priority, 0_usize) }
+                /// `mq_timedreceive(3)`.
+                fn mq_timedreceive(
+                    queue: mqd_t, message: *mut c_char, bytes: size_t, priority: *mut c_uint, time: *const timespec
+                ) -> ssize_t
+                    => { kernel!(libc::SYS_mq_timedreceive, queue, message, bytes, priority, time) }
+                /// `msgsnd(2)`.
+                fn msgsnd(queue: c_int, message: *const c_void, bytes: size_t, flags: c_int) -> c_int
+                    => { kernel!(libc::SYS_msgsnd, queue, message, bytes, flags) }
+                /// `msgrcv(2)`.
+                fn msgrcv(queue: c_int, message: *mut c_void, bytes: size_t, kind: c_long, flags: c_int) -> ssize_t
+                    => { kernel!(libc::SYS_msgrcv, queue, message, bytes, kind, flags) }
+                /// `semop(2)`.
+                fn semop(set: c_int, operations: *mut sembuf, count: size_t) -> c_int
+                    => { kernel!(libc::SYS_semop, set, operations, count) }
+                /// `semtimedop(2)`.
+                fn semtimedop(
+                    set: c_int, operations: *mut sembuf, count: size_t, timeout: *const timespec
+                ) -> c_int
+                    => { kernel!(libc::SYS_semtimedop, set, operations, count, timeout) }
                 /// `close_range(2)`; glibc has it since 2.34.
                 fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int
                     => { kernel!(libc::SYS_close_range, first, last, flags) }

@@ -30,6 +30,7 @@
 //! # The files
 //! | file | symbols |
 //! |---|---|
+//! | `guide` | what the guide says of each symbol, for tests |
 //! | `call` | the frame of every hook: who calls, the answer, errno |
 //! | `futex` | `syscall(SYS_futex, ..)`: every lock of std, parking_lot and what is built on them |
 //! | `sleep` | the sleeping family |
@@ -44,6 +45,7 @@
 //! | `poll` | several descriptors at once |
 //! | `select`, `epoll` | several descriptors at once, through other functions |
 //! | `signals` | waiting for signals |
+//! | `queues` | message queues; queues and semaphores of System V |
 //! | `join` | `pthread_join` |
 //! | `process` | waiting for child processes; `_Fork`, `vfork` |
 //! | `names` | `getaddrinfo`, `getnameinfo` |
@@ -71,6 +73,8 @@ mod file_lock;
 #[forbid(unsafe_code)]
 mod full_backlog;
 mod futex;
+#[cfg(all(test, not(loom)))]
+mod guide;
 #[forbid(unsafe_code)]
 mod interruption;
 mod io;
@@ -83,6 +87,7 @@ mod own;
 mod poll;
 mod process;
 mod pthread;
+mod queues;
 mod raw_calls;
 mod select;
 mod signals;
@@ -147,6 +152,14 @@ static HOOKS: Hooks = Hooks {
     pclose: makers::pclose,
     closedir: makers::closedir,
     mq_close: makers::mq_close,
+    mq_send: queues::mq_send,
+    mq_timedsend: queues::mq_timedsend,
+    mq_receive: queues::mq_receive,
+    mq_timedreceive: queues::mq_timedreceive,
+    msgsnd: queues::msgsnd,
+    msgrcv: queues::msgrcv,
+    semop: queues::semop,
+    semtimedop: queues::semtimedop,
     close_range: makers::close_range,
     closefrom: makers::closefrom,
     login_tty: makers::login_tty,

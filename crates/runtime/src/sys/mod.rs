@@ -40,7 +40,7 @@ mod linux;
 #[cfg(target_os = "linux")]
 #[allow(unused_imports)]
 pub(crate) use linux::{
-    barrier, clock, copy, epoll, file, futex, memory, process, raw, set_id, signal, socket, topology,
+    barrier, clock, copy, epoll, file, futex, ipc, memory, process, raw, set_id, signal, socket, topology,
 };
 
 #[cfg(not(target_os = "linux"))]

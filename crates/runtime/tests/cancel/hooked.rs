@@ -66,6 +66,52 @@ fn io_that_waits_fails_with_ecanceled() {
     });
 }
 
+/// A message queue is a descriptor, and its wait fails; a semaphore of System V is waited for to the end.
+#[test]
+fn a_message_queue_fails_and_a_semaphore_set_completes() {
+    run_on(2, false, || {
+        let name = CString::new(format!("/silken-cancel-{}", std::process::id())).unwrap();
+        // SAFETY: S7: a text that ends; no attributes.
+        let queue = unsafe { libc::mq_open(name.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600, 0) };
+        assert!(queue >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: S7: a text that ends.
+        unsafe { libc::mq_unlink(name.as_ptr()) };
+        let receive = move || {
+            let mut message = [0_u8; 8192];
+            // SAFETY: S5: the place is lent for the call.
+            match unsafe { libc::mq_receive(queue, message.as_mut_ptr().cast(), message.len(), std::ptr::null_mut()) } {
+                -1 => Err(std::io::Error::last_os_error()),
+                count => Ok(count),
+            }
+        };
+        assert_cancelled(cancelled(receive));
+        let late = silken::timeout(SHORT, || receive().unwrap_err().raw_os_error());
+        assert_eq!(late.unwrap_or(Some(libc::ETIMEDOUT)), Some(libc::ETIMEDOUT));
+        // SAFETY: S5: no memory.
+        unsafe { libc::mq_close(queue) };
+
+        // SAFETY: S5: no memory.
+        let set = unsafe { libc::semget(libc::IPC_PRIVATE, 1, 0o600) };
+        let add = move |sem_op| {
+            let mut operation = libc::sembuf {
+                sem_num: 0,
+                sem_op,
+                sem_flg: 0,
+            };
+            // SAFETY: S5: the operation is lent for the call.
+            unsafe { libc::semop(set, &mut operation, 1) }
+        };
+        let adder = silken::spawn(move || {
+            silken::sleep(Duration::from_millis(30));
+            add(1)
+        });
+        assert_eq!(cancelled(move || add(-1)), 0);
+        assert_eq!(adder.join().unwrap(), 0);
+        // SAFETY: S5: this command takes no memory.
+        unsafe { libc::semctl(set, 0, libc::IPC_RMID) };
+    });
+}
+
 #[test]
 fn a_poll_fails_with_ecanceled() {
     run_on(1, false, || {
