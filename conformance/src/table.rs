@@ -451,6 +451,8 @@ macro_rules! for_each_case {
                     any removal_and_errors;
                     any operations_happen_together;
                     any a_timed_operation_gives_up;
+                    any a_semaphore_of_c;
+                    any a_barrier_of_c;
                 }
                 disk {
                     any reads_of_what_is_not_in_memory;

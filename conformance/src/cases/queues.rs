@@ -1,10 +1,11 @@
-//! Message queues of POSIX; queues and semaphores of System V.
+//! Message queues, semaphores and barriers of POSIX; queues and semaphores of System V.
 
 use crate::help::{LONG, SHORT, UNITS, code, name, still_wait};
-use crate::raw::ipc::{MessageQueue, Semaphores, SystemQueue};
+use crate::raw::ipc::{Barrier, MessageQueue, Semaphore, Semaphores, SystemQueue};
 use crate::{Executor, join_all};
 use libc::{E2BIG, EAGAIN, EBADF, EIDRM, EINVAL, EMSGSIZE, ENOMSG, ETIMEDOUT, IPC_NOWAIT, SEM_UNDO};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -206,7 +207,7 @@ pub fn removal_and_errors(ex: &dyn Executor) {
 /// Semaphores as locks: several operations happen together or not at all.
 pub fn operations_happen_together(ex: &dyn Executor) {
     let semaphores = Arc::new(Semaphores::new(2).unwrap());
-    let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = Arc::new(AtomicUsize::new(0));
     let start = ex.start({
         let semaphores = semaphores.clone();
         move || semaphores.operate(&[(0, 1, 0), (1, 1, 0)]).unwrap()
@@ -218,15 +219,15 @@ pub fn operations_happen_together(ex: &dyn Executor) {
             for _ in 0..20 {
                 // Taken by the process, not by the thread: what is undone at its end is nothing.
                 semaphores.operate(&[(0, -1, SEM_UNDO), (1, -1, SEM_UNDO)]).unwrap();
-                let before = count.load(std::sync::atomic::Ordering::Relaxed);
+                let before = count.load(SeqCst);
                 std::thread::yield_now();
-                count.store(before + 1, std::sync::atomic::Ordering::Relaxed);
+                count.store(before + 1, SeqCst);
                 semaphores.operate(&[(0, 1, SEM_UNDO), (1, 1, SEM_UNDO)]).unwrap();
             }
         }
     });
     join_all(units);
-    assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), UNITS as u64 * 20);
+    assert_eq!(count.load(SeqCst), UNITS * 20);
 }
 
 /// A timed operation gives up in time and takes nothing.
@@ -242,4 +243,48 @@ pub fn a_timed_operation_gives_up(ex: &dyn Executor) {
         semaphores.operate_timeout(&[(0, -1, 0)], Duration::ZERO).unwrap();
     });
     unit.join();
+}
+
+/// More units than workers wait for a semaphore of C; each post lets one of them go on.
+pub fn a_semaphore_of_c(ex: &dyn Executor) {
+    let semaphore = Arc::new(Semaphore::new(1));
+    semaphore.wait().unwrap();
+    let units = ex.start_each(UNITS, {
+        let semaphore = semaphore.clone();
+        move |_| semaphore.wait().unwrap()
+    });
+    still_wait(&units);
+    let poster = ex.start({
+        let semaphore = semaphore.clone();
+        move || (0..UNITS).for_each(|_| semaphore.post())
+    });
+    poster.join();
+    join_all(units);
+    let unit = ex.start(move || {
+        let start = Instant::now();
+        assert_eq!(code(semaphore.wait_timeout(SHORT)), ETIMEDOUT);
+        assert!(start.elapsed() >= SHORT);
+        semaphore.post();
+        semaphore.wait_timeout(Duration::ZERO).unwrap();
+    });
+    unit.join();
+}
+
+/// A barrier of C, in several rounds: nobody is a round ahead, and one is chosen in each.
+pub fn a_barrier_of_c(ex: &dyn Executor) {
+    const ROUNDS: usize = 5;
+    let barrier = Arc::new(Barrier::new(UNITS as u32));
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let units = ex.start_each(UNITS, move |_| {
+        let mut chosen = 0;
+        for round in 1..=ROUNDS {
+            arrived.fetch_add(1, SeqCst);
+            chosen += usize::from(barrier.wait());
+            assert_eq!(arrived.load(SeqCst), round * UNITS);
+            chosen += usize::from(barrier.wait());
+        }
+        chosen
+    });
+    let chosen: usize = units.into_iter().map(|unit| unit.join()).sum();
+    assert_eq!(chosen, 2 * ROUNDS);
 }

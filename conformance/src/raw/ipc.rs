@@ -1,7 +1,8 @@
-//! Message queues, and queues and semaphores of System V. What is made is removed in the end.
+//! Message queues, semaphores, barriers, and queues and semaphores of System V. What is made is removed in the end.
 
 use super::{check, check_int, timespec};
 use libc::{c_int, c_long, mqd_t};
+use std::cell::UnsafeCell;
 use std::ffi::CString;
 use std::io;
 use std::mem::offset_of;
@@ -174,5 +175,89 @@ impl Semaphores {
 impl Drop for Semaphores {
     fn drop(&mut self) {
         self.remove();
+    }
+}
+
+/// A semaphore of POSIX, for the threads of this process.
+#[derive(Debug)]
+pub struct Semaphore(Box<UnsafeCell<libc::sem_t>>);
+
+// SAFETY: S2: the C library's own object, made for use by several threads.
+unsafe impl Send for Semaphore {}
+// SAFETY: S2: the C library's own object, made for use by several threads.
+unsafe impl Sync for Semaphore {}
+
+impl Semaphore {
+    /// A semaphore with this value.
+    pub fn new(value: u32) -> Self {
+        // SAFETY: S7: zeroes, which sem_init overwrites.
+        let semaphore = Self(Box::new(UnsafeCell::new(unsafe { std::mem::zeroed() })));
+        // SAFETY: S7: a place that stays where it is.
+        assert_eq!(unsafe { libc::sem_init(semaphore.0.get(), 0, value) }, 0);
+        semaphore
+    }
+
+    /// sem_wait(3)
+    pub fn wait(&self) -> io::Result<()> {
+        // SAFETY: S7: it was initialised.
+        check_int(unsafe { libc::sem_wait(self.0.get()) }).map(drop)
+    }
+
+    /// sem_timedwait(3), until so long from now.
+    pub fn wait_timeout(&self, timeout: Duration) -> io::Result<()> {
+        let time = timespec(super::clock(libc::CLOCK_REALTIME) + timeout);
+        // SAFETY: S5, S7: it was initialised, and the time is lent for the call.
+        check_int(unsafe { libc::sem_timedwait(self.0.get(), &time) }).map(drop)
+    }
+
+    /// sem_post(3)
+    pub fn post(&self) {
+        // SAFETY: S7: it was initialised.
+        assert_eq!(unsafe { libc::sem_post(self.0.get()) }, 0);
+    }
+}
+
+impl Drop for Semaphore {
+    fn drop(&mut self) {
+        // SAFETY: S7: nobody uses it any more.
+        unsafe { libc::sem_destroy(self.0.get()) };
+    }
+}
+
+/// A barrier of POSIX, for the threads of this process.
+#[derive(Debug)]
+pub struct Barrier(Box<UnsafeCell<libc::pthread_barrier_t>>);
+
+// SAFETY: S2: the C library's own object, made for use by several threads.
+unsafe impl Send for Barrier {}
+// SAFETY: S2: the C library's own object, made for use by several threads.
+unsafe impl Sync for Barrier {}
+
+impl Barrier {
+    /// A barrier for so many.
+    pub fn new(count: u32) -> Self {
+        // SAFETY: S7: zeroes, which pthread_barrier_init overwrites.
+        let barrier = Self(Box::new(UnsafeCell::new(unsafe { std::mem::zeroed() })));
+        // SAFETY: S7: a place that stays where it is; no attributes.
+        let result = unsafe { libc::pthread_barrier_init(barrier.0.get(), std::ptr::null(), count) };
+        assert_eq!(result, 0);
+        barrier
+    }
+
+    /// pthread_barrier_wait(3): whether the caller is the one that is chosen.
+    pub fn wait(&self) -> bool {
+        // SAFETY: S7: it was initialised.
+        match unsafe { libc::pthread_barrier_wait(self.0.get()) } {
+            0 => false,
+            libc::PTHREAD_BARRIER_SERIAL_THREAD => true,
+            error => panic!("{}", io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
+impl Drop for Barrier {
+    fn drop(&mut self) {
+        // SAFETY: S7: nobody uses it any more.
+        unsafe { libc::pthread_barrier_destroy(self.0.get()) };
     }
 }

@@ -22,8 +22,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use libc::{
     DIR, FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, c_void, clockid_t, cpu_set_t, epoll_event, fd_set,
     id_t, idtype_t, iovec, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, nfds_t, off_t, pid_t, pollfd, pthread_attr_t,
-    pthread_key_t, pthread_mutexattr_t, pthread_t, rusage, sched_param, sembuf, siginfo_t, sigset_t, sigval, size_t,
-    sockaddr, socklen_t, ssize_t, stack_t, termios, timespec, timeval, winsize,
+    pthread_barrier_t, pthread_key_t, pthread_mutexattr_t, pthread_t, rusage, sched_param, sem_t, sembuf, siginfo_t,
+    sigset_t, sigval, size_t, sockaddr, socklen_t, ssize_t, stack_t, termios, timespec, timeval, winsize,
 };
 
 use crate::{Routine, raw};

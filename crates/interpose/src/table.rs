@@ -237,6 +237,18 @@ macro_rules! for_each_symbol {
                     queue: mqd_t, message: *mut c_char, bytes: size_t, priority: *mut c_uint, time: *const timespec
                 ) -> ssize_t
                     => { kernel!(libc::SYS_mq_timedreceive, queue, message, bytes, priority, time) }
+                /// `sem_wait(3)`. No kernel form exists.
+                fn sem_wait(semaphore: *mut sem_t) -> c_int
+                    => { unavailable!(semaphore; -1) }
+                /// `sem_timedwait(3)`. No kernel form exists.
+                fn sem_timedwait(semaphore: *mut sem_t, time: *const timespec) -> c_int
+                    => { unavailable!(semaphore, time; -1) }
+                /// `sem_clockwait(3)`; glibc has it since 2.30. No kernel form exists.
+                fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int
+                    => { unavailable!(semaphore, clock, time; -1) }
+                /// `pthread_barrier_wait(3)`: returns the error number. No kernel form exists.
+                fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int
+                    => { let _ = barrier; libc::EAGAIN }
                 /// `msgsnd(2)`.
                 fn msgsnd(queue: c_int, message: *const c_void, bytes: size_t, flags: c_int) -> c_int
                     => { kernel!(libc::SYS_msgsnd, queue, message, bytes, flags) }

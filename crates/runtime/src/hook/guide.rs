@@ -139,6 +139,12 @@ const SECTIONS: &[GuideSection] = &[
                 "the futex's timeout",
             ),
             row(
+                "sem_wait sem_timedwait sem_clockwait pthread_barrier_wait",
+                "parks; a pool thread waits, unless the semaphore can be taken at once",
+                ENDS,
+                "the call's time",
+            ),
+            row(
                 "pthread_mutexattr_setprotocol",
                 "refuses priority inheritance and ceilings (ENOTSUP), on threads too",
                 NEVER,

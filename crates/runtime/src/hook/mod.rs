@@ -45,6 +45,7 @@
 //! | `poll` | several descriptors at once |
 //! | `select`, `epoll` | several descriptors at once, through other functions |
 //! | `signals` | waiting for signals |
+//! | `semaphores` | semaphores and barriers of POSIX |
 //! | `queues` | message queues; queues and semaphores of System V |
 //! | `join` | `pthread_join` |
 //! | `process` | waiting for child processes; `_Fork`, `vfork` |
@@ -90,6 +91,7 @@ mod pthread;
 mod queues;
 mod raw_calls;
 mod select;
+mod semaphores;
 mod signals;
 mod sleep;
 mod thread;
@@ -157,6 +159,10 @@ static HOOKS: Hooks = Hooks {
     mq_receive: queues::mq_receive,
     mq_timedreceive: queues::mq_timedreceive,
     msgsnd: queues::msgsnd,
+    sem_wait: semaphores::sem_wait,
+    sem_timedwait: semaphores::sem_timedwait,
+    sem_clockwait: semaphores::sem_clockwait,
+    pthread_barrier_wait: semaphores::pthread_barrier_wait,
     msgrcv: queues::msgrcv,
     semop: queues::semop,
     semtimedop: queues::semtimedop,
