@@ -134,6 +134,7 @@ fn fairness() -> Vec<Figure> {
             threads(threads::echo_beside_loops),
         ),
         figure("fairness/blocked", "% lost", false, Goal::AtMost(20.0), vec![]),
+        figure("fairness/hand-off", "ms p50", false, Goal::AtMost(2.0), vec![]),
     ]
 }
 

@@ -86,3 +86,39 @@ pub fn blocked(options: &Options) -> Sample {
     let (undisturbed, disturbed) = (turns(time, 0), turns(time, BLOCKED));
     sample(100.0 * (1.0 - disturbed / undisturbed))
 }
+
+/// How long a coroutine waits that may run on one worker only, while a call blocks that worker's thread. The other
+/// worker is busy, and no call has blocked for long before.
+pub fn hand_off(options: &Options) -> Sample {
+    let count = if options.quick { 10 } else { 40 };
+    let on = |worker| silken::Builder::new().worker(worker);
+    let mut late_ms = run(2, move || {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = stop.clone();
+        let busy = on(1).spawn(move || {
+            // Relaxed: nothing but the end of the loop depends on it.
+            while !seen.load(Ordering::Relaxed) {
+                silken::yield_now();
+            }
+        });
+        let late_ms: Vec<_> = (0..count)
+            .map(|_| {
+                silken::sleep(Duration::from_millis(200));
+                let blocks = on(0).spawn(move || {
+                    let begin = Instant::now();
+                    let waits = on(0).spawn(move || begin.elapsed().as_secs_f64() * 1e3);
+                    block_unseen(Duration::from_millis(60));
+                    waits.expect("a coroutine").join().expect("no panic")
+                });
+                blocks.expect("a coroutine").join().expect("no panic")
+            })
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        busy.expect("a coroutine").join().expect("no panic");
+        late_ms
+    });
+    late_ms.sort_by(f64::total_cmp);
+    let mut sample = sample(late_ms[late_ms.len() / 2]);
+    sample.push(("p90".to_owned(), late_ms[late_ms.len() * 9 / 10]));
+    sample
+}

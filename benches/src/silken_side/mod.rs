@@ -33,6 +33,7 @@ pub fn subject(figure: &str) -> Option<Subject> {
         "fairness/ticker" => Subject::Process(fairness::ticker),
         "fairness/echo" => Subject::Process(fairness::echo),
         "fairness/blocked" => Subject::Process(fairness::blocked),
+        "fairness/hand-off" => Subject::Process(fairness::hand_off),
         "grow/has-room" => Subject::Process(stacks::has_room),
         "grow/on-a-segment" => Subject::Process(stacks::grows),
         "mutex/one" => Subject::Process(waits::mutex_one),
