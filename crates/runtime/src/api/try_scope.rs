@@ -210,13 +210,14 @@ impl<'scope, 'env, E: Send + 'scope> TryScope<'scope, 'env, E> {
 
 /// Runs `body` with a [`scope`](crate::scope()) whose children return results: Go's `errgroup`. The first error, of a
 /// child or of `body`, cancels all children. Once all have ended, `try_scope` returns that error. Without an error it
-/// returns the value of `body`. A scope with an endless child, an accept loop for example, ends by the first `?` that
-/// fails in `body`.
+/// returns the value of `body`. An endless child, an accept loop for example, is cancelled by the first `?` that fails
+/// in `body`.
 ///
-/// `body` itself is not interrupted: it goes on until it returns, and a long wait in it delays the error. Let it wait
-/// for the children ([`join`](ScopedJoinHandle::join)), or put the wait into a child. A child that panics cancels the
-/// others, too, unless [`Scope::cancel_on_panic`] is set to `false`. A child that has not started when the scope fails
-/// never begins: its closure is dropped.
+/// A child's error does not interrupt `body` itself: it goes on until it returns, and a wait in it delays the error,
+/// for ever if only the failed child would have ended it. Let `body` wait for the children
+/// ([`join`](ScopedJoinHandle::join)) and for nothing else; put every other wait into a child. A child that panics
+/// cancels the others, too, unless [`Scope::cancel_on_panic`] is set to `false`. A child that has not started when the
+/// scope fails never begins: its closure is dropped.
 ///
 /// # The type of the error
 /// All errors of a scope have one type. The compiler must learn it somewhere ("type annotations needed" otherwise):

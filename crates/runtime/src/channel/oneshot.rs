@@ -1,4 +1,17 @@
 //! How does one value travel from one sender to one receiver, exactly once? The usual use is the answer to a request.
+//! [`channel`] makes the two ends; sending takes the sender, receiving the receiver.
+//!
+//! ```
+//! use silken::channel::{oneshot, unbounded};
+//!
+//! let (requests, jobs) = unbounded::<(u32, oneshot::Sender<u32>)>();
+//! silken::spawn(move || jobs.iter().for_each(|(number, reply)| drop(reply.send(number * 2))));
+//! let (reply, answer) = oneshot::channel();
+//! requests.send((21, reply)).unwrap();
+//! assert_eq!(answer.recv(), Ok(42));
+//! ```
+//!
+//! The rest of this page is for those who change the code.
 //!
 //! # Protocol
 //! The channel is one allocation with a word, a place for the value, and a wait cell for the receiver. Each side counts

@@ -1,4 +1,17 @@
-//! How do receivers see the latest state of one value, and learn that it has changed?
+//! How do receivers see the latest state of one value, and learn that it has changed? [`channel`] makes the two ends:
+//! the sender replaces the value, and receivers [borrow](Receiver::borrow) it, or wait until it has
+//! [changed](Receiver::changed).
+//!
+//! ```
+//! use silken::channel::watch;
+//!
+//! let (settings, mut follower) = watch::channel("verbose");
+//! settings.send("quiet").unwrap();
+//! follower.changed().unwrap();
+//! assert_eq!(*follower.borrow(), "quiet");
+//! ```
+//!
+//! The rest of this page is for those who change the code.
 //!
 //! # Protocol
 //! The channel has three parts.

@@ -177,6 +177,11 @@ impl CancelToken {
         self.0.state.with(|state| state.open.is_none())
     }
 
+    /// The same as [`wait`](Self::wait), under the name that tokio's token has.
+    pub fn cancelled(&self) {
+        self.wait();
+    }
+
     /// Waits until the token is cancelled; returns at once if it was.
     ///
     /// # Blocking

@@ -1,5 +1,7 @@
 //! A queue of events that coroutines send to one poller: a select whose arms are whole coroutines, added and removed
-//! while it runs.
+//! while it runs. [`scope`] has an example.
+//!
+//! The rest of this page is for those who change the code.
 //!
 //! # Protocol
 //! [`scope`] makes a queue; [`Cqueue::add`] makes an *arm*, a child of that scope. An arm waits for anything (its top

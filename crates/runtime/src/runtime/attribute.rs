@@ -1,6 +1,7 @@
 //! What do `#[silken::main]` and `#[silken::test]` expand to? A call of one of these functions, which runs the body in
 //! a runtime.
 
+use super::default::ServesThreads;
 pub use super::limit::TestLimit;
 use super::{Runtime, RuntimeBuilder};
 use crate::coroutine::JoinError;
@@ -31,6 +32,17 @@ fn run<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
     value(build(builder).run(body))
 }
 
+/// Runs the body of `main`. Meanwhile its runtime also serves the spawns of OS threads.
+#[track_caller]
+fn run_as_main<R: Send>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> R {
+    let runtime = build(builder);
+    let scheduler = runtime.scheduler;
+    value(runtime.run(move || {
+        let _serves = ServesThreads::begin(scheduler);
+        body()
+    }))
+}
+
 /// Runs the body of a test within its limit. `None`: it is overdue, and fails if the test returns.
 #[track_caller]
 fn run_within<R: Send + 'static>(
@@ -51,13 +63,13 @@ fn run_within<R: Send + 'static>(
 /// The expansion of `#[silken::main]`.
 #[track_caller]
 pub fn run_main(builder: RuntimeBuilder, body: impl FnOnce() + Send) {
-    run(builder, body);
+    run_as_main(builder, body);
 }
 
 /// The same, of a function that returns something.
 #[track_caller]
 pub fn report_main<R: Termination>(builder: RuntimeBuilder, body: impl FnOnce() -> R + Send) -> ExitCode {
-    run(builder, || body().report())
+    run_as_main(builder, || body().report())
 }
 
 /// The expansion of `#[silken::test]`. After the first call the coroutines of the process inherit the capture of

@@ -1,5 +1,8 @@
-//! Which runtime serves a spawn on an OS thread, and with which settings does it start? The first such spawn starts the
-//! default runtime.
+//! Which runtime serves a spawn on an OS thread, and with which settings does it start? While the body of a
+//! `#[silken::main]` runs, it is that runtime. Otherwise the first such spawn starts the default runtime.
+//!
+//! The runtime of `main` ends its coroutines when the body has returned. From that moment on, spawns of threads go to
+//! the default runtime. A `#[silken::test]` does not stand in for it, since tests run side by side.
 //!
 //! Each setting is a word of its own; 0 means that the program has not set it. The settings order nothing: a program
 //! that sets them on one thread while another thread starts the runtime has a race in any case.
@@ -8,8 +11,10 @@
 
 use super::RuntimeBuilder;
 use super::hooks::install_hooks;
+use crate::coroutine::Critical;
 use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use crate::sched::Scheduler;
+use crate::sys::StaticLock;
 use std::io;
 use std::sync::OnceLock;
 
@@ -43,12 +48,41 @@ fn builder() -> RuntimeBuilder {
     builder
 }
 
-/// Returns the scheduler of the caller's coroutine; on an OS thread the default one, which it starts if necessary.
+/// The scheduler of the `main` whose body runs, if one does.
+static MAIN: StaticLock<Option<&'static Scheduler>> = StaticLock::new(None);
+
+/// Serves spawns on OS threads, until it is dropped.
+pub(super) struct ServesThreads(());
+
+impl ServesThreads {
+    /// Until the value is dropped, spawns on OS threads go to this scheduler.
+    pub(super) fn begin(scheduler: &'static Scheduler) -> Self {
+        with_main(|main| *main = Some(scheduler));
+        Self(())
+    }
+}
+
+impl Drop for ServesThreads {
+    fn drop(&mut self) {
+        with_main(|main| *main = None);
+    }
+}
+
+fn with_main<R>(f: impl FnOnce(&mut Option<&'static Scheduler>) -> R) -> R {
+    let _critical = Critical::enter();
+    f(&mut MAIN.lock())
+}
+
+/// Returns the scheduler of the caller's coroutine. On an OS thread it is that of the running `main`, or the default
+/// one, which is started if necessary.
 ///
 /// # Errors
 /// Those of [`RuntimeBuilder::build`].
 pub(crate) fn current_or_default() -> io::Result<&'static Scheduler> {
     if let Some(scheduler) = Scheduler::current() {
+        return Ok(scheduler);
+    }
+    if let Some(scheduler) = with_main(|main| *main) {
         return Ok(scheduler);
     }
     static DEFAULT: OnceLock<Result<&'static Scheduler, (io::ErrorKind, String)>> = OnceLock::new();

@@ -7,7 +7,7 @@ pub use ticker::{MissedTicks, Ticker, Ticks, interval, interval_at};
 
 use crate::coroutine::{Outcome, WaitCell, WaitReason, current_core, effective_deadline_ns, raise_if_cancelled};
 use crate::wait;
-use std::time::{Duration, Instant};
+pub use std::time::{Duration, Instant};
 
 /// Sleeps for at least `duration`; never wakes early.
 ///

@@ -429,3 +429,38 @@ fn an_arm_that_is_used_again() {
         player.join();
     });
 }
+
+/// An arm that is switched off is never ready, and keeps no other from being so.
+#[test]
+fn an_optional_arm() {
+    use silken::channel::oneshot;
+
+    everywhere(|cast| {
+        let (_open, idle) = oneshot::channel::<u32>();
+        let (mut idle, mut first) = (Some(idle), None);
+        let (tx, rx) = unbounded();
+        let sender = cast.spawn(move || {
+            pause();
+            tx.send(3).unwrap();
+        });
+        let said = select! {
+            on(first.as_mut().map(|rx: &mut oneshot::Receiver<u32>| rx.recv_arm())) -> _ => unreachable!("it is off"),
+            on(idle.as_mut().map(|rx| rx.recv_arm())) -> _ => unreachable!("nobody sends"),
+            recv(rx) -> number => number.unwrap(),
+        };
+        assert_eq!(said, 3);
+        sender.join();
+        let (tx, rx) = oneshot::channel();
+        first = Some(rx);
+        tx.send(8).unwrap();
+        let said = select! {
+            on(first.as_mut().map(|rx| rx.recv_arm())) -> number => number.unwrap(),
+            default => unreachable!("it is there"),
+        };
+        assert_eq!(said, 8);
+        select! {
+            on(None::<silken::JoinArm<'_, ()>>) -> () => unreachable!("it is off"),
+            default(Duration::from_millis(1)) => {}
+        }
+    });
+}

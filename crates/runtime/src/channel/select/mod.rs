@@ -64,6 +64,7 @@ mod arms;
 mod dynamic;
 #[forbid(unsafe_code)]
 mod macros;
+mod optional;
 #[forbid(unsafe_code)]
 mod wrong;
 
@@ -95,8 +96,8 @@ use std::time::Duration;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no arm of a select!",
     label = "no arm",
-    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, the `recv_arm()` of a oneshot, a broadcast or a watch, and the arms of `sync`: `lock_arm()`, `acquire_arm()` and more",
-    note = "a channel is received from by `recv(receiver)`, and sent to by `send(sender, message)`"
+    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, the `recv_arm()` of a oneshot or a broadcast, the `changed_arm()` of a watch, the arms of `sync`: `lock_arm()`, `acquire_arm()` and more, and an `Option` of one, of which `None` is never ready",
+    note = "a channel is received from by `recv(receiver)`, and sent to by `send(sender, message)`; a token that is cancelled is `recv(token.done())`, a time that is up `recv(silken::channel::after(duration))`"
 )]
 #[doc(hidden)]
 pub unsafe trait Arm {
@@ -137,8 +138,8 @@ pub unsafe trait Arm {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no arm of a select!",
     label = "no arm",
-    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, the `recv_arm()` of a oneshot, a broadcast or a watch, and the arms of `sync`: `lock_arm()`, `acquire_arm()` and more",
-    note = "a channel is received from by `recv(receiver)`, and sent to by `send(sender, message)`"
+    note = "`on(…)` takes `handle.join_arm()`, `ticker.tick_arm()`, `silken::readable(&fd)`, the `recv_arm()` of a oneshot or a broadcast, the `changed_arm()` of a watch, the arms of `sync`: `lock_arm()`, `acquire_arm()` and more, and an `Option` of one, of which `None` is never ready",
+    note = "a channel is received from by `recv(receiver)`, and sent to by `send(sender, message)`; a token that is cancelled is `recv(token.done())`, a time that is up `recv(silken::channel::after(duration))`"
 )]
 #[doc(hidden)]
 pub trait Operation: Arm {
