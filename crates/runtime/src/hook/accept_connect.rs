@@ -73,7 +73,7 @@ unsafe fn accept_on_coroutine(
             if is_contended {
                 let (address, address_bytes) = (address.expose_provenance(), address_bytes.expose_provenance());
                 // SAFETY: S5: the caller lends both, and waits until the call has ended.
-                return offload::wait_out(move || unsafe {
+                return offload::try_wait_out(move || unsafe {
                     socket::accept4(
                         fd,
                         ptr::with_exposed_provenance_mut(address),

@@ -93,7 +93,7 @@ fn transfer(
 ) -> Result<usize, Errno> {
     let sides = Side::new(from, Direction::Read).zip(Side::new(to, Direction::Write));
     let Some((source, target)) = sides else {
-        return offload::wait_out(blocking);
+        return offload::try_wait_out(blocking);
     };
     let mut sides = [source, target];
     let mut fruitless = 0;
@@ -109,7 +109,7 @@ fn transfer(
         if let Some(index) = unready {
             if !is_well_formed() {
                 // The kernel refuses such a call at once, or knows better.
-                return offload::wait_out(blocking);
+                return offload::try_wait_out(blocking);
             }
             let side = &mut sides[index];
             if !side.is_socket() && !pipes_wait {
@@ -117,7 +117,7 @@ fn transfer(
             }
             match side.io_deadline.wait(seen[index]) {
                 Ok(()) => continue,
-                Err(WaitError::Native) => return offload::wait_out(blocking),
+                Err(WaitError::Native) => return offload::try_wait_out(blocking),
                 Err(WaitError::Fail(errno)) => return Err(errno),
             }
         }
@@ -125,7 +125,7 @@ fn transfer(
             Some(Err(Errno::INTR)) => {}
             Some(Err(Errno::AGAIN)) if sides.iter().any(|side| !side.blocks()) => return Err(Errno::AGAIN),
             Some(Err(Errno::AGAIN)) if fruitless < FRUITLESS_MAX => fruitless += 1,
-            Some(Err(Errno::AGAIN)) | None => return offload::wait_out(blocking),
+            Some(Err(Errno::AGAIN)) | None => return offload::try_wait_out(blocking),
             Some(result) => return result,
         }
     }
@@ -235,7 +235,7 @@ unsafe fn vmsplice_on_coroutine(fd: c_int, parts: usize, count: usize, flags: c_
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if flags & libc::SPLICE_F_NONBLOCK == 0 => match io_deadline.wait(seen) {
                 Ok(()) => {}
-                Err(WaitError::Native) => return offload::wait_out(move || call(flags)),
+                Err(WaitError::Native) => return offload::try_wait_out(move || call(flags)),
                 Err(WaitError::Fail(errno)) => return Err(errno),
             },
             result => return result,
@@ -270,7 +270,7 @@ unsafe fn sendfile_on_coroutine(to: c_int, from: c_int, offset: usize, bytes: us
             // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
             unsafe { splice_on_coroutine(from, offset, to, 0, bytes, 0) }
         }
-        _ => offload::wait_out(move || call(bytes)),
+        _ => offload::try_wait_out(move || call(bytes)),
     }
 }
 
@@ -305,7 +305,7 @@ unsafe fn send_file(to: c_int, entry: &'static FdEntry, from: End, total: usize)
                 Ok(()) => continue,
                 Err(WaitError::Native) => {
                     // SAFETY: S5: the caller's contract; the caller waits until the call has ended.
-                    match offload::wait_out(move || unsafe { copy::sendfile(to, from, left) }) {
+                    match offload::try_wait_out(move || unsafe { copy::sendfile(to, from, left) }) {
                         Ok(count) => return Ok(done + count),
                         Err(errno) => errno,
                     }

@@ -94,7 +94,7 @@ unsafe fn wait_elsewhere(
     event_count: c_int,
     deadline_ns: Option<u64>,
 ) -> Result<usize, Errno> {
-    offload::wait(move || {
+    offload::try_wait(move || {
         loop {
             let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
             // Rounded up, so the wait may end late but never early. If an int cannot hold the milliseconds, the call is

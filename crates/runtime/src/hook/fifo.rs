@@ -52,7 +52,7 @@ pub(super) unsafe extern "C" fn open(directory: RawFd, path: *const c_char, flag
     let path = path.expose_provenance();
     // If the FIFO has gone meanwhile, no file is to be made in its place: there is no mode for it.
     let flags = flags & !libc::O_CREAT;
-    answer(offload::wait_out(move || {
+    answer(offload::try_wait_out(move || {
         // SAFETY: S5: the caller promises: the path is the caller's; the caller waits until this returns.
         unsafe { raw::syscall4(libc::SYS_openat, directory as usize, path, flags as usize, 0) }
     })) as c_int
@@ -91,7 +91,7 @@ pub(super) unsafe fn open_stream(
     mode: *const c_char,
 ) -> *mut FILE {
     let texts = [path, mode].map(<*const c_char>::expose_provenance);
-    let (stream, number) = offload::wait(move || {
+    let (stream, number) = offload::wait_or((0, libc::ENOMEM), move || {
         let [path, mode] = texts.map(ptr::with_exposed_provenance);
         // SAFETY: S5: the caller promises: both texts are the caller's; the caller waits until this returns.
         let stream = unsafe { call(path, mode) };

@@ -67,7 +67,7 @@ pub(super) unsafe fn lock_record(fd: c_int, command: c_int, at_once: c_int, lock
             return tried;
         }
     }
-    offload::wait_out(move || call(command))
+    offload::try_wait_out(move || call(command))
 }
 
 fn flock_on_coroutine(fd: c_int, operation: c_int) -> Result<usize, Errno> {
@@ -84,7 +84,7 @@ fn flock_on_coroutine(fd: c_int, operation: c_int) -> Result<usize, Errno> {
     // The first word is no command of fcntl.
     let _turn = turns::take([u64::MAX, operation as u64, device, number, 0, 0]);
     match call(at_once) {
-        Err(Errno::AGAIN) => offload::wait_out(move || call(operation)),
+        Err(Errno::AGAIN) => offload::try_wait_out(move || call(operation)),
         result => result,
     }
 }

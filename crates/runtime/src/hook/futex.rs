@@ -234,7 +234,7 @@ impl FutexCall {
     /// Makes a shared wait on an OS thread.
     fn wait_elsewhere(self) -> Result<(), Errno> {
         let [a, b, c, d, e, f] = self.0.map(|argument| argument as usize);
-        offload::wait(move || {
+        offload::try_wait(move || {
             // SAFETY: S5: the word and the timespec are the caller's; the caller waits until this call has ended.
             unsafe { raw::syscall6(libc::SYS_futex, a, b, c, d, e, f) }
         })

@@ -70,7 +70,7 @@ impl<T> Lent<T> {
 /// Makes a call of the C library on a thread of the offload pool, and sets its errno for the caller.
 #[cold]
 pub(super) fn elsewhere<T: 'static>(arguments: Lent<T>, call: fn(T) -> c_int) -> c_int {
-    let (result, number) = offload::wait(move || {
+    let (result, number) = offload::wait_or((-1, libc::ENOMEM), move || {
         let result = call(arguments.get());
         (result, errno())
     });

@@ -135,7 +135,7 @@ impl Entries {
     #[cold]
     fn ask_until(self, deadline_ns: Option<u64>) -> Result<usize, Errno> {
         let (first, count) = (self.first.expose_provenance(), self.count);
-        offload::wait(move || {
+        offload::try_wait(move || {
             // The caller lends the entries, and waits until this call has ended.
             let first = ptr::with_exposed_provenance_mut(first);
             let entries = Entries { first, count };

@@ -164,7 +164,7 @@ unsafe fn wait4_on_coroutine(
         result => return result,
     }
     // SAFETY: S5: the caller's places; the caller waits until the call has ended.
-    offload::wait_out(move || unsafe { wait4_in_kernel(pid, status, options, usage) })
+    offload::try_wait_out(move || unsafe { wait4_in_kernel(pid, status, options, usage) })
 }
 
 /// # Safety
@@ -247,7 +247,7 @@ unsafe fn waitid_on_coroutine(
         return result;
     }
     // SAFETY: S5: null or the caller's place; the caller waits until the call has ended.
-    offload::wait_out(move || unsafe { waitid_in_kernel(id_type, id, place, options) })
+    offload::try_wait_out(move || unsafe { waitid_in_kernel(id_type, id, place, options) })
 }
 
 hooks! {

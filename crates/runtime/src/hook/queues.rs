@@ -45,7 +45,7 @@ fn move_message(
     call: impl Fn(Option<&timespec>) -> Result<usize, Errno> + Copy + Send + 'static,
 ) -> Result<usize, Errno> {
     let Some(entry) = fd_table::entry(fd) else {
-        return offload::wait_out(move || call(until(until_ns).as_ref()));
+        return offload::try_wait_out(move || call(until(until_ns).as_ref()));
     };
     let deadline_ns = until_ns.map(|until_ns| {
         let left_ns = until_ns.saturating_sub(clock::clock_now_ns(libc::CLOCK_REALTIME));
@@ -68,7 +68,7 @@ fn move_message(
             Ok(Outcome::Cancelled) if !std::mem::replace(&mut is_last_try, true) => {}
             Ok(Outcome::Cancelled) => return Err(refused()),
             Ok(Outcome::Closed) | Err(Errno::BADF) => return Err(Errno::BADF),
-            Err(_) => return offload::wait_out(move || call(until(until_ns).as_ref())),
+            Err(_) => return offload::try_wait_out(move || call(until(until_ns).as_ref())),
         }
     }
 }
@@ -145,7 +145,7 @@ unsafe fn send_message(queue: c_int, message: *const c_void, bytes: size_t, flag
     // SAFETY: S5: the caller lends the message, and waits until the call has ended.
     let call = move |flags| unsafe { ipc::msgsnd(queue, message, bytes, flags) };
     match call(flags | libc::IPC_NOWAIT) {
-        Err(Errno::AGAIN) if flags & libc::IPC_NOWAIT == 0 => offload::wait_out(move || call(flags)),
+        Err(Errno::AGAIN) if flags & libc::IPC_NOWAIT == 0 => offload::try_wait_out(move || call(flags)),
         result => result,
     }
 }
@@ -167,7 +167,7 @@ unsafe fn receive_message(
         return call(flags);
     }
     match call(libc::IPC_NOWAIT | flags) {
-        Err(Errno(libc::ENOMSG)) => offload::wait_out(move || call(flags)),
+        Err(Errno(libc::ENOMSG)) => offload::try_wait_out(move || call(flags)),
         result => result,
     }
 }
@@ -194,7 +194,7 @@ unsafe fn operate(
     }
     let deadline_ns = timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns));
     let operations = operations.expose_provenance();
-    offload::wait_out(move || {
+    offload::try_wait_out(move || {
         let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         // SAFETY: S5: the caller lends the operations, and waits until the call has ended.
         unsafe { ipc::semtimedop(set, operations, count, until(left_ns).as_ref()) }

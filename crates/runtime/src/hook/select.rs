@@ -241,7 +241,7 @@ unsafe fn ask_elsewhere_again(sets: Sets, wanted: &Wanted, deadline_ns: Option<u
 /// S5, S7: the contract of select.
 #[cold]
 unsafe fn ask_elsewhere(sets: Sets, deadline_ns: Option<u64>) -> Result<usize, Errno> {
-    offload::wait_out(move || {
+    offload::try_wait_out(move || {
         let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         // SAFETY: S5: the sets are the caller's; the caller waits until the call has ended.
         unsafe { sets.ask(left_ns) }

@@ -43,7 +43,7 @@ unsafe fn take(
         Err(Errno::AGAIN) => {
             // errno is not for the caller unless the call fails.
             crate::sys::set_errno(before);
-            offload::wait_out(wait)
+            offload::try_wait_out(wait)
         }
         result => result,
     }

@@ -73,7 +73,7 @@ unsafe fn take_signal(set: *const sigset_t, info: *mut siginfo_t, timeout_ns: Op
         }
     }
     let (set, info) = (set.expose_provenance(), info.expose_provenance());
-    offload::wait(move || {
+    offload::try_wait(move || {
         let left_ns = deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(clock::now_ns()));
         let info = ptr::with_exposed_provenance_mut(info);
         // SAFETY: S5: the caller's places; the caller waits until the call has ended.
@@ -134,7 +134,7 @@ unsafe fn suspend(mask: *const sigset_t) -> Result<usize, Errno> {
     // can come between.
     // SAFETY: S5: the caller promises: the mask is null or the caller's.
     let mask = unsafe { mask.as_ref() }.copied();
-    offload::wait(move || signal::suspend(mask.as_ref()))
+    offload::try_wait(move || signal::suspend(mask.as_ref()))
 }
 
 hooks! {

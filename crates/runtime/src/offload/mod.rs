@@ -21,7 +21,10 @@
 //! afterwards. If the deadline was first, the settling does nothing, but the thread looks at the queue under the lock
 //! before it ends: the job is there, or another thread has it. So every queued job has a thread that will look at the
 //! queue again: a busy thread, one that was just taken off the idle list, or one that is being made. If a thread cannot
-//! be made and there is no other, the caller runs the queue. If there are others, the job waits until one is free.
+//! be made for a call that ends by itself and there is no other, the caller runs the queue; if there are others, the
+//! job waits until one is free. A call that waits for another party must not wait behind others of its kind. If no
+//! thread can be made for it, it is taken back, and fails (ENOMEM); where it cannot fail, the caller makes it and
+//! blocks its worker.
 //!
 //! # Unsafe
 //! None. A job is a boxed `'static` closure. A caller that lends it memory passes addresses and answers for them: `run`
@@ -45,7 +48,7 @@ use crate::sys::raw::Errno;
 use crate::sys::{Lock, StaticLock, clock};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 /// The most threads for calls that end by themselves: most such calls wait for a server or a disk, and more threads do
 /// not get the answers sooner.
@@ -71,24 +74,55 @@ static WAITING: ThreadPool = ThreadPool::new(NAME, Some(STACK_BYTES), usize::MAX
 ///
 /// A panic of the call continues in the caller.
 pub(crate) fn run<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
-    ENDING.run_for_caller(call)
+    // The pool never refuses: if it has no thread at all, the caller makes the calls.
+    ENDING.run_for_caller(call).unwrap_or_else(|call| call())
 }
 
-/// Like [`run`], for a call that ends only when another party acts.
+/// Like [`run`], for a call that ends only when another party acts. If no thread can be made for it, the caller makes
+/// the call, and blocks its worker.
 pub(crate) fn wait<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
-    WAITING.run_for_caller(call)
+    WAITING.run_for_caller(call).unwrap_or_else(|call| call())
 }
 
-/// Like [`wait`], for a system call that is repeated when a signal interrupts the thread.
+/// Like [`wait`], for a call that can fail: if no thread can be made for it, the result is `refused`.
+pub(crate) fn wait_or<R: Send + 'static>(refused: R, call: impl FnOnce() -> R + Send + 'static) -> R {
+    WAITING.run_for_caller(call).unwrap_or(refused)
+}
+
+/// Like [`wait`], for a system call. If no thread can be made for it, it fails with ENOMEM.
+pub(crate) fn try_wait(call: impl FnOnce() -> Result<usize, Errno> + Send + 'static) -> Result<usize, Errno> {
+    wait_or(Err(Errno(libc::ENOMEM)), call)
+}
+
+/// Like [`try_wait`], for a system call that is repeated when a signal interrupts the thread.
+pub(crate) fn try_wait_out(mut call: impl FnMut() -> Result<usize, Errno> + Send + 'static) -> Result<usize, Errno> {
+    try_wait(move || repeated(&mut call))
+}
+
+/// Like [`wait`], for such a system call.
 pub(crate) fn wait_out(mut call: impl FnMut() -> Result<usize, Errno> + Send + 'static) -> Result<usize, Errno> {
-    wait(move || {
-        loop {
-            match call() {
-                Err(Errno::INTR) => {}
-                result => return result,
-            }
+    wait(move || repeated(&mut call))
+}
+
+fn repeated(call: &mut impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
         }
-    })
+    }
+}
+
+/// Says once why calls that wait fail or block.
+#[cold]
+fn report_no_thread() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        crate::sys::report(&[
+            "silken: no thread can be made (pthread_create) for a call that waits. Such a call fails with ENOMEM, or blocks its worker. \
+             The limits are those of threads (`ulimit -u`, a cgroup's pids.max) and of address space (`ulimit -v`)\n",
+        ]);
+    });
 }
 
 /// A pool of threads and its queue of jobs: see the file's head.
@@ -99,11 +133,15 @@ struct ThreadPool {
     stack_bytes: Option<usize>,
     state: StaticLock<OffloadState>,
     idle_ns: u64,
+    /// Its calls end only when another party acts, so none waits behind another.
+    has_thread_per_call: bool,
 }
 
 struct OffloadState {
     threads_max: usize,
-    queue: VecDeque<Job>,
+    /// Each job with its number.
+    queue: VecDeque<(u64, Job)>,
+    next_number: u64,
     /// The thread that became idle last is at the end.
     idle: Vec<Arc<WaitCell>>,
     /// The number of threads that run, are idle or are being made.
@@ -117,9 +155,14 @@ enum Need {
     Thread,
 }
 
+/// A call that is made in the caller's stead.
+type BoxedCall<R> = Box<dyn FnOnce() -> R + Send>;
+
 /// One call that has not ended yet.
 struct OffloadCall<R> {
     done: WaitCell,
+    /// The call, until it begins.
+    call: Lock<Option<BoxedCall<R>>>,
     result: Lock<Option<std::thread::Result<R>>>,
 }
 
@@ -128,6 +171,7 @@ impl ThreadPool {
         let state = OffloadState {
             threads_max,
             queue: VecDeque::new(),
+            next_number: 0,
             idle: Vec::new(),
             threads: 0,
         };
@@ -136,59 +180,80 @@ impl ThreadPool {
             stack_bytes,
             state: StaticLock::new(state),
             idle_ns,
+            has_thread_per_call: threads_max == usize::MAX,
         }
     }
 
-    fn run_for_caller<R: Send + 'static>(&'static self, call: impl FnOnce() -> R + Send + 'static) -> R {
+    /// Gives the call back if there is no thread for it.
+    fn run_for_caller<R: Send + 'static>(
+        &'static self,
+        call: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, BoxedCall<R>> {
         if is_on_coroutine() {
             // Boxed here, so that the rest is compiled once per result and not once per call. Beside the hop to another
             // thread an allocation is small.
             self.run(Box::new(call))
         } else {
-            call()
+            Ok(call())
         }
     }
 
-    fn run<R: Send + 'static>(&'static self, call: Box<dyn FnOnce() -> R + Send>) -> R {
+    fn run<R: Send + 'static>(&'static self, call: BoxedCall<R>) -> Result<R, BoxedCall<R>> {
         let shared = Arc::new(OffloadCall {
             done: WaitCell::new(),
+            call: Lock::new(Some(call)),
             result: Lock::new(None),
         });
         let theirs = shared.clone();
-        self.submit(Box::new(move || {
+        let job = Box::new(move || {
+            let Some(call) = critically(|| theirs.call.lock().take()) else {
+                return;
+            };
             let result = catch_unwind(AssertUnwindSafe(call));
-            *theirs.result.lock() = Some(result);
+            critically(|| *theirs.result.lock() = Some(result));
             settle(&theirs.done);
-        }));
+        });
+        if !self.submit(job) {
+            report_no_thread();
+            return Err(critically(|| shared.call.lock().take()).expect("no thread has taken it"));
+        }
         wait_for(&shared.done);
         match critically(|| shared.result.lock().take()).expect("a settled call has a result") {
-            Ok(value) => value,
+            Ok(value) => Ok(value),
             Err(payload) => resume_unwind(payload),
         }
     }
 
-    fn submit(&'static self, job: Job) {
-        let need = critically(|| {
+    /// Queues a job. `false`: it waits for another party, and there is no thread for it. Then it will not be run.
+    fn submit(&'static self, job: Job) -> bool {
+        let (need, number) = critically(|| {
             let mut state = self.state.lock();
-            state.queue.push_back(job);
-            if let Some(idle) = state.idle.pop() {
+            let number = state.next_number;
+            state.next_number += 1;
+            state.queue.push_back((number, job));
+            let need = if let Some(idle) = state.idle.pop() {
                 Need::Wake(idle)
             } else if state.threads < state.threads_max {
                 state.threads += 1;
                 Need::Thread
             } else {
                 Need::Nothing
-            }
+            };
+            (need, number)
         });
         match need {
-            Need::Nothing => {}
-            Need::Wake(idle) => settle(&idle),
-            Need::Thread => self.make_thread(),
+            Need::Nothing => true,
+            Need::Wake(idle) => {
+                settle(&idle);
+                true
+            }
+            Need::Thread => self.make_thread(number),
         }
     }
 
+    /// Makes a thread for the job of this number. `false`: there is none for it, and it will not be run.
     #[cold]
-    fn make_thread(&'static self) {
+    fn make_thread(&'static self, number: u64) -> bool {
         // Critical: the code of std that makes a thread must not run into the runtime's hooks half-way.
         let made = critically(|| {
             let thread = std::thread::Builder::new().name(self.name.into());
@@ -198,9 +263,26 @@ impl ThreadPool {
             };
             thread.spawn(move || self.serve()).is_ok()
         });
-        if !made {
-            self.serve_without_thread();
+        if made {
+            return true;
         }
+        if self.has_thread_per_call {
+            return !self.take_back(number);
+        }
+        self.serve_without_thread();
+        true
+    }
+
+    /// Takes a job out of the queue, since no thread can be made. `false`: a thread has taken it.
+    fn take_back(&self, number: u64) -> bool {
+        let job = critically(|| {
+            let mut state = self.state.lock();
+            state.threads -= 1;
+            let place = state.queue.iter().position(|(queued, _)| *queued == number)?;
+            state.queue.remove(place)
+        });
+        // Dropped while the lock is free.
+        job.is_some()
     }
 
     /// Runs the queue if a thread could not be made and there is no other: no other thread would run the queued jobs.
@@ -215,7 +297,7 @@ impl ThreadPool {
                 VecDeque::new()
             }
         });
-        orphans.into_iter().for_each(|job| job());
+        orphans.into_iter().for_each(|(_, job)| job());
     }
 
     /// The main loop of a thread.
@@ -223,7 +305,7 @@ impl ThreadPool {
         let mut idle: Option<Arc<WaitCell>> = None;
         loop {
             let mut state = self.state.lock();
-            if let Some(job) = state.queue.pop_front() {
+            if let Some((_, job)) = state.queue.pop_front() {
                 if let Some(idle) = idle.take() {
                     state.forget(&idle);
                 }

@@ -13,6 +13,11 @@ fn pool(threads_max: usize, idle: Duration) -> &'static ThreadPool {
     )))
 }
 
+/// The result of a call that a thread has made.
+fn take<R>(made: Result<R, BoxedCall<R>>) -> R {
+    made.ok().expect("there is a thread")
+}
+
 fn wait_for(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -24,11 +29,11 @@ fn wait_for(condition: impl Fn() -> bool) {
 #[test]
 fn a_call_runs_on_a_thread_of_the_pool_and_its_result_comes_back() {
     let pool = pool(4, Duration::from_secs(10));
-    let name = pool.run(Box::new(|| std::thread::current().name().map(str::to_owned)));
+    let name = take(pool.run(Box::new(|| std::thread::current().name().map(str::to_owned))));
     assert_eq!(name.as_deref(), Some("silken-offload"));
     // The result arrives before its thread is idle again.
     wait_for(|| pool.state.lock().idle.len() == 1);
-    assert_eq!(pool.run(Box::new(|| vec![1, 2, 3])), [1, 2, 3]);
+    assert_eq!(take(pool.run(Box::new(|| vec![1, 2, 3]))), [1, 2, 3]);
     // An idle thread is used again.
     assert_eq!(pool.state.lock().threads, 1);
 }
@@ -43,11 +48,11 @@ fn without_a_coroutine_the_caller_makes_the_call() {
 fn a_panic_goes_on_in_the_caller_and_the_pool_survives() {
     let pool = pool(1, Duration::from_secs(10));
     let payload = catch_unwind(AssertUnwindSafe(|| {
-        pool.run(Box::new(|| resume_unwind(Box::new("gone"))))
+        take::<()>(pool.run(Box::new(|| resume_unwind(Box::new("gone")))))
     }))
     .unwrap_err();
     assert_eq!(payload.downcast_ref::<&str>(), Some(&"gone"));
-    assert_eq!(pool.run(Box::new(|| 7)), 7);
+    assert_eq!(take(pool.run(Box::new(|| 7))), 7);
     assert_eq!(pool.state.lock().threads, 1);
 }
 
@@ -60,12 +65,12 @@ fn a_full_pool_queues() {
         let callers: Vec<_> = (0..6)
             .map(|number| {
                 scope.spawn(move || {
-                    pool.run(Box::new(move || {
+                    take(pool.run(Box::new(move || {
                         PEAK.fetch_max(RUNNING.fetch_add(1, SeqCst) + 1, SeqCst);
                         std::thread::sleep(Duration::from_millis(20));
                         RUNNING.fetch_sub(1, SeqCst);
                         number
-                    }))
+                    })))
                 })
             })
             .collect();
@@ -79,10 +84,10 @@ fn a_full_pool_queues() {
 #[test]
 fn idle_threads_end_and_new_ones_are_made() {
     let pool = pool(2, Duration::from_millis(5));
-    assert_eq!(pool.run(Box::new(|| 1)), 1);
+    assert_eq!(take(pool.run(Box::new(|| 1))), 1);
     wait_for(|| pool.state.lock().threads == 0);
     assert!(pool.state.lock().idle.is_empty());
-    assert_eq!(pool.run(Box::new(|| 2)), 2);
+    assert_eq!(take(pool.run(Box::new(|| 2))), 2);
 }
 
 /// Threads give up waiting exactly when jobs come: no job may be lost, and the number of threads must be right.
@@ -96,7 +101,7 @@ fn no_job_is_lost_to_a_thread_that_ends() {
             .map(|_| {
                 scope.spawn(|| {
                     (0..CALLS)
-                        .map(|number| pool.run(Box::new(move || number)))
+                        .map(|number| take(pool.run(Box::new(move || number))))
                         .sum::<usize>()
                 })
             })
@@ -117,10 +122,11 @@ fn the_last_who_cannot_make_a_thread_runs_what_is_queued() {
         let mut state = pool.state.lock();
         // Two callers: each has queued a job and is about to make a thread.
         state.threads = 2;
-        for _ in 0..2 {
-            state.queue.push_back(Box::new(|| {
+        for number in 0..2 {
+            let job = || {
                 RAN.fetch_add(1, SeqCst);
-            }));
+            };
+            state.queue.push_back((number, Box::new(job)));
         }
     }
     pool.serve_without_thread();
@@ -128,4 +134,24 @@ fn the_last_who_cannot_make_a_thread_runs_what_is_queued() {
     pool.serve_without_thread();
     assert_eq!(RAN.load(SeqCst), 2);
     assert_eq!(pool.state.lock().threads, 0);
+}
+
+/// A job whose thread cannot be made is taken back, unless a thread has it by then.
+#[test]
+fn a_job_that_waits_for_others_does_not_wait_for_a_thread() {
+    let pool = pool(usize::MAX, Duration::from_secs(10));
+    assert!(pool.has_thread_per_call);
+    let queue = |number| {
+        let mut state = pool.state.lock();
+        state.threads += 1;
+        state
+            .queue
+            .push_back((number, Box::new(|| unreachable!("nobody runs it"))));
+    };
+    queue(3);
+    queue(4);
+    assert!(pool.take_back(3));
+    assert!(!pool.take_back(3), "it is gone");
+    let state = pool.state.lock();
+    assert_eq!((state.threads, state.queue.len(), state.queue[0].0), (0, 1, 4));
 }

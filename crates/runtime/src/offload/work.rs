@@ -117,6 +117,7 @@ where
         };
         let call = Arc::new(Call::new(closure, Origin { runtime, site }));
         let theirs = call.clone();
+        // Work ends by itself: the pool never refuses it.
         POOL.submit(Box::new(move || theirs.run()));
         Ok(Self(call))
     }

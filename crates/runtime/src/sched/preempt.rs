@@ -38,13 +38,14 @@
 //!
 //! # Who owns SIGURG
 //! The signal's default is to do nothing, and few programs use it: it reports urgent data of sockets (`F_SETOWN`). A
-//! handler that was installed before ours gets every signal that the monitor has not sent. (The kernel merges equal
-//! signals that are pending for one thread. Those for urgent data are pending for the process, so they are not merged
-//! with the monitor's. One that a program sends to a worker's thread by `tgkill` may be.) A handler that the program
-//! installs later replaces ours; before the monitor sends a signal it looks for that, and puts ours in front again, at
-//! most three times. Each time ours is another function with its own predecessor. So a program that calls, or restores,
-//! what it has replaced never makes a circle (`silken-interpose` does the same for faults, and explains it). After that
-//! coroutines of this process are no longer preempted.
+//! handler that was installed before ours gets every signal that the monitor has not sent. (If too many signals are
+//! queued (`ulimit -i`), the kernel drops what came with one. Such a signal is taken for the monitor's while a request
+//! is open. The kernel merges equal signals that are pending for one thread. Those for urgent data are pending for the
+//! process, so they are not merged with the monitor's. One that a program sends to a worker's thread by `tgkill` may
+//! be.) A handler that the program installs later replaces ours; before the monitor sends a signal it looks for that,
+//! and puts ours in front again, at most three times. Each time ours is another function with its own predecessor. So a
+//! program that calls, or restores, what it has replaced never makes a circle (`silken-interpose` does the same for
+//! faults, and explains it). After that coroutines of this process are no longer preempted.
 //!
 //! # Rejected
 //! *A flag that loops test*: only the compiler could insert it. *Timer signals per thread*: they cost wake-ups while
@@ -114,7 +115,7 @@ pub(super) fn own_signal() -> bool {
 
 /// Interrupts the worker of this thread number. The request has been written.
 pub(super) fn interrupt(thread: libc::pid_t) {
-    // An error: the thread has ended, or too many signals are queued. The next turn tries again.
+    // An error: the thread has ended.
     let _ = signal::queue(thread, SIGNAL, mark());
 }
 
@@ -132,13 +133,20 @@ pub(super) fn admit_signal() -> u64 {
 /// The handler. It runs under the identity of the interrupted code, on the worker's alternate stack.
 extern "C" fn on_signal<const GENERATION: usize>(number: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: S6: the kernel's record, valid while the handler runs.
-    if unsafe { signal::mark_of(info) } == Some(mark()) {
+    let is_ours = unsafe { signal::mark_of(info) } == Some(mark());
+    // SAFETY: S6: the kernel's record, valid while the handler runs.
+    if is_ours || unsafe { signal::has_lost_its_sender(info) } && is_asked() {
         // SAFETY: S6: the kernel's context.
         preempt(unsafe { Interrupted::new(context) });
     } else {
         // SAFETY: S6: the kernel's arguments, handed on.
         unsafe { pass_on(GENERATION, number, info, context) };
     }
+}
+
+/// Whether the monitor has asked this worker's coroutine to give way.
+fn is_asked() -> bool {
+    current_link().is_some_and(|link| Worker::from_link(link).processor().shared.is_preemption_asked())
 }
 
 fn preempt(mut interrupted: Interrupted) {

@@ -3,6 +3,11 @@
 
 use super::{Case, End};
 use silken::Runtime;
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 fn spawn_and_say() {
     silken::spawn(|| ()).join().unwrap();
@@ -61,6 +66,59 @@ fn little_address_space_for_a_stack() {
     });
 }
 
+/// The kernel drops what comes with a signal: a coroutine that computes is interrupted all the same.
+fn no_room_for_signals() {
+    limit(libc::RLIMIT_SIGPENDING, 0);
+    static IS_SET: AtomicBool = AtomicBool::new(false);
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    runtime.block_on(|| {
+        let computes = silken::spawn(|| {
+            while !IS_SET.load(Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let sets = silken::spawn(|| IS_SET.store(true, Relaxed));
+        computes.join().unwrap();
+        sets.join().unwrap();
+    });
+}
+
+/// The address space that the process has.
+fn address_space_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// Waits for the whole file's lock. Returns the error number, or 0.
+fn exclusive(file: &File) -> i32 {
+    // SAFETY: S5: no memory.
+    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) } {
+        0 => 0,
+        _ => std::io::Error::last_os_error().raw_os_error().unwrap(),
+    }
+}
+
+/// Calls that wait for another party fail, and those that end by themselves are made all the same.
+fn no_thread_for_a_wait() {
+    let name = format!("silken-limits-{}", std::process::id());
+    let [fifo, file] = ["fifo", "file"].map(|end| std::env::temp_dir().join(format!("{name}-{end}")));
+    let path = CString::new(fifo.as_os_str().as_bytes()).unwrap();
+    // SAFETY: S7: a text that ends.
+    assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }, 0);
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    runtime.block_on(|| {
+        let held = File::create(&file).unwrap();
+        assert_eq!(exclusive(&held), 0);
+        let second = File::open(&file).unwrap();
+        // Less than the stack of a thread.
+        limit(libc::RLIMIT_AS, address_space_bytes() + (700 << 10));
+        let opened = File::open(&fifo).unwrap_err().raw_os_error();
+        assert_eq!((opened, exclusive(&second)), (Some(libc::ENOMEM), libc::ENOMEM));
+        held.sync_all().unwrap();
+    });
+    [fifo, file].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+}
+
 pub(super) fn cases() -> Vec<Case> {
     let panics = |name| Case::new(name, spawn_and_say, End::Exits(101));
     vec![
@@ -89,6 +147,12 @@ pub(super) fn cases() -> Vec<Case> {
             .environment(&[("SILKEN_OVERFLOW", "later")])
             .says(&["SILKEN_OVERFLOW=later is not understood: contain or abort"]),
         Case::new("limits::few_files", few_files, End::Returns),
+        Case::new("limits::no_room_for_signals", no_room_for_signals, End::Returns),
+        Case::new("limits::no_thread_for_a_wait", no_thread_for_a_wait, End::Returns).says(&[
+            "no thread can be made (pthread_create)",
+            "fails with ENOMEM",
+            "ulimit -u",
+        ]),
         Case::new("limits::little_address_space", little_address_space, End::Returns)
             .environment(&[("RUST_MIN_STACK", "2000000000")]),
         Case::new(

@@ -52,7 +52,7 @@ pub(in crate::hook) fn elsewhere(
     mut call: impl FnMut(*const iovec) -> Result<usize, Errno> + Send + 'static,
 ) -> Result<usize, Errno> {
     let parts = parts.expose_provenance();
-    offload::wait_out(move || call(ptr::with_exposed_provenance(parts)))
+    offload::try_wait_out(move || call(ptr::with_exposed_provenance(parts)))
 }
 
 /// Whether this may be a write to an eventfd whose counter has no room for the value.

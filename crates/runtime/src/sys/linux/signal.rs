@@ -208,6 +208,21 @@ pub(crate) unsafe fn mark_of(info: *const siginfo_t) -> Option<usize> {
     (info.si_code == libc::SI_QUEUE).then(|| unsafe { info.si_value() }.sival_ptr.addr())
 }
 
+/// Whether the kernel had no room for what came with the signal: the limit of queued signals (`ulimit -i`) is reached.
+/// Then a signal that was queued looks as if nobody had sent it.
+///
+/// # Safety
+/// S6: `info` is what the kernel passed to the running handler.
+pub(crate) unsafe fn has_lost_its_sender(info: *const siginfo_t) -> bool {
+    // SAFETY: S6: the kernel's record, valid while the handler runs, by the caller's promise.
+    let info = unsafe { &*info };
+    // SAFETY: S6: a signal of this code has this number.
+    let pid = unsafe { info.si_pid() };
+    // SAFETY: S6: a signal of this code has this number.
+    let uid = unsafe { info.si_uid() };
+    info.si_code == libc::SI_USER && pid == 0 && uid == 0
+}
+
 /// Sets the signals that are blocked for the calling thread: bit n - 1 is signal n.
 pub(crate) fn set_blocked(blocked: u64) {
     // SAFETY: S5: a live word of the kernel's size. It cannot fail.
