@@ -82,16 +82,13 @@ impl Parse for Signature {
 
 /// The next group, which must have these delimiters.
 fn delimited(input: ParseStream, delimiter: Delimiter) -> syn::Result<Group> {
-    let is_there = match delimiter {
-        Delimiter::Brace => input.peek(token::Brace),
-        _ => input.peek(token::Paren),
+    let (is_there, expected) = match delimiter {
+        Delimiter::Brace => (input.peek(token::Brace), "expected curly braces"),
+        _ => (input.peek(token::Paren), "expected parentheses"),
     };
     if is_there {
-        return input.parse();
+        input.parse()
+    } else {
+        Err(input.error(expected))
     }
-    let expected = match delimiter {
-        Delimiter::Brace => "expected curly braces",
-        _ => "expected parentheses",
-    };
-    Err(input.error(expected))
 }

@@ -34,11 +34,10 @@
 use super::call::{caller, hooks};
 use super::io::files::elsewhere;
 use super::io::parts::Parts;
-use super::io::transfer::repeat_interrupted;
 use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::offload;
 use crate::sys::file;
-use crate::sys::raw::{self, Errno};
+use crate::sys::raw::{self, Errno, repeat_interrupted};
 use libc::{c_int, c_long, c_uint, c_void, iovec, off_t, size_t, ssize_t};
 use silken_interpose::next;
 

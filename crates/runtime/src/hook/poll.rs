@@ -19,14 +19,13 @@
 use super::call::hooks;
 use super::call::{answer, caller};
 use super::interruption::{refused, wait_any};
-use super::io::transfer::repeat_interrupted;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::{Direction, PollSlot};
 use crate::offload;
 use crate::sys::clock;
-use crate::sys::raw::{self, Errno};
+use crate::sys::raw::{self, Errno, repeat_interrupted};
 use crate::wait;
 use libc::{c_int, nfds_t, pollfd, sigset_t, timespec};
 use silken_interpose::next;

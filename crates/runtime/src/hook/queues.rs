@@ -89,7 +89,6 @@ unsafe fn time_of(time: *const timespec) -> Result<Option<u64>, ()> {
     // SAFETY: S5: null or the caller's, readable.
     match unsafe { time.as_ref() } {
         None => Ok(None),
-        Some(time) if time.tv_sec < 0 => Err(()),
         Some(time) => clock::timespec_to_ns(time).map(Some).ok_or(()),
     }
 }

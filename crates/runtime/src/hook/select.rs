@@ -15,14 +15,13 @@
 
 use super::call::{answer, caller};
 use super::interruption::{refused, wait_any};
-use super::io::transfer::repeat_interrupted;
 use super::lent::{Lent, elsewhere, faults};
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::{Direction, PollSlot};
 use crate::offload;
 use crate::sys::clock;
-use crate::sys::raw::{self, Errno};
+use crate::sys::raw::{self, Errno, repeat_interrupted};
 use libc::{c_int, fd_set, sigset_t, timespec, timeval};
 use silken_interpose::next;
 use std::ptr;

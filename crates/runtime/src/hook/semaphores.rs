@@ -10,43 +10,46 @@
 //! which may have interrupted the table's lock. *Mutexes, read-write locks and conditions in the same way*: they belong
 //! to the thread that locks them. They block the worker, and another thread continues as the worker (`sched/late.rs`).
 
-use super::call::{answer, caller};
+use super::call::{answer, caller, errno, set_errno};
 use super::lent::faults;
 use crate::coroutine::budget;
 use crate::offload;
-use crate::sys::errno;
 use crate::sys::raw::Errno;
 use libc::{c_int, clockid_t, pthread_barrier_t, sem_t, timespec};
 use silken_interpose::next;
 use std::ptr;
-
-unsafe extern "C" {
-    fn sem_trywait(semaphore: *mut sem_t) -> c_int;
-}
 
 /// The result of a C function that sets errno.
 fn result_of(result: c_int) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_negative| Errno(errno()))
 }
 
-/// Takes the semaphore, or lets `wait` wait for it on a thread of the pool.
+/// Takes the semaphore, or makes the call `wait` on a thread of the pool, with the caller's semaphore and time.
 ///
 /// # Safety
-/// S5, S7: the contract of sem_wait.
+/// S5, S7: the contract of sem_timedwait; `wait` is one of the calls of this file, and the time is null where it has
+/// none.
 unsafe fn take(
     semaphore: *mut sem_t,
-    wait: impl FnMut() -> Result<usize, Errno> + Send + 'static,
-) -> Result<usize, Errno> {
+    time: *const timespec,
+    wait: impl Fn(*mut sem_t, *const timespec) -> c_int + Send + 'static,
+) -> c_int {
+    budget::spend();
     let before = errno();
     // SAFETY: S7: the caller's semaphore.
-    match result_of(unsafe { sem_trywait(semaphore) }) {
+    let taken = match result_of(unsafe { libc::sem_trywait(semaphore) }) {
         Err(Errno::AGAIN) => {
             // errno is not for the caller unless the call fails.
-            crate::sys::set_errno(before);
-            offload::try_wait_out(wait)
+            set_errno(before);
+            let (semaphore, time) = (semaphore.expose_provenance(), time.expose_provenance());
+            offload::try_wait_out(move || {
+                let semaphore = ptr::with_exposed_provenance_mut(semaphore);
+                result_of(wait(semaphore, ptr::with_exposed_provenance(time)))
+            })
         }
         result => result,
-    }
+    };
+    answer(taken) as c_int
 }
 
 /// `sem_wait(3)`.
@@ -58,12 +61,10 @@ pub(super) unsafe extern "C" fn sem_wait(semaphore: *mut sem_t) -> c_int {
         // SAFETY: S7: the caller's argument under the caller's contract.
         return unsafe { next::sem_wait(semaphore) };
     }
-    budget::spend();
-    let place = semaphore.expose_provenance();
     // SAFETY: S5: the caller lends the semaphore, and waits until the call has ended.
-    let wait = move || result_of(unsafe { next::sem_wait(ptr::with_exposed_provenance_mut(place)) });
-    // SAFETY: S5, S7: the caller's semaphore.
-    answer(unsafe { take(semaphore, wait) }) as c_int
+    let wait = |semaphore, _| unsafe { next::sem_wait(semaphore) };
+    // SAFETY: S5, S7: the caller's semaphore, and no time.
+    unsafe { take(semaphore, ptr::null(), wait) }
 }
 
 /// `sem_timedwait(3)`.
@@ -76,18 +77,10 @@ pub(super) unsafe extern "C" fn sem_timedwait(semaphore: *mut sem_t, time: *cons
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::sem_timedwait(semaphore, time) };
     }
-    budget::spend();
-    let (place, time) = (semaphore.expose_provenance(), time.expose_provenance());
-    let wait = move || {
-        let (semaphore, time) = (
-            ptr::with_exposed_provenance_mut(place),
-            ptr::with_exposed_provenance(time),
-        );
-        // SAFETY: S5: the caller lends both, and waits until the call has ended.
-        result_of(unsafe { next::sem_timedwait(semaphore, time) })
-    };
-    // SAFETY: S5, S7: the caller's semaphore.
-    answer(unsafe { take(semaphore, wait) }) as c_int
+    // SAFETY: S5: the caller lends both, and waits until the call has ended.
+    let wait = |semaphore, time| unsafe { next::sem_timedwait(semaphore, time) };
+    // SAFETY: S5, S7: the caller's arguments.
+    unsafe { take(semaphore, time, wait) }
 }
 
 /// `sem_clockwait(3)`.
@@ -100,18 +93,10 @@ pub(super) unsafe extern "C" fn sem_clockwait(semaphore: *mut sem_t, clock: cloc
         // SAFETY: S7: the caller's arguments under the caller's contract.
         return unsafe { next::sem_clockwait(semaphore, clock, time) };
     }
-    budget::spend();
-    let (place, time) = (semaphore.expose_provenance(), time.expose_provenance());
-    let wait = move || {
-        let (semaphore, time) = (
-            ptr::with_exposed_provenance_mut(place),
-            ptr::with_exposed_provenance(time),
-        );
-        // SAFETY: S5: the caller lends both, and waits until the call has ended.
-        result_of(unsafe { next::sem_clockwait(semaphore, clock, time) })
-    };
-    // SAFETY: S5, S7: the caller's semaphore.
-    answer(unsafe { take(semaphore, wait) }) as c_int
+    // SAFETY: S5: the caller lends both, and waits until the call has ended.
+    let wait = move |semaphore, time| unsafe { next::sem_clockwait(semaphore, clock, time) };
+    // SAFETY: S5, S7: the caller's arguments.
+    unsafe { take(semaphore, time, wait) }
 }
 
 /// `pthread_barrier_wait(3)`: returns the error number, or the mark of the one caller that is chosen.

@@ -44,7 +44,7 @@ pub(crate) mod work;
 mod tests;
 
 use crate::coroutine::{Critical, Outcome, WaitCell, WaitReason, current_core, park, park_thread_until};
-use crate::sys::raw::Errno;
+use crate::sys::raw::{Errno, repeat_interrupted};
 use crate::sys::{Lock, StaticLock, clock};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -95,22 +95,13 @@ pub(crate) fn try_wait(call: impl FnOnce() -> Result<usize, Errno> + Send + 'sta
 }
 
 /// Like [`try_wait`], for a system call that is repeated when a signal interrupts the thread.
-pub(crate) fn try_wait_out(mut call: impl FnMut() -> Result<usize, Errno> + Send + 'static) -> Result<usize, Errno> {
-    try_wait(move || repeated(&mut call))
+pub(crate) fn try_wait_out(call: impl FnMut() -> Result<usize, Errno> + Send + 'static) -> Result<usize, Errno> {
+    try_wait(move || repeat_interrupted(call))
 }
 
 /// Like [`wait`], for such a system call.
-pub(crate) fn wait_out(mut call: impl FnMut() -> Result<usize, Errno> + Send + 'static) -> Result<usize, Errno> {
-    wait(move || repeated(&mut call))
-}
-
-fn repeated(call: &mut impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
+pub(crate) fn wait_out(call: impl FnMut() -> Result<usize, Errno> + Send + 'static) -> Result<usize, Errno> {
+    wait(move || repeat_interrupted(call))
 }
 
 /// Says once why calls that wait fail or block.

@@ -48,7 +48,8 @@ fn builder() -> RuntimeBuilder {
     builder
 }
 
-/// The scheduler of the `main` whose body runs, if one does.
+/// The scheduler of the `main` whose body runs, if one does. Behind a lock: a spawn on an OS thread takes that of the
+/// injector anyway.
 static MAIN: StaticLock<Option<&'static Scheduler>> = StaticLock::new(None);
 
 /// Serves spawns on OS threads, until it is dropped.

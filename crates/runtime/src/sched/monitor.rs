@@ -37,14 +37,14 @@
 //! first, W sees the word that was written before, and wakes the monitor. There is no third order.
 //!
 //! # The cost
-//! A turn takes the lock of the idle workers once per runtime, and once more for each processor; it reads one word per
-//! processor, and for each that stands still a clock and perhaps a line of `/proc`. With the default times and all
-//! workers busy there are 500 turns a second, 200 after 32 turns in which no processor stood still, and 1,000 while one
-//! does. 500 turns cost one to two percent of a CPU, most of it the thread's own wake-up. So a process in which nothing
-//! has been blocked for long looks less often. A worker that picks sees a blocked thread after one to two milliseconds,
-//! and nudges the monitor (`nudge.rs`). A watcher needs one to two of its turns, which grow to 10 ms while the other
-//! worker runs on. Where none does, since the runtime has one worker or all are stuck, the first blocked call is
-//! noticed after 5 to 10 ms, and those that follow after 2 to 4.
+//! A turn takes the lock of the idle workers once per runtime, and once more for each processor whose count has not
+//! changed; it reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With
+//! the default times and all workers busy there are 500 turns a second, 200 after 32 turns in which no processor stood
+//! still, and 1,000 while one does. 500 turns cost one to two percent of a CPU, most of it the thread's own wake-up. So
+//! a process in which nothing has been blocked for long looks less often. A worker that picks sees a blocked thread
+//! after one to two milliseconds, and nudges the monitor (`nudge.rs`). A watcher needs one to two of its turns, which
+//! grow to 10 ms while the other worker runs on. Where none does, since the runtime has one worker or all are stuck,
+//! the first blocked call is noticed after 5 to 10 ms, and those that follow after 2 to 4.
 //!
 //! # Rejected
 //! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed length*: most
@@ -55,6 +55,7 @@
 mod turns;
 
 use crate::loom::atomic::{AtomicU32, Ordering};
+use crate::loom::const_unless_loom;
 use std::time::Duration;
 
 /// How long a coroutine may run while others wait, unless the program says otherwise: Go's value.
@@ -80,14 +81,10 @@ const ASLEEP: u32 = 1;
 pub(super) struct SleepWord(AtomicU32);
 
 impl SleepWord {
-    #[cfg(not(loom))]
-    pub(super) const fn new() -> Self {
-        Self(AtomicU32::new(AWAKE))
-    }
-
-    #[cfg(loom)]
-    pub(super) fn new() -> Self {
-        Self(AtomicU32::new(AWAKE))
+    const_unless_loom! {
+        pub(super) fn new() -> Self {
+            Self(AtomicU32::new(AWAKE))
+        }
     }
 
     /// The monitor is about to sleep, and looks at the workers once more afterwards.

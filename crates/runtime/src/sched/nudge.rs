@@ -18,6 +18,7 @@
 //! word is set, so it looks again. If it had cleared the word after the look, it would have lost the sighting.
 
 use crate::loom::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::loom::const_unless_loom;
 
 /// The monitor's word: whether it has been nudged since it began its last look.
 #[derive(Debug)]
@@ -27,14 +28,10 @@ const CLEAR: u32 = 0;
 const NUDGED: u32 = 1;
 
 impl Nudge {
-    #[cfg(not(loom))]
-    pub(super) const fn new() -> Self {
-        Self(AtomicU32::new(CLEAR))
-    }
-
-    #[cfg(loom)]
-    pub(super) fn new() -> Self {
-        Self(AtomicU32::new(CLEAR))
+    const_unless_loom! {
+        pub(super) fn new() -> Self {
+            Self(AtomicU32::new(CLEAR))
+        }
     }
 
     /// The caller has noted a sighting, and wakes the monitor afterwards.
@@ -78,8 +75,8 @@ const UNIT_BITS: u32 = 16;
 
 const TICK_BITS: u32 = 32;
 
-/// No pick: its lower half is no sighting's of a blocked thread, and the first pick may be looked at twice.
-const NOTHING: u64 = 0;
+/// No sighting yet: a count that the first picks do not have, and no blocked thread.
+const NOTHING: u64 = (u32::MAX as u64) << TICK_BITS;
 
 impl Sighting {
     pub(super) fn new() -> Self {
@@ -88,17 +85,16 @@ impl Sighting {
 
     /// Whether the pick of this count has been looked at. One worker may look, so the word also decides which.
     pub(super) fn begin(&self, tick: u32) -> bool {
-        let own = u64::from(tick) << TICK_BITS;
         // Relaxed: at worst two workers look.
         let seen = self.0.load(Ordering::Relaxed);
-        let is_first = seen >> TICK_BITS != u64::from(tick) || seen == NOTHING;
+        let own = u64::from(tick) << TICK_BITS;
         // Relaxed: as above.
-        is_first
-            && (seen == own
-                || self
-                    .0
-                    .compare_exchange(seen, own, Ordering::Relaxed, Ordering::Relaxed)
-                    .is_ok())
+        let begins = || {
+            self.0
+                .compare_exchange(seen, own, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
+        seen >> TICK_BITS != u64::from(tick) && begins()
     }
 
     /// Notes that the kernel has blocked the thread of this pick, which has stood since the time.

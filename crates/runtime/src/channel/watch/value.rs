@@ -76,14 +76,10 @@ impl<T> LockedValue<T> {
             access.readers += 1;
             Look::Done(())
         });
-        Ref {
-            value: self.value.with(|value| value),
-            locked: self,
-            has_changed: false,
-        }
+        self.borrowed(false)
     }
 
-    /// The read lock that the caller holds, and has forgotten.
+    /// The read lock that the caller holds, and has no `Ref` for (any more).
     pub(super) fn borrowed(&self, has_changed: bool) -> Ref<'_, T> {
         Ref {
             value: self.value.with(|value| value),

@@ -53,7 +53,7 @@ use super::call::hooks;
 use super::disk::read_here;
 use crate::driver::fd_table::{self, DescriptionFact, FdKind};
 use crate::driver::readiness::Direction;
-use crate::sys::raw::Errno;
+use crate::sys::raw::{Errno, repeat_interrupted};
 use crate::sys::{file, socket};
 use datagram::{Destination, send_to};
 use files::{elsewhere, file_now, write_when_ready};
@@ -61,7 +61,7 @@ use libc::{c_int, c_void, iovec, size_t, sockaddr, socklen_t, ssize_t};
 use messages::{receive_as_message, receive_message_on, transmit_message_on};
 use parts::Parts;
 use std::ptr;
-use transfer::{AT_ONCE, SEND_AS_IS, Try, move_all, peek_all, repeat_interrupted, take};
+use transfer::{AT_ONCE, SEND_AS_IS, Try, move_all, peek_all, take};
 
 /// `recvfrom(2)`; also serves `recv` and `read`.
 ///

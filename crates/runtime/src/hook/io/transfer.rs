@@ -7,7 +7,7 @@
 use super::deadline::{IoDeadline, WaitError};
 use crate::driver::fd_table::{DescriptionFact, FdEntry, FdKind};
 use crate::driver::readiness::{Direction, ReadinessTick};
-use crate::sys::raw::Errno;
+use crate::sys::raw::{Errno, repeat_interrupted};
 use crate::sys::{file, socket};
 use libc::c_int;
 
@@ -176,16 +176,6 @@ pub(in crate::hook) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -
         entry.set_pending_error(failed);
     }
     Ok(done)
-}
-
-#[inline]
-pub(in crate::hook) fn repeat_interrupted(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
 }
 
 /// A receive with MSG_PEEK and MSG_WAITALL: each round starts again, and nothing is taken. It ends when all bytes are

@@ -99,10 +99,13 @@ impl Watched {
         let started = self.scheduler.size.made_count();
         for (index, record) in self.records[..started].iter_mut().enumerate() {
             let tick = self.scheduler.workers[index].tick();
-            let is_asleep = self.scheduler.idle.is_asleep(index);
-            if tick != record.tick || is_asleep {
+            let has_picked = tick != record.tick;
+            let is_asleep = || self.scheduler.idle.is_asleep(index);
+            if has_picked || is_asleep() {
                 let sighting = &self.scheduler.size.processor(index).sighting;
-                let blocked_since_ns = sighting.blocked_since(tick, now_ns).filter(|_| !is_asleep);
+                let blocked_since_ns = sighting
+                    .blocked_since(tick, now_ns)
+                    .filter(|_| has_picked && !is_asleep());
                 *record = Record {
                     tick,
                     since_ns: blocked_since_ns.unwrap_or(now_ns),

@@ -83,6 +83,17 @@ checked! {
     syscall6(a, b, c, d, e, f);
 }
 
+/// Makes a call until no signal interrupts it.
+#[inline]
+pub(crate) fn repeat_interrupted(mut call: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
