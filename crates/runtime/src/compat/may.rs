@@ -38,7 +38,7 @@ impl Config {
 
     /// Returns what [`set_workers`](Self::set_workers) has set; otherwise the number that the machine offers.
     pub fn get_workers(&self) -> usize {
-        WORKERS.get().unwrap_or_else(crate::sys::topology::available_workers)
+        WORKERS.get().unwrap_or_else(crate::sched::available_workers)
     }
 
     /// Sets the address space of each coroutine's stack, in **bytes** (may counts words). It is rounded up to a power

@@ -481,7 +481,7 @@ impl RuntimeBuilder {
             slice: slice.map(|slice| slice.max(sched::SLICE_MIN)),
             overflow,
             blocking_threads,
-            workers: workers.unwrap_or_else(sys::topology::available_workers).max(1),
+            workers: workers.unwrap_or_else(sched::available_workers).max(1),
             // A number that the program has asked for stays.
             follows_machine: workers.is_none(),
             workers_max: workers.map_or_else(sys::topology::possible_processors, |set| {

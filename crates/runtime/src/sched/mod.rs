@@ -66,6 +66,7 @@
 //! after a moment. *One global queue only* (Go before 1.1): it needs one lock for all workers.
 
 mod arrive;
+mod blocked;
 mod handoff;
 #[forbid(unsafe_code)]
 mod idle;
@@ -114,6 +115,7 @@ pub(crate) use monitor::{HAND_OFF_AFTER_DEFAULT, HAND_OFF_AFTER_MIN, SLICE_DEFAU
 pub use overflow::OverflowPolicy;
 pub(crate) use overflow::expect_on_threads as expect_overflows_on_threads;
 pub(crate) use preempt::why_not as why_not_preempted;
+pub(crate) use size::available_workers;
 use spawn::SpawnError;
 pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
 pub(crate) use switch::{yield_core, yield_now};

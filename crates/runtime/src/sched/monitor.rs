@@ -13,7 +13,7 @@
 //!   is repeated at the next turn if it is still open: the code was where it may not be preempted. If the coroutine
 //!   gave way and no other was ready, it has another slice.
 //!
-//! Whether a thread is blocked is its state in `/proc/self/task/N/stat` (`sys::process::is_blocked`). Its CPU clock
+//! Whether a thread is blocked is its state in `/proc/self/task/N/stat` (`blocked.rs`). Its CPU clock
 //! alone does not tell: on a busy machine a thread that computes may get no time. The clock, which is cheaper, saves
 //! the question for the hand-off when the thread has used three quarters of the time since the last look. It also
 //! answers where `/proc` cannot be read: a thread that has used no time is blocked.

@@ -9,14 +9,14 @@ use super::processor::SharedProcessor;
 use super::queues::Pick;
 use super::switch::run_from_base;
 use super::worker::{SEARCH_ROUNDS_MAX, Worker};
-use super::{Scheduler, monitor, preempt};
+use super::{Scheduler, blocked, monitor, preempt};
 use crate::collections::ring::Owner;
 use crate::coroutine::{Ready, attach_worker_thread};
 use crate::driver::Wait;
 use crate::sys::{self, Lock};
 use std::io;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 /// The fewest rounds of a search; see [`SEARCH_ROUNDS_MAX`].
 const SEARCH_ROUNDS_MIN: u32 = 2;
@@ -24,8 +24,10 @@ const SEARCH_ROUNDS_MIN: u32 = 2;
 /// Starts the threads of a scheduler.
 pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>) -> io::Result<()> {
     let count = rings.len();
+    let (prepared, all_prepared) = mpsc::channel();
     for (id, ring) in rings.into_iter().enumerate() {
-        let started = thread_of(scheduler, id).spawn(move || run(scheduler, id, ring));
+        let prepared = prepared.clone();
+        let started = thread_of(scheduler, id).spawn(move || run(scheduler, id, ring, Some(prepared)));
         match started {
             Ok(thread) => scheduler.keep_thread(thread),
             Err(error) => {
@@ -40,8 +42,14 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>)
             }
         }
     }
+    // From here on the workers take no more descriptors, so the program's own get the numbers that it expects.
+    drop(prepared);
+    let _ = all_prepared.recv();
     Ok(())
 }
+
+/// Dropped when a thread has all that it needs to run as a worker.
+type Prepared = mpsc::Sender<std::convert::Infallible>;
 
 fn thread_of(scheduler: &Scheduler, id: usize) -> std::thread::Builder {
     std::thread::Builder::new().name(format!("{}-{id}", scheduler.name))
@@ -55,7 +63,7 @@ pub(super) fn start_further(scheduler: &'static Scheduler, id: usize, ring: Owne
     let started = thread_of(scheduler, id).spawn(move || {
         scheduler.take_on_heritage();
         let ring = theirs.lock().take().expect("put there for this thread");
-        run(scheduler, id, ring);
+        run(scheduler, id, ring, None);
     });
     match started {
         Ok(thread) => {
@@ -71,24 +79,25 @@ pub(super) fn start_spare(scheduler: &'static Scheduler) -> bool {
     let thread = std::thread::Builder::new().name("silken-spare".to_string());
     let started = thread.spawn(move || {
         scheduler.take_on_heritage();
-        serve(scheduler, None);
+        serve(scheduler, None, None);
     });
     started.map(|thread| scheduler.keep_thread(thread)).is_ok()
 }
 
 /// The body of a thread that begins as a worker.
-fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>) {
+fn run(scheduler: &'static Scheduler, id: usize, ring: Owner<Ready>, prepared: Option<Prepared>) {
     let worker: &'static Worker = Box::leak(Box::new(Worker::new(scheduler, id, ring)));
-    serve(scheduler, Some(worker));
+    serve(scheduler, Some(worker), prepared);
 }
 
 /// Runs as one worker after another: as the first until a call has blocked the thread for too long, then as those that
 /// other blocked threads have lost.
-fn serve(scheduler: &'static Scheduler, first: Option<&'static Worker>) {
+fn serve(scheduler: &'static Scheduler, first: Option<&'static Worker>, prepared: Option<Prepared>) {
     sys::exact_timers();
     // Kept until the thread ends, since overflow handlers run on it.
     let alternate_stack = sys::signal::AltStack::new(ALTERNATE_STACK_BYTES);
-    let registration = sys::set_id::register_worker_thread();
+    let registrations = (sys::set_id::register_worker_thread(), blocked::make_askable());
+    drop(prepared);
     let mut next = first;
     while let Some(worker) = next.take().or_else(|| scheduler.spares.wait_for_worker(scheduler)) {
         worker.take_over();
@@ -98,7 +107,7 @@ fn serve(scheduler: &'static Scheduler, first: Option<&'static Worker>) {
             break;
         }
     }
-    drop(registration);
+    drop(registrations);
     attach_worker_thread(ptr::null());
     drop(alternate_stack);
 }

@@ -198,7 +198,7 @@ impl Scheduler {
     pub(super) fn count_end_of_worker(&self) {
         // Release: pairs with the Acquire of the last one, which sees what the others did with the drivers.
         if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.size.made().for_each(|shared| shared.driver.retire());
+            self.size.retire();
         }
     }
 

@@ -11,7 +11,8 @@
 //! process may use: the affinity mask and the cgroup's quota (`sys::topology`). The monitor's thread asks for them once
 //! a second while any worker runs. When it wakes up after more than a second, it asks first. It then starts the workers
 //! that it needs for the first time, writes the size, and wakes the drivers of workers whose duty changes. As Go does
-//! since 1.25.
+//! since 1.25. The files that it reads are opened when the first such runtime begins, and closed when the last one
+//! ends.
 //!
 //! | the worker | when it learns of the size | what it does |
 //! |---|---|---|
@@ -42,11 +43,41 @@ use super::processor::SharedProcessor;
 use super::worker::Worker;
 use super::{Scheduler, SchedulerConfig, run};
 use crate::collections::ring::Owner;
-use crate::coroutine::Ready;
+use crate::coroutine::{Critical, Ready};
 use crate::loom::static_atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sys::Lock;
+use crate::sys::topology::CpuLimits;
+use crate::sys::{Lock, StaticLock};
 use std::io;
 use std::sync::OnceLock;
+
+/// What the machine allows. Its files are open while a runtime follows it.
+struct Machine {
+    limits: CpuLimits,
+    followers: usize,
+}
+
+static MACHINE: StaticLock<Machine> = StaticLock::new(Machine {
+    limits: CpuLimits::new(),
+    followers: 0,
+});
+
+/// Asks the machine for the number of workers, after a change of the number of its followers. A runtime may be started
+/// by a coroutine.
+fn ask_machine(change_followers: impl FnOnce(usize) -> usize) -> usize {
+    let _critical = Critical::enter();
+    let mut machine = MACHINE.lock();
+    machine.followers = change_followers(machine.followers);
+    let workers = machine.limits.available_workers();
+    if machine.followers == 0 {
+        machine.limits.close();
+    }
+    workers
+}
+
+/// How many workers this process may usefully run now.
+pub(crate) fn available_workers() -> usize {
+    ask_machine(|followers| followers)
+}
 
 /// The workers of a scheduler: how many there may be, are, and should be.
 pub(super) struct Size {
@@ -82,7 +113,18 @@ impl Size {
                 }
             }
         }
+        if size.follows {
+            ask_machine(|followers| followers + 1);
+        }
         Ok((size, rings))
+    }
+
+    /// No thread runs as a worker any more.
+    pub(super) fn retire(&self) {
+        self.made().for_each(|shared| shared.driver.retire());
+        if self.follows {
+            ask_machine(|followers| followers - 1);
+        }
     }
 
     fn make_processor(&self, id: usize, runtime: usize) -> io::Result<Owner<Ready>> {

@@ -15,12 +15,13 @@
 //!
 //! Bound coroutines wait for the worker that stands still, since no other worker may continue them.
 
+use super::blocked;
 use super::idle::{Idle, SleeperRole};
 use super::monitor;
 use super::processor::SharedProcessor;
 use super::worker::{Public, Round, Worker};
 use crate::driver::Wait;
-use crate::sys::{clock, process};
+use crate::sys::clock;
 
 /// A watcher's first turn takes `WATCH_FIRST_NS`. Each further one takes twice as long, up to `WATCH_LAST_NS`. So a
 /// coroutine that computes for long delays what waits behind it by about as much as it has already run. The longest
@@ -133,7 +134,7 @@ impl Worker {
                 &self.scheduler.size.processor(index).sighting,
             );
             let thread = self.scheduler.workers[index].thread();
-            if sighting.begin(tick) && thread.and_then(process::is_blocked) == Some(true) {
+            if sighting.begin(tick) && thread.and_then(blocked::is_blocked) == Some(true) {
                 sighting.note_blocked(tick, round.looked_ns);
                 has_seen = true;
             }

@@ -17,6 +17,7 @@
 //! | `epoll` | which of many descriptors became ready, with ns timeouts; `EventFd` to interrupt that wait |
 //! | `socket` | the socket calls, and what kind of socket this is |
 //! | `file` | reads, writes, close; what kind of file this is |
+//! | `held` | a file of the kernel's that is read again and again |
 //! | `copy` | data from one descriptor to another; batches of messages |
 //! | `signal` | handlers, alternate stacks, directed signals |
 //! | `barrier` | a memory barrier on all threads of the process (`membarrier`) |
@@ -40,7 +41,7 @@ mod linux;
 #[cfg(target_os = "linux")]
 #[allow(unused_imports)]
 pub(crate) use linux::{
-    barrier, clock, copy, epoll, file, futex, ipc, memory, process, raw, set_id, signal, socket, topology,
+    barrier, clock, copy, epoll, file, futex, held, ipc, memory, process, raw, set_id, signal, socket, topology,
 };
 
 #[cfg(not(target_os = "linux"))]

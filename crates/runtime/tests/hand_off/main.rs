@@ -3,31 +3,13 @@
 //! A process of its own: it counts the process's threads.
 
 mod late;
+#[path = "../common/unseen.rs"]
+mod unseen;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
-
-/// Sleeps in the kernel by an inline system call, as a library does that is not built on libc.
-pub(crate) fn sleep_unseen(time: Duration) {
-    let time = libc::timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: i64::from(time.subsec_nanos()),
-    };
-    let mut result = libc::SYS_nanosleep;
-    // SAFETY: S7: a live place for the time, and none for what is left of it; the kernel changes these registers only.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            inout("rax") result,
-            in("rdi") &time,
-            in("rsi") 0,
-            out("rcx") _,
-            out("r11") _,
-        );
-    }
-    assert!(result == 0 || result == -i64::from(libc::EINTR), "{result}");
-}
+pub(crate) use unseen::sleep_unseen;
 
 pub(crate) fn runtime(workers: usize) -> silken::Runtime {
     silken::Runtime::builder()

@@ -4,14 +4,19 @@
 //! Each closer with each maker. The old file has been waited for, so its entry says "registered".
 
 use super::{PATIENCE, SOON, alone, runtime};
+use crate::unseen::sleep_unseen;
 use libc::{c_int, c_long};
 use std::arch::asm;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 unsafe extern "C" {
     fn __open_2(path: *const libc::c_char, flags: c_int) -> c_int;
@@ -512,4 +517,45 @@ fn that_are_not_made_leave_errno() {
         mode & 0o777 & !0o22
     });
     assert_eq!(unit.join().unwrap(), 0o640 & !0o22);
+}
+
+/// The runtime's own threads look at files of `/proc` and of cgroups while it runs. They hold these open, so the lowest
+/// free number stays the same for the program.
+#[test]
+fn are_not_taken_in_passing() {
+    let _alone = alone();
+    let runtime = silken::Runtime::builder()
+        .preempt(Duration::from_millis(1))
+        .spare_threads(0)
+        .build()
+        .unwrap();
+    let (over, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let spawn = |work: fn()| {
+        let (over, begun) = (over.clone(), begun.clone());
+        runtime.spawn(move || {
+            begun.fetch_add(1, SeqCst);
+            while !over.load(SeqCst) {
+                work();
+            }
+        })
+    };
+    // Loops that compete for the CPUs, and calls that block a worker: the monitor and the other workers ask about both.
+    let computing: Vec<_> = (0..3).map(|_| spawn(std::hint::spin_loop)).collect();
+    let blocking = spawn(|| sleep_unseen(Duration::from_millis(20)));
+    let ticking = spawn(|| std::thread::sleep(Duration::from_millis(1)));
+    while begun.load(SeqCst) < 5 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // Longer than the second after which the limits of the machine are read again.
+    let end = Instant::now() + Duration::from_millis(2500);
+    let mut numbers = BTreeMap::new();
+    while Instant::now() < end {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        *numbers.entry(file.as_raw_fd()).or_insert(0) += 1;
+    }
+    over.store(true, SeqCst);
+    for unit in computing.into_iter().chain([blocking, ticking]) {
+        unit.join().unwrap();
+    }
+    assert_eq!(numbers.len(), 1, "{numbers:?}");
 }

@@ -9,6 +9,8 @@ mod ids;
 #[path = "../common/signals.rs"]
 mod signals;
 mod threads;
+#[path = "../common/unseen.rs"]
+mod unseen;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

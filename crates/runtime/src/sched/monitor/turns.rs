@@ -4,9 +4,9 @@
 use super::{ASLEEP, SleepWord};
 use crate::coroutine::Critical;
 use crate::sched::nudge::Nudge;
-use crate::sched::{Scheduler, late, preempt};
+use crate::sched::{Scheduler, blocked, late, preempt, size};
 use crate::sys::signal::Heritage;
-use crate::sys::{self, StaticLock, clock, futex, process, topology};
+use crate::sys::{self, StaticLock, clock, futex};
 use std::io;
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     // between the question and the signal; then SA_RESTART restarts it, but for the few calls that are never restarted
     // (poll, nanosleep), which silken answers itself. Where the kernel does not tell, the clock does, if there were two
     // looks.
-    let is_blocked = process::is_blocked(thread).unwrap_or(before.is_some() && used_ns == 0);
+    let is_blocked = blocked::is_blocked(thread).unwrap_or(before.is_some() && used_ns == 0);
     if is_blocked {
         if may_hand_off {
             hand_off(scheduler, index, record.tick);
@@ -288,7 +288,7 @@ impl Machine {
         }
         let mut following = all.iter().filter(|scheduler| scheduler.size.follows()).peekable();
         if following.peek().is_some() {
-            let processors = topology::available_workers();
+            let processors = size::available_workers();
             following.for_each(|scheduler| scheduler.resize(processors));
         }
     }

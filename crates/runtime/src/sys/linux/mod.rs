@@ -7,6 +7,7 @@ pub(crate) mod copy;
 pub(crate) mod epoll;
 pub(crate) mod file;
 pub(crate) mod futex;
+pub(crate) mod held;
 pub(crate) mod ipc;
 pub(crate) mod memory;
 pub(crate) mod process;

@@ -20,10 +20,10 @@
 //! Rejected: a page that the kernel wipes in a child (MADV_WIPEONFORK). It says nothing about a child that shares the
 //! memory.
 
+use super::held::HeldFile;
 use super::raw;
 use crate::loom::static_atomic::{AtomicBool, AtomicI32, Ordering};
 use libc::pid_t;
-use std::io::Write;
 
 /// The process of the first runtime; 0 before there is one.
 static OWNER: AtomicI32 = AtomicI32::new(0);
@@ -72,40 +72,24 @@ pub(crate) fn is_foreign() -> bool {
     owner != 0 && owner != getpid()
 }
 
-/// Whether a thread of this process sleeps in the kernel. `None`: that cannot be known (no descriptor is free, no
-/// `/proc`).
-pub(crate) fn is_blocked(thread: pid_t) -> Option<bool> {
-    let mut path = [0; 64];
-    let mut rest = &mut path[..];
-    let written = write!(rest, "/proc/self/task/{thread}/stat\0");
-    let mut text = [0; 256];
-    let read = written.ok().and_then(|()| read_file(&path, &mut text));
-    // "number (name) state …", and a name may contain anything.
-    read.and_then(|bytes| {
-        let after_name = text[..bytes].iter().rposition(|byte| *byte == b')')?;
-        text.get(after_name + 2).map(|state| matches!(state, b'S' | b'D'))
-    })
-}
+/// Tells whether one thread sleeps in the kernel.
+#[derive(Debug)]
+pub(crate) struct ThreadState(HeldFile);
 
-/// Reads the beginning of a file. The path ends with a zero.
-fn read_file(path: &[u8], text: &mut [u8]) -> Option<usize> {
-    let flags = (libc::O_RDONLY | libc::O_CLOEXEC) as usize;
-    // SAFETY: S5: a path that ends with a zero, alive for the call.
-    let fd = unsafe {
-        raw::syscall4(
-            libc::SYS_openat,
-            libc::AT_FDCWD as usize,
-            path.as_ptr() as usize,
-            flags,
-            0,
-        )
-    };
-    let fd = fd.ok()? as std::os::fd::RawFd;
-    // SAFETY: S5: memory of the caller's, alive for the call.
-    let bytes = unsafe { super::file::read(fd, text.as_mut_ptr().cast(), text.len()) };
-    // Nothing can be done about an error.
-    let _ = super::file::close(fd);
-    bytes.ok()
+impl ThreadState {
+    /// The state of the calling thread, for others to ask. `None`: there is no free descriptor, or no `/proc`.
+    pub(crate) fn of_caller() -> Option<Self> {
+        HeldFile::open(c"/proc/thread-self/stat").ok().map(Self)
+    }
+
+    /// Whether the thread sleeps in the kernel. `None`: it has ended.
+    pub(crate) fn is_blocked(&self) -> Option<bool> {
+        let mut text = [0; 256];
+        let length = self.0.read(&mut text).ok()?;
+        // "number (name) state …", and a name may contain anything.
+        let after_name = text[..length].iter().rposition(|byte| *byte == b')')?;
+        text.get(after_name + 2).map(|state| matches!(state, b'S' | b'D'))
+    }
 }
 
 /// Whether this process has children, including ended children that nobody has waited for.
@@ -151,5 +135,26 @@ mod tests {
             is_forked() && is_foreign()
         }));
         assert!(!is_forked() && !is_foreign());
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_blocked_and_one_that_runs_is_not() {
+        assert_eq!(ThreadState::of_caller().unwrap().is_blocked(), Some(false));
+        let (told, state) = std::sync::mpsc::channel();
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            told.send(ThreadState::of_caller().unwrap()).unwrap();
+            let _ = ends.recv();
+        });
+        let state = state.recv().unwrap();
+        while state.is_blocked() != Some(true) {
+            std::thread::yield_now();
+        }
+        drop(end);
+        thread.join().unwrap();
+        // The kernel may still be about to take the thread out of the process.
+        while state.is_blocked().is_some() {
+            std::thread::yield_now();
+        }
     }
 }

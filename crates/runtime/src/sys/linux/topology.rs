@@ -11,19 +11,69 @@
 //! The place of the groups in the file system is read, not assumed. `/proc/self/cgroup` gives this process's path in
 //! each hierarchy. `/proc/self/mountinfo` tells where the hierarchy is mounted and which of its groups the mount shows
 //! as its root (a container often sees only its own subtree). A missing or unreadable file does not limit. All files
-//! come through one closure, so the tests provide their own. The function is called once, at start, on an OS thread.
+//! come through one closure, so the tests provide their own.
+//!
+//! The monitor asks once a second, so the files stay open in between: `held.rs` says why.
 
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use super::held::{self, HeldFile};
 use super::raw::{self, Errno};
 
-/// The number of workers to start if the program does not set it.
-pub(crate) fn available_workers() -> usize {
-    let read = |path: &Path| std::fs::read_to_string(path).ok();
-    let affinity = affinity_processors().unwrap_or(1);
-    quota_processors(&read)
-        .map_or(affinity, |quota| affinity.min(quota))
-        .max(1)
+/// The files that tell how much this process may run.
+#[derive(Debug)]
+pub(crate) struct CpuLimits {
+    files: Vec<LimitFile>,
+}
+
+#[derive(Debug)]
+struct LimitFile {
+    path: PathBuf,
+    file: HeldFile,
+    /// Whether the present question has read it. A process that has moved to another group has other files.
+    is_used: bool,
+}
+
+impl CpuLimits {
+    pub(crate) const fn new() -> Self {
+        Self { files: Vec::new() }
+    }
+
+    /// The number of workers to run if the program does not set it.
+    pub(crate) fn available_workers(&mut self) -> usize {
+        self.files.iter_mut().for_each(|file| file.is_used = false);
+        let quota = quota_processors(&mut |path| self.read(path));
+        self.files.retain(|file| file.is_used);
+        let affinity = affinity_processors().unwrap_or(1);
+        quota.map_or(affinity, |quota| affinity.min(quota)).max(1)
+    }
+
+    /// Closes the files. The next question opens them again.
+    pub(crate) fn close(&mut self) {
+        self.files = Vec::new();
+    }
+
+    fn read(&mut self, path: &Path) -> Option<String> {
+        if let Some(known) = self.files.iter_mut().find(|file| file.path == path) {
+            if let Ok(text) = known.file.read_all() {
+                known.is_used = true;
+                return String::from_utf8(text).ok();
+            }
+            // The group was removed; another one may have its name now.
+            self.files.retain(|file| file.path != path);
+        }
+        let name = CString::new(path.as_os_str().as_bytes()).ok()?;
+        let file = held::exists(&name).then(|| HeldFile::open(&name).ok())??;
+        let text = String::from_utf8(file.read_all().ok()?).ok();
+        self.files.push(LimitFile {
+            path: path.to_owned(),
+            file,
+            is_used: true,
+        });
+        text
+    }
 }
 
 /// The processors that this machine may have, whether the process may use them now or not.
@@ -65,7 +115,7 @@ enum Hierarchy {
 }
 
 /// The smallest quota of all groups that this process is in, in whole processors.
-fn quota_processors(read: &dyn Fn(&Path) -> Option<String>) -> Option<usize> {
+fn quota_processors(read: &mut dyn FnMut(&Path) -> Option<String>) -> Option<usize> {
     let groups = read(Path::new("/proc/self/cgroup"))?;
     let mounts = read(Path::new("/proc/self/mountinfo"))?;
     let mut smallest: Option<usize> = None;
@@ -84,7 +134,7 @@ fn quota_processors(read: &dyn Fn(&Path) -> Option<String>) -> Option<usize> {
     smallest
 }
 
-fn group_quota(folder: &Path, hierarchy: Hierarchy, read: &dyn Fn(&Path) -> Option<String>) -> Option<usize> {
+fn group_quota(folder: &Path, hierarchy: Hierarchy, read: &mut dyn FnMut(&Path) -> Option<String>) -> Option<usize> {
     match hierarchy {
         Hierarchy::V2 => parse_cpu_max(&read(&folder.join("cpu.max"))?),
         Hierarchy::V1 => parse_quota(
@@ -172,7 +222,7 @@ mod tests {
 ";
 
     fn quota(files: &[(&str, &str)]) -> Option<usize> {
-        quota_processors(&|path| {
+        quota_processors(&mut |path| {
             let file = files.iter().find(|(name, _)| Path::new(name) == path);
             file.map(|(_, text)| (*text).to_owned())
         })
@@ -239,9 +289,28 @@ mod tests {
 
     #[test]
     fn this_machine_allows_at_least_one_and_no_more_than_its_mask() {
-        let workers = available_workers();
+        let workers = CpuLimits::new().available_workers();
         assert!(workers >= 1);
         assert!(workers <= affinity_processors().unwrap());
+    }
+
+    #[test]
+    fn files_are_opened_once_and_closed_when_they_are_no_longer_of_use() {
+        let mut limits = CpuLimits::new();
+        limits.available_workers();
+        let numbers = |limits: &CpuLimits| -> Vec<_> { limits.files.iter().map(|file| format!("{file:?}")).collect() };
+        let first = numbers(&limits);
+        assert!(first[0].contains("/proc/self/cgroup"), "{first:?}");
+        let name = CString::new("/proc/self/maps").unwrap();
+        limits.files.push(LimitFile {
+            path: PathBuf::from("/proc/self/maps"),
+            file: HeldFile::open(&name).unwrap(),
+            is_used: true,
+        });
+        limits.available_workers();
+        assert_eq!(numbers(&limits), first);
+        limits.close();
+        assert!(limits.files.is_empty());
     }
 
     #[test]
@@ -257,7 +326,7 @@ mod tests {
             let set = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
             assert_eq!(set, 0);
             assert_eq!(affinity_processors(), Ok(1));
-            assert_eq!(available_workers(), 1);
+            assert_eq!(CpuLimits::new().available_workers(), 1);
         })
         .join()
         .unwrap();

@@ -24,6 +24,8 @@ impl Errno {
     pub(crate) const AGAIN: Self = Self(libc::EAGAIN);
     pub(crate) const ALREADY: Self = Self(libc::EALREADY);
     pub(crate) const BADF: Self = Self(libc::EBADF);
+    #[cfg(test)]
+    pub(crate) const NOENT: Self = Self(libc::ENOENT);
     pub(crate) const EXIST: Self = Self(libc::EEXIST);
     pub(crate) const FAULT: Self = Self(libc::EFAULT);
     pub(crate) const INPROGRESS: Self = Self(libc::EINPROGRESS);
