@@ -20,7 +20,13 @@ pub fn figures() -> Vec<Figure> {
     figures.extend(growths());
     figures.extend(mutexes());
     figures.extend(messages::figures());
-    figures.extend([echo("echo/100", 100, 1.06), echo("echo/5000", 5_000, 1.08)]);
+    figures.extend([
+        echo("echo/1", 1, 1.05),
+        echo("echo/100", 100, 1.06),
+        echo("echo/5000", 5_000, 1.08),
+        echo("echo/native/1", 1, 1.03),
+        echo("echo/native/100", 100, 1.03),
+    ]);
     figures.into_iter().map(with_silken).collect()
 }
 

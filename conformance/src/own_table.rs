@@ -246,6 +246,70 @@ macro_rules! for_each_own_case {
                     any spsc_order_and_ends;
                     any mpmc_consumers_share;
                 }
+                own_tcp {
+                    any echo_once;
+                    any many_clients;
+                    any accept_waits;
+                    any read_timeout;
+                    any write_timeout;
+                    any timeout_can_be_cleared;
+                    any zero_timeout_is_an_error;
+                    any timeout_belongs_to_the_socket;
+                    any nonblocking_read;
+                    any nonblocking_accept;
+                    any connect_refused;
+                    any connect_timeout;
+                    any peek;
+                    any vectored;
+                    any shutdown_write;
+                    any shutdown_wakes_reader;
+                    any peer_drop_is_eof;
+                    any peer_drop_ends_writer;
+                    any full_duplex;
+                    any large_transfer;
+                    any incoming;
+                    any shared_listener;
+                    any options;
+                    any connect_by_name;
+                }
+                own_udp {
+                    any recv_from_waits;
+                    any read_timeout;
+                    any peek;
+                    any connected;
+                    any many_clients;
+                    any shared_socket;
+                }
+                own_unix {
+                    any stream_pair;
+                    any listener;
+                    any stream_timeouts;
+                    any stream_back_pressure;
+                    any datagram_pair;
+                    any datagram_named;
+                    any datagram_timeout;
+                }
+                own_net {
+                    any connect_tries_all;
+                    any connect_reports_the_last;
+                    any connect_within_a_time;
+                    any silent_address_is_overtaken;
+                    any halves_have_owners;
+                    any halves_end_alone;
+                    any shutdown_ends_accept;
+                    any shutdown_ends_reads_and_writes;
+                    any many_listeners_on_a_port;
+                    any vectored_is_whole;
+                    any mode_belongs_to_all_handles;
+                    any conversions_keep_the_conversation;
+                    any full_queue_is_waited_for;
+                    any long_backlog_is_waited_for;
+                    any acceptors_share_a_listener;
+                    any numbers_are_used_again;
+                    coroutine cancelled_calls_fail;
+                    coroutine deadlines_end_calls;
+                    coroutine cancelled_connect_fails;
+                }
                 own_mutex {
                     any contention_count;
                     any held_over_waits;

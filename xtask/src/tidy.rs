@@ -43,14 +43,15 @@ const FLOORS: &[(&str, i32)] = &[
     ("sync", 4),
     ("channel", 4),
     ("time", 4),
-    ("net", 4),
-    ("hook", 5),
-    ("lib", 6),
-    ("api", 6),
-    ("runtime", 6),
-    ("compat", 7),
-    ("extras", 7),
-    ("names", 8),
+    ("io", 5),
+    ("net", 6),
+    ("hook", 6),
+    ("lib", 7),
+    ("api", 7),
+    ("runtime", 7),
+    ("compat", 8),
+    ("extras", 8),
+    ("names", 9),
 ];
 
 /// Where `cfg(target_*)` chooses: a port is a folder.

@@ -38,7 +38,8 @@ pub fn subject(figure: &str) -> Option<Subject> {
         "grow/on-a-segment" => Subject::Process(stacks::grows),
         "mutex/one" => Subject::Process(waits::mutex_one),
         "mutex/two" => Subject::Process(waits::mutex_two),
-        "echo/100" | "echo/5000" => Subject::Server(echo::serve),
+        "echo/1" | "echo/100" | "echo/5000" => Subject::Server(echo::serve),
+        "echo/native/1" | "echo/native/100" => Subject::Server(echo::serve_native),
         _ => return messages::subject(figure),
     })
 }

@@ -38,6 +38,7 @@ pub mod oneshot;
 pub mod own_barrier;
 pub mod own_condvar;
 pub mod own_mutex;
+pub mod own_net;
 pub mod own_once;
 pub mod own_rwlock;
 pub mod own_semaphore;
@@ -72,3 +73,11 @@ pub mod units;
 pub mod unix;
 pub mod wait_group;
 pub mod watch;
+
+/// std's sockets, for the cases that run over these and over silken's.
+pub mod sockets {
+    pub use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+    pub use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+}
+
+pub use own_net::{tcp as own_tcp, udp as own_udp, unix as own_unix};

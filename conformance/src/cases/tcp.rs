@@ -1,8 +1,10 @@
-//! std::net TCP: what blocks, what times out and with which error, what ends a stream.
+//! TCP: what blocks, what times out and with which error, what ends a stream.
+//!
+//! The cases run over std's types and over silken's: `sockets` is whichever the parent module has.
 
+use super::sockets::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use crate::{Executor, join_all, raw};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -340,7 +342,8 @@ pub fn incoming(ex: &dyn Executor) {
         let mut sum = 0;
         for stream in listener.incoming().take(10) {
             let mut byte = [0];
-            stream.unwrap().read_exact(&mut byte).unwrap();
+            let mut stream: TcpStream = stream.unwrap();
+            stream.read_exact(&mut byte).unwrap();
             sum += u32::from(byte[0]);
         }
         sum

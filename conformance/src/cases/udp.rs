@@ -1,8 +1,8 @@
-//! std::net::UdpSocket: whole messages, time-outs, peek.
+//! UDP: whole messages, time-outs, peek. Over std's type and over silken's, as in `tcp.rs`.
 
+use super::sockets::UdpSocket;
 use crate::{Executor, join_all};
 use std::io::ErrorKind;
-use std::net::UdpSocket;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 

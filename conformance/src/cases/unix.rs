@@ -1,9 +1,10 @@
-//! Unix sockets: streams, listeners, datagrams, pairs.
+//! Unix sockets: streams, listeners, datagrams, pairs. Over std's types and over silken's, as in `tcp.rs`.
 
+use super::sockets::{UnixDatagram, UnixListener, UnixStream};
 use crate::{Executor, join_all};
 use std::io::{ErrorKind, Read, Write};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -53,6 +53,7 @@ pub mod time;
 
 #[cfg(feature = "interpose")]
 mod hook;
+pub(crate) mod io;
 
 mod api;
 mod runtime;

@@ -178,6 +178,7 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
         "crates/runtime/src/channel/**",
         "slots, and values moved between stacks",
     ),
+    ("crates/runtime/src/io/**", "memory that callers lend to the kernel"),
     (
         "crates/runtime/src/hook/**",
         "pointers that foreign code passed to libc",

@@ -10,15 +10,15 @@
 
 use super::call::hooks;
 use super::call::{answer, caller};
-use super::io;
-use super::io::deadline::{IoDeadline, WaitError};
-use super::io::files::elsewhere;
-use super::io::{messages, parts};
-use super::lent::faults;
 use super::makers;
 use crate::coroutine::budget;
 use crate::driver::fd_table::{self, FdKind};
 use crate::driver::readiness::Direction;
+use crate::io;
+use crate::io::deadline::{IoDeadline, WaitError};
+use crate::io::files::elsewhere;
+use crate::io::memory::faults;
+use crate::io::{messages, parts};
 use crate::sys::raw::Errno;
 use crate::sys::{clock, copy, file};
 use libc::{c_int, c_uint, iovec, mmsghdr, off_t, ssize_t, timespec};

@@ -31,10 +31,10 @@
 
 use super::call::hooks;
 use super::call::{answer, caller};
-use super::io::deadline::{IoDeadline, WaitError};
 use crate::coroutine::budget;
 use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
+use crate::io::deadline::{IoDeadline, WaitError};
 use crate::offload;
 use crate::sys::copy::{self, End};
 use crate::sys::file::{self, FileKind};
@@ -314,7 +314,7 @@ unsafe fn send_file(to: c_int, entry: &'static FdEntry, from: End, total: usize)
             },
             Err(errno) => errno,
         };
-        return super::io::transfer::after_part(entry, done, failed);
+        return crate::io::transfer::after_part(entry, done, failed);
     }
     Ok(done)
 }
@@ -330,7 +330,7 @@ unsafe fn send_copy(to: c_int, from: End, left: usize, buffer: &mut Vec<u8>, qui
         copy::move_position(from.fd, 0)?
     } else {
         // SAFETY: S7: on a coroutine the fault handler is in place.
-        if unsafe { super::lent::faults(place.cast_const(), 1) } {
+        if unsafe { crate::io::memory::faults(place.cast_const(), 1) } {
             return Err(Errno::FAULT);
         }
         // SAFETY: S5: the caller promises what `send_file` asks.

@@ -15,11 +15,12 @@
 
 use super::call::hooks;
 use super::call::{answer, caller};
-use super::interruption;
-use super::lent::{Lent, elsewhere, faults};
+use super::lent::{Lent, elsewhere};
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::Direction;
+use crate::io::interruption;
+use crate::io::memory::faults;
 use crate::offload;
 use crate::sys::clock;
 use crate::sys::raw::{self, Errno};

@@ -22,9 +22,9 @@
 
 use super::call::{answer, caller, is_runtime, replacing, resetting};
 use super::file_lock;
-use crate::coroutine::{Core, Critical};
+use crate::coroutine::Core;
 use crate::driver::fd_table::{self, DescriptionFact, FdEntry, FdKind};
-use crate::driver::readiness::Direction;
+use crate::io::sockets::was_shut_down;
 use crate::offload;
 use crate::sys::{file, process, socket};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
@@ -312,23 +312,15 @@ pub(crate) unsafe extern "C" fn eventfd(initial: c_uint, flags: c_int) -> c_int 
     fd
 }
 
-/// `shutdown(2)`. A sender that waits for room in a Unix socket hears of it from here: the kernel reports no event for
-/// one side alone. The peer's senders hear of it if the peer is the other end of a pair that this process has made.
+/// `shutdown(2)`. Those who wait hear of it: see `io::sockets`.
 ///
 /// # Safety
 /// S7: the contract of the C function.
 pub(crate) unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
     // SAFETY: S7: the caller's arguments, under the contract of the C function.
     let result = unsafe { next::shutdown(fd, how) };
-    if result == 0 && !is_runtime() {
-        let ends_writes = (how != libc::SHUT_RD).then_some(fd);
-        let ends_peers_writes = (how != libc::SHUT_WR).then(|| fd_table::other_end(fd)).flatten();
-        for writer in [ends_writes, ends_peers_writes].into_iter().flatten() {
-            if let Some(entry) = fd_table::known(writer) {
-                let _critical = Critical::enter();
-                entry.readiness.stir(Direction::Write);
-            }
-        }
+    if result == 0 {
+        was_shut_down(fd, how);
     }
     result
 }

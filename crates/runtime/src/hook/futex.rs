@@ -51,8 +51,9 @@ mod table;
 mod tests;
 
 use super::call::{caller, set_errno};
-use super::{interruption, raw_calls};
+use super::raw_calls;
 use crate::coroutine::{Outcome, WaitCell, WaitReason};
+use crate::io::interruption;
 use crate::offload;
 use crate::sched::yield_now;
 use crate::sys::raw::{self, Errno};

@@ -26,11 +26,12 @@
 
 use super::call::set_errno;
 use super::call::{errno, replacing, resetting};
+use super::data;
 use super::fd::made;
-use super::io::{messages, parts};
 use super::lent::{Lent, elsewhere};
 use super::{fd, fifo};
 use crate::driver::fd_table::{self, DescriptionFact, FdEntry};
+use crate::io::parts;
 use libc::{
     DIR, FILE, c_char, c_int, c_uint, c_void, mmsghdr, mode_t, mq_attr, mqd_t, msghdr, pid_t, sigset_t, ssize_t,
     termios, winsize,
@@ -371,7 +372,7 @@ pub(super) unsafe extern "C" fn closefrom(first: c_int) {
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: S7: the caller's arguments under the caller's contract.
-    let received = unsafe { messages::recvmsg(fd, message, flags) };
+    let received = unsafe { data::recvmsg(fd, message, flags) };
     if received >= 0 {
         // SAFETY: S7: the call has filled it in.
         unsafe { received_descriptors(message) };
@@ -413,7 +414,7 @@ fn shared_with_others(fd: c_int) -> Option<&'static FdEntry> {
 /// S7: the contract of the C function.
 pub(super) unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     // SAFETY: S7: the caller's arguments under the caller's contract.
-    let sent = unsafe { messages::sendmsg(fd, message, flags) };
+    let sent = unsafe { data::sendmsg(fd, message, flags) };
     if sent >= 0 {
         // SAFETY: S7: the call has read it.
         unsafe { sent_descriptors(message) };

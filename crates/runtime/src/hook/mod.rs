@@ -15,7 +15,7 @@
 //! * It keeps the contract of the C function, errno included (S7). errno is written last, on the identity that runs
 //!   then, and not on success.
 //! * It never unwinds, since there are C frames above it. Cancellation is therefore an error number or an early return,
-//!   never a panic (`interruption`).
+//!   never a panic (`io::interruption`).
 //! * It holds no lock while it parks.
 //! * It leaves wrong arguments to the kernel, which refuses them: a hook that cannot make sense of its arguments
 //!   passes.
@@ -34,14 +34,12 @@
 //! | `call` | the frame of every hook: who calls, the answer, errno |
 //! | `futex` | `syscall(SYS_futex, ..)`: every lock of std, parking_lot and what is built on them |
 //! | `sleep` | the sleeping family |
-//! | `io` | calls that move data: `transfer` (the loop), `parts`, `deadline`, `files`, `messages`, `datagram` |
-//! | `own` | descriptors that hooks make for themselves |
-//! | `interruption` | what a cancellation does to a call that waits |
+//! | `data` | calls that move data: `crate::io` |
 //! | `copy` | calls that move data from one descriptor to another |
-//! | `disk` | reads of regular files; calls that write back |
+//! | `disk` | reads of regular files; calls that write back: `io::disk` |
 //! | `batch` | several messages in a call; vectored calls with flags |
-//! | `lent` | whether memory that a hook reads is there |
-//! | `accept_connect`, `full_backlog` | `accept`, `connect`; the pauses before a full queue that announces no room |
+//! | `lent` | calls of the C library that are made on another thread |
+//! | `accept_connect` | `accept`, `connect`: `io::accept`, `io::connect` |
 //! | `poll` | several descriptors at once |
 //! | `select`, `epoll` | several descriptors at once, through other functions |
 //! | `signals` | waiting for signals |
@@ -66,25 +64,19 @@ mod accept_connect;
 mod batch;
 mod call;
 mod copy;
+mod data;
 mod disk;
 mod epoll;
 mod fd;
 mod fifo;
 mod file_lock;
-#[forbid(unsafe_code)]
-mod full_backlog;
 mod futex;
 #[cfg(all(test, not(loom)))]
 mod guide;
-#[forbid(unsafe_code)]
-mod interruption;
-mod io;
 mod join;
 mod lent;
 mod makers;
 mod names;
-#[forbid(unsafe_code)]
-mod own;
 mod poll;
 mod process;
 mod pthread;
@@ -106,14 +98,14 @@ static HOOKS: Hooks = Hooks {
     nanosleep: sleep::nanosleep,
     usleep: sleep::usleep,
     sleep: sleep::sleep,
-    read: io::read,
-    write: io::write,
-    readv: io::readv,
-    writev: io::writev,
-    recv: io::recv,
-    send: io::send,
-    recvfrom: io::recvfrom,
-    sendto: io::sendto,
+    read: data::read,
+    write: data::write,
+    readv: data::readv,
+    writev: data::writev,
+    recv: data::recv,
+    send: data::send,
+    recvfrom: data::recvfrom,
+    sendto: data::sendto,
     recvmsg: makers::recvmsg,
     sendmsg: makers::sendmsg,
     accept: accept_connect::accept,

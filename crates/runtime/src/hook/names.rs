@@ -18,8 +18,8 @@
 
 use super::call::errno;
 use super::call::{caller, set_errno};
-use super::lent::faults;
 use crate::coroutine::{Critical, WaitCell};
+use crate::io::memory::faults;
 use crate::offload;
 use crate::sys::{Lock, StaticLock};
 use libc::{addrinfo, c_char, c_int, sockaddr, socklen_t};

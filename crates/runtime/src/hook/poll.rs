@@ -18,11 +18,12 @@
 
 use super::call::hooks;
 use super::call::{answer, caller};
-use super::interruption::{refused, wait_any};
-use super::lent::{Lent, elsewhere, faults};
+use super::lent::{Lent, elsewhere};
 use crate::coroutine::{Outcome, WaitCell, WaitReason, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::{Direction, PollSlot};
+use crate::io::interruption::{refused, wait_any};
+use crate::io::memory::faults;
 use crate::offload;
 use crate::sys::clock;
 use crate::sys::raw::{self, Errno, repeat_interrupted};

@@ -27,11 +27,11 @@
 //! library, where no hook sees them: they block the worker.
 
 use super::call::hooks;
-use super::interruption::refused;
-use super::own::Own;
 use crate::coroutine::{Critical, Outcome, current_core};
 use crate::driver::fd_table::{self, FdKind};
 use crate::driver::readiness::Direction;
+use crate::io::interruption::refused;
+use crate::io::own::Own;
 use crate::offload::{self, turns};
 use crate::sys::raw::{self, Errno};
 use crate::sys::{clock, process, socket};

@@ -19,11 +19,11 @@
 //! Calls by number (`syscall(SYS_msgrcv, …)`) pass.
 
 use super::call::{answer, caller};
-use super::interruption::refused;
-use super::lent::faults;
 use crate::coroutine::{Outcome, budget};
 use crate::driver::fd_table;
 use crate::driver::readiness::Direction;
+use crate::io::interruption::refused;
+use crate::io::memory::faults;
 use crate::offload;
 use crate::sys::clock;
 use crate::sys::ipc::{self, Message};

@@ -11,8 +11,8 @@
 //! to the thread that locks them. They block the worker, and another thread continues as the worker (`sched/late.rs`).
 
 use super::call::{answer, caller, errno, set_errno};
-use super::lent::faults;
 use crate::coroutine::budget;
+use crate::io::memory::faults;
 use crate::offload;
 use crate::sys::raw::Errno;
 use libc::{c_int, clockid_t, pthread_barrier_t, sem_t, timespec};

@@ -19,12 +19,12 @@
 
 use super::call::hooks;
 use super::call::{answer, caller};
-use super::interruption::refused;
-use super::lent::faults;
-use super::own::Own;
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{self, FdKind};
 use crate::driver::readiness::Direction;
+use crate::io::interruption::refused;
+use crate::io::memory::faults;
+use crate::io::own::Own;
 use crate::offload;
 use crate::sys::clock;
 use crate::sys::raw::Errno;

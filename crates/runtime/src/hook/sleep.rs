@@ -22,9 +22,9 @@
 //! A time of zero, or a deadline that has passed, is a yield.
 
 use super::call::{caller, set_errno};
-use super::interruption::cut_short;
-use super::lent::faults;
 use crate::coroutine::{Outcome, WaitReason};
+use crate::io::interruption::cut_short;
+use crate::io::memory::faults;
 use crate::offload;
 use crate::sched::yield_now;
 use crate::sys::clock::{self, NS_PER_SECOND};

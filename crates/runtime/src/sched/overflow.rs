@@ -62,7 +62,7 @@
 //! (`last_words.rs`).
 //!
 //! # Reads that may fault
-//! The futex hook compares words of foreign code, and `hook/lent.rs` reads records of its callers, at addresses that
+//! The futex hook compares words of foreign code, and `io/memory.rs` reads records of its callers, at addresses that
 //! may be invalid (`trap::read_word_or_fault`). The handler checks first whether the program counter is at that load,
 //! on workers as on other threads. If so, the call answers EFAULT.
 //!

@@ -15,7 +15,7 @@
 //! of a light one, which others may borrow, would end with the thread.
 //!
 //! # Coroutines that stay
-//! A cancelled coroutine may be in a wait that no cancellation ends, and that is marked so (`hook/interruption.rs`):
+//! A cancelled coroutine may be in a wait that no cancellation ends, and that is marked so (`io/interruption.rs`):
 //! for a signal, for output that is not read, in the pauses of a loop that ignores errors. When all coroutines that are
 //! left have been seen in such waits for a while, none is left that could end them. Then the shutdown stops waiting for
 //! them.

@@ -16,6 +16,7 @@
 //! | `futex` | block this *thread* until a word changes; wake such threads |
 //! | `epoll` | which of many descriptors became ready, with ns timeouts; `EventFd` to interrupt that wait |
 //! | `socket` | the socket calls, and what kind of socket this is |
+//! | `address` | socket addresses as the kernel has them |
 //! | `file` | reads, writes, close; what kind of file this is |
 //! | `held` | a file of the kernel's that is read again and again |
 //! | `copy` | data from one descriptor to another; batches of messages |
@@ -41,7 +42,8 @@ mod linux;
 #[cfg(target_os = "linux")]
 #[allow(unused_imports)]
 pub(crate) use linux::{
-    barrier, clock, copy, epoll, file, futex, held, ipc, memory, process, raw, set_id, signal, socket, topology,
+    address, barrier, clock, copy, epoll, file, futex, held, ipc, memory, process, raw, set_id, signal, socket,
+    topology,
 };
 
 #[cfg(not(target_os = "linux"))]

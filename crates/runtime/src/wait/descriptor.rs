@@ -19,7 +19,7 @@ impl Readiness {
         self.wait_by(fd, direction, seen, deadline_ns, wait_or_fail)
     }
 
-    /// Like [`wait`](Self::wait), for a caller that was interrupted and continues to wait: see `hook/interruption.rs`.
+    /// Like [`wait`](Self::wait), for a caller that was interrupted and continues to wait: see `io/interruption.rs`.
     #[cold]
     pub(crate) fn wait_to_stay(
         &self,

@@ -26,7 +26,6 @@
 //! the futex on which the thread sleeps. Example: a waker settles the cell while the alarm goes off. The waiter looks
 //! at its cell first, finds it woken, and disarms the alarm unread.
 
-#[cfg(feature = "interpose")]
 #[forbid(unsafe_code)]
 pub(crate) mod descriptor;
 pub(crate) mod list;
@@ -213,13 +212,11 @@ pub(crate) fn sleep_until(deadline_ns: u64, reason: WaitReason) -> Outcome {
 }
 
 /// Like [`sleep_until`], but is not interrupted, and a shutdown does not wait for it: see [`wait_to_stay`].
-#[cfg(feature = "interpose")]
 pub(crate) fn sleep_to_stay(deadline_ns: u64, reason: WaitReason) {
     wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, OnInterrupt::Stays);
 }
 
 /// Like [`sleep_until`], but always sleeps to the end.
-#[cfg(feature = "interpose")]
 pub(crate) fn sleep_out(deadline_ns: u64, reason: WaitReason) {
     let _ = wait_by(&WaitCell::new(), reason, Some(deadline_ns), false, OnInterrupt::Fails);
 }

@@ -1,4 +1,4 @@
-//! What a cancellation does to calls on descriptors of several kinds: `hook/interruption.rs`.
+//! What a cancellation does to calls on descriptors of several kinds: `io/interruption.rs`.
 
 use super::{FAR, SOON, run_on};
 use silken::{JoinHandle, OnCancel, Runtime, set_on_cancel};

@@ -16,7 +16,7 @@ pub(crate) struct LocalMap {
     pub(in crate::coroutine) on_lost: Option<OnLost>,
     /// The thread that std has made for the coroutine, until it starts.
     pub(in crate::coroutine) std_thread: Option<StdThread>,
-    /// How many hooked calls were refused (`hook/interruption.rs`) since the coroutine was cancelled, or in its present
+    /// How many hooked calls were refused (`io/interruption.rs`) since the coroutine was cancelled, or in its present
     /// `timeout`.
     pub(in crate::coroutine) refusals: Cell<u32>,
 }

@@ -8,7 +8,7 @@ use crate::loom::static_atomic::Ordering;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum OnInterruption {
-    /// Nothing: the kind of file decides, see `hook/interruption.rs`.
+    /// Nothing: the kind of file decides, see `io/interruption.rs`.
     ByKind = 0,
     Fails = INTERRUPTION_FAILS,
     Stays = INTERRUPTION_STAYS,

@@ -1,4 +1,4 @@
-//! Which two descriptors are the ends of one pair of sockets: a self-pipe may be such a pair (`hook/interruption.rs`).
+//! Which two descriptors are the ends of one pair of sockets: a self-pipe may be such a pair (`io/interruption.rs`).
 //!
 //! The entry of each end holds the number of the other end. The two are a pair as long as each names the other. A close
 //! does not change that: a waiter for the other end is about to see the close, and must not be refused between the two.

@@ -1,6 +1,7 @@
 //! The port to Linux: one file per question, as `sys/mod.rs` lists them. The newest kernel feature that it needs is
 //! `RWF_NOWAIT` (4.14); it probes for `epoll_pwait2` (5.11).
 
+pub(crate) mod address;
 pub(crate) mod barrier;
 pub(crate) mod clock;
 pub(crate) mod copy;

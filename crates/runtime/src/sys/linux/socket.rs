@@ -6,11 +6,12 @@
 //! hooks ask [`poll_now`] or [`fcntl_getfl`] first.
 
 use std::mem;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use libc::{c_int, c_void, msghdr, pollfd, sockaddr, socklen_t, timeval};
 
+use super::address::KernelAddress;
 use super::clock;
 use super::raw::{self, Errno};
 
@@ -116,6 +117,43 @@ pub(crate) unsafe fn connect(fd: RawFd, address: *const sockaddr, address_bytes:
     unsafe { raw::syscall3(libc::SYS_connect, fd as usize, address as usize, address_bytes as usize) }
 }
 
+/// `socket(2)`, of the default protocol.
+pub(crate) fn socket(domain: c_int, kind: c_int) -> Result<OwnedFd, Errno> {
+    // SAFETY: S5: names no memory.
+    let fd = unsafe { raw::syscall3(libc::SYS_socket, domain as usize, kind as usize, 0) }?;
+    // SAFETY: S5: the kernel has just made it for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// `bind(2)`.
+pub(crate) fn bind(fd: RawFd, address: &KernelAddress) -> Result<(), Errno> {
+    let (place, bytes) = (address.as_ptr() as usize, address.bytes() as usize);
+    // SAFETY: S5: a live address.
+    unsafe { raw::syscall3(libc::SYS_bind, fd as usize, place, bytes) }.map(drop)
+}
+
+/// `listen(2)`.
+pub(crate) fn listen(fd: RawFd, backlog: c_int) -> Result<(), Errno> {
+    // SAFETY: S5: names no memory.
+    unsafe { raw::syscall2(libc::SYS_listen, fd as usize, backlog as usize) }.map(drop)
+}
+
+/// `setsockopt(2)` with an int.
+pub(crate) fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> Result<(), Errno> {
+    // SAFETY: S5: a live local of the length that is said.
+    unsafe {
+        raw::syscall5(
+            libc::SYS_setsockopt,
+            fd as usize,
+            level as usize,
+            name as usize,
+            (&raw const value) as usize,
+            size_of::<c_int>(),
+        )
+    }
+    .map(drop)
+}
+
 /// Ends an attempt to connect, or a connection: `connect(2)` to no address.
 pub(crate) fn disconnect(fd: RawFd) {
     // SAFETY: S5: all zeros is an address of no family.
@@ -149,26 +187,23 @@ pub(crate) fn so_protocol(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_PROTOCOL)
 }
 
-#[cfg(test)]
 /// The pending error, which this call clears: the result of a `connect` that was waited for. 0 is success.
 pub(crate) fn so_error(fd: RawFd) -> Result<c_int, Errno> {
     option_int(fd, libc::SO_ERROR)
 }
 
+/// `getsockname(2)`: the address that the socket is bound to.
+pub(crate) fn name(fd: RawFd) -> Result<KernelAddress, Errno> {
+    let mut address = KernelAddress::room();
+    let (place, bytes) = address.places();
+    // SAFETY: S5: both are live locals.
+    unsafe { raw::syscall3(libc::SYS_getsockname, fd as usize, place as usize, bytes as usize) }?;
+    Ok(address)
+}
+
 /// Whether a Unix socket is bound to nothing.
 pub(crate) fn is_unnamed(fd: RawFd) -> bool {
-    let mut address = [0_u8; size_of::<libc::sockaddr_un>()];
-    let mut address_bytes = address.len() as socklen_t;
-    // SAFETY: S5: both are live locals.
-    let asked = unsafe {
-        raw::syscall3(
-            libc::SYS_getsockname,
-            fd as usize,
-            address.as_mut_ptr() as usize,
-            ptr::from_mut(&mut address_bytes) as usize,
-        )
-    };
-    asked.is_ok() && address_bytes as usize <= size_of::<libc::sa_family_t>()
+    name(fd).is_ok_and(|name| name.bytes() as usize <= size_of::<libc::sa_family_t>())
 }
 
 /// Whether the socket listens.

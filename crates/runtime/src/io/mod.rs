@@ -1,5 +1,5 @@
 //! What do the calls do that move data through descriptors? They try, and park the coroutine where a thread would
-//! block.
+//! block. The hooks make them for foreign code, and silken's sockets (`net`) for their users.
 //!
 //! # Protocol
 //! Sockets are tried with MSG_DONTWAIT, and other pollable files with RWF_NOWAIT. A file that does not know that flag
@@ -11,8 +11,8 @@
 //! | the wait ends | the caller gets |
 //! |---|---|
 //! | woken | the call is tried again, its result decides |
-//! | SO_RCVTIMEO, SO_SNDTIMEO is over | EAGAIN (`connect`: see `accept_connect`) |
-//! | cancelled, or a `timeout` around it is over | ECANCELED or ETIMEDOUT; some calls wait on (`hook/interruption.rs`) |
+//! | SO_RCVTIMEO, SO_SNDTIMEO is over | EAGAIN (`connect`: see `connect.rs`) |
+//! | cancelled, or a `timeout` around it is over | ECANCELED or ETIMEDOUT; some calls wait on (`io/interruption.rs`) |
 //! | the descriptor is closed | EBADF |
 //! | the number becomes another file (`dup2`) | the call is tried again, on that file |
 //! | it cannot be registered | the blocking call: the worker blocks |
@@ -40,24 +40,34 @@
 //! data behind that no event announces. One thing is not kept: MSG_FASTOPEN on a blocking socket goes to the kernel as
 //! it is.
 
-pub(super) mod datagram;
+pub(crate) mod accept;
+pub(crate) mod connect;
+pub(crate) mod datagram;
 #[forbid(unsafe_code)]
-pub(super) mod deadline;
-pub(super) mod files;
-pub(super) mod messages;
-pub(super) mod parts;
+pub(crate) mod deadline;
+pub(crate) mod disk;
+pub(crate) mod files;
 #[forbid(unsafe_code)]
-pub(super) mod transfer;
+pub(crate) mod full_backlog;
+#[forbid(unsafe_code)]
+pub(crate) mod interruption;
+pub(crate) mod memory;
+pub(crate) mod messages;
+#[forbid(unsafe_code)]
+pub(crate) mod own;
+pub(crate) mod parts;
+pub(crate) mod sockets;
+#[forbid(unsafe_code)]
+pub(crate) mod transfer;
 
-use super::call::hooks;
-use super::disk::read_here;
 use crate::driver::fd_table::{self, DescriptionFact, FdKind};
 use crate::driver::readiness::Direction;
 use crate::sys::raw::{Errno, repeat_interrupted};
 use crate::sys::{file, socket};
 use datagram::{Destination, send_to};
+use disk::read_here;
 use files::{elsewhere, file_now, write_when_ready};
-use libc::{c_int, c_void, iovec, size_t, sockaddr, socklen_t, ssize_t};
+use libc::{c_int, c_void, iovec, sockaddr, socklen_t};
 use messages::{receive_as_message, receive_message_on, transmit_message_on};
 use parts::Parts;
 use std::ptr;
@@ -68,7 +78,7 @@ use transfer::{AT_ONCE, SEND_AS_IS, Try, move_all, peek_all, take};
 /// # Safety
 /// S5, S7: the contract of recvfrom.
 #[inline(always)]
-unsafe fn receive(
+pub(crate) unsafe fn receive(
     fd: c_int,
     buffer: *mut c_void,
     bytes: usize,
@@ -118,7 +128,7 @@ unsafe fn receive(
 /// # Safety
 /// S5, S7: the contract of sendto.
 #[inline(always)]
-unsafe fn transmit(
+pub(crate) unsafe fn transmit(
     fd: c_int,
     buffer: *const c_void,
     bytes: usize,
@@ -160,7 +170,7 @@ fn quiet_if(done: usize) -> c_int {
 ///
 /// # Safety
 /// S5, S7: the contract of readv.
-pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
+pub(crate) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the parts.
     let plain = || unsafe { file::readv(fd, parts, count) };
     let Some(entry) = fd_table::entry(fd) else {
@@ -208,7 +218,7 @@ pub(super) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
 ///
 /// # Safety
 /// S5, S7: the contract of writev.
-pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
+pub(crate) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the parts.
     let plain = |parts, count| unsafe { file::writev(fd, parts, count) };
     let Some(entry) = fd_table::entry(fd) else {
@@ -254,7 +264,7 @@ pub(super) unsafe fn write_parts(fd: c_int, parts: *const iovec, count: c_int) -
 ///
 /// # Safety
 /// S5, S7: the contract of read.
-unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Result<usize, Errno> {
+pub(crate) unsafe fn read(fd: c_int, buffer: *mut c_void, bytes: usize) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the buffer.
     let plain = || unsafe { file::read(fd, buffer, bytes) };
     let Some(entry) = fd_table::entry(fd) else {
@@ -268,7 +278,7 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
                 Err(Errno::NOTSOCK) => {
                     fd_table::replace(fd);
                     // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
-                    unsafe { read_on_coroutine(fd, buffer, bytes) }
+                    unsafe { read(fd, buffer, bytes) }
                 }
                 result => result,
             }
@@ -290,11 +300,11 @@ unsafe fn read_on_coroutine(fd: c_int, buffer: *mut c_void, bytes: usize) -> Res
     }
 }
 
-/// `write(2)`. If the number is no longer a socket, the call is made anew, as in [`read_on_coroutine`].
+/// `write(2)`. If the number is no longer a socket, the call is made anew, as in [`read`].
 ///
 /// # Safety
 /// S5, S7: the contract of write.
-unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> Result<usize, Errno> {
+pub(crate) unsafe fn write(fd: c_int, buffer: *const c_void, bytes: usize) -> Result<usize, Errno> {
     // SAFETY: S5: the caller lends the buffer.
     let plain = || unsafe { file::write(fd, buffer, bytes) };
     let Some(entry) = fd_table::entry(fd) else {
@@ -309,7 +319,7 @@ unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> 
                 Err(Errno::NOTSOCK) => {
                     fd_table::replace(fd);
                     // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
-                    unsafe { write_on_coroutine(fd, buffer, bytes) }
+                    unsafe { write(fd, buffer, bytes) }
                 }
                 result => result,
             }
@@ -322,36 +332,5 @@ unsafe fn write_on_coroutine(fd: c_int, buffer: *const c_void, bytes: usize) -> 
             // SAFETY: S5: one part, which is the buffer that the caller lends.
             unsafe { write_parts(fd, &part, 1) }
         }
-    }
-}
-
-hooks! {
-    /// `read(2)`.
-    fn read(fd: c_int, buffer: *mut c_void, bytes: size_t) -> ssize_t { read_on_coroutine(fd, buffer, bytes) }
-    /// `write(2)`.
-    fn write(fd: c_int, buffer: *const c_void, bytes: size_t) -> ssize_t { write_on_coroutine(fd, buffer, bytes) }
-    /// `readv(2)`.
-    fn readv(fd: c_int, parts: *const iovec, part_count: c_int) -> ssize_t { read_parts(fd, parts, part_count) }
-    /// `writev(2)`.
-    fn writev(fd: c_int, parts: *const iovec, part_count: c_int) -> ssize_t { write_parts(fd, parts, part_count) }
-    /// `recv(2)`.
-    fn recv(fd: c_int, buffer: *mut c_void, bytes: size_t, flags: c_int) -> ssize_t {
-        receive(fd, buffer, bytes, flags, ptr::null_mut(), ptr::null_mut())
-    }
-    /// `send(2)`.
-    fn send(fd: c_int, buffer: *const c_void, bytes: size_t, flags: c_int) -> ssize_t {
-        transmit(fd, buffer, bytes, flags, ptr::null(), 0)
-    }
-    /// `recvfrom(2)`.
-    fn recvfrom(
-        fd: c_int, buffer: *mut c_void, bytes: size_t, flags: c_int, address: *mut sockaddr, address_bytes: *mut socklen_t
-    ) -> ssize_t {
-        receive(fd, buffer, bytes, flags, address, address_bytes)
-    }
-    /// `sendto(2)`.
-    fn sendto(
-        fd: c_int, buffer: *const c_void, bytes: size_t, flags: c_int, address: *const sockaddr, address_bytes: socklen_t
-    ) -> ssize_t {
-        transmit(fd, buffer, bytes, flags, address, address_bytes)
     }
 }

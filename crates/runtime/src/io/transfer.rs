@@ -13,12 +13,12 @@ use libc::c_int;
 
 /// `AT_ONCE` has the flags with which the kernel does not wait, whatever the mode. `SEND_AS_IS` has those with which a
 /// send goes to the kernel as it is: MSG_DONTWAIT, and MSG_FASTOPEN, whose wait is left to the kernel.
-pub(in crate::hook) const AT_ONCE: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB;
-pub(in crate::hook) const SEND_AS_IS: c_int = libc::MSG_DONTWAIT | libc::MSG_FASTOPEN;
+pub(crate) const AT_ONCE: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB;
+pub(crate) const SEND_AS_IS: c_int = libc::MSG_DONTWAIT | libc::MSG_FASTOPEN;
 
 /// How a call is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::hook) enum Try {
+pub(crate) enum Try {
     /// Fail with would-block rather than wait.
     Now,
     /// Wait in the kernel, since there is no other way.
@@ -27,7 +27,7 @@ pub(in crate::hook) enum Try {
 
 impl Try {
     #[inline(always)]
-    pub(in crate::hook) fn flags(self) -> c_int {
+    pub(crate) fn flags(self) -> c_int {
         match self {
             Try::Now => libc::MSG_DONTWAIT,
             Try::Blocking => 0,
@@ -38,7 +38,7 @@ impl Try {
 /// Repeats a call that takes data until it has taken some. A result of a TCP socket that is smaller than `short_of`
 /// means that the socket is empty; `short_of` is 0 where the result does not tell.
 #[inline(always)]
-pub(in crate::hook) fn take(
+pub(crate) fn take(
     fd: c_int,
     entry: &'static FdEntry,
     short_of: usize,
@@ -96,7 +96,7 @@ fn is_below_mark(fd: c_int, entry: &FdEntry, seen: ReadinessTick, wanted: usize)
 /// Repeats a call until `total` bytes are moved (it may move more), or a try fails, or the end has come (of a receive).
 /// `call` is told how many bytes are done.
 #[inline(always)]
-pub(in crate::hook) fn move_all(
+pub(crate) fn move_all(
     fd: c_int,
     entry: &'static FdEntry,
     direction: Direction,
@@ -155,7 +155,7 @@ fn before_wait(entry: &FdEntry, done: usize) -> Result<(), WaitError> {
 
 /// The value of SO_RCVLOWAT of a stream that is not TCP, if it was set.
 #[inline(always)]
-pub(in crate::hook) fn stream_mark(fd: c_int, entry: &FdEntry) -> Option<usize> {
+pub(crate) fn stream_mark(fd: c_int, entry: &FdEntry) -> Option<usize> {
     if !entry.has(DescriptionFact::LowMark) || entry.kind(fd) != FdKind::Stream {
         return None;
     }
@@ -165,7 +165,7 @@ pub(in crate::hook) fn stream_mark(fd: c_int, entry: &FdEntry) -> Option<usize> 
 /// The result of a call whose try has failed after `done` bytes were moved. EPIPE is not kept: it comes again by
 /// itself, with its signal.
 #[cold]
-pub(in crate::hook) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -> Result<usize, Errno> {
+pub(crate) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -> Result<usize, Errno> {
     if done == 0 {
         return Err(failed);
     }
@@ -180,7 +180,7 @@ pub(in crate::hook) fn after_part(entry: &FdEntry, done: usize, failed: Errno) -
 
 /// A receive with MSG_PEEK and MSG_WAITALL: each round starts again, and nothing is taken. It ends when all bytes are
 /// there, or no more will come.
-pub(in crate::hook) fn peek_all(
+pub(crate) fn peek_all(
     fd: c_int,
     entry: &'static FdEntry,
     total: usize,

@@ -16,7 +16,7 @@ const PAUSE_FIRST_NS: u64 = 50_000;
 const PAUSE_LONGEST_NS: u64 = 5_000_000;
 
 /// The waits of one call on a Unix socket whose peer's queue is full; no event ends them.
-pub(super) struct FullBacklog {
+pub(crate) struct FullBacklog {
     fd: c_int,
     entry: &'static FdEntry,
     /// Outer `None`: not asked yet. Inner `None`: there is no deadline.
@@ -25,7 +25,7 @@ pub(super) struct FullBacklog {
 }
 
 impl FullBacklog {
-    pub(super) fn new(fd: c_int, entry: &'static FdEntry) -> Self {
+    pub(crate) fn new(fd: c_int, entry: &'static FdEntry) -> Self {
         Self {
             fd,
             entry,
@@ -35,7 +35,7 @@ impl FullBacklog {
     }
 
     /// The time at which the socket's send timeout ends; the timeout begins with the first call here.
-    pub(super) fn deadline_ns(&mut self) -> Option<u64> {
+    pub(crate) fn deadline_ns(&mut self) -> Option<u64> {
         *self.deadline_ns.get_or_insert_with(|| {
             let timeout_ns = self.entry.timeout_ns(self.fd, Direction::Write);
             timeout_ns.map(|timeout_ns| clock::now_ns().saturating_add(timeout_ns))
@@ -43,7 +43,7 @@ impl FullBacklog {
     }
 
     #[cold]
-    pub(super) fn pause(&mut self) -> Result<(), Errno> {
+    pub(crate) fn pause(&mut self) -> Result<(), Errno> {
         let deadline_ns = self.deadline_ns().unwrap_or(u64::MAX);
         let now_ns = clock::now_ns();
         if now_ns >= deadline_ns {

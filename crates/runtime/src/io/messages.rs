@@ -4,15 +4,14 @@
 //! data goes with the first byte.
 
 use super::datagram::{Destination, send_to};
+use super::memory::faults;
 use super::parts::{self, Parts, Rounds};
 use super::transfer::{AT_ONCE, SEND_AS_IS, Try, move_all, peek_all, stream_mark, take};
 use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
-use crate::hook::call::hooks;
-use crate::hook::lent::faults;
 use crate::sys::raw::Errno;
 use crate::sys::socket;
-use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t, ssize_t};
+use libc::{c_int, c_void, iovec, msghdr, sockaddr, socklen_t};
 use std::ptr;
 
 /// A message's header. `None` if it is bad, so that the kernel refuses it.
@@ -33,7 +32,7 @@ unsafe fn parts_of(message: &msghdr) -> Option<Parts> {
 
 /// # Safety
 /// S5, S7: the contract of recvmsg.
-pub(in crate::hook) unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_int) -> Result<usize, Errno> {
+pub(crate) unsafe fn receive_message(fd: c_int, message: *mut msghdr, flags: c_int) -> Result<usize, Errno> {
     match fd_table::entry(fd) {
         // SAFETY: S5: the caller lends the message.
         Some(entry) if flags & AT_ONCE == 0 => unsafe { receive_message_on(fd, entry, message, flags) },
@@ -46,7 +45,7 @@ pub(in crate::hook) unsafe fn receive_message(fd: c_int, message: *mut msghdr, f
 ///
 /// # Safety
 /// S5, S7: the contract of recvmsg.
-pub(in crate::hook) unsafe fn receive_message_on(
+pub(crate) unsafe fn receive_message_on(
     fd: c_int,
     entry: &'static FdEntry,
     message: *mut msghdr,
@@ -97,7 +96,7 @@ pub(in crate::hook) unsafe fn receive_message_on(
 ///
 /// # Safety
 /// S5, S7: the contract of recvfrom.
-pub(in crate::hook) unsafe fn receive_as_message(
+pub(crate) unsafe fn receive_as_message(
     fd: c_int,
     entry: &'static FdEntry,
     buffer: *mut c_void,
@@ -136,11 +135,7 @@ pub(in crate::hook) unsafe fn receive_as_message(
 
 /// # Safety
 /// S5, S7: the contract of sendmsg.
-pub(in crate::hook) unsafe fn transmit_message(
-    fd: c_int,
-    message: *const msghdr,
-    flags: c_int,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn transmit_message(fd: c_int, message: *const msghdr, flags: c_int) -> Result<usize, Errno> {
     match fd_table::entry(fd) {
         // SAFETY: S5: the caller lends the message.
         Some(entry) if flags & SEND_AS_IS == 0 => unsafe { transmit_message_on(fd, entry, message, flags) },
@@ -153,7 +148,7 @@ pub(in crate::hook) unsafe fn transmit_message(
 ///
 /// # Safety
 /// S5, S7: the contract of sendmsg.
-pub(in crate::hook) unsafe fn transmit_message_on(
+pub(crate) unsafe fn transmit_message_on(
     fd: c_int,
     entry: &'static FdEntry,
     message: *const msghdr,
@@ -194,11 +189,4 @@ pub(in crate::hook) unsafe fn transmit_message_on(
         (rest.msg_control, rest.msg_controllen) = (ptr::null_mut(), 0);
         at(&rest, flags | how.flags() | libc::MSG_NOSIGNAL)
     })
-}
-
-hooks! {
-    /// `recvmsg(2)`.
-    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t { receive_message(fd, message, flags) }
-    /// `sendmsg(2)`.
-    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t { transmit_message(fd, message, flags) }
 }

@@ -9,24 +9,24 @@
 //! kernel answers would-block, for ever. A blocking receive returns 0 at once. So where an event has told of the end,
 //! that blocking call is made.
 
+use super::interruption::{refused, stays};
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{FdEntry, FdKind};
 use crate::driver::readiness::{Direction, ReadinessTick};
-use crate::hook::interruption::{refused, stays};
 use crate::sys::raw::Errno;
 use crate::sys::{clock, socket};
 use libc::c_int;
 
 /// Why a wait does not lead to another try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::hook) enum WaitError {
+pub(crate) enum WaitError {
     /// The descriptor cannot be waited for, or the kernel would not wait: the blocking call is to be made.
     Native,
     Fail(Errno),
 }
 
 /// How long one call may wait: the deadline runs from the first wait, over all waits.
-pub(in crate::hook) struct IoDeadline {
+pub(crate) struct IoDeadline {
     fd: c_int,
     entry: &'static FdEntry,
     direction: Direction,
@@ -45,7 +45,7 @@ fn is_read_shut(fd: c_int) -> bool {
 
 impl IoDeadline {
     #[inline(always)]
-    pub(in crate::hook) fn new(fd: c_int, entry: &'static FdEntry, direction: Direction) -> Self {
+    pub(crate) fn new(fd: c_int, entry: &'static FdEntry, direction: Direction) -> Self {
         Self {
             fd,
             entry,
@@ -57,24 +57,24 @@ impl IoDeadline {
     }
 
     /// Whether the caller's mode is to wait. The first answer holds for the whole call.
-    pub(in crate::hook) fn blocks(&mut self) -> bool {
+    pub(crate) fn blocks(&mut self) -> bool {
         *self.blocks.get_or_insert_with(|| self.entry.blocks(self.fd))
     }
 
     /// For the socket's timeout, the next wait counts as the first wait of another call.
-    pub(in crate::hook) fn start_anew(&mut self) {
+    pub(crate) fn start_anew(&mut self) {
         self.deadline_ns = None;
     }
 
     /// Makes the caller wait whatever the descriptor's mode is.
-    pub(in crate::hook) fn wait_in_any_mode(&mut self) {
+    pub(crate) fn wait_in_any_mode(&mut self) {
         self.blocks = Some(true);
     }
 
     /// Waits until the direction has changed since the look that returned `seen`, if the caller's mode is to wait at
     /// all.
     #[inline(never)]
-    pub(in crate::hook) fn wait(&mut self, seen: ReadinessTick) -> Result<(), WaitError> {
+    pub(crate) fn wait(&mut self, seen: ReadinessTick) -> Result<(), WaitError> {
         self.entry.reset_if_stale(self.fd);
         if !self.blocks() {
             return Err(WaitError::Fail(Errno::AGAIN));

@@ -47,7 +47,7 @@ const PAUSE_LONGEST_NS: u64 = 1_000_000_000;
 
 /// The error for an interrupted caller. First lets others run, or pauses.
 #[cold]
-pub(super) fn refused() -> Errno {
+pub(crate) fn refused() -> Errno {
     match pause_ns() {
         None => yield_now(),
         Some(pause_ns) => wait::sleep_to_stay(clock::now_ns() + pause_ns, WaitReason::Sleep),
@@ -71,7 +71,7 @@ fn pause_ns() -> Option<u64> {
 /// long as a refusal would, and never longer than the caller asked for. So code that sleeps a little in each of a
 /// thousand steps is no slower than before.
 #[cold]
-pub(super) fn cut_short(deadline_ns: u64) {
+pub(crate) fn cut_short(deadline_ns: u64) {
     match pause_ns() {
         None => yield_now(),
         Some(pause_ns) => wait::sleep_out(deadline_ns.min(clock::now_ns() + pause_ns), WaitReason::Sleep),
@@ -80,20 +80,20 @@ pub(super) fn cut_short(deadline_ns: u64) {
 
 /// Whether a hooked call was refused within this cancellation or `timeout`.
 #[inline]
-pub(super) fn was_refused() -> bool {
+pub(crate) fn was_refused() -> bool {
     refusals() > 0
 }
 
 /// Counts an interruption that the call answers in its own way. Returns whether it is the first refusal within one
 /// cancellation or one `timeout`.
 #[cold]
-pub(super) fn count_first() -> bool {
+pub(crate) fn count_first() -> bool {
     count_refusal() == 0
 }
 
 /// Whether an interrupted wait for a descriptor goes on.
 #[cold]
-pub(super) fn stays(fd: c_int, entry: &FdEntry, direction: Direction) -> bool {
+pub(crate) fn stays(fd: c_int, entry: &FdEntry, direction: Direction) -> bool {
     match entry.on_interruption() {
         OnInterruption::Fails => return false,
         OnInterruption::Stays => return true,
@@ -113,7 +113,7 @@ pub(super) fn stays(fd: c_int, entry: &FdEntry, direction: Direction) -> bool {
 }
 
 /// Waits for any of several descriptors. An interrupted wait goes on if the wait for none of them alone would fail.
-pub(super) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
+pub(crate) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     match descriptor::wait_any(slots, deadline_ns) {
         Ok(Outcome::Cancelled) if all_stay(slots) => descriptor::wait_any_to_stay(slots, deadline_ns),
         outcome => outcome,

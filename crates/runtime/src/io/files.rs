@@ -5,9 +5,9 @@
 //! but not known how much), for an eventfd that is to be raised by more than one, and for a read of a terminal that
 //! counts bytes or measures time (VMIN, VTIME). These calls are made on a thread of the offload pool.
 
+use super::memory::faults;
 use crate::driver::fd_table::FdEntry;
 use crate::driver::readiness::Direction;
-use crate::hook::lent::faults;
 use crate::offload;
 use crate::sys::raw::Errno;
 use crate::sys::{file, socket};
@@ -16,7 +16,7 @@ use std::ptr;
 
 /// Makes one call on a pollable file that is no socket. `elsewhere` makes it on a thread that may wait.
 #[inline]
-pub(in crate::hook) fn file_now(
+pub(crate) fn file_now(
     fd: c_int,
     entry: &FdEntry,
     direction: Direction,
@@ -47,7 +47,7 @@ pub(in crate::hook) fn file_now(
 
 /// Makes a vectored call on a thread of the offload pool.
 #[cold]
-pub(in crate::hook) fn elsewhere(
+pub(crate) fn elsewhere(
     parts: *const iovec,
     mut call: impl FnMut(*const iovec) -> Result<usize, Errno> + Send + 'static,
 ) -> Result<usize, Errno> {
@@ -77,7 +77,7 @@ unsafe fn adds_more_than_one(fd: c_int, parts: *const iovec, count: c_int) -> bo
 ///
 /// # Safety
 /// S5, S7: the contract of writev.
-pub(in crate::hook) unsafe fn write_when_ready(
+pub(crate) unsafe fn write_when_ready(
     fd: c_int,
     entry: &FdEntry,
     parts: *const iovec,

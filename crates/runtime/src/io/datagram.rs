@@ -11,20 +11,20 @@
 //! sender with a name has to find the receiver again.
 //!
 //! If the receiver is connected to another socket, the new socket cannot connect to it; or no new descriptor may be
-//! available. Then the coroutine tries again after a pause that doubles, as `accept_connect` does it for a full
+//! available. Then the coroutine tries again after a pause that doubles, as `connect` does it for a full
 //! backlog.
 //!
 //! The call would also block if the sender's own buffer is full. Then the sender's socket is not writable, and an event
 //! will come, as for other sockets.
 
 use super::deadline::{IoDeadline, WaitError};
+use super::full_backlog::FullBacklog;
+use super::interruption::refused;
+use super::own::Own;
 use super::transfer::Try;
 use crate::coroutine::Outcome;
 use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
-use crate::hook::full_backlog::FullBacklog;
-use crate::hook::interruption::refused;
-use crate::hook::own::Own;
 use crate::sys::raw::{self, Errno};
 use crate::sys::socket;
 use libc::{sa_family_t, sockaddr, socklen_t};
@@ -32,9 +32,9 @@ use std::os::fd::RawFd;
 
 /// The receiver of a message, as the caller named it.
 #[derive(Clone, Copy)]
-pub(in crate::hook) struct Destination {
-    pub(in crate::hook) address: *const sockaddr,
-    pub(in crate::hook) address_bytes: socklen_t,
+pub(crate) struct Destination {
+    pub(crate) address: *const sockaddr,
+    pub(crate) address_bytes: socklen_t,
 }
 
 impl Destination {
@@ -55,7 +55,7 @@ impl Destination {
 /// # Safety
 /// S5: the address is the caller's, as the one that `call` sends to.
 #[inline(never)]
-pub(in crate::hook) unsafe fn send_to(
+pub(crate) unsafe fn send_to(
     fd: RawFd,
     entry: &'static FdEntry,
     receiver: Destination,

@@ -7,8 +7,8 @@
 //! So each round gets the caller's whole room, and the caller sees the data of the last round that brought bytes.
 //! Before a further round, a Unix socket is asked whether the kernel would read on.
 
+use super::memory::faults;
 use crate::driver::fd_table::FdKind;
-use crate::hook::lent::faults;
 use crate::sys::raw::Errno;
 use crate::sys::socket;
 use libc::{c_int, cmsghdr, iovec, msghdr};
@@ -19,7 +19,7 @@ use std::ptr;
 const COUNT_MAX: usize = 1024;
 
 /// A caller's list of buffers.
-pub(in crate::hook) struct Parts {
+pub(crate) struct Parts {
     given: *const iovec,
     count: usize,
     total: usize,
@@ -30,7 +30,7 @@ pub(in crate::hook) struct Parts {
 ///
 /// # Safety
 /// S5: `given` names `count` readable entries if it is not null and the count is possible.
-pub(in crate::hook) unsafe fn total(given: *const iovec, count: usize) -> Option<usize> {
+pub(crate) unsafe fn total(given: *const iovec, count: usize) -> Option<usize> {
     if count == 0 {
         return Some(0);
     }
@@ -48,7 +48,7 @@ pub(in crate::hook) unsafe fn total(given: *const iovec, count: usize) -> Option
 }
 
 /// A message of these parts, without an address or ancillary data.
-pub(in crate::hook) fn message(given: *const iovec, count: usize) -> msghdr {
+pub(crate) fn message(given: *const iovec, count: usize) -> msghdr {
     // SAFETY: S5: all zeros is an empty message.
     let mut message: msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = given.cast_mut();
@@ -60,7 +60,7 @@ impl Parts {
     /// # Safety
     /// S5: as for [`total`], and for as long as the value lives.
     #[inline]
-    pub(in crate::hook) unsafe fn new(given: *const iovec, count: usize) -> Option<Self> {
+    pub(crate) unsafe fn new(given: *const iovec, count: usize) -> Option<Self> {
         // SAFETY: S5: the caller promises: as for [`total`], and for as long as the value lives.
         let total = unsafe { total(given, count) }?;
         Some(Self {
@@ -72,13 +72,13 @@ impl Parts {
     }
 
     #[inline]
-    pub(in crate::hook) fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.total
     }
 
     /// The list without its first `done` bytes. The list must have more than `done` bytes.
     #[inline]
-    pub(in crate::hook) fn from(&mut self, done: usize) -> (*mut iovec, usize) {
+    pub(crate) fn from(&mut self, done: usize) -> (*mut iovec, usize) {
         if done == 0 {
             return (self.given.cast_mut(), self.count);
         }
@@ -109,7 +109,7 @@ impl Parts {
 }
 
 /// The rounds of one `recvmsg` with MSG_WAITALL.
-pub(in crate::hook) struct Rounds {
+pub(crate) struct Rounds {
     fd: c_int,
     kind: FdKind,
     /// The caller's message; `given` is a copy of it from before the first round.
@@ -118,7 +118,7 @@ pub(in crate::hook) struct Rounds {
 }
 
 impl Rounds {
-    pub(in crate::hook) fn new(fd: c_int, kind: FdKind, message: *mut msghdr, given: msghdr) -> Self {
+    pub(crate) fn new(fd: c_int, kind: FdKind, message: *mut msghdr, given: msghdr) -> Self {
         Self {
             fd,
             kind,
@@ -131,12 +131,7 @@ impl Rounds {
     ///
     /// # Safety
     /// S5: the caller of recvmsg lends the message and what it names; `done` bytes are there.
-    pub(in crate::hook) unsafe fn receive(
-        &mut self,
-        parts: &mut Parts,
-        done: usize,
-        flags: c_int,
-    ) -> Result<usize, Errno> {
+    pub(crate) unsafe fn receive(&mut self, parts: &mut Parts, done: usize, flags: c_int) -> Result<usize, Errno> {
         if done == 0 {
             // SAFETY: S5: the caller promises: the caller of recvmsg lends the message and what it names.
             return unsafe { socket::recvmsg(self.fd, self.message, flags) };
@@ -223,7 +218,7 @@ unsafe fn find_control(received: &msghdr, kind: c_int) -> Option<*const u8> {
 ///
 /// # Safety
 /// S5: the kernel has read or written the message, which stays as it is while this is used.
-pub(in crate::hook) unsafe fn controls<'a>(message: *const msghdr) -> impl Iterator<Item = (&'a cmsghdr, *const u8)> {
+pub(crate) unsafe fn controls<'a>(message: *const msghdr) -> impl Iterator<Item = (&'a cmsghdr, *const u8)> {
     // SAFETY: S5: the caller promises: the kernel has read or written the message, which stays as it is while this is
     // used.
     let first = unsafe { libc::CMSG_FIRSTHDR(message) };

@@ -5,18 +5,18 @@ use crate::sys::file::Descriptor;
 use std::os::fd::RawFd;
 
 /// A descriptor that is closed on drop. The table forgets it before the number is free.
-pub(super) struct Own(Descriptor);
+pub(crate) struct Own(Descriptor);
 
 impl Own {
     /// Takes ownership of a number that was just handed out.
-    pub(super) fn new(fd: RawFd, kind: FdKind, nonblocking: bool) -> Self {
+    pub(crate) fn new(fd: RawFd, kind: FdKind, nonblocking: bool) -> Self {
         if let Some(entry) = fd_table::entry(fd) {
             entry.begin(fd, kind, nonblocking);
         }
         Self(Descriptor::new(fd))
     }
 
-    pub(super) fn fd(&self) -> RawFd {
+    pub(crate) fn fd(&self) -> RawFd {
         self.0.fd()
     }
 }

@@ -1,0 +1,164 @@
+//! What do the calls do that may wait for a disk?
+//!
+//! # Protocol
+//! Of a call on a regular file nobody can be told when it could go on, so the caller cannot wait for an event. Two
+//! kinds of calls are known to wait, and hand the waiting over at once, instead of blocking the worker until the
+//! monitor notices (`sched/monitor.rs`):
+//!
+//! | call | what is done |
+//! |---|---|
+//! | a read at an offset (`pread`) | it is tried with RWF_NOWAIT, which copies what is in memory. What is not there is read by a thread of the offload pool, and the caller parks |
+//! | a read at the file's own position | if all of its pages are in memory (`cachestat(2)`) it is made at once, else by a thread of the pool |
+//! | a call that writes back: `fsync`, `fdatasync`, `syncfs`, `sync_file_range`, `msync`, `sync` | a thread of the offload pool makes it |
+//!
+//! Where the kernel does not tell (before Linux 6.5, of files that the process may not write and does not own, of
+//! procfs) a read is made plainly. A wait here is not cancelled, as that of a thread is not: the memory is lent to the
+//! kernel until the call has ended.
+//!
+//! # Reads are whole
+//! A plain read of a regular file is short at the file's end only. A try at an offset may be short because the rest is
+//! not in memory. So after a short try the rest is tried again. A result of zero means the file's end. An error after
+//! some bytes is not reported: the next call finds it, as the kernel's own would.
+//!
+//! A read at the file's own position is one call of the kernel, never two: others who share the open file would read
+//! between the two, and both results would be torn.
+//!
+//! # What still blocks
+//! Opening, `stat`, directory listings, writes to a file when too much memory waits to be written, and page faults of
+//! mapped files block the worker, and the monitor continues it on another thread.
+//!
+//! # Rejected
+//! *Reading on the pool always*: most reads find their data in memory, and a hand-over costs ten times as much as such
+//! a read. *RWF_NOWAIT at the file's own position*: a short try has moved the position already.
+
+use super::files::elsewhere;
+use super::parts::Parts;
+use crate::driver::fd_table::{self, FdEntry, FdKind};
+use crate::offload;
+use crate::sys::file;
+use crate::sys::raw::{self, Errno, repeat_interrupted};
+use libc::{c_int, c_long, c_void, iovec};
+
+/// The most bytes that one call moves (MAX_RW_COUNT).
+const BYTES_MAX: usize = 0x7fff_f000;
+
+/// Reads from a regular file at its own position. `read` is the caller's call.
+pub(crate) fn read_here(
+    fd: c_int,
+    entry: &FdEntry,
+    bytes: usize,
+    read: impl Fn() -> Result<usize, Errno> + Copy + Send + 'static,
+) -> Result<usize, Errno> {
+    if bytes == 0 || bytes > BYTES_MAX || !entry.knows_nowait() {
+        return repeat_interrupted(read);
+    }
+    match file::is_in_memory(fd, bytes) {
+        Ok(false) => return offload::wait_out(read),
+        Ok(true) => {}
+        Err(_) => entry.set_no_nowait(),
+    }
+    repeat_interrupted(read)
+}
+
+/// Reads from a regular file at an offset. `plain` is the caller's call.
+///
+/// # Safety
+/// S5, S7: the contract of preadv.
+unsafe fn read_file_at(
+    fd: c_int,
+    entry: &FdEntry,
+    parts: *const iovec,
+    count: c_int,
+    offset: i64,
+    plain: impl Fn() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the parts, or a tail of them, and waits until the call has ended.
+    let read = move |parts, count, offset, flags| unsafe { file::preadv2(fd, parts, count, offset, flags) };
+    if !entry.knows_nowait() {
+        return repeat_interrupted(plain);
+    }
+    // SAFETY: S5: the caller lends the parts.
+    let Some(mut rest) = (unsafe { Parts::new(parts, count as usize) }) else {
+        return repeat_interrupted(plain);
+    };
+    if rest.total() == 0 || rest.total() > BYTES_MAX {
+        return repeat_interrupted(plain);
+    }
+    let mut done = 0;
+    while done < rest.total() {
+        let (tail, count) = rest.from(done);
+        let (tail, count) = (tail.cast_const(), count as c_int);
+        let at = offset.saturating_add(done as i64);
+        match read(tail, count, at, libc::RWF_NOWAIT) {
+            Ok(0) => return Ok(done),
+            Ok(more) => done += more,
+            Err(Errno::AGAIN) => {
+                return match elsewhere(tail, move |tail| read(tail, count, at, 0)) {
+                    Ok(more) => Ok(done + more),
+                    Err(_) if done > 0 => Ok(done),
+                    Err(errno) => Err(errno),
+                };
+            }
+            Err(_) if done > 0 => return Ok(done),
+            Err(Errno::OPNOTSUPP) => {
+                entry.set_no_nowait();
+                return repeat_interrupted(plain);
+            }
+            // Either the kernel does not know the flag, or the caller has made a mistake: the plain call tells.
+            Err(_) => return repeat_interrupted(plain),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads at an offset. Files that are no regular ones refuse that, or do not wait.
+///
+/// # Safety
+/// S5, S7: the contract of preadv.
+unsafe fn read_at(
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    offset: i64,
+    plain: impl Fn() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    match fd_table::entry(fd) {
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
+        Some(entry) if offset >= 0 && entry.kind(fd) == FdKind::Plain => unsafe {
+            read_file_at(fd, entry, parts, count, offset, plain)
+        },
+        _ => plain(),
+    }
+}
+
+/// # Safety
+/// S5, S7: the contract of preadv.
+pub(crate) unsafe fn read_parts_at(fd: c_int, parts: *const iovec, count: c_int, offset: i64) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the parts.
+    let plain = || unsafe { file::preadv(fd, parts, count, offset) };
+    // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
+    unsafe { read_at(fd, parts, count, offset, plain) }
+}
+
+/// # Safety
+/// S5, S7: the contract of pread.
+pub(crate) unsafe fn read_buffer_at(fd: c_int, buffer: *mut c_void, bytes: usize, offset: i64) -> Result<usize, Errno> {
+    let part = iovec {
+        iov_base: buffer,
+        iov_len: bytes,
+    };
+    // SAFETY: S5: the caller lends the buffer.
+    let plain = || unsafe { file::pread(fd, buffer, bytes, offset) };
+    // SAFETY: S5: one part, which is the buffer that the caller lends.
+    unsafe { read_at(fd, &raw const part, 1, offset, plain) }
+}
+
+/// Makes a call that writes back, on a thread of the offload pool.
+///
+/// # Safety
+/// S5: the call touches no memory but what the caller lends until it has ended.
+pub(crate) unsafe fn write_back(number: c_long, arguments: [usize; 4]) -> Result<usize, Errno> {
+    let [a, b, c, d] = arguments;
+    // SAFETY: S5: the caller's promise.
+    offload::wait_out(move || unsafe { raw::syscall4(number, a, b, c, d) })
+}
