@@ -21,14 +21,14 @@ use libc::{c_int, c_void, pid_t};
 
 use crate::{next, raw};
 
-/// The actions of a dependent at these symbols. None of them unwinds.
+/// The actions of a dependent at these symbols. None of them unwinds but the last.
 pub struct Frameless {
     /// Called before `vfork`. Its effects on the thread hold for the child too.
     pub before_vfork: extern "C" fn(),
     /// Called after `vfork`, in the parent, once the child has left its memory, or if no child was made.
     pub after_vfork: extern "C" fn(),
-    /// Called before a thread ends itself. It need not return.
-    pub before_thread_exit: extern "C" fn(),
+    /// Called before a thread ends itself with the value. It need not return, and may unwind.
+    pub before_thread_exit: extern "C-unwind" fn(*mut c_void),
 }
 
 static INSTALLED: AtomicPtr<Frameless> = AtomicPtr::new(ptr::null_mut());
@@ -60,9 +60,9 @@ extern "C" fn after_vfork(result: isize) -> isize {
     raw::set_errno_of(result)
 }
 
-extern "C" fn before_thread_exit() {
+extern "C-unwind" fn before_thread_exit(value: *mut c_void) {
     if let Some(answers) = installed() {
-        (answers.before_thread_exit)();
+        (answers.before_thread_exit)(value);
     }
 }
 

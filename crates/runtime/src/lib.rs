@@ -77,6 +77,7 @@ pub use api::handle::{
     Coroutine, CoroutineId, JoinHandle, JoinTimeout, TimeoutJoinError, current, is_coroutine, try_current,
 };
 pub use api::join_set::JoinSet;
+pub use api::native::native;
 pub use api::par_map::par_map;
 pub use api::park::{no_preempt, park, park_timeout, yield_now};
 pub use api::scope::{Scope, ScopedJoinHandle, scope};

@@ -14,6 +14,8 @@ pub mod handle;
 #[forbid(unsafe_code)]
 pub mod join_set;
 #[forbid(unsafe_code)]
+pub mod native;
+#[forbid(unsafe_code)]
 pub mod par_map;
 #[forbid(unsafe_code)]
 pub mod park;

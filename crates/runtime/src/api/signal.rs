@@ -5,6 +5,7 @@
 //! message gets no second one: as in the kernel, a signal that is pending is pending once.
 
 use crate::channel::{Receiver, Sender, TrySendError, bounded};
+use crate::coroutine::c_thread::native;
 use crate::sync::Mutex;
 use libc::c_int;
 use signal_hook::iterator::{Handle, Signals};
@@ -25,9 +26,8 @@ static LISTENER: Mutex<Option<Listener>> = Mutex::new(None);
 fn start() -> io::Result<Listener> {
     let mut signals = Signals::new([] as [c_int; 0])?;
     let handle = signals.handle();
-    std::thread::Builder::new()
-        .name("silken-signals".to_string())
-        .spawn(move || signals.forever().for_each(tell))?;
+    let thread = std::thread::Builder::new().name("silken-signals".to_string());
+    native(|| thread.spawn(move || signals.forever().for_each(tell)))?;
     Ok(Listener {
         handle,
         receivers: HashMap::new(),

@@ -52,6 +52,8 @@ pub(crate) enum Tie {
     /// What it runs may borrow, as with `Borrows`; and a coroutine of the same scheduler has its scope open. Code that
     /// cancels that parent leaves the child to the parent.
     Child,
+    /// It is a thread of C, whose caller may lend it anything (`c_thread.rs`).
+    Thread,
 }
 
 /// The address of the first joiner's node; null: none. The lock around it guards the whole list.
@@ -229,6 +231,13 @@ impl Core {
     pub(crate) fn has_parent(&self) -> bool {
         // Relaxed: as in `set_tie`.
         self.tie.load(Ordering::Relaxed) == Tie::Child as u8
+    }
+
+    /// Whether it is a thread of C: see `c_thread.rs`.
+    #[inline(always)]
+    pub(crate) fn is_c_thread(&self) -> bool {
+        // Relaxed: as in `set_tie`.
+        self.tie.load(Ordering::Relaxed) == Tie::Thread as u8
     }
 
     /// What the coroutine waits for, while it is parked.

@@ -31,6 +31,8 @@
 mod body;
 #[forbid(unsafe_code)]
 pub(crate) mod budget;
+#[forbid(unsafe_code)]
+pub(crate) mod c_thread;
 mod cancel;
 mod core;
 mod current;

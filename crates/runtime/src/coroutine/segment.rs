@@ -332,6 +332,11 @@ impl Core {
         bottom != 0 && stack_pointer().wrapping_sub(bottom) <= bytes
     }
 
+    /// Whether the coroutine runs on a segment.
+    pub(crate) fn is_on_segment(&self) -> bool {
+        !self.segment.get().is_null()
+    }
+
     /// Whether the stack pointer is on the stack in use, with so many bytes of room below it. Called by a signal
     /// handler that has interrupted the coroutine.
     pub(crate) fn has_room_below(&self, stack_pointer: usize, bytes: usize) -> bool {

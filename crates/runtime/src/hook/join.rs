@@ -11,6 +11,7 @@
 //! `pthread_tryjoin_np` passes for an OS thread, since it does not wait. The joins with a deadline, and C11's, are in
 //! `pthread`.
 
+use super::adopt::{self, Patience};
 use super::call::caller;
 use super::pthread;
 use crate::offload;
@@ -28,7 +29,8 @@ unsafe extern "C" {
 /// The contract of the C function.
 pub(super) unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
     if pthread::is_coroutine(thread) {
-        return pthread::refuse_join(thread);
+        // SAFETY: S7: null, or the caller's place.
+        return unsafe { adopt::join(thread, value, Patience::ForEver) };
     }
     if caller().is_none() {
         // SAFETY: S7: the caller's arguments under the caller's contract.

@@ -53,6 +53,7 @@
 //! | `makers` | the many calls that make a descriptor of which only the number is known, and those that close one inside libc |
 //! | `fifo` | opening a FIFO |
 //! | `raw_calls` | those of all these calls that are made through `syscall` |
+//! | `adopt` | threads that become coroutines |
 //! | `pthread` | functions that take a `pthread_t`; what std makes for a future coroutine; the end of a thread |
 //! | `thread` | `sched_yield`, what a thread may ask about stacks and keys, libraries that are loaded |
 //!
@@ -61,6 +62,7 @@
 //! turns hooks off*: the critical section of the coroutine is that switch, and it moves with the coroutine.
 
 mod accept_connect;
+pub(crate) mod adopt;
 mod batch;
 mod call;
 mod copy;

@@ -12,11 +12,11 @@
 //! | `pthread_getaffinity_np`, `pthread_getschedparam`, `pthread_getname_np` | the worker's | ESRCH |
 //! | `pthread_setaffinity_np`, `pthread_setschedparam`, `pthread_setschedprio`, `pthread_setname_np` | ENOTSUP | ENOTSUP |
 //! | `pthread_getcpuclockid` | ENOENT: it has no clock of its own | ENOENT |
-//! | `pthread_join` and kin | EDEADLK | EINVAL: it cannot be joined |
-//! | `pthread_detach` | EINVAL | EINVAL |
+//! | `pthread_join` and kin | EDEADLK | a thread of C is joined (`adopt.rs`); EINVAL: it cannot be joined |
+//! | `pthread_detach` | a thread of C is detached; EINVAL | the same |
 //! | `pthread_getattr_np` (`thread.rs`) | its own stack | its stack |
 //! | `pthread_cancel` | ENOTSUP | ENOTSUP; of a worker too |
-//! | `pthread_exit` | ends the process | |
+//! | `pthread_exit` | ends a thread of C; on another coroutine it ends the process | |
 //!
 //! A setter would act on the OS thread, and its effect would stay there when the coroutine has left that thread. A
 //! getter is useful as it is. Where POSIX has an error for the case, that error is returned. C11's `thrd_join` and
@@ -28,12 +28,13 @@
 //! `pthread_setcancelstate`, `pthread_setcanceltype` and `pthread_testcancel` need no hook. They use the coroutine's
 //! own block, in which a cancellation is never requested. `raise` asks the kernel for the thread.
 
+use super::adopt::{self, Patience};
 use super::call::caller;
 use super::lent::Lent;
-use crate::coroutine::{Critical, current_core, is_kept, keep};
+use crate::coroutine::{Critical, c_thread, current_core, is_kept, keep};
 use crate::offload;
 use crate::sys::raw::{self, Errno};
-use crate::sys::{report, set_id, signal};
+use crate::sys::{clock, report, set_id, signal};
 use libc::{
     c_char, c_int, c_void, clockid_t, cpu_set_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t, timespec,
 };
@@ -56,9 +57,25 @@ fn is_self(thread: pthread_t) -> bool {
     thread == unsafe { libc::pthread_self() }
 }
 
-/// The error number for joining a coroutine.
-pub(super) fn refuse_join(thread: pthread_t) -> c_int {
-    if is_self(thread) { libc::EDEADLK } else { libc::EINVAL }
+/// Joins a thread of C until a time; null: for ever.
+///
+/// # Safety
+/// S7: null, or the caller's places.
+unsafe fn timed_join(thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, deadline: *const timespec) -> c_int {
+    // SAFETY: S7: null, or the caller's time.
+    let patience = match unsafe { deadline.as_ref() } {
+        None => Patience::ForEver,
+        Some(deadline) if !(0..1_000_000_000).contains(&deadline.tv_nsec) => return libc::EINVAL,
+        Some(_) if !matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC) => return libc::EINVAL,
+        Some(deadline) => {
+            // A time before the clock's beginning is over.
+            let at_ns = clock::timespec_to_ns(deadline).unwrap_or(0);
+            let left_ns = at_ns.saturating_sub(clock::clock_now_ns(clock));
+            Patience::Until(clock::now_ns().saturating_add(left_ns))
+        }
+    };
+    // SAFETY: S7: null, or the caller's place.
+    unsafe { adopt::join(thread, value, patience) }
 }
 
 /// The return value of the C functions of this family: an error number, or 0.
@@ -84,7 +101,11 @@ macro_rules! hooks {
 
 hooks! {
     fn pthread_kill(thread: pthread_t, signal: c_int) {
-        if is_self(thread) { raise(signal) } else { libc::ESRCH }
+        match signal {
+            0 if c_thread::is_alive(thread as usize) => 0,
+            _ if is_self(thread) => raise(signal),
+            _ => libc::ESRCH,
+        }
     }
     fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) {
         if is_self(thread) { queue(signal, value) } else { libc::ESRCH }
@@ -101,12 +122,21 @@ hooks! {
         if is_self(thread) { unsafe { scheduling(policy, parameters) } } else { libc::ESRCH }
     }
     fn pthread_setschedprio(thread: pthread_t, priority: c_int) { libc::ENOTSUP }
-    fn pthread_setname_np(thread: pthread_t, name: *const c_char) { libc::ENOTSUP }
+    fn pthread_setname_np(thread: pthread_t, name: *const c_char) {
+        // SAFETY: S7: the caller's text.
+        unsafe { adopt::set_name(thread, name) }.unwrap_or(libc::ENOTSUP)
+    }
     fn pthread_getname_np(thread: pthread_t, name: *mut c_char, name_bytes: size_t) {
         // SAFETY: S7: the caller's place.
-        if is_self(thread) { unsafe { name_of_worker(name, name_bytes) } } else { libc::ESRCH }
+        let given = unsafe { adopt::name(thread, name, name_bytes) };
+        // SAFETY: S7: the caller's place.
+        let of_worker = || unsafe { name_of_worker(name, name_bytes) };
+        given.unwrap_or_else(|| if is_self(thread) { of_worker() } else { libc::ESRCH })
     }
-    fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) { refuse_join(thread) }
+    fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) {
+        // SAFETY: S7: null, or the caller's place.
+        unsafe { adopt::join(thread, value, Patience::None) }
+    }
 }
 
 /// Defines hooks of calls that wait for a thread. Waiting for a coroutine is refused. A call from a coroutine is made
@@ -135,12 +165,14 @@ macro_rules! waiting_hooks {
 
 waiting_hooks! {
     fn pthread_timedjoin_np(thread: pthread_t, value: *mut *mut c_void, deadline: *const timespec) {
-        refuse_join(thread)
+        // SAFETY: S7: null, or the caller's places.
+        unsafe { timed_join(thread, value, libc::CLOCK_REALTIME, deadline) }
     }
     fn pthread_clockjoin_np(
         thread: pthread_t, value: *mut *mut c_void, clock: clockid_t, deadline: *const timespec
     ) {
-        refuse_join(thread)
+        // SAFETY: S7: null, or the caller's places.
+        unsafe { timed_join(thread, value, clock, deadline) }
     }
     fn thrd_join(thread: pthread_t, result: *mut c_int) { THRD_ERROR }
 }
@@ -175,6 +207,7 @@ unsafe fn stack_size_of(attributes: *const pthread_attr_t) -> usize {
 }
 
 /// The hook of `pthread_create(3)`: the routine that std passes for a future coroutine is kept, and no thread is made.
+/// Other threads become coroutines, if a runtime adopts them (`adopt.rs`).
 ///
 /// # Safety
 /// S7: the contract of the C function.
@@ -192,6 +225,10 @@ pub(super) unsafe extern "C" fn pthread_create(
         return 0;
     }
     // SAFETY: S7: the caller's arguments under the caller's contract.
+    if let Some(result) = unsafe { adopt::create(thread, attributes, routine, argument) } {
+        return result;
+    }
+    // SAFETY: S7: the caller's arguments under the caller's contract.
     unsafe { next::pthread_create(thread, attributes, routine, argument) }
 }
 
@@ -200,6 +237,9 @@ pub(super) unsafe extern "C" fn pthread_create(
 pub(super) unsafe extern "C" fn pthread_detach(thread: pthread_t) -> c_int {
     if is_kept(thread) {
         return 0;
+    }
+    if is_coroutine(thread) {
+        return adopt::detach(thread);
     }
     if is_not_to_be_detached(thread) {
         return libc::EINVAL;
@@ -271,10 +311,14 @@ unsafe fn name_of_worker(name: *mut c_char, name_bytes: size_t) -> c_int {
     number(unsafe { raw::syscall2(libc::SYS_prctl, libc::PR_GET_NAME as usize, name as usize) })
 }
 
-/// Called before `pthread_exit`; on a coroutine it ends the process. The C library would unwind the coroutine's stack
-/// without end, or end the worker's thread, on which all its other coroutines depend.
-pub(super) extern "C" fn before_thread_exit() {
-    if current_core().is_some() {
+/// Called before `pthread_exit`. It ends a coroutine that is a thread of C (`adopt.rs`), and the process on any other
+/// coroutine. The C library would unwind the coroutine's stack without end, or end the worker's thread, on which all
+/// its other coroutines depend.
+pub(super) extern "C-unwind" fn before_thread_exit(value: *mut c_void) {
+    if let Some(core) = current_core() {
+        if core.is_c_thread() {
+            adopt::exit(core, value);
+        }
         report(&[
             "silken: fatal: pthread_exit was called on a coroutine, which is no OS thread: return from its closure\n",
         ]);

@@ -383,7 +383,8 @@ impl RuntimeBuilder {
     /// - [`Unsupported`](io::ErrorKind::Unsupported), with the reason and the remedy, if coroutines cannot have
     ///   thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and no code has vouched for light
     ///   coroutines by [`light`](Self::light) or [`allow_light`](crate::allow_light). Also if a requirement of
-    ///   [`require_isolation`](Self::require_isolation) or [`require_hooks`](Self::require_hooks) is not met.
+    ///   [`require_isolation`](Self::require_isolation) or [`require_hooks`](Self::require_hooks) is not met, or if
+    ///   `SILKEN_THREADS=1` asks for [adopted threads](Runtime::adopt_threads) where there can be none.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if a size is more than 1 GiB, there are too many workers, the
     ///   name has a NUL, a variable of the environment is not understood, or [`guard_size`](Self::guard_size) asks for
     ///   another guard than the process's stacks have.
@@ -410,8 +411,10 @@ impl RuntimeBuilder {
             return refuse(format!("calls of std and of C would not be answered: {reason}"));
         }
         hooks::install_hooks();
+        let scheduler = Scheduler::start(&config)?;
+        hooks::adopt_threads_if_asked(scheduler)?;
         Ok(Runtime {
-            scheduler: Scheduler::start(&config)?,
+            scheduler,
             grace: grace.unwrap_or(GRACE_DEFAULT),
             prints_stacks,
             stopped: false,

@@ -91,10 +91,12 @@ pub(crate) fn current_or_default() -> io::Result<&'static Scheduler> {
         // Light coroutines that a caller vouches for can be made in any case, so the runtime starts in any case.
         let config = builder().refusing_each_spawn().config()?;
         install_hooks();
-        Scheduler::start(&config)
+        let scheduler = Scheduler::start(&config)?;
+        super::hooks::adopt_threads_if_asked(scheduler)?;
+        Ok(scheduler)
     };
     DEFAULT
-        .get_or_init(|| start().map_err(|error| (error.kind(), error.to_string())))
+        .get_or_init(|| start().map_err(|error: io::Error| (error.kind(), error.to_string())))
         .clone()
         .map_err(|(kind, text)| io::Error::new(kind, text))
 }

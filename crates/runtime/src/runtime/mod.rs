@@ -275,6 +275,48 @@ impl Runtime {
         ))
     }
 
+    /// From now on, threads that this program makes are coroutines of this runtime: those of
+    /// [`std::thread::spawn`], of [`std::thread::scope`], and of every library that calls `pthread_create`. Nothing has
+    /// to be changed for that. `SILKEN_THREADS=1` asks for it at the start.
+    ///
+    /// Such a thread is an isolated coroutine with the stack that was asked for. Joins, `detach`, `pthread_exit`,
+    /// names, thread-locals and their destructors work as on a thread. It belongs to the runtime of the coroutine that
+    /// makes it, or to this one. These stay threads of the system: what is made inside of [`native`](crate::native),
+    /// with attributes that only the system can honour (a stack of the caller's, a scheduling policy, CPUs), by C11's
+    /// `thrd_create`, and everything once the runtime ends.
+    ///
+    /// It is never cancelled, as a thread is not: [`shutdown`](Self::shutdown) leaves one that does not end by itself
+    /// to go on, like a detached thread. The last runtime for which this was called adopts.
+    ///
+    /// # Errors
+    /// [`Unsupported`](io::ErrorKind::Unsupported), with the reason, where calls of the C library are not answered, or
+    /// the runtime's coroutines are light.
+    ///
+    /// # Examples
+    /// A thousand threads, and two workers:
+    /// ```
+    /// # #[cfg(feature = "interpose")] {
+    /// let runtime = silken::Runtime::builder().workers(2).build().unwrap();
+    /// runtime.adopt_threads().unwrap();
+    /// let threads: Vec<_> = (0..1000)
+    ///     .map(|_| std::thread::spawn(|| (silken::is_coroutine(), std::thread::current().id())))
+    ///     .collect();
+    /// let ids: std::collections::HashSet<_> = threads
+    ///     .into_iter()
+    ///     .map(|thread| {
+    ///         let (is_coroutine, id) = thread.join().unwrap();
+    ///         assert!(is_coroutine);
+    ///         id
+    ///     })
+    ///     .collect();
+    /// assert_eq!(ids.len(), 1000);
+    /// assert!(!silken::native(|| std::thread::spawn(silken::is_coroutine)).join().unwrap());
+    /// # }
+    /// ```
+    pub fn adopt_threads(&self) -> io::Result<()> {
+        hooks::adopt_threads(self.scheduler)
+    }
+
     /// Describes the runtime in words, for logs: its size, the kind of its coroutines, whether they are preempted,
     /// whether a blocked worker is continued by another thread, and whether the hooks serve the calls of std and of C.
     ///

@@ -5,7 +5,7 @@
 use super::handoff::{Outgoing, SwitchReason};
 use super::life::recycle;
 use super::worker::Worker;
-use crate::coroutine::{Core, PooledStack, Published, Ready, stacks_are_measured};
+use crate::coroutine::{Core, PooledStack, Published, Ready, c_thread, stacks_are_measured};
 use silken_context::switch::{Handoff, Resumed};
 use std::ptr::{self, NonNull};
 
@@ -81,7 +81,10 @@ fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReas
 
 /// Gives the stack of a coroutine that has ended to the pool.
 fn finish(worker: &'static Worker, core: &Core) {
-    if let Some(pooled) = take_stack(worker, core) {
+    let pooled = take_stack(worker, core);
+    if core.is_c_thread() {
+        c_thread::ended(core.context.identity(), core.class.get(), pooled);
+    } else if let Some(pooled) = pooled {
         worker.link.caches.give_stack(core.class.get(), pooled);
     }
     recycle(worker, core);

@@ -64,7 +64,7 @@ use super::handoff::{Outgoing, SwitchReason};
 use super::lost::LostThread;
 use super::worker::Worker;
 use crate::coroutine::{
-    Core, Published, Ready, ThreadLocals, forget_worker, pools, release, set_worker, slots_in_block,
+    Core, Published, Ready, ThreadLocals, c_thread, forget_worker, pools, release, set_worker, slots_in_block,
 };
 use crate::sys::barrier;
 use silken_context::switch::{self, Handoff, Resumed};
@@ -195,7 +195,10 @@ pub(super) fn settle_late(worker: &'static Worker, arrival: Resumed) {
 
 /// Gives what the ended coroutine had to the shared pools.
 fn finish_late(worker: &'static Worker, core: &Core) {
-    if let Some(pooled) = take_stack(worker, core) {
+    let pooled = take_stack(worker, core);
+    if core.is_c_thread() {
+        c_thread::ended(core.context.identity(), core.class.get(), pooled);
+    } else if let Some(pooled) = pooled {
         pools().give_stack(core.class.get(), pooled);
     }
     pools().unreserve(core.class.get(), 1);

@@ -59,7 +59,8 @@ pub(super) fn run_body(core: &'static Core) {
     }
     // SAFETY: S8: as in `complete`.
     let Some(group) = (unsafe { core.group().as_ref() }) else {
-        core.body.run(core.lifecycle.is_cancelled());
+        // A thread of C runs in any case: its maker waits for what it does.
+        core.body.run(core.lifecycle.is_cancelled() && !core.is_c_thread());
         return;
     };
     if group.during(core, |cancelled| core.body.run(cancelled)) {

@@ -116,9 +116,8 @@ pub use overflow::OverflowPolicy;
 pub(crate) use overflow::expect_on_threads as expect_overflows_on_threads;
 pub(crate) use preempt::why_not as why_not_preempted;
 pub(crate) use size::available_workers;
-use spawn::SpawnError;
-pub(crate) use spawn::{SpawnRequest, spawn, spawn_batch};
-pub(crate) use switch::{yield_core, yield_now};
+pub(crate) use spawn::{SpawnError, SpawnRequest, spawn, spawn_batch, spawn_thread};
+pub(crate) use switch::{end_thread, yield_core, yield_now};
 pub(crate) use worker::current_worker_id;
 
 use crate::coroutine::{

@@ -11,6 +11,7 @@ use super::switch::run_from_base;
 use super::worker::{SEARCH_ROUNDS_MAX, Worker};
 use super::{Scheduler, blocked, monitor, preempt};
 use crate::collections::ring::Owner;
+use crate::coroutine::c_thread::native;
 use crate::coroutine::{Ready, attach_worker_thread};
 use crate::driver::Wait;
 use crate::sys::{self, Lock};
@@ -27,7 +28,7 @@ pub(super) fn start_all(scheduler: &'static Scheduler, rings: Vec<Owner<Ready>>)
     let (prepared, all_prepared) = mpsc::channel();
     for (id, ring) in rings.into_iter().enumerate() {
         let prepared = prepared.clone();
-        let started = thread_of(scheduler, id).spawn(move || run(scheduler, id, ring, Some(prepared)));
+        let started = native(|| thread_of(scheduler, id).spawn(move || run(scheduler, id, ring, Some(prepared))));
         match started {
             Ok(thread) => scheduler.keep_thread(thread),
             Err(error) => {
@@ -60,11 +61,12 @@ pub(super) fn start_further(scheduler: &'static Scheduler, id: usize, ring: Owne
     // A thread that cannot be made drops its closure, so the ring travels beside it.
     let cell = Arc::new(Lock::new(Some(ring)));
     let theirs = cell.clone();
-    let started = thread_of(scheduler, id).spawn(move || {
+    let begin = move || {
         scheduler.take_on_heritage();
         let ring = theirs.lock().take().expect("put there for this thread");
         run(scheduler, id, ring, None);
-    });
+    };
+    let started = native(|| thread_of(scheduler, id).spawn(begin));
     match started {
         Ok(thread) => {
             scheduler.keep_thread(thread);
@@ -77,10 +79,11 @@ pub(super) fn start_further(scheduler: &'static Scheduler, id: usize, ring: Owne
 /// Starts a spare thread. `false`: it could not be made.
 pub(super) fn start_spare(scheduler: &'static Scheduler) -> bool {
     let thread = std::thread::Builder::new().name("silken-spare".to_string());
-    let started = thread.spawn(move || {
+    let begin = move || {
         scheduler.take_on_heritage();
         serve(scheduler, None, None);
-    });
+    };
+    let started = native(|| thread.spawn(begin));
     started.map(|thread| scheduler.keep_thread(thread)).is_ok()
 }
 

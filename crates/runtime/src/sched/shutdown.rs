@@ -132,7 +132,7 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         // SeqCst: pairs with the store in `stop`; see the race in the head of the file.
         self.stopping.load(Ordering::SeqCst)
     }

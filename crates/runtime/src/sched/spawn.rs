@@ -10,10 +10,11 @@ use super::processor::SharedProcessor;
 use super::worker::Worker;
 use super::{NEXT_ID, Scheduler, not_isolated, why_not_isolated};
 use crate::coroutine::{
-    Core, CoreRef, Critical, Group, Kind, NO_HOME, Pools, Ready, StdThread, Tie, current_link, inherits_always,
-    pass_values_on, pools,
+    Core, CoreRef, Critical, Group, Kind, NO_HOME, PooledStack, Pools, Ready, ResultOwner, StdThread, Tie, c_thread,
+    current_link, inherits_always, pass_values_on, pools,
 };
 use crate::loom::static_atomic::Ordering;
+use silken_context::identity::Identity;
 use std::io;
 use std::panic::Location;
 use std::ptr::NonNull;
@@ -170,6 +171,55 @@ pub(crate) unsafe fn spawn_batch<F: FnOnce() -> T, T>(
     outcome
 }
 
+/// Makes a coroutine that is a thread of C, and queues it. Its stack is chosen now, since the identity in it is the
+/// thread's number. `tell` gets that number before anybody could run the coroutine.
+///
+/// # Safety
+/// As for [`spawn`]; and the coroutine must be isolated in this runtime.
+pub(crate) unsafe fn spawn_thread<F: FnOnce()>(
+    scheduler: &'static Scheduler,
+    stack_bytes: usize,
+    body: impl FnOnce(usize) -> F,
+    tell: impl FnOnce(usize),
+) -> Result<(), SpawnError> {
+    let _critical = Critical::enter();
+    let worker = scheduler.own_worker(current_link());
+    let class = Pools::class_for(stack_bytes).map_err(SpawnError::NoStack)?;
+    // A reservation of its own for as long as the stack belongs to no coroutine.
+    pools().reserve(class, 1).map_err(SpawnError::NoStack)?;
+    let pooled = pools().take_stack(class).map_err(|error| {
+        pools().unreserve(class, 1);
+        SpawnError::NoStack(error)
+    })?;
+    let request = SpawnRequest {
+        stack_bytes: Some(stack_bytes),
+        ..SpawnRequest::default()
+    };
+    let made = make(scheduler, worker, request);
+    pools().unreserve(class, 1);
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            pools().give_stack(class, pooled);
+            return Err(error);
+        }
+    };
+    let number = pooled.identity.map_or(0, Identity::base);
+    made.has_stack(pooled);
+    // SAFETY: S1: the bounds are the caller's.
+    let (handle, ready) = unsafe { made.with_body(body(number)) };
+    // The coroutine drops its own outcome: the value for C is in the table.
+    let owner = handle.lifecycle.detach();
+    debug_assert!(owner == ResultOwner::Other, "it has not begun");
+    c_thread::insert(number, handle);
+    tell(number);
+    match worker {
+        Some(worker) => worker.queue_spawned(ready),
+        None => scheduler.schedule_from_outside(ready),
+    }
+    Ok(())
+}
+
 /// A coroutine that has no body yet and that no other code knows. It is counted as spawned.
 struct Made(NonNull<Core>);
 
@@ -181,6 +231,15 @@ impl Made {
             // SAFETY: S2: cores are type-stable, and this one is ours.
             unsafe { self.0.as_ref() }.will_be(std_thread);
         }
+    }
+
+    /// Gives the coroutine the stack on which it will start, as a thread of C.
+    fn has_stack(&self, pooled: PooledStack) {
+        // SAFETY: S2: cores are type-stable, and this one is ours.
+        let core = unsafe { self.0.as_ref() };
+        core.set_tie(Tie::Thread);
+        // SAFETY: S1: ours.
+        *unsafe { &mut *core.stack.get() } = Some(pooled);
     }
 
     /// Gives the coroutine its body. Returns a handle and the duty to queue it.

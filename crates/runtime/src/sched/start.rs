@@ -68,7 +68,9 @@ impl Worker {
     }
 
     fn start_on_new_stack(&'static self, core: &'static Core) {
-        let pooled = match self.link.caches.take_stack(core.class.get(), core.kind.get()) {
+        // SAFETY: S1: the caller owns the core.
+        let chosen = unsafe { &mut *core.stack.get() }.take();
+        let pooled = match chosen.map_or_else(|| self.link.caches.take_stack(core.class.get(), core.kind.get()), Ok) {
             Ok(pooled) => pooled,
             Err(error) => self.no_stack(core, &error),
         };

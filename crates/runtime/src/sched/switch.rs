@@ -76,13 +76,13 @@
 //! every switch.
 
 use super::arrive::{arrive, carry, renew, settle};
-use super::cold_path;
 use super::handoff::{Outgoing, SwitchReason};
 use super::late::{self, Back};
 use super::life::{complete, end, recycle, run_body};
 use super::queues::Pick;
 use super::worker::Worker;
-use crate::coroutine::{Core, Critical, PooledStack, Ready, current_core, stacks_are_measured};
+use super::{cold_path, fatal};
+use crate::coroutine::{Core, Critical, JoinError, PooledStack, Ready, current_core, stacks_are_measured};
 use crate::sys::process;
 use silken_context::switch::{self, Context, Handoff, Resumed};
 
@@ -307,6 +307,23 @@ unsafe extern "C" fn main(own: *const Context, left: usize, by: usize, predecess
     }
 }
 
+/// Ends the running coroutine here, in the middle of its frames, which are not unwound. It is a thread of C, has stored
+/// its value, and is on its own stack.
+///
+/// # Safety
+/// No frame of the coroutine that is left behind owns what others wait for (S1).
+#[cold]
+pub(crate) unsafe fn end_thread(core: &'static Core) -> ! {
+    core.body.fail(JoinError::Cancelled);
+    end(core);
+    if process::is_forked() {
+        process::exit();
+    }
+    // The stack of a thread of C is not inherited.
+    let _ = succeed(core);
+    fatal("a thread of C has ended, and goes on")
+}
+
 /// Finds a successor for the ended coroutine. It either hands its stack over and returns the successor, or switches
 /// away for ever.
 fn succeed(core: &'static Core) -> &'static Core {
@@ -349,6 +366,9 @@ fn may_inherit(core: &Core, next: &Core) -> bool {
         && next.kind.get() == core.kind.get()
         && next.class.get() == core.class.get()
         && !stacks_are_measured()
+        // The stack of one is kept, that of the other was chosen at its spawn.
+        && !core.is_c_thread()
+        && !next.is_c_thread()
 }
 
 /// `next` starts on the stack of `core`, which has ended, in the same frame.

@@ -3,6 +3,7 @@
 
 use super::{ASLEEP, SleepWord};
 use crate::coroutine::Critical;
+use crate::coroutine::c_thread::native;
 use crate::sched::nudge::Nudge;
 use crate::sched::{Scheduler, blocked, late, preempt, size};
 use crate::sys::signal::Heritage;
@@ -212,10 +213,10 @@ pub(in crate::sched) fn watch(scheduler: &'static Scheduler) -> io::Result<()> {
         !std::mem::replace(&mut state.is_running, true)
     });
     if starts {
-        let started = std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("silken-monitor".into())
-            .stack_size(STACK_BYTES)
-            .spawn(run);
+            .stack_size(STACK_BYTES);
+        let started = native(|| thread.spawn(run));
         if let Err(error) = started {
             with_monitor(|state| state.is_running = false);
             return Err(error);
