@@ -1,8 +1,8 @@
 //! What the arena asks of the kernel: map, unmap, advise, and how much mapping is allowed.
 //!
 //! `mmap`, `munmap`, `madvise` and `mprotect` are not among the symbols that the runtime hooks, so libc's functions are
-//! called as they are. The `/proc` files are read with std only from `Arena::new`, at start-up, before any coroutine
-//! runs.
+//! called as they are. `Arena::new` reads two files of `/proc` with std, in a critical section of the runtime. This
+//! happens when a size of stack is first used, so coroutines may be running.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};

@@ -19,7 +19,8 @@ use std::panic::{Location, resume_unwind};
 /// thread it just calls `f`.
 ///
 /// `f` sees the thread-locals of the pool's thread, and no coroutine-locals. Its waits block that thread. What it
-/// spawns by [`spawn`](crate::spawn()) belongs to the default runtime.
+/// spawns by [`spawn`](crate::spawn()) belongs to the runtime of the running `#[silken::main]`, otherwise to the
+/// default runtime.
 ///
 /// Choose it for calls that are known to wait or to compute for long. It costs some microseconds, and blocks nobody; a
 /// call that is made directly blocks its worker until the monitor has noticed

@@ -231,8 +231,8 @@ impl<T> JoinSet<T> {
 }
 
 impl<T: Send + 'static> JoinSet<T> {
-    /// Spawns a coroutine of the set, in the caller's runtime; on an OS thread, in the default one. Returns a reference
-    /// to it.
+    /// Spawns a coroutine of the set, in the caller's runtime; on an OS thread, in that of the running
+    /// `#[silken::main]`, otherwise in the default one. Returns a reference to it.
     ///
     /// # Panics
     /// If the coroutine cannot be made: see [`spawn`](crate::spawn). The set is unchanged then.

@@ -251,7 +251,8 @@ impl std::fmt::Debug for Scope<'_, '_> {
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Spawns a child of the scope. It is ready to run at once, and need not be joined: the scope waits for it.
     ///
-    /// On a coroutine the child belongs to that coroutine's runtime. On an OS thread it belongs to the default runtime.
+    /// On a coroutine the child belongs to that coroutine's runtime. On an OS thread it belongs to the runtime of the
+    /// running `#[silken::main]`, otherwise to the default runtime.
     ///
     /// A child of a [cancelled](Self::cancel) scope does not start: its closure is dropped, and a join returns
     /// [`JoinError::Cancelled`].

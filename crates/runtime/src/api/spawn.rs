@@ -10,8 +10,9 @@ use std::panic::Location;
 /// Spawns a coroutine that runs `body`, and returns a handle for its result: the counterpart of [`std::thread::spawn`].
 /// A dropped handle detaches the coroutine.
 ///
-/// On a coroutine the new one belongs to the caller's runtime. On an OS thread it belongs to the default runtime, which
-/// the first such call starts. Does not wait for `body` to begin, and is no blocking point.
+/// On a coroutine the new one belongs to the caller's runtime. On an OS thread it belongs to the runtime of the running
+/// `#[silken::main]`, otherwise to the default runtime, which the first such call starts. Does not wait for `body` to
+/// begin, and is no blocking point.
 ///
 /// # Panics
 /// If the coroutine cannot be made: see [`Builder::spawn`], which returns the error instead.

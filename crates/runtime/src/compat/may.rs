@@ -6,7 +6,8 @@ use crate::runtime::default::{STACK_BYTES, WORKERS};
 
 static POOL_CAPACITY: AtomicUsize = AtomicUsize::new(0);
 
-/// The settings of the default runtime, which the first spawn on an OS thread starts: see [`config()`].
+/// The settings of the default runtime, which the first spawn on an OS thread starts while no `#[silken::main]` runs:
+/// see [`config()`].
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     _private: (),
@@ -14,10 +15,11 @@ pub struct Config {
 
 /// Returns the settings of the default runtime.
 ///
-/// They take effect when it starts, at the first [`spawn`](crate::spawn) on an OS thread. Later changes have no effect.
-/// They win over the environment (`SILKEN_WORKERS`, `SILKEN_STACK_SIZE`). The default runtime has its guards, its kind
-/// of coroutines and its overflow policy from the environment only (`SILKEN_GUARD_SIZE`, `SILKEN_LIGHT`,
-/// `SILKEN_OVERFLOW`). For other runtimes see [`Runtime::builder`](crate::Runtime::builder).
+/// They take effect when it starts, at the first [`spawn`](crate::spawn) on an OS thread while no `#[silken::main]`
+/// runs. Later changes have no effect. They win over the environment (`SILKEN_WORKERS`, `SILKEN_STACK_SIZE`). The
+/// default runtime has its guards, its kind of coroutines and its overflow policy from the environment only
+/// (`SILKEN_GUARD_SIZE`, `SILKEN_LIGHT`, `SILKEN_OVERFLOW`). For other runtimes see
+/// [`Runtime::builder`](crate::Runtime::builder).
 ///
 /// # Examples
 /// ```

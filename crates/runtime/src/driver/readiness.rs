@@ -60,10 +60,10 @@
 //! `reset` gives the entry a new generation, bumps the words and settles the waiters. A hook calls it before it closes,
 //! so before the number can be reused. A wait may begin between the two. It marks its entry after its look
 //! (`FdEntry::look`, or a question for the kind), so the number's next maker resets the entry once more. Where a signal
-//! handler closes, or no hook sees the close, the next use of the entry does it (`fd_table.rs`). Waiters of a number
-//! that `dup2` has replaced are settled as woken and try again; those of a closed one are settled as closed. A fetched
-//! event carries the generation in its data (31 bits, so that `u64::MAX` stays the wake-up descriptor's), and is
-//! dropped if its generation is old.
+//! handler that interrupts the runtime closes, the next use of the entry resets it (`fd_table.rs`). Where no hook sees
+//! the close, the number's next maker does. Waiters of a number that `dup2` has replaced are settled as woken and try
+//! again; those of a closed one are settled as closed. A fetched event carries the generation in its data (31 bits, so
+//! that `u64::MAX` stays the wake-up descriptor's), and is dropped if its generation is old.
 
 #[forbid(unsafe_code)]
 mod registrations;

@@ -89,8 +89,8 @@ pub struct AfterFunc {
 }
 
 /// Runs `call` on a coroutine of its own, when `delay` is over: Go's `time.AfterFunc`. On a coroutine it runs in the
-/// caller's runtime; on an OS thread, in the default one. It runs once, unless it is [reset](AfterFunc::reset). Does
-/// not block.
+/// caller's runtime; on an OS thread, in that of the running `#[silken::main]`, otherwise in the default one. It runs
+/// once, unless it is [reset](AfterFunc::reset). Does not block.
 ///
 /// # Panics
 /// If the runtime cannot start, or is shut down. A panic of `call` ends its coroutine and nothing else; then `call`

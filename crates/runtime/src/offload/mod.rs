@@ -1,12 +1,12 @@
 //! How the runtime makes calls that the kernel cannot make asynchronous: on OS threads, in the caller's stead.
 //!
 //! # Three pools
-//! Some calls end by themselves: a name look-up has its timeouts, a disk answers. [`run`] makes them, and a bounded
-//! number of threads is enough: every waiting call gets its turn. Other calls end only when another party acts, perhaps
-//! the very caller that waits for a turn: a lock on a file, the end of a thread, the other end of a FIFO. Under a bound
-//! these calls could wait for each other for ever, and keep the calls that end by themselves from being made. [`wait`]
-//! makes each of these on a thread of its own, however many there are. The third pool runs work of the user's, whose
-//! callers may stop waiting: `work.rs`.
+//! Name look-ups end by themselves, since they have timeouts. [`run`] makes them, and a bounded number of threads is
+//! enough: every waiting call gets its turn. Other calls end only when another party acts, perhaps the very caller that
+//! waits for a turn: a lock on a file, the end of a thread, the other end of a FIFO. Under a bound these calls could
+//! wait for each other for ever, and keep look-ups from being made. [`wait`] makes each of these on a thread of its
+//! own, however many there are. It makes the calls that wait for a disk too, so none of them waits behind one on a
+//! slower disk. The third pool runs work of the user's, whose callers may stop waiting: `work.rs`.
 //!
 //! # Protocol
 //! One lock holds the queue of jobs, the idle threads and the number of threads. [`run`] queues a boxed job. Then it
@@ -21,10 +21,9 @@
 //! afterwards. If the deadline was first, the settling does nothing, but the thread looks at the queue under the lock
 //! before it ends: the job is there, or another thread has it. So every queued job has a thread that will look at the
 //! queue again: a busy thread, one that was just taken off the idle list, or one that is being made. If a thread cannot
-//! be made for a call that ends by itself and there is no other, the caller runs the queue; if there are others, the
-//! job waits until one is free. A call that waits for another party must not wait behind others of its kind. If no
-//! thread can be made for it, it is taken back, and fails (ENOMEM); where it cannot fail, the caller makes it and
-//! blocks its worker.
+//! be made for a call of [`run`] and there is no other, the caller runs the queue; if there are others, the job waits
+//! until one is free. A call of [`wait`] must not wait behind others of its kind. If no thread can be made for it, it
+//! is taken back, and fails (ENOMEM); where it cannot fail, the caller makes it and blocks its worker.
 //!
 //! # Unsafe
 //! None. A job is a boxed `'static` closure. A caller that lends it memory passes addresses and answers for them: `run`
@@ -50,8 +49,8 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Once};
 
-/// The most threads for calls that end by themselves: most such calls wait for a server or a disk, and more threads do
-/// not get the answers sooner.
+/// The most threads for calls that end by themselves: such calls wait for a server, and more threads do not get the
+/// answers sooner.
 const THREADS_MAX: usize = 64;
 
 /// How long, in ns, a thread without a job stays.
@@ -78,8 +77,8 @@ pub(crate) fn run<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) 
     ENDING.run_for_caller(call).unwrap_or_else(|call| call())
 }
 
-/// Like [`run`], for a call that ends only when another party acts. If no thread can be made for it, the caller makes
-/// the call, and blocks its worker.
+/// Like [`run`], for a call that ends only when another party acts, or that waits for a disk. It has a thread of its
+/// own. If none can be made for it, the caller makes the call, and blocks its worker.
 pub(crate) fn wait<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
     WAITING.run_for_caller(call).unwrap_or_else(|call| call())
 }
@@ -124,7 +123,7 @@ struct ThreadPool {
     stack_bytes: Option<usize>,
     state: StaticLock<OffloadState>,
     idle_ns: u64,
-    /// Its calls end only when another party acts, so none waits behind another.
+    /// Each of its calls has a thread of its own, so none waits behind another.
     has_thread_per_call: bool,
 }
 
@@ -215,7 +214,7 @@ impl ThreadPool {
         }
     }
 
-    /// Queues a job. `false`: it waits for another party, and there is no thread for it. Then it will not be run.
+    /// Queues a job. `false`: it needs a thread of its own, and none can be made. Then it will not be run.
     fn submit(&'static self, job: Job) -> bool {
         let (need, number) = critically(|| {
             let mut state = self.state.lock();

@@ -252,9 +252,10 @@ impl RuntimeBuilder {
     ///
     /// A coroutine that computes and calls nothing is interrupted by a signal (SIGURG) after that time, and goes behind
     /// all others; it continues where it was. It need not be written for that: its thread-locals, registers and errno
-    /// are its own. This holds for isolated coroutines, in code of the executable itself. Code inside a shared library,
-    /// inside [`no_preempt`](crate::no_preempt), and light coroutines are not interrupted. Preemption never cancels:
-    /// see [`check_cancelled`](crate::check_cancelled).
+    /// are its own. This holds for isolated coroutines, in code of the executable itself. Code inside a shared library
+    /// is not interrupted, except the C library's functions for memory and mathematics. Code inside
+    /// [`no_preempt`](crate::no_preempt) and light coroutines are not interrupted either. Preemption never cancels: see
+    /// [`check_cancelled`](crate::check_cancelled).
     ///
     /// # Examples
     /// One worker, and a loop that never yields:
@@ -278,9 +279,10 @@ impl RuntimeBuilder {
     }
 
     /// Sets how long a call may block a worker before another thread takes the worker over. `None`: as long as the call
-    /// lasts. Less than 50 µs counts as 50 µs. A monitor looks by turns, so the worker is taken over after two to four
-    /// times this time if all workers are busy; after five to ten times for the first such call after a while without
-    /// any; and after one to two [slices](Self::preempt) if another worker is idle.
+    /// lasts. Less than 50 µs counts as 50 µs. Another worker that runs coroutines notices the blocked one after one to
+    /// two times this time. An idle worker looks by turns that grow to 10 ms, and notices it after one or two of them.
+    /// If no other worker can look, the monitor does: it needs two to four times this time, and five to ten times for
+    /// the first such call after a while without any.
     ///
     /// Most calls that wait park the coroutine and block nobody. Some reach the kernel unseen: a lock of a C library, a
     /// slow disk, a library with system calls of its own. They block the OS thread. After this time a spare thread

@@ -32,7 +32,8 @@ use std::panic::Location;
 use std::time::Duration;
 
 /// A runtime: several workers, that is, OS threads that run coroutines. [`Runtime::builder`] makes one. The first
-/// [`spawn`](crate::spawn) on an OS thread starts the default runtime, which lives as long as the process.
+/// [`spawn`](crate::spawn) on an OS thread, while no `#[silken::main]` runs, starts the default runtime, which lives as
+/// long as the process.
 ///
 /// A dropped runtime shuts down as by [`shutdown`](Self::shutdown), with the [grace](RuntimeBuilder::grace) as its
 /// duration, and reports on standard error which coroutines have not ended. So the drop blocks for at most the grace.

@@ -83,7 +83,7 @@ impl Sighting {
         Self(AtomicU64::new(NOTHING))
     }
 
-    /// Whether the pick of this count has been looked at. One worker may look, so the word also decides which.
+    /// Claims the look at the pick of this count. Returns whether the caller is the one that looks.
     pub(super) fn begin(&self, tick: u32) -> bool {
         // Relaxed: at worst two workers look.
         let seen = self.0.load(Ordering::Relaxed);

@@ -51,8 +51,8 @@ pub(crate) fn wait_or_fail(cell: &WaitCell, reason: WaitReason, deadline_ns: Opt
     wait_by(cell, reason, deadline_ns, true, OnInterrupt::Fails)
 }
 
-/// Like [`wait`], for a caller that was interrupted and waits to the end of what it waits for. A shutdown does not wait
-/// for such a caller.
+/// Like [`wait`], for a caller that was interrupted and waits to the end of what it waits for. A shutdown waits for
+/// such a caller only if the wait has a deadline.
 pub(crate) fn wait_to_stay(cell: &WaitCell, reason: WaitReason, deadline_ns: Option<u64>) -> Outcome {
     match deadline_ns {
         None => wait_by(cell, reason, None, false, OnInterrupt::Stays),

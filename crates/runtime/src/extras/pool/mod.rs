@@ -183,7 +183,7 @@ impl PoolShared {
 
 impl Pool {
     /// Makes a pool that runs up to `concurrency` functions at once, and lets any number wait. They run in the caller's
-    /// runtime; on an OS thread, in the default one.
+    /// runtime; on an OS thread, in that of the running `#[silken::main]`, otherwise in the default one.
     ///
     /// # Panics
     /// If `concurrency` is 0, or if the default runtime does not start.
