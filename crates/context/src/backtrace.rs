@@ -35,9 +35,9 @@ unsafe extern "C" {
     pub(crate) fn _Unwind_GetRegionStart(frame: *mut Frame) -> usize;
 }
 
-/// Where a function begins and ends. The record of its frame gives this: a length, a distance, the begin as a distance
-/// from there, the function's length. Each takes four bytes in the only encoding that compilers use here; a comparison
-/// of the begin checks the encoding.
+/// Where a function begins and ends. The record of its frame gives this: a length, a distance, the beginning as a
+/// distance from there, the function's length. Each takes four bytes in the only encoding that compilers use here; a
+/// comparison of the beginning checks the encoding.
 pub(crate) fn extent_of(pc: usize) -> Option<Range<usize>> {
     let mut bases = Bases {
         _text: 0,

@@ -6,11 +6,10 @@
 //!
 //! # Protocol
 //! [`learn_panic_count`] copies all such segments but the C library's, unwinds by `resume_unwind` (which calls no panic
-//! hook), and copies them again in a destructor during the unwinding. A *candidate* is a word that is greater by one
-//! then. Allocators count in thread-locals too, so the destructor *proves* the candidates: it sets each candidate to 0,
-//! asks `panicking()`, and restores the value. The candidate that makes the answer "no" is the count. After the
-//! unwinding it must have its old value. If there is no such candidate, or two, or if panics abort, the place is
-//! unknown.
+//! hook), and compares them in a destructor during the unwinding. A *candidate* is a word that is greater by one then.
+//! Allocators count in thread-locals too, so the destructor *proves* the candidates: it sets each candidate to 0, asks
+//! `panicking()`, and restores the value. The candidate that makes the answer "no" is the count. After the unwinding it
+//! must have its old value. If there is no such candidate, or two, or if panics abort, the place is unknown.
 //!
 //! Between the write of a candidate and its restoration nothing runs but `panicking()`, which allocates nothing. So a
 //! word that is something else has its value whenever its owner looks.

@@ -14,8 +14,8 @@
 //! of the page number, and so a few TLB sets. Their page-table entries would lie 512 bytes apart, in an eighth of a
 //! page table's cache lines. An odd number is a unit modulo any power of two: tops visit all sets evenly. (The L2 is
 //! indexed by physical addresses, which the page allocator decides; a stride cannot help there. All tops are page
-//! aligned, so they do share L1 sets: the code that lays out the first frame may stagger it by [`Stack::index`].)
-//! `tests/stack_measure.rs` measures it.
+//! aligned, so they would share L1 sets: the runtime lays out the first frame some cache lines below the top, by the
+//! address of the slot (`coroutine/pool.rs`).) `tests/stack_measure.rs` measures it.
 //!
 //! # How large a guard?
 //! One page is enough for Rust, whose frames probe every page. C is often built without stack-clash protection
@@ -63,7 +63,7 @@
 //! # How deep exactly?
 //! [`Stack::high_water_bytes`] asks the kernel which pages are in memory (`mincore`). The answer is exact if the stack
 //! was trimmed before its use, since pages that an earlier coroutine touched stay. So a program that wants to know how
-//! deep its coroutines go has each stack trimmed first: one system call at the begin and one at the end of each
+//! deep its coroutines go has each stack trimmed first: one system call at the beginning and one at the end of each
 //! coroutine. *Rejected*: a pattern written into the stack makes every page resident, which is what the pattern is to
 //! find out; `/proc/self/pagemap` knows of swapped pages too, and costs a file.
 //!

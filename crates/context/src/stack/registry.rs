@@ -14,8 +14,8 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// A million default stacks take 22 chunks; a process with a fragmented address space takes more. 512 rows are 16 KiB
-/// of zero pages.
+/// A million stacks of 512 KiB take 26 chunks; a process with a fragmented address space takes more. 512 rows are 16
+/// KiB of zero pages.
 const ROWS_MAX: usize = 512;
 
 struct Row {

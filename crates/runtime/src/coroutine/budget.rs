@@ -17,10 +17,10 @@
 //! The number is tokio's (<https://tokio.rs/blog/2020-04-preemption>), for the same reason: a smaller budget costs
 //! throughput, a larger one latency. 128 system calls take some 100 µs.
 //!
-//! These calls spend the budget: hooked calls that move data, accept, connect, poll, wait for processes, semaphores or
-//! message queues, read files or write them back (`hook/call.rs`, `hooks!`); the calls of silken's sockets
-//! (`io/sockets.rs`); sends and receives of channels (`channel/core.rs`); the locks named above (`sync`). In a signal
-//! handler on another stack no call yields, since the yield would leave that stack.
+//! These calls spend the budget: hooked calls that move data, accept, connect, poll (`select` and `epoll_wait` too),
+//! wait for processes, signals, semaphores or message queues, read files or write them back (`hook/call.rs`, `hooks!`);
+//! the calls of silken's sockets (`io/sockets.rs`); sends and receives of channels (`channel/core.rs`); the locks named
+//! above (`sync`). In a signal handler on another stack no call yields, since the yield would leave that stack.
 //!
 //! Rejected: *a deadline for each turn* costs a read of the clock per call. *Leaving it to the monitor*: it would have
 //! to interrupt the coroutine (`sched/preempt.rs`), after a slice; a coroutine that makes calls can count them itself.

@@ -7,7 +7,7 @@
 //! that entered them. They form a chain behind `Core::cancel_scope` (or a thread-local of the OS thread). Each one
 //! holds the *effective* values, so a wait reads the innermost only. A wait outside of all cancel scopes pays a load
 //! and a branch. A wait that is cut short by cancellation or a deadline is *interrupted*: its outcome is `Cancelled`,
-//! and [`raise_if_cancelled`] finds out which of the two it was. A [`InterruptUnwind`] is the payload of the unwinding
+//! and [`raise_if_cancelled`] finds out which of the two it was. An [`InterruptUnwind`] is the payload of the unwinding
 //! that follows.
 //!
 //! # Which `until` catches

@@ -31,8 +31,8 @@ pub(crate) fn current_core() -> Option<&'static Core> {
     unsafe { core.as_ref() }
 }
 
-/// The worker on which the caller runs; the caller is a coroutine or the worker's own context. A coroutine calls this
-/// only within a critical section.
+/// The worker on which the caller runs; `None` on any other OS thread, and for a coroutine that runs late. A coroutine
+/// calls this only within a critical section.
 #[inline(always)]
 pub(crate) fn current_link() -> Option<&'static WorkerLink> {
     let link = SLOTS.with(ThreadLocals::link);

@@ -21,12 +21,13 @@
 //! | free | no references | in the pool |
 //!
 //! # Field rules of `Core`
-//! There are three sorts of fields. *Constant for a life*: `name`, `site`, `kind`, `class`, `priority` and `scheduler`
+//! There are four sorts of fields. *Constant for a life*: `name`, `site`, `kind`, `class`, `priority` and `scheduler`
 //! are plain cells that the spawner writes before the life begins; whoever has a counted reference may read them.
 //! *Owned*: all other plain cells have one owner at a time. It is the spawner until the core is queued, then the code
 //! that holds the `Ready`, then the coroutine itself, and its successor on the worker while it leaves. The
 //! Release/Acquire pairs of the queue and of the lifecycle word pass the ownership on. *Atomic*: other threads may read
-//! `lifecycle`, `reason`, `tie`, `id`, `token`, `next` and the identity's address in `context` at any time.
+//! `lifecycle`, `reason`, `tie`, `id`, `token`, `next` and the identity's address in `context` at any time. *Locked*:
+//! `joiners` lies behind a lock.
 
 mod body;
 #[forbid(unsafe_code)]

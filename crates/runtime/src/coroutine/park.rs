@@ -1,5 +1,5 @@
 //! How does code wait, and which of several wakers ends the wait? All blocking goes through the functions `park…` of
-//! this file, and one cell settles each wait.
+//! this file. One cell settles each wait, except two that `wait/mod.rs` names.
 //!
 //! # Protocol
 //! A blocker puts a [`WaitCell`] on its stack and makes it reachable for wakers, under the lock of the list that it

@@ -12,7 +12,7 @@
 //! A mark is in pages, and includes the thread-locals of an isolated coroutine, which lie at the top of its stack.
 //! Growths (`segment.rs`) are counted beside it, since a coroutine that grew did not have the stack that it needed.
 //!
-//! The notes are a list, which is searched from its begin: programs spawn at a few dozen places.
+//! The notes are a list, which is searched from its beginning: programs spawn at a few dozen places.
 
 use super::core::Core;
 use super::current::{Critical, current_core};

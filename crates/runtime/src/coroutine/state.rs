@@ -87,7 +87,8 @@ impl Lifecycle {
 
     /// Begins a life: the coroutine is active, with `references` references.
     pub(crate) fn begin(&self, references: u64) {
-        // Release: pairs with the Acquire of a stale waker, which then sees a whole new life or the old one's DONE.
+        // Release: pairs with the Acquire in `try_retain` and `wake_with`: a stale waker sees a whole new life or the
+        // old one's DONE.
         self.0.store(references * REFERENCE, Ordering::Release);
     }
 
@@ -98,7 +99,7 @@ impl Lifecycle {
         if self.0.load(Ordering::Relaxed) & NOTIFIED == 0 {
             return false;
         }
-        // Acquire: pairs with the Release in `unpark`: what the waker wrote is seen after the park.
+        // Acquire: pairs with the Release in `wake_with`: what the waker wrote is seen after the park.
         self.0.fetch_and(!NOTIFIED, Ordering::Acquire);
         true
     }
@@ -114,8 +115,8 @@ impl Lifecycle {
             } else {
                 (word | PARKED, Published::Parked)
             };
-            // Release: pairs with the Acquire in `unpark`: the saved registers are seen by the worker that continues
-            // the coroutine. Acquire: pairs with the Release in `unpark`: a requeued coroutine sees what its waker
+            // Release: pairs with the Acquire in `wake_with`: the saved registers are seen by the worker that continues
+            // the coroutine. Acquire: pairs with the Release in `wake_with`: a requeued coroutine sees what its waker
             // wrote.
             match self
                 .0
@@ -153,7 +154,8 @@ impl Lifecycle {
                 (word | NOTIFIED | extra, Wake::Noted)
             };
             // Release: pairs with the Acquire in `take_notification` and `publish_parked`.
-            // Acquire: pairs with the Release in `publish_parked`: the registers are there before anyone continues.
+            // Acquire: pairs with the Release in `publish_parked`: the registers are there before anyone continues; and
+            // with that in `begin`.
             match self
                 .0
                 .compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed)

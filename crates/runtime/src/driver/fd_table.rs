@@ -192,7 +192,8 @@ fn make_chunk(fd: RawFd) -> Option<&'static FdEntry> {
         // SAFETY: S2: the mapping is a chunk long, page-aligned, and nobody has seen it.
         unsafe { entries.wrapping_add(index).write(FdEntry::new()) };
     }
-    // Release: pairs with the Acquire in `existing`. Relaxed on failure: the loser reads it again there.
+    // Release: pairs with the Acquire in `existing` and `for_each`. Relaxed on failure: the loser reads it again in
+    // `existing`.
     if slot
         .compare_exchange(ptr::null_mut(), entries.cast(), Ordering::Release, Ordering::Relaxed)
         .is_err()

@@ -87,7 +87,7 @@ pub(crate) struct Driver {
     /// The number of registrations made here. It only grows until the driver retires; zero means that an idle look at
     /// the kernel is not worth its cost.
     registered: AtomicUsize,
-    /// The buffer of the polling thread. A second poller at the same time finds it taken and returns.
+    /// The buffer of the polling thread. A second poller that does not wait finds it taken and returns.
     events: Lock<Events>,
 }
 

@@ -120,7 +120,7 @@ impl Timers {
 }
 
 impl TimerNode {
-    /// A node for the wait of this cell, which outlives it.
+    /// A node for a wait on this cell. The cell outlives the node.
     pub(crate) fn new(cell: &WaitCell) -> Self {
         Self {
             entry: WheelEntry::new(),

@@ -27,11 +27,11 @@
 //!
 //! # Work that goes on
 //! Nobody can end a call that blocks a thread. So the work of a caller that has given up goes on. It is *abandoned*
-//! from then on. The process would end in the middle of it, and silently. So each piece of work is listed while it
-//! runs, and the end of its runtime waits for those that are abandoned, for at most its grace, and reports where each
-//! was begun (`runtime/mod.rs`). Work whose caller waits is not reported, since its coroutine is. A job lists its work
-//! *before* it takes the closure. So a caller that gives up and finds no closure has work that is listed, and the end
-//! of the runtime, which comes after the end of the caller, sees it.
+//! from then on. Without more, the process could end in the middle of it, silently. So each piece of work is listed
+//! while it runs, and the end of its runtime waits for those that are abandoned, for at most its grace, and reports
+//! where each was begun (`runtime/mod.rs`). Work whose caller waits is not reported, since its coroutine is. A job
+//! lists its work *before* it takes the closure. So a caller that gives up and finds no closure has work that is
+//! listed, and the end of the runtime, which comes after the end of the caller, sees it.
 //!
 //! # Rejected
 //! *A caller that waits for its work to end also when it was cancelled*: then `timeout` does not limit it, and that is

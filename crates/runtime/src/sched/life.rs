@@ -82,7 +82,7 @@ pub(super) fn discard_result(core: &Core) {
     std::mem::forget(dropped);
 }
 
-/// Does what a thread does at its end, in the order of a thread: its values are destroyed, then joiners may continue.
+/// Destroys the values of the coroutine, in the order of a thread's end. [`complete`] then lets joiners continue.
 /// Destructors are not cut short.
 pub(super) fn end(core: &'static Core) {
     core.mask_end();

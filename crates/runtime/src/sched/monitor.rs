@@ -5,7 +5,7 @@
 //! The monitor looks at each processor of each runtime by *turns*. A processor *stands still* when its worker does not
 //! sleep and its count of picks has not changed since the turn before. A worker is *busy* when it neither sleeps nor
 //! searches. All workers of a runtime count as busy when one is, and none sleeps but surplus ones. With several
-//! runtimes, the shortest of their turns counts. The monitor then acts by how long it has stood still:
+//! runtimes, the shortest of their turns counts. The monitor acts by the time for which a processor has stood still:
 //!
 //! - After the time that `RuntimeBuilder::hand_off` sets (a millisecond): if the kernel has blocked the worker's
 //!   thread, another thread gets the worker (`late.rs`).

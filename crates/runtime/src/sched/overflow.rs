@@ -17,7 +17,7 @@
 //! | the process ends instead, when | because |
 //! |---|---|
 //! | the coroutine *borrows* (a scope's child, the closure of `Runtime::run`) | its frames may have lent to others (`std::thread::scope`, rayon) what the parent owns; the parent would continue and free it |
-//! | it had a scope open | its children read its control block, which the next coroutine gets (cancellations, closed channels) |
+//! | it had a scope open | its children read its control block (cancellations, closed channels), and that block is given to another coroutine |
 //! | it was inside the runtime: in a critical section, or the innermost function that is not of Rust's own library is the runtime's | queues of the worker may be half changed; another coroutine may be taken out of a wait list and not be queued yet |
 //! | it was panicking | the panic hook, standard error and the unwinder have locks of the whole process |
 //! | its result was stored already | it runs thread-local destructors; in a thread no failure there is survived either |

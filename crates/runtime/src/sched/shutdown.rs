@@ -117,7 +117,7 @@ impl Scheduler {
         // Acquire: pairs with the Release in `count_finished_outside`.
         let finished = sum_of(|shared| &shared.finished) + self.finished_outside.load(Ordering::Acquire);
         let inside = sum_of(|shared| &shared.spawned);
-        // SeqCst: pairs with `count_spawn_from_outside`.
+        // SeqCst: pairs with `count_spawn_from_outside` and `uncount_spawn_from_outside`.
         let outside = self.spawned_outside.load(Ordering::SeqCst);
         (inside + outside).saturating_sub(finished)
     }
@@ -166,7 +166,7 @@ impl Scheduler {
         if process::is_forked() {
             return false;
         }
-        // SeqCst: pairs with the loads in `is_over`.
+        // SeqCst: pairs with the loads in `alive` and `is_stopping`.
         self.spawned_outside.fetch_add(1, Ordering::SeqCst);
         if !self.is_stopping() {
             return true;
@@ -178,7 +178,8 @@ impl Scheduler {
     /// Takes back the count of a coroutine that was not made.
     #[cold]
     pub(super) fn uncount_spawn_from_outside(&self) {
-        // SeqCst: pairs with the loads in `is_over`: a worker that saw the count is woken to see that it has gone.
+        // SeqCst: pairs with the loads in `alive` and `is_stopping`: a worker that saw the count is woken to see that
+        // it has gone.
         self.spawned_outside.fetch_sub(1, Ordering::SeqCst);
         if self.is_over() {
             self.wake_all();

@@ -10,9 +10,9 @@
 //! A program that asks for a number of workers has that size for ever. Otherwise the size follows the CPUs that the
 //! process may use: the affinity mask and the cgroup's quota (`sys::topology`). The monitor's thread asks for them once
 //! a second while any worker runs. When it wakes up after more than a second, it asks first. It then starts the workers
-//! that it needs for the first time, writes the size, and wakes the drivers of workers whose duty changes. As Go does
-//! since 1.25. The files that it reads are opened when the first such runtime begins, and closed when the last one
-//! ends.
+//! that it needs for the first time, writes the size, and wakes the drivers of workers whose duty changes. Go has
+//! followed the quota in the same way since 1.25. The files that the monitor reads are opened when the first such
+//! runtime begins, and closed when the last one ends.
 //!
 //! | the worker | when it learns of the size | what it does |
 //! |---|---|---|

@@ -3,8 +3,8 @@
 //! On a worker of the same scheduler, a spawn takes a core from the worker's cache and a reservation of a stack from
 //! its stock. It stores the closure in the core and queues the coroutine (`queues.rs` says where). A spawn of an
 //! unnamed coroutine with a small closure needs no allocation, no lock and no system call, unless it has to wake a
-//! sleeper, the ring is full, it is bound to another worker, or it has a priority. From elsewhere it goes through the
-//! shared pools and the injector.
+//! sleeper, the worker's cache of cores or its stock of reservations is empty, the ring is full, it is bound to another
+//! worker, or it has a priority. From elsewhere it goes through the shared pools and the injector.
 
 use super::processor::SharedProcessor;
 use super::worker::Worker;

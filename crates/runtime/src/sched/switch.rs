@@ -7,12 +7,13 @@
 //! [`Resumed`] that the switch returns, and acts on it once the outgoing registers are saved.
 //!
 //! # Protocol
-//! The outgoing coroutine picks its successor on its own stack and switches. If there is none to pick, the successor is
-//! the base. The handoff says which coroutine leaves, why it leaves ([`Outgoing`], a core and a [`SwitchReason`]), and
-//! which worker carries out the switch. The first act of the successor is to [`arrive`]. It moves malloc's words
-//! (`mod.rs`) to its own identity. It takes itself out of the pinned queue, if it was picked from there. It then
-//! settles the outgoing coroutine: it queues it, publishes it as parked, or takes its stack away. This work must wait
-//! until the outgoing registers are saved. So no worker can continue a coroutine before that coroutine has stopped.
+//! The outgoing coroutine picks its successor on its own stack and switches. If there is none to pick, a yield returns
+//! at once, and any other caller switches to the base. The handoff says which coroutine leaves, why it leaves
+//! ([`Outgoing`], a core and a [`SwitchReason`]), and which worker carries out the switch. The first act of the
+//! successor is to [`arrive`]. It moves malloc's words (`mod.rs`) to its own identity. It takes itself out of the
+//! pinned queue, if it was picked from there. It then settles the outgoing coroutine: it queues it, publishes it as
+//! parked, or takes its stack away. This work must wait until the outgoing registers are saved. So no worker can
+//! continue a coroutine before that coroutine has stopped.
 //!
 //! Work that could be done on either side of the switch is done after it. The instruction that changes the identity
 //! waits for the stores before it, and does not wait for the stores after it (`silken_context::switch`).

@@ -276,9 +276,9 @@ impl Worker {
     }
 
     /// Looks at what must not wait until the worker's own queues are empty: events, deadlines, the injector, the inbox.
-    /// Also makes a round of watching, if one is due. What it finds queues behind the others. But if a coroutine was
-    /// preempted since the last look, the others may take a slice each, and it goes before them. It also does after a
-    /// connect, for the acceptor.
+    /// Also makes a round of watching, if one is due. What it finds is queued behind the others. But if a coroutine was
+    /// preempted since the last look, the others may take a slice each; what it finds then goes first. So it does after
+    /// a connect, for the acceptor.
     #[cold]
     #[inline(never)]
     pub(super) fn run_events(&'static self) {

@@ -19,6 +19,7 @@
 //! | `address` | socket addresses as the kernel has them |
 //! | `file` | reads, writes, close; what kind of file this is |
 //! | `held` | a file of the kernel's that is read again and again |
+//! | `ipc` | message queues and semaphores of System V and POSIX |
 //! | `copy` | data from one descriptor to another; batches of messages |
 //! | `signal` | handlers, alternate stacks, directed signals |
 //! | `barrier` | a memory barrier on all threads of the process (`membarrier`) |

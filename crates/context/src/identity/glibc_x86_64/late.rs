@@ -12,8 +12,9 @@
 //!
 //! The bytes of a block in the place of a new segment decide whether the image is written there. All zero: this block
 //! does not have the image. Otherwise the C library has stored it (the block was built meanwhile), or the library's
-//! constructors have stored there, and the bytes are left alone. An image of zeros only needs nothing. Others may run
-//! under the block meanwhile, but they do not run the library's code until the load is announced to them.
+//! constructors have stored there, and the bytes are left alone. An image that holds only zeros need not be written.
+//! Others may run under the block meanwhile, but they do not run the library's code until the load is announced to
+//! them.
 //!
 //! The library is then kept for ever (`RTLD_NODELETE`): its place must not go to another library. That takes the
 //! loader's lock, so the caller does it, outside of the runtime's critical sections.

@@ -21,6 +21,8 @@
 //! | `__ctype_init` | fills the locale tables' pointers of the running block |
 //! | `__call_tls_dtors` | runs the destructors of the running block |
 //! | `__res_state`, `__res_nclose` | the running block's resolver state, and its end |
+//! | `__cxa_thread_atexit_impl` | registers a destructor, which shows where the list of destructors begins |
+//! | `pthread_setcancelstate`, `pthread_setcanceltype` | show which bytes hold the state of cancellation, which recycling resets |
 //! | `__rseq_offset` | place of the restartable-sequences area |
 //!
 //! # The files

@@ -29,7 +29,7 @@ use super::{VoidFunction, next_symbol, read_word, symbol};
 use crate::switch;
 use std::ffi::{c_char, c_int, c_void};
 
-/// More changed words than this after a first malloc are not the two words that the runtime can carry.
+/// If more words than this change after a first malloc, the runtime cannot carry them.
 pub(super) const ALLOCATOR_WORDS_MAX: usize = 4;
 /// More changed words than this after any other provocation are not understood.
 const CHANGES_MAX: usize = 8;

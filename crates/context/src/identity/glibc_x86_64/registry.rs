@@ -21,8 +21,8 @@ const TID_BASE: u32 = 1 << 22;
 
 const CHUNK_BITS: u32 = 13;
 const CHUNK_BLOCKS: usize = 1 << CHUNK_BITS;
-/// 64 million blocks: more than 47 bits of address space have room for. Far below 2^30, where a lock word has flags
-/// (`FUTEX_OWNER_DIED`, `FUTEX_WAITERS`).
+/// 64 million blocks. With `TID_BASE` that is far below 2^30, where a lock word has flags (`FUTEX_OWNER_DIED`,
+/// `FUTEX_WAITERS`).
 const CHUNKS: usize = 1 << CHUNK_BITS;
 
 type Chunk = [AtomicUsize; CHUNK_BLOCKS];

@@ -1,5 +1,5 @@
-//! The port to Linux: one file per question, as `sys/mod.rs` lists them. The newest kernel feature that it needs is
-//! `RWF_NOWAIT` (4.14); it probes for `epoll_pwait2` (5.11).
+//! The port to Linux: one file per question, as `sys/mod.rs` lists them. It uses `RWF_NOWAIT`, `epoll_pwait2`,
+//! `cachestat` and `membarrier` where the kernel has them.
 
 pub(crate) mod address;
 pub(crate) mod barrier;

@@ -82,7 +82,7 @@ impl ThreadState {
         HeldFile::open(c"/proc/thread-self/stat").ok().map(Self)
     }
 
-    /// Whether the thread sleeps in the kernel. `None`: it has ended.
+    /// Whether the thread sleeps in the kernel. `None`: it has ended, or its state cannot be read.
     pub(crate) fn is_blocked(&self) -> Option<bool> {
         let mut text = [0; 256];
         let length = self.0.read(&mut text).ok()?;

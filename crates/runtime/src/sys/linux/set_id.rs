@@ -116,7 +116,8 @@ pub(crate) fn register_worker_thread() -> Registration {
     let row = rows().find(free).unwrap_or_else(new_row);
     // Relaxed: read by this thread's own handler, and by `is_worker`, which asks for no more than a number.
     row.base.store(switch::identity_base(), Ordering::Relaxed);
-    // Release: pairs with the handler on this very thread, which must see the base before the number.
+    // Release: pairs with the handler on this very thread, which must see the base before the number, and with the
+    // Acquire in `is_worker`, on any thread.
     row.tid.store(signal::gettid(), Ordering::Release);
     take_the_signal();
     Registration(row)
@@ -178,7 +179,7 @@ fn take_the_signal() {
     if theirs.handler == ours || !has_handler || theirs.flags & libc::SA_SIGINFO as c_ulong == 0 {
         return;
     }
-    // Release: pairs with the Acquire in `on_set_id`.
+    // Release: pairs with the Acquire in `deliver`.
     NEXT_HANDLER.store(theirs.handler, Ordering::Release);
     let action = Action {
         handler: ours,
