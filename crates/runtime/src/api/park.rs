@@ -94,8 +94,8 @@ fn take_token(core: &Core) -> bool {
 /// thread it is [`std::thread::yield_now`].
 ///
 /// It is inlined down to the switch, so each call adds about 600 bytes of code. Where that matters, call it in a
-/// function of your own that is not inlined. Then several places share the code, and the processor mispredicts returns
-/// to them after a switch (6 ns).
+/// function of your own that is not inlined. Then several places share the code, and the CPU mispredicts returns to
+/// them after a switch (6 ns).
 ///
 /// # Cancellation
 /// Unwinds: a loop that yields can be cancelled.

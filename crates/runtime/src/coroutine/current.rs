@@ -138,7 +138,7 @@ impl Critical {
     pub(crate) fn enter() -> Self {
         SLOTS.with(|slots| slots.critical.set(slots.critical.get() + 1));
         // SeqCst: pairs with the signal handlers on this very thread, which must see the count before what it protects.
-        // The processor itself keeps a thread's program order for them. It also pairs with the monitor's barrier
+        // The CPU itself keeps a thread's program order for them. It also pairs with the monitor's barrier
         // (`sched/late.rs`).
         compiler_fence(Ordering::SeqCst);
         Self(PhantomData)

@@ -6,10 +6,11 @@
 //! and would take one page more on a slot that ever held a block.
 //!
 //! A *size class* is a power of two of usable stack, 16 KiB to 1 GiB. Each class has one arena for the whole process,
-//! made when it is first asked for. The guard lies below the usable stack and is not part of that size. The size of the
-//! guard (`silken_context::stack` says what it buys) is decided once in a process, since runtimes share stacks. The
-//! first runtime that asks for a size before there is any stack decides it, unless a later one insists before there is
-//! one; without a request it is the default of the class.
+//! made when it is first asked for. Stacks that no worker keeps in its cache lie in the *free list* of their class. The
+//! guard lies below the usable stack and is not part of that size. The size of the guard (`silken_context::stack` says
+//! what it buys) is decided once in a process, since runtimes share stacks. The first runtime that asks for a size
+//! before there is any stack decides it, unless a later one insists before there is one; without a request it is the
+//! default of the class.
 //!
 //! Address space is reserved when a coroutine is spawned. So the stack that it takes at its first run cannot be refused
 //! for lack of address space. Workers hold small stocks of such reservations.
@@ -88,12 +89,13 @@ fn kind_of(pooled: &PooledStack) -> Kind {
     }
 }
 
-type Shelf = [Vec<PooledStack>; 2];
+/// A free list of each kind of stack.
+type FreeLists = [Vec<PooledStack>; 2];
 
-/// One size class: its arena, and stacks that are ready for use.
+/// One size class: its arena, and the free lists of its stacks, from which all workers take.
 struct Class {
     arena: AtomicPtr<Arena>,
-    shelf: StaticLock<Shelf>,
+    free_lists: StaticLock<FreeLists>,
 }
 
 /// The process-wide pools.
@@ -128,7 +130,7 @@ static POOLS: Pools = Pools {
     classes: [const {
         Class {
             arena: AtomicPtr::new(ptr::null_mut()),
-            shelf: StaticLock::new([Vec::new(), Vec::new()]),
+            free_lists: StaticLock::new([Vec::new(), Vec::new()]),
         }
     }; CLASSES],
     cores: StaticLock::new(Vec::new()),
@@ -248,10 +250,10 @@ impl Pools {
     }
 
     fn take_stacks(&self, class: u8, kind: Kind, out: &mut Vec<PooledStack>) {
-        let mut shelf = self.classes[usize::from(class)].shelf.lock();
-        let shelf = &mut shelf[kind as usize];
-        let rest = shelf.len().saturating_sub(CACHE_BATCH);
-        out.extend(shelf.drain(rest..));
+        let mut lists = self.classes[usize::from(class)].free_lists.lock();
+        let free = &mut lists[kind as usize];
+        let rest = free.len().saturating_sub(CACHE_BATCH);
+        out.extend(free.drain(rest..));
     }
 
     /// A stack with an identity, for a coroutine that must know its own before it starts. The caller has a reservation.
@@ -269,8 +271,8 @@ impl Pools {
     }
 
     fn give_stacks(&self, class: u8, kind: Kind, from: &mut Vec<PooledStack>, count: usize) {
-        let mut shelf = self.classes[usize::from(class)].shelf.lock();
-        shelf[kind as usize].extend(from.drain(..count.min(from.len())));
+        let mut lists = self.classes[usize::from(class)].free_lists.lock();
+        lists[kind as usize].extend(from.drain(..count.min(from.len())));
     }
 
     fn fresh_stack(&self, class: u8, kind: Kind, facts: Option<&'static TlsLayout>) -> io::Result<PooledStack> {
@@ -312,15 +314,15 @@ impl Pools {
 
     /// Takes one stack without an identity, for a caller with a reservation.
     pub(super) fn take_light(&self, class: u8) -> io::Result<PooledStack> {
-        let shelved = self.classes[usize::from(class)].shelf.lock()[Kind::Light as usize].pop();
-        shelved.map_or_else(|| self.fresh_stack(class, Kind::Light, None), Ok)
+        let used = self.classes[usize::from(class)].free_lists.lock()[Kind::Light as usize].pop();
+        used.map_or_else(|| self.fresh_stack(class, Kind::Light, None), Ok)
     }
 
     /// Takes back a stack without an identity, and returns its deep pages to the system.
     pub(super) fn give_light(&self, class: u8, pooled: PooledStack) {
         // SAFETY: S1: nobody runs on it. An error leaves the pages where they are.
         let _ = unsafe { pooled.stack.trim(KEEP_BYTES) };
-        self.classes[usize::from(class)].shelf.lock()[Kind::Light as usize].push(pooled);
+        self.classes[usize::from(class)].free_lists.lock()[Kind::Light as usize].push(pooled);
     }
 
     fn take_cores(&self, out: &mut Vec<NonNull<Core>>, count: usize) {
@@ -382,7 +384,8 @@ fn trim(stack: &Stack) {
 /// them, in the worker's own context or in a critical section.
 pub(crate) struct Caches {
     stacks: UnsafeCell<[Vec<PooledStack>; 2]>,
-    /// The class of the stacks in `stacks`: the runtime's default. Stacks of other classes go to the shared shelves.
+    /// The class of the stacks in `stacks`: the runtime's default. Stacks of other classes go to their class's free
+    /// list.
     class: u8,
     cores: UnsafeCell<Vec<NonNull<Core>>>,
     reservations: Cell<usize>,

@@ -36,8 +36,8 @@
 //! # Memory
 //! A worker keeps [`WARM_MAX`] segments of the usual size as they are, with the pages that were touched. So a loop that
 //! grows at each turn makes no system call and takes no page fault. All other segments give their pages back, but for
-//! the topmost 16 KiB, before they go to the shared shelves. OS threads share one such cache, under a lock. A cached
-//! segment keeps its reservation in the arena, so that coroutines that were promised a stack get it.
+//! the topmost 16 KiB, before they go to the free list of their class. OS threads share one such cache, under a lock. A
+//! cached segment keeps its reservation in the arena, so that coroutines that were promised a stack get it.
 //!
 //! # Losses
 //! A segment that overflows does what an overflowing stack does (`sched/overflow.rs`). If the coroutine is lost, all of
@@ -248,14 +248,14 @@ fn give(class: u8, pooled: PooledStack) {
     }
 }
 
-/// Gives a segment to the shared shelves, without the pages that it does not need there.
+/// Gives a segment to the free list of its class, without the pages that it does not need there.
 fn put_away(class: u8, pooled: PooledStack) {
     pools().give_light(class, pooled);
     pools().unreserve(class, 1);
 }
 
 impl Caches {
-    /// Gives the cached segments to the shared shelves, since the worker ends.
+    /// Gives the cached segments to the free list of their class, since the worker ends.
     pub(super) fn flush_segments(&self) {
         // SAFETY: S1: as in `cached`.
         let cached = unsafe { &mut *self.segments.get() };

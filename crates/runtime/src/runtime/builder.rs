@@ -489,9 +489,7 @@ impl RuntimeBuilder {
             workers: workers.unwrap_or_else(sched::available_workers).max(1),
             // A number that the program has asked for stays.
             follows_machine: workers.is_none(),
-            workers_max: workers.map_or_else(sys::topology::possible_processors, |set| {
-                self.workers_max.unwrap_or(set)
-            }),
+            workers_max: workers.map_or_else(sys::topology::possible_cpus, |set| self.workers_max.unwrap_or(set)),
             pins_workers,
             stack_bytes: stack_bytes.unwrap_or(STACK_BYTES_DEFAULT),
             guard,

@@ -61,8 +61,8 @@ pub(super) fn settle(worker: &'static Worker, left: Outgoing) {
     }
 }
 
-/// Not inlined: the compiler would merge this `match` and the test above into one jump table, and the processor
-/// mispredicts that jump.
+/// Not inlined: the compiler would merge this `match` and the test above into one jump table, and the CPU mispredicts
+/// that jump.
 #[inline(never)]
 fn settle_slow(worker: &'static Worker, left: NonNull<Core>, leaving: SwitchReason) {
     // SAFETY: S2: cores are type-stable.

@@ -1,9 +1,9 @@
 //! Does a worker's thread sleep in the kernel? The monitor and the workers ask it of each other.
 //!
-//! Each thread of a scheduler opens its own line of `/proc` when it begins, and closes it when it ends. It does not
-//! open it for each question: `sys::held` says why. The lines lie in one list, under a lock that whoever asks holds
-//! for one `pread`. So a line is never closed while it is read, and its number never belongs to another file by then.
-//! A question comes once in a millisecond from each worker, and only about a processor that stands still.
+//! Each thread of a scheduler opens `/proc/thread-self/stat` when it begins, and closes it when it ends. It does not
+//! open it for each question: `sys::held` says why. The open files lie in one list, under a lock that whoever asks
+//! holds for one `pread`. So a file is never closed while it is read, and its number never belongs to another file by
+//! then. A question comes once in a millisecond from each worker, and only about a processor that stands still.
 
 use crate::sys::StaticLock;
 use crate::sys::process::ThreadState;

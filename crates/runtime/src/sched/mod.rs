@@ -57,8 +57,8 @@
 //! Descriptors, futex words, channels and joins belong to the process. Workers, counts and malloc's words (the C
 //! library's pointers to a thread's arena and cache) belong to one scheduler. So code that makes a coroutine ready asks
 //! the coroutine's scheduler to queue it ([`Schedule`]). A worker whose driver returns another scheduler's coroutine
-//! sends it home (`Worker::queue_batch`). Otherwise a light coroutine would run under another thread's identity, and
-//! the end of an isolated one would be counted for the wrong runtime (obligation S10 of SAFETY.md).
+//! queues it at that scheduler (`Worker::queue_batch`). Otherwise a light coroutine would run under another thread's
+//! identity, and the end of an isolated one would be counted for the wrong runtime (obligation S10 of SAFETY.md).
 //!
 //! # Rejected
 //! *A queue per worker that only its owner may empty*: work waits while other workers sleep. *The LIFO slot out

@@ -38,13 +38,13 @@
 //!
 //! # The cost
 //! A turn takes the lock of the idle workers once per runtime, and once more for each processor whose count has not
-//! changed; it reads one word per processor, and for each that stands still a clock and perhaps a line of `/proc`. With
-//! the default times and all workers busy there are 500 turns a second, 200 after 32 turns in which no processor stood
-//! still, and 1,000 while one does. 500 turns cost one to two percent of a CPU, most of it the thread's own wake-up. So
-//! a process in which nothing has been blocked for long looks less often. A worker that picks sees a blocked thread
-//! after one to two milliseconds, and nudges the monitor (`nudge.rs`). A watcher needs one to two of its turns, which
-//! grow to 10 ms while the other worker runs on. Where none does, since the runtime has one worker or all are stuck,
-//! the first blocked call is noticed after 5 to 10 ms, and those that follow after 2 to 4.
+//! changed; it reads one word per processor, and for each that stands still a clock and perhaps the state of its thread
+//! (`blocked.rs`). With the default times and all workers busy there are 500 turns a second, 200 after 32 turns in
+//! which no processor stood still, and 1,000 while one does. 500 turns cost one to two percent of a CPU, most of it the
+//! thread's own wake-up. So a process in which nothing has been blocked for long looks less often. A worker that picks
+//! sees a blocked thread after one to two milliseconds, and nudges the monitor (`nudge.rs`). A watcher needs one to two
+//! of its turns, which grow to 10 ms while the other worker runs on. Where none does, since the runtime has one worker
+//! or all are stuck, the first blocked call is noticed after 5 to 10 ms, and those that follow after 2 to 4.
 //!
 //! # Rejected
 //! *A thread per runtime*: programs that start many runtimes (tests) would have as many. *Turns of fixed length*: most

@@ -76,8 +76,8 @@ const HANDLERS: [signal::Handler; GENERATIONS] = [on_signal::<0>, on_signal::<1>
 /// Where the C library's handlers return to; 0 before the first signal was sent.
 static RESTORER: AtomicUsize = AtomicUsize::new(0);
 
-/// Why coroutines cannot be preempted in this process, if so. Asks the processor, and the executable's symbols, and
-/// learns where code may be interrupted.
+/// Why coroutines cannot be preempted in this process, if so. Asks the CPU, and the executable's symbols, and learns
+/// where code may be interrupted.
 pub(crate) fn why_not() -> Option<&'static str> {
     inject::prepare();
     if inject::bytes_needed().is_none() {

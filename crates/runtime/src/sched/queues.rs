@@ -163,7 +163,8 @@ impl Worker {
         usize::from(core.home.get()) == self.link.id
     }
 
-    /// Queues what a driver has returned, and sends other runtimes' coroutines home. Returns whether there were any.
+    /// Queues what a driver has returned, other runtimes' coroutines at their own schedulers. Returns whether there
+    /// were any.
     pub(super) fn queue_batch(&self, batch: &mut Vec<Ready>) -> bool {
         let count = batch.len();
         for ready in batch.drain(..) {
@@ -172,7 +173,7 @@ impl Worker {
             if ready.core().belongs_to(self.scheduler) {
                 self.queue(ready);
             } else {
-                ready.send_home();
+                ready.queue_at_own_scheduler();
             }
         }
         if count > 1 {

@@ -1,4 +1,4 @@
-//! Behaviour of the faces of older systems, and of what stands beside the runtime: collections, errors, dates.
+//! Behaviour of the interfaces of older systems, and of what stands beside the runtime: collections, errors, dates.
 
 mod collections;
 #[path = "../common/mod.rs"]

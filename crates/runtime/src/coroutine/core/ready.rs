@@ -14,7 +14,7 @@ unsafe impl Send for Ready {}
 
 impl Ready {
     /// Passes the coroutine to its own scheduler, which queues it.
-    pub(crate) fn send_home(self) {
+    pub(crate) fn queue_at_own_scheduler(self) {
         let scheduler = self.core().scheduler.get();
         scheduler
             .expect("a coroutine that was parked has a scheduler")

@@ -42,7 +42,7 @@ fn fence() {
 pub(crate) fn light() {
     // Relaxed: never changes once workers run.
     if ASYMMETRIC.load(Ordering::Relaxed) {
-        // SeqCst: pairs with the membarrier in `heavy`, which supplies the processor's part.
+        // SeqCst: pairs with the membarrier in `heavy`, which supplies the CPU's part.
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
     } else {
         fence();

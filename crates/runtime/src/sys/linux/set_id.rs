@@ -214,8 +214,8 @@ extern "C" fn on_set_id(signal: c_int, info: *mut siginfo_t, context: *mut c_voi
     match own_base() {
         Some(base) if base != switch::identity_base() => {
             // SAFETY: S3: the worker's own block, complete, and its thread is this one; it differs from the one that is
-            // loaded, so the processor can write the thread pointer. S4: glibc's handler does not unwind, and it does
-            // not suspend.
+            // loaded, so the CPU can write the thread pointer. S4: glibc's handler does not unwind, and it does not
+            // suspend.
             unsafe { switch::with_identity(base, deliver, argument) }
         }
         // SAFETY: S6: lends its own.

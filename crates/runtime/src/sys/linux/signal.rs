@@ -237,7 +237,7 @@ pub(crate) fn set_blocked(blocked: u64) {
     };
 }
 
-/// What a thread inherits from the one that makes it: the blocked signals, and the processor cores on which it may run.
+/// What a thread inherits from the one that makes it: the blocked signals, and the CPUs on which it may run.
 #[derive(Debug)]
 pub(crate) struct Heritage {
     blocked: u64,
@@ -373,9 +373,9 @@ pub(crate) struct AltStack {
 }
 
 impl AltStack {
-    /// Maps at least `stack_bytes_min`, plus the space that the processor's register state needs (`AT_MINSIGSTKSZ`:
-    /// AVX-512 and AMX outgrow the constant `MINSIGSTKSZ`), and makes it this thread's alternate stack. Fails if the
-    /// caller runs on an alternate stack.
+    /// Maps at least `stack_bytes_min`, plus the space that the CPU's register state needs (`AT_MINSIGSTKSZ`: AVX-512
+    /// and AMX outgrow the constant `MINSIGSTKSZ`), and makes it this thread's alternate stack. Fails if the caller
+    /// runs on an alternate stack.
     pub(crate) fn new(stack_bytes_min: usize) -> io::Result<Self> {
         // SAFETY: S6: reads the auxiliary vector, which is constant.
         let frame_bytes = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;

@@ -1,12 +1,12 @@
 //! How many workers this process may usefully run: the least of what three sources allow, and at least one.
 //!
-//! - The affinity mask: the processors that this thread may run on (`sched_getaffinity(2)`).
+//! - The affinity mask: the CPUs that this thread may run on (`sched_getaffinity(2)`).
 //! - cgroup v2: `cpu.max` of this process's group and of every group above it ("quota period", or "max").
 //! - cgroup v1: `cpu.cfs_quota_us` over `cpu.cfs_period_us`, of the same groups (-1 means none).
 //!
-//! A quota is processor time per period, so it is rounded *up*: with a quota of 1.5 processors, two workers can use
-//! what one worker cannot. More workers than that would all be throttled in mid-period, with locks held, which costs
-//! more than it gives.
+//! A quota is CPU time per period, so it is rounded *up*: with a quota of 1.5 CPUs, two workers can use what one worker
+//! cannot. More workers than that would all be throttled in mid-period, with locks held, which costs more than it
+//! gives.
 //!
 //! The place of the groups in the file system is read, not assumed. `/proc/self/cgroup` gives this process's path in
 //! each hierarchy. `/proc/self/mountinfo` tells where the hierarchy is mounted and which of its groups the mount shows
@@ -44,9 +44,9 @@ impl CpuLimits {
     /// The number of workers to run if the program does not set it.
     pub(crate) fn available_workers(&mut self) -> usize {
         self.files.iter_mut().for_each(|file| file.is_used = false);
-        let quota = quota_processors(&mut |path| self.read(path));
+        let quota = quota_cpus(&mut |path| self.read(path));
         self.files.retain(|file| file.is_used);
-        let affinity = affinity_processors().unwrap_or(1);
+        let affinity = affinity_cpus().unwrap_or(1);
         quota.map_or(affinity, |quota| affinity.min(quota)).max(1)
     }
 
@@ -76,17 +76,17 @@ impl CpuLimits {
     }
 }
 
-/// The processors that this machine may have, whether the process may use them now or not.
-pub(crate) fn possible_processors() -> usize {
+/// The CPUs that this machine may have, whether the process may use them now or not.
+pub(crate) fn possible_cpus() -> usize {
     // SAFETY: S7: reads a file of the system, or a constant.
     let count = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_CONF) };
     usize::try_from(count).unwrap_or(1)
 }
 
-/// Longer masks (more than 524,288 processors) do not occur.
+/// Longer masks (more than 524,288 CPUs) do not occur.
 const MASK_WORDS_MAX: usize = 8192;
 
-fn affinity_processors() -> Result<usize, Errno> {
+fn affinity_cpus() -> Result<usize, Errno> {
     let mut mask = vec![0u64; 16];
     loop {
         // SAFETY: S5: the mask is live and as long as said; 0 is the calling thread.
@@ -107,15 +107,15 @@ fn affinity_processors() -> Result<usize, Errno> {
     }
 }
 
-/// The two kinds of hierarchy that can limit processor time.
+/// The two kinds of hierarchy that can limit CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hierarchy {
     V1,
     V2,
 }
 
-/// The smallest quota of all groups that this process is in, in whole processors.
-fn quota_processors(read: &mut dyn FnMut(&Path) -> Option<String>) -> Option<usize> {
+/// The smallest quota of all groups that this process is in, in whole CPUs.
+fn quota_cpus(read: &mut dyn FnMut(&Path) -> Option<String>) -> Option<usize> {
     let groups = read(Path::new("/proc/self/cgroup"))?;
     let mounts = read(Path::new("/proc/self/mountinfo"))?;
     let mut smallest: Option<usize> = None;
@@ -222,7 +222,7 @@ mod tests {
 ";
 
     fn quota(files: &[(&str, &str)]) -> Option<usize> {
-        quota_processors(&mut |path| {
+        quota_cpus(&mut |path| {
             let file = files.iter().find(|(name, _)| Path::new(name) == path);
             file.map(|(_, text)| (*text).to_owned())
         })
@@ -291,7 +291,7 @@ mod tests {
     fn this_machine_allows_at_least_one_and_no_more_than_its_mask() {
         let workers = CpuLimits::new().available_workers();
         assert!(workers >= 1);
-        assert!(workers <= affinity_processors().unwrap());
+        assert!(workers <= affinity_cpus().unwrap());
     }
 
     #[test]
@@ -318,14 +318,14 @@ mod tests {
         std::thread::spawn(|| {
             // SAFETY: S5: all zeros is an empty set.
             let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-            // SAFETY: S5: asks only; the answer is this thread's number of processor.
+            // SAFETY: S5: asks only; the answer is the number of this thread's CPU.
             let here = unsafe { libc::sched_getcpu() } as usize;
             // SAFETY: S5: the kernel's own answer lies within the set.
             unsafe { libc::CPU_SET(here, &mut set) };
             // SAFETY: S5: a live local; changes this short-lived thread only.
             let set = unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
             assert_eq!(set, 0);
-            assert_eq!(affinity_processors(), Ok(1));
+            assert_eq!(affinity_cpus(), Ok(1));
             assert_eq!(CpuLimits::new().available_workers(), 1);
         })
         .join()
