@@ -458,6 +458,7 @@ macro_rules! for_each_case {
                     any reads_of_what_is_not_in_memory;
                     any a_read_over_pages_that_are_there_and_that_are_not;
                     any reads_at_an_offset;
+                    any reads_at_an_offset_with_flags;
                     any readers_share_a_position;
                     any shared_reads_are_not_torn;
                     any refused_reads;

@@ -1,9 +1,10 @@
 //! Reads of regular files, whether their data is in memory or not, and calls that write back.
 
 use crate::help::{TempPath, code};
+use crate::raw::copy::preadv2;
 use crate::raw::files::{evict, open, pread, preadv, sync_range, sync_system_of};
 use crate::{Executor, join_all, raw};
-use libc::{EBADF, EINVAL, EISDIR, ESPIPE, O_RDONLY, O_WRONLY};
+use libc::{EBADF, EINVAL, EISDIR, ESPIPE, O_RDONLY, O_WRONLY, RWF_HIPRI};
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -88,6 +89,42 @@ pub fn reads_at_an_offset(ex: &dyn Executor) {
         let mut next = [0];
         file.read_exact(&mut next).unwrap();
         assert_eq!(next[0], content[77]);
+    });
+    join_all(readers);
+}
+
+/// With `preadv2`, which may read at an offset too: with flags and without, of what is in memory and what is not.
+pub fn reads_at_an_offset_with_flags(ex: &dyn Executor) {
+    let readers = ex.start_each(4, |number| {
+        let content = content(number);
+        let path = on_disk(&content);
+        let mut file = File::open(&*path).unwrap();
+        file.seek(SeekFrom::Start(77)).unwrap();
+        let fd = file.as_raw_fd();
+        for at in [0, 4095, BYTES / 3, BYTES - 100, 1] {
+            // Zero, or a flag that asks for nothing of a file in memory.
+            for flags in [0, RWF_HIPRI, 0] {
+                let wanted = 300.min(BYTES - at);
+                let (mut first, mut second) = ([0; 100], [0; 200]);
+                let mut parts = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+                assert_eq!(preadv2(fd, &mut parts, at as i64, flags).unwrap(), wanted);
+                assert!([&first[..], &second[..]].concat()[..wanted] == content[at..at + wanted]);
+            }
+        }
+        let mut buffer = [0; 10];
+        let mut whole = vec![0; BYTES];
+        assert_eq!(preadv2(fd, &mut [IoSliceMut::new(&mut whole)], 0, 0).unwrap(), BYTES);
+        assert!(whole == content);
+        assert_eq!(
+            preadv2(fd, &mut [IoSliceMut::new(&mut buffer)], BYTES as i64, 0).unwrap(),
+            0
+        );
+        assert_eq!(code(preadv2(fd, &mut [IoSliceMut::new(&mut buffer)], -2, 0)), EINVAL);
+        assert_eq!(preadv2(fd, &mut [], 0, 0).unwrap(), 0);
+        assert_eq!(file.stream_position().unwrap(), 77);
+        assert_eq!(preadv2(fd, &mut [IoSliceMut::new(&mut buffer)], -1, 0).unwrap(), 10);
+        assert!(buffer[..] == content[77..87]);
+        assert_eq!(file.stream_position().unwrap(), 87);
     });
     join_all(readers);
 }

@@ -6,7 +6,9 @@
 //! after some messages, the error is not reported, as in the kernel.
 //!
 //! `preadv2` at the file's own position (-1) is `readv`; with flags a thread of the offload pool makes it. With an
-//! offset it reads from files that have positions, and never waits for others.
+//! offset it reads from files that have positions, and never waits for others. Without flags it then is `preadv`, which
+//! waits for a disk (`io::disk`). With flags, and for `pwritev2` with an offset, the plain call is made, as for
+//! `pwritev`, which is not hooked.
 
 use super::call::hooks;
 use super::call::{answer, caller};
@@ -18,7 +20,7 @@ use crate::io;
 use crate::io::deadline::{IoDeadline, WaitError};
 use crate::io::files::elsewhere;
 use crate::io::memory::faults;
-use crate::io::{messages, parts};
+use crate::io::{disk, messages, parts};
 use crate::sys::raw::Errno;
 use crate::sys::{clock, copy, file};
 use libc::{c_int, c_uint, iovec, mmsghdr, off_t, ssize_t, timespec};
@@ -252,6 +254,8 @@ unsafe fn read_with_flags(
     match (offset, flags) {
         // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
         (-1, 0) => unsafe { io::read_parts(fd, parts, count) },
+        // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
+        (_, 0) => unsafe { disk::read_parts_at(fd, parts, count, offset) },
         // SAFETY: S5, S7: the caller's memory and numbers, under the contract of the C function.
         _ => unsafe { with_flags(file::preadv2, fd, parts, count, offset, flags) },
     }

@@ -62,9 +62,15 @@ const SECTIONS: &[GuideSection] = &[
                 "as above, and the timeout of `recvmmsg`, which the kernel looks at between two messages",
             ),
             row(
-                "preadv2 preadv64v2 pwritev2 pwritev64v2",
-                "as `readv` and `writev` at the file's position, as `pread` at an offset",
-                FAILS,
+                "preadv2 preadv64v2",
+                "as `readv` at the file's position, with flags by a pool thread; as `preadv` at an offset, with flags by a plain call",
+                "at the file's position as `readv`; at an offset waits to its end",
+                "O_NONBLOCK, RWF_NOWAIT",
+            ),
+            row(
+                "pwritev2 pwritev64v2",
+                "as `writev` at the file's position, with flags by a pool thread; at an offset a plain call, which blocks the worker if it waits",
+                "at the file's position as `writev`; at an offset waits to its end",
                 "O_NONBLOCK, RWF_NOWAIT",
             ),
             row(

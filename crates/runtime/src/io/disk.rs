@@ -7,7 +7,7 @@
 //!
 //! | call | what is done |
 //! |---|---|
-//! | a read at an offset (`pread`) | it is tried with RWF_NOWAIT, which copies what is in memory. What is not there is read by a thread of the offload pool, and the caller parks |
+//! | a read at an offset (`pread`, `preadv`, `preadv2` without flags) | it is tried with RWF_NOWAIT, which copies what is in memory. What is not there is read by a thread of the offload pool, and the caller parks |
 //! | a read at the file's own position | if all of its pages are in memory (`cachestat(2)`) it is made at once, else by a thread of the pool |
 //! | a call that writes back: `fsync`, `fdatasync`, `syncfs`, `sync_file_range`, `msync`, `sync` | a thread of the offload pool makes it |
 //!

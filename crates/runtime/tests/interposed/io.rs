@@ -1,9 +1,11 @@
 //! Corners of the I/O hooks that only this layer knows; what std promises in general is the conformance suite's.
 
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_millis(20);
@@ -503,4 +505,67 @@ fn an_accept_that_nobody_can_answer_is_refused_at_once() {
         ]
     );
     assert_eq!(run(1, accepts), on_a_thread);
+}
+
+/// Forgets what is in memory of a file whose bytes are on the disk, where the file system can.
+fn forget(file: &File) {
+    // SAFETY: S7: it takes numbers.
+    let refused = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    assert_eq!(refused, 0);
+}
+
+fn preadv2(file: &File, buffer: &mut [u8], offset: i64, flags: i32) -> Result<usize, i32> {
+    let part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: S5: one part, which is the buffer.
+    let count = unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, offset, flags) };
+    usize::try_from(count).map_err(|_| errno())
+}
+
+/// Whether others run on the caller's worker while it reads the file from this offset on.
+fn others_run_meanwhile(file: &File, content: &[u8], offset: usize) -> bool {
+    let turns = AtomicUsize::new(0);
+    let ends = AtomicBool::new(false);
+    silken::scope(|s| {
+        s.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                turns.fetch_add(1, Ordering::Relaxed);
+                silken::yield_now();
+            }
+        });
+        silken::yield_now();
+        let mut read = vec![0; content.len()];
+        let before = turns.load(Ordering::Relaxed);
+        let count = preadv2(file, &mut read, offset as i64, 0);
+        let after = turns.load(Ordering::Relaxed);
+        ends.store(true, Ordering::Relaxed);
+        assert_eq!(count, Ok(content.len() - offset));
+        assert!(read[..content.len() - offset] == content[offset..]);
+        after > before
+    })
+}
+
+/// While a `preadv2` at an offset waits for the disk, the worker runs others.
+#[test]
+fn a_preadv2_at_an_offset_parks() {
+    let content: Vec<u8> = (0..1 << 20).map(|at: usize| (at / 5) as u8).collect();
+    let path = std::env::temp_dir().join(format!("silken-cold-reads-{}", std::process::id()));
+    std::fs::write(&path, &content).unwrap();
+    let file = File::open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file.sync_all().unwrap();
+    let runtime = silken::Runtime::builder().workers(1).hand_off(None).preempt(None);
+    let has_parked = runtime.build().unwrap().run(|| {
+        // A disk may be so fast that a read need not wait: it is ahead of the tries. The plain call never parks.
+        (0..30).any(|_| {
+            forget(&file);
+            // It is in memory all the same (tmpfs), or the kernel does not tell.
+            let cannot_tell = preadv2(&file, &mut [0], 4096, libc::RWF_NOWAIT) != Err(libc::EAGAIN);
+            forget(&file);
+            cannot_tell || others_run_meanwhile(&file, &content, 4096)
+        })
+    });
+    assert!(has_parked.unwrap(), "the reads have kept their worker");
 }
