@@ -16,7 +16,7 @@
 //! | `waitpid` (a wait on a pidfd) | fails if it lasts 100 ms longer | `Command::spawn` waits for a child that could not execute, which takes no time, and panics |
 //! | `epoll_wait` | returns EINTR if it is the first, else stays | event loops take every other error for a bug |
 //! | a futex | returns as if woken if it is the first, else stays | behind it is a lock, or a loop that looks again |
-//! | any other | fails | |
+//! | any other, also a `select` or `poll` of no descriptors | fails | |
 //!
 //! *The first* is the first hooked call of any kind that was interrupted within one cancellation or one `timeout`.
 //!
@@ -113,7 +113,8 @@ pub(crate) fn stays(fd: c_int, entry: &FdEntry, direction: Direction) -> bool {
     entry.kind(fd) == FdKind::Pollable && file::is_pipe_or_eventfd(fd)
 }
 
-/// Waits for any of several descriptors. An interrupted wait goes on if the wait for none of them alone would fail.
+/// Waits for any of several descriptors. An interrupted wait goes on if there are some, and the wait for none of them
+/// alone would fail.
 pub(crate) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> Result<Outcome, Errno> {
     match descriptor::wait_any(slots, deadline_ns) {
         Ok(Outcome::Cancelled) if all_stay(slots) => descriptor::wait_any_to_stay(slots, deadline_ns),
@@ -121,10 +122,13 @@ pub(crate) fn wait_any(slots: &[Option<PollSlot>], deadline_ns: Option<u64>) -> 
     }
 }
 
+/// Whether there is a wait for a descriptor, and each would go on. A `select` or `poll` of none is a sleep, and fails.
 #[cold]
 fn all_stay(slots: &[Option<PollSlot>]) -> bool {
-    slots.iter().flatten().all(|slot| {
-        let entry = fd_table::entry(slot.fd);
-        entry.is_some_and(|entry| stays(slot.fd, entry, slot.direction))
-    })
+    let mut slots = slots.iter().flatten().peekable();
+    slots.peek().is_some()
+        && slots.all(|slot| {
+            let entry = fd_table::entry(slot.fd);
+            entry.is_some_and(|entry| stays(slot.fd, entry, slot.direction))
+        })
 }

@@ -124,6 +124,24 @@ fn a_poll_fails_with_ecanceled() {
     });
 }
 
+/// With no descriptors it is a sleep, as a `poll` of none is.
+#[test]
+fn a_select_of_no_descriptors_fails() {
+    fn select_of_none() -> (i32, Option<i32>) {
+        let none = std::ptr::null_mut();
+        // So long that a wait to the end is noticed, and does end.
+        let mut long = libc::timeval { tv_sec: 20, tv_usec: 0 };
+        // SAFETY: S5: no sets; the time is lent for the call.
+        let answer = unsafe { libc::select(0, none, none, none, &mut long) };
+        (answer, std::io::Error::last_os_error().raw_os_error())
+    }
+    run_on(1, false, || {
+        assert_eq!(cancelled(select_of_none), (-1, Some(libc::ECANCELED)));
+        let late = silken::timeout(SHORT, select_of_none);
+        assert_eq!(late.unwrap(), (-1, Some(libc::ETIMEDOUT)));
+    });
+}
+
 #[test]
 fn io_that_need_not_wait_succeeds() {
     on_all(|| {
