@@ -246,6 +246,9 @@ macro_rules! for_each_symbol {
                 /// `sem_clockwait(3)`; glibc has it since 2.30. No kernel form exists.
                 fn sem_clockwait(semaphore: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int
                     => { unavailable!(semaphore, clock, time; -1) }
+                /// `sem_post(3)`. No kernel form exists.
+                fn sem_post(semaphore: *mut sem_t) -> c_int
+                    => { unavailable!(semaphore; -1) }
                 /// `pthread_barrier_wait(3)`: returns the error number. No kernel form exists.
                 fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int
                     => { let _ = barrier; libc::EAGAIN }

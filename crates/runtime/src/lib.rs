@@ -226,6 +226,8 @@ mod guide {
     mod select {}
     #[doc = include_str!("../../../docs/guide/time.md")]
     mod time {}
+    #[doc = include_str!("../../../docs/guide/unmodified.md")]
+    mod unmodified {}
     #[doc = include_str!("../../../docs/guide/what-blocks.md")]
     mod what_blocks {}
 }

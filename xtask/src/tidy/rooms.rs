@@ -180,6 +180,10 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
     ),
     ("crates/runtime/src/io/**", "memory that callers lend to the kernel"),
     (
+        "crates/preload/src/lib.rs",
+        "the linker's entry, and the environment before the program begins",
+    ),
+    (
         "crates/runtime/src/hook/**",
         "pointers that foreign code passed to libc",
     ),

@@ -47,29 +47,29 @@ enum Claim {
     Over,
 }
 
-struct Record {
+struct ThreadRecord {
     /// `None` once nobody may wait for it any more.
     coroutine: Option<CoreRef>,
     value: usize,
     claim: Claim,
     /// What is left of a coroutine that has ended.
-    end: Option<End>,
+    end: Option<EndedStack>,
     name: Option<[u8; NAME_BYTES]>,
     /// Where the start routine's frames begin.
     bottom: usize,
 }
 
 /// The stack of a thread that has ended.
-enum End {
+enum EndedStack {
     /// Its class, and the stack.
     Kept(u8, PooledStack),
     /// It cannot serve again, and was leaked.
     Lost,
 }
 
-static THREADS: StaticLock<BTreeMap<usize, Record>> = StaticLock::new(BTreeMap::new());
+static THREADS: StaticLock<BTreeMap<usize, ThreadRecord>> = StaticLock::new(BTreeMap::new());
 
-fn with_threads<R>(f: impl FnOnce(&mut BTreeMap<usize, Record>) -> R) -> R {
+fn with_threads<R>(f: impl FnOnce(&mut BTreeMap<usize, ThreadRecord>) -> R) -> R {
     let _critical = Critical::enter();
     f(&mut THREADS.lock())
 }
@@ -85,7 +85,7 @@ pub(crate) enum NotJoinable {
 
 /// Notes a thread that is about to be queued.
 pub(crate) fn insert(number: usize, coroutine: CoreRef) {
-    let record = Record {
+    let record = ThreadRecord {
         coroutine: Some(coroutine),
         value: 0,
         claim: Claim::Open,
@@ -187,7 +187,7 @@ fn end_claim(number: usize) {
 /// its successor.
 #[cold]
 pub(crate) fn ended(number: usize, class: u8, pooled: Option<PooledStack>) {
-    let end = pooled.map_or(End::Lost, |pooled| End::Kept(class, pooled));
+    let end = pooled.map_or(EndedStack::Lost, |pooled| EndedStack::Kept(class, pooled));
     let free = with_threads(|threads| match threads.get_mut(&number) {
         Some(record) if record.claim != Claim::Over => {
             record.end = Some(end);
@@ -203,8 +203,8 @@ pub(crate) fn ended(number: usize, class: u8, pooled: Option<PooledStack>) {
     }
 }
 
-fn give_away(end: End) {
-    if let End::Kept(class, pooled) = end {
+fn give_away(end: EndedStack) {
+    if let EndedStack::Kept(class, pooled) = end {
         let _critical = Critical::enter();
         pools().give_stack(class, pooled);
     }

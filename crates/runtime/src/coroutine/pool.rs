@@ -259,8 +259,8 @@ impl Pools {
     /// A stack with an identity, for a coroutine that must know its own before it starts. The caller has a reservation.
     #[cold]
     pub(crate) fn take_stack(&self, class: u8) -> io::Result<PooledStack> {
-        let shelved = self.classes[usize::from(class)].shelf.lock()[Kind::Isolated as usize].pop();
-        shelved.map_or_else(|| self.fresh_stack(class, Kind::Isolated, known_facts()), Ok)
+        let free = self.classes[usize::from(class)].free_lists.lock()[Kind::Isolated as usize].pop();
+        free.map_or_else(|| self.fresh_stack(class, Kind::Isolated, known_facts()), Ok)
     }
 
     /// Takes back a stack whose coroutine has ended, from a thread without a worker.

@@ -30,32 +30,34 @@
 
 use super::call::is_runtime;
 use crate::coroutine::c_thread::{self, NAME_BYTES, NotJoinable};
-use crate::coroutine::{Core, Joiner, Outcome, WaitReason, current_core, mask};
-use crate::loom::static_atomic::{AtomicPtr, Ordering};
+use crate::coroutine::{Core, Critical, Joiner, Outcome, WaitReason, current_core, mask};
 use crate::sched::{self, Scheduler, SpawnError};
-use crate::sys::report;
+use crate::sys::{StaticLock, report};
 use crate::wait;
 use libc::{c_char, c_int, c_void, pthread_attr_t, pthread_t};
 use silken_interpose::Routine;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// The scheduler of the runtime that adopts threads; null: none does.
-static ADOPTER: AtomicPtr<Scheduler> = AtomicPtr::new(ptr::null_mut());
+/// The scheduler of the runtime that adopts threads.
+static ADOPTER: StaticLock<Option<&'static Scheduler>> = StaticLock::new(None);
+
+fn with_adopter<R>(f: impl FnOnce(&mut Option<&'static Scheduler>) -> R) -> R {
+    let _critical = Critical::enter();
+    f(&mut ADOPTER.lock())
+}
 
 /// From now on threads become coroutines.
 pub(crate) fn begin(scheduler: &'static Scheduler) {
-    // Release: pairs with the Acquire in `adopter`.
-    ADOPTER.store(ptr::from_ref(scheduler).cast_mut(), Ordering::Release);
+    with_adopter(|adopter| *adopter = Some(scheduler));
 }
 
+/// The scheduler to which a thread that the caller makes is to belong.
 fn adopter() -> Option<&'static Scheduler> {
-    // Acquire: pairs with the Release in `begin`.
-    // SAFETY: S2: schedulers live for ever.
-    let adopter = unsafe { ADOPTER.load(Ordering::Acquire).as_ref() }?;
     if is_runtime() || c_thread::is_native() {
         return None;
     }
+    let adopter = with_adopter(|adopter| *adopter)?;
     let scheduler = Scheduler::current().unwrap_or(adopter);
     (scheduler.isolates() && !scheduler.is_stopping()).then_some(scheduler)
 }
@@ -100,14 +102,16 @@ unsafe fn wishes(given: *const pthread_attr_t) -> Option<Wishes> {
     // SAFETY: S5: all zeros is an empty set.
     let mut set: libc::cpu_set_t = unsafe { MaybeUninit::zeroed().assume_init() };
     // SAFETY: S7: attributes that were initialised, and live places.
-    unsafe {
-        pthread_attr_getstack(attributes, &mut begin, &mut own_bytes);
-        // Where no size was set this tells the default.
-        libc::pthread_attr_getstacksize(attributes, &mut stack_bytes);
-        pthread_attr_getdetachstate(attributes, &mut state);
-        pthread_attr_getinheritsched(attributes, &mut inherits);
-        pthread_attr_getaffinity_np(attributes, size_of_val(&set), &mut set);
-    }
+    unsafe { pthread_attr_getstack(attributes, &mut begin, &mut own_bytes) };
+    // Where no size was set this tells the default.
+    // SAFETY: S7: attributes that were initialised, and a live place.
+    unsafe { libc::pthread_attr_getstacksize(attributes, &mut stack_bytes) };
+    // SAFETY: S7: attributes that were initialised, and a live place.
+    unsafe { pthread_attr_getdetachstate(attributes, &mut state) };
+    // SAFETY: S7: attributes that were initialised, and a live place.
+    unsafe { pthread_attr_getinheritsched(attributes, &mut inherits) };
+    // SAFETY: S7: attributes that were initialised, and a live set of that size.
+    unsafe { pthread_attr_getaffinity_np(attributes, size_of_val(&set), &mut set) };
     // SAFETY: S5: a live set.
     let all = unsafe { libc::CPU_COUNT(&set) };
     if has_defaults {

@@ -285,6 +285,29 @@ struct FutexWait {
     realtime_ns: Option<u64>,
 }
 
+/// Waits until a word no longer has a value, for code of the hooks. The word is aligned. Returns also if nothing has
+/// changed, as FUTEX_WAIT does; fails at the deadline.
+pub(super) fn wait_while(address: usize, expected: u32, deadline_ns: Option<u64>) -> Result<(), Errno> {
+    FutexWait {
+        address,
+        expected,
+        bitset: ANY,
+        deadline_ns,
+        realtime_ns: None,
+    }
+    .park()
+}
+
+/// Wakes coroutines that wait for a word, at most so many.
+pub(super) fn wake_waiters(address: usize, limit: usize) {
+    TABLE.wake(address, ANY, limit);
+}
+
+/// Whether a coroutine may wait for a word. Takes no lock.
+pub(super) fn may_have_waiters(address: usize) -> bool {
+    TABLE.may_have_waiters(address)
+}
+
 impl FutexWait {
     /// Reads the arguments of a wait. `None` if the kernel would refuse them.
     ///

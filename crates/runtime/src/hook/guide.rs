@@ -145,11 +145,18 @@ const SECTIONS: &[GuideSection] = &[
                 "the futex's timeout",
             ),
             row(
-                "sem_wait sem_timedwait sem_clockwait pthread_barrier_wait",
-                "parks; a pool thread waits, unless the semaphore can be taken at once",
+                "sem_wait sem_timedwait sem_clockwait",
+                "parks; for a semaphore that processes share a pool thread waits, unless it can be taken at once",
                 ENDS,
                 "the call's time",
             ),
+            row(
+                "sem_post",
+                "wakes a coroutine that waits for the semaphore, from threads and signal handlers too",
+                NEVER,
+                NONE,
+            ),
+            row("pthread_barrier_wait", "parks; a pool thread waits", ENDS, NONE),
             row(
                 "pthread_mutexattr_setprotocol",
                 "refuses priority inheritance and ceilings (ENOTSUP), on threads too",

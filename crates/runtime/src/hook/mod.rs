@@ -156,6 +156,7 @@ static HOOKS: Hooks = Hooks {
     sem_wait: semaphores::sem_wait,
     sem_timedwait: semaphores::sem_timedwait,
     sem_clockwait: semaphores::sem_clockwait,
+    sem_post: semaphores::sem_post,
     pthread_barrier_wait: semaphores::pthread_barrier_wait,
     msgrcv: queues::msgrcv,
     semop: queues::semop,

@@ -3,6 +3,7 @@
 use super::adopting;
 use libc::{c_int, c_void, pthread_attr_t, pthread_t, timespec};
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -30,11 +31,43 @@ fn create(attributes: *const pthread_attr_t, routine: Routine, argument: usize) 
     let mut thread = 0;
     let argument = ptr::without_provenance_mut(argument);
     // SAFETY: S7: a place for the number, attributes or none, and a routine that takes any argument.
-    assert_eq!(
-        unsafe { libc::pthread_create(&mut thread, attributes, routine, argument) },
-        0
-    );
+    let result = unsafe { libc::pthread_create(&mut thread, attributes, routine, argument) };
+    assert_eq!(result, 0);
     thread
+}
+
+/// A join that gives up: at once, or at a time of a clock.
+fn try_join(thread: pthread_t, until: Option<(c_int, timespec)>) -> (c_int, usize) {
+    let mut value = ptr::null_mut();
+    let result = match until {
+        // SAFETY: S7: a place for the value.
+        None => unsafe { pthread_tryjoin_np(thread, &mut value) },
+        // SAFETY: S7: places for the value and the time.
+        Some((libc::CLOCK_REALTIME, time)) => unsafe { pthread_timedjoin_np(thread, &mut value, &time) },
+        // SAFETY: S7: places for the value and the time.
+        Some((clock, time)) => unsafe { pthread_clockjoin_np(thread, &mut value, clock, &time) },
+    };
+    (result, value.addr())
+}
+
+fn own_number() -> pthread_t {
+    // SAFETY: S3: reads the identity's own address.
+    unsafe { libc::pthread_self() }
+}
+
+fn detach(thread: pthread_t) -> c_int {
+    // SAFETY: S7: a number that stands for a thread.
+    unsafe { libc::pthread_detach(thread) }
+}
+
+/// Attributes, as `set` makes them.
+fn attributes(set: fn(*mut pthread_attr_t) -> c_int) -> Box<pthread_attr_t> {
+    let mut attributes = Box::new(MaybeUninit::<pthread_attr_t>::uninit());
+    // SAFETY: S7: a place for attributes.
+    assert_eq!(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) }, 0);
+    assert_eq!(set(attributes.as_mut_ptr()), 0);
+    // SAFETY: S7: initialised above.
+    unsafe { attributes.assume_init() }
 }
 
 fn join(thread: pthread_t) -> (c_int, usize) {
@@ -79,26 +112,14 @@ pub(crate) fn values_come_with_the_join() {
 pub(crate) fn joins_give_up_in_time_and_may_try_again() {
     adopting(|| {
         let thread = create(ptr::null(), sleeps, 60);
-        let mut value = ptr::null_mut();
-        // SAFETY: S7: a place for the value, here and below.
-        assert_eq!(unsafe { pthread_tryjoin_np(thread, &mut value) }, libc::EBUSY);
-        let deadline = soon(libc::CLOCK_REALTIME, 5);
-        // SAFETY: S7: as above.
-        assert_eq!(
-            unsafe { pthread_timedjoin_np(thread, &mut value, &deadline) },
-            libc::ETIMEDOUT
-        );
-        let deadline = soon(libc::CLOCK_MONOTONIC, 5);
-        // SAFETY: S7: as above.
-        let result = unsafe { pthread_clockjoin_np(thread, &mut value, libc::CLOCK_MONOTONIC, &deadline) };
-        assert_eq!(result, libc::ETIMEDOUT);
-        // SAFETY: S7: as above.
-        let result = unsafe { pthread_clockjoin_np(thread, &mut value, libc::CLOCK_TAI, &deadline) };
-        assert_eq!(result, libc::EINVAL);
-        let deadline = soon(libc::CLOCK_REALTIME, 30_000);
-        // SAFETY: S7: as above.
-        assert_eq!(unsafe { pthread_timedjoin_np(thread, &mut value, &deadline) }, 0);
-        assert_eq!(value.addr(), 61);
+        assert_eq!(try_join(thread, None).0, libc::EBUSY);
+        for clock in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC] {
+            assert_eq!(try_join(thread, Some((clock, soon(clock, 5)))).0, libc::ETIMEDOUT);
+        }
+        let of_no_clock = (libc::CLOCK_TAI, soon(libc::CLOCK_MONOTONIC, 5));
+        assert_eq!(try_join(thread, Some(of_no_clock)).0, libc::EINVAL);
+        let late = (libc::CLOCK_REALTIME, soon(libc::CLOCK_REALTIME, 30_000));
+        assert_eq!(try_join(thread, Some(late)), (0, 61));
     });
 }
 
@@ -108,16 +129,13 @@ pub(crate) fn one_thread_has_one_joiner() {
         let first = thread::spawn(move || join(thread));
         thread::sleep(Duration::from_millis(10));
         assert_eq!(join(thread).0, libc::EINVAL);
-        // SAFETY: S7: a number.
-        assert_eq!(unsafe { libc::pthread_detach(thread) }, libc::EINVAL);
+        assert_eq!(detach(thread), libc::EINVAL);
         assert_eq!(first.join().unwrap(), (0, 31));
     });
 }
 
 extern "C" fn joins_itself(_: *mut c_void) -> *mut c_void {
-    // SAFETY: S3: reads the identity's own address.
-    let result = unsafe { libc::pthread_join(libc::pthread_self(), ptr::null_mut()) };
-    ptr::without_provenance_mut(result as usize)
+    ptr::without_provenance_mut(join(own_number()).0 as usize)
 }
 
 pub(crate) fn a_join_of_oneself_is_a_deadlock() {
@@ -133,27 +151,20 @@ extern "C" fn counts(_: *mut c_void) -> *mut c_void {
 }
 
 extern "C" fn detaches_itself(_: *mut c_void) -> *mut c_void {
-    // SAFETY: S3: the caller's own number.
-    assert_eq!(unsafe { libc::pthread_detach(libc::pthread_self()) }, 0);
+    assert_eq!(detach(own_number()), 0);
     counts(ptr::null_mut())
 }
 
 pub(crate) fn detached_threads_leave_nothing_behind() {
     adopting(|| {
-        let mut attributes = MaybeUninit::<pthread_attr_t>::uninit();
-        // SAFETY: S7: a place for attributes, which are initialised from here on.
-        let attributes = unsafe {
-            libc::pthread_attr_init(attributes.as_mut_ptr());
-            libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED);
-            attributes.assume_init()
-        };
+        // SAFETY: S7: attributes that were initialised.
+        let detached =
+            attributes(|place| unsafe { libc::pthread_attr_setdetachstate(place, libc::PTHREAD_CREATE_DETACHED) });
         let before = ENDED.load(SeqCst);
         for _ in 0..50 {
-            create(&attributes, counts, 0);
+            create(&*detached, counts, 0);
             create(ptr::null(), detaches_itself, 0);
-            let thread = create(ptr::null(), counts, 0);
-            // SAFETY: S7: a number that stands for a thread until here.
-            assert_eq!(unsafe { libc::pthread_detach(thread) }, 0);
+            assert_eq!(detach(create(ptr::null(), counts, 0)), 0);
         }
         while ENDED.load(SeqCst) < before + 150 {
             thread::sleep(Duration::from_millis(1));
@@ -161,33 +172,21 @@ pub(crate) fn detached_threads_leave_nothing_behind() {
     });
 }
 
-extern "C" fn is_not_adopted(_: *mut c_void) -> *mut c_void {
-    tells_kind(ptr::null_mut())
-}
-
 pub(crate) fn attributes_that_only_the_system_honours_make_threads_of_the_system() {
+    const BYTES: usize = 1 << 20;
     adopting(|| {
-        const BYTES: usize = 1 << 20;
-        let mut attributes = MaybeUninit::<pthread_attr_t>::uninit();
-        let stack = vec![0_u128; BYTES / 16];
-        // SAFETY: S7: initialised attributes, and a stack that outlives the thread.
-        unsafe {
-            libc::pthread_attr_init(attributes.as_mut_ptr());
-            libc::pthread_attr_setstack(attributes.as_mut_ptr(), stack.as_ptr().cast_mut().cast(), BYTES);
-        }
-        assert_eq!(join(create(attributes.as_ptr(), is_not_adopted, 0)), (0, 0));
-        // SAFETY: S7: as above.
-        unsafe {
-            libc::pthread_attr_init(attributes.as_mut_ptr());
-            libc::pthread_attr_setinheritsched(attributes.as_mut_ptr(), 1);
-        }
-        assert_eq!(join(create(attributes.as_ptr(), is_not_adopted, 0)), (0, 0));
-        // SAFETY: S7: as above.
-        unsafe {
-            libc::pthread_attr_init(attributes.as_mut_ptr());
-            libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), 3 << 20);
-        }
-        assert_eq!(join(create(attributes.as_ptr(), tells_kind, 0)), (0, 1));
+        let with_stack = attributes(|place| {
+            let stack = Box::leak(vec![0_u128; BYTES / 16].into_boxed_slice());
+            // SAFETY: S7: attributes that were initialised, and a stack that stays.
+            unsafe { libc::pthread_attr_setstack(place, stack.as_mut_ptr().cast(), BYTES) }
+        });
+        assert_eq!(join(create(&*with_stack, tells_kind, 0)), (0, 0));
+        // SAFETY: S7: attributes that were initialised.
+        let with_policy = attributes(|place| unsafe { libc::pthread_attr_setinheritsched(place, 1) });
+        assert_eq!(join(create(&*with_policy, tells_kind, 0)), (0, 0));
+        // SAFETY: S7: attributes that were initialised.
+        let with_size = attributes(|place| unsafe { libc::pthread_attr_setstacksize(place, 3 << 20) });
+        assert_eq!(join(create(&*with_size, tells_kind, 0)), (0, 1));
     });
 }
 
@@ -240,21 +239,22 @@ pub(crate) fn an_exit_ends_the_thread_with_its_value() {
     });
 }
 
+fn set_name(thread: pthread_t, name: &CStr) -> c_int {
+    // SAFETY: S7: a text that ends.
+    unsafe { libc::pthread_setname_np(thread, name.as_ptr()) }
+}
+
 pub(crate) fn names_and_signal_zero() {
     adopting(|| {
         let thread = create(ptr::null(), sleeps, 20);
-        // SAFETY: S7: a text that ends, and places.
-        unsafe {
-            assert_eq!(libc::pthread_setname_np(thread, c"of C".as_ptr()), 0);
-            let mut name = [0; 16];
-            assert_eq!(libc::pthread_getname_np(thread, name.as_mut_ptr(), name.len()), 0);
-            assert_eq!(std::ffi::CStr::from_ptr(name.as_ptr()), c"of C");
-            assert_eq!(
-                libc::pthread_setname_np(thread, c"a name of many bytes".as_ptr()),
-                libc::ERANGE
-            );
-            assert_eq!(libc::pthread_kill(thread, 0), 0);
-        }
+        assert_eq!(set_name(thread, c"of C"), 0);
+        let mut name = [0_u8; 16];
+        // SAFETY: S7: a place of that length.
+        let got = unsafe { libc::pthread_getname_np(thread, name.as_mut_ptr().cast(), name.len()) };
+        assert_eq!((got, CStr::from_bytes_until_nul(&name).unwrap()), (0, c"of C"));
+        assert_eq!(set_name(thread, c"a name of many bytes"), libc::ERANGE);
+        // SAFETY: S7: a number that stands for a thread.
+        assert_eq!(unsafe { libc::pthread_kill(thread, 0) }, 0);
         assert_eq!(join(thread).0, 0);
     });
 }
