@@ -27,6 +27,13 @@ fn library() -> PathBuf {
         .expect("cargo has built the library")
 }
 
+/// For what the tests compile. Other packages use the folder that cargo names, too.
+fn own_folder() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload");
+    std::fs::create_dir_all(&folder).expect("cargo has made the outer one");
+    folder
+}
+
 fn output(command: &mut Command) -> (Output, String, String) {
     let output = command
         .env("SILKEN_PRELOAD", library())
@@ -124,8 +131,7 @@ int main(void) {
 
 #[test]
 fn threads_of_c_are_coroutines() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (source, program) = (folder.join("threads.c"), folder.join("threads"));
+    let (source, program) = (own_folder().join("threads.c"), own_folder().join("threads"));
     std::fs::write(&source, IN_C).expect("the folder is there");
     let compiled = Command::new("cc")
         .arg("-pthread")
@@ -154,8 +160,7 @@ fn what_cannot_run_is_refused_with_a_reason() {
     let (nothing, _, stderr) = output(silken().arg("run"));
     assert_eq!(nothing.status.code(), Some(127));
     assert!(stderr.contains("which program?"), "{stderr}");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (source, program) = (folder.join("static.c"), folder.join("static"));
+    let (source, program) = (own_folder().join("static.c"), own_folder().join("static"));
     std::fs::write(&source, "int main(void) { return 0; }").expect("the folder is there");
     let compiled = Command::new("cc")
         .args(["-static", "-o"])

@@ -163,7 +163,8 @@ fn epoll_is_interrupted_once() {
 fn is_given_up(runtime: Runtime, name: &str) {
     let begun = Instant::now();
     let shutdown = runtime.shutdown(FAR);
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    // It takes a second; the machine may be busy, and the shutdown had an hour.
+    assert!(begun.elapsed() < Duration::from_secs(60));
     let names: Vec<_> = shutdown
         .left
         .iter()
