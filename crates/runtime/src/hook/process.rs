@@ -92,7 +92,7 @@ fn open_pidfd(pid: pid_t) -> Option<Own> {
 /// Parks until the process of a pidfd has ended, or until nothing more can be learnt in this way; in both cases the
 /// caller asks again. `has_ended` is called after the look at the readiness. A descriptor that was never waited for
 /// reports its state when it is registered, and needs no such question.
-fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), Errno> {
+fn await_end(pid_fd: RawFd, pid: Option<pid_t>, mut has_ended: impl FnMut() -> bool) -> Result<(), Errno> {
     let Some(entry) = fd_table::entry(pid_fd) else {
         return Ok(());
     };
@@ -102,13 +102,23 @@ fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), E
     }
     let mut outcome = entry.readiness.wait(pid_fd, Direction::Read, seen, None);
     if outcome == Ok(Outcome::Cancelled) {
-        // A new look is needed, since the registration has changed the word.
-        let seen = entry.readiness.look(Direction::Read);
-        if socket::events_now(pid_fd, libc::POLLIN) != 0 {
-            return Ok(());
+        let end_ns = clock::now_ns() + LAST_WAIT_NS;
+        let copy_end_ns = clock::now_ns() + LAST_WAIT_FOR_COPY_NS;
+        let is_copy = || clock::now_ns() < copy_end_ns && pid.is_some_and(process::runs_own_program);
+        loop {
+            // A new look is needed, since the registration has changed the word.
+            let seen = entry.readiness.look(Direction::Read);
+            if socket::events_now(pid_fd, libc::POLLIN) != 0 {
+                return Ok(());
+            }
+            let until_ns = end_ns.max(clock::now_ns() + LAST_WAIT_NS / 10);
+            outcome = entry
+                .readiness
+                .wait_to_stay(pid_fd, Direction::Read, seen, Some(until_ns));
+            if outcome != Ok(Outcome::TimedOut) || !is_copy() {
+                break;
+            }
         }
-        let deadline_ns = Some(clock::now_ns() + LAST_WAIT_NS);
-        outcome = entry.readiness.wait_to_stay(pid_fd, Direction::Read, seen, deadline_ns);
     }
     match outcome {
         Ok(Outcome::Cancelled | Outcome::TimedOut) => Err(refused()),
@@ -118,6 +128,10 @@ fn await_end(pid_fd: RawFd, mut has_ended: impl FnMut() -> bool) -> Result<(), E
 
 /// How long an interrupted wait for a child goes on at most: see `interruption.rs`.
 const LAST_WAIT_NS: u64 = 100_000_000;
+
+/// The same for a child that has not executed a program yet. On a busy machine one that could not execute may take
+/// longer to end.
+const LAST_WAIT_FOR_COPY_NS: u64 = 10 * clock::NS_PER_SECOND;
 
 /// The first word of this file's keys of `turns`. It is no command of fcntl, so it collides with no key of `file_lock`.
 const OF_CHILDREN: u64 = u64::MAX - 1;
@@ -151,7 +165,7 @@ unsafe fn wait4_on_coroutine(
         && options & (libc::WUNTRACED | libc::WCONTINUED) == 0
         && let Some(pid_fd) = open_pidfd(pid)
     {
-        await_end(pid_fd.fd(), || false)?;
+        await_end(pid_fd.fd(), Some(pid), || false)?;
         match ask(options | libc::WNOHANG) {
             Ok(0) => {}
             result => return result,
@@ -229,10 +243,10 @@ unsafe fn waitid_on_coroutine(
         match id_type {
             libc::P_PID => {
                 if let Some(pid_fd) = open_pidfd(id as pid_t) {
-                    await_end(pid_fd.fd(), || false)?;
+                    await_end(pid_fd.fd(), Some(id as pid_t), || false)?;
                 }
             }
-            libc::P_PIDFD => await_end(id as RawFd, || {
+            libc::P_PIDFD => await_end(id as RawFd, None, || {
                 result = ask();
                 result.is_some()
             })?,

@@ -13,7 +13,7 @@
 //! | a read or write of one of a pair of sockets whose other end this process has | fails; stays when the runtime ends | it may be a connection, or a self-pipe |
 //! | a read or write of one of a pair of message sockets | stays | over one std's `Command::spawn` hears of its child, and panics |
 //! | a read or write of a FIFO (a pipe with a name) | fails | |
-//! | `waitpid` (a wait on a pidfd) | fails if it lasts 100 ms longer | `Command::spawn` waits for a child that could not execute, which takes no time, and panics |
+//! | `waitpid` (a wait on a pidfd) | fails if it lasts 100 ms longer, or 10 s for a child that has not executed a program yet | `Command::spawn` waits for a child that could not execute, which takes no time, and panics |
 //! | `epoll_wait` | returns EINTR if it is the first, else stays | event loops take every other error for a bug |
 //! | a futex | returns as if woken if it is the first, else stays | behind it is a lock, or a loop that looks again |
 //! | any other, also a `select` or `poll` of no descriptors | fails | |

@@ -8,6 +8,7 @@
 //! that shares the file would see. A file that cannot promise this (a terminal, an old kernel's pipe) answers
 //! EOPNOTSUPP.
 
+use std::ffi::CStr;
 use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
@@ -46,6 +47,18 @@ fn status(fd: RawFd) -> Result<libc::stat, Errno> {
 /// The identity of the file: its device, and its number on the device.
 pub(crate) fn id(fd: RawFd) -> Result<[u64; 2], Errno> {
     status(fd).map(|status| [status.st_dev, status.st_ino])
+}
+
+/// The identity of the file that a path leads to, as of [`id`].
+pub(crate) fn id_of_path(path: &CStr) -> Result<[u64; 2], Errno> {
+    let mut status = MaybeUninit::<libc::stat>::uninit();
+    let place = status.as_mut_ptr() as usize;
+    let folder = libc::AT_FDCWD as usize;
+    // SAFETY: S5: a path that ends, and a live local of the layout that the kernel fills in.
+    unsafe { raw::syscall4(libc::SYS_newfstatat, folder, path.as_ptr() as usize, place, 0) }?;
+    // SAFETY: S5: the call succeeded, so the kernel wrote all of it.
+    let status = unsafe { status.assume_init() };
+    Ok([status.st_dev, status.st_ino])
 }
 
 /// Whether a path names a FIFO. The path is relative to a directory, as for `openat`.

@@ -20,10 +20,13 @@
 //! Rejected: a page that the kernel wipes in a child (MADV_WIPEONFORK). It says nothing about a child that shares the
 //! memory.
 
+use super::file;
 use super::held::HeldFile;
 use super::raw;
 use crate::loom::static_atomic::{AtomicBool, AtomicI32, Ordering};
 use libc::pid_t;
+use std::ffi::CStr;
+use std::io::Write;
 
 /// The process of the first runtime; 0 before there is one.
 static OWNER: AtomicI32 = AtomicI32::new(0);
@@ -92,6 +95,17 @@ impl ThreadState {
     }
 }
 
+/// Whether a process runs the program of this one, as a child does that has not executed another yet. Takes no
+/// descriptor.
+pub(crate) fn runs_own_program(pid: pid_t) -> bool {
+    let mut path = [0; 32];
+    // A number has at most ten digits.
+    let written = write!(&mut path[..], "/proc/{pid}/exe\0");
+    let theirs = CStr::from_bytes_until_nul(&path).ok().filter(|_| written.is_ok());
+    let own = file::id_of_path(c"/proc/self/exe");
+    own.is_ok() && theirs.is_some_and(|path| file::id_of_path(path) == own)
+}
+
 /// Whether this process has children, including ended children that nobody has waited for.
 pub(crate) fn has_children() -> bool {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -156,5 +170,15 @@ mod tests {
         while state.is_blocked().is_some() {
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_child_runs_another_program_once_it_has_executed_it() {
+        assert!(runs_own_program(getpid()));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!runs_own_program(child.id() as pid_t));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!runs_own_program(child.id() as pid_t));
     }
 }
