@@ -152,6 +152,72 @@ fn threads_of_c_are_coroutines() {
     }
 }
 
+/// Many threads block unseen, so that there are many threads of the system; then threads fork, and each child makes a
+/// thread, for which the C library uses the stacks of threads that it takes for gone.
+const FORKS: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *nothing(void *argument) { return argument; }
+
+static void *contends(void *argument) {
+    pthread_mutex_lock(&lock);
+    usleep(2000);
+    pthread_mutex_unlock(&lock);
+    return argument;
+}
+
+static void *forks(void *bad) {
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t inner;
+        for (int round = 0; round < 5; round++)
+            if (pthread_create(&inner, NULL, nothing, NULL) || pthread_join(inner, NULL)) _exit(1);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    return (void *) (long) (status != 0);
+}
+
+int main(void) {
+    enum { BLOCKED = 100, FORKING = 30 };
+    pthread_t all[BLOCKED];
+    for (int number = 0; number < BLOCKED; number++) pthread_create(&all[number], NULL, contends, NULL);
+    for (int number = 0; number < BLOCKED; number++) pthread_join(all[number], NULL);
+    long bad = 0;
+    for (int number = 0; number < FORKING; number++) {
+        void *value;
+        pthread_create(&all[0], NULL, forks, NULL);
+        pthread_join(all[0], &value);
+        bad += (long) value;
+    }
+    printf("bad: %ld\n", bad);
+    return 0;
+}
+"#;
+
+#[test]
+fn children_of_adopted_threads_make_threads() {
+    let (source, program) = (own_folder().join("forks.c"), own_folder().join("forks"));
+    std::fs::write(&source, FORKS).expect("the folder is there");
+    let compiled = Command::new("cc")
+        .arg("-pthread")
+        .arg("-o")
+        .args([&program, &source])
+        .status();
+    assert!(compiled.expect("a C compiler").success());
+    for workers in ["2", "8"] {
+        let (output, stdout, stderr) = output(silken().args(["run", "--workers", workers]).arg(&program));
+        assert!(output.status.success(), "{:?} {stdout}{stderr}", output.status);
+        assert_eq!(number(&stdout, "bad:"), 0);
+    }
+}
+
 #[test]
 fn what_cannot_run_is_refused_with_a_reason() {
     let (output_of_none, _, stderr) = output(silken().args(["run", "/no/such/program"]));

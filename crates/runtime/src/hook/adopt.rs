@@ -9,7 +9,8 @@
 //! One that a coroutine makes belongs to the coroutine's runtime; one that an OS thread makes, to the runtime that
 //! adopts. These stay threads of the system:
 //! * those made inside of [`native`](crate::native), which are also all of the runtime's own;
-//! * those whose attributes ask for what only the system has: a stack of the caller's, a scheduling policy, CPUs;
+//! * those whose attributes ask for what only the system has: a stack of the caller's, or of more than a gibibyte, a
+//!   scheduling policy, CPUs;
 //! * those of `thrd_create`, which does not call `pthread_create` by its symbol, and those of an inline `clone`;
 //! * all, once the runtime has begun to end, and where coroutines are light.
 //!
@@ -85,6 +86,9 @@ unsafe extern "C" {
 /// bits/pthreadtypes-arch.h and pthread.h.
 const PTHREAD_EXPLICIT_SCHED: c_int = 1;
 
+/// The largest stack of a coroutine.
+const STACK_BYTES_MAX: usize = 1 << 30;
+
 /// # Safety
 /// S7: null, or attributes that were initialised.
 unsafe fn wishes(given: *const pthread_attr_t) -> Option<Wishes> {
@@ -125,7 +129,7 @@ unsafe fn wishes(given: *const pthread_attr_t) -> Option<Wishes> {
     Some(Wishes {
         stack_bytes,
         is_detached: state == libc::PTHREAD_CREATE_DETACHED,
-        is_for_the_system: has_stack || has_cpus || inherits == PTHREAD_EXPLICIT_SCHED,
+        is_for_the_system: has_stack || has_cpus || inherits == PTHREAD_EXPLICIT_SCHED || stack_bytes > STACK_BYTES_MAX,
     })
 }
 

@@ -283,7 +283,8 @@ impl Runtime {
     /// Such a thread is an isolated coroutine with the stack that was asked for. Joins, `detach`, `pthread_exit`,
     /// names, thread-locals and their destructors work as on a thread. It belongs to the runtime of the coroutine that
     /// makes it, or to this one. These stay threads of the system: what is made inside of [`native`](crate::native),
-    /// with attributes that only the system can honour (a stack of the caller's, a scheduling policy, CPUs), by C11's
+    /// with attributes that only the system can honour (a stack of the caller's or of more than a gibibyte, a
+    /// scheduling policy, CPUs), by C11's
     /// `thrd_create`, and everything once the runtime ends.
     ///
     /// It is never cancelled, as a thread is not: [`shutdown`](Self::shutdown) leaves one that does not end by itself

@@ -88,6 +88,7 @@ impl Line {
                 line.text(":");
                 line.number(site.column().into());
             }
+            None if core.is_c_thread() => line.text("a thread of the program"),
             None => line.text("the main function"),
         }
         line.text(")");

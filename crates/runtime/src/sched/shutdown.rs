@@ -52,10 +52,11 @@
 //! after the walk: A ends, B is made behind the walk, and the numbers agree without B.
 
 use super::{Scheduler, processor};
-use crate::coroutine::{CoreRef, Critical, UNWINDS, WaitCell, WaitReason, current_core, for_each_core};
+use crate::coroutine::{CoreRef, Critical, Kind, UNWINDS, WaitCell, WaitReason, current_core, for_each_core};
 use crate::loom::static_atomic::{AtomicU64, Ordering};
-use crate::sys::{barrier, clock, process};
+use crate::sys::{barrier, clock, process, set_id};
 use crate::wait;
+use std::cell::Cell;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -78,11 +79,30 @@ const LOOK_EVERY: Duration = Duration::from_micros(200);
 /// thread.
 const STAYING_FOR_NS: u64 = 100_000_000;
 
+thread_local! {
+    /// The restartable sequences that the kernel knows of the worker's thread on which the caller forks; 0: none.
+    static RSEQ_AREA: Cell<usize> = const { Cell::new(0) };
+}
+
 /// Makes a forked child an ordinary process with one thread: its spawns fail. The coroutine that forked continues as if
 /// it were the thread, in a critical section that does not end, so that every hook passes straight through.
+///
+/// In the child the C library takes the coroutine's block for the thread's, and the worker's block for that of a thread
+/// that is gone: it gives the worker's stack away, in which the kernel would write at the next restartable sequence.
+/// So the kernel is told to forget that area. (`_Fork`, and forks by system call, give no stacks away.)
 pub(super) fn prepare_for_forks() {
+    extern "C" fn in_the_parent() {
+        let is_isolated = current_core().is_some_and(|core| core.kind.get() == Kind::Isolated);
+        let base = is_isolated.then(set_id::own_base).flatten();
+        let area = |base| silken_context::identity::known_facts()?.rseq_area(base);
+        RSEQ_AREA.set(base.and_then(area).unwrap_or(0));
+    }
     extern "C" fn in_the_child() {
         process::set_forked();
+        match RSEQ_AREA.take() {
+            0 => {}
+            area => process::forget_rseq(area),
+        }
         if current_core().is_some() {
             Critical::enter_to_leave();
         }
@@ -90,9 +110,9 @@ pub(super) fn prepare_for_forks() {
     process::remember();
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: S7: the handler only sets a flag and a counter. The one error is ENOMEM; then a forked child has live
-        // hooks.
-        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
+        // SAFETY: S7: the handlers only set flags and a counter, and ask the kernel. The one error is ENOMEM; then a
+        // forked child has live hooks.
+        let _ = unsafe { libc::pthread_atfork(Some(in_the_parent), None, Some(in_the_child)) };
     });
 }
 

@@ -394,6 +394,11 @@ impl TlsLayout {
         self.static_bytes + self.alignment
     }
 
+    /// The area of restartable sequences that the C library has registered for the thread with this control block.
+    pub fn rseq_area(&self, base: usize) -> Option<usize> {
+        self.rseq_offset.map(|offset| base.wrapping_add_signed(offset))
+    }
+
     /// The number of words that malloc keeps per thread, for reports.
     pub fn allocator_words(&self) -> usize {
         self.allocator_word_count

@@ -58,6 +58,22 @@ pub(crate) fn is_forked() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
+/// Tells the kernel, in the child of a fork, to forget an area of restartable sequences. The C library has registered
+/// it for the thread that was a worker's in the parent. In the child it takes that thread for gone, and gives its stack
+/// with the area away; the kernel would end the child when it next writes there.
+pub(crate) fn forget_rseq(area: usize) {
+    const UNREGISTER: usize = 1;
+    /// RSEQ_SIG on x86-64.
+    const SIGNATURE: usize = 0x5305_3053;
+    // The length must be the one that was registered: glibc's, which was 32 at first and follows the kernel's since.
+    for bytes in (32..=256).step_by(32) {
+        // SAFETY: S5: the kernel forgets memory, and touches none.
+        if unsafe { raw::syscall4(libc::SYS_rseq, area, bytes, UNREGISTER, SIGNATURE) }.is_ok() {
+            return;
+        }
+    }
+}
+
 /// Ends the process as the end of its last thread does.
 #[cold]
 pub(crate) fn exit() -> ! {

@@ -137,7 +137,7 @@ pub(crate) fn is_worker(thread: usize) -> bool {
 }
 
 /// The thread pointer of the worker on whose thread the caller runs; `None` if the thread is not a worker's.
-fn own_base() -> Option<usize> {
+pub(crate) fn own_base() -> Option<usize> {
     if super::process::is_forked() {
         // The rows name threads of the parent.
         return None;
