@@ -165,13 +165,16 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *nothing(void *argument) { return argument; }
 
 static void *contends(void *argument) {
-    pthread_mutex_lock(&lock);
-    usleep(2000);
-    pthread_mutex_unlock(&lock);
+    for (int round = 0; round < 5; round++) {
+        pthread_mutex_lock(&lock);
+        usleep(300);
+        pthread_mutex_unlock(&lock);
+    }
     return argument;
 }
 
-static void *forks(void *bad) {
+static void *forks(void *argument) {
+    usleep(1000);
     pid_t child = fork();
     if (child == 0) {
         pthread_t inner;
@@ -185,16 +188,18 @@ static void *forks(void *bad) {
 }
 
 int main(void) {
-    enum { BLOCKED = 100, FORKING = 30 };
+    enum { BLOCKED = 100, FORKING = 10, ROUNDS = 3 };
     pthread_t all[BLOCKED];
-    for (int number = 0; number < BLOCKED; number++) pthread_create(&all[number], NULL, contends, NULL);
-    for (int number = 0; number < BLOCKED; number++) pthread_join(all[number], NULL);
     long bad = 0;
-    for (int number = 0; number < FORKING; number++) {
-        void *value;
-        pthread_create(&all[0], NULL, forks, NULL);
-        pthread_join(all[0], &value);
-        bad += (long) value;
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int number = 0; number < BLOCKED; number++) pthread_create(&all[number], NULL, contends, NULL);
+        for (int number = 0; number < BLOCKED; number++) pthread_join(all[number], NULL);
+        for (int number = 0; number < FORKING; number++) pthread_create(&all[number], NULL, forks, NULL);
+        for (int number = 0; number < FORKING; number++) {
+            void *value;
+            pthread_join(all[number], &value);
+            bad += (long) value;
+        }
     }
     printf("bad: %ld\n", bad);
     return 0;
