@@ -71,7 +71,8 @@ fn serves_blind_posts() -> bool {
 
 /// Wakes all, whenever the eventfd is notified.
 fn wake_for_handlers(fd: c_int) {
-    crate::sys::signal::set_blocked(u64::MAX);
+    // No handler of the program's runs here. Those of the C library must, or its changes of ids would wait for ever.
+    crate::sys::signal::set_blocked(!crate::sys::signal::OF_C_LIBRARY);
     loop {
         let mut entries = [libc::pollfd {
             fd,

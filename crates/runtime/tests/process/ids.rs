@@ -148,3 +148,22 @@ fn that_may_not_be_set_are_refused_with_errno() {
     assert_eq!(on_thread.0, -1);
     assert_eq!(runtime.spawn(ask).join().unwrap(), on_thread);
 }
+
+/// A thread of the runtime's serves posts of semaphores that come from signal handlers. It takes part, too.
+#[test]
+fn can_be_set_after_a_coroutine_has_waited_for_a_semaphore() {
+    let _alone = alone();
+    let runtime = runtime(2);
+    let semaphore = Box::leak(Box::new(std::mem::MaybeUninit::<libc::sem_t>::uninit()));
+    // SAFETY: S7: a place for a semaphore.
+    assert_eq!(unsafe { libc::sem_init(semaphore.as_mut_ptr(), 0, 0) }, 0);
+    let address = semaphore.as_mut_ptr().expose_provenance();
+    // SAFETY: S7: the semaphore, which stays.
+    let waiter = runtime.spawn(move || unsafe { libc::sem_wait(std::ptr::with_exposed_provenance_mut(address)) });
+    std::thread::sleep(super::SOON);
+    // SAFETY: S7: the semaphore, which stays.
+    assert_eq!(unsafe { libc::sem_post(semaphore.as_mut_ptr()) }, 0);
+    assert_eq!(waiter.join().unwrap(), 0);
+    all_of_them();
+    runtime.block_on(all_of_them);
+}

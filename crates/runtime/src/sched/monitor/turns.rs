@@ -235,13 +235,10 @@ fn with_monitor<R>(f: impl FnOnce(&mut AllWatched) -> R) -> R {
 /// The stack of the thread: it calls nothing foreign.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// The signals by which the C library changes ids, and cancels, on each thread of the process.
-const OF_C_LIBRARY: u64 = 1 << (32 - 1) | 1 << (33 - 1);
-
 fn run() {
     sys::exact_timers();
     // No handler of the program's runs here.
-    sys::signal::set_blocked(!OF_C_LIBRARY);
+    sys::signal::set_blocked(!sys::signal::OF_C_LIBRARY);
     let mut idle_turns = 0;
     let mut machine = Machine::new();
     loop {

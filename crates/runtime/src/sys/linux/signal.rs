@@ -223,6 +223,9 @@ pub(crate) unsafe fn has_lost_its_sender(info: *const siginfo_t) -> bool {
     info.si_code == libc::SI_USER && pid == 0 && uid == 0
 }
 
+/// The signals by which the C library changes ids, and cancels, on each thread of the process.
+pub(crate) const OF_C_LIBRARY: u64 = 1 << (32 - 1) | 1 << (33 - 1);
+
 /// Sets the signals that are blocked for the calling thread: bit n - 1 is signal n.
 pub(crate) fn set_blocked(blocked: u64) {
     // SAFETY: S5: a live word of the kernel's size. It cannot fail.
