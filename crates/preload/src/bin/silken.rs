@@ -1,6 +1,7 @@
 //! `silken run [--workers N] PROGRAM [ARGUMENTS…]`: runs a dynamically linked program with its threads as coroutines.
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -75,12 +76,16 @@ fn find(program: &OsString) -> PathBuf {
 /// Whether the dynamic linker says that it does not load this file: it is linked statically. A script, or a file that
 /// cannot be read, is left to the system.
 fn is_static(program: &Path) -> bool {
-    let is_elf = std::fs::read(program).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
+    let mut begin = [0; 4];
+    let read = std::fs::File::open(program).and_then(|mut file| file.read_exact(&mut begin));
+    if read.is_err() || begin != *b"\x7fELF" {
+        return false;
+    }
     let verified = Command::new("/lib64/ld-linux-x86-64.so.2")
         .arg("--verify")
         .arg(program)
         .status();
-    is_elf && verified.is_ok_and(|status| status.code() == Some(1))
+    verified.is_ok_and(|status| status.code() == Some(1))
 }
 
 fn run(request: &Request) -> Result<std::convert::Infallible, String> {

@@ -2,7 +2,7 @@
 //! may hold a [`Coroutine`], which wakes or cancels it.
 
 use crate::coroutine::{
-    CoreRef, JoinError, Joiner, Kind, Outcome, Pools, ResultOwner, WaitReason, current_core, lost, raise_if_cancelled,
+    CoreRef, JoinError, Kind, Outcome, Pools, ResultOwner, WaitReason, current_core, lost, raise_if_cancelled,
 };
 use crate::wait::{self, deadline_after};
 use std::marker::PhantomData;
@@ -389,16 +389,7 @@ impl<T> JoinHandle<T> {
         if deadline_ns.is_none() && current_core().is_some_and(|core| core.id() == self.core.id()) {
             panic!("a coroutine cannot join itself: it would wait for its own end");
         }
-        let joiner = Joiner::new();
-        // SAFETY: S8: this frame stays until the cell is settled by the coroutine's end, or the node is delisted below.
-        if !unsafe { self.core.enlist(&joiner) } {
-            return Outcome::Woken;
-        }
-        let outcome = wait::wait(&joiner.cell, WaitReason::Join, deadline_ns, cancellable);
-        if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
-            self.core.delist(&joiner);
-        }
-        outcome
+        wait::wait_for_end(&self.core, deadline_ns, cancellable)
     }
 
     /// Takes the result of a coroutine that has ended. If the request that has cancelled the coroutine is to end the

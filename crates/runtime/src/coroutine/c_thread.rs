@@ -74,13 +74,9 @@ fn with_threads<R>(f: impl FnOnce(&mut BTreeMap<usize, ThreadRecord>) -> R) -> R
     f(&mut THREADS.lock())
 }
 
-/// Why a thread of C cannot be joined, or detached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NotJoinable {
-    /// The number is none of a thread that silken has made, or no longer.
-    Unknown,
-    /// It is detached, or another join waits for it.
-    Claimed,
+/// Calls `f` with the record of a number, if it has one.
+fn with_record<R>(number: usize, f: impl FnOnce(&mut ThreadRecord) -> R) -> Option<R> {
+    with_threads(|threads| threads.get_mut(&number).map(f))
 }
 
 /// Notes a thread that is about to be queued.
@@ -102,85 +98,65 @@ pub(crate) fn insert(number: usize, coroutine: CoreRef) {
 
 /// Stores the value of a thread that ends.
 pub(crate) fn set_value(number: usize, value: *mut c_void) {
-    with_threads(|threads| {
-        if let Some(record) = threads.get_mut(&number) {
-            record.value = value.expose_provenance();
-        }
-    });
+    with_record(number, |record| record.value = value.expose_provenance());
 }
 
 /// Notes where the start routine's frames begin.
 pub(crate) fn set_bottom(number: usize, bottom: usize) {
-    with_threads(|threads| {
-        if let Some(record) = threads.get_mut(&number) {
-            record.bottom = bottom;
-        }
-    });
+    with_record(number, |record| record.bottom = bottom);
 }
 
 /// Where the start routine's frames begin.
 pub(crate) fn bottom(number: usize) -> usize {
-    with_threads(|threads| threads.get(&number).map_or(0, |record| record.bottom))
+    with_record(number, |record| record.bottom).unwrap_or(0)
 }
 
-/// Begins a join. The caller waits for the coroutine, and then calls [`finish_join`] or [`give_up_join`].
-pub(crate) fn begin_join(number: usize) -> Result<CoreRef, NotJoinable> {
-    with_threads(|threads| {
-        let record = threads.get_mut(&number).ok_or(NotJoinable::Unknown)?;
-        let coroutine = record.coroutine.clone().filter(|_| record.claim == Claim::Open);
-        let coroutine = coroutine.ok_or(NotJoinable::Claimed)?;
+/// Begins a join. The caller waits for the coroutine, and then calls [`finish_join`] or [`give_up_join`]. `None`: it
+/// cannot be joined, since the number is none of such a thread, or no longer, or it is detached, or another join waits.
+pub(crate) fn begin_join(number: usize) -> Option<CoreRef> {
+    with_record(number, |record| {
+        let coroutine = record.coroutine.clone().filter(|_| record.claim == Claim::Open)?;
         record.claim = Claim::Taken;
-        Ok(coroutine)
-    })
+        Some(coroutine)
+    })?
 }
 
 /// The join's time is over.
 pub(crate) fn give_up_join(number: usize) {
-    with_threads(|threads| {
-        if let Some(record) = threads.get_mut(&number) {
-            debug_assert_eq!(record.claim, Claim::Taken);
-            record.claim = Claim::Open;
-        }
+    with_record(number, |record| {
+        debug_assert_eq!(record.claim, Claim::Taken);
+        record.claim = Claim::Open;
     });
 }
 
 /// The coroutine has completed: takes its value.
 pub(crate) fn finish_join(number: usize) -> *mut c_void {
-    let value = with_threads(|threads| threads.get(&number).map_or(0, |record| record.value));
-    end_claim(number);
+    let value = end_claim(number, Claim::Taken).unwrap_or(0);
     std::ptr::with_exposed_provenance_mut(value)
 }
 
-/// Nobody will join the thread.
-pub(crate) fn detach(number: usize) -> Result<(), NotJoinable> {
-    with_threads(|threads| {
-        let record = threads.get_mut(&number).ok_or(NotJoinable::Unknown)?;
-        if record.claim != Claim::Open {
-            return Err(NotJoinable::Claimed);
-        }
-        record.claim = Claim::Taken;
-        Ok(())
-    })?;
-    end_claim(number);
-    Ok(())
+/// Nobody will join the thread. `false`: it cannot be detached, as in [`begin_join`].
+pub(crate) fn detach(number: usize) -> bool {
+    end_claim(number, Claim::Open).is_some()
 }
 
-/// The claim is over: one of the two steps after which the number is free.
-fn end_claim(number: usize) {
-    let (coroutine, ended) = with_threads(|threads| {
-        let Some(record) = threads.get_mut(&number) else {
-            return (None, None);
-        };
+/// The claim, which was `from`, is over: one of the two steps after which the number is free. Returns the value.
+fn end_claim(number: usize, from: Claim) -> Option<usize> {
+    let (value, coroutine, ended) = with_threads(|threads| {
+        let record = threads.get_mut(&number).filter(|record| record.claim == from)?;
         record.claim = Claim::Over;
-        let coroutine = record.coroutine.take();
-        let is_free = record.end.is_some();
-        (coroutine, is_free.then(|| threads.remove(&number)).flatten())
-    });
+        let (value, coroutine, end) = (record.value, record.coroutine.take(), record.end.take());
+        if end.is_some() {
+            threads.remove(&number);
+        }
+        Some((value, coroutine, end))
+    })?;
     // Outside of the lock, since both go to pools that have their own.
     drop(coroutine);
-    if let Some(end) = ended.and_then(|record| record.end) {
+    if let Some(end) = ended {
         give_away(end);
     }
+    Some(value)
 }
 
 /// The coroutine of this number has ended: the other step. `pooled` is its stack, unless that is lost. The caller is
@@ -212,20 +188,17 @@ fn give_away(end: EndedStack) {
 
 /// Names a thread of C. `false`: there is none of this number.
 pub(crate) fn set_name(number: usize, name: [u8; NAME_BYTES]) -> bool {
-    with_threads(|threads| {
-        let record = threads.get_mut(&number);
-        record.map(|record| record.name = Some(name)).is_some()
-    })
+    with_record(number, |record| record.name = Some(name)).is_some()
 }
 
 /// The name of a thread of C that has one.
 pub(crate) fn name(number: usize) -> Option<[u8; NAME_BYTES]> {
-    with_threads(|threads| threads.get(&number)?.name)
+    with_record(number, |record| record.name)?
 }
 
 /// Whether the number is that of a thread of C that has not ended.
 pub(crate) fn is_alive(number: usize) -> bool {
-    with_threads(|threads| threads.get(&number).is_some_and(|record| record.end.is_none()))
+    with_record(number, |record| record.end.is_none()).unwrap_or(false)
 }
 
 thread_local! {

@@ -30,8 +30,8 @@
 //! until the coroutine has a stack*: a caller that holds a lock would hold it for a turn of the queue.
 
 use super::call::is_runtime;
-use crate::coroutine::c_thread::{self, NAME_BYTES, NotJoinable};
-use crate::coroutine::{Core, Critical, Joiner, Outcome, WaitReason, current_core, mask};
+use crate::coroutine::c_thread::{self, NAME_BYTES};
+use crate::coroutine::{Core, Critical, Outcome, current_core, mask};
 use crate::sched::{self, Scheduler, SpawnError};
 use crate::sys::{StaticLock, report};
 use crate::wait;
@@ -151,7 +151,7 @@ pub(super) unsafe fn create(
     let tell = |number: usize| {
         if wishes.is_detached {
             // Nobody knows the number yet.
-            let _ = c_thread::detach(number);
+            c_thread::detach(number);
         }
         // SAFETY: S7: a place for a number, says the contract.
         unsafe { thread.write(number as pthread_t) };
@@ -191,27 +191,23 @@ pub(super) unsafe fn join(thread: pthread_t, place: *mut *mut c_void, patience: 
     if thread == unsafe { libc::pthread_self() } {
         return libc::EDEADLK;
     }
-    let Ok(core) = c_thread::begin_join(number) else {
+    let Some(core) = c_thread::begin_join(number) else {
         return libc::EINVAL;
     };
-    let joiner = Joiner::new();
-    // SAFETY: S8: the joiner stays on this frame until it was settled or delisted.
-    if unsafe { core.enlist(&joiner) } {
-        let outcome = match patience {
-            Patience::None => Outcome::TimedOut,
-            Patience::Until(deadline_ns) => wait::wait(&joiner.cell, WaitReason::Join, Some(deadline_ns), false),
-            Patience::ForEver => wait::wait(&joiner.cell, WaitReason::Join, None, false),
-        };
-        if outcome != Outcome::Woken {
-            core.delist(&joiner);
-            c_thread::give_up_join(number);
-            return match patience {
-                Patience::None => libc::EBUSY,
-                _ => libc::ETIMEDOUT,
-            };
-        }
-    }
+    let outcome = match patience {
+        Patience::None if core.lifecycle.is_done() => Outcome::Woken,
+        Patience::None => Outcome::TimedOut,
+        Patience::Until(deadline_ns) => wait::wait_for_end(&core, Some(deadline_ns), false),
+        Patience::ForEver => wait::wait_for_end(&core, None, false),
+    };
     drop(core);
+    if outcome == Outcome::TimedOut {
+        c_thread::give_up_join(number);
+        return match patience {
+            Patience::None => libc::EBUSY,
+            _ => libc::ETIMEDOUT,
+        };
+    }
     let value = c_thread::finish_join(number);
     if !place.is_null() {
         // SAFETY: S7: the caller's place.
@@ -223,8 +219,8 @@ pub(super) unsafe fn join(thread: pthread_t, place: *mut *mut c_void, patience: 
 /// Detaches a thread of C. The return value is that of `pthread_detach`.
 pub(super) fn detach(thread: pthread_t) -> c_int {
     match c_thread::detach(thread as usize) {
-        Ok(()) => 0,
-        Err(NotJoinable::Claimed | NotJoinable::Unknown) => libc::EINVAL,
+        true => 0,
+        false => libc::EINVAL,
     }
 }
 

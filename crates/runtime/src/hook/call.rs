@@ -1,47 +1,12 @@
-//! What do all hooks share? The question who calls, the way in which a result reaches C, and errno.
+//! What do all hooks share? The question who calls (`io::caller`), the way in which a result reaches C, and errno.
 //!
 //! On a coroutine a hook works with results as values. errno is written once, at the end, where the caller will read
 //! it: in the identity that the coroutine has then. On success errno is untouched: C does not promise that, but careful
 //! callers expect it.
 
-use crate::coroutine::{Core, Critical, current_core};
-use crate::driver::fd_table;
+pub(super) use crate::io::caller::{caller, is_runtime, replacing, resetting};
 use crate::sys::raw::Errno;
 pub(super) use crate::sys::{errno, set_errno};
-use std::os::fd::RawFd;
-
-/// The running coroutine, if the hooks are to answer it. `None` in a critical section, where the caller is the runtime.
-#[inline(always)]
-pub(super) fn caller() -> Option<&'static Core> {
-    current_core().filter(|_| !Critical::is_entered())
-}
-
-/// Whether the caller is the runtime itself, or a signal handler that has interrupted it. The runtime may then hold a
-/// lock that the bookkeeping would take.
-#[inline(always)]
-pub(super) fn is_runtime() -> bool {
-    Critical::is_entered()
-}
-
-/// The function that forgets a number for this caller.
-#[inline(always)]
-pub(super) fn resetting() -> fn(RawFd) {
-    if is_runtime() {
-        fd_table::reset_later
-    } else {
-        fd_table::reset
-    }
-}
-
-/// The function that, for this caller, lets a number become another file. Calls that wait for the number try again.
-#[inline(always)]
-pub(super) fn replacing() -> fn(RawFd) {
-    if is_runtime() {
-        fd_table::reset_later
-    } else {
-        fd_table::replace
-    }
-}
 
 /// The C form of a result.
 #[inline(always)]

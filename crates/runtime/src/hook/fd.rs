@@ -24,7 +24,8 @@ use super::call::{answer, caller, is_runtime, replacing, resetting};
 use super::file_lock;
 use crate::coroutine::Core;
 use crate::driver::fd_table::{self, DescriptionFact, FdEntry, FdKind};
-use crate::io::sockets::was_shut_down;
+use crate::io::caller::begin as begin_known;
+use crate::io::sockets::{Change, changed, was_shut_down};
 use crate::offload;
 use crate::sys::{file, process, socket};
 use libc::{c_int, c_uint, c_ulong, c_void, socklen_t};
@@ -41,21 +42,9 @@ pub(super) extern "C" fn made(fd: c_int) -> c_int {
 /// The options of socket timeouts. Linux has two numbers for each, one per layout of the time.
 const TIMEOUT_OPTIONS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];
 
-/// Notes a new description, of known kind and mode.
+/// Notes a new description, of known kind. O_NONBLOCK, SOCK_NONBLOCK and EFD_NONBLOCK are one number.
 fn begin(fd: c_int, kind: FdKind, flags: c_int) {
-    if is_runtime() {
-        return fd_table::reset_later(fd);
-    }
-    // O_NONBLOCK, SOCK_NONBLOCK and EFD_NONBLOCK are one number.
-    let nonblocking = flags & libc::O_NONBLOCK != 0;
-    let entry = if caller().is_some() {
-        fd_table::entry(fd)
-    } else {
-        fd_table::existing(fd)
-    };
-    if let Some(entry) = entry {
-        entry.begin(fd, kind, nonblocking);
-    }
+    begin_known(fd, kind, flags & libc::O_NONBLOCK != 0);
 }
 
 /// Notes `copy`, if it is a descriptor, as a second number for the description of `fd`.
@@ -166,17 +155,11 @@ pub(crate) unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: usize
     if result >= 0 {
         match command {
             libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => copied(fd, result),
-            libc::F_SETFL => set_nonblocking(fd, argument as c_int & libc::O_NONBLOCK != 0),
+            libc::F_SETFL => changed(fd, Change::Nonblocking(argument as c_int & libc::O_NONBLOCK != 0)),
             _ => {}
         }
     }
     result
-}
-
-fn set_nonblocking(fd: c_int, nonblocking: bool) {
-    if let Some(entry) = fd_table::known(fd) {
-        entry.set_nonblocking(nonblocking);
-    }
 }
 
 /// # Safety
@@ -191,7 +174,7 @@ pub(crate) unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: usi
     if request as u32 == libc::FIONBIO as u32 && result == 0 {
         // SAFETY: S7: the kernel has just read an int there.
         let value = unsafe { (argument as *const c_int).read_unaligned() };
-        set_nonblocking(fd, value != 0);
+        changed(fd, Change::Nonblocking(value != 0));
     }
     result
 }
@@ -216,16 +199,13 @@ pub(crate) unsafe extern "C" fn setsockopt(
 /// Notes that an option has been set, if it changes how calls wait.
 #[inline(never)]
 extern "C" fn note_option(fd: c_int, level: c_int, name: c_int) {
-    let note: fn(&'static FdEntry) = match (level, name) {
-        (libc::SOL_SOCKET, name) if TIMEOUT_OPTIONS.contains(&name) => FdEntry::timeouts_changed,
+    match (level, name) {
+        (libc::SOL_SOCKET, name) if TIMEOUT_OPTIONS.contains(&name) => changed(fd, Change::Timeouts),
         // These are noted even in an entry that knows nothing else.
-        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => return note_description_fact(fd, DescriptionFact::LowMark),
-        (libc::SOL_SOCKET, libc::SO_LINGER) => return note_description_fact(fd, DescriptionFact::MayLinger),
-        (libc::IPPROTO_TCP, libc::TCP_ULP) => return note_description_fact(fd, DescriptionFact::Records),
-        _ => return,
-    };
-    if let Some(entry) = fd_table::known(fd) {
-        note(entry);
+        (libc::SOL_SOCKET, libc::SO_RCVLOWAT) => note_description_fact(fd, DescriptionFact::LowMark),
+        (libc::SOL_SOCKET, libc::SO_LINGER) => note_description_fact(fd, DescriptionFact::MayLinger),
+        (libc::IPPROTO_TCP, libc::TCP_ULP) => note_description_fact(fd, DescriptionFact::Records),
+        _ => {}
     }
 }
 

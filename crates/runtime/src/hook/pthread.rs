@@ -65,14 +65,10 @@ unsafe fn timed_join(thread: pthread_t, value: *mut *mut c_void, clock: clockid_
     // SAFETY: S7: null, or the caller's time.
     let patience = match unsafe { deadline.as_ref() } {
         None => Patience::ForEver,
-        Some(deadline) if !(0..1_000_000_000).contains(&deadline.tv_nsec) => return libc::EINVAL,
-        Some(_) if !matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC) => return libc::EINVAL,
-        Some(deadline) => {
-            // A time before the clock's beginning is over.
-            let at_ns = clock::timespec_to_ns(deadline).unwrap_or(0);
-            let left_ns = at_ns.saturating_sub(clock::clock_now_ns(clock));
-            Patience::Until(clock::now_ns().saturating_add(left_ns))
-        }
+        Some(deadline) => match clock::deadline_on(clock, deadline) {
+            Some(deadline_ns) => Patience::Until(deadline_ns),
+            None => return libc::EINVAL,
+        },
     };
     // SAFETY: S7: null, or the caller's place.
     unsafe { adopt::join(thread, value, patience) }

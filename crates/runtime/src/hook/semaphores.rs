@@ -196,14 +196,7 @@ unsafe fn take(
 unsafe fn deadline_ns(clock: clockid_t, time: *const timespec) -> Result<Option<u64>, Errno> {
     // SAFETY: S7: the caller's time, which was looked at.
     let time = unsafe { time.read_unaligned() };
-    if !(0..1_000_000_000).contains(&time.tv_nsec) || !matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC) {
-        return Err(Errno::INVAL);
-    }
-    // A time before the clock's beginning is over.
-    let left_ns = clock::timespec_to_ns(&time)
-        .unwrap_or(0)
-        .saturating_sub(clock::clock_now_ns(clock));
-    Ok(Some(clock::now_ns().saturating_add(left_ns)))
+    clock::deadline_on(clock, &time).map(Some).ok_or(Errno::INVAL)
 }
 
 /// `sem_wait(3)`.

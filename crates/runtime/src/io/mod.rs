@@ -41,6 +41,8 @@
 //! it is.
 
 pub(crate) mod accept;
+#[forbid(unsafe_code)]
+pub(crate) mod caller;
 pub(crate) mod connect;
 pub(crate) mod datagram;
 #[forbid(unsafe_code)]

@@ -9,12 +9,13 @@
 //! ([`changed`]), and a number that is about to be free or that came from elsewhere ([`pass`]). With the hooks the
 //! table learns some of this twice, which changes nothing.
 
+use super::caller::{begin, caller, is_runtime, resetting};
 use super::{accept, connect, parts, read_parts, receive, transmit, write_parts};
-use crate::coroutine::{Critical, budget, current_core};
+use crate::coroutine::{Critical, budget};
 use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::driver::readiness::Direction;
 use crate::sys::address::KernelAddress;
-use crate::sys::raw::Errno;
+use crate::sys::raw::{Errno, repeat_interrupted};
 use crate::sys::{file, socket};
 use libc::{c_int, c_void, iovec};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -23,8 +24,8 @@ use std::ptr;
 
 /// Whether the caller is a coroutine that may park. Counts as a call of its budget.
 #[inline]
-pub(crate) fn may_park() -> bool {
-    let may = current_core().is_some() && !Critical::is_entered();
+fn may_park() -> bool {
+    let may = caller().is_some();
     if may {
         budget::spend();
     }
@@ -147,7 +148,7 @@ pub(crate) fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, KernelAddress)>
         }
     };
     if !parks {
-        forget(accepted as RawFd);
+        resetting()(accepted as RawFd);
     }
     // SAFETY: S5: the kernel has just made it for this call.
     Ok((unsafe { OwnedFd::from_raw_fd(accepted as RawFd) }, peer))
@@ -165,7 +166,7 @@ pub(crate) fn stream_socket(family: c_int, flags: c_int) -> io::Result<OwnedFd> 
 /// Makes a stream socket, and begins to connect it. The socket has the mode in which calls do not wait. Returns also
 /// whether it is connected.
 pub(crate) fn begin_connect(address: &KernelAddress) -> io::Result<(OwnedFd, bool)> {
-    if may_park() {
+    if caller().is_some() {
         budget::before_connect();
     }
     let fd = stream_socket(address.family(), libc::SOCK_NONBLOCK)?;
@@ -209,35 +210,10 @@ fn finish_connect(fd: RawFd) -> io::Result<()> {
         events: libc::POLLOUT,
         revents: 0,
     }];
-    while let Err(errno) = socket::poll_now(&mut entries, None) {
-        if errno != Errno::INTR {
-            return Err(errno.into());
-        }
-    }
+    repeat_interrupted(|| socket::poll_now(&mut entries, None))?;
     match socket::so_error(fd)? {
         0 => Ok(()),
         number => Err(io::Error::from_raw_os_error(number)),
-    }
-}
-
-/// Notes a socket that has just been made.
-fn begin(fd: RawFd, kind: FdKind, nonblocking: bool) {
-    let entry = if may_park() {
-        fd_table::entry(fd)
-    } else {
-        fd_table::existing(fd)
-    };
-    if let Some(entry) = entry {
-        entry.begin(fd, kind, nonblocking);
-    }
-}
-
-/// Forgets what is known of a number that has just been handed out, or is about to be free. Nobody waits for it.
-fn forget(fd: RawFd) {
-    if Critical::is_entered() {
-        fd_table::reset_later(fd);
-    } else {
-        fd_table::reset(fd);
     }
 }
 
@@ -245,14 +221,14 @@ fn forget(fd: RawFd) {
 /// followed; without them nobody knows what happens to the number meanwhile.
 pub(crate) fn pass(fd: RawFd) {
     if !cfg!(feature = "interpose") {
-        forget(fd);
+        resetting()(fd);
     }
 }
 
 /// Notes that `copy` is a second number of the same description.
 pub(crate) fn copied(fd: RawFd, copy: RawFd) {
     if !cfg!(feature = "interpose") {
-        forget(copy);
+        resetting()(copy);
         fd_table::share(fd, copy);
     }
 }
@@ -279,7 +255,7 @@ pub(crate) fn changed(fd: RawFd, change: Change) {
 /// here: the kernel reports no event for one side alone. The peer's senders hear of it if the peer is the other end of
 /// a pair that this process has made.
 pub(crate) fn was_shut_down(fd: RawFd, how: c_int) {
-    if Critical::is_entered() {
+    if is_runtime() {
         return;
     }
     let ends_writes = (how != libc::SHUT_RD).then_some(fd);
@@ -295,7 +271,7 @@ pub(crate) fn was_shut_down(fd: RawFd, how: c_int) {
 /// Notes the two ends of a new pair of Unix sockets.
 pub(crate) fn paired(ends: [RawFd; 2]) {
     if !cfg!(feature = "interpose") {
-        ends.into_iter().for_each(forget);
+        ends.into_iter().for_each(resetting());
         fd_table::pair(ends);
     }
 }

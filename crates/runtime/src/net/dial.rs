@@ -18,11 +18,13 @@ use super::socket::Socket;
 use crate::coroutine::Outcome;
 use crate::driver::fd_table;
 use crate::driver::readiness::{Direction, PollSlot};
+use crate::io::caller::caller;
 use crate::io::interruption::refused;
 use crate::io::sockets;
 use crate::sys::address::KernelAddress;
 use crate::sys::raw::Errno;
 use crate::sys::{clock, socket};
+use crate::wait::deadline_after;
 use crate::wait::descriptor::wait_any;
 use std::collections::VecDeque;
 use std::io;
@@ -45,15 +47,11 @@ pub(super) fn dial(addresses: &[SocketAddr], timeout: Option<Duration>) -> io::R
         sockets::connect(socket.fd(), &address)?;
         return Ok(socket.into_known());
     }
-    let end_ns = timeout.map(|timeout| {
-        let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
-        clock::now_ns().saturating_add(timeout_ns)
-    });
     Attempts {
         waiting: alternate(addresses),
         begun: Vec::new(),
         next_ns: 0,
-        end_ns,
+        end_ns: timeout.map(deadline_after),
         last_error: None,
     }
     .run()
@@ -134,7 +132,7 @@ impl Attempts {
 
     /// Takes the attempts that have ended. Waits if there is none.
     fn look_or_wait(&mut self) -> io::Result<Option<OwnedFd>> {
-        let parks = sockets::may_park();
+        let parks = caller().is_some();
         // The looks at the table come before the kernel is asked, so that no event is lost between the two.
         let slots: Vec<_> = self.begun.iter().map(|socket| slot(parks, socket.number())).collect();
         let mut has_ended = false;

@@ -82,7 +82,7 @@ impl<T: AsRawFd + fmt::Debug> fmt::Debug for Socket<T> {
     }
 }
 
-/// The settings that change how calls wait, which the table must know.
+/// The settings that change how calls wait, and the shutdown that ends them: the table must know of both.
 macro_rules! settings {
     (nonblocking: $example:literal) => {
         /// Chooses whether calls that would wait fail with [`WouldBlock`](std::io::ErrorKind::WouldBlock) instead. The
@@ -98,6 +98,22 @@ macro_rules! settings {
         pub fn set_nonblocking(&self, nonblocking: bool) -> std::io::Result<()> {
             self.0.get().set_nonblocking(nonblocking)?;
             self.0.changed(Change::Nonblocking(nonblocking));
+            Ok(())
+        }
+    };
+    (shutdown: $example:literal) => {
+        /// Ends the reading, the writing, or both. Calls that wait end: see the [module](crate::net#errors).
+        ///
+        /// # Errors
+        /// Those of `shutdown(2)`.
+        ///
+        /// # Examples
+        /// ```
+        #[doc = $example]
+        /// ```
+        pub fn shutdown(&self, how: std::net::Shutdown) -> std::io::Result<()> {
+            self.0.get().shutdown(how)?;
+            self.0.was_shut_down(how);
             Ok(())
         }
     };
@@ -131,9 +147,20 @@ macro_rules! settings {
 }
 pub(super) use settings;
 
-/// What all wrappers offer at the border to std: conversions both ways, the descriptor, and std's methods.
+/// What all wrappers offer: a second handle, and at the border to std conversions both ways, the descriptor, and std's
+/// methods.
 macro_rules! at_the_border {
     ($name:ident, $std:ty) => {
+        impl $name {
+            /// Makes another handle of the same socket.
+            ///
+            /// # Errors
+            /// Those of `fcntl(2)`: no descriptor is free.
+            pub fn try_clone(&self) -> std::io::Result<Self> {
+                self.0.get().try_clone().map(|copy| Self(self.0.copy(copy)))
+            }
+        }
+
         impl std::ops::Deref for $name {
             type Target = $std;
 

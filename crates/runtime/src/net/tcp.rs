@@ -3,7 +3,7 @@
 use super::dial::dial;
 use super::socket::{Socket, at_the_border, settings, stream_of_bytes};
 use super::split::{OwnedReadHalf, OwnedWriteHalf, has_two_directions, split};
-use super::{Shutdown, SocketAddr, ToSocketAddrs, resolve};
+use super::{SocketAddr, ToSocketAddrs, resolve};
 use crate::io::sockets::{self, Change};
 use std::io;
 use std::marker::PhantomData;
@@ -111,35 +111,14 @@ impl TcpStream {
         sockets::recv(self.0.fd(), buffer, libc::MSG_PEEK)
     }
 
-    /// Ends the reading, the writing, or both. Calls that wait end: see the [module](crate::net#errors).
-    ///
-    /// # Errors
-    /// Those of `shutdown(2)`.
-    ///
-    /// # Examples
-    /// ```
-    /// use silken::net::{Shutdown, TcpListener, TcpStream};
-    /// use std::io::Read;
-    ///
-    /// let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    /// let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    /// let (mut other, _) = listener.accept().unwrap();
-    /// one.shutdown(Shutdown::Write).unwrap();
-    /// assert_eq!(other.read(&mut [0; 8]).unwrap(), 0);
-    /// ```
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.get().shutdown(how)?;
-        self.0.was_shut_down(how);
-        Ok(())
-    }
+    settings!(shutdown: "use silken::net::{Shutdown, TcpListener, TcpStream};
+use std::io::Read;
 
-    /// Makes another handle of the same connection.
-    ///
-    /// # Errors
-    /// Those of `fcntl(2)`: no descriptor is free.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.get().try_clone().map(|copy| Self(self.0.copy(copy)))
-    }
+let listener = TcpListener::bind(\"127.0.0.1:0\").unwrap();
+let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+let (mut other, _) = listener.accept().unwrap();
+one.shutdown(Shutdown::Write).unwrap();
+assert_eq!(other.read(&mut [0; 8]).unwrap(), 0);");
 
     /// Gives each direction an owner, for two coroutines. When the writing half is dropped, the peer sees the end.
     ///
@@ -269,14 +248,6 @@ impl TcpListener {
             listener: self,
             item: PhantomData,
         }
-    }
-
-    /// Makes another handle of the same socket.
-    ///
-    /// # Errors
-    /// Those of `fcntl(2)`: no descriptor is free.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.get().try_clone().map(|copy| Self(self.0.copy(copy)))
     }
 
     settings!(nonblocking: "let listener = silken::net::TcpListener::bind(\"127.0.0.1:0\").unwrap();

@@ -145,14 +145,6 @@ impl UdpSocket {
         sockets::send_to(self.0.fd(), buffer, &receiver)
     }
 
-    /// Makes another handle of the same socket.
-    ///
-    /// # Errors
-    /// Those of `fcntl(2)`: no descriptor is free.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.get().try_clone().map(|copy| Self(self.0.copy(copy)))
-    }
-
     settings!(nonblocking: "let socket = silken::net::UdpSocket::bind(\"127.0.0.1:0\").unwrap();
 socket.set_nonblocking(true).unwrap();
 assert_eq!(socket.recv(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);");

@@ -1,6 +1,5 @@
 //! Unix datagram sockets: std's type, which waits by `io::sockets`.
 
-use super::Shutdown;
 use super::socket::{Socket, at_the_border, settings};
 use crate::io::sockets::{self, Change};
 use crate::sys::address::KernelAddress;
@@ -175,30 +174,9 @@ impl UnixDatagram {
         sockets::send_to(self.0.fd(), buffer, &KernelAddress::try_from(address)?)
     }
 
-    /// Ends the reading, the writing, or both. Calls that wait end: see the [module](crate::net#errors).
-    ///
-    /// # Errors
-    /// Those of `shutdown(2)`.
-    ///
-    /// # Examples
-    /// ```
-    /// let (one, _other) = silken::net::UnixDatagram::pair().unwrap();
-    /// one.shutdown(silken::net::Shutdown::Read).unwrap();
-    /// assert_eq!(one.recv(&mut [0; 8]).unwrap(), 0);
-    /// ```
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.get().shutdown(how)?;
-        self.0.was_shut_down(how);
-        Ok(())
-    }
-
-    /// Makes another handle of the same socket.
-    ///
-    /// # Errors
-    /// Those of `fcntl(2)`: no descriptor is free.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.get().try_clone().map(|copy| Self(self.0.copy(copy)))
-    }
+    settings!(shutdown: "let (one, _other) = silken::net::UnixDatagram::pair().unwrap();
+one.shutdown(silken::net::Shutdown::Read).unwrap();
+assert_eq!(one.recv(&mut [0; 8]).unwrap(), 0);");
 
     settings!(nonblocking: "let (one, _other) = silken::net::UnixDatagram::pair().unwrap();
 one.set_nonblocking(true).unwrap();

@@ -1,6 +1,5 @@
 //! Unix stream sockets: std's two types, which wait by `io::sockets`.
 
-use super::Shutdown;
 use super::socket::{Socket, at_the_border, settings, stream_of_bytes};
 use super::split::{OwnedReadHalf, OwnedWriteHalf, has_two_directions, split};
 use crate::io::sockets::{self, Change};
@@ -112,32 +111,11 @@ impl UnixStream {
         sockets::recv(self.0.fd(), buffer, libc::MSG_PEEK)
     }
 
-    /// Ends the reading, the writing, or both. Calls that wait end: see the [module](crate::net#errors).
-    ///
-    /// # Errors
-    /// Those of `shutdown(2)`.
-    ///
-    /// # Examples
-    /// ```
-    /// use silken::net::{Shutdown, UnixStream};
-    /// use std::io::Read;
-    /// let (one, mut other) = UnixStream::pair().unwrap();
-    /// one.shutdown(Shutdown::Write).unwrap();
-    /// assert_eq!(other.read(&mut [0; 8]).unwrap(), 0);
-    /// ```
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.0.get().shutdown(how)?;
-        self.0.was_shut_down(how);
-        Ok(())
-    }
-
-    /// Makes another handle of the same connection.
-    ///
-    /// # Errors
-    /// Those of `fcntl(2)`: no descriptor is free.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.get().try_clone().map(|copy| Self(self.0.copy(copy)))
-    }
+    settings!(shutdown: "use silken::net::{Shutdown, UnixStream};
+use std::io::Read;
+let (one, mut other) = UnixStream::pair().unwrap();
+one.shutdown(Shutdown::Write).unwrap();
+assert_eq!(other.read(&mut [0; 8]).unwrap(), 0);");
 
     /// Gives each direction an owner: see [`TcpStream::into_split`](super::TcpStream::into_split).
     ///
@@ -235,14 +213,6 @@ impl UnixListener {
     /// ```
     pub fn incoming(&self) -> impl Iterator<Item = io::Result<UnixStream>> {
         std::iter::repeat_with(|| self.accept().map(|(stream, _)| stream))
-    }
-
-    /// Makes another handle of the same socket.
-    ///
-    /// # Errors
-    /// Those of `fcntl(2)`: no descriptor is free.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.get().try_clone().map(|copy| Self(self.0.copy(copy)))
     }
 
     settings!(nonblocking: "let path = std::env::temp_dir().join(format!(\"silken-nonblocking-{}\", std::process::id()));

@@ -32,7 +32,7 @@ pub(crate) mod list;
 pub(crate) mod monitor;
 
 use crate::coroutine::{
-    Core, Critical, Limits, OnInterrupt, Outcome, WaitCell, WaitReason, current_core, current_link, park,
+    Core, Critical, Joiner, Limits, OnInterrupt, Outcome, WaitCell, WaitReason, current_core, current_link, park,
     park_thread_until, park_to_stay,
 };
 use crate::driver::{Driver, TimerNode};
@@ -203,6 +203,20 @@ pub(crate) fn wait_until(
             let _ = cell.settle(Outcome::Woken);
         }
     })
+}
+
+/// Waits for a coroutine's end. Any outcome but `TimedOut` and `Cancelled` means that it has ended.
+pub(crate) fn wait_for_end(core: &Core, deadline_ns: Option<u64>, cancellable: bool) -> Outcome {
+    let joiner = Joiner::new();
+    // SAFETY: S8: this frame stays until the cell is settled by the coroutine's end, or the node is delisted below.
+    if !unsafe { core.enlist(&joiner) } {
+        return Outcome::Woken;
+    }
+    let outcome = wait(&joiner.cell, WaitReason::Join, deadline_ns, cancellable);
+    if matches!(outcome, Outcome::TimedOut | Outcome::Cancelled) {
+        core.delist(&joiner);
+    }
+    outcome
 }
 
 /// Sleeps until the monotonic clock shows `deadline_ns`, or the caller is interrupted. An interrupted caller reports

@@ -43,6 +43,17 @@ pub(crate) fn timespec_to_ns(time: &timespec) -> Option<u64> {
     Some(seconds.saturating_mul(NS_PER_SECOND).saturating_add(nanoseconds))
 }
 
+/// A time of the realtime or the monotonic clock as a deadline of the latter. A time before the clock's beginning is
+/// over. `None` where the C library would answer EINVAL.
+pub(crate) fn deadline_on(clock: clockid_t, time: &timespec) -> Option<u64> {
+    let is_whole = (0..NS_PER_SECOND as c_long).contains(&time.tv_nsec);
+    if !is_whole || !matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC) {
+        return None;
+    }
+    let left_ns = timespec_to_ns(time).unwrap_or(0).saturating_sub(clock_now_ns(clock));
+    Some(now_ns().saturating_add(left_ns))
+}
+
 /// The inverse of [`timespec_to_ns`], exact for every `u64`.
 #[inline]
 pub(crate) fn ns_to_timespec(time_ns: u64) -> timespec {
@@ -63,6 +74,22 @@ mod tests {
         let (ours, theirs) = (now_ns() - ours, theirs.elapsed().as_nanos() as u64);
         assert!(ours >= 5_000_000);
         assert!(ours.abs_diff(theirs) < 50_000_000);
+    }
+
+    #[test]
+    fn deadlines_of_two_clocks_are_monotonic_times() {
+        for clock in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC] {
+            let later = ns_to_timespec(clock_now_ns(clock) + NS_PER_SECOND);
+            let before_ns = now_ns();
+            let left_ns = deadline_on(clock, &later).unwrap() - before_ns;
+            assert!(left_ns.abs_diff(NS_PER_SECOND) < NS_PER_SECOND / 2, "{left_ns}");
+            let long_ago = timespec { tv_sec: -5, tv_nsec: 0 };
+            assert!(deadline_on(clock, &long_ago).is_some_and(|deadline_ns| deadline_ns <= now_ns()));
+            for tv_nsec in [-1, NS_PER_SECOND as c_long] {
+                assert_eq!(deadline_on(clock, &timespec { tv_sec: 5, tv_nsec }), None);
+            }
+        }
+        assert_eq!(deadline_on(libc::CLOCK_TAI, &ns_to_timespec(5)), None);
     }
 
     #[test]

@@ -49,15 +49,29 @@ pub(crate) fn id(fd: RawFd) -> Result<[u64; 2], Errno> {
     status(fd).map(|status| [status.st_dev, status.st_ino])
 }
 
-/// The identity of the file that a path leads to, as of [`id`].
-pub(crate) fn id_of_path(path: &CStr) -> Result<[u64; 2], Errno> {
+/// # Safety
+/// S5: `path` is the caller's text; a bad address is the kernel's to refuse.
+unsafe fn status_of_path(directory: RawFd, path: *const c_char, flags: c_int) -> Result<libc::stat, Errno> {
     let mut status = MaybeUninit::<libc::stat>::uninit();
     let place = status.as_mut_ptr() as usize;
-    let folder = libc::AT_FDCWD as usize;
-    // SAFETY: S5: a path that ends, and a live local of the layout that the kernel fills in.
-    unsafe { raw::syscall4(libc::SYS_newfstatat, folder, path.as_ptr() as usize, place, 0) }?;
+    // SAFETY: S5: the caller's contract, and a live local of the layout that the kernel fills in.
+    unsafe {
+        raw::syscall4(
+            libc::SYS_newfstatat,
+            directory as usize,
+            path as usize,
+            place,
+            flags as usize,
+        )
+    }?;
     // SAFETY: S5: the call succeeded, so the kernel wrote all of it.
-    let status = unsafe { status.assume_init() };
+    Ok(unsafe { status.assume_init() })
+}
+
+/// The identity of the file that a path leads to, as of [`id`].
+pub(crate) fn id_of_path(path: &CStr) -> Result<[u64; 2], Errno> {
+    // SAFETY: S5: a path that ends.
+    let status = unsafe { status_of_path(libc::AT_FDCWD, path.as_ptr(), 0) }?;
     Ok([status.st_dev, status.st_ino])
 }
 
@@ -66,20 +80,9 @@ pub(crate) fn id_of_path(path: &CStr) -> Result<[u64; 2], Errno> {
 /// # Safety
 /// S5: `path` is the caller's text; a bad address is the kernel's to refuse.
 pub(crate) unsafe fn is_fifo(directory: RawFd, path: *const c_char, flags: c_int) -> bool {
-    let mut status = MaybeUninit::<libc::stat>::uninit();
-    let place = status.as_mut_ptr() as usize;
-    // SAFETY: S5: the caller's contract, and a live local of the layout that the kernel fills in.
-    let asked = unsafe {
-        raw::syscall4(
-            libc::SYS_newfstatat,
-            directory as usize,
-            path as usize,
-            place,
-            flags as usize,
-        )
-    };
-    // SAFETY: S5: the call succeeded, so the kernel wrote all of it.
-    asked.is_ok() && unsafe { status.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFIFO
+    // SAFETY: S5: the caller's text; the kernel refuses a bad address.
+    let status = unsafe { status_of_path(directory, path, flags) };
+    status.is_ok_and(|status| status.st_mode & libc::S_IFMT == libc::S_IFIFO)
 }
 
 /// What kind of file `fd` is.
