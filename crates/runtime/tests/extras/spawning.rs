@@ -83,9 +83,9 @@ fn a_bulk_spawn_makes_each_once_and_in_order() {
 
 #[test]
 fn a_bulk_spawn_reaches_sleeping_workers() {
-    let runtime = silken::Runtime::builder().workers(4).build().unwrap();
+    let runtime = silken::Runtime::builder().workers(4).preempt(None).build().unwrap();
     let workers = runtime.run(|| {
-        // All four are needed: each coroutine holds its worker until the others have come.
+        // All four are needed: each coroutine holds its worker until the others have come. A preempted one would not.
         let arrived = Arc::new(AtomicUsize::new(0));
         let handles = spawn_many(4, move |_| {
             arrived.fetch_add(1, Ordering::SeqCst);
