@@ -5,6 +5,7 @@
 //! only list.
 
 use crate::figure::{Contestant, Figure, Goal, figure, process, server};
+use crate::files;
 use crate::floors::{self, identity, switch, threads};
 use crate::messages;
 use crate::peers::{may, stacker, tokio};
@@ -20,6 +21,7 @@ pub fn figures() -> Vec<Figure> {
     figures.extend(growths());
     figures.extend(mutexes());
     figures.extend(messages::figures());
+    figures.extend(files::figures());
     figures.extend([
         echo("echo/1", 1, 1.05),
         echo("echo/100", 100, 1.06),

@@ -20,6 +20,7 @@ mod catalogue;
 mod echo;
 mod epoll;
 mod figure;
+mod files;
 mod floors;
 mod load;
 mod loops;

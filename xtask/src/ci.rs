@@ -262,11 +262,23 @@ fn features(context: &Context) -> Outcome {
             return Err(format!("silken was not checked with {}", combination.join(" ")));
         }
     }
-    // silken's sockets wait without hooks, and nothing else of what runs in CI is without them.
-    let words = ["test", "-p", "silken", "--no-default-features", "--test", "net"];
+    // silken's sockets and files wait without hooks, and nothing else of what runs in CI is without them.
+    let words = [
+        "test",
+        "-p",
+        "silken",
+        "--no-default-features",
+        "--test",
+        "net",
+        "--test",
+        "fs",
+    ];
     let tests = passed(&Cargo::new(context.root, &words).run(context.deadline)?);
     at_least_one(tests, "tests passed without hooks")?;
-    at_least_one(combinations.len(), "combinations, and the sockets' tests without hooks")
+    at_least_one(
+        combinations.len(),
+        "combinations, and the tests of sockets and files without hooks",
+    )
 }
 
 fn release_tests(context: &Context) -> Outcome {

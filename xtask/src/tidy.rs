@@ -45,6 +45,7 @@ const FLOORS: &[(&str, i32)] = &[
     ("time", 4),
     ("io", 5),
     ("net", 6),
+    ("fs", 6),
     ("hook", 6),
     ("lib", 7),
     ("api", 7),

@@ -4,6 +4,7 @@
 
 mod echo;
 mod fairness;
+mod files;
 mod messages;
 mod spawns;
 mod stacks;
@@ -40,7 +41,7 @@ pub fn subject(figure: &str) -> Option<Subject> {
         "mutex/two" => Subject::Process(waits::mutex_two),
         "echo/1" | "echo/100" | "echo/5000" => Subject::Server(echo::serve),
         "echo/native/1" | "echo/native/100" => Subject::Server(echo::serve_native),
-        _ => return messages::subject(figure),
+        _ => return messages::subject(figure).or_else(|| files::subject(figure)),
     })
 }
 

@@ -46,6 +46,7 @@ pub(crate) mod wait;
 
 pub mod channel;
 #[forbid(unsafe_code)]
+pub mod fs;
 pub mod net;
 pub(crate) mod sched;
 pub mod sync;
@@ -62,6 +63,7 @@ mod runtime;
 mod compat;
 mod extras;
 
+pub use crate::driver::IoDriver;
 pub use crate::sched::{OverflowPolicy, allow_light};
 pub use api::allocator::Unpreempted;
 pub use api::blocking::{blocking, spawn_blocking};

@@ -54,6 +54,15 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
         "crates/runtime/src/extras/collections/guards.rs",
         "a lock's guard and the address of a part of what it locks",
     ),
+    (
+        "crates/runtime/src/driver/ring.rs",
+        "calls that the kernel makes, which lie on their callers' stacks",
+    ),
+    ("crates/runtime/src/driver/ring/tests.rs", "lends buffers to the kernel"),
+    (
+        "crates/runtime/src/wait/ring.rs",
+        "lends the caller's memory to the kernel",
+    ),
     ("crates/runtime/src/coroutine/park.rs", "calls the switch"),
     (
         "crates/runtime/src/coroutine/cancel.rs",
@@ -289,6 +298,7 @@ pub(super) const UNSAFE_ROOMS: &[Excused] = &[
     ("benches/src/silken_side/mod.rs", "vouches for light coroutines"),
     ("benches/benches/micro.rs", "vouches for light coroutines"),
     ("benches/src/loops.rs", "a system call that no hook sees"),
+    ("benches/src/files/mod.rs", "has the system forget a file"),
     ("benches/src/epoll.rs", "the floor is a loop over bare system calls"),
     (
         "benches/src/floors/**",

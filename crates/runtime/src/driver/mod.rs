@@ -28,12 +28,14 @@
 //! |---|---|
 //! | [`readiness`] | which waiters wait for which descriptor |
 //! | [`fd_table`] | what is known of each descriptor |
+//! | [`ring`] | calls that the kernel makes beside their callers |
 //! | [`timers`] | the deadlines |
 //!
 //! How a caller waits for any of these is the next floor's question (`wait/mod.rs`).
 
 pub(crate) mod fd_table;
 pub(crate) mod readiness;
+pub(crate) mod ring;
 mod timers;
 
 #[cfg(all(test, loom))]
@@ -43,9 +45,20 @@ use crate::coroutine::{Critical, Ready, WorkerLink};
 use crate::loom::static_atomic::{AtomicUsize, Ordering};
 use crate::sys::epoll::{Epoll, EventFd};
 use crate::sys::{Lock, StaticLock, clock};
+use ring::DriverRing;
 use std::io;
 pub(crate) use timers::TimerNode;
 use timers::Timers;
+
+/// By which interface of the kernel a runtime waits: see [`RuntimeBuilder::driver`](crate::RuntimeBuilder::driver).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoDriver {
+    /// `epoll(7)` alone. Where a call on a file waits for a disk, a thread of a pool makes it.
+    Epoll,
+    /// `io_uring(7)` for calls on files that wait for a disk, beside epoll for descriptors that become ready.
+    IoUring,
+}
 
 /// How long a poll may take.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +73,9 @@ pub(crate) enum Wait {
 
 /// The event data of the wake-up descriptor; descriptors' data never has it (`readiness`).
 const WAKE_DATA: u64 = u64::MAX;
+
+/// The event data of the ring; descriptors' data never has it either.
+const RING_DATA: u64 = u64::MAX - 1;
 
 /// The most events taken from the kernel at once: enough that many requests of a busy server share one call, few enough
 /// to stay in the first-level cache.
@@ -83,6 +99,7 @@ pub(crate) struct Driver {
     owner: AtomicUsize,
     epoll: Epoll,
     wake: EventFd,
+    ring: DriverRing,
     timers: Timers,
     /// The number of registrations made here. It only grows until the driver retires; zero means that an idle look at
     /// the kernel is not worth its cost.
@@ -93,7 +110,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// Takes an idle driver, or makes one, for the runtime with this number, which is not zero.
-    pub(crate) fn take(owner: usize) -> io::Result<&'static Driver> {
+    pub(crate) fn take(owner: usize, kind: IoDriver) -> io::Result<&'static Driver> {
         let idle = {
             // A runtime may be started by a coroutine.
             let _critical = Critical::enter();
@@ -105,6 +122,7 @@ impl Driver {
         };
         // Relaxed: the reader is a coroutine of this runtime, or compares with the number of another runtime.
         driver.owner.store(owner, Ordering::Relaxed);
+        driver.ring.allow(kind == IoDriver::IoUring);
         Ok(driver)
     }
 
@@ -119,7 +137,8 @@ impl Driver {
                 .retire(|driver| std::ptr::eq(*driver, self), || readiness::deregister(self, fd));
         });
         // Relaxed: the next owner's first poll comes after the lock below.
-        self.registered.store(0, Ordering::Relaxed);
+        self.registered
+            .store(usize::from(self.ring.is_made()), Ordering::Relaxed);
         self.owner.store(NOBODY, Ordering::Relaxed);
         self.timers.retire();
         IDLE.lock().push(self);
@@ -142,6 +161,7 @@ impl Driver {
             owner: AtomicUsize::new(NOBODY),
             epoll,
             wake,
+            ring: DriverRing::new(),
             timers: Timers::new(clock::now_ns()),
             registered: AtomicUsize::new(0),
             events: Lock::new(events),
@@ -220,6 +240,7 @@ impl Driver {
         for event in &events[..count] {
             match (event.u64, event.events) {
                 (WAKE_DATA, _) => woken = true,
+                (RING_DATA, _) => self.ring.reap(out),
                 (data, bits) => dispatch(data, bits, out),
             }
         }

@@ -23,9 +23,9 @@ hooks! {
         disk::read_parts_at(fd, parts, part_count, offset)
     }
     /// `fsync(2)`.
-    fn fsync(fd: c_int) -> c_int { disk::write_back(libc::SYS_fsync, [fd as usize, 0, 0, 0]) }
+    fn fsync(fd: c_int) -> c_int { disk::write_back_file(libc::SYS_fsync, fd) }
     /// `fdatasync(2)`.
-    fn fdatasync(fd: c_int) -> c_int { disk::write_back(libc::SYS_fdatasync, [fd as usize, 0, 0, 0]) }
+    fn fdatasync(fd: c_int) -> c_int { disk::write_back_file(libc::SYS_fdatasync, fd) }
     /// `syncfs(2)`.
     fn syncfs(fd: c_int) -> c_int { disk::write_back(libc::SYS_syncfs, [fd as usize, 0, 0, 0]) }
     /// `sync_file_range(2)`.

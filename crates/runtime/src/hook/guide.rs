@@ -45,7 +45,7 @@ const SECTIONS: &[GuideSection] = &[
         rows: &[
             row(
                 "read write readv writev __read_chk",
-                "parks on sockets, pipes and other pollable files; a regular file that is not in memory is read by a pool thread; a terminal is written to by one",
+                "parks on sockets, pipes and other pollable files, and on a regular file that is not in memory (io_uring reads, or a pool thread); a terminal is written to by a pool thread",
                 FAILS,
                 MODE,
             ),
@@ -75,13 +75,13 @@ const SECTIONS: &[GuideSection] = &[
             ),
             row(
                 "pread pread64 preadv preadv64 __pread_chk __pread64_chk",
-                "copies what is in memory; a pool thread reads the rest, and the caller parks",
+                "copies what is in memory; io_uring or a pool thread reads the rest, and the caller parks",
                 ENDS,
                 NONE,
             ),
             row(
                 "fsync fdatasync syncfs sync_file_range msync sync",
-                "parks; a pool thread calls",
+                "parks; io_uring (`fsync`, `fdatasync`) or a pool thread calls",
                 ENDS,
                 NONE,
             ),

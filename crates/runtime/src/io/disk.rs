@@ -3,17 +3,19 @@
 //! # Protocol
 //! Of a call on a regular file nobody can be told when it could go on, so the caller cannot wait for an event. Two
 //! kinds of calls are known to wait, and hand the waiting over at once, instead of blocking the worker until the
-//! monitor notices (`sched/monitor.rs`):
+//! monitor notices (`sched/monitor.rs`). The kernel makes them beside the caller (`wait/ring.rs`), or *a thread* of the
+//! offload pool does, where there is no io_uring:
 //!
 //! | call | what is done |
 //! |---|---|
-//! | a read at an offset (`pread`, `preadv`, `preadv2` without flags) | it is tried with RWF_NOWAIT, which copies what is in memory. What is not there is read by a thread of the offload pool, and the caller parks |
-//! | a read at the file's own position | if all of its pages are in memory (`cachestat(2)`) it is made at once, else by a thread of the pool |
-//! | a call that writes back: `fsync`, `fdatasync`, `syncfs`, `sync_file_range`, `msync`, `sync` | a thread of the offload pool makes it |
+//! | a read at an offset (`pread`, `preadv`, `preadv2` without flags) | it is tried with RWF_NOWAIT, which copies what is in memory. What is not there the kernel or a thread reads, and the caller parks |
+//! | a read at the file's own position | if some of its pages are not in memory (`cachestat(2)`), the kernel brings them in by a read at that offset. Then the read is made. Without io_uring, and for O_DIRECT, a thread makes the read |
+//! | `fsync`, `fdatasync` | the kernel or a thread makes it |
+//! | other calls that write back: `syncfs`, `sync_file_range`, `msync`, `sync` | a thread makes it |
 //!
-//! Where the kernel does not tell (before Linux 6.5, of files that the process may not write and does not own, of
-//! procfs) a read is made plainly. A wait here is not cancelled, as that of a thread is not: the memory is lent to the
-//! kernel until the call has ended.
+//! Where the kernel does not tell what is in memory (before Linux 6.5, of files that the process may not write and does
+//! not own, of procfs) a read is made plainly. A wait here is not cancelled, as that of a thread is not: the memory is
+//! lent to the kernel until the call has ended.
 //!
 //! # Reads are whole
 //! A plain read of a regular file is short at the file's end only. A try at an offset may be short because the rest is
@@ -21,7 +23,9 @@
 //! some bytes is not reported: the next call finds it, as the kernel's own would.
 //!
 //! A read at the file's own position is one call of the kernel, never two: others who share the open file would read
-//! between the two, and both results would be torn.
+//! between the two, and both results would be torn. So the kernel's read beside the caller only brings the pages in, at
+//! an offset. It fills the caller's buffer with what the one call then copies there again; a copy out of memory costs
+//! much less than a hand-over to a thread. If another reader moves the position meanwhile, the call may block.
 //!
 //! # What still blocks
 //! Opening, `stat`, directory listings, writes to a file when too much memory waits to be written, and page faults of
@@ -29,7 +33,8 @@
 //!
 //! # Rejected
 //! *Reading on the pool always*: most reads find their data in memory, and a hand-over costs ten times as much as such
-//! a read. *RWF_NOWAIT at the file's own position*: a short try has moved the position already.
+//! a read. *RWF_NOWAIT at the file's own position*: a short try has moved the position already. *io_uring at the file's
+//! own position*: it does not take the lock that keeps readers of a shared open file apart.
 
 use super::files::elsewhere;
 use super::parts::Parts;
@@ -37,27 +42,67 @@ use crate::driver::fd_table::{self, FdEntry, FdKind};
 use crate::offload;
 use crate::sys::file;
 use crate::sys::raw::{self, Errno, repeat_interrupted};
+use crate::sys::uring::RingOperation;
+use crate::wait::ring;
 use libc::{c_int, c_long, c_void, iovec};
 
 /// The most bytes that one call moves (MAX_RW_COUNT).
 const BYTES_MAX: usize = 0x7fff_f000;
 
-/// Reads from a regular file at its own position. `read` is the caller's call.
-pub(crate) fn read_here(
+/// Reads from a regular file at its own position. `read` is the caller's call, which fills `bytes` bytes of the parts.
+///
+/// # Safety
+/// S5: the caller lends the parts.
+pub(crate) unsafe fn read_here(
     fd: c_int,
     entry: &FdEntry,
+    parts: *const iovec,
+    count: c_int,
     bytes: usize,
     read: impl Fn() -> Result<usize, Errno> + Copy + Send + 'static,
 ) -> Result<usize, Errno> {
     if bytes == 0 || bytes > BYTES_MAX || !entry.knows_nowait() {
         return repeat_interrupted(read);
     }
-    match file::is_in_memory(fd, bytes) {
-        Ok(false) => return offload::wait_out(read),
-        Ok(true) => {}
+    match file::missing_at(fd, bytes) {
+        Ok(Some(position)) => {
+            // SAFETY: S5: the caller lends the parts.
+            let brought = !file::is_direct(fd) && unsafe { bring_in(fd, parts, count, position) };
+            if !brought {
+                return offload::wait_out(read);
+            }
+        }
+        Ok(None) => {}
         Err(_) => entry.set_no_nowait(),
     }
     repeat_interrupted(read)
+}
+
+/// Has the kernel bring in what a read at the file's own position will copy; returns whether it has done so.
+///
+/// # Safety
+/// S5: the caller lends the parts.
+#[cold]
+unsafe fn bring_in(fd: c_int, parts: *const iovec, count: c_int, position: u64) -> bool {
+    // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
+    let read = unsafe { ring::call(&RingOperation::read(fd, parts, count, position)) };
+    matches!(read, Some(Ok(_)))
+}
+
+/// Reads at an offset what is not in memory.
+///
+/// # Safety
+/// S5: the caller lends the parts.
+#[cold]
+unsafe fn read_missing(fd: c_int, parts: *const iovec, count: c_int, offset: i64) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
+    if let Some(result) = unsafe { ring::call(&RingOperation::read(fd, parts, count, offset as u64)) } {
+        return result;
+    }
+    // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
+    elsewhere(parts, move |parts| unsafe {
+        file::preadv2(fd, parts, count, offset, 0)
+    })
 }
 
 /// Reads from a regular file at an offset. `plain` is the caller's call.
@@ -72,8 +117,6 @@ unsafe fn read_file_at(
     offset: i64,
     plain: impl Fn() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    // SAFETY: S5: the caller lends the parts, or a tail of them, and waits until the call has ended.
-    let read = move |parts, count, offset, flags| unsafe { file::preadv2(fd, parts, count, offset, flags) };
     if !entry.knows_nowait() {
         return repeat_interrupted(plain);
     }
@@ -89,16 +132,17 @@ unsafe fn read_file_at(
         let (tail, count) = rest.from(done);
         let (tail, count) = (tail.cast_const(), count as c_int);
         let at = offset.saturating_add(done as i64);
-        match read(tail, count, at, libc::RWF_NOWAIT) {
+        // SAFETY: S5: a tail of what the caller lends.
+        match unsafe { file::preadv2(fd, tail, count, at, libc::RWF_NOWAIT) } {
             Ok(0) => return Ok(done),
             Ok(more) => done += more,
-            Err(Errno::AGAIN) => {
-                return match elsewhere(tail, move |tail| read(tail, count, at, 0)) {
-                    Ok(more) => Ok(done + more),
-                    Err(_) if done > 0 => Ok(done),
-                    Err(errno) => Err(errno),
-                };
-            }
+            // SAFETY: S5: a tail of what the caller lends.
+            Err(Errno::AGAIN) => match unsafe { read_missing(fd, tail, count, at) } {
+                Ok(0) => return Ok(done),
+                Ok(more) => done += more,
+                Err(_) if done > 0 => return Ok(done),
+                Err(errno) => return Err(errno),
+            },
             Err(_) if done > 0 => return Ok(done),
             Err(Errno::OPNOTSUPP) => {
                 entry.set_no_nowait();
@@ -151,6 +195,20 @@ pub(crate) unsafe fn read_buffer_at(fd: c_int, buffer: *mut c_void, bytes: usize
     let plain = || unsafe { file::pread(fd, buffer, bytes, offset) };
     // SAFETY: S5: one part, which is the buffer that the caller lends.
     unsafe { read_at(fd, &raw const part, 1, offset, plain) }
+}
+
+/// Makes a call that writes one file back.
+///
+/// # Safety
+/// S5: `number` is that of fsync or fdatasync.
+pub(crate) unsafe fn write_back_file(number: c_long, fd: c_int) -> Result<usize, Errno> {
+    let operation = RingOperation::write_back(fd, number == libc::SYS_fdatasync);
+    // SAFETY: S5: names no memory.
+    if let Some(result) = unsafe { ring::call(&operation) } {
+        return result;
+    }
+    // SAFETY: S5: the caller's promise; names no memory.
+    unsafe { write_back(number, [fd as usize, 0, 0, 0]) }
 }
 
 /// Makes a call that writes back, on a thread of the offload pool.

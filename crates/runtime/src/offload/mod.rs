@@ -1,12 +1,14 @@
 //! How the runtime makes calls that the kernel cannot make asynchronous: on OS threads, in the caller's stead.
 //!
-//! # Three pools
+//! # Four pools
 //! Name look-ups end by themselves, since they have timeouts. [`run`] makes them, and a bounded number of threads is
-//! enough: every waiting call gets its turn. Other calls end only when another party acts, perhaps the very caller that
-//! waits for a turn: a lock on a file, the end of a thread, the other end of a FIFO. Under a bound these calls could
-//! wait for each other for ever, and keep look-ups from being made. [`wait`] makes each of these on a thread of its
-//! own, however many there are. It makes the calls that wait for a disk too, so none of them waits behind one on a
-//! slower disk. The third pool runs work of the user's, whose callers may stop waiting: `work.rs`.
+//! enough: every waiting call gets its turn. Calls on files and their names end by themselves too, since disks answer;
+//! those of silken's own files have a pool of their own ([`run_on_disk`]), bounded likewise. Other calls end only when
+//! another party acts, perhaps the very caller that waits for a turn: a lock on a file, the end of a thread, the other
+//! end of a FIFO. Under a bound these calls could wait for each other for ever, and keep look-ups from being made.
+//! [`wait`] makes each of these on a thread of its own, however many there are. It makes hooked calls that wait for a
+//! disk too, where no ring makes them, so none of them waits behind one on a slower disk. The fourth pool runs work of
+//! the user's, whose callers may stop waiting: `work.rs`.
 //!
 //! # Protocol
 //! One lock holds the queue of jobs, the idle threads and the number of threads. [`run`] queues a boxed job. Then it
@@ -66,6 +68,8 @@ const NAME: &str = "silken-offload";
 
 static ENDING: ThreadPool = ThreadPool::new(NAME, Some(STACK_BYTES), THREADS_MAX, IDLE_NS);
 
+static ON_DISK: ThreadPool = ThreadPool::new(NAME, Some(STACK_BYTES), THREADS_MAX, IDLE_NS);
+
 static WAITING: ThreadPool = ThreadPool::new(NAME, Some(STACK_BYTES), usize::MAX, IDLE_NS);
 
 /// Makes a blocking call that ends by itself. On a coroutine, an OS thread makes the call while the coroutine is
@@ -75,6 +79,11 @@ static WAITING: ThreadPool = ThreadPool::new(NAME, Some(STACK_BYTES), usize::MAX
 pub(crate) fn run<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
     // The pool never refuses: if it has no thread at all, the caller makes the calls.
     ENDING.run_for_caller(call).unwrap_or_else(|call| call())
+}
+
+/// Like [`run`], for a call that waits for a disk: name look-ups do not wait behind it.
+pub(crate) fn run_on_disk<R: Send + 'static>(call: impl FnOnce() -> R + Send + 'static) -> R {
+    ON_DISK.run_for_caller(call).unwrap_or_else(|call| call())
 }
 
 /// Like [`run`], for a call that ends only when another party acts, or that waits for a disk. It has a thread of its

@@ -7,6 +7,7 @@ use super::environment::{
 };
 use super::{Runtime, hooks};
 use crate::coroutine::{GuardSize, measure_stacks};
+use crate::driver::{self, IoDriver};
 use crate::sched::{self, Kinds, OverflowPolicy, Scheduler, SchedulerConfig};
 use crate::sys;
 use std::io;
@@ -42,6 +43,7 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 /// | [`hand_off`](Self::hand_off) | `SILKEN_HANDOFF=off`, or a time with `us`, `ms` or `s` | 1 ms |
 /// | [`spare_threads`](Self::spare_threads) | `SILKEN_SPARE_THREADS` | 256 |
 /// | [`blocking_threads`](Self::blocking_threads) | `SILKEN_BLOCKING_THREADS` | 512 |
+/// | [`driver`](Self::driver) | `SILKEN_DRIVER=epoll` or `io_uring` | io_uring for files, if the kernel has it |
 /// | [`stack_report`](Self::stack_report) | `SILKEN_STACK_REPORT=1` | off |
 ///
 /// # Examples
@@ -71,6 +73,7 @@ pub struct RuntimeBuilder {
     pins_workers: Option<bool>,
     blocking_threads: Option<usize>,
     reports_stacks: Option<bool>,
+    io_driver: Option<IoDriver>,
     requires_isolation: bool,
     requires_hooks: bool,
 }
@@ -323,6 +326,27 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Chooses the interface of the kernel by which the runtime waits. Descriptors that become ready come from epoll in
+    /// each case. Calls on files that wait for a disk are made by the kernel beside the caller (io_uring), or by a
+    /// thread of a pool each.
+    ///
+    /// By default the runtime uses io_uring where the kernel offers it (since 5.5; some containers forbid it), and the
+    /// pool elsewhere. With [`IoDriver::IoUring`], [`build`](Self::build) fails where there is none; with
+    /// [`IoDriver::Epoll`] there is no io_uring in the process.
+    ///
+    /// # Examples
+    /// ```
+    /// use silken::IoDriver;
+    ///
+    /// let runtime = silken::Runtime::builder().driver(IoDriver::Epoll).build().unwrap();
+    /// assert!(runtime.describe().ends_with("driver epoll"));
+    /// ```
+    #[must_use]
+    pub fn driver(mut self, driver: IoDriver) -> Self {
+        self.io_driver = Some(driver);
+        self
+    }
+
     /// Sets how many OS threads at most run work of [`blocking`](crate::blocking()) and
     /// [`spawn_blocking`](crate::spawn_blocking) at the same time: at least one, at most 16,384. Further work is
     /// queued. 0 counts as 1; more than 16,384 is an error of [`build`](Self::build). A thread is made when there is
@@ -386,7 +410,8 @@ impl RuntimeBuilder {
     ///   thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and no code has vouched for light
     ///   coroutines by [`light`](Self::light) or [`allow_light`](crate::allow_light). Also if a requirement of
     ///   [`require_isolation`](Self::require_isolation) or [`require_hooks`](Self::require_hooks) is not met, or if
-    ///   `SILKEN_THREADS=1` asks for [adopted threads](Runtime::adopt_threads) where there can be none.
+    ///   `SILKEN_THREADS=1` asks for [adopted threads](Runtime::adopt_threads) where there can be none. Also if
+    ///   io_uring was [asked for](Self::driver), and this kernel has none.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if a size is more than 1 GiB, there are too many workers, the
     ///   name has a NUL, a variable of the environment is not understood, or [`guard_size`](Self::guard_size) asks for
     ///   another guard than the process's stacks have.
@@ -431,6 +456,7 @@ impl RuntimeBuilder {
 
     pub(super) fn config(self) -> io::Result<SchedulerConfig> {
         let kinds = self.kinds()?;
+        let io_driver = self.io_driver()?;
         if self.reports_stacks.map_or_else(stack_report_from_environment, Ok)? {
             measure_stacks();
         }
@@ -480,8 +506,8 @@ impl RuntimeBuilder {
             None => from_environment("SILKEN_SPARE_THREADS", "a number", |text| text.parse().ok())?,
         };
         Ok(SchedulerConfig {
+            io_driver,
             hand_off_after: hand_off_after.map(|after| after.max(sched::HAND_OFF_AFTER_MIN)),
-
             spare_threads: spare_threads.unwrap_or(sched::SPARE_THREADS_DEFAULT),
             slice: slice.map(|slice| slice.max(sched::SLICE_MIN)),
             overflow,
@@ -506,6 +532,23 @@ impl RuntimeBuilder {
         self.workers = Some(workers);
         self.workers_max = Some(workers_max);
         self
+    }
+
+    fn io_driver(&self) -> io::Result<IoDriver> {
+        let io_driver = match self.io_driver {
+            Some(driver) => Some(driver),
+            None => from_environment("SILKEN_DRIVER", "epoll or io_uring", |text| match text {
+                "epoll" => Some(IoDriver::Epoll),
+                "io_uring" => Some(IoDriver::IoUring),
+                _ => None,
+            })?,
+        };
+        if io_driver == Some(IoDriver::IoUring)
+            && let Some(errno) = driver::ring::why_none()
+        {
+            return Err(sched::no_ring(errno.into()));
+        }
+        Ok(io_driver.unwrap_or(IoDriver::IoUring))
     }
 
     fn kinds(&self) -> io::Result<Kinds> {

@@ -23,6 +23,7 @@ pub(crate) use builder::STACK_BYTES_DEFAULT;
 
 use crate::api::handle::{Coroutine, JoinHandle};
 use crate::coroutine::{JoinError, UNWINDS, WaitCell, WaitReason, stack_report};
+use crate::driver::{self, IoDriver};
 use crate::offload::work;
 use crate::sched::{self, Scheduler, SpawnRequest};
 use crate::sys::{self, clock};
@@ -353,8 +354,12 @@ impl Runtime {
             Some(after) => format!("a blocked worker gets another thread after {after:?}"),
             None => "a blocked worker stays blocked".to_string(),
         };
+        let files = match self.scheduler.io_driver() {
+            IoDriver::IoUring if driver::ring::why_none().is_none() => ", io_uring for files",
+            _ => "",
+        };
         format!(
-            "silken {version}: {workers} worker{plural}{follows}, {kind} coroutines with stacks of {stack_kib} KiB, {preemption}; {hand_off}; {hooks}; driver epoll"
+            "silken {version}: {workers} worker{plural}{follows}, {kind} coroutines with stacks of {stack_kib} KiB, {preemption}; {hand_off}; {hooks}; driver epoll{files}"
         )
     }
 

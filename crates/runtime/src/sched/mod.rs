@@ -123,6 +123,7 @@ pub(crate) use worker::current_worker_id;
 use crate::coroutine::{
     Core, Critical, GuardSize, Kind, Pools, Ready, Schedule, WorkerLink, current_link, last_link, pools,
 };
+use crate::driver::IoDriver;
 use crate::loom::static_atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::offload::work;
 use crate::sys::{Lock, barrier, memory, signal};
@@ -159,6 +160,7 @@ pub(crate) struct SchedulerConfig {
     pub(crate) spare_threads: usize,
     /// `None`: what another runtime asked for, else the default.
     pub(crate) blocking_threads: Option<usize>,
+    pub(crate) io_driver: IoDriver,
 }
 
 /// One runtime's scheduler. It is never freed, since a late waker may call it at any time. The shutdown gives back what
@@ -179,6 +181,7 @@ pub(crate) struct Scheduler {
     /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes.
     hand_off_after: Option<Duration>,
     spares: spare::Spares,
+    io_driver: IoDriver,
     pins_workers: bool,
     /// What threads inherit from the one that has started the scheduler.
     heritage: signal::Heritage,
@@ -253,6 +256,7 @@ impl Scheduler {
                 .hand_off_after
                 .filter(|_| config.kinds == Kinds::Isolated && barrier::is_asymmetric()),
             spares: spare::Spares::new(config.spare_threads),
+            io_driver: config.io_driver,
             heritage: signal::Heritage::of_caller(),
             running: AtomicUsize::new(config.workers),
             threads: Lock::new(Vec::new()),
@@ -318,6 +322,11 @@ impl Scheduler {
 
     /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes, as
     /// the program wants it, or because coroutines are light here, or the system has no `membarrier`.
+    /// By which interface of the kernel it waits, as far as there is that interface.
+    pub(crate) fn io_driver(&self) -> IoDriver {
+        self.io_driver
+    }
+
     pub(crate) fn hand_off_after(&self) -> Option<Duration> {
         self.hand_off_after
     }
@@ -403,6 +412,15 @@ fn no_descriptors(error: io::Error) -> io::Error {
     let text = format!(
         "a worker gets no descriptors (epoll_create1, eventfd): {error}; the limit is that of open files (`ulimit -n`), and a worker takes \
          two; fewer workers: SILKEN_WORKERS"
+    );
+    with_advice(error, text)
+}
+
+/// Why there is no io_uring for a runtime that insists on it.
+pub(crate) fn no_ring(error: io::Error) -> io::Error {
+    let text = format!(
+        "no io_uring (io_uring_setup): {error}; it needs Linux 5.5, and sysctl kernel.io_uring_disabled or a container's filter may \
+         forbid it; SILKEN_DRIVER=epoll does without"
     );
     with_advice(error, text)
 }

@@ -11,7 +11,7 @@ use super::levels::{OwnLevels, SharedLevels};
 use super::nudge::Sighting;
 use crate::collections::ring::{self, Owner, Stealer, Word};
 use crate::coroutine::{Core, Ready};
-use crate::driver::Driver;
+use crate::driver::{Driver, IoDriver};
 use crate::loom::static_atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -137,13 +137,13 @@ pub(super) struct Processor {
 
 impl SharedProcessor {
     /// Makes both halves of a processor of a runtime.
-    pub(super) fn make(runtime: usize) -> io::Result<(SharedProcessor, Owner<Ready>)> {
+    pub(super) fn make(runtime: usize, io_driver: IoDriver) -> io::Result<(SharedProcessor, Owner<Ready>)> {
         let (owner, stealer) = ring::ring();
         let shared = SharedProcessor {
             stealer,
             lifo: AtomicPtr::new(ptr::null_mut()),
             levels: SharedLevels::new(),
-            driver: Driver::take(runtime)?,
+            driver: Driver::take(runtime, io_driver)?,
             preemption: AtomicU64::new(0),
             sighting: Sighting::new(),
             spawned: AtomicU64::new(0),

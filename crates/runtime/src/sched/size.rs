@@ -44,6 +44,7 @@ use super::worker::Worker;
 use super::{Scheduler, SchedulerConfig, run};
 use crate::collections::ring::Owner;
 use crate::coroutine::{Critical, Ready};
+use crate::driver::IoDriver;
 use crate::loom::static_atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sys::topology::CpuLimits;
 use crate::sys::{Lock, StaticLock};
@@ -85,6 +86,7 @@ pub(super) struct Size {
     made: AtomicUsize,
     active: AtomicUsize,
     follows: bool,
+    io_driver: IoDriver,
     /// The process may use other cores now than when the scheduler was started.
     has_moved: AtomicBool,
     /// Held while the size changes. In it, the owner's part of a processor whose worker could not be started.
@@ -100,6 +102,7 @@ impl Size {
             made: AtomicUsize::new(0),
             active: AtomicUsize::new(count),
             follows: config.follows_machine,
+            io_driver: config.io_driver,
             has_moved: AtomicBool::new(false),
             resizing: Lock::new(None),
         };
@@ -128,7 +131,7 @@ impl Size {
     }
 
     fn make_processor(&self, id: usize, runtime: usize) -> io::Result<Owner<Ready>> {
-        let (shared, ring) = SharedProcessor::make(runtime)?;
+        let (shared, ring) = SharedProcessor::make(runtime, self.io_driver)?;
         let is_new = self.processors[id].set(shared).is_ok();
         debug_assert!(is_new, "one thread makes processors");
         // Release: pairs with the Acquire in `made_count`, whose reader finds the processor.

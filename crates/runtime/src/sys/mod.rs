@@ -27,6 +27,7 @@
 //! | `process` | is this the process that started the runtime, or a child |
 //! | `set_id` | workers' threads, for the calls that the C library makes on each thread of the process |
 //! | `topology` | how many workers this process may usefully run |
+//! | `uring` | calls that the kernel makes beside the caller |
 //!
 //! Above the port, and the same on every platform: [`lock`], the short thread-level lock that runtime code takes where
 //! a `std::sync::Mutex` would run into the futex hook.
@@ -44,7 +45,7 @@ mod linux;
 #[allow(unused_imports)]
 pub(crate) use linux::{
     address, barrier, clock, copy, epoll, file, futex, held, ipc, memory, process, raw, set_id, signal, socket,
-    topology,
+    topology, uring,
 };
 
 #[cfg(not(target_os = "linux"))]

@@ -9,6 +9,7 @@
 //! | `list` | a list of waiters beside the state they wait on, and the batches in which they are woken |
 //! | `monitor` | a state behind a lock, for whose changes callers wait |
 //! | `descriptor` | waits for events of descriptors |
+//! | `ring` | waits for calls that the kernel makes beside the caller |
 //!
 //! The cell itself, and parking, are what a coroutine is made of: `coroutine/park.rs`. The deadlines are the driver's
 //! (`driver/timers.rs`).
@@ -30,6 +31,7 @@
 pub(crate) mod descriptor;
 pub(crate) mod list;
 pub(crate) mod monitor;
+pub(crate) mod ring;
 
 use crate::coroutine::{
     Core, Critical, Joiner, Limits, OnInterrupt, Outcome, WaitCell, WaitReason, current_core, current_link, park,

@@ -11,6 +11,7 @@ mod foreign;
 mod limits;
 mod output;
 mod overflow;
+mod rings;
 mod segments;
 #[path = "../common/signals.rs"]
 mod signals;
@@ -160,6 +161,7 @@ fn cases() -> Vec<Case> {
     cases.extend(output::cases());
     cases.extend(attribute::cases());
     cases.extend(limits::cases());
+    cases.extend(rings::cases());
     cases
 }
 

@@ -26,6 +26,8 @@ pub enum WaitReason {
     Poll,
     /// A call that an OS thread makes in the coroutine's place.
     Offload,
+    /// A call on a file, which waits for the disk.
+    File,
     /// A lock that is held elsewhere: a mutex or one side of a read-write lock.
     Lock,
     /// A condition variable, a notification or a flag.
@@ -58,6 +60,7 @@ impl std::fmt::Display for WaitReason {
             WaitReason::Write => "it waits to write",
             WaitReason::Poll => "it waits for one of several descriptors",
             WaitReason::Offload => "it waits for a call that blocks an OS thread in its stead",
+            WaitReason::File => "it waits for a disk",
             WaitReason::Lock => "it waits for a lock",
             WaitReason::Condition => "it waits for a condition",
             WaitReason::Semaphore => "it waits for permits",
@@ -74,7 +77,7 @@ impl std::fmt::Display for WaitReason {
 pub(in crate::coroutine) const STAYS: u8 = 1 << 7;
 
 impl WaitReason {
-    const ALL: [WaitReason; 18] = [
+    const ALL: [WaitReason; 19] = [
         WaitReason::None,
         WaitReason::Park,
         WaitReason::Sleep,
@@ -85,6 +88,7 @@ impl WaitReason {
         WaitReason::Write,
         WaitReason::Poll,
         WaitReason::Offload,
+        WaitReason::File,
         WaitReason::Lock,
         WaitReason::Condition,
         WaitReason::Semaphore,

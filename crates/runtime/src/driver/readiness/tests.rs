@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::coroutine::{park, park_thread_until};
-use crate::driver::Wait;
 use crate::driver::fd_table;
+use crate::driver::{IoDriver, Wait};
 use crate::sys::{clock, file, socket};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -340,7 +340,7 @@ fn each_runtime_registers_for_itself() {
     let (near, mut far) = UnixStream::pair().unwrap();
     let fd = near.as_raw_fd();
     let readiness = &entry(fd).readiness;
-    let drivers = [1001, 1002].map(|owner| Driver::take(owner).unwrap());
+    let drivers = [1001, 1002].map(|owner| Driver::take(owner, IoDriver::Epoll).unwrap());
     let listed = |driver: &'static Driver| {
         let seen = readiness.look(Direction::Read);
         let waiter = ReadinessWaiter::new();
@@ -377,7 +377,7 @@ fn each_runtime_registers_for_itself() {
     drivers[1].retire();
     assert_eq!(readiness.look(Direction::Read).0 & REGISTERED, 0);
     // An idle driver is taken again, and keeps nothing of its former owner.
-    let again = Driver::take(1003).unwrap();
+    let again = Driver::take(1003, IoDriver::Epoll).unwrap();
     assert!(drivers.iter().any(|driver| std::ptr::eq(*driver, again)));
     assert_eq!((again.owner(), again.is_worth_a_look()), (1003, false));
     fd_table::reset(fd);

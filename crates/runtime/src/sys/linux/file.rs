@@ -214,9 +214,9 @@ pub(crate) unsafe fn pread(fd: RawFd, buffer: *mut c_void, bytes: usize, offset:
     unsafe { raw::syscall4(libc::SYS_pread64, fd as usize, buffer as usize, bytes, offset as usize) }
 }
 
-/// Whether the pages are in memory that a read of so many bytes at the file's own position would copy. ENOSYS: the
-/// kernel does not tell (before Linux 6.5); EPERM: it does not tell this process.
-pub(crate) fn is_in_memory(fd: RawFd, bytes: usize) -> Result<bool, Errno> {
+/// Where a read of so many bytes at the file's own position would begin, if not all of its pages are in memory. ENOSYS:
+/// the kernel does not tell (before Linux 6.5); EPERM: it does not tell this process.
+pub(crate) fn missing_at(fd: RawFd, bytes: usize) -> Result<Option<u64>, Errno> {
     const SYS_CACHESTAT: libc::c_long = 451;
     const PAGE: u64 = 4096;
     /// `struct cachestat`: the first word is the number of pages in memory.
@@ -225,7 +225,7 @@ pub(crate) fn is_in_memory(fd: RawFd, bytes: usize) -> Result<bool, Errno> {
     let position = unsafe { raw::syscall3(libc::SYS_lseek, fd as usize, 0, libc::SEEK_CUR as usize) }? as u64;
     let end = position.saturating_add(bytes as u64).min(status(fd)?.st_size as u64);
     if end <= position {
-        return Ok(true);
+        return Ok(None);
     }
     // The offset and the length.
     let range = [position, end - position];
@@ -233,7 +233,28 @@ pub(crate) fn is_in_memory(fd: RawFd, bytes: usize) -> Result<bool, Errno> {
     let (range, place) = ((&raw const range) as usize, (&raw mut counts) as usize);
     // SAFETY: S5: live places of the kernel's sizes.
     unsafe { raw::syscall4(SYS_CACHESTAT, fd as usize, range, place, 0) }?;
-    Ok(counts[0] >= end.div_ceil(PAGE) - position / PAGE)
+    let is_missing = counts[0] < end.div_ceil(PAGE) - position / PAGE;
+    Ok(is_missing.then_some(position))
+}
+
+/// `pwrite(2)`.
+///
+/// # Safety
+/// S5: as [`write`].
+pub(crate) unsafe fn pwrite(fd: RawFd, buffer: *const c_void, bytes: usize, offset: i64) -> Result<usize, Errno> {
+    // SAFETY: S5: the caller lends the buffer.
+    unsafe { raw::syscall4(libc::SYS_pwrite64, fd as usize, buffer as usize, bytes, offset as usize) }
+}
+
+/// `fsync(2)`, or `fdatasync(2)`.
+pub(crate) fn sync(fd: RawFd, data_only: bool) -> Result<usize, Errno> {
+    let number = if data_only {
+        libc::SYS_fdatasync
+    } else {
+        libc::SYS_fsync
+    };
+    // SAFETY: S5: names no memory.
+    unsafe { raw::syscall1(number, fd as usize) }
 }
 
 /// `preadv(2)`.
@@ -329,6 +350,13 @@ pub(crate) unsafe fn writev_nowait(fd: RawFd, vectors: *const iovec, count: c_in
 pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: S5: the kernel touches no memory of ours; the number is the caller's to give up.
     unsafe { raw::syscall1(libc::SYS_close, fd as usize) }.map(drop)
+}
+
+/// Whether reads and writes go to the device itself, past the memory of the system.
+pub(crate) fn is_direct(fd: RawFd) -> bool {
+    // SAFETY: S5: names no memory.
+    let flags = unsafe { raw::syscall3(libc::SYS_fcntl, fd as usize, libc::F_GETFL as usize, 0) };
+    flags.is_ok_and(|flags| flags as c_int & libc::O_DIRECT != 0)
 }
 
 /// A descriptor that the runtime owns. Not `std::os::fd::OwnedFd`: that type closes through libc's symbol, which may be

@@ -17,3 +17,4 @@ pub(crate) mod set_id;
 pub(crate) mod signal;
 pub(crate) mod socket;
 pub(crate) mod topology;
+pub(crate) mod uring;
