@@ -14,7 +14,10 @@
 //! A program's own allocator and its other libraries are unknown here, so computing coroutines are not preempted. A
 //! call that blocks a worker unseen gets it another thread, as in every runtime.
 
-use std::mem::ManuallyDrop;
+use std::sync::OnceLock;
+
+/// The runtime, and the process that it belongs to.
+static SERVING: OnceLock<(u32, silken::Runtime)> = OnceLock::new();
 
 /// Takes this library out of the variable by which the linker was told of it.
 #[expect(
@@ -40,16 +43,32 @@ fn leave_children_alone() {
     }
 }
 
+/// Called when the process ends. A child of a fork, which has no workers, says nothing.
+extern "C" fn report() {
+    if let Some((process, runtime)) = SERVING.get()
+        && *process == std::process::id()
+    {
+        eprint!("silken: report (SILKEN_REPORT):\n{}", runtime.report());
+    }
+}
+
 /// Called by the dynamic linker before the program's own code.
 extern "C" fn begin() {
     leave_children_alone();
     let runtime = silken::Runtime::builder().build();
     match runtime.and_then(|runtime| runtime.adopt_threads().map(|()| runtime)) {
         Ok(runtime) => {
-            // It serves until the process ends.
-            let runtime = ManuallyDrop::new(runtime);
             if std::env::var_os("SILKEN_VERBOSE").is_some() {
                 eprintln!("silken: {}", runtime.describe());
+            }
+            let reports = std::env::var_os("SILKEN_REPORT").is_some_and(|value| value == "1");
+            // It serves until the process ends.
+            let is_first = SERVING.set((std::process::id(), runtime)).is_ok();
+            debug_assert!(is_first, "the linker calls this once");
+            if reports {
+                // SAFETY: S7: a function of this library, which is never unloaded. If there is no room for it, there is
+                // no report.
+                let _ = unsafe { libc::atexit(report) };
             }
         }
         Err(error) => eprintln!("silken: threads stay threads: {error}"),

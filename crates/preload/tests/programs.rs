@@ -129,20 +129,26 @@ int main(void) {
 }
 "#;
 
-#[test]
-fn threads_of_c_are_coroutines() {
-    let (source, program) = (own_folder().join("threads.c"), own_folder().join("threads"));
-    std::fs::write(&source, IN_C).expect("the folder is there");
-    let compiled = Command::new("cc")
+/// Compiles a program in C.
+fn compiled(name: &str, text: &str) -> PathBuf {
+    let (source, program) = (own_folder().join(format!("{name}.c")), own_folder().join(name));
+    std::fs::write(&source, text).expect("the folder is there");
+    let status = Command::new("cc")
         .arg("-pthread")
         .arg("-o")
         .args([&program, &source])
         .status();
     assert!(
-        compiled
+        status
             .expect("a C compiler, as every Rust program needs to be linked")
             .success()
     );
+    program
+}
+
+#[test]
+fn threads_of_c_are_coroutines() {
+    let program = compiled("threads", IN_C);
     for _ in 0..5 {
         let (output, stdout, stderr) = output(silken().arg("run").arg(&program));
         assert!(output.status.success(), "{:?} {stdout}{stderr}", output.status);
@@ -208,14 +214,7 @@ int main(void) {
 
 #[test]
 fn children_of_adopted_threads_make_threads() {
-    let (source, program) = (own_folder().join("forks.c"), own_folder().join("forks"));
-    std::fs::write(&source, FORKS).expect("the folder is there");
-    let compiled = Command::new("cc")
-        .arg("-pthread")
-        .arg("-o")
-        .args([&program, &source])
-        .status();
-    assert!(compiled.expect("a C compiler").success());
+    let program = compiled("forks", FORKS);
     for workers in ["2", "8"] {
         let (output, stdout, stderr) = output(silken().args(["run", "--workers", workers]).arg(&program));
         assert!(output.status.success(), "{:?} {stdout}{stderr}", output.status);
@@ -277,4 +276,54 @@ print('joined:', len(threads))
     assert!(output.status.success(), "{stdout}{stderr}");
     assert!(number(&stdout, "threads of the system:") < 30, "{stdout}");
     assert_eq!(number(&stdout, "joined:"), 200);
+}
+
+/// Calls by number, which no hook answers.
+const BLOCKS: &str = r#"
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void *blocks(void *argument) {
+    struct timespec time = { 0, 60000000 };
+    syscall(SYS_nanosleep, &time, NULL);
+    return argument;
+}
+
+int main(void) {
+    enum { COUNT = 4 };
+    pthread_t all[COUNT];
+    for (int number = 0; number < COUNT; number++)
+        if (pthread_create(&all[number], NULL, blocks, NULL)) return 2;
+    for (int number = 0; number < COUNT; number++)
+        if (pthread_join(all[number], NULL)) return 3;
+    pid_t child = fork();
+    if (child == 0) exit(0);
+    int status;
+    return waitpid(child, &status, 0) == child ? 7 : 4;
+}
+"#;
+
+#[test]
+fn a_report_says_what_blocked_workers() {
+    let program = compiled("blocks", BLOCKS);
+    let (output, _, stderr) = output(silken().args(["run", "--workers", "1", "--report"]).arg(&program));
+    assert_eq!(output.status.code(), Some(7), "{stderr}");
+    assert_eq!(
+        stderr.matches("report (SILKEN_REPORT)").count(),
+        1,
+        "a child says nothing: {stderr}"
+    );
+    assert!(
+        stderr.contains("1 workers, at most") && stderr.contains("; 4 coroutines"),
+        "{stderr}"
+    );
+    let blocked = stderr.lines().find(|line| line.contains("  nanosleep"));
+    let count = blocked.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    assert!(count.is_some_and(|count| count >= 3), "{stderr}");
+    let (_, _, stderr) = self::output(silken().args(["run", "--workers", "1"]).arg(&program));
+    assert_eq!(stderr, "");
 }

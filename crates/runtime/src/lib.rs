@@ -64,7 +64,7 @@ mod compat;
 mod extras;
 
 pub use crate::driver::IoDriver;
-pub use crate::sched::{OverflowPolicy, allow_light};
+pub use crate::sched::{BlockedCall, OverflowPolicy, allow_light};
 pub use api::allocator::Unpreempted;
 pub use api::blocking::{blocking, spawn_blocking};
 pub use api::cancel::{
@@ -106,7 +106,7 @@ pub use extras::pool::{Pool, PoolHandle, SubmitError};
 pub use extras::promise::{Promise, PromiseError, Resolver};
 pub use extras::{cqueue, errors};
 pub use names::prelude;
-pub use runtime::{Runtime, RuntimeBuilder, Shutdown};
+pub use runtime::{Runtime, RuntimeBuilder, RuntimeReport, Shutdown};
 pub use silken_macros::{main, test};
 pub use time::{sleep, sleep_ms, sleep_until};
 

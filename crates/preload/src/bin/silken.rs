@@ -1,4 +1,4 @@
-//! `silken run [--workers N] PROGRAM [ARGUMENTS…]`: runs a dynamically linked program with its threads as coroutines.
+//! `silken run PROGRAM [ARGUMENTS…]`: runs a dynamically linked program with its threads as coroutines.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -6,9 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: silken run [--workers N] [--verbose] PROGRAM [ARGUMENTS…]
+const USAGE: &str = "usage: silken run [--workers N] [--report] [--verbose] PROGRAM [ARGUMENTS…]
 
-Runs a dynamically linked program with its threads as coroutines. The library
+Runs a dynamically linked program with its threads as coroutines. With --report
+it says at the end on standard error what they did, and which calls blocked a
+worker. The library
 libsilken_preload.so is looked for beside this command, or where the variable
 SILKEN_PRELOAD names it.";
 
@@ -16,6 +18,7 @@ SILKEN_PRELOAD names it.";
 #[derive(Default)]
 struct Request {
     workers: Option<OsString>,
+    reports: bool,
     is_verbose: bool,
     program: OsString,
     arguments: Vec<OsString>,
@@ -32,6 +35,7 @@ fn parse(mut words: lexopt::Parser) -> Result<Option<Request>, lexopt::Error> {
     while let Some(word) = words.next()? {
         match word {
             Long("workers") => request.workers = Some(words.value()?),
+            Long("report") => request.reports = true,
             Long("verbose") => request.is_verbose = true,
             Long("help") | Short('h') => return Ok(None),
             Value(program) => {
@@ -107,6 +111,9 @@ fn run(request: &Request) -> Result<std::convert::Infallible, String> {
     command.args(&request.arguments).env("LD_PRELOAD", first);
     if let Some(workers) = &request.workers {
         command.env("SILKEN_WORKERS", workers);
+    }
+    if request.reports {
+        command.env("SILKEN_REPORT", "1");
     }
     if request.is_verbose {
         command.env("SILKEN_VERBOSE", "1");

@@ -44,6 +44,7 @@ const GRACE_DEFAULT: Duration = Duration::from_secs(2);
 /// | [`spare_threads`](Self::spare_threads) | `SILKEN_SPARE_THREADS` | 256 |
 /// | [`blocking_threads`](Self::blocking_threads) | `SILKEN_BLOCKING_THREADS` | 512 |
 /// | [`driver`](Self::driver) | `SILKEN_DRIVER=epoll` or `io_uring` | io_uring for files, if the kernel has it |
+/// | [`report`](Self::report) | `SILKEN_REPORT=1` | off |
 /// | [`stack_report`](Self::stack_report) | `SILKEN_STACK_REPORT=1` | off |
 ///
 /// # Examples
@@ -72,6 +73,7 @@ pub struct RuntimeBuilder {
     spare_threads: Option<usize>,
     pins_workers: Option<bool>,
     blocking_threads: Option<usize>,
+    reports: Option<bool>,
     reports_stacks: Option<bool>,
     io_driver: Option<IoDriver>,
     requires_isolation: bool,
@@ -229,6 +231,27 @@ impl RuntimeBuilder {
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
+        self
+    }
+
+    /// Notes which calls block workers, for [`Runtime::report`]: each time that a worker is given to
+    /// [another thread](Self::hand_off), the call, what it was about, and the coroutine's place of spawn. It holds for
+    /// the process, from [`build`](Self::build) on, and cannot be switched off again; `false` only hides the
+    /// environment's `SILKEN_REPORT`. Each note takes a descriptor for a moment.
+    ///
+    /// With `SILKEN_REPORT=1` the report is printed to standard error when the runtime ends.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = silken::Runtime::builder().workers(1).report(true).build().unwrap();
+    /// let time = libc::timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    /// // SAFETY: a live place for the time, and none for what is left of it.
+    /// runtime.block_on(|| unsafe { libc::syscall(libc::SYS_nanosleep, &time, 0) });
+    /// assert!(runtime.report().blocked.iter().any(|call| call.call == "nanosleep"));
+    /// ```
+    #[must_use]
+    pub fn report(mut self, is_on: bool) -> Self {
+        self.reports = Some(is_on);
         self
     }
 
@@ -426,6 +449,10 @@ impl RuntimeBuilder {
             Some(grace) => Some(grace),
             None => from_environment("SILKEN_GRACE", "a time, as in 500ms, 2s or 0", parse_time)?,
         };
+        let prints_report = self.reports.is_none() && flag_from_environment("SILKEN_REPORT")?.unwrap_or(false);
+        if prints_report || self.reports == Some(true) {
+            sched::note_blocked_calls();
+        }
         let prints_stacks = self.reports_stacks.is_none() && stack_report_from_environment()?;
         let (requires_isolation, requires_hooks) = (self.requires_isolation, self.requires_hooks);
         let config = self.config()?;
@@ -443,6 +470,7 @@ impl RuntimeBuilder {
         Ok(Runtime {
             scheduler,
             grace: grace.unwrap_or(GRACE_DEFAULT),
+            prints_report,
             prints_stacks,
             stopped: false,
         })

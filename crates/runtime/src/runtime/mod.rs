@@ -14,12 +14,15 @@ mod hooks;
 mod limit;
 #[forbid(unsafe_code)]
 pub(crate) mod panic_hook;
+#[forbid(unsafe_code)]
+mod report;
 #[cfg(all(test, not(loom)))]
 #[forbid(unsafe_code)]
 mod size_tests;
 
 pub use builder::RuntimeBuilder;
 pub(crate) use builder::STACK_BYTES_DEFAULT;
+pub use report::RuntimeReport;
 
 use crate::api::handle::{Coroutine, JoinHandle};
 use crate::coroutine::{JoinError, UNWINDS, WaitCell, WaitReason, stack_report};
@@ -52,6 +55,7 @@ pub struct Runtime {
     scheduler: &'static Scheduler,
     grace: Duration,
     /// Whether the environment asks for a report on the use of stacks.
+    prints_report: bool,
     prints_stacks: bool,
     stopped: bool,
 }
@@ -431,6 +435,9 @@ impl Runtime {
         }
         let deadline_ns = deadline_after(patience);
         let left = self.scheduler.end(deadline_ns);
+        if self.prints_report {
+            eprint!("silken: report (SILKEN_REPORT):\n{}", self.report());
+        }
         if self.prints_stacks {
             eprint!("silken: the use of stacks (SILKEN_STACK_REPORT):\n{}", stack_report());
         }

@@ -60,6 +60,7 @@
 //! a thread already.
 
 use super::arrive::{arrive, carry, take_stack};
+use super::blocked_calls;
 use super::handoff::{Outgoing, SwitchReason};
 use super::lost::LostThread;
 use super::worker::Worker;
@@ -101,6 +102,7 @@ pub(super) fn seize(worker: &'static Worker, tick: u32) -> bool {
         return false;
     }
     lost.push(LostThread::new(&worker.link.base, core));
+    blocked_calls::note(core, worker.scheduler.workers[worker.processor.index].thread());
     true
 }
 

@@ -67,6 +67,8 @@
 
 mod arrive;
 mod blocked;
+#[forbid(unsafe_code)]
+mod blocked_calls;
 mod handoff;
 #[forbid(unsafe_code)]
 mod idle;
@@ -108,6 +110,8 @@ mod switch;
 mod watch;
 mod worker;
 
+pub use blocked_calls::BlockedCall;
+pub(crate) use blocked_calls::{blocked_calls, note_blocked_calls};
 pub(crate) use life::set_key_destructors;
 pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
@@ -129,6 +133,7 @@ use crate::offload::work;
 use crate::sys::{Lock, barrier, memory, signal};
 use idle::Idle;
 use injector::Injector;
+use processor::SharedProcessor;
 use size::Size;
 use std::io;
 use std::time::Duration;
@@ -163,6 +168,16 @@ pub(crate) struct SchedulerConfig {
     pub(crate) io_driver: IoDriver,
 }
 
+/// What a scheduler has done so far.
+pub(crate) struct Counts {
+    pub(crate) spawned: u64,
+    pub(crate) ended: u64,
+    pub(crate) switches: u64,
+    pub(crate) preemptions: u64,
+    pub(crate) hand_offs: u64,
+    pub(crate) spare_threads_max: usize,
+}
+
 /// One runtime's scheduler. It is never freed, since a late waker may call it at any time. The shutdown gives back what
 /// it holds of the system (descriptors, threads).
 pub(crate) struct Scheduler {
@@ -181,6 +196,8 @@ pub(crate) struct Scheduler {
     /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes.
     hand_off_after: Option<Duration>,
     spares: spare::Spares,
+    /// How many times a worker was given to a spare thread. The monitor counts.
+    hand_offs: AtomicU64,
     io_driver: IoDriver,
     pins_workers: bool,
     /// What threads inherit from the one that has started the scheduler.
@@ -256,6 +273,7 @@ impl Scheduler {
                 .hand_off_after
                 .filter(|_| config.kinds == Kinds::Isolated && barrier::is_asymmetric()),
             spares: spare::Spares::new(config.spare_threads),
+            hand_offs: AtomicU64::new(0),
             io_driver: config.io_driver,
             heritage: signal::Heritage::of_caller(),
             running: AtomicUsize::new(config.workers),
@@ -371,6 +389,33 @@ impl Scheduler {
             .made()
             .map(|shared| shared.migrations.load(Ordering::Relaxed))
             .sum()
+    }
+
+    fn count_hand_off(&self) {
+        // Relaxed: for reports.
+        self.hand_offs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What has happened so far, for reports.
+    pub(crate) fn counts(&self) -> Counts {
+        let ended = self.ended();
+        let processors = || self.size.made().enumerate();
+        // A worker's count begins with its number.
+        let picks = |(index, shared): (usize, &SharedProcessor)| {
+            let picks = shared.picks(self.workers[index].tick());
+            picks.saturating_sub(index as u64)
+        };
+        // Relaxed: a report.
+        let preemptions = |(_, shared): (usize, &SharedProcessor)| shared.preemptions.load(Ordering::Relaxed);
+        Counts {
+            // Asked after the ends, so that there are no more ends than spawns.
+            spawned: self.spawned(),
+            ended,
+            switches: processors().map(picks).sum(),
+            preemptions: processors().map(preemptions).sum(),
+            hand_offs: self.hand_offs.load(Ordering::Relaxed),
+            spare_threads_max: self.spares.count_seen_max(),
+        }
     }
 
     /// The worker on which the caller runs, if it is one of this scheduler's.

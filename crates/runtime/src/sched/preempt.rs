@@ -51,6 +51,7 @@
 //! *A flag that loops test*: only the compiler could insert it. *Timer signals per thread*: they cost wake-ups while
 //! nothing is wrong. *A real-time signal*: each one that is not taken is queued.
 
+use super::processor::SharedProcessor;
 use super::worker::Worker;
 use crate::coroutine::{Core, Critical, Kind, current_core, current_link, is_allocator_marked, is_preemptible};
 use crate::loom::static_atomic::{AtomicUsize, Ordering};
@@ -192,7 +193,10 @@ fn give_way() {
     let Some(core) = current_core() else { return };
     Critical::enter_to_leave();
     match Worker::current() {
-        Some(worker) => super::switch::yield_to_events(worker, core),
+        Some(worker) => {
+            SharedProcessor::count(&worker.processor().shared.preemptions);
+            super::switch::yield_to_events(worker, core);
+        }
         // It has lost its worker since the signal; it holds nobody up.
         None => Critical::leave(),
     }

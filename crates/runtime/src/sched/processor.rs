@@ -102,6 +102,9 @@ pub(super) struct SharedProcessor {
     pub(super) spawned: AtomicU64,
     pub(super) finished: AtomicU64,
     pub(super) migrations: AtomicU64,
+    pub(super) preemptions: AtomicU64,
+    /// The count of picks at the last event interval, which does not overflow.
+    picks: AtomicU64,
 }
 
 /// The owner's part of a processor. The fields that a pick reads come first.
@@ -149,6 +152,8 @@ impl SharedProcessor {
             spawned: AtomicU64::new(0),
             finished: AtomicU64::new(0),
             migrations: AtomicU64::new(0),
+            preemptions: AtomicU64::new(0),
+            picks: AtomicU64::new(0),
         };
         Ok((shared, owner))
     }
@@ -171,6 +176,19 @@ impl SharedProcessor {
     pub(super) fn uncount(counter: &AtomicU64) {
         // Relaxed: one writer, and no reader relies on seeing it soon.
         counter.store(counter.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
+    }
+
+    /// Notes the processor's count of picks, of which `ticks` is the lower half.
+    pub(super) fn note_picks(&self, ticks: u32) {
+        // Relaxed: one writer, and a report.
+        self.picks.store(self.picks(ticks), Ordering::Relaxed);
+    }
+
+    /// The whole count of picks, of which `ticks` is the lower half. It was noted less than 2^32 picks ago.
+    pub(super) fn picks(&self, ticks: u32) -> u64 {
+        // Relaxed: a report.
+        let noted = self.picks.load(Ordering::Relaxed);
+        noted + u64::from(ticks.wrapping_sub(noted as u32))
     }
 
     /// Asks the coroutine that was picked at this count to give way.

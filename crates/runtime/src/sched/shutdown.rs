@@ -127,19 +127,24 @@ impl Scheduler {
     /// The number of coroutines that have been spawned and have not ended. Zero is exact, for a moment during the call:
     /// see the head of the file.
     pub(crate) fn alive(&self) -> u64 {
+        let finished = self.ended();
+        self.spawned().saturating_sub(finished)
+    }
+
+    /// The number of coroutines that have been spawned.
+    pub(super) fn spawned(&self) -> u64 {
         // Acquire: pairs with the Release in `SharedProcessor::count`.
-        let sum_of = |counter: fn(&processor::SharedProcessor) -> &AtomicU64| -> u64 {
-            self.size
-                .made()
-                .map(|shared| counter(shared).load(Ordering::Acquire))
-                .sum()
-        };
-        // Acquire: pairs with the Release in `count_finished_outside`.
-        let finished = sum_of(|shared| &shared.finished) + self.finished_outside.load(Ordering::Acquire);
-        let inside = sum_of(|shared| &shared.spawned);
+        let inside = self.size.made().map(|shared| shared.spawned.load(Ordering::Acquire));
         // SeqCst: pairs with `count_spawn_from_outside` and `uncount_spawn_from_outside`.
-        let outside = self.spawned_outside.load(Ordering::SeqCst);
-        (inside + outside).saturating_sub(finished)
+        inside.sum::<u64>() + self.spawned_outside.load(Ordering::SeqCst)
+    }
+
+    /// The number of coroutines that have ended.
+    pub(super) fn ended(&self) -> u64 {
+        // Acquire: pairs with the Release in `SharedProcessor::count`.
+        let inside = self.size.made().map(|shared| shared.finished.load(Ordering::Acquire));
+        // Acquire: pairs with the Release in `count_finished_outside`.
+        inside.sum::<u64>() + self.finished_outside.load(Ordering::Acquire)
     }
 
     /// A coroutine has ended on a thread that had lost its worker.

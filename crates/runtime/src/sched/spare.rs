@@ -21,7 +21,7 @@
 
 use super::Scheduler;
 use super::worker::Worker;
-use crate::coroutine::{Unparker, park_thread_until};
+use crate::coroutine::{Critical, Unparker, park_thread_until};
 use crate::loom::static_atomic::{AtomicPtr, Ordering};
 use crate::sys::{Lock, clock};
 use std::ptr;
@@ -59,6 +59,8 @@ struct SpareThreads {
     idle: Vec<Arc<Seat>>,
     /// The threads of the scheduler beyond one per worker: idle, blocked in a call, or being made.
     count: usize,
+    /// The most that it was.
+    count_seen_max: usize,
 }
 
 /// The spare threads of a scheduler.
@@ -73,6 +75,7 @@ impl Spares {
             threads: Lock::new(SpareThreads {
                 idle: Vec::new(),
                 count: 0,
+                count_seen_max: 0,
             }),
             count_max,
         }
@@ -89,11 +92,18 @@ impl Spares {
                 return None;
             }
             threads.count += 1;
+            threads.count_seen_max = threads.count_seen_max.max(threads.count);
         }
         if !super::run::start_spare(scheduler) {
             self.threads.lock().count -= 1;
         }
         None
+    }
+
+    /// The most threads that there were.
+    pub(super) fn count_seen_max(&self) -> usize {
+        let _critical = Critical::enter();
+        self.threads.lock().count_seen_max
     }
 
     /// Puts a seat back whose thread was not needed.

@@ -282,6 +282,7 @@ impl Worker {
     #[cold]
     #[inline(never)]
     pub(super) fn run_events(&'static self) {
+        self.processor.shared.note_picks(self.processor.tick());
         if self.processor.take_connects() | self.processor.has_preempted.take() {
             self.poll_and_queue_first();
         } else if self.processor.shared.driver.is_worth_a_look() {

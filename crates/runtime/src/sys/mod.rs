@@ -22,6 +22,7 @@
 //! | `ipc` | message queues and semaphores of System V and POSIX |
 //! | `copy` | data from one descriptor to another; batches of messages |
 //! | `signal` | handlers, alternate stacks, directed signals |
+//! | `blocked_call` | in which call the kernel blocks a thread |
 //! | `barrier` | a memory barrier on all threads of the process (`membarrier`) |
 //! | `memory` | fresh pages, where malloc may be locked |
 //! | `process` | is this the process that started the runtime, or a child |
@@ -44,8 +45,8 @@ mod linux;
 #[cfg(target_os = "linux")]
 #[allow(unused_imports)]
 pub(crate) use linux::{
-    address, barrier, clock, copy, epoll, file, futex, held, ipc, memory, process, raw, set_id, signal, socket,
-    topology, uring,
+    address, barrier, blocked_call, clock, copy, epoll, file, futex, held, ipc, memory, process, raw, set_id, signal,
+    socket, topology, uring,
 };
 
 #[cfg(not(target_os = "linux"))]

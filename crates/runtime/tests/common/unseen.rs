@@ -22,3 +22,27 @@ pub(crate) fn sleep_unseen(time: Duration) {
     }
     assert!(result == 0 || result == -i64::from(libc::EINTR), "{result}");
 }
+
+/// Waits for the exclusive lock on a file by an inline system call.
+#[allow(dead_code)] // Not every program that includes this file locks.
+pub(crate) fn lock_unseen(file: &std::fs::File) {
+    let number = std::os::fd::AsRawFd::as_raw_fd(file);
+    loop {
+        let mut result = libc::SYS_flock;
+        // SAFETY: S7: numbers only; the kernel changes these registers only.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                inout("rax") result,
+                in("rdi") i64::from(number),
+                in("rsi") i64::from(libc::LOCK_EX),
+                out("rcx") _,
+                out("r11") _,
+            );
+        }
+        if result != -i64::from(libc::EINTR) {
+            assert_eq!(result, 0);
+            return;
+        }
+    }
+}

@@ -240,3 +240,50 @@ fn a_runtime_that_ends_does_not_wait_for_a_blocked_call() {
     // It was left behind, and goes on.
     asked.recv_timeout(Duration::from_secs(60)).unwrap();
 }
+
+/// A report names the calls that blocked workers, what they were about, and where their coroutines come from.
+#[test]
+fn a_report_names_the_calls_that_block() {
+    let runtime = silken::Runtime::builder().workers(1).report(true).build().unwrap();
+    let path = std::env::temp_dir().join(format!("silken-report-{}", std::process::id()));
+    let file = std::fs::File::create(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let line = runtime.block_on(|| {
+        let sleeps = silken::spawn(|| sleep_unseen(Duration::from_millis(50)));
+        sleeps.join().unwrap();
+        // A lock that a thread holds, by a call that no hook sees.
+        let holder = file.try_clone().unwrap();
+        holder.lock().unwrap();
+        let other = std::fs::File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).unwrap();
+        let thread = silken::native(|| {
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(50));
+                holder.unlock().unwrap();
+            })
+        });
+        let waits = silken::spawn(move || unseen::lock_unseen(&other));
+        let line = line!() - 1;
+        waits.join().unwrap();
+        thread.join().unwrap();
+        line
+    });
+    let report = runtime.report();
+    let of = |call: &str| report.blocked.iter().find(|blocked| blocked.call == call);
+    let sleep = of("nanosleep").unwrap_or_else(|| panic!("{report}"));
+    assert_eq!((sleep.object.as_deref(), sleep.count >= 1), (None, true), "{report}");
+    let lock = of("flock").unwrap_or_else(|| panic!("{report}"));
+    let object = lock.object.as_deref().unwrap_or_default();
+    assert!(object.starts_with(path.to_str().unwrap()), "{report}");
+    let place = lock.spawned_at.expect("it is known");
+    assert_eq!((place.file(), place.line()), (file!(), line));
+    assert!(report.hand_offs >= 2 && report.spare_threads_max >= 1, "{report}");
+    assert_eq!((report.workers, report.spawned), (1, 3));
+    assert!(report.ended <= 3, "{report}");
+    assert!(report.switches >= 3 && report.resident_bytes > 1 << 20, "{report}");
+    assert!(report.resident_bytes_max >= report.resident_bytes / 2, "{report}");
+    let text = report.to_string();
+    assert!(
+        text.contains("calls that blocked a worker:") && text.contains("flock of "),
+        "{text}"
+    );
+}

@@ -179,6 +179,7 @@ fn hand_off(scheduler: &'static Scheduler, index: usize, tick: u32) {
         return;
     };
     if late::seize(worker, tick) {
+        scheduler.count_hand_off();
         seat.assign(worker);
     } else {
         scheduler.spares.give_back(seat);

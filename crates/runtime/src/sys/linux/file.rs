@@ -99,6 +99,23 @@ pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
     })
 }
 
+/// Where a symbolic link leads; `None` if that is long, or no text.
+pub(crate) fn link_of(path: &CStr) -> Option<String> {
+    let mut target = vec![0; 512];
+    // SAFETY: S5: a text that ends, and a live place of that length.
+    let length = unsafe {
+        raw::syscall3(
+            libc::SYS_readlink,
+            path.as_ptr() as usize,
+            target.as_mut_ptr() as usize,
+            target.len(),
+        )
+    };
+    let length = length.ok().filter(|length| *length < target.len())?;
+    target.truncate(length);
+    String::from_utf8(target).ok()
+}
+
 /// Whether `fd` is an eventfd, or a pipe without a name, as its name in `/proc` tells. `false` where there is no
 /// `/proc`.
 pub(crate) fn is_pipe_or_eventfd(fd: RawFd) -> bool {

@@ -3,6 +3,7 @@
 
 pub(crate) mod address;
 pub(crate) mod barrier;
+pub(crate) mod blocked_call;
 pub(crate) mod clock;
 pub(crate) mod copy;
 pub(crate) mod epoll;

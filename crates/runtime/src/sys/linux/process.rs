@@ -111,6 +111,29 @@ impl ThreadState {
     }
 }
 
+/// The memory of the process that is in use, in bytes, and the most that it was; 0 where the kernel does not tell.
+pub(crate) fn resident_bytes() -> (usize, usize) {
+    const PAGE: usize = 4096;
+    let now = HeldFile::open(c"/proc/self/statm").and_then(|file| file.read_all());
+    // The size, and what of it is resident.
+    let pages = now.ok().and_then(|text| {
+        let text = String::from_utf8(text).ok()?;
+        text.split_whitespace().nth(1)?.parse::<usize>().ok()
+    });
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
+    // SAFETY: S5: a live place for what the kernel says.
+    let asked = unsafe {
+        raw::syscall2(
+            libc::SYS_getrusage,
+            libc::RUSAGE_SELF as usize,
+            usage.as_mut_ptr() as usize,
+        )
+    };
+    // SAFETY: S5: the call succeeded, so the kernel wrote all of it.
+    let most_kib = asked.map_or(0, |_| unsafe { usage.assume_init() }.ru_maxrss);
+    (pages.unwrap_or(0) * PAGE, most_kib as usize * 1024)
+}
+
 /// Whether a process runs the program of this one, as a child does that has not executed another yet. Takes no
 /// descriptor.
 pub(crate) fn runs_own_program(pid: pid_t) -> bool {
