@@ -5,8 +5,8 @@
 //! say nothing.
 //!
 //! * *cached*: one unit, all blocks are in memory; per read;
-//! * *uncached*: many units at once, no block is in memory; per read. The value is the time to the end, the companion
-//!   the processor's time of the process;
+//! * *uncached*: many units at once, no block is in memory at first (a fifth of the reads repeat one); per read. The
+//!   value is the time to the end, the companion the processor's time of the process;
 //! * *synced*: each unit appends to a file of its own, and waits until the disk has it; per write.
 
 pub mod threads;

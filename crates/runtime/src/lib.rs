@@ -64,7 +64,7 @@ mod compat;
 mod extras;
 
 pub use crate::driver::IoDriver;
-pub use crate::sched::{BlockedCall, OverflowPolicy, allow_light};
+pub use crate::sched::{BlockedCall, OverflowPolicy, allow_light, blocked_calls};
 pub use api::allocator::Unpreempted;
 pub use api::blocking::{blocking, spawn_blocking};
 pub use api::cancel::{
@@ -214,6 +214,8 @@ mod guide {
     mod coming_from {}
     #[doc = include_str!("../../../docs/guide/configuration.md")]
     mod configuration {}
+    #[doc = include_str!("../../../docs/guide/crates.md")]
+    mod crates {}
     #[doc = include_str!("../../../docs/guide/everyday.md")]
     mod everyday {}
     #[doc = include_str!("../../../docs/guide/first-program.md")]

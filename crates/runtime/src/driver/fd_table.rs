@@ -14,6 +14,7 @@
 //! | `NONBLOCK`, `NONBLOCK_KNOWN` | the user's O_NONBLOCK, as last set through a hook or asked of the kernel |
 //! | `SHARED` | another descriptor refers to the same open file description, which holds O_NONBLOCK and the socket timeouts |
 //! | `NO_NOWAIT` | the file does not know RWF_NOWAIT |
+//! | `UNTOLD` | the kernel does not tell what of the file is in the page cache |
 //! | `TOUCHED` | not virgin, for another reason: the number may be registered |
 //! | `PASSED_ON` | the description was passed to others, or came from them (SCM_RIGHTS): mode and timeouts are asked for each time |
 //! | `LOW_MARK` | SO_RCVLOWAT was set on the description: a blocking receive waits for so many bytes |
@@ -64,6 +65,8 @@ mod look;
 mod on_interruption;
 #[forbid(unsafe_code)]
 mod pairs;
+#[forbid(unsafe_code)]
+mod reads;
 
 use super::readiness::{self, Direction, Readiness};
 use crate::coroutine::{Critical, Outcome};
@@ -99,8 +102,9 @@ const RECORDS: u32 = 1 << 12;
 const OF_UNKNOWN: u32 = SHARED | LOW_MARK | MAY_LINGER | RECORDS;
 const INTERRUPTION_FAILS: u32 = 1 << 13;
 const INTERRUPTION_STAYS: u32 = 1 << 14;
+const UNTOLD: u32 = 1 << 15;
 /// The unit of the count of changes that could not reset the entry.
-const STALE: u32 = 1 << 15;
+const STALE: u32 = 1 << 16;
 
 /// The other holders of a description, as far as they are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -478,16 +482,6 @@ impl FdEntry {
     pub(crate) fn set_kind(&self, kind: FdKind) {
         let set = |facts| Some(facts & !KIND_MASK | kind as u32 | TOUCHED);
         let _ = self.facts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
-    }
-
-    /// Whether the file is thought to know RWF_NOWAIT.
-    #[inline]
-    pub(crate) fn knows_nowait(&self) -> bool {
-        self.facts() & NO_NOWAIT == 0
-    }
-
-    pub(crate) fn set_no_nowait(&self) {
-        self.facts.fetch_or(NO_NOWAIT, Ordering::Relaxed);
     }
 
     /// Whether the user expects calls on the descriptor to block: O_NONBLOCK is clear.

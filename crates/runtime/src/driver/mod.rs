@@ -28,7 +28,7 @@
 //! |---|---|
 //! | [`readiness`] | which waiters wait for which descriptor |
 //! | [`fd_table`] | what is known of each descriptor |
-//! | [`ring`] | calls that the kernel makes beside their callers |
+//! | [`ring`] | asynchronous calls of the kernel's |
 //! | [`timers`] | the deadlines |
 //!
 //! How a caller waits for any of these is the next floor's question (`wait/mod.rs`).
@@ -189,7 +189,8 @@ impl Driver {
     }
 
     /// Collects what has become ready. It takes at most `room` events of descriptors, so that a caller with a full
-    /// queue is not flooded: the remaining events keep their turn in the kernel. With `Wait::Not` it returns at once if
+    /// queue is not flooded: the remaining events keep their turn in the kernel. (Of calls on files all that have
+    /// ended are taken.) With `Wait::Not` it returns at once if
     /// another thread polls. Only the worker that holds the processor calls this; others call [`visit`](Self::visit).
     pub(crate) fn poll(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) {
         self.poll_events(wait, room, out);

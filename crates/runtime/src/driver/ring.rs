@@ -1,11 +1,11 @@
-//! How does a call that the kernel makes beside its caller (`io_uring(7)`) make the caller ready again?
+//! How does an asynchronous call of the kernel's (`io_uring(7)`) make its caller ready again?
 //!
 //! # Protocol
-//! Each driver has a ring, made when the first call comes. A call ([`RingCall`]) lies on its caller's stack, and its
-//! address is the operation's number. The caller [submits](Driver::submit) the operation and waits for the call's cell
-//! (`wait/ring.rs`). The ring's descriptor is in the driver's epoll, edge-triggered. So a completion is an event like
-//! any other: the polling thread takes the completions out, writes each result into its call, settles the call's cell,
-//! and returns the coroutine.
+//! Each driver has an io_uring, made when the first call comes. A call ([`RingCall`]) lies on its caller's stack, and
+//! its address is the operation's number. The caller [submits](Driver::submit) the operation and waits for the call's
+//! cell (`wait/ring.rs`). The io_uring's descriptor is in the driver's epoll, edge-triggered. So a completion is an
+//! event like any other: the polling thread takes the completions out, writes each result into its call, settles the
+//! call's cell, and returns the coroutine.
 //!
 //! The caller's frame, and all memory that the operation names, stay until the cell is settled. Nothing else ends such
 //! a wait, neither a cancellation nor a deadline.
@@ -13,24 +13,24 @@
 //! | the operation | the caller |
 //! |---|---|
 //! | completes | gets its result |
-//! | was cancelled by the kernel, since the thread that submitted it has ended | makes the call otherwise |
-//! | is not known to this kernel, or not for this file (EINVAL, EOPNOTSUPP), or the file has O_NONBLOCK (EAGAIN) | makes the call otherwise: that one tells |
-//! | finds no room, or there is no ring | makes the call otherwise |
+//! | was given up by the kernel, since the thread that submitted it has ended (ECANCELED, EFAULT, EINTR) | has a thread of the offload pool make the call |
+//! | is not known to this kernel, or not for this file (EINVAL, EOPNOTSUPP), or the file has O_NONBLOCK (EAGAIN) | likewise |
+//! | finds no room; or there is no io_uring | likewise |
+//!
+//! A call that is made again is one that may be: a read at an offset, a write-back. An error that is the caller's own
+//! (a bad address) comes again, from that call.
 //!
 //! # The races
 //! *Completion before the wait*: the call's cell is settled, and the caller does not park. *Completion while another
-//! thread takes completions out*: the ring's lock orders the two, and a completion that comes after the last look is a
-//! new edge. *An operation that the kernel does not take now* (EAGAIN: no memory; EBUSY: completions wait to be taken
-//! out) stays in the queue, whose order nobody can change. Its caller offers it again, after a while; so may any other
-//! caller meanwhile.
-//!
-//! # A driver that retires
-//! It keeps its ring, and the next owner's poll finds late completions. They are those of coroutines that a shutdown
-//! has left behind; their stacks are never used again.
+//! thread takes completions out*: the lock orders the two, and a completion that comes after the last look is a new
+//! edge. *An operation that the kernel does not take now* (EAGAIN: no memory; EBUSY: completions wait to be taken out)
+//! stays in the queue. Its caller offers it again, after a while; so may any other caller meanwhile. *One that the
+//! kernel will never take* (a filter that was installed later): the driver does not enter this io_uring for submissions
+//! any more, so what lies in the queue is lent to nobody, and the callers go on.
 //!
 //! # Rejected
-//! *A ring for the process*: its lock would be everybody's. *Submitting at the next poll*, many at once: a computing
-//! coroutine delays the poll, and a disk that starts late costs more than an entering saved.
+//! *An io_uring for the process*: its lock would be everybody's. *Submitting at the next poll*, many at once: a
+//! computing coroutine delays the poll, and a disk that starts late costs more than one `io_uring_enter` saves.
 
 use super::{Driver, RING_DATA};
 use crate::coroutine::{Critical, Outcome, Ready, Unparker, WaitCell};
@@ -57,6 +57,8 @@ enum RingState {
     /// No call has come yet.
     Unmade,
     Made(Box<Uring>),
+    /// The kernel takes no operations any more. Those that it has taken still complete.
+    Closed(Box<Uring>),
     /// This process can have none.
     Refused,
 }
@@ -73,10 +75,10 @@ pub(crate) struct RingCall {
 pub(crate) enum Submitted {
     /// The kernel has it: the call's cell will be settled.
     Yes,
-    /// It lies in the queue, and the kernel has not taken it. The caller waits a while and [offers](Driver::offer) it
-    /// again; the cell may be settled meanwhile.
-    Later,
-    /// There is no ring, or no room: nothing was done.
+    /// It lies in this place of the queue, and the kernel has not taken it. The caller waits a while and
+    /// [offers](Driver::offer) it again; the cell may be settled meanwhile.
+    Later(u64),
+    /// There is no io_uring, or no room, or the kernel does not take it: it will not be made.
     No,
 }
 
@@ -97,7 +99,8 @@ impl RingCall {
     /// The result of a call that has ended. `None`: the kernel has not made it, and it is to be made otherwise.
     pub(crate) fn result(&self) -> Option<Result<usize, Errno>> {
         match self.result.get() {
-            Err(Errno::AGAIN | Errno::INVAL | Errno::OPNOTSUPP | Errno::INTR | Errno::CANCELED) => None,
+            Err(Errno::AGAIN | Errno::INVAL | Errno::OPNOTSUPP) => None,
+            Err(Errno::CANCELED | Errno::FAULT | Errno::INTR) => None,
             result => Some(result),
         }
     }
@@ -121,7 +124,9 @@ impl DriverRing {
     #[cold]
     pub(super) fn reap(&self, out: &mut Vec<Ready>) {
         let mut state = self.state.lock();
-        let RingState::Made(ring) = &mut *state else { return };
+        let (RingState::Made(ring) | RingState::Closed(ring)) = &mut *state else {
+            return;
+        };
         ring.drain(|number, result| {
             let call = std::ptr::with_exposed_provenance::<RingCall>(number as usize);
             // SAFETY: S8: the call is on its caller's frame, which stays until the cell is settled, just below.
@@ -140,7 +145,7 @@ impl DriverRing {
 
     /// Whether a ring was made.
     pub(super) fn is_made(&self) -> bool {
-        matches!(*self.state.lock(), RingState::Made(_))
+        matches!(*self.state.lock(), RingState::Made(_) | RingState::Closed(_))
     }
 }
 
@@ -151,8 +156,8 @@ impl Driver {
     /// The call, and what the operation names, stay where they are until the call's cell is settled, unless the answer
     /// is `No` (S5, S8).
     pub(crate) unsafe fn submit(&self, operation: &RingOperation, call: &RingCall) -> Submitted {
-        // Relaxed: see `allow`.
-        if !self.ring.is_allowed.load(Ordering::Relaxed) {
+        // Relaxed: see `allow`. A child that shares the memory must not touch the parent's queues.
+        if !self.ring.is_allowed.load(Ordering::Relaxed) || process::is_foreign() {
             return Submitted::No;
         }
         let mut state = self.ring.state.lock();
@@ -164,27 +169,21 @@ impl Driver {
         };
         let number = std::ptr::from_ref(call).expose_provenance() as u64;
         // SAFETY: S5: the caller's promise.
-        if !unsafe { ring.push(operation, number) } {
-            return Submitted::No;
+        match unsafe { ring.push(operation, number) } {
+            Some(place) => offer(&mut state, place),
+            None => Submitted::No,
         }
-        offer(ring)
     }
 
-    /// Offers the kernel what it has not taken before. The caller is in a critical section.
+    /// Offers the kernel again what it had not taken, and says what became of the operation in this place of the queue.
+    /// The caller is in a critical section.
     #[cold]
-    pub(crate) fn offer(&self) -> Submitted {
-        match &mut *self.ring.state.lock() {
-            RingState::Made(ring) => offer(ring),
-            _ => Submitted::No,
-        }
+    pub(crate) fn offer(&self, place: u64) -> Submitted {
+        offer(&mut self.ring.state.lock(), place)
     }
 
     #[cold]
     fn make_ring(&self) -> RingState {
-        // The child of a fork shares the parent's rings, and makes none: its driver is the parent's too.
-        if process::is_forked() {
-            return RingState::Refused;
-        }
         let made = Uring::new().and_then(|ring| {
             let interest = (libc::EPOLLIN | libc::EPOLLET) as u32;
             self.epoll.add(ring.fd(), interest, RING_DATA)?;
@@ -203,10 +202,22 @@ impl Driver {
     }
 }
 
-fn offer(ring: &mut Uring) -> Submitted {
-    match ring.submit() {
-        Ok(true) => Submitted::Yes,
-        Ok(false) | Err(_) => Submitted::Later,
+fn offer(state: &mut RingState, place: u64) -> Submitted {
+    if let RingState::Made(ring) = state
+        && !matches!(ring.submit(), Ok(_) | Err(Errno::AGAIN | Errno::BUSY | Errno::INTR))
+        && let RingState::Made(ring) = std::mem::replace(state, RingState::Refused)
+    {
+        *state = RingState::Closed(ring);
+    }
+    let (taken, is_closed) = match state {
+        RingState::Made(ring) => (ring.taken(), false),
+        RingState::Closed(ring) => (ring.taken(), true),
+        RingState::Unmade | RingState::Refused => return Submitted::No,
+    };
+    match taken > place {
+        true => Submitted::Yes,
+        false if is_closed => Submitted::No,
+        false => Submitted::Later(place),
     }
 }
 

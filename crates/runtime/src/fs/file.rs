@@ -13,6 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+/// The least room for a read. Some files of the kernel's give a whole value or an end, and would give a part of it.
+const ROOM_MIN: usize = 64;
+
 /// How much is asked for at a time behind the end that a file's size has told. The room is zeroed first, so it is not
 /// much more than what may come.
 const ROUND_BYTES: usize = 8 * 1024;
@@ -26,7 +29,7 @@ const ROUND_BYTES_MAX: usize = 1 << 20;
 /// and writes at an offset, which leave the file's own position alone.
 ///
 /// # Blocking
-/// Reads park while a disk is waited for. Writes copy into memory; see the [module](crate::fs).
+/// Reads park while a disk is waited for. Writes copy into memory as a rule: see the [module](crate::fs).
 ///
 /// # Examples
 /// ```
@@ -266,12 +269,12 @@ impl Read for &File {
     fn read_to_end(&mut self, content: &mut Vec<u8>) -> io::Result<usize> {
         let before = content.len();
         let hint = self.rest_hint();
-        // Room for one byte more, which the read needs that finds the end.
-        content.try_reserve_exact(hint.saturating_add(1))?;
+        // Room for more, which the read needs that finds the end.
+        content.try_reserve_exact(hint.saturating_add(ROOM_MIN))?;
         let mut round = hint.max(ROUND_BYTES);
         loop {
             let filled = content.len();
-            if filled == content.capacity() {
+            if content.capacity() - filled < ROOM_MIN {
                 content.try_reserve(round)?;
             }
             let room = round.min(content.capacity() - filled);
@@ -389,6 +392,12 @@ impl From<File> for std::fs::File {
         let shared = file.shared.take().expect("taken only here");
         sockets::pass(shared.as_raw_fd());
         Arc::into_inner(shared).expect("calls of the pool have ended, see the field")
+    }
+}
+
+impl From<File> for std::process::Stdio {
+    fn from(file: File) -> Self {
+        std::fs::File::from(file).into()
     }
 }
 

@@ -1,29 +1,36 @@
 //! Files and directories for coroutines: std's names and functions.
 //!
-//! `use silken::fs` instead of `use std::fs` is the only edit. What waits for a disk parks the coroutine, of either
-//! kind, and no worker is blocked. No hooks are needed: it works without the feature `interpose`. On an OS thread the
-//! calls block the thread.
+//! `use silken::fs` instead of `use std::fs` is as a rule the only edit. (std's `Read` and `Write` for `Arc<File>` are
+//! missing; those for `&File` are here.) What waits for a disk parks the coroutine, of either kind, and no hooks are
+//! needed: it works without the feature `interpose`. On an OS thread the calls block the thread.
 //!
 //! # Who waits
 //!
 //! | call | on a coroutine |
 //! |---|---|
-//! | reads of a [`File`] | what is in memory is copied at once; else the kernel reads (`io_uring(7)`), or a thread of a pool where there is no io_uring |
+//! | reads of a [`File`] | what is in the page cache is copied at once; else the kernel reads (`io_uring(7)`), or a thread of a pool where there is no io_uring |
 //! | [`File::sync_all`], [`File::sync_data`] | likewise |
-//! | writes of a [`File`] | copied into memory at once. The kernel delays a writer while too much memory waits to be written; that blocks the worker |
-//! | everything else: opening, names, directories, attributes, locks | a thread of a pool calls |
+//! | writes of a [`File`] | copied into the page cache at once. What must reach the disk first (O_SYNC, O_DIRECT, a writer that the kernel slows down, FUSE) blocks the worker |
+//! | opening; calls on names, directories and attributes | a thread of a pool calls, of at most 64 for the process. The next ones wait for one of them |
+//! | a lock that another holds, a FIFO whose other end is not open | a thread of its own waits |
+//! | `seek`, [`try_clone`](File::try_clone), the attempts to lock, `unlock`, the close of a file that is dropped | calls at once |
+//!
+//! A read blocks the worker where the kernel does not tell what is in the page cache: at the file's own position before
+//! Linux 6.5, and of files that the process neither owns nor may write. [`FileExt`](std::os::unix::fs::FileExt)'s reads
+//! at an offset do not need that.
 //!
 //! With the hooks, `std::fs` parks in reads and `sync_all` as well. It opens and renames on the worker, which is
-//! quicker by some microseconds if nothing waits, and blocks the worker if the disk is needed; another thread then
+//! quicker by some ten microseconds if nothing waits, and blocks the worker if the disk is needed; another thread then
 //! continues the worker (see the guide, "What blocks"). So `silken::fs` is for programs that have no hooks, for light
-//! coroutines, and where a slow disk or a network file system must not delay others at all.
+//! coroutines, and where a slow disk must not delay others by milliseconds.
 //!
 //! # Cancellation
-//! None of these waits is cancelled or ended by a [`timeout`](crate::timeout), since a disk answers by itself. A lock
-//! is waited for to its end as well.
+//! None of these waits is cancelled or ended by a [`timeout`](crate::timeout), since a disk answers by itself, and the
+//! memory is lent to the kernel until then. A file that is no regular one (a FIFO, a terminal) waits as its kind does:
+//! a cancelled read fails with ECANCELED, one whose time is over with ETIMEDOUT.
 //!
 //! # Errors
-//! Those of std.
+//! Those of std. The open of a FIFO, and a lock that another holds, fail with ENOMEM if no thread can be made.
 //!
 //! # Examples
 //! ```
@@ -142,6 +149,28 @@ of_two_paths! {
     std::fs, rename(from, to) -> io::Result<()>;
     /// Makes a symbolic link: [`std::os::unix::fs::symlink`].
     std::os::unix::fs, symlink(original, link) -> io::Result<()>;
+}
+
+/// Gives what the path leads to another owner and group; `None` leaves one as it is.
+///
+/// # Blocking
+/// Parks the calling coroutine: a thread of the pool calls.
+///
+/// # Errors
+/// Those of [`std::os::unix::fs::chown`].
+pub fn chown<P: AsRef<Path>>(path: P, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    on_path(path.as_ref(), move |path| std::os::unix::fs::chown(path, uid, gid))
+}
+
+/// Like [`chown`], of a symbolic link itself.
+///
+/// # Blocking
+/// Parks the calling coroutine: a thread of the pool calls.
+///
+/// # Errors
+/// Those of [`std::os::unix::fs::lchown`].
+pub fn lchown<P: AsRef<Path>>(path: P, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    on_path(path.as_ref(), move |path| std::os::unix::fs::lchown(path, uid, gid))
 }
 
 /// Sets the permissions of what the path leads to.

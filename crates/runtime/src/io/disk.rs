@@ -3,19 +3,20 @@
 //! # Protocol
 //! Of a call on a regular file nobody can be told when it could go on, so the caller cannot wait for an event. Two
 //! kinds of calls are known to wait, and hand the waiting over at once, instead of blocking the worker until the
-//! monitor notices (`sched/monitor.rs`). The kernel makes them beside the caller (`wait/ring.rs`), or *a thread* of the
-//! offload pool does, where there is no io_uring:
+//! monitor notices (`sched/monitor.rs`). The kernel makes them asynchronously, by io_uring (`wait/ring.rs`), or *a
+//! thread* of the offload pool does, where there is no io_uring:
 //!
 //! | call | what is done |
 //! |---|---|
-//! | a read at an offset (`pread`, `preadv`, `preadv2` without flags) | it is tried with RWF_NOWAIT, which copies what is in memory. What is not there the kernel or a thread reads, and the caller parks |
-//! | a read at the file's own position | if some of its pages are not in memory (`cachestat(2)`), the kernel brings them in by a read at that offset. Then the read is made. Without io_uring, and for O_DIRECT, a thread makes the read |
-//! | `fsync`, `fdatasync` | the kernel or a thread makes it |
+//! | a read at an offset (`pread`, `preadv`, `preadv2` without flags) | it is tried with RWF_NOWAIT, which copies what is in the page cache. What is not there io_uring or a thread reads, and the caller parks |
+//! | a read at the file's own position | if some of its pages are not in the page cache (`cachestat(2)`), io_uring brings them in by a read at that offset. Then the read is made. Where io_uring does not bring them, and for O_DIRECT, a thread makes the read |
+//! | `fsync`, `fdatasync` | io_uring or a thread makes it |
 //! | other calls that write back: `syncfs`, `sync_file_range`, `msync`, `sync` | a thread makes it |
 //!
-//! Where the kernel does not tell what is in memory (before Linux 6.5, of files that the process may not write and does
-//! not own, of procfs) a read is made plainly. A wait here is not cancelled, as that of a thread is not: the memory is
-//! lent to the kernel until the call has ended.
+//! Where the kernel does not tell what is in the page cache (before Linux 6.5, of files that the process may not write
+//! and does not own, of procfs) a read at the file's own position is made plainly. The same holds for a file whose data
+//! is in the cache of another one (overlayfs, FUSE): that is known once a read has brought nothing in. A wait here is
+//! not cancelled, as that of a thread is not: the memory is lent to the kernel until the call has ended.
 //!
 //! # Reads are whole
 //! A plain read of a regular file is short at the file's end only. A try at an offset may be short because the rest is
@@ -23,18 +24,19 @@
 //! some bytes is not reported: the next call finds it, as the kernel's own would.
 //!
 //! A read at the file's own position is one call of the kernel, never two: others who share the open file would read
-//! between the two, and both results would be torn. So the kernel's read beside the caller only brings the pages in, at
-//! an offset. It fills the caller's buffer with what the one call then copies there again; a copy out of memory costs
-//! much less than a hand-over to a thread. If another reader moves the position meanwhile, the call may block.
+//! between the two, and both results would be torn. So io_uring's read only brings the pages in, at an offset. It fills
+//! the caller's buffer with what the one call then copies there again; a copy costs much less than another thread. If
+//! another reader moves the position meanwhile, the call may block, and the buffer may have been written beyond the
+//! count that it returns.
 //!
 //! # What still blocks
 //! Opening, `stat`, directory listings, writes to a file when too much memory waits to be written, and page faults of
 //! mapped files block the worker, and the monitor continues it on another thread.
 //!
 //! # Rejected
-//! *Reading on the pool always*: most reads find their data in memory, and a hand-over costs ten times as much as such
-//! a read. *RWF_NOWAIT at the file's own position*: a short try has moved the position already. *io_uring at the file's
-//! own position*: it does not take the lock that keeps readers of a shared open file apart.
+//! *Reading on the pool always*: most reads find their data in memory, and another thread costs ten times as much as
+//! such a read. *RWF_NOWAIT at the file's own position*: a short try has moved the position already. *io_uring at the
+//! file's own position*: it does not take the lock that keeps readers of a shared open file apart.
 
 use super::files::elsewhere;
 use super::parts::Parts;
@@ -61,21 +63,57 @@ pub(crate) unsafe fn read_here(
     bytes: usize,
     read: impl Fn() -> Result<usize, Errno> + Copy + Send + 'static,
 ) -> Result<usize, Errno> {
-    if bytes == 0 || bytes > BYTES_MAX || !entry.knows_nowait() {
+    if bytes == 0 || bytes > BYTES_MAX || !entry.tells_what_is_cached() {
         return repeat_interrupted(read);
     }
-    match file::missing_at(fd, bytes) {
-        Ok(Some(position)) => {
-            // SAFETY: S5: the caller lends the parts.
-            let brought = !file::is_direct(fd) && unsafe { bring_in(fd, parts, count, position) };
-            if !brought {
-                return offload::wait_out(read);
-            }
+    match missing_here(fd, bytes) {
+        Ok(None) => repeat_interrupted(read),
+        // SAFETY: S5: the caller lends the parts.
+        Ok(Some(range)) => unsafe { read_missing_here(fd, entry, parts, count, range, read) },
+        Err(_) => {
+            entry.set_untold();
+            repeat_interrupted(read)
         }
-        Ok(None) => {}
-        Err(_) => entry.set_no_nowait(),
     }
-    repeat_interrupted(read)
+}
+
+/// The range (offset and length) of a read at the file's own position, if some of it is missing in the page cache.
+fn missing_here(fd: c_int, bytes: usize) -> Result<Option<[u64; 2]>, Errno> {
+    let (position, bytes) = (file::position(fd)?, bytes as u64);
+    // As a rule all of it is there, and the file's size is not asked for.
+    if file::missing_pages(fd, [position, bytes])?.0 == 0 {
+        return Ok(None);
+    }
+    let range = [position, bytes.min(file::size(fd)?.saturating_sub(position))];
+    Ok((file::missing_pages(fd, range)?.0 > 0).then_some(range))
+}
+
+/// Makes a read at the file's own position that finds some of its range missing in the page cache.
+///
+/// # Safety
+/// S5: the caller lends the parts.
+#[cold]
+unsafe fn read_missing_here(
+    fd: c_int,
+    entry: &FdEntry,
+    parts: *const iovec,
+    count: c_int,
+    range: [u64; 2],
+    read: impl Fn() -> Result<usize, Errno> + Copy + Send + 'static,
+) -> Result<usize, Errno> {
+    if file::is_direct(fd) {
+        return offload::wait_out(read);
+    }
+    // SAFETY: S5: the caller lends the parts.
+    let result = match unsafe { bring_in(fd, parts, count, range[0]) } {
+        true => repeat_interrupted(read),
+        false => offload::wait_out(read),
+    };
+    // What was read just now is in some other cache, so the kernel tells nothing about this file.
+    if matches!(file::missing_pages(fd, range), Ok((missing, pages)) if missing == pages) {
+        entry.set_untold();
+    }
+    result
 }
 
 /// Has the kernel bring in what a read at the file's own position will copy; returns whether it has done so.

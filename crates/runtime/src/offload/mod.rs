@@ -2,8 +2,9 @@
 //!
 //! # Four pools
 //! Name look-ups end by themselves, since they have timeouts. [`run`] makes them, and a bounded number of threads is
-//! enough: every waiting call gets its turn. Calls on files and their names end by themselves too, since disks answer;
-//! those of silken's own files have a pool of their own ([`run_on_disk`]), bounded likewise. Other calls end only when
+//! enough: every waiting call gets its turn. Calls on files and their names end by themselves too, as a rule:
+//! disks answer. Those of silken's own files have a pool of their own ([`run_on_disk`]), bounded likewise. (A FIFO that
+//! is copied, or a mount that hangs, holds one of its threads.) Other calls end only when
 //! another party acts, perhaps the very caller that waits for a turn: a lock on a file, the end of a thread, the other
 //! end of a FIFO. Under a bound these calls could wait for each other for ever, and keep look-ups from being made.
 //! [`wait`] makes each of these on a thread of its own, however many there are. It makes hooked calls that wait for a

@@ -1,7 +1,7 @@
 //! How does blocking work of the user's run, and what becomes of it when its caller no longer waits?
 //!
 //! # A pool of its own
-//! Work runs on the threads of a third pool, which is bounded. It may not use the pool of [`run`](super::run): 64
+//! Work runs on the threads of a fourth pool, which is bounded. It may not use the pool of [`run`](super::run): 64
 //! pieces of work that never end would keep names from being looked up. It may not use the pool of
 //! [`wait`](super::wait), which has no bound: a program that submits a piece of work per request would make a thread
 //! per request. Under a bound, work that waits for other work may wait for ever, if the other work is queued. So the

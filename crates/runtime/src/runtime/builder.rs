@@ -1,13 +1,16 @@
 //! Where do the settings of a runtime come from? Each setting comes from the program; if the program is silent, from
 //! the environment; if that is silent too, from the machine or from a default.
 
+#[forbid(unsafe_code)]
+mod choices;
+
 use super::environment::{
-    A_NUMBER_OF_THREADS, A_SIZE, WORKERS_MAX, flag_from_environment, from_environment, light_from_environment,
-    parse_bytes, parse_slice, parse_threads, parse_time, stack_report_from_environment,
+    A_NUMBER_OF_THREADS, A_SIZE, WORKERS_MAX, flag_from_environment, from_environment, parse_bytes, parse_threads,
+    parse_time, report_from_environment, stack_report_from_environment,
 };
 use super::{Runtime, hooks};
 use crate::coroutine::{GuardSize, measure_stacks};
-use crate::driver::{self, IoDriver};
+use crate::driver::IoDriver;
 use crate::sched::{self, Kinds, OverflowPolicy, Scheduler, SchedulerConfig};
 use crate::sys;
 use std::io;
@@ -239,7 +242,8 @@ impl RuntimeBuilder {
     /// the process, from [`build`](Self::build) on, and cannot be switched off again; `false` only hides the
     /// environment's `SILKEN_REPORT`. Each note takes a descriptor for a moment.
     ///
-    /// With `SILKEN_REPORT=1` the report is printed to standard error when the runtime ends.
+    /// With `SILKEN_REPORT=1` the report is printed to standard error when the runtime ends. (The default runtime does
+    /// not end; [`blocked_calls`](crate::blocked_calls()) tells of its calls.)
     ///
     /// # Examples
     /// ```
@@ -353,9 +357,9 @@ impl RuntimeBuilder {
     /// each case. Calls on files that wait for a disk are made by the kernel beside the caller (io_uring), or by a
     /// thread of a pool each.
     ///
-    /// By default the runtime uses io_uring where the kernel offers it (since 5.5; some containers forbid it), and the
+    /// By default the runtime uses io_uring where the kernel offers it (since 5.6; some containers forbid it), and the
     /// pool elsewhere. With [`IoDriver::IoUring`], [`build`](Self::build) fails where there is none; with
-    /// [`IoDriver::Epoll`] there is no io_uring in the process.
+    /// [`IoDriver::Epoll`] this runtime uses none.
     ///
     /// # Examples
     /// ```
@@ -433,8 +437,8 @@ impl RuntimeBuilder {
     ///   thread-locals of their own in this process, or `SILKEN_LIGHT=1` is set, and no code has vouched for light
     ///   coroutines by [`light`](Self::light) or [`allow_light`](crate::allow_light). Also if a requirement of
     ///   [`require_isolation`](Self::require_isolation) or [`require_hooks`](Self::require_hooks) is not met, or if
-    ///   `SILKEN_THREADS=1` asks for [adopted threads](Runtime::adopt_threads) where there can be none. Also if
-    ///   io_uring was [asked for](Self::driver), and this kernel has none.
+    ///   `SILKEN_THREADS=1` asks for [adopted threads](Runtime::adopt_threads) where there can be none.
+    /// - The kernel's own refusal, if io_uring was [asked for](Self::driver): ENOSYS, or EPERM where it is forbidden.
     /// - [`InvalidInput`](io::ErrorKind::InvalidInput) if a size is more than 1 GiB, there are too many workers, the
     ///   name has a NUL, a variable of the environment is not understood, or [`guard_size`](Self::guard_size) asks for
     ///   another guard than the process's stacks have.
@@ -449,10 +453,7 @@ impl RuntimeBuilder {
             Some(grace) => Some(grace),
             None => from_environment("SILKEN_GRACE", "a time, as in 500ms, 2s or 0", parse_time)?,
         };
-        let prints_report = self.reports.is_none() && flag_from_environment("SILKEN_REPORT")?.unwrap_or(false);
-        if prints_report || self.reports == Some(true) {
-            sched::note_blocked_calls();
-        }
+        let prints_report = self.reports.is_none() && report_from_environment()?;
         let prints_stacks = self.reports_stacks.is_none() && stack_report_from_environment()?;
         let (requires_isolation, requires_hooks) = (self.requires_isolation, self.requires_hooks);
         let config = self.config()?;
@@ -488,6 +489,9 @@ impl RuntimeBuilder {
         if self.reports_stacks.map_or_else(stack_report_from_environment, Ok)? {
             measure_stacks();
         }
+        if self.reports.map_or_else(report_from_environment, Ok)? {
+            sched::note_blocked_calls();
+        }
         let workers = match self.workers {
             Some(workers) => Some(workers),
             None => from_environment("SILKEN_WORKERS", A_NUMBER_OF_THREADS, parse_threads)?,
@@ -515,16 +519,7 @@ impl RuntimeBuilder {
                 _ => None,
             })?,
         };
-        let slice = match self.preemption {
-            Some(slice) => slice,
-            None => from_environment("SILKEN_PREEMPT", "off, or a time, as in 10ms or 500us", parse_slice)?
-                .unwrap_or(Some(sched::SLICE_DEFAULT)),
-        };
-        let hand_off_after = match self.hand_off {
-            Some(after) => after,
-            None => from_environment("SILKEN_HANDOFF", "off, or a time, as in 1ms", parse_slice)?
-                .unwrap_or(Some(sched::HAND_OFF_AFTER_DEFAULT)),
-        };
+        let (slice, hand_off_after) = self.slices()?;
         let pins_workers = match self.pins_workers {
             Some(pins) => pins,
             None => flag_from_environment("SILKEN_PIN")?.unwrap_or(false),
@@ -535,9 +530,9 @@ impl RuntimeBuilder {
         };
         Ok(SchedulerConfig {
             io_driver,
-            hand_off_after: hand_off_after.map(|after| after.max(sched::HAND_OFF_AFTER_MIN)),
+            hand_off_after,
             spare_threads: spare_threads.unwrap_or(sched::SPARE_THREADS_DEFAULT),
-            slice: slice.map(|slice| slice.max(sched::SLICE_MIN)),
+            slice,
             overflow,
             blocking_threads,
             workers: workers.unwrap_or_else(sched::available_workers).max(1),
@@ -550,48 +545,5 @@ impl RuntimeBuilder {
             kinds,
             name: self.name.unwrap_or_else(|| "silken".to_string()),
         })
-    }
-}
-
-impl RuntimeBuilder {
-    /// Begins with so many workers, of at most `workers_max` later.
-    #[cfg(test)]
-    pub(crate) fn workers_up_to(mut self, workers: usize, workers_max: usize) -> Self {
-        self.workers = Some(workers);
-        self.workers_max = Some(workers_max);
-        self
-    }
-
-    fn io_driver(&self) -> io::Result<IoDriver> {
-        let io_driver = match self.io_driver {
-            Some(driver) => Some(driver),
-            None => from_environment("SILKEN_DRIVER", "epoll or io_uring", |text| match text {
-                "epoll" => Some(IoDriver::Epoll),
-                "io_uring" => Some(IoDriver::IoUring),
-                _ => None,
-            })?,
-        };
-        if io_driver == Some(IoDriver::IoUring)
-            && let Some(errno) = driver::ring::why_none()
-        {
-            return Err(sched::no_ring(errno.into()));
-        }
-        Ok(io_driver.unwrap_or(IoDriver::IoUring))
-    }
-
-    fn kinds(&self) -> io::Result<Kinds> {
-        if self.light || light_from_environment()? {
-            return Ok(Kinds::Light);
-        }
-        let Some(reason) = sched::why_not_isolated() else {
-            return Ok(Kinds::Isolated);
-        };
-        if sched::is_light_allowed() {
-            return Ok(Kinds::Light);
-        }
-        if self.refuses_each_spawn {
-            return Ok(Kinds::LightOnRequest);
-        }
-        Err(sched::not_isolated(&reason))
     }
 }

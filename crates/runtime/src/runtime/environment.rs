@@ -84,6 +84,11 @@ pub(super) fn stack_report_from_environment() -> io::Result<bool> {
     Ok(flag_from_environment("SILKEN_STACK_REPORT")?.unwrap_or(false))
 }
 
+/// Whether the environment asks for a report on what a runtime has done.
+pub(super) fn report_from_environment() -> io::Result<bool> {
+    Ok(flag_from_environment("SILKEN_REPORT")?.unwrap_or(false))
+}
+
 /// Whether the environment asks for light coroutines. It is an error if it does and no code has vouched for them: a
 /// user who sets a variable must not be left to believe that it has an effect.
 pub(super) fn light_from_environment() -> io::Result<bool> {

@@ -54,8 +54,9 @@ use std::time::Duration;
 pub struct Runtime {
     scheduler: &'static Scheduler,
     grace: Duration,
-    /// Whether the environment asks for a report on the use of stacks.
+    /// Whether the environment asks for a report on what the runtime has done.
     prints_report: bool,
+    /// Whether it asks for one on the use of stacks.
     prints_stacks: bool,
     stopped: bool,
 }

@@ -36,7 +36,8 @@ pub struct RuntimeReport {
 }
 
 impl Runtime {
-    /// Says what the runtime has done so far. The counts are taken while it goes on, so they may be some steps apart.
+    /// Says what the runtime has done so far. The counts are taken while it goes on, so they may be some steps apart. A
+    /// file of `/proc` is opened for a moment. Not for the child of a fork, whose runtime is the parent's.
     ///
     /// # Examples
     /// ```

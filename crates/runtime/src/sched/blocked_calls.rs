@@ -1,14 +1,15 @@
 //! Which calls have blocked workers, so that another thread had to continue them? On request, for reports.
 //!
-//! The monitor notes a call when it has taken the worker from the call's thread (`late.rs`). It does so before it lets
-//! go of the list of lost threads: until then the coroutine cannot end, and its place of spawn and its name are its
-//! own. Equal calls are one entry, with a count. The list is searched from its beginning; beyond [`ENTRIES_MAX`] kinds
-//! of calls, further ones are counted in the last entry.
+//! The monitor notes a call when it has taken the worker from the call's thread (`late.rs`) and has given it to another
+//! one. The coroutine's place of spawn was copied while the coroutine could not end. The call itself is asked of the
+//! kernel afterwards. If it has returned by then, nothing is noted, or the next call that blocks the thread. Equal
+//! calls are one entry, with a count. The list is searched from its beginning; beyond [`ENTRIES_MAX`] kinds of calls,
+//! further ones are counted in the last entry.
 //!
 //! Off by default: a note takes a descriptor for a moment (`sys::blocked_call`), and some twenty microseconds of the
-//! monitor's time.
+//! monitor, which allocates meanwhile.
 
-use crate::coroutine::{Core, Critical};
+use crate::coroutine::Critical;
 use crate::loom::static_atomic::{AtomicBool, Ordering};
 use crate::sys::{StaticLock, blocked_call};
 use libc::pid_t;
@@ -22,17 +23,19 @@ static IS_ON: AtomicBool = AtomicBool::new(false);
 
 static CALLS: StaticLock<Vec<BlockedCall>> = StaticLock::new(Vec::new());
 
-/// A kind of call that has blocked a worker.
+/// A kind of call that has blocked a worker; see [`blocked_calls`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BlockedCall {
-    /// The system call, as `read` or `futex`; or "a page fault".
+    /// The system call, as `read` or `futex`; one without a name here as "system call 9"; "a page fault"; or "other
+    /// calls", if there were too many kinds.
     pub call: String,
     /// What the call was about, if it names a descriptor: a path, "a socket", "a pipe".
     pub object: Option<String>,
     /// Where the coroutine was spawned that made the call, if that is known.
     pub spawned_at: Option<&'static Location<'static>>,
-    /// How many times a worker was taken from the call's thread.
+    /// How many times a worker was taken from the call's thread. All counts together may be fewer than the
+    /// [hand-offs](crate::RuntimeReport::hand_offs): a call that returns just then is not noted.
     pub count: u64,
 }
 
@@ -55,8 +58,18 @@ pub(crate) fn note_blocked_calls() {
     IS_ON.store(true, Ordering::Relaxed);
 }
 
-/// The calls that were noted, the most frequent kind first.
-pub(crate) fn blocked_calls() -> Vec<BlockedCall> {
+/// Returns which calls have blocked workers of this process, the most frequent kind first.
+///
+/// It is empty unless they are noted: [`RuntimeBuilder::report`](crate::RuntimeBuilder::report), or `SILKEN_REPORT=1`,
+/// which holds for the default runtime too.
+///
+/// # Examples
+/// ```
+/// for call in silken::blocked_calls() {
+///     println!("{call}");
+/// }
+/// ```
+pub fn blocked_calls() -> Vec<BlockedCall> {
     let mut calls = {
         let _critical = Critical::enter();
         CALLS.lock().clone()
@@ -65,26 +78,24 @@ pub(crate) fn blocked_calls() -> Vec<BlockedCall> {
     calls
 }
 
-/// Notes the call in which this thread blocks this coroutine, if notes are wanted.
+/// Notes the call in which this thread is blocked, if notes are wanted. Its coroutine was spawned there.
 #[inline]
-pub(super) fn note(core: &Core, thread: Option<pid_t>) {
+pub(super) fn note(site: Option<&'static Location<'static>>, thread: pid_t) {
     // Relaxed: as in `note_blocked_calls`.
-    if IS_ON.load(Ordering::Relaxed)
-        && let Some(thread) = thread
-    {
-        note_call(core, thread);
+    if IS_ON.load(Ordering::Relaxed) {
+        note_call(site, thread);
     }
 }
 
 #[cold]
-fn note_call(core: &Core, thread: pid_t) {
+fn note_call(site: Option<&'static Location<'static>>, thread: pid_t) {
     let Some(call) = blocked_call::of_thread(thread) else {
         return;
     };
     let entry = BlockedCall {
         call: call.name,
         object: call.object,
-        spawned_at: core.site.get(),
+        spawned_at: site,
         count: 1,
     };
     add(&mut CALLS.lock(), entry);

@@ -60,7 +60,6 @@
 //! a thread already.
 
 use super::arrive::{arrive, carry, take_stack};
-use super::blocked_calls;
 use super::handoff::{Outgoing, SwitchReason};
 use super::lost::LostThread;
 use super::worker::Worker;
@@ -69,6 +68,7 @@ use crate::coroutine::{
 };
 use crate::sys::barrier;
 use silken_context::switch::{self, Handoff, Resumed};
+use std::panic::Location;
 use std::ptr;
 
 /// What a coroutine finds that has no link to a worker.
@@ -79,31 +79,32 @@ pub(super) enum Back {
     ToThread(Box<LostThread>),
 }
 
-/// Takes the worker from its thread if that is blocked by a call in this pick's coroutine. Returns whether it was
-/// taken. Called by the monitor.
-pub(super) fn seize(worker: &'static Worker, tick: u32) -> bool {
+/// The coroutine from whose thread a worker was taken.
+pub(super) struct Seized {
+    /// Where it was spawned. Asked while it cannot end.
+    pub(super) site: Option<&'static Location<'static>>,
+}
+
+/// Takes the worker from its thread if that is blocked by a call in this pick's coroutine. `None`: it was not taken.
+/// Called by the monitor.
+pub(super) fn seize(worker: &'static Worker, tick: u32) -> Option<Seized> {
     if worker.has_light() {
-        return false;
+        return None;
     }
     let mut lost = worker.lost.lock();
-    let Some(core) = worker.running() else {
-        return false;
-    };
-    let Some(slots) = slots_of(core) else {
-        return false;
-    };
+    let core = worker.running()?;
+    let slots = slots_of(core)?;
     if !slots.take_link(&worker.link) {
-        return false;
+        return None;
     }
     barrier::heavy();
     let still_runs = worker.running().is_some_and(|running| ptr::eq(running, core));
     if !still_runs || worker.processor.tick() != tick || slots.is_critical() {
         slots.put_link_back(&worker.link);
-        return false;
+        return None;
     }
     lost.push(LostThread::new(&worker.link.base, core));
-    blocked_calls::note(core, worker.scheduler.workers[worker.processor.index].thread());
-    true
+    Some(Seized { site: core.site.get() })
 }
 
 /// The runtime's slots in the identity of an isolated coroutine that may be running or not.

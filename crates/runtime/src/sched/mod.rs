@@ -110,8 +110,8 @@ mod switch;
 mod watch;
 mod worker;
 
-pub use blocked_calls::BlockedCall;
-pub(crate) use blocked_calls::{blocked_calls, note_blocked_calls};
+pub(crate) use blocked_calls::note_blocked_calls;
+pub use blocked_calls::{BlockedCall, blocked_calls};
 pub(crate) use life::set_key_destructors;
 pub use light::allow_light;
 pub(crate) use light::{Kinds, is_light_allowed, not_allowed, not_isolated, prepare_for_light, why_not_isolated};
@@ -340,13 +340,13 @@ impl Scheduler {
 
     /// How long a call may block a worker before another thread takes the worker over. `None`: as long as it likes, as
     /// the program wants it, or because coroutines are light here, or the system has no `membarrier`.
+    pub(crate) fn hand_off_after(&self) -> Option<Duration> {
+        self.hand_off_after
+    }
+
     /// By which interface of the kernel it waits, as far as there is that interface.
     pub(crate) fn io_driver(&self) -> IoDriver {
         self.io_driver
-    }
-
-    pub(crate) fn hand_off_after(&self) -> Option<Duration> {
-        self.hand_off_after
     }
 
     /// Whether coroutines are isolated unless they ask to be light.
@@ -464,8 +464,8 @@ fn no_descriptors(error: io::Error) -> io::Error {
 /// Why there is no io_uring for a runtime that insists on it.
 pub(crate) fn no_ring(error: io::Error) -> io::Error {
     let text = format!(
-        "no io_uring (io_uring_setup): {error}; it needs Linux 5.5, and sysctl kernel.io_uring_disabled or a container's filter may \
-         forbid it; SILKEN_DRIVER=epoll does without"
+        "no io_uring (io_uring_setup): {error}; it needs Linux 5.6 and a free descriptor for each worker, and sysctl \
+         kernel.io_uring_disabled or a container's filter may forbid it; SILKEN_DRIVER=epoll does without"
     );
     with_advice(error, text)
 }

@@ -184,11 +184,12 @@ impl SharedProcessor {
         self.picks.store(self.picks(ticks), Ordering::Relaxed);
     }
 
-    /// The whole count of picks, of which `ticks` is the lower half. It was noted less than 2^32 picks ago.
+    /// The whole count of picks, of which `ticks` is the lower half. It was noted less than 2^31 picks ago.
     pub(super) fn picks(&self, ticks: u32) -> u64 {
         // Relaxed: a report.
         let noted = self.picks.load(Ordering::Relaxed);
-        noted + u64::from(ticks.wrapping_sub(noted as u32))
+        // A reader may have a count from before the note.
+        noted.saturating_add_signed(i64::from(ticks.wrapping_sub(noted as u32).cast_signed()))
     }
 
     /// Asks the coroutine that was picked at this count to give way.

@@ -28,7 +28,7 @@
 //! | `process` | is this the process that started the runtime, or a child |
 //! | `set_id` | workers' threads, for the calls that the C library makes on each thread of the process |
 //! | `topology` | how many workers this process may usefully run |
-//! | `uring` | calls that the kernel makes beside the caller |
+//! | `uring` | asynchronous calls of the kernel's |
 //!
 //! Above the port, and the same on every platform: [`lock`], the short thread-level lock that runtime code takes where
 //! a `std::sync::Mutex` would run into the futex hook.

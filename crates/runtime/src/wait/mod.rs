@@ -1,6 +1,7 @@
 //! How does a caller wait? Every blocking call comes to [`wait`], on a wait cell, with a reason and a deadline. Two
 //! have no cell: the plain parking that programs ask for (`api/park.rs`), and scopes on OS threads (`api/scope.rs`).
-//! Calls that a pool makes in a coroutine's stead (`offload`) park on a cell of their own, and nothing interrupts them.
+//! Calls that a pool (`offload`) or the kernel (`ring`) makes in a coroutine's stead park on a cell of their own, and
+//! nothing interrupts them.
 //!
 //! # The files
 //! | file | what |
@@ -9,7 +10,7 @@
 //! | `list` | a list of waiters beside the state they wait on, and the batches in which they are woken |
 //! | `monitor` | a state behind a lock, for whose changes callers wait |
 //! | `descriptor` | waits for events of descriptors |
-//! | `ring` | waits for calls that the kernel makes beside the caller |
+//! | `ring` | waits for asynchronous calls of the kernel's |
 //!
 //! The cell itself, and parking, are what a coroutine is made of: `coroutine/park.rs`. The deadlines are the driver's
 //! (`driver/timers.rs`).

@@ -141,12 +141,31 @@ fn no_descriptor() {
         .unwrap();
 }
 
+/// A program that has closed its standard input gets that number by its next open, not the runtime by a ring.
+fn standard_numbers() {
+    let runtime = one_worker();
+    runtime.block_on(|| {
+        let file = File::open("/proc/self/exe").unwrap();
+        // SAFETY: S7: numbers only.
+        let closed = unsafe { libc::close(0) };
+        assert_eq!(closed, 0);
+        // SAFETY: S7: numbers only.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        file.sync_all().unwrap();
+        file.read_exact_at(&mut [0; 10_000], 10_000).unwrap();
+        assert_eq!(File::open("/dev/null").unwrap().as_raw_fd(), 0);
+        // The ring serves from its other number.
+        use_a_file();
+    });
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("rings::forbidden", forbidden, End::Returns),
         Case::new("rings::unwanted", unwanted, End::Returns).environment(&[("SILKEN_DRIVER", "epoll")]),
         Case::new("rings::taken", taken, End::Returns),
         Case::new("rings::no_descriptor", no_descriptor, End::Returns),
+        Case::new("rings::standard_numbers", standard_numbers, End::Returns),
         Case::new("rings::not_understood", unwanted, End::Exits(101))
             .environment(&[("SILKEN_DRIVER", "aio")])
             .says(&["SILKEN_DRIVER=aio is not understood: epoll or io_uring"]),

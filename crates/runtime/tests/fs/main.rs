@@ -373,6 +373,12 @@ fn sizes_are_hints_only() {
     everywhere(|folder| {
         assert!(fs::read_to_string("/proc/self/maps").unwrap().lines().count() > 3);
         assert!(fs::read("/dev/null").unwrap().is_empty());
+        // A part of such a value, and then the end, is what a read with too little room gets.
+        let number = "/proc/sys/kernel/pid_max";
+        assert_eq!(
+            fs::read_to_string(number).unwrap(),
+            std::fs::read_to_string(number).unwrap()
+        );
         let path = folder.path("file");
         fs::write(&path, content(100_000)).unwrap();
         let mut file = File::open(&path).unwrap();

@@ -26,7 +26,7 @@ pub enum WaitReason {
     Poll,
     /// A call that an OS thread makes in the coroutine's place.
     Offload,
-    /// A call on a file, which waits for the disk.
+    /// A read or a write-back of a file, which io_uring makes.
     File,
     /// A lock that is held elsewhere: a mutex or one side of a read-write lock.
     Lock,

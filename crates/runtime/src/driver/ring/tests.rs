@@ -92,7 +92,7 @@ fn many_threads_share_a_ring() {
                     let mut submitted = unsafe { driver.submit(&operation, &call) };
                     while call.done().outcome().is_none() {
                         match submitted {
-                            Submitted::Later => submitted = driver.offer(),
+                            Submitted::Later(place) => submitted = driver.offer(place),
                             submitted => assert_eq!(submitted, Submitted::Yes),
                         }
                         driver.visit(256, &mut Vec::new());
@@ -104,6 +104,27 @@ fn many_threads_share_a_ring() {
         }
     });
     assert_eq!(ended.into_inner(), 4 * CALLS);
+}
+
+/// A filter that was installed later answers EPERM; here it is EBADF.
+#[test]
+fn what_the_kernel_will_never_take_is_left_to_the_caller() {
+    let Some(driver) = driver(2007) else { return };
+    let call = RingCall::new();
+    let operation = RingOperation::write_back(-1, true);
+    // SAFETY: S5, S8: names no memory; the call outlives `finish`.
+    assert_eq!(unsafe { driver.submit(&operation, &call) }, Submitted::Yes);
+    assert_eq!(finish(driver, &call), Some(Err(Errno::BADF)));
+    if let RingState::Made(ring) = &*driver.ring.state.lock() {
+        // The driver lives for ever, and so does what it has of the io_uring.
+        crate::sys::file::close(ring.fd()).unwrap();
+    }
+    for _ in 0..2 {
+        let call = RingCall::new();
+        // SAFETY: S5, S8: names no memory, and the kernel does not get it.
+        assert_eq!(unsafe { driver.submit(&operation, &call) }, Submitted::No);
+    }
+    assert_eq!(driver.offer(7), Submitted::No);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use super::{ASLEEP, SleepWord};
 use crate::coroutine::Critical;
 use crate::coroutine::c_thread::native;
 use crate::sched::nudge::Nudge;
-use crate::sched::{Scheduler, blocked, late, preempt, size};
+use crate::sched::{Scheduler, blocked, blocked_calls, late, preempt, size};
 use crate::sys::signal::Heritage;
 use crate::sys::{self, StaticLock, clock, futex};
+use libc::pid_t;
 use std::io;
 use std::time::Duration;
 
@@ -157,7 +158,7 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     let is_blocked = blocked::is_blocked(thread).unwrap_or(before.is_some() && used_ns == 0);
     if is_blocked {
         if may_hand_off {
-            hand_off(scheduler, index, record.tick);
+            hand_off(scheduler, index, thread, record.tick);
         }
         return false;
     }
@@ -170,19 +171,21 @@ fn look_at_standing(scheduler: &'static Scheduler, index: usize, record: &mut Re
     true
 }
 
-/// Gives the worker to a spare thread, if there is one.
-fn hand_off(scheduler: &'static Scheduler, index: usize, tick: u32) {
+/// Gives the worker of this thread to a spare thread, if there is one.
+fn hand_off(scheduler: &'static Scheduler, index: usize, thread: pid_t, tick: u32) {
     let Some(worker) = scheduler.workers[index].worker() else {
         return;
     };
     let Some(seat) = scheduler.spares.reserve(scheduler) else {
         return;
     };
-    if late::seize(worker, tick) {
-        scheduler.count_hand_off();
-        seat.assign(worker);
-    } else {
-        scheduler.spares.give_back(seat);
+    match late::seize(worker, tick) {
+        Some(seized) => {
+            seat.assign(worker);
+            scheduler.count_hand_off();
+            blocked_calls::note(seized.site, thread);
+        }
+        None => scheduler.spares.give_back(seat),
     }
 }
 

@@ -231,27 +231,36 @@ pub(crate) unsafe fn pread(fd: RawFd, buffer: *mut c_void, bytes: usize, offset:
     unsafe { raw::syscall4(libc::SYS_pread64, fd as usize, buffer as usize, bytes, offset as usize) }
 }
 
-/// Where a read of so many bytes at the file's own position would begin, if not all of its pages are in memory. ENOSYS:
-/// the kernel does not tell (before Linux 6.5); EPERM: it does not tell this process.
-pub(crate) fn missing_at(fd: RawFd, bytes: usize) -> Result<Option<u64>, Errno> {
+/// The file's own position.
+pub(crate) fn position(fd: RawFd) -> Result<u64, Errno> {
+    // SAFETY: S5: no memory.
+    unsafe { raw::syscall3(libc::SYS_lseek, fd as usize, 0, libc::SEEK_CUR as usize) }.map(|position| position as u64)
+}
+
+/// The size of a regular file.
+pub(crate) fn size(fd: RawFd) -> Result<u64, Errno> {
+    status(fd).map(|status| status.st_size as u64)
+}
+
+/// How many pages of a range are not in the page cache, and how many there are. ENOSYS: the kernel does not tell
+/// (before Linux 6.5); EPERM: it does not tell this process. Where another file has the data (overlayfs), all are
+/// missing always.
+pub(crate) fn missing_pages(fd: RawFd, range: [u64; 2]) -> Result<(u64, u64), Errno> {
     const SYS_CACHESTAT: libc::c_long = 451;
     const PAGE: u64 = 4096;
-    /// `struct cachestat`: the first word is the number of pages in memory.
+    /// `struct cachestat`: the first word is the number of pages in the cache.
     type Counts = [u64; 5];
-    // SAFETY: S5: no memory.
-    let position = unsafe { raw::syscall3(libc::SYS_lseek, fd as usize, 0, libc::SEEK_CUR as usize) }? as u64;
-    let end = position.saturating_add(bytes as u64).min(status(fd)?.st_size as u64);
-    if end <= position {
-        return Ok(None);
+    let [offset, length] = range;
+    if length == 0 {
+        // To the kernel that is the whole file.
+        return Ok((0, 0));
     }
-    // The offset and the length.
-    let range = [position, end - position];
     let mut counts: Counts = [0; 5];
-    let (range, place) = ((&raw const range) as usize, (&raw mut counts) as usize);
+    let (place, range) = ((&raw mut counts) as usize, (&raw const range) as usize);
     // SAFETY: S5: live places of the kernel's sizes.
     unsafe { raw::syscall4(SYS_CACHESTAT, fd as usize, range, place, 0) }?;
-    let is_missing = counts[0] < end.div_ceil(PAGE) - position / PAGE;
-    Ok(is_missing.then_some(position))
+    let pages = (offset + length).div_ceil(PAGE) - offset / PAGE;
+    Ok((pages.saturating_sub(counts[0]), pages))
 }
 
 /// `pwrite(2)`.
@@ -388,6 +397,11 @@ impl Descriptor {
         Self(fd)
     }
 
+    /// Gives the descriptor up to another owner.
+    pub(crate) fn into_raw(self) -> RawFd {
+        std::mem::ManuallyDrop::new(self).0
+    }
+
     /// The descriptor's number, for calls made while `self` lives.
     pub(crate) fn fd(&self) -> RawFd {
         self.0
@@ -408,8 +422,14 @@ impl Drop for Descriptor {
 
 /// Makes a second descriptor of the same description.
 pub(crate) fn duplicate(fd: RawFd) -> Result<Descriptor, Errno> {
+    duplicate_from(fd, 0)
+}
+
+/// The same, with a number that is not smaller than `least`.
+pub(crate) fn duplicate_from(fd: RawFd, least: RawFd) -> Result<Descriptor, Errno> {
+    let (command, least) = (libc::F_DUPFD_CLOEXEC as usize, least as usize);
     // SAFETY: S5: names no memory.
-    let copy = unsafe { raw::syscall3(libc::SYS_fcntl, fd as usize, libc::F_DUPFD_CLOEXEC as usize, 0) }?;
+    let copy = unsafe { raw::syscall3(libc::SYS_fcntl, fd as usize, command, least) }?;
     Ok(Descriptor::new(copy as RawFd))
 }
 

@@ -1,4 +1,4 @@
-//! How to have the kernel make calls beside the caller: `io_uring(7)`, over the crate `io-uring`.
+//! How to have the kernel make calls asynchronously: `io_uring(7)`, over the crate `io-uring`.
 //!
 //! A [`Uring`] is a pair of queues that the process shares with the kernel: *operations* go in, their *completions*
 //! come out, with the number that the caller gave each operation. Its descriptor is pollable, and each completion is an
@@ -6,15 +6,22 @@
 //! no hook and no errno is met.
 //!
 //! # What the kernel does with an operation
-//! It tries the operation while it takes it. A read that misses memory starts the disk and goes on when the pages have
-//! come; then the kernel interrupts the thread that has handed the operation in. An operation that can only be made by
-//! waiting is made by a thread of the kernel's (`io-wq`). If the thread that handed an operation in has ended when it
-//! could go on, the operation is cancelled, and its result is ECANCELED.
+//! It tries the operation while it takes it. A read whose pages are not in the page cache starts the disk, and goes on
+//! when they have come: in the thread that has handed it in, which the kernel interrupts for that. An operation that
+//! can only be made by waiting is made by a thread of the kernel's (`io-wq`). If the thread that handed an operation in
+//! has ended when it could go on, the operation is given up (ECANCELED, or EFAULT for a read).
+//!
+//! Two things follow. The taking itself may wait, for the disk's queue or for what the file system has to read to find
+//! the pages; that blocks the caller's worker. And if some other call blocks the thread so that nothing interrupts it
+//! (a network mount that hangs), the reads that it has handed in end after that call.
 //!
 //! # Rejected
-//! *SQPOLL*: a thread of the kernel's that polls the queue saves the entering, and costs a core. *DEFER_TASKRUN*: the
-//! interruption is saved, but then one thread must hand in and take out, and a worker changes its thread.
+//! *IOSQE_ASYNC*, by which `io-wq` makes the reads too: neither of these two things would be, but a read costs twice as
+//! much of the processors' time, as much as with a pool of our own. *SQPOLL*: a thread of the kernel's that polls the
+//! queue saves the entering, and costs a core. *DEFER_TASKRUN*: the interruption is saved, but then one thread must
+//! hand in and take out, and a worker changes its thread.
 
+use super::file;
 use super::raw::{self, Errno};
 use io_uring::{IoUring, opcode, squeue, types};
 use libc::{c_int, c_uint, iovec};
@@ -54,8 +61,25 @@ impl RingOperation {
     }
 }
 
-/// A ring. Its owner calls one of its functions at a time.
-pub(crate) struct Uring(IoUring);
+/// A ring is made when a call needs it. If the program has closed a standard descriptor by then, it counts on getting
+/// that number by its next open, so the ring gets another one.
+fn off_standard_numbers(ring: IoUring) -> Result<IoUring, Errno> {
+    const FIRST: RawFd = libc::STDERR_FILENO + 1;
+    if ring.as_raw_fd() >= FIRST {
+        return Ok(ring);
+    }
+    let other = file::duplicate_from(ring.as_raw_fd(), FIRST)?;
+    // SAFETY: S5: a descriptor of a ring with these parameters, which nobody else owns.
+    let moved = unsafe { IoUring::from_fd(other.into_raw(), ring.params().clone()) };
+    moved.map_err(|error| Errno(error.raw_os_error().unwrap_or(libc::ENOMEM)))
+}
+
+/// An io_uring. Its owner calls one of its functions at a time.
+pub(crate) struct Uring {
+    queues: IoUring,
+    /// How many operations were put into the queue.
+    pushed: u64,
+}
 
 impl Uring {
     /// Makes a ring. ENOSYS, EPERM: this process cannot have any. May write errno and meet hooks: the caller is in a
@@ -64,6 +88,7 @@ impl Uring {
         let errno = crate::sys::errno();
         let made = IoUring::builder()
             .setup_clamp()
+            .dontfork()
             .setup_cqsize(COMPLETIONS)
             .build(OPERATIONS);
         if let Ok(ring) = &made {
@@ -72,34 +97,44 @@ impl Uring {
         }
         crate::sys::set_errno(errno);
         let ring = made.map_err(|error: io::Error| Errno(error.raw_os_error().unwrap_or(libc::ENOSYS)))?;
+        let ring = off_standard_numbers(ring)?;
         // Kernels without it (before 5.5) drop completions, or read the list of parts after the call has returned.
         if !ring.params().is_feature_nodrop() || !ring.params().is_feature_submit_stable() {
             return Err(Errno::NOSYS);
         }
-        Ok(Self(ring))
+        Ok(Self {
+            queues: ring,
+            pushed: 0,
+        })
     }
 
     /// The ring's descriptor, to be watched for `EPOLLIN`.
     pub(crate) fn fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.queues.as_raw_fd()
     }
 
-    /// Puts an operation into the queue. Its completion will have the number `data`. `false`: the queue is full.
+    /// Puts an operation into the queue, and returns its place in the order of all. Its completion will have the number
+    /// `data`. `None`: the queue is full.
     ///
     /// # Safety
     /// What the operation names is lent to the kernel until its completion has come (S5).
-    pub(crate) unsafe fn push(&mut self, operation: &RingOperation, data: u64) -> bool {
+    pub(crate) unsafe fn push(&mut self, operation: &RingOperation, data: u64) -> Option<u64> {
         let entry = operation.0.clone().user_data(data);
         // SAFETY: S5: the caller's promise.
-        unsafe { self.0.submission().push(&entry) }.is_ok()
+        unsafe { self.queues.submission().push(&entry) }.ok()?;
+        self.pushed += 1;
+        Some(self.pushed - 1)
     }
 
-    /// Hands in what is in the queue. `Ok(true)`: all of it. An error says why the kernel has not taken the next one,
-    /// which stays in the queue.
-    pub(crate) fn submit(&mut self) -> Result<bool, Errno> {
-        let count = self.0.submission().len();
-        self.enter(count, 0)?;
-        Ok(self.0.submission().is_empty())
+    /// How many operations the kernel has taken out of the queue: those in the places below.
+    pub(crate) fn taken(&mut self) -> u64 {
+        self.pushed - self.queues.submission().len() as u64
+    }
+
+    /// Hands in what is in the queue. The kernel may take a part of it. An error says why it has taken nothing.
+    pub(crate) fn submit(&mut self) -> Result<usize, Errno> {
+        let count = self.queues.submission().len();
+        self.enter(count, 0)
     }
 
     fn enter(&self, submitted: usize, flags: usize) -> Result<usize, Errno> {
@@ -110,7 +145,7 @@ impl Uring {
     /// Takes out all completions: each one's number and result.
     pub(crate) fn drain(&mut self, mut each: impl FnMut(u64, Result<usize, Errno>)) {
         loop {
-            for completion in self.0.completion() {
+            for completion in self.queues.completion() {
                 let result = completion.result();
                 let result = if result < 0 {
                     Err(Errno(-result))
@@ -120,7 +155,7 @@ impl Uring {
                 each(completion.user_data(), result);
             }
             // What the kernel has kept aside moves into the room that is free now.
-            if !self.0.submission().cq_overflow() || self.enter(0, ENTER_GETEVENTS).is_err() {
+            if !self.queues.submission().cq_overflow() || self.enter(0, ENTER_GETEVENTS).is_err() {
                 return;
             }
         }
@@ -165,9 +200,11 @@ mod tests {
         ];
         for (number, operation) in operations.iter().enumerate() {
             // SAFETY: S5: the buffers outlive the loop below, which waits for all completions.
-            assert!(unsafe { ring.push(operation, number as u64) });
+            assert_eq!(unsafe { ring.push(operation, number as u64) }, Some(number as u64));
         }
-        assert_eq!(ring.submit(), Ok(true));
+        assert_eq!(ring.taken(), 0);
+        assert_eq!(ring.submit(), Ok(4));
+        assert_eq!(ring.taken(), 4);
         let mut results = [None; 4];
         while results.iter().any(Option::is_none) {
             ring.drain(|number, result| results[number as usize] = Some(result));
@@ -183,8 +220,9 @@ mod tests {
         let mut seen = vec![0; 5 * COMPLETIONS as usize];
         for number in 0..seen.len() {
             // SAFETY: S5: names no memory.
-            assert!(unsafe { ring.push(&RingOperation::read(-1, std::ptr::null(), 0, 0), number as u64) });
-            assert_eq!(ring.submit(), Ok(true));
+            let pushed = unsafe { ring.push(&RingOperation::read(-1, std::ptr::null(), 0, 0), number as u64) };
+            assert!(pushed.is_some());
+            assert_eq!(ring.submit(), Ok(1));
         }
         while seen.contains(&0) {
             ring.drain(|number, _| seen[number as usize] += 1);
@@ -197,13 +235,11 @@ mod tests {
         let Some(mut ring) = ring() else { return };
         let operation = RingOperation::read(-1, std::ptr::null(), 0, 0);
         // SAFETY: S5: names no memory.
-        let pushed = (0..)
-            .take_while(|number| unsafe { ring.push(&operation, *number) })
-            .count();
+        let pushed = std::iter::from_fn(|| unsafe { ring.push(&operation, 0) }).count();
         assert_eq!(pushed, OPERATIONS as usize);
-        assert_eq!(ring.submit(), Ok(true));
+        assert_eq!(ring.submit(), Ok(pushed));
         // SAFETY: S5: names no memory.
-        assert!(unsafe { ring.push(&operation, 0) });
+        assert_eq!(unsafe { ring.push(&operation, 0) }, Some(pushed as u64));
     }
 
     fn tempfile() -> std::fs::File {

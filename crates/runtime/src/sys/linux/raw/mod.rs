@@ -23,6 +23,7 @@ pub(crate) struct Errno(pub(crate) i32);
 impl Errno {
     pub(crate) const AGAIN: Self = Self(libc::EAGAIN);
     pub(crate) const ALREADY: Self = Self(libc::EALREADY);
+    pub(crate) const BUSY: Self = Self(libc::EBUSY);
     pub(crate) const CANCELED: Self = Self(libc::ECANCELED);
     pub(crate) const BADF: Self = Self(libc::EBADF);
     #[cfg(test)]
