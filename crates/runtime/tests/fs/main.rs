@@ -1,6 +1,9 @@
 //! silken's files where nothing else helps: on one worker that is never handed over, with isolated and with light
 //! coroutines, and (in CI) without the hooks. std's files are the oracle.
 
+#[path = "../common/one_worker.rs"]
+mod one_worker;
+
 use silken::IoDriver;
 use silken::fs::{self, DirBuilder, File, OpenOptions};
 use std::collections::BTreeMap;
@@ -12,8 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
-/// Ends a case that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for a coroutine to have parked; too short only makes a case easier.
 const SOON: Duration = Duration::from_millis(20);
 
@@ -40,38 +41,18 @@ impl Drop for Folder {
     }
 }
 
-/// Runs a case on an OS thread, and on one worker that keeps its thread as an isolated and as a light coroutine, with
-/// io_uring (where there is one) and without.
-fn everywhere(case: fn(&Folder)) {
-    let over = Arc::new(AtomicBool::new(false));
-    let seen = over.clone();
-    std::thread::spawn(move || {
-        std::thread::sleep(PATIENCE);
-        if !seen.load(SeqCst) {
-            eprintln!("a call has blocked the only worker");
-            std::process::abort();
+/// Gives the function a folder on an OS thread, and on one worker that keeps its thread as an isolated and as a light
+/// coroutine, with io_uring (where there is one) and without.
+macro_rules! everywhere {
+    ($case:expr) => {{
+        fn in_a_folder() {
+            let case: fn(&Folder) = $case;
+            case(&Folder::new());
         }
-    });
-    case(&Folder::new());
-    for (is_light, driver) in [
-        (false, None),
-        (true, None),
-        (false, Some(IoDriver::Epoll)),
-        (true, Some(IoDriver::Epoll)),
-    ] {
-        let builder = silken::Runtime::builder().workers(1).hand_off(None);
-        let builder = match driver {
-            Some(driver) => builder.driver(driver),
-            None => builder,
-        };
-        // SAFETY: S12: the cases wait in silken's types only, and keep nothing in thread-locals.
-        let builder = if is_light { unsafe { builder.light() } } else { builder };
-        let runtime = builder.build().expect("the runtime starts");
-        runtime
-            .run(move || case(&Folder::new()))
-            .unwrap_or_else(|payload| std::panic::resume_unwind(payload));
-    }
-    over.store(true, SeqCst);
+        in_a_folder();
+        let settings = || silken::Runtime::builder();
+        one_worker::on_one_worker(&[settings(), settings().driver(IoDriver::Epoll)], in_a_folder);
+    }};
 }
 
 fn content(bytes: usize) -> Vec<u8> {
@@ -88,7 +69,7 @@ fn evict(file: &File) {
 
 #[test]
 fn what_is_written_is_read() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let path = folder.path("file");
         let content = content(300_000);
         let mut file = File::create(&path).unwrap();
@@ -118,7 +99,7 @@ fn what_is_written_is_read() {
 
 #[test]
 fn offsets_leave_the_position_alone() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let path = folder.path("file");
         let file = File::create_new(&path).unwrap();
         file.write_all_at(&content(50_000), 10).unwrap();
@@ -138,7 +119,7 @@ fn offsets_leave_the_position_alone() {
 /// Many coroutines wait for the disk at once, and nobody blocks the worker: a ticker goes on.
 #[test]
 fn readers_wait_side_by_side() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         const READERS: usize = 50;
         const BYTES: usize = 1 << 20;
         let path = folder.path("file");
@@ -167,7 +148,7 @@ fn readers_wait_side_by_side() {
 
 #[test]
 fn handles_share_a_position() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let path = folder.path("file");
         fs::write(&path, "0123456789").unwrap();
         let mut one = File::open(&path).unwrap();
@@ -191,7 +172,7 @@ fn handles_share_a_position() {
 
 #[test]
 fn options_are_obeyed() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let path = folder.path("file");
         let missing = OpenOptions::new().write(true).open(&path).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
@@ -229,7 +210,7 @@ fn options_are_obeyed() {
 
 #[test]
 fn attributes_are_set() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let path = folder.path("file");
         let file = File::create(&path).unwrap();
         file.set_len(5000).unwrap();
@@ -246,7 +227,7 @@ fn attributes_are_set() {
 
 #[test]
 fn names_and_directories() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let deep = folder.path("a/b/c");
         assert_eq!(fs::create_dir(&deep).unwrap_err().kind(), ErrorKind::NotFound);
         fs::create_dir_all(&deep).unwrap();
@@ -283,7 +264,7 @@ fn names_and_directories() {
 
 #[test]
 fn a_large_directory_is_listed_whole() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let mut expected = BTreeMap::new();
         for number in 0..300 {
             let path = folder.path(&format!("{number:03}"));
@@ -314,7 +295,7 @@ fn a_large_directory_is_listed_whole() {
 
 #[test]
 fn a_fifo_waits_for_its_other_end() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let path = folder.path("fifo");
         let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         // SAFETY: S7: a name with its end.
@@ -344,7 +325,7 @@ fn a_fifo_waits_for_its_other_end() {
 
 #[test]
 fn locks_exclude_and_are_waited_for() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let path = folder.path("file");
         let one = File::create(&path).unwrap();
         one.lock().unwrap();
@@ -370,7 +351,7 @@ fn locks_exclude_and_are_waited_for() {
 /// A file that does not tell its size, one that has none, and one that grows while it is read.
 #[test]
 fn sizes_are_hints_only() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         assert!(fs::read_to_string("/proc/self/maps").unwrap().lines().count() > 3);
         assert!(fs::read("/dev/null").unwrap().is_empty());
         // A part of such a value, and then the end, is what a read with too little room gets.
@@ -394,7 +375,7 @@ fn sizes_are_hints_only() {
 /// Cancelled or out of time, a file's calls go on to their end.
 #[test]
 fn cancelled_calls_go_on() {
-    everywhere(|folder| {
+    everywhere!(|folder| {
         let path = folder.path("file");
         fs::write(&path, content(100_000)).unwrap();
         let file = File::open(&path).unwrap();

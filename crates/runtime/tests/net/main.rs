@@ -3,6 +3,9 @@
 //!
 //! With the hooks, the conformance suite has the cases of std's sockets over these types as well.
 
+#[path = "../common/one_worker.rs"]
+mod one_worker;
+
 use silken::net::{
     Shutdown, SocketAddr, TcpListener, TcpSocket, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
     lookup_host,
@@ -14,32 +17,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// Ends a case that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough for a coroutine to have parked; too short only makes a case easier.
 const SOON: Duration = Duration::from_millis(20);
 
 /// Runs a case on one worker, which keeps its thread, as an isolated and as a light coroutine.
 fn on_one_worker(case: fn()) {
-    let over = Arc::new(AtomicBool::new(false));
-    let seen = over.clone();
-    std::thread::spawn(move || {
-        std::thread::sleep(PATIENCE);
-        if !seen.load(SeqCst) {
-            eprintln!("a call has blocked the only worker");
-            std::process::abort();
-        }
-    });
-    for is_light in [false, true] {
-        let builder = silken::Runtime::builder().workers(1).hand_off(None);
-        // SAFETY: S12: the cases wait in silken's types only, and keep nothing in thread-locals.
-        let builder = if is_light { unsafe { builder.light() } } else { builder };
-        let runtime = builder.build().expect("the runtime starts");
-        runtime
-            .run(case)
-            .unwrap_or_else(|payload| std::panic::resume_unwind(payload));
-    }
-    over.store(true, SeqCst);
+    one_worker::on_one_worker(&[silken::Runtime::builder()], case);
 }
 
 fn listen() -> (TcpListener, SocketAddr) {
@@ -316,7 +299,10 @@ fn a_name_is_looked_up_elsewhere() {
         while !has_run.load(SeqCst) {
             let addresses = lookup_host("localhost", 80).unwrap();
             assert!(!addresses.is_empty() && addresses.iter().all(|address| address.ip().is_loopback()));
-            assert!(begin.elapsed() < PATIENCE, "the other coroutine never got the worker");
+            assert!(
+                begin.elapsed() < one_worker::PATIENCE,
+                "the other coroutine never got the worker"
+            );
         }
         other.join().unwrap();
         assert!(lookup_host("no such host.invalid", 80).is_err());
@@ -332,7 +318,7 @@ fn os_threads_use_the_same_types() {
         stream.read_exact(&mut byte).unwrap();
         stream.write_all(&byte).unwrap();
     });
-    let mut stream = TcpStream::connect_within(address, PATIENCE).unwrap();
+    let mut stream = TcpStream::connect_within(address, one_worker::PATIENCE).unwrap();
     stream.write_all(b"!").unwrap();
     let mut byte = [0];
     stream.read_exact(&mut byte).unwrap();

@@ -99,20 +99,24 @@ pub(crate) fn file_kind(fd: RawFd) -> Result<FileKind, Errno> {
     })
 }
 
-/// Where a symbolic link leads; `None` if that is long, or no text.
-pub(crate) fn link_of(path: &CStr) -> Option<String> {
-    let mut target = vec![0; 512];
+/// Reads where a symbolic link leads, as far as there is room. Returns the number of bytes.
+fn read_link(path: &CStr, target: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: S5: a text that ends, and a live place of that length.
-    let length = unsafe {
+    unsafe {
         raw::syscall3(
             libc::SYS_readlink,
             path.as_ptr() as usize,
             target.as_mut_ptr() as usize,
             target.len(),
         )
-    };
-    let length = length.ok().filter(|length| *length < target.len())?;
-    target.truncate(length);
+    }
+}
+
+/// Where a symbolic link leads; `None` if that is long, or no text.
+pub(crate) fn link_of(path: &CStr) -> Option<String> {
+    let mut target = vec![0; 512];
+    let length = read_link(path, &mut target).ok();
+    target.truncate(length.filter(|length| *length < target.len())?);
     String::from_utf8(target).ok()
 }
 
@@ -125,16 +129,11 @@ pub(crate) fn is_pipe_or_eventfd(fd: RawFd) -> bool {
     // A descriptor number has at most ten digits.
     let written = write!(&mut path[..], "/proc/self/fd/{fd}\0");
     debug_assert!(written.is_ok());
-    let mut name = [0; EVENTFD.len() + 1];
-    // SAFETY: S5: a text that ends, and a live local of that length.
-    let read = unsafe {
-        raw::syscall3(
-            libc::SYS_readlink,
-            path.as_ptr() as usize,
-            name.as_mut_ptr() as usize,
-            name.len(),
-        )
+    let Ok(path) = CStr::from_bytes_until_nul(&path) else {
+        return false;
     };
+    let mut name = [0; EVENTFD.len() + 1];
+    let read = read_link(path, &mut name);
     read.is_ok_and(|bytes| {
         let name = &name[..bytes.min(name.len())];
         name == EVENTFD || name.starts_with(PIPE)
