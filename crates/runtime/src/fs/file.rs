@@ -216,7 +216,16 @@ impl File {
             Ok(()) => Ok(()),
             Err(TryLockError::WouldBlock) => {
                 let file = self.shared().clone();
-                offload::wait_or(Err(io::Error::from_raw_os_error(libc::ENOMEM)), move || lock(&file))
+                let waits = move || {
+                    loop {
+                        match lock(&file) {
+                            // A signal has come to the pool's thread, and has nothing to do with the caller.
+                            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                            result => return result,
+                        }
+                    }
+                };
+                offload::wait_or(Err(io::Error::from_raw_os_error(libc::ENOMEM)), waits)
             }
             Err(TryLockError::Error(error)) => Err(error),
         }
