@@ -14,6 +14,7 @@
 //! A program's own allocator and its other libraries are unknown here, so computing coroutines are not preempted. A
 //! call that blocks a worker unseen gets it another thread, as in every runtime.
 
+use std::io::Write;
 use std::sync::OnceLock;
 
 /// The runtime, and the process that it belongs to.
@@ -48,7 +49,12 @@ extern "C" fn report() {
     if let Some((process, runtime)) = SERVING.get()
         && *process == std::process::id()
     {
-        eprint!("silken: report (SILKEN_REPORT):\n{}", runtime.report());
+        // The end of a process is no place to complain of a full disk.
+        let _ = write!(
+            std::io::stderr(),
+            "silken: report (SILKEN_REPORT):\n{}",
+            runtime.report()
+        );
     }
 }
 

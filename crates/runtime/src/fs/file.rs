@@ -303,11 +303,18 @@ impl Read for &File {
 
     fn read_to_string(&mut self, content: &mut String) -> io::Result<usize> {
         let mut bytes = Vec::new();
-        self.read_to_end(&mut bytes)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "stream did not contain valid UTF-8"))?;
-        content.push_str(&text);
-        Ok(text.len())
+        let read = self.read_to_end(&mut bytes);
+        match String::from_utf8(bytes) {
+            Ok(text) => {
+                // What came before an error is the caller's, as in std.
+                content.push_str(&text);
+                read
+            }
+            Err(_) => read.and(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "stream did not contain valid UTF-8",
+            ))),
+        }
     }
 }
 

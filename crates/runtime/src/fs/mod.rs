@@ -8,8 +8,8 @@
 //!
 //! | call | on a coroutine |
 //! |---|---|
-//! | reads of a [`File`] | what is in the page cache is copied at once; else the kernel reads (`io_uring(7)`), or a thread of a pool where there is no io_uring |
-//! | [`File::sync_all`], [`File::sync_data`] | likewise |
+//! | reads of a [`File`] | what is in the page cache is copied at once; else a thread reads; at an offset the kernel does (`io_uring(7)`), up to 128 KiB |
+//! | [`File::sync_all`], [`File::sync_data`] | the kernel writes back (io_uring); a thread where there is no io_uring |
 //! | writes of a [`File`] | copied into the page cache at once. What must reach the disk first (O_SYNC, O_DIRECT, a writer that the kernel slows down, FUSE) blocks the worker |
 //! | opening; calls on names, directories and attributes | a thread of a pool calls, of at most 64 for the process. The next ones wait for one of them |
 //! | a lock that another holds, a FIFO whose other end is not open | a thread of its own waits |
@@ -141,8 +141,6 @@ macro_rules! of_two_paths {
 }
 
 of_two_paths! {
-    /// Copies a file with its permissions; returns the number of bytes.
-    std::fs, copy(from, to) -> io::Result<u64>;
     /// Gives a file a second name.
     std::fs, hard_link(original, link) -> io::Result<()>;
     /// Renames, and replaces what has the new name.
@@ -182,6 +180,18 @@ pub fn lchown<P: AsRef<Path>>(path: P, uid: Option<u32>, gid: Option<u32>) -> io
 /// Those of [`std::fs::set_permissions`].
 pub fn set_permissions<P: AsRef<Path>>(path: P, permissions: Permissions) -> io::Result<()> {
     on_path(path.as_ref(), |path| std::fs::set_permissions(path, permissions))
+}
+
+/// Copies a file with its permissions; returns the number of bytes.
+///
+/// # Blocking
+/// Parks the calling coroutine: a thread of the pool calls; a thread of its own, if one of the two is a FIFO.
+///
+/// # Errors
+/// Those of [`std::fs::copy`].
+pub fn copy<P: AsRef<Path>, Q: AsRef<Path>>(from: P, to: Q) -> io::Result<u64> {
+    let (from, to) = (from.as_ref().to_owned(), to.as_ref().to_owned());
+    open::unless_fifo([from.clone(), to.clone()], move || std::fs::copy(&from, &to))
 }
 
 /// The entries of a directory.

@@ -45,7 +45,7 @@ const SECTIONS: &[GuideSection] = &[
         rows: &[
             row(
                 "read write readv writev __read_chk",
-                "parks on sockets, pipes and other pollable files, and on a regular file that is not in memory (io_uring reads, or a pool thread); a terminal is written to by a pool thread",
+                "parks on sockets, pipes and other pollable files, and on a regular file that is not in memory (a pool thread reads it); a terminal is written to by a pool thread",
                 FAILS,
                 MODE,
             ),

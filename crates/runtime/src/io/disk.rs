@@ -8,35 +8,38 @@
 //!
 //! | call | what is done |
 //! |---|---|
-//! | a read at an offset (`pread`, `preadv`, `preadv2` without flags) | it is tried with RWF_NOWAIT, which copies what is in the page cache. What is not there io_uring or a thread reads, and the caller parks |
-//! | a read at the file's own position | if some of its pages are not in the page cache (`cachestat(2)`), io_uring brings them in by a read at that offset. Then the read is made. Where io_uring does not bring them, and for O_DIRECT, a thread makes the read |
+//! | a read at an offset (`pread`, `preadv`, `preadv2` without flags) | it is tried with RWF_NOWAIT, which copies what is in the page cache. If a part is not there, io_uring or a thread makes the whole read, and the caller parks |
+//! | a read at the file's own position | if its pages are in the page cache (`cachestat(2)`) it is made at once, else by a thread |
 //! | `fsync`, `fdatasync` | io_uring or a thread makes it |
 //! | other calls that write back: `syncfs`, `sync_file_range`, `msync`, `sync` | a thread makes it |
 //!
-//! Where the kernel does not tell what is in the page cache (before Linux 6.5, of files that the process may not write
-//! and does not own, of procfs) a read at the file's own position is made plainly. The same holds for a file whose data
-//! is in the cache of another one (overlayfs, FUSE): that is known once a read has brought nothing in. A wait here is
-//! not cancelled, as that of a thread is not: the memory is lent to the kernel until the call has ended.
+//! A read of more than [`RING_BYTES_MAX`] has a thread too: io_uring copies in the worker's thread, which would be
+//! long.
 //!
-//! # Reads are whole
+//! Where the kernel does not tell what is in the page cache (before Linux 6.5, of files that the process may not write
+//! and does not own, of procfs) a read at the file's own position is made plainly. The same holds for a file whose
+//! data is in no cache or in that of another file (overlayfs, FUSE): that is known once a read has brought nothing in.
+//! A wait here is not cancelled, as that of a thread is not: the memory is lent to the kernel until the call has ended.
+//!
+//! # Reads are whole, and of one file
 //! A plain read of a regular file is short at the file's end only. A try at an offset may be short because the rest is
-//! not in memory. So after a short try the rest is tried again. A result of zero means the file's end. An error after
-//! some bytes is not reported: the next call finds it, as the kernel's own would.
+//! not in the page cache. So after a short try the rest is asked for; nothing means the file's end. Otherwise the read
+//! is made anew, as a whole, by one call that waits: the number may be another file by now, and the two parts would
+//! not fit together.
 //!
 //! A read at the file's own position is one call of the kernel, never two: others who share the open file would read
-//! between the two, and both results would be torn. So io_uring's read only brings the pages in, at an offset. It fills
-//! the caller's buffer with what the one call then copies there again; a copy costs much less than another thread. If
-//! another reader moves the position meanwhile, the call may block, and the buffer may have been written beyond the
-//! count that it returns.
+//! between the two, and both results would be torn. A file without a cache gives other data to the second call.
 //!
 //! # What still blocks
 //! Opening, `stat`, directory listings, writes to a file when too much memory waits to be written, and page faults of
 //! mapped files block the worker, and the monitor continues it on another thread.
 //!
 //! # Rejected
-//! *Reading on the pool always*: most reads find their data in memory, and another thread costs ten times as much as
-//! such a read. *RWF_NOWAIT at the file's own position*: a short try has moved the position already. *io_uring at the
-//! file's own position*: it does not take the lock that keeps readers of a shared open file apart.
+//! *Reading on the pool always*: most reads find their data in the page cache, and another thread costs ten times as
+//! much as such a read. *RWF_NOWAIT at the file's own position*: a short try has moved the position already. *io_uring
+//! at the file's own position*: it does not take the lock that keeps readers of a shared open file apart. *Bringing the
+//! pages in by a read at an offset first*: a file without a cache (FUSE, a device's attribute) is then read twice, and
+//! the first data are lost.
 
 use super::files::elsewhere;
 use super::parts::Parts;
@@ -48,18 +51,16 @@ use crate::sys::uring::RingOperation;
 use crate::wait::ring;
 use libc::{c_int, c_long, c_void, iovec};
 
+/// The most bytes that io_uring reads at once: it copies them in the worker's thread.
+const RING_BYTES_MAX: usize = 128 << 10;
+
 /// The most bytes that one call moves (MAX_RW_COUNT).
 const BYTES_MAX: usize = 0x7fff_f000;
 
-/// Reads from a regular file at its own position. `read` is the caller's call, which fills `bytes` bytes of the parts.
-///
-/// # Safety
-/// S5: the caller lends the parts.
-pub(crate) unsafe fn read_here(
+/// Reads from a regular file at its own position. `read` is the caller's call.
+pub(crate) fn read_here(
     fd: c_int,
     entry: &FdEntry,
-    parts: *const iovec,
-    count: c_int,
     bytes: usize,
     read: impl Fn() -> Result<usize, Errno> + Copy + Send + 'static,
 ) -> Result<usize, Errno> {
@@ -68,8 +69,16 @@ pub(crate) unsafe fn read_here(
     }
     match missing_here(fd, bytes) {
         Ok(None) => repeat_interrupted(read),
-        // SAFETY: S5: the caller lends the parts.
-        Ok(Some(range)) => unsafe { read_missing_here(fd, entry, parts, count, range, read) },
+        Ok(Some(range)) => {
+            let result = offload::wait_out(read);
+            // What was read just now is in no cache, or in that of another file: nothing is told about this one.
+            if matches!(file::missing_pages(fd, range), Ok((missing, pages)) if missing == pages)
+                && !file::is_direct(fd)
+            {
+                entry.set_untold();
+            }
+            result
+        }
         Err(_) => {
             entry.set_untold();
             repeat_interrupted(read)
@@ -88,54 +97,24 @@ fn missing_here(fd: c_int, bytes: usize) -> Result<Option<[u64; 2]>, Errno> {
     Ok((file::missing_pages(fd, range)?.0 > 0).then_some(range))
 }
 
-/// Makes a read at the file's own position that finds some of its range missing in the page cache.
+/// Reads at an offset, some of which is not in the page cache: by one call, so that all of it is of one file.
 ///
 /// # Safety
 /// S5: the caller lends the parts.
 #[cold]
-unsafe fn read_missing_here(
+unsafe fn read_missing(
     fd: c_int,
-    entry: &FdEntry,
     parts: *const iovec,
     count: c_int,
-    range: [u64; 2],
-    read: impl Fn() -> Result<usize, Errno> + Copy + Send + 'static,
+    offset: i64,
+    bytes: usize,
 ) -> Result<usize, Errno> {
-    if file::is_direct(fd) {
-        return offload::wait_out(read);
-    }
-    // SAFETY: S5: the caller lends the parts.
-    let result = match unsafe { bring_in(fd, parts, count, range[0]) } {
-        true => repeat_interrupted(read),
-        false => offload::wait_out(read),
-    };
-    // What was read just now is in some other cache, so the kernel tells nothing about this file.
-    if matches!(file::missing_pages(fd, range), Ok((missing, pages)) if missing == pages) {
-        entry.set_untold();
-    }
-    result
-}
-
-/// Has the kernel bring in what a read at the file's own position will copy; returns whether it has done so.
-///
-/// # Safety
-/// S5: the caller lends the parts.
-#[cold]
-unsafe fn bring_in(fd: c_int, parts: *const iovec, count: c_int, position: u64) -> bool {
-    // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
-    let read = unsafe { ring::call(&RingOperation::read(fd, parts, count, position)) };
-    matches!(read, Some(Ok(_)))
-}
-
-/// Reads at an offset what is not in memory.
-///
-/// # Safety
-/// S5: the caller lends the parts.
-#[cold]
-unsafe fn read_missing(fd: c_int, parts: *const iovec, count: c_int, offset: i64) -> Result<usize, Errno> {
-    // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
-    if let Some(result) = unsafe { ring::call(&RingOperation::read(fd, parts, count, offset as u64)) } {
-        return result;
+    if bytes <= RING_BYTES_MAX {
+        let operation = RingOperation::read(fd, parts, count, offset as u64);
+        // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
+        if let Some(result) = unsafe { ring::call(&operation) } {
+            return result;
+        }
     }
     // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
     elsewhere(parts, move |parts| unsafe {
@@ -162,35 +141,36 @@ unsafe fn read_file_at(
     let Some(mut rest) = (unsafe { Parts::new(parts, count as usize) }) else {
         return repeat_interrupted(plain);
     };
-    if rest.total() == 0 || rest.total() > BYTES_MAX {
+    let total = rest.total();
+    if total == 0 || total > BYTES_MAX {
         return repeat_interrupted(plain);
     }
-    let mut done = 0;
-    while done < rest.total() {
-        let (tail, count) = rest.from(done);
-        let (tail, count) = (tail.cast_const(), count as c_int);
-        let at = offset.saturating_add(done as i64);
-        // SAFETY: S5: a tail of what the caller lends.
-        match unsafe { file::preadv2(fd, tail, count, at, libc::RWF_NOWAIT) } {
-            Ok(0) => return Ok(done),
-            Ok(more) => done += more,
-            // SAFETY: S5: a tail of what the caller lends.
-            Err(Errno::AGAIN) => match unsafe { read_missing(fd, tail, count, at) } {
-                Ok(0) => return Ok(done),
-                Ok(more) => done += more,
-                Err(_) if done > 0 => return Ok(done),
-                Err(errno) => return Err(errno),
-            },
-            Err(_) if done > 0 => return Ok(done),
-            Err(Errno::OPNOTSUPP) => {
-                entry.set_no_nowait();
-                return repeat_interrupted(plain);
+    // SAFETY: S5: the caller lends the parts, or a tail of them.
+    let now = |parts, count, at| unsafe { file::preadv2(fd, parts, count, at, libc::RWF_NOWAIT) };
+    match now(parts, count, offset) {
+        Ok(done) if done == total || done == 0 => Ok(done),
+        Ok(done) => {
+            // The file's end, or a page that is not there.
+            let (tail, tail_count) = rest.from(done);
+            match now(
+                tail.cast_const(),
+                tail_count as c_int,
+                offset.saturating_add(done as i64),
+            ) {
+                Ok(0) => Ok(done),
+                // SAFETY: S5: the caller lends the parts.
+                _ => unsafe { read_missing(fd, parts, count, offset, total) },
             }
-            // Either the kernel does not know the flag, or the caller has made a mistake: the plain call tells.
-            Err(_) => return repeat_interrupted(plain),
         }
+        // SAFETY: S5: the caller lends the parts.
+        Err(Errno::AGAIN) => unsafe { read_missing(fd, parts, count, offset, total) },
+        Err(Errno::OPNOTSUPP) => {
+            entry.set_no_nowait();
+            repeat_interrupted(plain)
+        }
+        // Either the kernel does not know the flag, or the caller has made a mistake: the plain call tells.
+        Err(_) => repeat_interrupted(plain),
     }
-    Ok(done)
 }
 
 /// Reads at an offset. Files that are no regular ones refuse that, or do not wait.

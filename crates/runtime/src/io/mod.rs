@@ -208,11 +208,10 @@ pub(crate) unsafe fn read_parts(fd: c_int, parts: *const iovec, count: c_int) ->
             })
         }
         FdKind::Plain => {
-            let lent = parts.expose_provenance();
+            let parts = parts.expose_provenance();
             // SAFETY: S5: the caller lends the parts, and waits until the call has ended.
-            let call = move || unsafe { file::readv(fd, ptr::with_exposed_provenance(lent), count) };
-            // SAFETY: S5: the caller lends the parts.
-            unsafe { read_here(fd, entry, parts, count, total, call) }
+            let call = move || unsafe { file::readv(fd, ptr::with_exposed_provenance(parts), count) };
+            read_here(fd, entry, total, call)
         }
         _ => repeat_interrupted(plain),
     }
@@ -288,15 +287,10 @@ pub(crate) unsafe fn read(fd: c_int, buffer: *mut c_void, bytes: usize) -> Resul
             }
         }
         FdKind::Plain => {
-            let part = iovec {
-                iov_base: buffer,
-                iov_len: bytes,
-            };
-            let lent = buffer.expose_provenance();
+            let buffer = buffer.expose_provenance();
             // SAFETY: S5: the caller lends the buffer, and waits until the call has ended.
-            let call = move || unsafe { file::read(fd, ptr::with_exposed_provenance_mut(lent), bytes) };
-            // SAFETY: S5: one part, which is the buffer that the caller lends.
-            unsafe { read_here(fd, entry, &raw const part, 1, bytes, call) }
+            let call = move || unsafe { file::read(fd, ptr::with_exposed_provenance_mut(buffer), bytes) };
+            read_here(fd, entry, bytes, call)
         }
         _ => {
             let part = iovec {

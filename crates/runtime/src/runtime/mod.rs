@@ -31,7 +31,7 @@ use crate::offload::work;
 use crate::sched::{self, Scheduler, SpawnRequest};
 use crate::sys::{self, clock};
 use crate::wait::{self, deadline_after};
-use std::io;
+use std::io::{self, Write};
 use std::panic::Location;
 use std::time::Duration;
 
@@ -99,6 +99,13 @@ fn describe(coroutine: &Coroutine) -> String {
     }
 }
 
+/// Prints a line to standard error. That it cannot be written is nobody's concern; `eprintln!` would panic.
+macro_rules! say {
+    ($($text:tt)*) => {
+        let _ = writeln!(io::stderr(), $($text)*);
+    };
+}
+
 /// The most lines of a report about coroutines, and about work, that a runtime prints at its end.
 const LINES_MAX: usize = 10;
 
@@ -110,28 +117,28 @@ impl Shutdown {
 
     fn report(&self) {
         for site in self.work.iter().take(LINES_MAX) {
-            eprintln!(
+            say!(
                 "silken: work that was begun at {site} by `blocking` did not end: its caller was cancelled, it goes on"
             );
         }
         if self.work.len() > LINES_MAX {
-            eprintln!(
+            say!(
                 "silken: and {} more pieces of work did not end",
                 self.work.len() - LINES_MAX
             );
         }
         if !UNWINDS && !self.left.is_empty() {
             let count = self.left.len();
-            eprintln!(
+            say!(
                 "silken: {count} coroutines were left where they are: built with panic = \"abort\", they cannot be unwound"
             );
             return;
         }
         for (coroutine, reason) in self.left.iter().zip(&self.reasons).take(LINES_MAX) {
-            eprintln!("silken: coroutine {} did not end: {reason}", describe(coroutine));
+            say!("silken: coroutine {} did not end: {reason}", describe(coroutine));
         }
         if self.left.len() > LINES_MAX {
-            eprintln!("silken: and {} more did not end", self.left.len() - LINES_MAX);
+            say!("silken: and {} more did not end", self.left.len() - LINES_MAX);
         }
     }
 }
@@ -437,10 +444,16 @@ impl Runtime {
         let deadline_ns = deadline_after(patience);
         let left = self.scheduler.end(deadline_ns);
         if self.prints_report {
-            eprint!("silken: report (SILKEN_REPORT):\n{}", self.report());
+            say!(
+                "silken: report (SILKEN_REPORT):\n{}",
+                self.report().to_string().trim_end()
+            );
         }
         if self.prints_stacks {
-            eprint!("silken: the use of stacks (SILKEN_STACK_REPORT):\n{}", stack_report());
+            say!(
+                "silken: the use of stacks (SILKEN_STACK_REPORT):\n{}",
+                stack_report().to_string().trim_end()
+            );
         }
         let reasons = left.iter().map(|core| core.reason()).collect();
         Shutdown {

@@ -60,7 +60,8 @@ impl Runtime {
             preemptions: counts.preemptions,
             hand_offs: counts.hand_offs,
             resident_bytes,
-            resident_bytes_max,
+            // The kernel counts the two by different means.
+            resident_bytes_max: resident_bytes_max.max(resident_bytes),
             blocked: sched::blocked_calls(),
         }
     }

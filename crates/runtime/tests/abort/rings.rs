@@ -159,6 +159,17 @@ fn standard_numbers() {
     });
 }
 
+/// Standard error is full: a runtime's report does not end the program.
+fn reports_into_nothing() {
+    // SAFETY: S7: names that end, and numbers.
+    let full = unsafe { libc::open(c"/dev/full".as_ptr(), libc::O_WRONLY) };
+    assert!(full > 2);
+    // SAFETY: S7: numbers only.
+    assert_eq!(unsafe { libc::dup2(full, 2) }, 2);
+    let runtime = one_worker();
+    runtime.run(|| drop(silken::spawn(silken::park))).unwrap();
+}
+
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("rings::forbidden", forbidden, End::Returns),
@@ -166,6 +177,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("rings::taken", taken, End::Returns),
         Case::new("rings::no_descriptor", no_descriptor, End::Returns),
         Case::new("rings::standard_numbers", standard_numbers, End::Returns),
+        Case::new("rings::reports_into_nothing", reports_into_nothing, End::Returns)
+            .environment(&[("SILKEN_REPORT", "1"), ("SILKEN_STACK_REPORT", "1")]),
         Case::new("rings::not_understood", unwanted, End::Exits(101))
             .environment(&[("SILKEN_DRIVER", "aio")])
             .says(&["SILKEN_DRIVER=aio is not understood: epoll or io_uring"]),

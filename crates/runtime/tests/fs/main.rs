@@ -391,3 +391,59 @@ fn cancelled_calls_go_on() {
         assert!(read.join().unwrap());
     });
 }
+
+/// As many as the pool for disks has threads, and more: none of them keeps the others from the other end.
+#[test]
+fn copies_into_fifos_find_their_readers() {
+    everywhere!(|folder| {
+        const PAIRS: usize = 80;
+        fs::write(folder.path("source"), "text").unwrap();
+        let writers: Vec<_> = (0..PAIRS)
+            .map(|number| {
+                let (from, to) = (folder.path("source"), folder.path(&number.to_string()));
+                let name = std::ffi::CString::new(to.to_str().unwrap()).unwrap();
+                // SAFETY: S7: a name with its end.
+                assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+                silken::spawn(move || fs::copy(from, to))
+            })
+            .collect();
+        silken::sleep(SOON);
+        let readers: Vec<_> = (0..PAIRS)
+            .map(|number| {
+                let path = folder.path(&number.to_string());
+                silken::spawn(move || fs::read_to_string(path).unwrap())
+            })
+            .collect();
+        for reader in readers {
+            assert_eq!(reader.join().unwrap(), "text");
+        }
+        for writer in writers {
+            // The permissions of a FIFO are set after its reader may have gone.
+            assert_eq!(writer.join().unwrap().unwrap(), 4);
+        }
+    });
+}
+
+/// What came before an error is not lost.
+#[test]
+fn text_before_an_error_is_kept() {
+    everywhere!(|folder| {
+        let path = folder.path("fifo");
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: S7: a name with its end.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let mut reader = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)
+            .unwrap();
+        for (bytes, kept) in [(&b"kept"[..], "x:kept"), (&b"\xff"[..], "x:")] {
+            let mut writer = reader.try_clone().unwrap();
+            writer.write_all(bytes).unwrap();
+            let mut text = String::from("x:");
+            let error = reader.read_to_string(&mut text).unwrap_err();
+            assert_eq!((error.kind(), text.as_str()), (ErrorKind::WouldBlock, kept));
+        }
+    });
+}
