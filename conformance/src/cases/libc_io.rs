@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Write, pipe};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -137,10 +138,18 @@ pub fn poll_looks(ex: &dyn Executor) {
     .join();
 }
 
+/// Waits for a unit of any kind, by sleeping.
+fn wait_for(flag: &AtomicBool) {
+    while !flag.load(Ordering::Relaxed) {
+        sleep(Duration::from_millis(1));
+    }
+}
+
 /// ppoll and select wait for readability, and time out.
 pub fn ppoll_and_select(ex: &dyn Executor) {
     let (one, mut two) = UnixStream::pair().unwrap();
-    let (timed_out, both_timed_out) = mpsc::channel();
+    let timed_out = Arc::new(AtomicBool::new(false));
+    let theirs = timed_out.clone();
     let unit = ex.start(move || {
         let fd = one.as_raw_fd();
         let mut fds = [raw::pollfd(fd, libc::POLLIN)];
@@ -148,11 +157,11 @@ pub fn ppoll_and_select(ex: &dyn Executor) {
         assert_eq!(raw::ppoll(&mut fds, SHORT).unwrap(), 0);
         assert_eq!(raw::select_readable(fd, SHORT).unwrap(), 0);
         assert!(started.elapsed() >= 2 * SHORT);
-        timed_out.send(()).unwrap();
+        theirs.store(true, Ordering::Relaxed);
         assert_eq!(raw::select_readable(fd, Duration::from_secs(20)).unwrap(), 1);
         assert_eq!(raw::ppoll(&mut fds, Duration::from_secs(20)).unwrap(), 1);
     });
-    both_timed_out.recv().unwrap();
+    wait_for(&timed_out);
     sleep(SHORT);
     two.write_all(b"x").unwrap();
     unit.join();
@@ -161,14 +170,15 @@ pub fn ppoll_and_select(ex: &dyn Executor) {
 /// epoll_wait waits, reports, and times out.
 pub fn epoll(ex: &dyn Executor) {
     let (one, mut two) = UnixStream::pair().unwrap();
-    let (timed_out, it_timed_out) = mpsc::channel();
+    let timed_out = Arc::new(AtomicBool::new(false));
+    let theirs = timed_out.clone();
     let unit = ex.start(move || {
         let epoll = raw::epoll_create().unwrap();
         raw::epoll_add(epoll.as_raw_fd(), one.as_raw_fd()).unwrap();
         let started = Instant::now();
         assert_eq!(raw::epoll_wait(epoll.as_raw_fd(), 20).unwrap(), []);
         assert!(started.elapsed() >= SHORT);
-        timed_out.send(()).unwrap();
+        theirs.store(true, Ordering::Relaxed);
         assert_eq!(
             raw::epoll_wait(epoll.as_raw_fd(), 20_000).unwrap(),
             [one.as_raw_fd() as u64]
@@ -176,7 +186,7 @@ pub fn epoll(ex: &dyn Executor) {
         assert_eq!(raw::recv(one.as_raw_fd(), &mut [0; 4], 0).unwrap(), 1);
         assert_eq!(raw::epoll_wait(epoll.as_raw_fd(), 0).unwrap(), []);
     });
-    it_timed_out.recv().unwrap();
+    wait_for(&timed_out);
     sleep(SHORT);
     two.write_all(b"x").unwrap();
     unit.join();
