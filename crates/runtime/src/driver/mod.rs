@@ -190,8 +190,8 @@ impl Driver {
 
     /// Collects what has become ready. It takes at most `room` events of descriptors, so that a caller with a full
     /// queue is not flooded: the remaining events keep their turn in the kernel. (Of calls on files all that have
-    /// ended are taken.) With `Wait::Not` it returns at once if
-    /// another thread polls. Only the worker that holds the processor calls this; others call [`visit`](Self::visit).
+    /// ended are taken.) With `Wait::Not` it returns at once if another thread polls. Only
+    /// the worker that holds the processor calls this; others call [`visit`](Self::visit).
     pub(crate) fn poll(&self, wait: Wait, room: usize, out: &mut Vec<Ready>) {
         self.poll_events(wait, room, out);
         self.poll_timers(out);

@@ -2,14 +2,13 @@
 //!
 //! # Four pools
 //! Name look-ups end by themselves, since they have timeouts. [`run`] makes them, and a bounded number of threads is
-//! enough: every waiting call gets its turn. Calls on files and their names end by themselves too, as a rule:
-//! disks answer. Those of silken's own files have a pool of their own ([`run_on_disk`]), bounded likewise. (A FIFO that
-//! is copied, or a mount that hangs, holds one of its threads.) Other calls end only when
-//! another party acts, perhaps the very caller that waits for a turn: a lock on a file, the end of a thread, the other
-//! end of a FIFO. Under a bound these calls could wait for each other for ever, and keep look-ups from being made.
-//! [`wait`] makes each of these on a thread of its own, however many there are. It makes hooked calls that wait for a
-//! disk too, where no ring makes them, so none of them waits behind one on a slower disk. The fourth pool runs work of
-//! the user's, whose callers may stop waiting: `work.rs`.
+//! enough: every waiting call gets its turn. Calls on files and their names end by themselves too, as a rule: disks
+//! answer. Those of silken's own files have a pool of their own ([`run_on_disk`]), bounded likewise. (A mount that
+//! hangs holds one of its threads.) Other calls end only when another party acts, perhaps the very caller that waits
+//! for a turn: a lock on a file, the end of a thread, the other end of a FIFO. Under a bound these calls could wait for
+//! each other for ever, and keep look-ups from being made. [`wait`] makes each of these on a thread of its own, however
+//! many there are. It makes hooked calls that wait for a disk too, where no ring makes them, so none of them waits
+//! behind one on a slower disk. The fourth pool runs work of the user's, whose callers may stop waiting: `work.rs`.
 //!
 //! # Protocol
 //! One lock holds the queue of jobs, the idle threads and the number of threads. [`run`] queues a boxed job. Then it

@@ -7,8 +7,6 @@
 use super::held::HeldFile;
 use libc::{c_long, pid_t};
 use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 /// A call that blocks a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,8 +108,8 @@ fn parse(text: &str) -> Option<KernelCall> {
 
 /// What a descriptor is: a path, or the kind of a file without a name.
 fn file_of(fd: u64) -> Option<String> {
-    let path = PathBuf::from(format!("/proc/self/fd/{}", fd as u32));
-    let target = super::file::link_of(&CString::new(path.as_os_str().as_bytes()).ok()?)?;
+    let path = CString::new(format!("/proc/self/fd/{}", fd as u32)).ok()?;
+    let target = super::file::link_of(&path)?;
     // A socket's or a pipe's number differs each time, and says nothing.
     Some(match target.split_once(":[") {
         Some((kind @ ("socket" | "pipe"), _)) => format!("a {kind}"),
